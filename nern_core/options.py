@@ -1,0 +1,84 @@
+"""What can be asked of an encoding. Torch-free: shared by HTTP, the command line and recipes."""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class RecipeName(StrEnum):
+    """Named settings; `nern_core.recipes` holds what each name stands for."""
+
+    FAST = "fast"
+    PAPER = "paper"
+
+
+class Permutation(StrEnum):
+    """How the kernels of a layer are reordered before they get coordinates (paper, section 3.3)."""
+
+    NONE = "none"
+    IN_FILTER = "in-filter"
+    CROSS_FILTER = "cross-filter"
+
+
+class Device(StrEnum):
+    """Where an encoding runs; also the name of the queue that its job waits in."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:[a-z][a-z0-9_]*)$"
+
+
+class EncodeOptions(BaseModel):
+    """The options of one encoding, the same names in the API, the CLI and the `.nern` file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    architecture: Annotated[
+        str | None,
+        Field(
+            pattern=ARCHITECTURE_PATTERN,
+            description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
+            "`-110`, `digits-cnn`, or any torchvision classifier as `torchvision:resnet18`. "
+            "Without it, the encoding is fitted to the weights alone.",
+        ),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="A folder with `train.npz` and `test.npz`: the images that distillation uses and the "
+            "accuracy is measured on. Needs `architecture`.",
+        ),
+    ] = None
+    recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
+    hidden_size: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=4096,
+            description="Width of the predictor's hidden layers: larger is more accurate and a larger file. "
+            "Default: chosen from the number of represented weights.",
+        ),
+    ] = None
+    permutation: Annotated[
+        Permutation, Field(description="Reordering of the kernels of each layer before they get coordinates.")
+    ] = Permutation.CROSS_FILTER
+    seconds: Annotated[
+        float | None, Field(gt=0, description="Training budget in seconds. Not together with `steps`.")
+    ] = None
+    steps: Annotated[
+        int | None, Field(ge=1, description="Training budget in optimizer steps, all phases together.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
+    device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.seconds is not None and self.steps is not None:
+            raise ValueError("give a budget in `seconds` or in `steps`, not both")
+        if self.dataset is not None and self.architecture is None:
+            raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+        return self
