@@ -10,9 +10,11 @@ class Phase(StrEnum):
 
     READING = "reading"
     RECONSTRUCTION = "reconstruction"
+    REFINEMENT = "refinement"
     DISTILLATION = "distillation"
-    EVALUATION = "evaluation"
     WRITING = "writing"
+    EVALUATION = "evaluation"
+
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

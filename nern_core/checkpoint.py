@@ -1,0 +1,131 @@
+"""Checkpoints: read `.safetensors` and torch files into named tensors, and write both formats.
+
+Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and
+scores, names carry the `module.` of a data-parallel wrapper. Reading returns the plain state dict;
+wrappers and everything that is not a tensor are left behind.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from nern_core.errors import NernError
+
+_WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+_DEEPEST_WRAPPER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Named tensors of a network, contiguous, on the CPU, in the order of the network's layers.
+
+    Where a file keeps no order (safetensors sorts), the order is the natural one of the names.
+    """
+
+    tensors: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
+
+    Raises `NernError` with the code `unreadable_checkpoint`, `no_tensors` or `non_finite`.
+    """
+    if path.stat().st_size == 0:
+        raise NernError("empty_checkpoint", "The checkpoint is an empty file; upload a .safetensors or .pt file.")
+    loaded = _read_safetensors(path) if _looks_like_safetensors(path) else _read_torch(path)
+    tensors = _strip_prefixes(
+        {name: value for name, value in _unwrap(loaded).items() if isinstance(name, str) and isinstance(value, Tensor)}
+    )
+    if not tensors:
+        raise NernError(
+            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and upload that."
+        )
+    _refuse_non_finite(tensors)
+    return Checkpoint({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a plain state dict as safetensors or, for the suffixes `.pt`, `.pth` and `.th`, as a torch file.
+
+    Raises `NernError` (`unknown_format`) for any other suffix.
+    """
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(checkpoint.tensors, path)
+    elif path.suffix in {".pt", ".pth", ".th"}:
+        torch.save(dict(checkpoint.tensors), path)
+    else:
+        raise NernError(
+            "unknown_format", f"Cannot write '{path.name}': name the file *.safetensors or *.pt to choose its format."
+        )
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """A safetensors file starts with the length of its JSON header, then the header's brace."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def _read_safetensors(path: Path) -> Mapping[object, object]:
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
+    return {name: tensors[name] for name in sorted(tensors, key=_natural_order)}
+
+
+def _read_torch(path: Path) -> Mapping[object, object]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise NernError(
+            "unreadable_checkpoint",
+            "The file is not a checkpoint that can be read safely; save the network's state_dict() with torch.save "
+            "or safetensors and upload that.",
+        ) from error
+    if not isinstance(loaded, Mapping):
+        raise NernError(
+            "no_tensors",
+            f"The file holds a {type(loaded).__name__}, not a state dict; save the network's state_dict().",
+        )
+    return loaded
+
+
+def _unwrap(loaded: Mapping[object, object]) -> Mapping[object, object]:
+    """Descend through training-script wrappers such as `{"state_dict": ..., "best_prec1": ...}`."""
+    for _ in range(_DEEPEST_WRAPPER):
+        inner = next((loaded[key] for key in _WRAPPER_KEYS if isinstance(loaded.get(key), Mapping)), None)
+        if not isinstance(inner, Mapping):
+            break
+        loaded = inner
+    return loaded
+
+
+def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the prefixes that data-parallel and compile wrappers put before every name."""
+    while prefix := next((p for p in _WRAPPER_PREFIXES if tensors and all(n.startswith(p) for n in tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            count = int((~tensor.isfinite()).sum())
+            raise NernError(
+                "non_finite",
+                f"Tensor '{name}' has {count} NaN or infinite values; only finite weights can be encoded.",
+            )
+
+
+def _natural_order(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which `layer10` follows `layer9`."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,261 @@
+"""The one entry: a checkpoint, options and perhaps data in; a `.nern` file and its report out."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nern_core.checkpoint import Checkpoint, read_checkpoint
+from nern_core.codec import Document, Encoding, measure_sizes, write_encoding
+from nern_core.codec.document import Source
+from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
+from nern_core.decode import decode
+from nern_core.errors import NernError
+from nern_core.evaluate import accuracy
+from nern_core.fit import FitReport, fit
+from nern_core.kernels import KernelLayer, kernel_layers
+from nern_core.options import Device, EncodeOptions
+from nern_core.predictor import Predictor, PredictorConfig
+from nern_core.progress import OnProgress, Phase, Progress
+from nern_core.recipes import RECIPES, Recipe
+from nern_core.report import CurvePoint, Report, layer_reports, make_metrics, relative_error
+from nern_core.targets import Targets, make_targets
+from nern_core.training.clock import Budget
+from nern_core.training.distill import Teacher
+from nern_core.zoo import Architecture, Preprocessing, build_network, find_architecture
+
+# Where the training phases lie in the fraction that progress tells.
+_TRAINING_STARTS = 0.05
+_TRAINING_ENDS = 0.95
+# The default predictor has this share of the represented weights as parameters.
+_DEFAULT_PREDICTOR_SHARE = 0.43
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """What is read before anything is computed."""
+
+    checkpoint: Checkpoint
+    source: Source
+    layers: tuple[KernelLayer, ...]
+    architecture: Architecture | None
+    training_images: ImageSet | None
+    test_images: ImageSet | None
+    preprocessing: Preprocessing | None
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Seconds by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, phase: Phase) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[phase.value] = time.perf_counter() - started
+
+
+def encode(
+    checkpoint: Path,
+    encoding: Path,
+    options: EncodeOptions,
+    on_progress: OnProgress = lambda progress: None,
+) -> Report:
+    """Encode the file `checkpoint` into the file `encoding`.
+
+    The accuracies in the report are those of the original and of the weights decoded from the finished
+    file, once, on the test split. Raises `NernError` for input that cannot be encoded.
+    """
+    recipe = RECIPES[options.recipe]
+    device = _device(options.device)
+    stopwatch = _Stopwatch()
+    on_progress(Progress(phase=Phase.READING))
+    with stopwatch.measure(Phase.READING):
+        source = _read(checkpoint, options)
+        targets = make_targets(
+            source.checkpoint.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets
+        )
+        predictor = _new_predictor(recipe, options, source.layers)
+    curve: list[CurvePoint] = []
+    stopwatch.seconds |= _train(recipe, options, predictor, targets, source, device, curve, on_progress)
+    on_progress(Progress(phase=Phase.WRITING, fraction=_TRAINING_ENDS))
+    with stopwatch.measure(Phase.WRITING):
+        write_encoding(_encoding(recipe, options, predictor, targets, source), encoding)
+        decoded = decode(encoding)
+    on_progress(Progress(phase=Phase.EVALUATION, fraction=_TRAINING_ENDS))
+    with stopwatch.measure(Phase.EVALUATION):
+        original_accuracy = _accuracy(source, source.checkpoint, device)
+        reconstructed_accuracy = _accuracy(source, decoded, device)
+    on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
+    original = source.checkpoint.tensors
+    names = [layer.name for layer in source.layers]
+    return Report(
+        nern_version=version("nern"),
+        source_sha256=source.source.sha256,
+        options=options,
+        hidden_size=predictor.config.hidden_size,
+        represented_weights=sum(layer.weights for layer in source.layers),
+        predictor_parameters=sum(parameter.numel() for parameter in predictor.parameters()),
+        metrics=make_metrics(
+            source_bytes=source.source.bytes,
+            sizes=measure_sizes(encoding),
+            error=relative_error([original[n] for n in names], [decoded.tensors[n] for n in names]),
+            original_accuracy=original_accuracy,
+            reconstructed_accuracy=reconstructed_accuracy,
+            seconds=stopwatch.seconds,
+        ),
+        layers=layer_reports(source.layers, original, decoded.tensors),
+        curve=tuple(curve),
+    )
+
+
+def _device(device: Device) -> torch.device:
+    if device is Device.CPU:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise NernError("no_gpu", "No GPU can be used here; choose the device `cpu`.")
+    return torch.device("cuda")
+
+
+def _read(path: Path, options: EncodeOptions) -> _Input:
+    """Read the checkpoint and the data, and check that they fit each other before any work is done."""
+    checkpoint = read_checkpoint(path)
+    with path.open("rb") as file:
+        source = Source(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    if options.architecture is None:
+        return _Input(checkpoint, source, kernel_layers(checkpoint.tensors), None, None, None, None)
+    architecture = find_architecture(options.architecture)
+    # The network's own order of layers: a safetensors file has lost it.
+    network_order = build_network(architecture, checkpoint.tensors).state_dict()
+    layers = kernel_layers(checkpoint.tensors, [name for name in network_order if name in checkpoint.tensors])
+    if options.dataset is None:
+        return _Input(checkpoint, source, layers, architecture, None, None, None)
+    folder = Path(options.dataset)
+    return _Input(
+        checkpoint=checkpoint,
+        source=source,
+        layers=layers,
+        architecture=architecture,
+        test_images=read_image_set(folder, "test"),
+        training_images=read_image_set(folder, "train"),
+        preprocessing=dataset_preprocessing(folder, architecture.preprocessing),
+    )
+
+
+def _new_predictor(recipe: Recipe, options: EncodeOptions, layers: tuple[KernelLayer, ...]) -> Predictor:
+    hidden_size = options.hidden_size or default_hidden_size(sum(layer.weights for layer in layers))
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        return Predictor(PredictorConfig(hidden_size=hidden_size, activation=recipe.activation), layers)
+
+
+def default_hidden_size(weights: int) -> int:
+    """Hidden size of the predictor for a number of represented weights: about 43 % as many parameters.
+
+    Solves 3 h^2 + 253 h = share * weights, the parameters of the published shape with 3x3 kernels.
+    """
+    wanted = _DEFAULT_PREDICTOR_SHARE * weights
+    hidden_size = (-253 + (253**2 + 12 * wanted) ** 0.5) / 6
+    return max(8, min(4096, 4 * round(hidden_size / 4)))
+
+
+def _train(
+    recipe: Recipe,
+    options: EncodeOptions,
+    predictor: Predictor,
+    targets: Targets,
+    source: _Input,
+    device: torch.device,
+    curve: list[CurvePoint],
+    on_progress: OnProgress,
+) -> dict[str, float]:
+    started = time.perf_counter()
+
+    def on_step(report: FitReport) -> None:
+        clock, loss = report.step.clock, report.step.loss
+        seconds = time.perf_counter() - started
+        curve.append(CurvePoint(phase=report.phase, step=clock.step, seconds=round(seconds, 3), loss=loss))
+        done = report.start + report.share * clock.fraction
+        on_progress(
+            Progress(
+                phase=report.phase,
+                step=clock.step,
+                total=clock.total_steps,
+                fraction=_TRAINING_STARTS + (_TRAINING_ENDS - _TRAINING_STARTS) * done,
+                loss=loss,
+                steps_per_second=clock.step / clock.elapsed,
+                seconds_left=_seconds_left(clock.seconds_left, report, budget, seconds),
+            )
+        )
+
+    budget = _budget(recipe, options)
+    generator = torch.Generator().manual_seed(options.seed)
+    return fit(recipe, predictor.to(device), targets.to(device), _teacher(source, device), budget, generator, on_step)
+
+
+def _budget(recipe: Recipe, options: EncodeOptions) -> Budget:
+    if options.steps is None and options.seconds is None:
+        return recipe.default_budget
+    return Budget(steps=options.steps, seconds=options.seconds)
+
+
+def _seconds_left(in_phase: float | None, report: FitReport, budget: Budget, seconds: float) -> float | None:
+    """Of all training phases: exact for a budget in seconds, this phase's pace for one in steps."""
+    if budget.seconds is not None:
+        return max(0.0, budget.seconds - seconds)
+    if in_phase is None:
+        return None
+    in_all = report.step.clock.elapsed + in_phase
+    return in_phase + in_all / report.share * max(0.0, 1 - report.start - report.share)
+
+
+def _teacher(source: _Input, device: torch.device) -> Teacher | None:
+    if source.architecture is None or source.training_images is None or source.preprocessing is None:
+        return None
+    network = build_network(source.architecture, source.checkpoint.tensors)
+    return Teacher(
+        network.to(device, memory_format=torch.channels_last), source.training_images, source.preprocessing
+    )
+
+
+def _encoding(
+    recipe: Recipe, options: EncodeOptions, predictor: Predictor, targets: Targets, source: _Input
+) -> Encoding:
+    tensors = source.checkpoint.tensors
+    represented = {layer.name for layer in source.layers}
+    stored = getattr(torch, recipe.stored_dtype)
+    parameters: dict[str, Tensor] = {
+        name: parameter.detach().cpu().to(stored).contiguous() for name, parameter in predictor.named_parameters()
+    }
+    return Encoding(
+        document=Document(
+            architecture=options.architecture,
+            options=options,
+            predictor=predictor.config,
+            permutation=options.permutation,
+            scale=targets.scale,
+            layers=source.layers,
+            tensor_order=tuple(tensors),
+            source=source.source,
+        ),
+        predictor=parameters,
+        orders=targets.orders,
+        kept={name: tensor for name, tensor in tensors.items() if name not in represented},
+    )
+
+
+def _accuracy(source: _Input, checkpoint: Checkpoint, device: torch.device) -> float | None:
+    if source.architecture is None or source.test_images is None or source.preprocessing is None:
+        return None
+    network = build_network(source.architecture, checkpoint.tensors)
+    return accuracy(
+        network.to(device, memory_format=torch.channels_last), source.test_images, source.preprocessing
+    )

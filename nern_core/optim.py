@@ -1,0 +1,100 @@
+"""Optimizers of the predictor: Muon for `fast`, Ranger with the published settings for `paper`.
+
+Muon orthogonalizes the momentum of each weight matrix (Newton-Schulz, five steps). torch's own
+version multiplies in bfloat16, which a CPU without bfloat16 units emulates: 254 ms per step for a
+predictor of hidden size 160 on such a CPU, against 6 ms for the float32 products here.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pytorch_optimizer import Ranger
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+# Quintic Newton-Schulz coefficients of Jordan et al. (2024): singular values land in about [0.7, 1.2].
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_NEWTON_SCHULZ_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """One optimizer setting. `bias_learning_rate` is for Muon's companion Adam on the vectors."""
+
+    name: Literal["muon", "ranger"]
+    learning_rate: float
+    bias_learning_rate: float = 0.0
+    weight_decay: float = 0.0
+
+
+class Muon(Optimizer):
+    """Momentum orthogonalized by Newton-Schulz; for parameters with two dimensions only."""
+
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # no closure is ever used here
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonalize(parameter.grad.lerp(momentum, group["momentum"]))
+                rows, columns = parameter.shape
+                parameter.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+
+
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Move the singular values of a matrix towards 1, keeping its singular vectors; float32."""
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
+class Optimizers:
+    """The optimizers of one training phase, with cosine decay of every learning rate to zero."""
+
+    def __init__(self, config: OptimizerConfig, module: nn.Module) -> None:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        self._optimizers: list[Optimizer]
+        if config.name == "muon":
+            self._optimizers = [
+                Muon((p for p in parameters if p.ndim == 2), lr=config.learning_rate),
+                torch.optim.Adam((p for p in parameters if p.ndim != 2), lr=config.bias_learning_rate),
+            ]
+        else:
+            # The authors' Ranger 20.4.11; gradient centralization stays on, as it in fact was there.
+            self._optimizers = [
+                Ranger(
+                    parameters,
+                    lr=config.learning_rate,
+                    betas=(0.5, 0.999),
+                    eps=1e-5,
+                    weight_decay=config.weight_decay,
+                    weight_decouple=True,
+                    use_gc=True,
+                )
+            ]
+        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+
+    def step(self, fraction: float) -> None:
+        """Step with the learning rates of the point `fraction` (0 to 1) of the phase, then clear the gradients."""
+        decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+        for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * decay
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)

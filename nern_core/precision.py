@@ -1,0 +1,23 @@
+"""Mixed precision: bfloat16 products where the hardware has units for them, float32 elsewhere.
+
+A CPU without such units emulates bfloat16, an order of magnitude slower than float32.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 ones on this device."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to bfloat16 where that is faster, else nothing."""
+    if has_bfloat16_units(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,40 @@
+"""The published settings (NeRN's CIFAR-10 ResNet configurations), for comparison with the paper.
+
+Ranger with gradient centralization, 350 epochs of 196 batches, 4096 kernels per step of which a fifth
+of the batches is weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits after a warm-up of
+10,000 steps. The published ResNet20 configuration has no warm-up; ResNet56's is taken for all.
+"""
+
+from nern_core.optim import OptimizerConfig
+from nern_core.recipes.recipe import Recipe
+from nern_core.sampling import SamplingConfig
+from nern_core.training.clock import Budget
+from nern_core.training.distill import DistillationConfig
+from nern_core.training.reconstruct import ReconstructionConfig
+
+_STEPS = 350 * 196
+_WARM_UP_STEPS = 10_000
+_RANGER = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3)
+_SAMPLING = SamplingConfig(kind="magnitude", kernels_per_step=4096)
+
+PAPER = Recipe(
+    activation="relu",
+    scaled_targets=False,
+    stored_dtype="float32",
+    default_budget=Budget(steps=_STEPS),
+    one_schedule=True,
+    reconstruction=ReconstructionConfig(
+        share=_WARM_UP_STEPS / _STEPS, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"
+    ),
+    refinement=None,
+    distillation=DistillationConfig(
+        share=1 - _WARM_UP_STEPS / _STEPS,
+        optimizer=_RANGER,
+        sampling=_SAMPLING,
+        images_per_step=256,
+        divergence="published",
+        logit_weight=1e-4,
+        feature_weight=1e-4,
+        reconstruction_weight=1.0,
+    ),
+)

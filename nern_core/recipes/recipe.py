@@ -1,0 +1,29 @@
+"""The format of a recipe."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nern_core.predictor import Activation
+from nern_core.training.clock import Budget
+from nern_core.training.distill import DistillationConfig
+from nern_core.training.reconstruct import ReconstructionConfig
+from nern_core.training.refine import RefinementConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything about an encoding that its options do not say.
+
+    The shares of the phases add up to 1. Without data, reconstruction has the whole budget. With
+    `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise each phase has its
+    own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
+    """
+
+    activation: Activation
+    scaled_targets: bool
+    stored_dtype: Literal["float16", "float32"]
+    default_budget: Budget
+    one_schedule: bool
+    reconstruction: ReconstructionConfig
+    refinement: RefinementConfig | None
+    distillation: DistillationConfig

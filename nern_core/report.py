@@ -1,0 +1,116 @@
+"""The report of an encoding: sizes, errors, accuracy and seconds, all measured on the finished file."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from nern_core.codec import Sizes
+from nern_core.kernels import KernelLayer
+from nern_core.options import EncodeOptions
+
+_SMALLEST_NORM = 1e-12
+
+
+class Metrics(BaseModel):
+    """The figures of an encoding. Sizes are bytes, accuracies percent (null without data).
+
+    `ratio` is the source's size over the file's. `relative_error` is the norm of all weight errors over
+    the norm of all represented weights. `seconds` has one entry for each phase and `total`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source_bytes: int
+    file_bytes: int
+    predictor_bytes: int
+    permutation_bytes: int
+    kept_bytes: int
+    ratio: float
+    relative_error: float
+    original_accuracy: float | None
+    reconstructed_accuracy: float | None
+    seconds: dict[str, float]
+
+
+class LayerReport(BaseModel):
+    """One represented layer and the relative error of its reconstruction."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    shape: tuple[int, int, int, int]
+    relative_error: float
+
+
+class CurvePoint(BaseModel):
+    """One point of the training curve."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str
+    step: int
+    seconds: float
+    loss: float
+
+
+class Report(BaseModel):
+    """What `report.json` holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    nern_version: str
+    source_sha256: str
+    options: EncodeOptions
+    hidden_size: int
+    represented_weights: int
+    predictor_parameters: int
+    metrics: Metrics
+    layers: tuple[LayerReport, ...]
+    curve: tuple[CurvePoint, ...]
+
+
+def layer_reports(
+    layers: Sequence[KernelLayer], original: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
+) -> tuple[LayerReport, ...]:
+    """Relative error of each represented layer."""
+    return tuple(
+        LayerReport(
+            name=layer.name,
+            shape=(layer.filters, layer.channels, layer.height, layer.width),
+            relative_error=relative_error([original[layer.name]], [decoded[layer.name]]),
+        )
+        for layer in layers
+    )
+
+
+def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:
+    """Norm of the differences over the norm of the originals, in float64."""
+    error = sum(float((d.double() - o.double()).square().sum()) for o, d in zip(original, decoded, strict=True))
+    norm = sum(float(o.double().square().sum()) for o in original)
+    return float((error / max(norm, _SMALLEST_NORM)) ** 0.5)
+
+
+def make_metrics(
+    *,
+    source_bytes: int,
+    sizes: Sizes,
+    error: float,
+    original_accuracy: float | None,
+    reconstructed_accuracy: float | None,
+    seconds: Mapping[str, float],
+) -> Metrics:
+    """Put the figures together; `seconds` gets its total."""
+    rounded = {phase: round(duration, 3) for phase, duration in seconds.items()}
+    return Metrics(
+        source_bytes=source_bytes,
+        file_bytes=sizes.file,
+        predictor_bytes=sizes.predictor,
+        permutation_bytes=sizes.permutation,
+        kept_bytes=sizes.kept,
+        ratio=round(source_bytes / sizes.file, 4),
+        relative_error=round(error, 6),
+        original_accuracy=original_accuracy,
+        reconstructed_accuracy=reconstructed_accuracy,
+        seconds=rounded | {"total": round(sum(seconds.values()), 3)},
+    )

@@ -1,0 +1,100 @@
+"""What the predictor is fitted to: the kernels of each layer, scaled, in the order of their coordinates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nern_core.kernels import KernelLayer, assemble, by_kernel_shape, cut
+from nern_core.options import Permutation
+from nern_core.permutation import inverse, order_kernels
+from nern_core.predictor import head_name
+
+
+@dataclass(frozen=True, slots=True)
+class HeadTargets:
+    """The kernels of one shape H x W, n of them, layer after layer.
+
+    `coordinates` int64 (n, 3) are (layer, filter, channel); `kernels` float32 (n, H*W) are divided by
+    the scale; `layers` are the indices of the layers that they come from.
+    """
+
+    layers: tuple[int, ...]
+    coordinates: Tensor
+    kernels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Targets of every head, and what leads back from predictions to weights.
+
+    `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster
+    order), `positions` are the inverses. Predictions times `scale` are weights: one scale for all layers, since scaling each layer
+    on its own gives small weights that matter little as much of the fit as large ones.
+    """
+
+    layers: tuple[KernelLayer, ...]
+    orders: tuple[Tensor | None, ...]
+    positions: tuple[Tensor | None, ...]
+    scale: float
+    heads: dict[str, HeadTargets]
+
+    @property
+    def kernels(self) -> int:
+        """Number of kernels of all layers."""
+        return sum(layer.kernels for layer in self.layers)
+
+    def to(self, device: torch.device) -> "Targets":
+        """The same targets with their tensors on another device; the orders stay on the CPU."""
+        return replace(
+            self,
+            positions=tuple(None if p is None else p.to(device) for p in self.positions),
+            heads={
+                head: HeadTargets(target.layers, target.coordinates.to(device), target.kernels.to(device))
+                for head, target in self.heads.items()
+            },
+        )
+
+
+def make_targets(
+    tensors: Mapping[str, Tensor], layers: Sequence[KernelLayer], permutation: Permutation, *, scaled: bool
+) -> Targets:
+    """Cut, order and scale the represented tensors. `scaled` divides by the standard deviation of all weights."""
+    kernels = [cut(tensors[layer.name]) for layer in layers]
+    orders = tuple(
+        order_kernels(values, layer.filters, permutation) for values, layer in zip(kernels, layers, strict=True)
+    )
+    deviation = float(torch.cat([values.flatten() for values in kernels]).std(correction=0))
+    scale = deviation if scaled and deviation > 0 else 1.0
+    heads = {}
+    for (height, width), indices in by_kernel_shape(layers).items():
+        heads[head_name(height, width)] = HeadTargets(
+            layers=indices,
+            coordinates=torch.cat([_raster_coordinates(i, layers[i]) for i in indices]),
+            kernels=torch.cat([rearrange(kernels[i], orders[i]) for i in indices]) / scale,
+        )
+    positions = tuple(None if order is None else inverse(order) for order in orders)
+    return Targets(tuple(layers), orders, positions, scale, heads)
+
+
+def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+    """Turn the kernels of every head, (n, H*W) in coordinate order, into weights F x C x H x W by name; differentiable."""
+    weights = {}
+    for head, values in kernels.items():
+        indices = targets.heads[head].layers
+        for index, rows in zip(indices, values.split([targets.layers[i].kernels for i in indices]), strict=True):
+            raster = rearrange(rows, targets.positions[index])
+            weights[targets.layers[index].name] = assemble(raster * targets.scale, targets.layers[index])
+    return weights
+
+
+def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
+    """Bring one row per kernel from raster order into coordinate order or, given the inverse order, back."""
+    return rows if order is None else rows[order]
+
+
+def _raster_coordinates(index: int, layer: KernelLayer) -> Tensor:
+    filters = torch.arange(layer.filters).repeat_interleave(layer.channels)
+    channels = torch.arange(layer.channels).repeat(layer.filters)
+    return torch.stack((torch.full_like(filters, index), filters, channels), dim=1)

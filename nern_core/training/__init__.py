@@ -1,0 +1,1 @@
+"""Training a predictor, phase by phase: reconstruction, refinement, distillation."""

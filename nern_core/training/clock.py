@@ -1,0 +1,64 @@
+"""The clock of a training phase: how far it is, in steps or in seconds."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a phase may use: a number of steps, or seconds of wall time. Exactly one is given."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def share(self, fraction: float) -> "Budget":
+        """A part of this budget; at least one step."""
+        if self.steps is not None:
+            return Budget(steps=max(1, round(self.steps * fraction)))
+        assert self.seconds is not None
+        return Budget(seconds=self.seconds * fraction)
+
+
+class Clock:
+    """Counts the steps of one phase against its budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._started = time.perf_counter()
+        self.step = 0
+
+    def tick(self) -> None:
+        """One more step is done."""
+        self.step += 1
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the phase."""
+        return time.perf_counter() - self._started
+
+    @property
+    def fraction(self) -> float:
+        """How much of the budget is used, 0 to 1."""
+        if self._budget.steps is not None:
+            return min(1.0, self.step / self._budget.steps)
+        assert self._budget.seconds is not None
+        return min(1.0, self.elapsed / self._budget.seconds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up. A phase has at least one step."""
+        return self.step > 0 and self.fraction >= 1.0
+
+    @property
+    def total_steps(self) -> int | None:
+        """The steps of the phase: given, or estimated from the speed so far."""
+        if self._budget.steps is not None:
+            return self._budget.steps
+        return round(self.step / self.fraction) if self.step and self.fraction > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds to the end of the phase."""
+        if self._budget.seconds is not None:
+            return max(0.0, self._budget.seconds - self.elapsed)
+        return self.elapsed * (1 / self.fraction - 1) if self.step else None

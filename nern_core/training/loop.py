@@ -1,0 +1,50 @@
+"""The training loop that all phases share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nern_core.errors import NernError
+from nern_core.optim import Optimizers
+from nern_core.training.clock import Clock
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """Where a phase stands after a step, with its loss."""
+
+    clock: Clock
+    loss: float
+
+
+def train(
+    loss: Callable[[], Tensor],
+    optimizers: Optimizers,
+    clock: Clock,
+    window: tuple[float, float],
+    on_step: Callable[[StepReport], None],
+) -> None:
+    """Step until the clock is finished. `loss` draws its own batch and returns a scalar.
+
+    `window` is the start and length of the phase on the optimizers' schedule, (0, 1) for all of it.
+    Reports a few times per second and at the end. Raises `NernError` (`diverged`) when a reported loss
+    is not finite.
+    """
+    reported = float("-inf")
+    while not clock.finished:
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        optimizers.step(window[0] + window[1] * clock.fraction)
+        clock.tick()
+        if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:
+            reported = clock.elapsed
+            number = value.item()
+            if not torch.isfinite(value):
+                raise NernError(
+                    "diverged", f"Training diverged after {clock.step} steps; try another seed or the recipe `fast`."
+                )
+            on_step(StepReport(clock, number))

@@ -1,0 +1,66 @@
+"""Reconstruction: fit the predictor to the kernels themselves, no data needed (paper, section 3.2)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nern_core.losses import root_mean_squared_error, weighted_squared_error
+from nern_core.optim import OptimizerConfig
+from nern_core.precision import mixed_precision
+from nern_core.predictor import Predictor
+from nern_core.sampling import SamplingConfig
+from nern_core.targets import Targets
+from nern_core.training.predictions import Predictions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconstructionConfig:
+    """Settings of the phase. `share` is its part of the budget where other phases follow.
+
+    `loss` is `rmse` over all weights, of which the sampled kernels alone pass gradients on (the paper),
+    or the `squared` error of the sampled kernels, weighted by what they mean for the network's loss
+    where that is known.
+    """
+
+    share: float
+    optimizer: OptimizerConfig
+    sampling: SamplingConfig
+    loss: Literal["rmse", "squared"]
+
+
+class ReconstructionLoss:
+    """Draws a batch and returns its loss. `importance` has a weight for each kernel of each head, (n,)."""
+
+    def __init__(
+        self,
+        config: ReconstructionConfig,
+        predictor: Predictor,
+        targets: Targets,
+        generator: torch.Generator,
+        importance: dict[str, Tensor] | None = None,
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._importance = importance
+        self._predictions = Predictions(config.sampling, predictor, targets, generator)
+        self._kernels = {head: target.kernels for head, target in targets.heads.items()}
+        self._device = next(predictor.parameters()).device
+
+    def __call__(self) -> Tensor:
+        """Scalar loss of a new batch."""
+        with mixed_precision(self._device):
+            if self._config.loss == "rmse":
+                return root_mean_squared_error(self._predictions.of_all(), self._kernels)
+            drawn = self._predictions.of_batch()
+        losses = [
+            weighted_squared_error(
+                predictions,
+                self._kernels[head][indices],
+                None if self._importance is None else self._importance[head][indices],
+            )
+            * (len(self._kernels[head]) / self._targets.kernels)
+            for head, (indices, predictions) in drawn.items()
+        ]
+        return torch.stack(losses).sum()

@@ -1,0 +1,33 @@
+"""What an entry of the zoo says about a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Random changes of training images: zero padding in pixels before a random crop, and mirroring."""
+
+    crop_padding: int = 0
+    horizontal_flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """How uint8 RGB images become inputs: resized to `input_size` pixels, scaled to [0, 1], normalized."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: int
+    augmentation: Augmentation = Augmentation()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """A network by name. `build(classes)` makes it with fresh weights."""
+
+    name: str
+    build: Callable[[int], nn.Module]
+    preprocessing: Preprocessing

@@ -1,0 +1,73 @@
+"""torchvision's classifiers by name, such as `torchvision:resnet18`.
+
+torchvision's compiled operators load only beside the torch build that they were made for. Beside
+another one (a CPU build from elsewhere, say) its import fails on the schema of an operator that no
+classifier uses. Only then, the two missing schemas are declared, without implementations.
+"""
+
+from functools import partial
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from nern_core.errors import NernError
+from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
+
+PREFIX = "torchvision:"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_DEFAULT_INPUT_SIZE = 224
+_BOX_OPERATORS = ("nms", "qnms")
+# The declared schemas live as long as this object.
+_declared: list[torch.library.Library] = []
+
+
+def torchvision_architecture(name: str) -> Architecture:
+    """Entry for `torchvision:NAME`. Raises `NernError` (`unknown_architecture`) if there is no such classifier."""
+    models = _models()
+    model_name = name.removeprefix(PREFIX)
+    if model_name not in models.list_models(module=models):
+        raise NernError(
+            "unknown_architecture",
+            f"torchvision has no classifier '{model_name}'; its names look like resnet18, vgg16_bn or mobilenet_v3_small.",
+        )
+    preset = next(iter(models.get_model_weights(model_name))).transforms()
+    return Architecture(
+        name=name,
+        build=partial(_build, model_name),
+        preprocessing=Preprocessing(
+            mean=_triple(preset.mean, _IMAGENET_MEAN),
+            std=_triple(preset.std, _IMAGENET_STD),
+            input_size=preset.crop_size[0] if preset.crop_size else _DEFAULT_INPUT_SIZE,
+            augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
+        ),
+    )
+
+
+def _build(model_name: str, classes: int) -> nn.Module:
+    model: nn.Module = _models().get_model(model_name, weights=None, num_classes=classes)
+    return model
+
+
+def _triple(values: list[float] | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
+    red, green, blue = values or default
+    return (float(red), float(green), float(blue))
+
+
+def _models() -> ModuleType:
+    try:
+        import torchvision.models as models
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        _declare_box_operators()
+        import torchvision.models as models
+    return models  # type: ignore[no-any-return] # torchvision has no type information
+
+
+def _declare_box_operators() -> None:
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in _BOX_OPERATORS:
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
