@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup serve demo test check fix clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with the nern command in it
+	@scripts/setup
+
+serve: setup ## Run the service on http://127.0.0.1:8000, its data in nern-data/
+	.venv/bin/nern serve
+
+demo: setup ## Encode the example through the running service, in about two minutes
+	@.venv/bin/python scripts/demo.py
+
+test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses
+	scripts/with-services .venv/bin/python -m pytest $(ARGS)
+
+check: setup ## Lint, formatting, types, import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fix: setup ## Repair what can be repaired by a tool
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+clean: ## Remove everything that these targets make
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
