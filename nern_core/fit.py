@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nern_core.curvature import Curvature, estimate_curvature
-from nern_core.datasets import to_inputs
+from nern_core.datasets import augment, to_inputs
 from nern_core.optim import OptimizerConfig, Optimizers
 from nern_core.predictor import Predictor
 from nern_core.progress import Phase
@@ -86,8 +86,11 @@ def _curvature(
         return {}
     chosen = torch.randperm(len(teacher.images), generator=generator)[: recipe.refinement.images]
     device = next(teacher.network.parameters()).device
-    inputs = to_inputs(teacher.images.images[chosen].to(device), teacher.preprocessing)
-    return estimate_curvature(teacher.network, inputs, {layer.name for layer in targets.layers}, generator)
+    # Augmented: on images as they are, the network is so sure that few of them say anything.
+    images = augment(teacher.images.images[chosen], teacher.preprocessing, generator)
+    inputs = to_inputs(images.to(device), teacher.preprocessing)
+    names = {layer.name for layer in targets.layers}
+    return estimate_curvature(teacher.network, inputs, names, generator, temperature=recipe.refinement.temperature)
 
 
 def _stages(
@@ -123,9 +126,7 @@ def _importance(targets: Targets, curvature: Mapping[str, Curvature]) -> dict[st
     fisher: dict[int, Tensor] = {}
     for index, layer in enumerate(targets.layers):
         if layer.name in curvature:
-            shape = torch.Size((layer.filters, layer.channels, layer.height, layer.width))
-            per_kernel = curvature[layer.name].diagonal(shape).flatten(2).mean(dim=2).flatten()
-            fisher[index] = rearrange(per_kernel.cpu(), targets.orders[index]).sqrt()
+            fisher[index] = rearrange(curvature[layer.name].fisher.flatten().cpu(), targets.orders[index]).sqrt()
     mean = torch.cat(list(fisher.values())).mean()
     return {
         head: torch.cat(

@@ -69,15 +69,15 @@ class Optimizers:
 
     def __init__(self, config: OptimizerConfig, module: nn.Module) -> None:
         parameters = [p for p in module.parameters() if p.requires_grad]
-        self._optimizers: list[Optimizer]
+        self.optimizers: list[Optimizer]
         if config.name == "muon":
-            self._optimizers = [
+            self.optimizers = [
                 Muon((p for p in parameters if p.ndim == 2), lr=config.learning_rate),
                 torch.optim.Adam((p for p in parameters if p.ndim != 2), lr=config.bias_learning_rate),
             ]
         else:
             # The authors' Ranger 20.4.11; gradient centralization stays on, as it in fact was there.
-            self._optimizers = [
+            self.optimizers = [
                 Ranger(
                     parameters,
                     lr=config.learning_rate,
@@ -88,12 +88,12 @@ class Optimizers:
                     use_gc=True,
                 )
             ]
-        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def step(self, fraction: float) -> None:
         """Step with the learning rates of the point `fraction` (0 to 1) of the phase, then clear the gradients."""
         decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
-        for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
+        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * decay
             optimizer.step()

@@ -1,0 +1,1 @@
+"""Runs jobs: Celery wakes it, the row is claimed, and a child process encodes under supervision."""

@@ -42,7 +42,8 @@ class Clock:
         if self._budget.steps is not None:
             return min(1.0, self.step / self._budget.steps)
         assert self._budget.seconds is not None
-        return min(1.0, self.elapsed / self._budget.seconds)
+        # Preparing may have used the budget up before the first step.
+        return min(1.0, self.elapsed / self._budget.seconds) if self._budget.seconds else 1.0
 
     @property
     def finished(self) -> bool:

@@ -67,9 +67,9 @@ class DistillationLoss:
         curvature: Mapping[str, Curvature],
     ) -> None:
         self._config = config
-        self._predictions = predictions
-        self._targets = targets
-        self._teacher = teacher
+        self.predictions = predictions
+        self.targets = targets
+        self.teacher = teacher
         self._generator = generator
         self._curvature = curvature
         self._state = dict(teacher.network.state_dict())
@@ -78,15 +78,15 @@ class DistillationLoss:
 
     def __call__(self) -> Tensor:
         """Scalar loss of a new batch of images."""
-        config, network = self._config, self._teacher.network
+        config, network = self._config, self.teacher.network
         inputs = self._draw_inputs()
         with _FeatureMaps(network, self._weights, wanted=config.feature_weight > 0) as maps:
             with mixed_precision(self._device):
                 with torch.no_grad():
                     teacher_logits = network(inputs).float()
                 teacher_maps = maps.take()
-                kernels = self._predictions.of_all()
-                weights = to_weights(kernels, self._targets)
+                kernels = self.predictions.of_all()
+                weights = to_weights(kernels, self.targets)
                 student_logits = functional_call(network, self._state | weights, (inputs,), strict=True).float()
             student_maps = maps.take()
         divergence = logit_divergence if config.divergence == "exact" else published_logit_divergence
@@ -94,14 +94,14 @@ class DistillationLoss:
         if config.feature_weight:
             loss = loss + config.feature_weight * feature_distance(student_maps, teacher_maps)
         if config.reconstruction_weight:
-            originals = {head: target.kernels for head, target in self._targets.heads.items()}
+            originals = {head: target.kernels for head, target in self.targets.heads.items()}
             loss = loss + config.reconstruction_weight * root_mean_squared_error(kernels, originals)
         if config.curvature_weight:
             loss = loss + config.curvature_weight * quadratic_loss(weights, self._weights, self._curvature)
         return loss
 
     def _draw_inputs(self) -> Tensor:
-        images, preprocessing = self._teacher.images, self._teacher.preprocessing
+        images, preprocessing = self.teacher.images, self.teacher.preprocessing
         chosen = torch.randint(len(images), (self._config.images_per_step,), generator=self._generator)
         return to_inputs(augment(images.images[chosen], preprocessing, self._generator).to(self._device), preprocessing)
 

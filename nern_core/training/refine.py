@@ -23,6 +23,7 @@ class RefinementConfig:
     share: float
     optimizer: OptimizerConfig
     images: int
+    temperature: float = 1.0
 
 
 class RefinementLoss:

@@ -1,0 +1,1 @@
+"""Jobs: the rows that are the only truth about them, and everything that changes a row."""

@@ -1,0 +1,228 @@
+"""Every query on jobs. A change of state is one compare-and-set, and says whether it hit.
+
+Times are the database's own, so that the clocks of several machines do not matter. Callers own the
+transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import Update
+
+from app.jobs.models import Job, JobStatus
+
+_SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker holds while it works on a job; `attempt` is its fencing token."""
+
+    job_id: str
+    attempt: int
+    checkpoint_sha256: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """A job as it is submitted."""
+
+    id: str
+    device: str
+    options: Mapping[str, Any]
+    checkpoint_sha256: str
+    checkpoint_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job that the broker is to be told of."""
+
+    job_id: str
+    device: str
+    announcements: int
+
+
+class JobRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        if self._session.get_bind().dialect.name == "sqlite":
+            text = self._session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
+            return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+        found: datetime = self._session.scalars(select(func.clock_timestamp())).one()
+        return found
+
+    def add(self, new: NewJob) -> Job:
+        """Insert a queued job, to be announced at once."""
+        now = self.now()
+        job = Job(
+            id=new.id,
+            status=JobStatus.QUEUED,
+            device=new.device,
+            options=dict(new.options),
+            checkpoint_sha256=new.checkpoint_sha256,
+            checkpoint_bytes=new.checkpoint_bytes,
+            attempt=0,
+            announce_at=now,
+            created_at=now,
+        )
+        self._session.add(job)
+        self._session.flush()
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        """Find a job."""
+        return self._session.get(Job, job_id)
+
+    def page(self, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
+        """Newest first; `before` is the id to go on after."""
+        query = select(Job).order_by(Job.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(Job.status == status)
+        if before is not None:
+            query = query.where(Job.id < before)
+        return self._session.scalars(query).all()
+
+    def claim(self, job_id: str, lease: timedelta) -> Claim | None:
+        """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
+        now = self.now()
+        hit = self._hit(
+            update(Job)
+            .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+            .values(
+                status=JobStatus.RUNNING,
+                attempt=Job.attempt + 1,
+                lease_until=now + lease,
+                announce_at=None,
+                started_at=func.coalesce(Job.started_at, now),
+            )
+        )
+        if not hit:
+            return None
+        job = self._session.scalars(select(Job).where(Job.id == job_id)).one()
+        return Claim(job.id, job.attempt, job.checkpoint_sha256, job.options)
+
+    def heartbeat(
+        self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
+    ) -> JobStatus | None:
+        """Extend the lease and write the progress; returns the status, or None if the job is no longer held."""
+        hit = self._hit(
+            _held(claim).values(
+                lease_until=self.now() + lease, phase=phase, progress=None if progress is None else dict(progress)
+            )
+        )
+        if not hit:
+            return None
+        return JobStatus(self._session.scalars(select(Job.status).where(Job.id == claim.job_id)).one())
+
+    def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
+        """Publish the results. A job that is being canceled does not succeed any more."""
+        return self._hit(
+            _held(claim, JobStatus.RUNNING).values(
+                status=JobStatus.SUCCEEDED, metrics=dict(metrics), artifacts=dict(artifacts), **self._ended()
+            )
+        )
+
+    def fail(self, claim: Claim, code: str, message: str) -> bool:
+        """End a job with an error. A job that is being canceled does not fail any more."""
+        return self._hit(
+            _held(claim, JobStatus.RUNNING).values(
+                status=JobStatus.FAILED, error_code=code, error_message=message, **self._ended()
+            )
+        )
+
+    def confirm_cancel(self, claim: Claim) -> bool:
+        """The worker has stopped a job that is being canceled."""
+        return self._hit(_held(claim, JobStatus.CANCELING).values(status=JobStatus.CANCELED, **self._ended()))
+
+    def release(self, claim: Claim) -> bool:
+        """Give a job back to the queue because the worker stops. It counts as no attempt."""
+        return self._hit(
+            _held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again())
+        )
+
+    def request_cancel(self, job_id: str) -> bool:
+        """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
+        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        if self._hit(queued.values(status=JobStatus.CANCELED, **self._ended())):
+            return True
+        running = update(Job).where(Job.id == job_id, Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
+        return self._hit(running.values(status=JobStatus.CANCELING))
+
+    def expire_leases(self, max_attempts: int) -> int:
+        """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
+        lost = Job.lease_until < self.now()
+        running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
+        hits = self._count(
+            running.where(Job.attempt - Job.releases >= max_attempts).values(
+                status=JobStatus.FAILED,
+                error_code="worker_lost",
+                error_message=f"The worker of this job was lost {max_attempts} times; submit the job again.",
+                **self._ended(),
+            )
+        )
+        hits += self._count(running.where(Job.attempt - Job.releases < max_attempts).values(**self._queued_again()))
+        canceling = update(Job).where(Job.status == JobStatus.CANCELING, lost)
+        return hits + self._count(canceling.values(status=JobStatus.CANCELED, **self._ended()))
+
+    def to_announce(self, limit: int) -> Sequence[Waiting]:
+        """Queued jobs that the broker is to be told of now, the longest due first."""
+        query = (
+            select(Job.id, Job.device, Job.announcements)
+            .where(Job.status == JobStatus.QUEUED, Job.announce_at <= self.now())
+            .order_by(Job.announce_at, Job.id)
+            .limit(limit)
+        )
+        return [Waiting(row.id, row.device, row.announcements) for row in self._session.execute(query)]
+
+    def mark_announced(self, announced: Iterable[tuple[Waiting, timedelta]]) -> None:
+        """The broker has been told of these jobs; if they stay queued, it is to be told again after the pause."""
+        now = self.now()
+        for waiting, pause in announced:
+            self._session.execute(
+                update(Job)
+                .where(Job.id == waiting.job_id, Job.status == JobStatus.QUEUED)
+                .values(announcements=waiting.announcements + 1, announce_at=now + pause)
+            )
+
+    def _ended(self) -> dict[str, Any]:
+        return {"finished_at": self.now(), "lease_until": None, "announce_at": None}
+
+    def _queued_again(self) -> dict[str, Any]:
+        return {
+            "status": JobStatus.QUEUED,
+            "lease_until": None,
+            "announcements": 0,
+            "announce_at": self.now(),
+            "phase": None,
+            "progress": None,
+        }
+
+    def _hit(self, statement: Update) -> bool:
+        return self._count(statement) == 1
+
+    def _count(self, statement: Update) -> int:
+        # Objects of this session are read again afterwards: the statement runs past them.
+        result = self._session.execute(statement.execution_options(synchronize_session=False))
+        assert isinstance(result, CursorResult)
+        self._session.expire_all()
+        return result.rowcount
+
+
+def _held(claim: Claim, *statuses: JobStatus) -> Update:
+    """An update of the claimed job, which misses once another worker or the sweeper has taken it."""
+    return update(Job).where(
+        Job.id == claim.job_id,
+        Job.attempt == claim.attempt,
+        Job.status.in_(statuses or (JobStatus.RUNNING, JobStatus.CANCELING)),
+    )

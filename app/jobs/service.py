@@ -1,0 +1,103 @@
+"""What can be done with jobs, as the routes need it: each method is one unit of work."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+import uuid_utils
+
+from app.database import Sessions
+from app.dataset_folders import resolve_dataset
+from app.jobs.models import TERMINAL, Job, JobStatus
+from app.jobs.relay import Relay
+from app.jobs.repository import JobRepository, NewJob
+from app.problems import Problem
+from app.schemas import JobPage, JobView
+from app.settings import Settings
+from app.storage import ArtifactStore, StoredArtifact
+from app.submission import Submission
+from nern_core.options import EncodeOptions
+
+
+class JobService:
+    """Submits, finds and cancels jobs, and finds their results."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._relay = relay
+
+    def submit(self, submission: Submission) -> JobView:
+        """Queue a job. When this returns, its row is committed."""
+        options = self._with_resolved_dataset(submission.options)
+        new = NewJob(
+            id=f"job_{uuid_utils.uuid7().hex}",
+            device=options.device.value,
+            options=options.model_dump(mode="json"),
+            checkpoint_sha256=submission.checkpoint.sha256,
+            checkpoint_bytes=submission.checkpoint.size,
+        )
+        with self._sessions.begin() as session:
+            view = JobView.of(JobRepository(session).add(new))
+        self._relay.wake()
+        return view
+
+    def get(self, job_id: str) -> JobView:
+        """Find a job. Raises `Problem` (`unknown-job`)."""
+        with self._sessions.begin() as session:
+            return JobView.of(_existing(JobRepository(session), job_id))
+
+    def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
+        """List jobs, newest first. The cursor is the id of the last job seen."""
+        with self._sessions.begin() as session:
+            jobs = JobRepository(session).page(status=status, before=cursor, limit=limit + 1)
+            items = [JobView.of(job) for job in jobs[:limit]]
+        return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
+
+    def cancel(self, job_id: str) -> JobView:
+        """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
+        with self._sessions.begin() as session:
+            repository = JobRepository(session)
+            hit = repository.request_cancel(job_id)
+            view = JobView.of(_existing(repository, job_id))
+        if not hit and view.status is not JobStatus.CANCELED:
+            raise Problem(
+                HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
+            )
+        return view
+
+    def artifact(self, job_id: str, name: str) -> tuple[StoredArtifact, Path]:
+        """Find a result. Raises `Problem` (`unknown-job`, `no-results`)."""
+        with self._sessions.begin() as session:
+            job = _existing(JobRepository(session), job_id)
+            status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
+        if status is not JobStatus.SUCCEEDED:
+            raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
+        stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
+        return stored, self._store.path(stored.sha256)
+
+    def check(self) -> None:
+        """Raise if the database or the store cannot be used."""
+        with self._sessions.begin() as session:
+            JobRepository(session).now()
+        self._store.check()
+
+    def _with_resolved_dataset(self, options: EncodeOptions) -> EncodeOptions:
+        if options.dataset is None:
+            return options
+        return options.model_copy(update={"dataset": resolve_dataset(options.dataset, self._settings)})
+
+
+def _existing(repository: JobRepository, job_id: str) -> Job:
+    job = repository.get(job_id)
+    if job is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+    return job
+
+
+def _why_no_results(status: JobStatus, error: str | None) -> str:
+    if status is JobStatus.FAILED:
+        return f"The job has failed and has no results: {error}"
+    if status in TERMINAL:
+        return "The job was canceled and has no results; submit it again."
+    return f"The job is {status}; its results come when its status is succeeded."

@@ -1,0 +1,52 @@
+"""Entry of the API: `uvicorn app.main:app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from sqlalchemy.orm import sessionmaker
+from starlette.concurrency import run_in_threadpool
+
+from app.database import check_schema, create_engine
+from app.jobs.broker import create_celery
+from app.jobs.relay import Relay
+from app.jobs.service import JobService
+from app.problems import install_handlers
+from app.routes import health, jobs
+from app.settings import Settings
+from app.storage import ArtifactStore
+
+_DESCRIPTION = """Turns trained networks into compact neural representations.
+
+Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the reconstructed
+weights or the small `.nern` file that they come from. Errors are RFC 9457 problem details."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = create_engine(settings)
+        await run_in_threadpool(check_schema, engine)
+        sessions = sessionmaker(engine, expire_on_commit=False)
+        store = ArtifactStore(settings.artifacts)
+        relay = Relay(settings, sessions, create_celery(settings))
+        app.state.settings, app.state.store = settings, store
+        app.state.jobs = JobService(settings, sessions, store, relay)
+        relay.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(relay.stop)
+            engine.dispose()
+
+    app = FastAPI(title="NeRN", version=version("nern"), description=_DESCRIPTION, lifespan=lifespan)
+    install_handlers(app)
+    app.include_router(jobs.router)
+    app.include_router(health.router)
+    return app
+
+
+app = create_app(Settings())

@@ -1,0 +1,133 @@
+"""Errors of the API: RFC 9457 problem details, `application/problem+json`, every one says what to do."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from nern_core.errors import NernError
+from nern_core.options import EncodeOptions
+
+MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger()
+_HINTS = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take this method; /docs lists what it takes.",
+}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of the input."""
+
+    field: str
+    detail: str
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error. `type` is a stable slug for programs, `detail` a sentence for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+class Problem(Exception):
+    """An error that ends a request."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        slug: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.headers = headers
+        self.details = ProblemDetails(
+            type=slug, title=status.phrase, status=status, detail=detail, errors=list(errors) or None
+        )
+
+    @classmethod
+    def of_input(cls, error: NernError) -> "Problem":
+        """The problem for input that cannot be encoded."""
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, error.code.replace("_", "-"), error.message)
+
+    @classmethod
+    def of_validation(cls, slug: str, error: ValidationError) -> "Problem":
+        """The problem for a document that does not fit its model."""
+        return cls._of_fields(slug, error.errors())
+
+    @classmethod
+    def _of_fields(cls, slug: str, details: Sequence[Any]) -> "Problem":
+        fields = [FieldProblem(field=_field(detail), detail=_sentence(detail)) for detail in details]
+        summary = " ".join(f"{f.field}: {f.detail}" if f.field else f.detail for f in fields)
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, summary, errors=fields)
+
+    def response(self) -> JSONResponse:
+        """The answer to send."""
+        return JSONResponse(
+            self.details.model_dump(exclude_none=True),
+            status_code=self.details.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every error of `app` with problem details."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+        return problem.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        return Problem._of_fields("invalid-request", error.errors()).response()  # noqa: SLF001 # same module
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        status = HTTPStatus(error.status_code)
+        slug = status.phrase.lower().replace(" ", "-")
+        detail = _HINTS.get(status, error.detail)
+        return Problem(status, slug, detail, headers=dict(error.headers or {})).response()
+
+    @app.exception_handler(Exception)
+    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("request_failed", method=request.method, path=request.url.path, error=repr(error))
+        return Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal-error",
+            "Something went wrong here; try again, and tell the operator if it happens again.",
+        ).response()
+
+
+def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these errors."""
+    return {
+        int(status): {"model": ProblemDetails, "description": status.phrase, "content": {MEDIA_TYPE: {}}}
+        for status in statuses
+    }
+
+
+def _field(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
+    if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
+        return "there is no such architecture; use cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME."
+    text = detail["msg"].removeprefix("Value error, ")
+    return text if text.endswith(".") else f"{text[0].lower()}{text[1:]}."

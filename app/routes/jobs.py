@@ -1,0 +1,160 @@
+"""Submit, follow and cancel jobs, and download their results."""
+
+import base64
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.jobs.models import JobStatus
+from app.jobs.service import JobService
+from app.problems import describe
+from app.schemas import JobPage, JobView
+from app.submission import receive_submission
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+_SECONDS_BETWEEN_POLLS = "2"
+_BINARY = "application/octet-stream"
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["checkpoint"],
+                    "properties": {
+                        "checkpoint": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A .safetensors, .pt, .pth or .th file.",
+                        },
+                        "options": {"$ref": "#/components/schemas/EncodeOptions"},
+                    },
+                },
+                "encoding": {"options": {"contentType": "application/json"}},
+            }
+        },
+    }
+}
+
+
+class WeightsFormat(StrEnum):
+    """File formats of the reconstructed weights."""
+
+    SAFETENSORS = "safetensors"
+    PT = "pt"
+
+
+def _jobs(request: Request) -> JobService:
+    service: JobService = request.app.state.jobs
+    return service
+
+
+Jobs = Annotated[JobService, Depends(_jobs)]
+IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Submit a checkpoint",
+    operation_id="submit_job",
+    openapi_extra=_FORM,
+    responses=describe(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    ),
+)
+async def submit_job(request: Request, response: Response, jobs: Jobs) -> JobView:
+    """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
+    submission = await receive_submission(request, request.app.state.store, request.app.state.settings.max_upload_bytes)
+    job = await run_in_threadpool(jobs.submit, submission)
+    response.headers["Location"] = job.links.self
+    response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
+    return job
+
+
+@router.get(
+    "", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY)
+)
+def list_jobs(
+    jobs: Jobs,
+    status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    cursor: Annotated[str | None, Query(max_length=40, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
+) -> JobPage:
+    """Newest first, a page at a time."""
+    return jobs.page(status=status, cursor=cursor, limit=limit)
+
+
+@router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))
+def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
+    """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
+    job = jobs.get(job_id)
+    if not job.ended:
+        response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
+    return job
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Cancel a job",
+    operation_id="cancel_job",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def cancel_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
+    """A queued job is canceled at once; a running one is `canceling` until its worker has stopped."""
+    job = jobs.cancel(job_id)
+    response.headers["Location"] = job.links.self
+    return job
+
+
+_RESULTS: dict[str, Any] = {
+    "response_class": FileResponse,
+    "responses": describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+}
+
+
+@router.get("/{job_id}/weights", summary="Download the weights", operation_id="get_weights", **_RESULTS)
+def get_weights(
+    job_id: str,
+    jobs: Jobs,
+    format: Annotated[WeightsFormat, Query(description="File format.")] = WeightsFormat.SAFETENSORS,  # noqa: A002 # the parameter's public name
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The reconstructed checkpoint: names, shapes and dtypes of the original."""
+    return _download(jobs, job_id, f"weights.{format}", _BINARY, if_none_match)
+
+
+@router.get("/{job_id}/encoding", summary="Download the .nern file", operation_id="get_encoding", **_RESULTS)
+def get_encoding(job_id: str, jobs: Jobs, if_none_match: IfNoneMatch = None) -> Response:
+    """The neural representation; `nern reconstruct` turns it into the weights."""
+    return _download(jobs, job_id, "encoding.nern", _BINARY, if_none_match)
+
+
+@router.get("/{job_id}/report", summary="Download the report", operation_id="get_report", **_RESULTS)
+def get_report(job_id: str, jobs: Jobs, if_none_match: IfNoneMatch = None) -> Response:
+    """Options, metrics, the error of every layer and the training curve, as JSON."""
+    return _download(jobs, job_id, "report.json", "application/json", if_none_match)
+
+
+def _download(jobs: JobService, job_id: str, name: str, media_type: str, if_none_match: str | None) -> Response:
+    """Send a result with the digest that was published, as its ETag and as RFC 9530's `Repr-Digest`."""
+    artifact, path = jobs.artifact(job_id, name)
+    digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
+    headers = {
+        "ETag": f'"{artifact.sha256}"',
+        "Repr-Digest": f"sha-256=:{digest}:",
+        "Cache-Control": "private, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if if_none_match is not None and artifact.sha256 in if_none_match:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return FileResponse(path, media_type=media_type, filename=f"{job_id}-{name}", headers=headers)

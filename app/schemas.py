@@ -1,0 +1,139 @@
+"""What the API says of a job."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from app.jobs.models import TERMINAL, Job, JobStatus
+from nern_core.options import EncodeOptions
+
+_SENTENCES = {
+    JobStatus.QUEUED: "The job waits for a worker.",
+    JobStatus.RUNNING: "A worker is encoding the checkpoint.",
+    JobStatus.CANCELING: "The job is being stopped.",
+    JobStatus.SUCCEEDED: "The results can be downloaded.",
+    JobStatus.CANCELED: "The job was canceled.",
+}
+
+
+class CheckpointView(BaseModel):
+    """The uploaded file."""
+
+    bytes: int
+    sha256: str
+
+
+class ProgressView(BaseModel):
+    """How far a running job is. `step` and `total` are of the phase, `fraction` is of the whole job."""
+
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    step: int
+    total: int | None
+    loss: float | None
+    steps_per_second: float | None
+    seconds_left: float | None
+
+
+class MetricsView(BaseModel):
+    """The figures of a finished encoding: sizes in bytes, accuracies in percent (null without data)."""
+
+    source_bytes: int
+    file_bytes: int
+    predictor_bytes: int
+    permutation_bytes: int
+    kept_bytes: int
+    ratio: float
+    relative_error: float
+    original_accuracy: float | None
+    reconstructed_accuracy: float | None
+    seconds: Annotated[dict[str, float], Field(description="Seconds of each phase, and `total`.")]
+
+
+class ErrorView(BaseModel):
+    """Why a job failed. `code` is a stable slug for programs, `message` a sentence for people."""
+
+    code: str
+    message: str
+
+
+class ArtifactView(BaseModel):
+    """One result: its size in bytes, its SHA-256, and where to get it."""
+
+    bytes: int
+    sha256: str
+    url: str
+
+
+class JobLinks(BaseModel):
+    """Where else to go from a job."""
+
+    self: str
+    cancel: str
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: str
+    status: JobStatus
+    message: Annotated[str, Field(description="One sentence about the present state.")]
+    phase: str | None
+    progress: ProgressView | None
+    options: EncodeOptions
+    checkpoint: CheckpointView
+    attempt: Annotated[int, Field(description="How often a worker has started this job.")]
+    metrics: MetricsView | None
+    error: ErrorView | None
+    artifacts: Annotated[dict[str, ArtifactView], Field(description="The results by name, once the job has succeeded.")]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: JobLinks
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The view of a row."""
+        failed = job.error_code is not None and job.error_message is not None
+        address = f"/jobs/{job.id}"
+        return cls(
+            id=job.id,
+            status=JobStatus(job.status),
+            message=job.error_message if failed and job.error_message else _SENTENCES[JobStatus(job.status)],
+            phase=job.phase,
+            progress=None if job.progress is None else ProgressView.model_validate(job.progress),
+            options=EncodeOptions.model_validate(job.options),
+            checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
+            attempt=job.attempt,
+            metrics=None if job.metrics is None else MetricsView.model_validate(job.metrics),
+            error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,
+            artifacts={
+                name: ArtifactView(**artifact, url=address + ARTIFACT_ADDRESSES[name])
+                for name, artifact in (job.artifacts or {}).items()
+            },
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            links=JobLinks(self=address, cancel=f"{address}/cancel"),
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in TERMINAL
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first. `next_cursor` leads to the older ones; null: there are none."""
+
+    items: list[JobView]
+    next_cursor: str | None
+
+
+# Names of the artifacts, and their addresses below that of the job.
+ARTIFACT_ADDRESSES = {
+    "weights.safetensors": "/weights?format=safetensors",
+    "weights.pt": "/weights?format=pt",
+    "encoding.nern": "/encoding",
+    "report.json": "/report",
+}

@@ -1,0 +1,74 @@
+"""Settings of the service: one class, read from the environment with the prefix `NERN_`."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ByteSize, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+
+FILESYSTEM_BROKER = "filesystem://"
+
+
+class Settings(BaseSettings):
+    """Where things are and how much is allowed. The defaults are the embedded mode: one folder, no servers."""
+
+    model_config = SettingsConfigDict(env_prefix="NERN_", frozen=True, extra="ignore")
+
+    data_dir: Annotated[Path, Field(description="Folder of everything that has no place of its own.")] = Path("nern-data")
+    database_url: Annotated[
+        str, Field(description="SQLAlchemy URL; default: an SQLite file in the data folder.", repr=False)
+    ] = ""
+    broker_url: Annotated[
+        str, Field(description="Celery broker; the default is a folder in the data folder.", repr=False)
+    ] = FILESYSTEM_BROKER
+    broker_prefix: Annotated[
+        str, Field(description="What the names of all keys in Redis start with, where several services share one.")
+    ] = "nern:"
+    artifact_dir: Annotated[
+        Path | None, Field(description="Folder of uploads and results; default: in the data folder.")
+    ] = None
+    scratch_dir: Annotated[
+        Path | None, Field(description="Folder that jobs work in; default: in the data folder.")
+    ] = None
+    dataset_roots: Annotated[
+        tuple[Path, ...],
+        NoDecode,
+        Field(description="Folders, separated by colons, below which jobs may name data sets. Empty in the embedded "
+        "mode: any local folder."),
+    ] = ()
+    max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(8 * 2**30)
+    lease: Annotated[timedelta, Field(description="A worker that is silent for so long has lost its job.")] = timedelta(
+        seconds=30
+    )
+    max_attempts: Annotated[int, Field(ge=1, description="A job whose worker is lost so often has failed.")] = 3
+    relay_interval: Annotated[
+        timedelta, Field(description="Pause between looks for jobs that wait to be announced.")
+    ] = timedelta(seconds=1)
+
+    @field_validator("dataset_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'nern.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the artifact store."""
+        return self.artifact_dir or self.data_dir / "artifacts"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder that jobs work in."""
+        return self.scratch_dir or self.data_dir / "scratch"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether database and broker are local files: one machine, one user."""
+        return make_url(self.database).get_backend_name() == "sqlite" and self.broker_url == FILESYSTEM_BROKER

@@ -1,0 +1,181 @@
+"""A submission: the multipart form of `POST /jobs`, streamed into the artifact store as it arrives.
+
+The parser holds about a mebibyte at a time. Parsing, hashing and writing happen in a thread, so that
+a large upload neither fills the memory nor holds up other requests.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from pydantic import ValidationError
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from app.problems import Problem
+from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
+from nern_core.checkpoint_structure import read_structure, refuse_without_kernels
+from nern_core.errors import NernError
+from nern_core.options import EncodeOptions
+
+_CHUNK_BYTES = 2**20
+_LARGEST_OPTIONS = 64 * 2**10
+# What a form may have beside the checkpoint: boundaries, headers of parts, options.
+_FORM_OVERHEAD = 2**20
+_HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A stored checkpoint and what is to be done with it."""
+
+    checkpoint: StoredArtifact
+    options: EncodeOptions
+
+
+async def receive_submission(request: Request, store: ArtifactStore, max_bytes: int) -> Submission:
+    """Read the form to its end. Raises `Problem`; nothing of a refused upload remains."""
+    boundary = _boundary(request)
+    _refuse_declared_size(request, max_bytes)
+    with store.writer() as writer:
+        form = _Form(boundary, writer, max_bytes)
+        pending = bytearray()
+        try:
+            async for chunk in request.stream():
+                pending += chunk
+                if len(pending) >= _CHUNK_BYTES:
+                    await run_in_threadpool(form.feed, bytes(pending))
+                    pending.clear()
+        except ClientDisconnect:
+            raise _malformed("The upload was cut off") from None
+        await run_in_threadpool(form.feed, bytes(pending))
+        return await run_in_threadpool(form.finish)
+
+
+class _Form:
+    """The form as far as it has arrived."""
+
+    def __init__(self, boundary: bytes, writer: ArtifactWriter, max_bytes: int) -> None:
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": self._add_header_name,
+            "on_header_value": self._add_header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+        self._parser = MultipartParser(boundary, callbacks)
+        self._writer = writer
+        self._max_bytes = max_bytes
+        self._received = 0
+        self._header_name, self._header_value = bytearray(), bytearray()
+        self._part = ""
+        self._seen: set[str] = set()
+        self._options_text = bytearray()
+        self._options = EncodeOptions()
+        self._complete = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._received += len(data)
+        if self._received > self._max_bytes + _FORM_OVERHEAD:
+            raise _too_large(self._max_bytes)
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise _malformed("The body is not a multipart form") from error
+
+    def finish(self) -> Submission:
+        """The form is at its end: check the file and put it in its place."""
+        if not self._complete:
+            raise _malformed("The form is cut short")
+        if "checkpoint" not in self._seen:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
+            )
+        try:
+            refuse_without_kernels(read_structure(self._writer.flush()))
+        except NernError as error:
+            raise Problem.of_input(error) from error
+        return Submission(self._writer.commit(), self._options)
+
+    def _begin_part(self) -> None:
+        self._part = ""
+
+    def _add_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            _, parameters = parse_options_header(bytes(self._header_value))
+            self._part = parameters.get(b"name", b"").decode("utf-8", "replace")
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _end_headers(self) -> None:
+        if self._part not in {"checkpoint", "options"} or self._part in self._seen:
+            problem = "has two parts" if self._part in self._seen else "has an unknown part"
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "unexpected-part",
+                f"The form {problem} named {self._part[:64]!r}; {_HOW_TO}.",
+            )
+        self._seen.add(self._part)
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        if self._part == "options":
+            self._options_text += data[start:end]
+            if len(self._options_text) > _LARGEST_OPTIONS:
+                raise Problem(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "options-too-large", "The part `options` is over 64 KiB."
+                )
+            return
+        self._writer.write(memoryview(data)[start:end])
+        if self._writer.size > self._max_bytes:
+            raise _too_large(self._max_bytes)
+
+    def _end_part(self) -> None:
+        if self._part == "options":
+            self._options = _parse_options(bytes(self._options_text))
+
+    def _end(self) -> None:
+        self._complete = True
+
+
+def _parse_options(text: bytes) -> EncodeOptions:
+    try:
+        return EncodeOptions.model_validate_json(text)
+    except ValidationError as error:
+        raise Problem.of_validation("invalid-options", error) from error
+
+
+def _boundary(request: Request) -> bytes:
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {_HOW_TO}.")
+    return parameters[b"boundary"]
+
+
+def _refuse_declared_size(request: Request, max_bytes: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes + _FORM_OVERHEAD:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "checkpoint-too-large",
+        f"The checkpoint is larger than the {max_bytes:,} bytes that are accepted here.",
+        headers={"Connection": "close"},
+    )
+
+
+def _malformed(what: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed-form", f"{what}; {_HOW_TO}.")

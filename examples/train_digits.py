@@ -1,0 +1,83 @@
+"""Make the example: scikit-learn's digits as image files for distillation, and a network trained on them.
+
+Writes `digits/train.npz`, `digits/test.npz` and `digits-cnn.safetensors` beside this file. The same
+seed gives the same files on the same machine. Accuracy on the 500 test images: 99.0 %, after
+40 epochs in about 20 seconds on two CPU cores (torch 2.13.0, one run).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+
+from nern_core.datasets import ImageSet, augment, read_image_set, to_inputs
+from nern_core.zoo import find_architecture
+
+HERE = Path(__file__).parent
+SEED = 0
+TEST_IMAGES = 500
+EPOCHS = 40
+BATCH = 64
+LEARNING_RATE = 0.01
+
+
+def main() -> None:
+    """Write the data, train, and write the checkpoint."""
+    write_images(HERE / "digits")
+    network = train(read_image_set(HERE / "digits", "train"))
+    print(f"test accuracy: {accuracy(network, read_image_set(HERE / 'digits', 'test')):.2f} %")
+    save_file(network.state_dict(), HERE / "digits-cnn.safetensors")
+
+
+def write_images(folder: Path) -> None:
+    """Split the digits, as many of each class in both parts, and write them as RGB images."""
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / digits.images.max())).astype(np.uint8)
+    images = np.repeat(grey[..., None], 3, axis=3)
+    labels = digits.target.astype(np.uint8)
+    train_images, test_images, train_labels, test_labels = train_test_split(
+        images, labels, test_size=TEST_IMAGES, stratify=labels, random_state=SEED
+    )
+    folder.mkdir(exist_ok=True)
+    np.savez_compressed(folder / "train.npz", images=train_images, labels=train_labels)
+    np.savez_compressed(folder / "test.npz", images=test_images, labels=test_labels)
+
+
+def train(data: ImageSet) -> nn.Module:
+    """Train with Adam and one cosine cycle; the last weights are taken, never the best on the test set."""
+    torch.manual_seed(SEED)
+    torch.use_deterministic_algorithms(True)
+    generator = torch.Generator().manual_seed(SEED)
+    architecture = find_architecture("digits-cnn")
+    network = architecture.build(10)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    steps = EPOCHS * (len(data) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    for _ in range(EPOCHS):
+        # Full batches only: the statistics of a small last one would be noisy.
+        order = torch.randperm(len(data), generator=generator)[: len(data) // BATCH * BATCH]
+        for batch in order.split(BATCH):
+            images = augment(data.images[batch], architecture.preprocessing, generator)
+            logits = network(to_inputs(images, architecture.preprocessing))
+            optimizer.zero_grad()
+            F.cross_entropy(logits, data.labels[batch], label_smoothing=0.05).backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, data: ImageSet) -> float:
+    """Share of images classified correctly, in percent."""
+    inputs = to_inputs(data.images, find_architecture("digits-cnn").preprocessing)
+    predicted: Tensor = network(inputs).argmax(dim=1)
+    return 100 * float((predicted == data.labels).float().mean())
+
+
+if __name__ == "__main__":
+    main()

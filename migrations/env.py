@@ -1,0 +1,30 @@
+"""Alembic's entry: `alembic upgrade head`, or a connection that the caller hands in."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from app.database import create_engine
+from app.jobs.models import Base
+from app.settings import Settings
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        # SQLite cannot alter a table in place.
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            # Rather give up than queue behind a long transaction and block everybody else.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    _migrate(given)
+else:
+    with create_engine(Settings()).begin() as connection:
+        _migrate(connection)

@@ -1,0 +1,110 @@
+"""How the command shows progress and results: a live bar on a terminal, plain lines elsewhere.
+
+Progress goes to standard error, results to standard output, so that a pipe carries results only.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nern_core.progress import Progress as Observation
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressDisplay:
+    """Shows the progress of one encoding while the context is open."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._phase: str | None = None
+        self._last_line = float("-inf")
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description:<14}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[details]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("starting", total=1.0, details="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, progress: Observation) -> None:
+        """Show one observation; plain lines come with every phase and every few seconds."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, description=progress.phase, completed=progress.fraction, details=_details(progress)
+            )
+            return
+        now = time.monotonic()
+        if progress.phase != self._phase or now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._phase, self._last_line = progress.phase, now
+            line = f"{progress.phase} {100 * progress.fraction:.0f} % {_details(progress)}"
+            print(line.rstrip(), file=self._console.file, flush=True)
+
+
+def _details(progress: Observation) -> str:
+    """Step, loss, speed and time left, as far as they are known."""
+    parts = []
+    if progress.step:
+        parts.append(f"step {progress.step}" + (f"/{progress.total}" if progress.total else ""))
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4g}")
+    if progress.steps_per_second is not None:
+        parts.append(f"{progress.steps_per_second:.1f} steps/s")
+    if progress.seconds_left is not None:
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    return "  ".join(parts)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line of standard output."""
+    print(json.dumps(result))
+
+
+def print_table(title: str, result: Mapping[str, Any]) -> None:
+    """Print names and values, nested ones indented by their name."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in _rows(result):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in result.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += _rows(value, f"{name}: ")
+        else:
+            rows.append((name, _formatted(key, value)))
+    return rows
+
+
+def _formatted(key: str, value: Any) -> str:  # noqa: ANN401 # any JSON value
+    if value is None:
+        return "—"
+    if key.endswith("accuracy"):
+        return f"{value:.2f} %"
+    if key.endswith("bytes"):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

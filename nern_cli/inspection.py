@@ -1,0 +1,54 @@
+"""What `nern inspect` tells about a file."""
+
+from pathlib import Path
+from typing import Any
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.codec import measure_sizes, read_encoding
+from nern_core.kernels import kernel_layers
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Facts about a `.nern` file or a checkpoint. Raises `NernError` if it is neither."""
+    return _encoding_facts(path) if path.suffix == ".nern" else _checkpoint_facts(path)
+
+
+def _encoding_facts(path: Path) -> dict[str, Any]:
+    encoding, sizes = read_encoding(path), measure_sizes(path)
+    document = encoding.document
+    return {
+        "kind": "encoding",
+        "format_version": document.format_version,
+        "architecture": document.architecture,
+        "recipe": document.options.recipe.value,
+        "permutation": document.permutation.value,
+        "hidden_size": document.predictor.hidden_size,
+        "predictor_parameters": sum(parameter.numel() for parameter in encoding.predictor.values()),
+        "predictor_dtype": str(next(iter(encoding.predictor.values())).dtype).removeprefix("torch."),
+        "represented_tensors": len(document.layers),
+        "represented_weights": sum(layer.weights for layer in document.layers),
+        "kept_tensors": len(encoding.kept),
+        "source_sha256": document.source.sha256,
+        "source_bytes": document.source.bytes,
+        "file_bytes": sizes.file,
+        "predictor_bytes": sizes.predictor,
+        "permutation_bytes": sizes.permutation,
+        "kept_bytes": sizes.kept,
+        "header_bytes": sizes.header,
+        "ratio": round(document.source.bytes / sizes.file, 4),
+    }
+
+
+def _checkpoint_facts(path: Path) -> dict[str, Any]:
+    tensors = read_checkpoint(path).tensors
+    layers = kernel_layers(tensors)
+    return {
+        "kind": "checkpoint",
+        "file_bytes": path.stat().st_size,
+        "tensors": len(tensors),
+        "weights": sum(tensor.numel() for tensor in tensors.values()),
+        "represented_tensors": len(layers),
+        "represented_weights": sum(layer.weights for layer in layers),
+        "kernels": sum(layer.kernels for layer in layers),
+        "kernel_shapes": ", ".join(sorted({f"{layer.height}x{layer.width}" for layer in layers})),
+    }

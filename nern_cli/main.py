@@ -1,0 +1,156 @@
+"""Entry of the `nern` command.
+
+torch is imported by the commands that compute, when they run: `nern --help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from nern_cli.display import ProgressDisplay, print_json, print_table
+from nern_core.errors import NernError
+from nern_core.options import Device, EncodeOptions, Permutation, RecipeName
+
+app = typer.Typer(
+    name="nern",
+    help="Compact neural representations of trained networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_FAILED = 1
+_MISUSED = 2
+_INTERRUPTED = 130
+
+InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
+Architecture = Annotated[
+    str | None,
+    typer.Option(help="cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME."),
+]
+Dataset = Annotated[str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")]
+
+
+@app.command()
+def encode(
+    checkpoint: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .nern file to write.")],
+    architecture: Architecture = None,
+    dataset: Dataset = None,
+    recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
+    hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
+    permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
+    seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    json: Json = False,
+) -> None:
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file."""
+    options = EncodeOptions(
+        architecture=architecture,
+        dataset=dataset,
+        recipe=recipe,
+        hidden_size=hidden_size,
+        permutation=permutation,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        device=device,
+    )
+    if not output.parent.is_dir():
+        raise NernError("no_folder", f"There is no folder '{output.parent}' to write '{output.name}' into.")
+    from nern_core.encode import encode as encode_file
+
+    with ProgressDisplay() as display:
+        report = encode_file(checkpoint, output, options, display.show)
+    metrics = report.metrics.model_dump()
+    if json:
+        print_json(metrics)
+    else:
+        print_table(f"{checkpoint.name} → {output}", metrics)
+
+
+@app.command()
+def reconstruct(
+    encoding: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="weights.safetensors or weights.pt.")],
+) -> None:
+    """Decode a .nern file into the weights that it represents."""
+    from nern_core.checkpoint import write_checkpoint
+    from nern_core.decode import decode
+
+    decoded = decode(encoding)
+    write_checkpoint(decoded, output)
+    print(f"{len(decoded.tensors)} tensors written to {output}")
+
+
+@app.command()
+def evaluate(
+    weights: InputFile,
+    architecture: Annotated[str, typer.Option(help="The network that the weights belong to.")],
+    dataset: Annotated[Path, typer.Option(help="Folder with test.npz.")],
+    json: Json = False,
+) -> None:
+    """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
+    from nern_core.checkpoint import read_checkpoint
+    from nern_core.decode import decode
+    from nern_core.evaluate import evaluate_checkpoint
+
+    checkpoint = decode(weights) if weights.suffix == ".nern" else read_checkpoint(weights)
+    accuracy = evaluate_checkpoint(checkpoint, architecture, dataset)
+    if json:
+        print_json({"accuracy": accuracy})
+    else:
+        print(f"{accuracy:.2f} % on the test split of {dataset}")
+
+
+@app.command()
+def inspect(file: InputFile, json: Json = False) -> None:
+    """Say what a .nern file or a checkpoint holds."""
+    from nern_cli.inspection import inspect_file
+
+    facts = inspect_file(file)
+    if json:
+        print_json(facts)
+    else:
+        print_table(str(file), facts)
+
+
+@app.command()
+def serve(
+    data_dir: Annotated[Path, typer.Option(help="Folder for the database, the queue and all files.")] = Path(
+        "nern-data"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
+) -> None:
+    """Serve the API and one worker on this machine, everything under one data folder; stop with Ctrl-C."""
+    from nern_cli.serve import serve as run
+
+    raise typer.Exit(run(data_dir, port))
+
+
+def main() -> None:
+    """Run the command; errors are one sentence on standard error, never a traceback."""
+    try:
+        app()
+    except NernError as error:
+        _fail(error.message, _FAILED)
+    except ValidationError as error:
+        _fail("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors()), _MISUSED)
+    except KeyboardInterrupt:
+        _fail("Interrupted; nothing was written.", _INTERRUPTED)
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    """`Value error, ` is pydantic's, and options are known by their dashes here."""
+    text = message.removeprefix("Value error, ")
+    return f"--{str(location[0]).replace('_', '-')}: {text}" if location else text
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"nern: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""`nern serve`: the API and one worker as two child processes, everything under one data folder.
+
+The children run in their own sessions, so that a Ctrl-C in the terminal reaches this process alone,
+which then stops them in order: first the worker, which gives its job back, then the API.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+_HOST = "127.0.0.1"
+_CELERY = ["-m", "celery", "-A", "worker.celery_app", "worker", "--without-gossip", "--without-mingle", "-l", "WARNING"]
+_SECONDS_BETWEEN_CHECKS = 0.2
+_SECONDS_TO_STOP = 30.0
+
+
+def serve(data_dir: Path, port: int) -> int:
+    """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code."""
+    environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
+    os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
+    from app.database import migrate
+    from app.settings import Settings
+
+    data_dir.mkdir(parents=True, exist_ok=True)
+    migrate(Settings())
+    stop = _StopRequest()
+    api = _start(["-m", "uvicorn", "app.main:app", "--host", _HOST, "--port", str(port)], environment)
+    # One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
+    worker = _start([*_CELERY, "-Q", "cpu,gpu"], environment)
+    print(f"Serving on http://{_HOST}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
+    sys.stdout.flush()
+    children = {"worker": worker, "API": api}
+    ended = _wait(children, stop)
+    _stop(children)
+    if ended is None:
+        print("Stopped.")
+        return 0
+    print(f"nern: the {ended} stopped by itself; its last lines are above.", file=sys.stderr)
+    return 1
+
+
+class _StopRequest:
+    """Becomes true at the first SIGINT or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+
+def _start(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True)  # noqa: S603 # own commands
+
+
+def _wait(children: Mapping[str, subprocess.Popen[bytes]], stop: _StopRequest) -> str | None:
+    """Wait for a stop request (None) or for a child to end (its name)."""
+    while not stop.received:
+        for name, child in children.items():
+            if child.poll() is not None:
+                return name
+        time.sleep(_SECONDS_BETWEEN_CHECKS)
+    return None
+
+
+def _stop(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    for child in children.values():
+        if child.poll() is None:
+            child.terminate()
+        try:
+            child.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

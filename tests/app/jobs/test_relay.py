@@ -1,0 +1,68 @@
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from app.database import create_sessions, migrate
+from app.jobs.broker import create_celery
+from app.jobs.relay import Relay, pause_after
+from app.jobs.repository import JobRepository, NewJob
+from app.settings import Settings
+
+
+@pytest.fixture
+def relay(settings: Settings) -> Iterator[Relay]:
+    migrate(settings)
+    sessions = create_sessions(settings)
+    celery = create_celery(settings)
+    yield Relay(settings, sessions, celery)
+    celery.close()
+    sessions.kw["bind"].dispose()
+
+
+def submit(settings: Settings, job_id: str, device: str = "cpu") -> None:
+    with create_sessions(settings).begin() as session:
+        new = NewJob(id=job_id, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=1)
+        JobRepository(session).add(new)
+
+
+def received(settings: Settings, queue: str) -> list[str]:
+    """Take all messages out of a queue; returns the job ids in them."""
+    ids = []
+    celery = create_celery(settings)
+    with celery.connection_for_read() as connection:
+        assert isinstance(connection, Connection)
+        simple = connection.SimpleQueue(queue)
+        while simple.qsize():
+            message = simple.get(block=True, timeout=5)
+            message.ack()
+            (job_id,) = message.payload[0]
+            ids.append(job_id)
+        simple.close()
+    celery.close()
+    return ids
+
+
+def test_queued_jobs_are_announced_once_in_the_queue_of_their_device(relay: Relay, settings: Settings) -> None:
+    submit(settings, "job_1")
+    submit(settings, "job_2", device="gpu")
+    assert relay.round() == 2
+    assert relay.round() == 0
+    assert received(settings, "cpu") == ["job_1"]
+    assert received(settings, "gpu") == ["job_2"]
+
+
+def test_a_broker_that_is_down_delays_the_announcement_only(embedded: Settings) -> None:
+    migrate(embedded)
+    submit(embedded, "job_1")
+    unreachable = embedded.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    with pytest.raises(OperationalError):
+        Relay(embedded, create_sessions(embedded), create_celery(unreachable)).round()
+    assert Relay(embedded, create_sessions(embedded), create_celery(embedded)).round() == 1
+
+
+def test_a_message_that_no_worker_took_is_sent_again_ever_more_rarely() -> None:
+    assert [pause_after(count) for count in (0, 1, 2)] == [timedelta(minutes=m) for m in (1, 2, 4)]
+    assert pause_after(6) == pause_after(10_000) == timedelta(hours=1)

@@ -1,0 +1,202 @@
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.database import Sessions, create_engine, migrate
+from app.jobs.models import Job, JobStatus
+from app.jobs.repository import Claim, JobRepository, NewJob
+from app.settings import Settings
+from sqlalchemy.orm import sessionmaker
+
+LEASE = timedelta(seconds=30)
+METRICS = {"ratio": 2.0}
+ARTIFACTS = {"encoding.nern": {"bytes": 1, "sha256": "a" * 64}}
+
+
+@pytest.fixture
+def sessions(settings: Settings) -> Iterator[Sessions]:
+    migrate(settings)
+    engine = create_engine(settings)
+    yield sessionmaker(engine, expire_on_commit=False)
+    engine.dispose()
+
+
+class Database:
+    """Calls one repository method in a transaction of its own."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self.sessions.begin() as session:
+                return getattr(JobRepository(session), name)(*arguments, **named)
+
+        return call
+
+    def submit(self, job_id: str = "job_1", device: str = "cpu") -> str:
+        self.add(NewJob(id=job_id, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=5))
+        return job_id
+
+    def running(self, job_id: str = "job_1") -> Claim:
+        claim = self.claim(self.submit(job_id), LEASE)
+        assert claim is not None
+        return claim  # type: ignore[no-any-return]
+
+    def expire(self, job_id: str = "job_1") -> None:
+        with self.sessions.begin() as session:
+            session.execute(
+                update(Job).where(Job.id == job_id).values(lease_until=Job.started_at - timedelta(seconds=1))
+                if session.get_bind().dialect.name == "postgresql"
+                else update(Job).where(Job.id == job_id).values(lease_until=Job.created_at)
+            )
+
+    def status(self, job_id: str = "job_1") -> str:
+        return self.get(job_id).status  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def database(sessions: Sessions) -> Database:
+    return Database(sessions)
+
+
+def test_a_new_job_is_queued_and_has_a_time(database: Database) -> None:
+    job = database.get(database.submit())
+    assert (job.status, job.attempt, job.started_at, job.finished_at) == (JobStatus.QUEUED, 0, None, None)
+    assert abs(database.now() - job.created_at) < timedelta(seconds=5)
+
+
+def test_a_claim_takes_the_job_and_counts_the_attempt(database: Database) -> None:
+    claim = database.running()
+    job = database.get("job_1")
+    assert (claim.attempt, claim.checkpoint_sha256) == (1, "c" * 64)
+    assert (job.status, job.attempt) == (JobStatus.RUNNING, 1)
+    assert job.started_at is not None
+
+
+def test_a_doubled_message_claims_nothing(database: Database) -> None:
+    database.running()
+    assert database.claim("job_1", LEASE) is None
+    assert database.claim("unknown", LEASE) is None
+
+
+def test_a_heartbeat_writes_progress_and_tells_the_status(database: Database) -> None:
+    claim = database.running()
+    assert database.heartbeat(claim, LEASE, "reconstruction", {"fraction": 0.5}) is JobStatus.RUNNING
+    job = database.get("job_1")
+    assert (job.phase, job.progress) == ("reconstruction", {"fraction": 0.5})
+    database.request_cancel("job_1")
+    assert database.heartbeat(claim, LEASE, None, None) is JobStatus.CANCELING
+
+
+def test_success_publishes_once(database: Database) -> None:
+    claim = database.running()
+    assert database.succeed(claim, METRICS, ARTIFACTS)
+    assert not database.succeed(claim, {}, {})
+    job = database.get("job_1")
+    assert (job.status, job.metrics, job.artifacts) == (JobStatus.SUCCEEDED, METRICS, ARTIFACTS)
+    assert job.finished_at is not None
+
+
+def test_failure_has_a_code_and_a_sentence(database: Database) -> None:
+    claim = database.running()
+    assert database.fail(claim, "no_kernels", "There is nothing.")
+    job = database.get("job_1")
+    assert (job.status, job.error_code, job.error_message) == (JobStatus.FAILED, "no_kernels", "There is nothing.")
+
+
+def test_what_has_ended_stays_as_it_is(database: Database) -> None:
+    claim = database.running()
+    database.fail(claim, "x", "y")
+    assert not database.succeed(claim, METRICS, ARTIFACTS)
+    assert not database.request_cancel("job_1")
+    assert not database.release(claim)
+    assert database.heartbeat(claim, LEASE, None, None) is None
+    assert database.status() == JobStatus.FAILED
+
+
+def test_canceling_a_queued_job_ends_it(database: Database) -> None:
+    database.submit()
+    assert database.request_cancel("job_1")
+    assert database.status() == JobStatus.CANCELED
+    assert database.claim("job_1", LEASE) is None
+
+
+def test_a_running_job_is_canceled_when_its_worker_confirms(database: Database) -> None:
+    claim = database.running()
+    assert database.request_cancel("job_1")
+    assert database.request_cancel("job_1")
+    assert database.status() == JobStatus.CANCELING
+    assert not database.succeed(claim, METRICS, ARTIFACTS)
+    assert not database.fail(claim, "x", "y")
+    assert database.confirm_cancel(claim)
+    assert database.status() == JobStatus.CANCELED
+
+
+def test_a_job_whose_worker_falls_silent_is_queued_again(database: Database) -> None:
+    stale = database.running()
+    assert database.expire_leases(3) == 0
+    database.expire()
+    assert database.expire_leases(3) == 1
+    assert database.status() == JobStatus.QUEUED
+    assert [waiting.job_id for waiting in database.to_announce(10)] == ["job_1"]
+    fresh = database.claim("job_1", LEASE)
+    assert fresh.attempt == 2
+    assert not database.succeed(stale, METRICS, ARTIFACTS)
+    assert database.heartbeat(stale, LEASE, None, None) is None
+    assert database.succeed(fresh, METRICS, ARTIFACTS)
+
+
+def test_after_the_last_attempt_a_lost_job_has_failed(database: Database) -> None:
+    database.submit()
+    for _ in range(2):
+        database.claim("job_1", LEASE)
+        database.expire()
+        database.expire_leases(2)
+    job = database.get("job_1")
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "worker_lost")
+
+
+def test_a_job_that_a_stopping_worker_gives_back_has_lost_no_attempt(database: Database) -> None:
+    database.submit()
+    for _ in range(5):
+        assert database.release(database.claim("job_1", LEASE))
+    database.claim("job_1", LEASE)
+    database.expire()
+    database.expire_leases(2)
+    assert database.status() == JobStatus.QUEUED
+
+
+def test_a_job_that_is_being_canceled_ends_with_its_lost_worker(database: Database) -> None:
+    database.running()
+    database.request_cancel("job_1")
+    database.expire()
+    database.expire_leases(3)
+    assert database.status() == JobStatus.CANCELED
+
+
+def test_an_announced_job_is_not_announced_again_before_its_pause_is_over(database: Database) -> None:
+    database.submit()
+    (waiting,) = database.to_announce(10)
+    database.mark_announced([(waiting, timedelta(seconds=60))])
+    assert database.to_announce(10) == []
+    database.mark_announced([(waiting, timedelta(seconds=-1))])
+    (again,) = database.to_announce(10)
+    assert again.announcements == 1
+
+
+def test_jobs_that_run_are_not_announced(database: Database) -> None:
+    database.running()
+    assert database.to_announce(10) == []
+
+
+def test_pages_go_from_new_to_old(database: Database) -> None:
+    for name in ("job_1", "job_2", "job_3"):
+        database.submit(name)
+    database.claim("job_2", LEASE)
+    assert [job.id for job in database.page(status=None, before=None, limit=2)] == ["job_3", "job_2"]
+    assert [job.id for job in database.page(status=None, before="job_2", limit=2)] == ["job_1"]
+    assert [job.id for job in database.page(status=JobStatus.QUEUED, before=None, limit=9)] == ["job_3", "job_1"]

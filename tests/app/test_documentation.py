@@ -1,0 +1,38 @@
+from starlette.testclient import TestClient
+
+from nern_core.options import EncodeOptions
+
+
+def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
+    document = embedded_client.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/jobs",
+        "/jobs/{job_id}",
+        "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/encoding",
+        "/jobs/{job_id}/report",
+        "/jobs/{job_id}/weights",
+        "/livez",
+        "/readyz",
+    }
+    form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    reference = form["properties"]["options"]["$ref"].rpartition("/")[2]
+    assert set(document["components"]["schemas"][reference]["properties"]) == set(EncodeOptions.model_fields)
+
+
+def test_every_error_is_documented_as_problem_details(embedded_client: TestClient) -> None:
+    document = embedded_client.get("/openapi.json").json()
+    errors = [
+        (path, status, answer)
+        for path, methods in document["paths"].items()
+        for method in methods.values()
+        for status, answer in method["responses"].items()
+        if status.startswith(("4", "5"))
+    ]
+    assert errors
+    for path, status, answer in errors:
+        assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_the_documentation_page_is_served(embedded_client: TestClient) -> None:
+    assert "text/html" in embedded_client.get("/docs").headers["Content-Type"]

@@ -1,0 +1,314 @@
+import hashlib
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.database import create_sessions
+from app.jobs.repository import JobRepository
+from app.settings import Settings
+from app.storage import ArtifactStore
+from tests.app.conftest import stored_files, submit
+from tests.conftest import DIGITS, EXAMPLE
+
+PROBLEM = "application/problem+json"
+METRICS = {
+    "source_bytes": 100,
+    "file_bytes": 50,
+    "predictor_bytes": 40,
+    "permutation_bytes": 4,
+    "kept_bytes": 4,
+    "ratio": 2.0,
+    "relative_error": 0.1,
+    "original_accuracy": 90.0,
+    "reconstructed_accuracy": None,
+    "seconds": {"total": 1.5},
+}
+
+
+def finish(settings: Settings, job_id: str, tmp_path: Path) -> dict[str, bytes]:
+    """Do what a worker does for a job that succeeds; returns the results."""
+    results = {
+        "weights.safetensors": b"safetensors",
+        "weights.pt": b"torch",
+        "encoding.nern": b"encoding",
+        "report.json": b"{}",
+    }
+    store, artifacts = ArtifactStore(settings.artifacts), {}
+    for name, content in results.items():
+        (tmp_path / name).write_bytes(content)
+        stored = store.put(tmp_path / name)
+        artifacts[name] = {"bytes": stored.size, "sha256": stored.sha256}
+    with create_sessions(settings).begin() as session:
+        repository = JobRepository(session)
+        claim = repository.claim(job_id, timedelta(seconds=30))
+        assert claim is not None
+        assert repository.succeed(claim, METRICS, artifacts)
+    return results
+
+
+def test_a_submission_is_accepted_with_its_address(client: TestClient) -> None:
+    answer = submit(client, {"steps": 10})
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/jobs/{job['id']}" == job["links"]["self"]
+    assert answer.headers["Retry-After"] == "2"
+    assert job["status"] == "queued"
+    assert job["options"]["steps"] == 10
+    assert job["checkpoint"] == {
+        "bytes": EXAMPLE.stat().st_size,
+        "sha256": hashlib.sha256(EXAMPLE.read_bytes()).hexdigest(),
+    }
+
+
+def test_the_checkpoint_is_stored_as_it_was_sent(client: TestClient, settings: Settings) -> None:
+    digest = submit(client).json()["checkpoint"]["sha256"]
+    assert ArtifactStore(settings.artifacts).path(digest).read_bytes() == EXAMPLE.read_bytes()
+
+
+def test_options_may_come_before_the_checkpoint(embedded_client: TestClient) -> None:
+    boundary = "b0undary"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="options"\r\n\r\n{{"seed": 7}}\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="checkpoint"; filename="a"\r\n\r\n'
+    ).encode() + EXAMPLE.read_bytes()
+    body += f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    answer = embedded_client.post("/jobs", content=body, headers=headers)
+    assert answer.status_code == 202
+    assert answer.json()["options"]["seed"] == 7
+
+
+def test_a_job_can_be_followed(client: TestClient) -> None:
+    submitted = submit(client).json()
+    answer = client.get(submitted["links"]["self"])
+    assert answer.json() == submitted
+    assert answer.headers["Retry-After"] == "2"
+
+
+def test_the_relative_dataset_of_a_job_is_stored_absolute(client: TestClient, settings: Settings) -> None:
+    dataset = str(DIGITS) if settings.embedded else DIGITS.name
+    job = submit(client, {"architecture": "digits-cnn", "dataset": dataset}).json()
+    assert job["options"]["dataset"] == str(DIGITS)
+
+
+@pytest.mark.parametrize("dataset", ["/etc", "../../../etc", "no-such-folder", "/"])
+def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, settings: Settings, dataset: str) -> None:
+    answer = submit(client, {"architecture": "digits-cnn", "dataset": dataset})
+    assert (answer.status_code, answer.json()["type"]) == (422, "unknown-dataset")
+    assert stored_files(settings) == [] or settings.embedded is not None
+
+
+def test_outside_of_the_embedded_mode_only_offered_folders_are_data_sets(tmp_path: Path) -> None:
+    from app.dataset_folders import resolve_dataset
+    from app.problems import Problem
+
+    elsewhere = tmp_path / "private"
+    elsewhere.mkdir()
+    for split in ("train", "test"):
+        (elsewhere / f"{split}.npz").touch()
+    settings = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://h/d", broker_url="redis://h")
+    for allowed in (settings, settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})):
+        with pytest.raises(Problem):
+            resolve_dataset(str(elsewhere), allowed)
+    (DIGITS.parent / "digits").resolve()
+    assert resolve_dataset("digits", settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})) == str(DIGITS)
+
+
+BAD_OPTIONS: list[tuple[Any, str, str]] = [
+    ({"hiden_size": 64}, "invalid-options", "hiden_size: there is no such option; the options are architecture"),
+    ({"architecture": "resnet20"}, "invalid-options", "architecture: there is no such architecture; use cifar-resnet20"),
+    ({"seconds": -1}, "invalid-options", "seconds: input should be greater than 0."),
+    ({"seconds": 1, "steps": 1}, "invalid-options", "give a budget in `seconds` or in `steps`, not both."),
+    ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
+    ("{", "invalid-options", "invalid JSON"),
+    ('{"seconds": NaN}', "invalid-options", "invalid JSON"),
+]
+
+
+@pytest.mark.parametrize(("options", "slug", "sentence"), BAD_OPTIONS)
+def test_bad_options_are_explained(embedded_client: TestClient, options: Any, slug: str, sentence: str) -> None:
+    answer = submit(embedded_client, options)
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
+    assert (problem["type"], problem["status"]) == (slug, 422)
+    assert sentence in problem["detail"]
+
+
+def safetensors(header: dict[str, Any], data: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+BAD_CHECKPOINTS = [
+    (b"", "empty-checkpoint", "is an empty file"),
+    (b"not a checkpoint at all", "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
+    (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
+    (EXAMPLE.read_bytes()[:-4], "unreadable-checkpoint", "bytes of data where its header declares"),
+    (
+        safetensors({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}, bytes(16)),
+        "no-kernels",
+        "no convolution kernel",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "slug", "sentence"), BAD_CHECKPOINTS)
+def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
+    embedded_client: TestClient, embedded: Settings, content: bytes, slug: str, sentence: str
+) -> None:
+    answer = submit(embedded_client, checkpoint=content)
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
+    assert problem["type"] == slug
+    assert sentence in problem["detail"]
+    assert stored_files(embedded) == []
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "slug"),
+    [
+        ({"data": {"options": "{}"}, "files": {"other": b"x"}}, 422, "unexpected-part"),
+        ({"files": [("checkpoint", b"x"), ("checkpoint", b"y")]}, 422, "unexpected-part"),
+        ({"json": {"checkpoint": "x"}}, 415, "not-a-form"),
+        ({"content": b"", "headers": {"Content-Type": "multipart/form-data"}}, 415, "not-a-form"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
+        ({"content": b"", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
+        (
+            {
+                "content": b'--b\r\nContent-Disposition: form-data; name="checkpoint"\r\n\r\ncut',
+                "headers": {"Content-Type": "multipart/form-data; boundary=b"},
+            },
+            400,
+            "malformed-form",
+        ),
+        (
+            {
+                "content": b'--b\r\nContent-Disposition: form-data; name="options"\r\n\r\n{}\r\n--b--\r\n',
+                "headers": {"Content-Type": "multipart/form-data; boundary=b"},
+            },
+            422,
+            "missing-checkpoint",
+        ),
+        ({"data": {"options": " " * 70_000}, "files": {"checkpoint": b"x"}}, 413, "options-too-large"),
+    ],
+)
+def test_a_form_that_does_not_fit_is_explained(
+    embedded_client: TestClient, embedded: Settings, request_body: dict[str, Any], status: int, slug: str
+) -> None:
+    answer = embedded_client.post("/jobs", **request_body)
+    assert (answer.status_code, answer.json()["type"]) == (status, slug)
+    assert answer.json()["detail"].endswith((".", "/jobs."))
+    assert stored_files(embedded) == []
+
+
+def test_a_checkpoint_over_the_limit_is_refused(embedded: Settings) -> None:
+    from app.database import migrate
+    from app.main import create_app
+
+    small = embedded.model_copy(update={"max_upload_bytes": 1000})
+    migrate(small)
+    with TestClient(create_app(small)) as client:
+        declared = submit(client, checkpoint=b"x" * 3_000_000)
+        counted = submit(client, checkpoint=b"x" * 1001)
+    assert (declared.status_code, counted.status_code) == (413, 413)
+    assert "larger than the 1,000 bytes" in counted.json()["detail"]
+    assert stored_files(small) == []
+
+
+def test_jobs_are_listed_a_page_at_a_time(client: TestClient) -> None:
+    ids = [submit(client).json()["id"] for _ in range(3)]
+    first = client.get("/jobs", params={"limit": 2}).json()
+    rest = client.get("/jobs", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [job["id"] for job in first["items"] + rest["items"]] == ids[::-1]
+    assert rest["next_cursor"] is None
+
+
+def test_jobs_are_listed_by_status(client: TestClient) -> None:
+    waiting, canceled = submit(client).json(), submit(client).json()
+    client.post(canceled["links"]["cancel"])
+    assert [job["id"] for job in client.get("/jobs?status=queued").json()["items"]] == [waiting["id"]]
+    assert [job["id"] for job in client.get("/jobs?status=canceled").json()["items"]] == [canceled["id"]]
+
+
+@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "cursor=" + "x" * 41])
+def test_a_list_that_cannot_be_made_is_explained(embedded_client: TestClient, query: str) -> None:
+    answer = embedded_client.get(f"/jobs?{query}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-request")
+    assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_queued_job_is_canceled_at_once_and_again(client: TestClient) -> None:
+    job = submit(client).json()
+    for _ in range(2):
+        answer = client.post(job["links"]["cancel"])
+        assert (answer.status_code, answer.json()["status"]) == (202, "canceled")
+    assert client.get(job["links"]["self"]).json()["finished_at"] is not None
+
+
+def test_a_job_that_has_ended_cannot_be_canceled(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    answer = client.post(job["links"]["cancel"])
+    assert (answer.status_code, answer.json()["type"]) == (409, "job-ended")
+    assert "already succeeded" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("address", ["", "/cancel", "/weights", "/encoding", "/report"])
+def test_an_unknown_job_is_not_found(embedded_client: TestClient, address: str) -> None:
+    method = "POST" if address == "/cancel" else "GET"
+    answer = embedded_client.request(method, f"/jobs/job_unknown{address}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "unknown-job")
+    assert answer.headers["Content-Type"] == PROBLEM
+
+
+def test_results_are_downloaded_with_the_digest_that_was_published(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    job = submit(client).json()
+    results = finish(settings, job["id"], tmp_path)
+    job = client.get(job["links"]["self"]).json()
+    assert (job["status"], job["metrics"]) == ("succeeded", METRICS)
+    assert set(job["artifacts"]) == set(results)
+    for name, content in results.items():
+        answer = client.get(job["artifacts"][name]["url"])
+        assert answer.content == content
+        digest = hashlib.sha256(content).hexdigest()
+        assert answer.headers["ETag"] == f'"{digest}"' == f'"{job["artifacts"][name]["sha256"]}"'
+        assert job["artifacts"][name]["bytes"] == len(content)
+
+
+def test_an_unchanged_result_is_not_sent_again(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    address = f"/jobs/{job['id']}/weights"
+    etag = client.get(address).headers["ETag"]
+    answer = client.get(address, headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_a_part_of_a_result_can_be_downloaded(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    answer = client.get(f"/jobs/{job['id']}/weights?format=pt", headers={"Range": "bytes=1-2"})
+    assert (answer.status_code, answer.content) == (206, b"or")
+
+
+def test_a_job_without_results_says_why(client: TestClient) -> None:
+    job = submit(client).json()
+    waiting = client.get(f"/jobs/{job['id']}/weights")
+    client.post(job["links"]["cancel"])
+    canceled = client.get(f"/jobs/{job['id']}/weights")
+    assert (waiting.status_code, waiting.json()["type"]) == (409, "no-results")
+    assert "The job is queued" in waiting.json()["detail"]
+    assert "was canceled" in canceled.json()["detail"]
+
+
+def test_an_unknown_address_and_method_are_problems(embedded_client: TestClient) -> None:
+    missing, wrong = embedded_client.get("/job"), embedded_client.delete("/jobs")
+    assert (missing.status_code, missing.json()["type"]) == (404, "not-found")
+    assert (wrong.status_code, wrong.json()["type"]) == (405, "method-not-allowed")
+    assert {answer.headers["Content-Type"] for answer in (missing, wrong)} == {PROBLEM}

@@ -1,0 +1,84 @@
+"""What the tests of all packages share: where the real data is, and the two backends of the service."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "digits-cnn.safetensors"
+DIGITS = ROOT / "examples" / "digits"
+
+
+@dataclass(frozen=True)
+class RealCheckpoints:
+    """The public networks and the data that the slow tests work on."""
+
+    checkpoints: Path
+    cifar10: Path
+
+
+@pytest.fixture(scope="session")
+def real() -> RealCheckpoints:
+    """Real checkpoints and CIFAR-10: NERN_TEST_ASSETS names the folder; without it these tests are skipped."""
+    folder = Path(os.environ.get("NERN_TEST_ASSETS", ROOT.parent / "shared"))
+    found = RealCheckpoints(folder / "checkpoints", folder / "data" / "cifar10")
+    if not (found.checkpoints / "cifar10-resnet20.th").is_file() or not (found.cifar10 / "test.npz").is_file():
+        pytest.skip(f"no public checkpoints and CIFAR-10 in {folder}; NERN_TEST_ASSETS names another folder")
+    return found
+
+
+def service_url(variable: str) -> str:
+    """The server that `scripts/with-services` found or started."""
+    url = os.environ.get(variable)
+    if not url:
+        pytest.fail(f"{variable} is not set: run the tests with `make test`")
+    return url
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A new, empty PostgreSQL database."""
+    server = sqlalchemy.make_url(service_url("NERN_TEST_POSTGRES_URL"))
+    name = f"nern_test_{secrets.token_hex(6)}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def redis_settings() -> Iterator[dict[str, str]]:
+    """Settings for a part of the Redis server that nobody else uses."""
+    url, prefix = service_url("NERN_TEST_REDIS_URL"), f"nern-test-{secrets.token_hex(6)}:"
+    yield {"broker_url": url, "broker_prefix": prefix}
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)
+
+
+@pytest.fixture(params=["embedded", "production"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of both modes: SQLite and folders, PostgreSQL and Redis."""
+    servers: dict[str, Any] = {}
+    if request.param == "production":
+        servers = {"database_url": request.getfixturevalue("postgres_url")} | request.getfixturevalue("redis_settings")
+        servers["dataset_roots"] = (DIGITS.parent,)
+    return Settings(data_dir=tmp_path / "data", **servers)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Settings:
+    """Settings of the embedded mode."""
+    return Settings(data_dir=tmp_path / "data")

@@ -1,0 +1,33 @@
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
+from app.database import SchemaError, check_schema, create_engine, migrate
+from app.jobs.models import Base
+from app.settings import Settings
+
+
+def test_the_migrations_make_the_tables_that_the_models_describe(settings: Settings) -> None:
+    migrate(settings)
+    engine = create_engine(settings)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrating_twice_changes_nothing(settings: Settings) -> None:
+    migrate(settings)
+    migrate(settings)
+    engine = create_engine(settings)
+    check_schema(engine)
+    engine.dispose()
+
+
+def test_an_empty_database_is_refused(settings: Settings) -> None:
+    engine = create_engine(settings)
+    with pytest.raises(SchemaError, match="run `alembic upgrade head` first"):
+        check_schema(engine)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from nern_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from nern_core.errors import NernError
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "conv.weight": torch.arange(36.0).reshape(2, 2, 3, 3),
+        "bn.num_batches_tracked": torch.tensor(7),
+        "fc.bias": torch.tensor([0.5, -0.5], dtype=torch.float16),
+    }
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.pth", "weights.th"])
+def test_writes_and_reads_every_format_exactly(tmp_path: Path, name: str) -> None:
+    write_checkpoint(Checkpoint(tensors()), tmp_path / name)
+    assert_same(read_checkpoint(tmp_path / name).tensors, tensors())
+
+
+def test_reads_the_legacy_torch_format(tmp_path: Path) -> None:
+    torch.save(tensors(), tmp_path / "old.th", _use_new_zipfile_serialization=False)
+    assert_same(read_checkpoint(tmp_path / "old.th").tensors, tensors())
+
+
+def test_unwraps_what_training_scripts_put_around_the_weights(tmp_path: Path) -> None:
+    wrapped = {"epoch": 3, "best_prec1": 91.7, "state_dict": {f"module.{n}": t for n, t in tensors().items()}}
+    torch.save(wrapped, tmp_path / "messy.pt")
+    assert_same(read_checkpoint(tmp_path / "messy.pt").tensors, tensors())
+
+
+def test_keeps_the_order_of_a_torch_file(tmp_path: Path) -> None:
+    torch.save({"b": torch.ones(1), "a": torch.ones(1)}, tmp_path / "w.pt")
+    assert list(read_checkpoint(tmp_path / "w.pt").tensors) == ["b", "a"]
+
+
+def test_orders_a_safetensors_file_naturally(tmp_path: Path) -> None:
+    names = ["layer10.w", "layer2.w", "layer1.w"]
+    write_checkpoint(Checkpoint({name: torch.ones(1) for name in names}), tmp_path / "w.safetensors")
+    assert list(read_checkpoint(tmp_path / "w.safetensors").tensors) == ["layer1.w", "layer2.w", "layer10.w"]
+
+
+def test_makes_views_contiguous(tmp_path: Path) -> None:
+    torch.save({"w": torch.arange(6.0).reshape(2, 3).T}, tmp_path / "w.pt")
+    tensor = read_checkpoint(tmp_path / "w.pt").tensors["w"]
+    assert tensor.is_contiguous()
+    assert torch.equal(tensor, torch.tensor([[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_refuses_values_that_are_not_finite_by_name_and_count(tmp_path: Path, value: float) -> None:
+    torch.save({"conv.weight": torch.tensor([1.0, value, value])}, tmp_path / "w.pt")
+    with pytest.raises(NernError, match="'conv.weight' has 2 NaN or infinite values") as error:
+        read_checkpoint(tmp_path / "w.pt")
+    assert error.value.code == "non_finite"
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint", b"\x80\x02", b"PK\x03\x04 cut"])
+def test_refuses_other_files_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(NernError) as error:
+        read_checkpoint(tmp_path / "w.pt")
+    assert error.value.code == "unreadable_checkpoint"
+
+
+def test_refuses_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    with pytest.raises(NernError) as error:
+        read_checkpoint(tmp_path / "w.pt")
+    assert error.value.code == "empty_checkpoint"
+
+
+def test_refuses_a_damaged_safetensors_file(tmp_path: Path) -> None:
+    write_checkpoint(Checkpoint(tensors()), tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(NernError) as error:
+        read_checkpoint(tmp_path / "w.safetensors")
+    assert error.value.code == "unreadable_checkpoint"
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(1)]])
+def test_refuses_a_file_without_named_tensors(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(NernError) as error:
+        read_checkpoint(tmp_path / "w.pt")
+    assert error.value.code == "no_tensors"
+
+
+class Canary:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+def test_never_runs_code_from_a_file(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    torch.save({"w": Canary(str(canary))}, tmp_path / "w.pt")
+    with pytest.raises(NernError):
+        read_checkpoint(tmp_path / "w.pt")
+    assert not canary.exists()
+
+
+def test_refuses_to_write_an_unknown_suffix(tmp_path: Path) -> None:
+    with pytest.raises(NernError) as error:
+        write_checkpoint(Checkpoint(tensors()), tmp_path / "weights.onnx")
+    assert error.value.code == "unknown_format"

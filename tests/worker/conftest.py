@@ -1,0 +1,74 @@
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from app.database import Sessions, create_sessions, migrate
+from app.jobs.models import Job
+from app.jobs.repository import JobRepository, NewJob
+from app.settings import Settings
+from app.storage import ArtifactStore
+from nern_core.options import EncodeOptions
+from tests.conftest import EXAMPLE
+
+
+class Jobs:
+    """Jobs in the database, without the API."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions: Sessions = create_sessions(settings)
+        self.store = ArtifactStore(settings.artifacts)
+
+    def submit(self, checkpoint: Path = EXAMPLE, **options: Any) -> str:
+        stored = self.store.put(checkpoint)
+        new = NewJob(
+            id=f"job_{uuid_utils.uuid7().hex}",
+            device="cpu",
+            options=EncodeOptions(**options).model_dump(mode="json"),
+            checkpoint_sha256=stored.sha256,
+            checkpoint_bytes=stored.size,
+        )
+        with self.sessions.begin() as session:
+            return JobRepository(session).add(new).id
+
+    def get(self, job_id: str) -> Job:
+        with self.sessions.begin() as session:
+            job = JobRepository(session).get(job_id)
+        assert job is not None
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        with self.sessions.begin() as session:
+            assert JobRepository(session).request_cancel(job_id)
+
+    def take_away(self, job_id: str) -> None:
+        """Do what the sweeper does when a worker has been silent for too long."""
+        with self.sessions.begin() as session:
+            job = session.get(Job, job_id)
+            assert job is not None
+            job.lease_until = job.created_at - timedelta(seconds=1)
+        with self.sessions.begin() as session:
+            assert JobRepository(session).expire_leases(3) == 1
+
+    def close(self) -> None:
+        self.sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def jobs(settings: Settings) -> Iterator[Jobs]:
+    migrate(settings)
+    jobs = Jobs(settings)
+    yield jobs
+    jobs.close()
+
+
+@pytest.fixture
+def embedded_jobs(embedded: Settings) -> Iterator[Jobs]:
+    migrate(embedded)
+    jobs = Jobs(embedded)
+    yield jobs
+    jobs.close()

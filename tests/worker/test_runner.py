@@ -1,0 +1,46 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nern_core.options import EncodeOptions
+from tests.conftest import EXAMPLE, ROOT
+from worker.folder import RESULTS, RunFolder, RunSpec
+from worker.runner import _explained
+
+
+def run(folder: RunFolder, options: EncodeOptions, checkpoint: bytes) -> subprocess.CompletedProcess[str]:
+    folder.checkpoint.write_bytes(checkpoint)
+    folder.spec.write_text(RunSpec(options=options).model_dump_json())
+    command = [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -> None:
+    ended = run(RunFolder(tmp_path), EncodeOptions(steps=3, hidden_size=8), EXAMPLE.read_bytes())
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 0
+    assert all(list(line) == ["progress"] for line in lines)
+    phases = [line["progress"]["phase"] for line in lines]
+    assert list(dict.fromkeys(phases)) == ["reading", "reconstruction", "writing", "evaluation"]
+    assert lines[-1]["progress"]["fraction"] == 1.0
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS}
+
+
+def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> None:
+    ended = run(RunFolder(tmp_path), EncodeOptions(), b"PK\x03\x04")
+    assert ended.returncode == 1
+    error = json.loads(ended.stdout.splitlines()[-1])["error"]
+    assert error["code"] == "unreadable_checkpoint"
+    assert "Traceback" not in ended.stderr
+
+
+def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
+    allocator = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+    assert _explained(allocator)[0] == _explained(MemoryError())[0] == "out_of_memory"
+    assert _explained(OSError(28, "No space left on device"))[0] == "disk_full"
+    assert _explained(ValueError("secret detail")) == (
+        "internal_error",
+        "The encoding failed unexpectedly; the worker's log says why.",
+    )

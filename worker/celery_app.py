@@ -1,0 +1,34 @@
+"""Entry of the worker: `celery -A worker.celery_app worker -Q cpu` (or `-Q gpu`).
+
+The process that Celery runs never imports torch: it waits, claims, and supervises a child.
+"""
+
+from functools import cache
+
+from celery.worker import state
+
+from app.database import create_sessions
+from app.jobs.broker import RUN_JOB, create_celery
+from app.settings import Settings
+from app.storage import ArtifactStore
+from worker.supervisor import Supervisor
+
+settings = Settings()
+celery = create_celery(settings)
+
+
+@celery.task(name=RUN_JOB)
+def run_job(job_id: str) -> None:
+    """Run the job if it is still queued; the row decides, a message only wakes the worker."""
+    _supervisor().run(job_id)
+
+
+@cache
+def _supervisor() -> Supervisor:
+    """Made at the first message, so that starting a worker connects to nothing but the broker."""
+    return Supervisor(settings, create_sessions(settings), ArtifactStore(settings.artifacts), _stopping)
+
+
+def _stopping() -> bool:
+    """Whether Celery has been told to stop, by SIGTERM or Ctrl-C."""
+    return state.should_stop is not None or state.should_terminate is not None

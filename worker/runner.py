@@ -1,0 +1,107 @@
+"""The runner: encodes one checkpoint in a child process, `python -m worker.runner FOLDER`.
+
+A pure function of files: it reads the checkpoint and the spec in its folder, prints progress as JSON
+lines and leaves the results there. It knows no database, no broker and no secrets, and it dies with
+the process that started it.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from nern_core.errors import NernError
+from nern_core.progress import Progress
+from worker.folder import ErrorLine, ProgressLine, RunFolder, RunnerLine, RunSpec
+
+FAILED = 1
+_PR_SET_PDEATHSIG = 1
+_NO_MEMORY = ("out_of_memory", "The encoding ran out of memory; use a smaller `hidden_size` or a larger machine.")
+_NO_SPACE = ("disk_full", "The disk of the worker is full; try again later, or tell the operator.")
+_UNEXPECTED = ("internal_error", "The encoding failed unexpectedly; the worker's log says why.")
+
+
+def main(folder: RunFolder, parent: int) -> int:
+    """Run the spec in `folder`; returns the exit status."""
+    _die_with(parent)
+    say = _private_output()
+    try:
+        _encode(folder, say)
+    except NernError as error:
+        _say_error(say, error.code, error.message)
+    except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
+        traceback.print_exc()
+        _say_error(say, *_explained(error))
+    else:
+        return 0
+    return FAILED
+
+
+def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
+    from nern_core.checkpoint import write_checkpoint
+    from nern_core.decode import decode
+    from nern_core.encode import encode
+
+    spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+
+    def on_progress(progress: Progress) -> None:
+        say(RunnerLine(progress=_progress_line(progress)).encoded())
+
+    encoding = folder.result("encoding.nern")
+    report = encode(folder.checkpoint, encoding, spec.options, on_progress)
+    decoded = decode(encoding)
+    write_checkpoint(decoded, folder.result("weights.safetensors"))
+    write_checkpoint(decoded, folder.result("weights.pt"))
+    folder.report.write_text(report.model_dump_json(indent=2))
+
+
+def _progress_line(progress: Progress) -> ProgressLine:
+    return ProgressLine(
+        phase=progress.phase.value,
+        fraction=progress.fraction,
+        step=progress.step,
+        total=progress.total,
+        loss=progress.loss,
+        steps_per_second=progress.steps_per_second,
+        seconds_left=progress.seconds_left,
+    )
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """Code and sentence for an error that is no `NernError`."""
+    # torch reports a failed allocation on the CPU as a plain RuntimeError.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+        return _NO_MEMORY
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _NO_SPACE
+    return _UNEXPECTED
+
+
+def _say_error(say: Callable[[str], None], code: str, message: str) -> None:
+    say(RunnerLine(error=ErrorLine(code=code, message=message)).encoded())
+
+
+def _private_output() -> Callable[[str], None]:
+    """Keep standard output for the lines alone: what libraries print goes to standard error."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def say(line: str) -> None:
+        print(line, file=output, flush=True)
+
+    return say
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however that happens."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it had ended before
+        os._exit(FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(RunFolder(Path(sys.argv[1])), int(sys.argv[2])))
