@@ -34,9 +34,7 @@ def create_engine(settings: Settings) -> Engine:
     """Create the engine; nothing is connected yet."""
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite":
-        return create_sqlalchemy_engine(
-            url, pool_pre_ping=True, pool_recycle=1800, connect_args={"connect_timeout": 5}
-        )
+        return create_sqlalchemy_engine(url, pool_pre_ping=True, pool_recycle=1800, connect_args={"connect_timeout": 5})
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_sqlalchemy_engine(url)
@@ -67,7 +65,7 @@ def check_schema(engine: Engine) -> None:
     expected = ScriptDirectory.from_config(_configuration()).get_current_head()
     if found != expected:
         raise SchemaError(
-            f"The database schema is at {found or 'nothing'}, not at {expected}; run `alembic upgrade head` first."
+            f"The database schema is at {found or 'nothing'}, not at {expected}; run `nern migrate` first."
         )
 
 

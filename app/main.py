@@ -12,7 +12,7 @@ from app.database import check_schema, create_engine
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
-from app.problems import install_handlers
+from app.problems import use_problem_details
 from app.routes import health, jobs
 from app.settings import Settings
 from app.storage import ArtifactStore
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
             engine.dispose()
 
     app = FastAPI(title="NeRN", version=version("nern"), description=_DESCRIPTION, lifespan=lifespan)
-    install_handlers(app)
+    use_problem_details(app)
     app.include_router(jobs.router)
     app.include_router(health.router)
     return app

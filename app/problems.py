@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from nern_core.errors import NernError
-from nern_core.options import EncodeOptions
+from nern_core.options import explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
+_SCHEMA = "#/components/schemas/ProblemDetails"
 _log = structlog.get_logger()
 _HINTS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
@@ -70,7 +71,7 @@ class Problem(Exception):
 
     @classmethod
     def _of_fields(cls, slug: str, details: Sequence[Any]) -> "Problem":
-        fields = [FieldProblem(field=_field(detail), detail=_sentence(detail)) for detail in details]
+        fields = [FieldProblem(field=_field(detail), detail=explain_invalid(detail)) for detail in details]
         summary = " ".join(f"{f.field}: {f.detail}" if f.field else f.detail for f in fields)
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, summary, errors=fields)
 
@@ -84,8 +85,20 @@ class Problem(Exception):
         )
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Answer every error of `app` with problem details."""
+def use_problem_details(app: FastAPI) -> None:
+    """Answer every error of `app` with problem details, and say so in its documentation."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generated()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                for status, answer in operation["responses"].items():
+                    if int(status) >= HTTPStatus.BAD_REQUEST:
+                        answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
@@ -114,20 +127,8 @@ def install_handlers(app: FastAPI) -> None:
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these errors."""
-    return {
-        int(status): {"model": ProblemDetails, "description": status.phrase, "content": {MEDIA_TYPE: {}}}
-        for status in statuses
-    }
+    return {int(status): {"model": ProblemDetails, "description": status.phrase} for status in statuses}
 
 
 def _field(detail: ErrorDetails) -> str:
     return ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    if detail["type"] == "extra_forbidden":
-        return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
-    if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
-        return "there is no such architecture; use cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME."
-    text = detail["msg"].removeprefix("Value error, ")
-    return text if text.endswith(".") else f"{text[0].lower()}{text[1:]}."

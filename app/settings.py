@@ -17,7 +17,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NERN_", frozen=True, extra="ignore")
 
-    data_dir: Annotated[Path, Field(description="Folder of everything that has no place of its own.")] = Path("nern-data")
+    data_dir: Annotated[Path, Field(description="Folder of everything that has no place of its own.")] = Path(
+        "nern-data"
+    )
     database_url: Annotated[
         str, Field(description="SQLAlchemy URL; default: an SQLite file in the data folder.", repr=False)
     ] = ""
@@ -30,16 +32,20 @@ class Settings(BaseSettings):
     artifact_dir: Annotated[
         Path | None, Field(description="Folder of uploads and results; default: in the data folder.")
     ] = None
-    scratch_dir: Annotated[
-        Path | None, Field(description="Folder that jobs work in; default: in the data folder.")
-    ] = None
+    scratch_dir: Annotated[Path | None, Field(description="Folder that jobs work in; default: in the data folder.")] = (
+        None
+    )
     dataset_roots: Annotated[
         tuple[Path, ...],
         NoDecode,
-        Field(description="Folders, separated by colons, below which jobs may name data sets. Empty in the embedded "
-        "mode: any local folder."),
+        Field(
+            description="Folders, separated by colons, below which jobs may name data sets. Empty in the embedded "
+            "mode: any local folder."
+        ),
     ] = ()
-    max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(8 * 2**30)
+    max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
+        8 * 2**30
+    )
     lease: Annotated[timedelta, Field(description="A worker that is silent for so long has lost its job.")] = timedelta(
         seconds=30
     )

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
@@ -57,17 +57,19 @@ class _Form:
     """The form as far as it has arrived."""
 
     def __init__(self, boundary: bytes, writer: ArtifactWriter, max_bytes: int) -> None:
-        callbacks: MultipartCallbacks = {
-            "on_part_begin": self._begin_part,
-            "on_header_field": self._add_header_name,
-            "on_header_value": self._add_header_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": self._add_data,
-            "on_part_end": self._end_part,
-            "on_end": self._end,
-        }
-        self._parser = MultipartParser(boundary, callbacks)
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin_part,
+                "on_header_field": self._add_header_name,
+                "on_header_value": self._add_header_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._add_data,
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+        )
         self._writer = writer
         self._max_bytes = max_bytes
         self._received = 0

@@ -1,7 +1,7 @@
 """Make the example: scikit-learn's digits as image files for distillation, and a network trained on them.
 
 Writes `digits/train.npz`, `digits/test.npz` and `digits-cnn.safetensors` beside this file. The same
-seed gives the same files on the same machine. Accuracy on the 500 test images: 99.0 %, after
+seed gives the same files on the same machine. Accuracy on the 500 test images: 99.4 %, after
 40 epochs in about 20 seconds on two CPU cores (torch 2.13.0, one run).
 """
 

@@ -83,7 +83,8 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 def print_table(title: str, result: Mapping[str, Any]) -> None:
     """Print names and values, nested ones indented by their name."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    print(title)
+    table = Table(show_header=False)
     for name, value in _rows(result):
         table.add_row(name, value)
     Console().print(table)

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_core.errors import NernError
-from nern_core.options import Device, EncodeOptions, Permutation, RecipeName
+from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, explain_invalid
 
 app = typer.Typer(
     name="nern",
@@ -29,7 +30,7 @@ InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
 Architecture = Annotated[
     str | None,
-    typer.Option(help="cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME."),
+    typer.Option(help=f"{ARCHITECTURE_NAMES}."),
 ]
 Dataset = Annotated[str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")]
 
@@ -121,6 +122,16 @@ def inspect(file: InputFile, json: Json = False) -> None:
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the database that NERN_DATABASE_URL names up to this version's schema."""
+    from app.database import migrate as migrate_database
+    from app.settings import Settings
+
+    migrate_database(Settings())
+    print("The database is up to date.")
+
+
+@app.command()
 def serve(
     data_dir: Annotated[Path, typer.Option(help="Folder for the database, the queue and all files.")] = Path(
         "nern-data"
@@ -140,15 +151,16 @@ def main() -> None:
     except NernError as error:
         _fail(error.message, _FAILED)
     except ValidationError as error:
-        _fail("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors()), _MISUSED)
+        _fail(" ".join(_sentence(detail) for detail in error.errors()), _MISUSED)
     except KeyboardInterrupt:
         _fail("Interrupted; nothing was written.", _INTERRUPTED)
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    """`Value error, ` is pydantic's, and options are known by their dashes here."""
-    text = message.removeprefix("Value error, ")
-    return f"--{str(location[0]).replace('_', '-')}: {text}" if location else text
+def _sentence(detail: ErrorDetails) -> str:
+    """Options are known by their dashes here."""
+    location = detail["loc"]
+    option = f"--{str(location[0]).replace('_', '-')}: " if location else ""
+    return option + explain_invalid(detail)
 
 
 def _fail(message: str, code: int) -> None:

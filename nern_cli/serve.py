@@ -6,6 +6,7 @@ which then stops them in order: first the worker, which gives its job back, then
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ def serve(data_dir: Path, port: int) -> int:
     from app.database import migrate
     from app.settings import Settings
 
+    if not _is_free(port):
+        print(f"nern: the port {port} is in use; choose another one with --port.", file=sys.stderr)
+        return 1
     data_dir.mkdir(parents=True, exist_ok=True)
     migrate(Settings())
     stop = _StopRequest()
@@ -42,6 +46,16 @@ def serve(data_dir: Path, port: int) -> int:
         return 0
     print(f"nern: the {ended} stopped by itself; its last lines are above.", file=sys.stderr)
     return 1
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 class _StopRequest:

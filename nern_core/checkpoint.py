@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from nern_core.checkpoint_structure import CheckpointFormat, read_structure
 from nern_core.errors import NernError
 
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
@@ -36,17 +37,17 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
 
-    Raises `NernError` with the code `unreadable_checkpoint`, `no_tensors` or `non_finite`.
+    Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint`, `unreadable_checkpoint`,
+    `no_tensors` or `non_finite`.
     """
-    if path.stat().st_size == 0:
-        raise NernError("empty_checkpoint", "The checkpoint is an empty file; upload a .safetensors or .pt file.")
-    loaded = _read_safetensors(path) if _looks_like_safetensors(path) else _read_torch(path)
+    safetensors_file = read_structure(path).format is CheckpointFormat.SAFETENSORS
+    loaded = _read_safetensors(path) if safetensors_file else _read_torch(path)
     tensors = _strip_prefixes(
         {name: value for name, value in _unwrap(loaded).items() if isinstance(name, str) and isinstance(value, Tensor)}
     )
     if not tensors:
         raise NernError(
-            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and upload that."
+            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
         )
     _refuse_non_finite(tensors)
     return Checkpoint({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
@@ -67,13 +68,6 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         )
 
 
-def _looks_like_safetensors(path: Path) -> bool:
-    """A safetensors file starts with the length of its JSON header, then the header's brace."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
-
-
 def _read_safetensors(path: Path) -> Mapping[object, object]:
     try:
         tensors = safetensors.torch.load_file(path)
@@ -89,7 +83,7 @@ def _read_torch(path: Path) -> Mapping[object, object]:
         raise NernError(
             "unreadable_checkpoint",
             "The file is not a checkpoint that can be read safely; save the network's state_dict() with torch.save "
-            "or safetensors and upload that.",
+            "or safetensors and send that.",
         ) from error
     if not isinstance(loaded, Mapping):
         raise NernError(

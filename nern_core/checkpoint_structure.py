@@ -18,9 +18,10 @@ from nern_core.errors import NernError
 # A header names tensors; one of this size would name some hundred thousand.
 _LARGEST_HEADER = 10 * 2**20
 _ZIP_MAGIC = b"PK\x03\x04"
-# torch files before version 1.6: pickle protocol 2, then the number 0x1950a86a20f9469cfc6c.
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-_HEAD_BYTES = 16
+# torch files before version 1.6 start with a pickle of the number 0x1950a86a20f9469cfc6c.
+_PICKLE_MAGIC = b"\x80"
+_LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_HEAD_BYTES = 32
 
 
 class CheckpointFormat(StrEnum):
@@ -64,7 +65,7 @@ def read_structure(path: Path) -> CheckpointStructure:
         head = file.read(_HEAD_BYTES)
         if head.startswith(_ZIP_MAGIC):
             return CheckpointStructure(CheckpointFormat.TORCH_ZIP, None)
-        if head.startswith(_LEGACY_MAGIC):
+        if head.startswith(_PICKLE_MAGIC) and _LEGACY_MAGIC in head:
             return CheckpointStructure(CheckpointFormat.TORCH_LEGACY, None)
         if len(head) > 8 and head[8:9] == b"{":
             return CheckpointStructure(CheckpointFormat.SAFETENSORS, _read_header(file, size))

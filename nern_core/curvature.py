@@ -118,8 +118,10 @@ def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
 
 
 class _Sums:
-    """Accumulates the factors of one layer over batches: patches (n, groups, C*H*W, positions) and
-    gradients (n, groups, F/g, positions)."""
+    """Accumulates the factors of one layer over batches.
+
+    Patches are (n, groups, C*H*W, positions), gradients (n, groups, F/g, positions).
+    """
 
     def __init__(self) -> None:
         self._inputs: Tensor | float = 0.0

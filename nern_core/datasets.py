@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from torch import Tensor
 
 from nern_core.errors import NernError
@@ -37,7 +37,7 @@ def read_image_set(folder: Path, split: str) -> ImageSet:
     if not path.is_file():
         raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {error}.") from error
@@ -58,7 +58,7 @@ class _Override(BaseModel):
     mean: tuple[float, float, float] | None = None
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     input_size: PositiveInt | None = None
-    crop_padding: int | None = None
+    crop_padding: NonNegativeInt | None = None
     horizontal_flip: bool | None = None
 
 

@@ -48,9 +48,7 @@ def _exact_predictor(encoding: Encoding) -> Predictor:
 
 
 @torch.no_grad()
-def _decode_layer(
-    predictor: Predictor, index: int, layer: KernelLayer, order: Tensor | None, scale: float
-) -> Tensor:
+def _decode_layer(predictor: Predictor, index: int, layer: KernelLayer, order: Tensor | None, scale: float) -> Tensor:
     head = head_name(layer.height, layer.width)
     filters_per_block = max(1, _KERNELS_PER_BLOCK // layer.channels)
     with _one_thread():

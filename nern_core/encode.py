@@ -221,9 +221,7 @@ def _teacher(source: _Input, device: torch.device) -> Teacher | None:
     if source.architecture is None or source.training_images is None or source.preprocessing is None:
         return None
     network = build_network(source.architecture, source.checkpoint.tensors)
-    return Teacher(
-        network.to(device, memory_format=torch.channels_last), source.training_images, source.preprocessing
-    )
+    return Teacher(network.to(device, memory_format=torch.channels_last), source.training_images, source.preprocessing)
 
 
 def _encoding(
@@ -256,6 +254,4 @@ def _accuracy(source: _Input, checkpoint: Checkpoint, device: torch.device) -> f
     if source.architecture is None or source.test_images is None or source.preprocessing is None:
         return None
     network = build_network(source.architecture, checkpoint.tensors)
-    return accuracy(
-        network.to(device, memory_format=torch.channels_last), source.test_images, source.preprocessing
-    )
+    return accuracy(network.to(device, memory_format=torch.channels_last), source.test_images, source.preprocessing)

@@ -14,7 +14,7 @@ from nern_core.predictor import Predictor
 from nern_core.progress import Phase
 from nern_core.recipes import Recipe
 from nern_core.targets import Targets, rearrange
-from nern_core.training.clock import Budget, Clock
+from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.distill import DistillationLoss, Teacher
 from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
@@ -24,7 +24,7 @@ from nern_core.training.refine import RefinementLoss
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """A step of a phase; `start` and `share` are the phase's place in the whole budget, 0 to 1."""
+    """A step of a phase; `start` and `share` are the phase's place in the time of all phases, 0 to 1."""
 
     phase: Phase
     start: float
@@ -35,7 +35,7 @@ class FitReport:
 @dataclass(frozen=True, slots=True)
 class _Stage:
     phase: Phase
-    share: float
+    share: Share
     optimizer: OptimizerConfig
     loss: Callable[[], Tensor]
 
@@ -64,17 +64,19 @@ def fit(
     for stage in stages:
         if optimizers is None or not recipe.one_schedule:
             optimizers = Optimizers(stage.optimizer, predictor)
-        window = (start, stage.share) if recipe.one_schedule else (0.0, 1.0)
-        clock = Clock(budget.share(stage.share))
+        window = (start, stage.share.seconds) if recipe.one_schedule else (0.0, 1.0)
+        clock = Clock(budget.part(stage.share))
         train(
             stage.loss,
             optimizers,
             clock,
             window,
-            lambda step, stage=stage, start=start: on_step(FitReport(stage.phase, start, stage.share, step)),  # type: ignore[misc] # defaults bind the loop's values
+            lambda step, stage=stage, start=start: on_step(  # type: ignore[misc] # defaults bind the loop's values
+                FitReport(stage.phase, start, stage.share.seconds, step)
+            ),
         )
         seconds[stage.phase.value] = clock.elapsed + (preparation if stage is stages[0] else 0.0)
-        start += stage.share
+        start += stage.share.seconds
     return seconds
 
 
@@ -105,10 +107,10 @@ def _stages(
     importance = _importance(targets, curvature) if curvature else None
     loss = ReconstructionLoss(reconstruct, predictor, targets, generator, importance)
     if teacher is None:
-        return [_Stage(Phase.RECONSTRUCTION, 1.0, reconstruct.optimizer, loss)]
+        return [_Stage(Phase.RECONSTRUCTION, Share(seconds=1.0, steps=1.0), reconstruct.optimizer, loss)]
     predictions = Predictions(distill.sampling, predictor, targets, generator)
     stages = [_Stage(Phase.RECONSTRUCTION, reconstruct.share, reconstruct.optimizer, loss)]
-    if refine is not None:
+    if refine is not None and curvature:
         weights = {layer.name: teacher.network.state_dict()[layer.name] for layer in targets.layers}
         refinement = RefinementLoss(predictions, targets, weights, curvature)
         stages.append(_Stage(Phase.REFINEMENT, refine.share, refine.optimizer, refinement))

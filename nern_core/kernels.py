@@ -13,8 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from nern_core.errors import NernError
-
+from nern_core.checkpoint_structure import is_kernel_shape, no_kernels
 
 WeightDtype = Literal["float16", "bfloat16", "float32", "float64"]
 
@@ -62,13 +61,10 @@ def kernel_layers(tensors: Mapping[str, Tensor], order: Iterable[str] | None = N
             dtype=_dtype_name(tensor),
         )
         for name, tensor in ((name, tensors[name]) for name in (tensors if order is None else order))
-        if tensor.ndim == 4 and min(tensor.shape[2:]) >= 2 and _dtype_name(tensor) in get_args(WeightDtype) and tensor.numel()
+        if is_kernel_shape(tuple(tensor.shape)) and _dtype_name(tensor) in get_args(WeightDtype)
     )
     if not layers:
-        raise NernError(
-            "no_kernels",
-            "The checkpoint has no convolution kernel of spatial size 2x2 or larger, so there is nothing to represent.",
-        )
+        raise no_kernels()
     return layers
 
 

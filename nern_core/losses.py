@@ -33,9 +33,13 @@ def published_logit_divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def feature_distance(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-    """Feature-map distillation (paper, equation 3): squared L2 distance of maps, each normalized per
-    sample, summed over the layers and averaged over the images. Maps are (n, C, H, W)."""
-    distances = [(_normalized(s) - _normalized(t)).square().sum() / len(s) for s, t in zip(student, teacher, strict=True)]
+    """Feature-map distillation (paper, equation 3) of maps (n, C, H, W), one tensor for each layer.
+
+    The squared L2 distance of maps that are normalized per sample, summed over layers, averaged over images.
+    """
+    distances = [
+        (_normalized(s) - _normalized(t)).square().sum() / len(s) for s, t in zip(student, teacher, strict=True)
+    ]
     return torch.stack(distances).sum()
 
 

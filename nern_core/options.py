@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails
 
 
 class RecipeName(StrEnum):
@@ -29,6 +30,9 @@ class Device(StrEnum):
 
 
 ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:[a-z][a-z0-9_]*)$"
+
+
+ARCHITECTURE_NAMES = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
 
 
 class EncodeOptions(BaseModel):
@@ -82,3 +86,13 @@ class EncodeOptions(BaseModel):
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
         return self
+
+
+def explain_invalid(detail: ErrorDetails) -> str:
+    """One sentence about an option that does not fit, from what pydantic says of it."""
+    if detail["type"] == "extra_forbidden":
+        return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
+    if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
+        return f"there is no such architecture; use {ARCHITECTURE_NAMES}."
+    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{text[0].lower()}{text[1:]}."

@@ -52,7 +52,7 @@ def _unit_kernels(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @numba.njit(cache=True)
-def _greedy_chain(columns, nonzero):  # type: ignore[no-untyped-def] # numba compiles from the arrays' dtypes
+def _greedy_chain(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Exact O(n^2 d) chain over columns, d x n: the rest is kept dense by moving the last into each gap."""
     dimensions, count = columns.shape
     columns = columns.copy()

@@ -16,7 +16,6 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """One observation. `fraction` is of the whole encoding, `step` and `total` are of the phase.

@@ -12,8 +12,11 @@ _UNIFORM_PROBABILITY = 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """`uniform` draws with replacement; `magnitude` is the paper's mixture: mostly uniform without
-    replacement, sometimes with replacement in proportion to the kernels' norms."""
+    """How many kernels are drawn, and how.
+
+    `uniform` draws with replacement; `magnitude` is the paper's mixture: mostly uniform without
+    replacement, sometimes with replacement in proportion to the kernels' norms.
+    """
 
     kind: Literal["uniform", "magnitude"]
     kernels_per_step: int

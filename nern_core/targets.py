@@ -30,8 +30,8 @@ class Targets:
     """Targets of every head, and what leads back from predictions to weights.
 
     `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster
-    order), `positions` are the inverses. Predictions times `scale` are weights: one scale for all layers, since scaling each layer
-    on its own gives small weights that matter little as much of the fit as large ones.
+    order), `positions` are the inverses. Predictions times `scale` are weights: one scale for all layers,
+    since scaling each on its own gives small weights that matter little as much of the fit as large ones.
     """
 
     layers: tuple[KernelLayer, ...]
@@ -79,7 +79,10 @@ def make_targets(
 
 
 def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-    """Turn the kernels of every head, (n, H*W) in coordinate order, into weights F x C x H x W by name; differentiable."""
+    """Turn the kernels of every head, (n, H*W) in coordinate order, into weights F x C x H x W by name.
+
+    Differentiable.
+    """
     weights = {}
     for head, values in kernels.items():
         indices = targets.heads[head].layers

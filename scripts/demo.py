@@ -121,7 +121,9 @@ def download(client: httpx2.Client, job: dict[str, Any], name: str) -> Path:
 def summarize(metrics: dict[str, Any], weights: Path, encoding: Path) -> None:
     """Print sizes and accuracy before and after."""
     source, file = metrics["source_bytes"], metrics["file_bytes"]
-    console.print(f"\nOriginal checkpoint  {source:>9,} bytes   {metrics['original_accuracy']:.2f} % of the test images")
+    console.print(
+        f"\nOriginal checkpoint  {source:>9,} bytes   {metrics['original_accuracy']:.2f} % of the test images"
+    )
     console.print(f"Neural encoding      {file:>9,} bytes   {metrics['reconstructed_accuracy']:.2f} % once decoded")
     console.print(f"{metrics['ratio']:.2f} times smaller, in {metrics['seconds']['total']:.0f} seconds.")
     console.print(f"Both are in demo-output/: {encoding.name} and what it decodes to, {weights.name}.")

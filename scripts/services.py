@@ -152,9 +152,7 @@ def _server(
     log = folder / "log"
     with log.open("wb") as output:
         # Its own process group: Ctrl-C is for the command that uses it.
-        server = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=folder, start_new_session=True, **_owner()
-        )
+        server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True, **_owner())
     try:
         deadline = time.monotonic() + START_SECONDS
         while not answers(url):

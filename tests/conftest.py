@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy
+from sqlalchemy.orm import Session
 
+from app.database import create_engine
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +57,7 @@ def postgres_url() -> Iterator[str]:
         connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
     yield server.set(database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     engine.dispose()
 
 
@@ -76,6 +79,17 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         servers = {"database_url": request.getfixturevalue("postgres_url")} | request.getfixturevalue("redis_settings")
         servers["dataset_roots"] = (DIGITS.parent,)
     return Settings(data_dir=tmp_path / "data", **servers)
+
+
+@contextmanager
+def transaction(settings: Settings) -> Iterator[Session]:
+    """One unit of work on the database of a test."""
+    engine = create_engine(settings)
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture

@@ -76,7 +76,12 @@ class Supervisor:
     def run(self, job_id: str) -> None:
         """Run the job to an end, unless somebody else has it or it has ended."""
         with self._sessions.begin() as session:
-            claim = JobRepository(session).claim(job_id, self._settings.lease)
+            jobs = JobRepository(session)
+            if self._stopping():
+                # Celery still hands out what arrives while it shuts down.
+                jobs.announce_again(job_id)
+                return
+            claim = jobs.claim(job_id, self._settings.lease)
         if claim is None:
             _log.info("job_not_queued", job=job_id)
             return

@@ -31,6 +31,7 @@ def create_celery(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_timeout=_SECONDS_TO_ANSWER,
         broker_connection_retry_on_startup=True,
@@ -47,7 +48,10 @@ def announce(celery: Celery, job_id: str, device: str) -> None:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.broker_url == FILESYSTEM_BROKER:
-        folders = {"data": settings.data_dir / "broker" / "messages", "control": settings.data_dir / "broker" / "control"}
+        folders = {
+            "data": settings.data_dir / "broker" / "messages",
+            "control": settings.data_dir / "broker" / "control",
+        }
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         return {

@@ -147,9 +147,7 @@ class JobRepository:
 
     def release(self, claim: Claim) -> bool:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
-        return self._hit(
-            _held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again())
-        )
+        return self._hit(_held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again()))
 
     def request_cancel(self, job_id: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
@@ -194,6 +192,11 @@ class JobRepository:
                 .where(Job.id == waiting.job_id, Job.status == JobStatus.QUEUED)
                 .values(announcements=waiting.announcements + 1, announce_at=now + pause)
             )
+
+    def announce_again(self, job_id: str) -> bool:
+        """The message of this queued job has reached nobody who will work on it."""
+        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        return self._hit(queued.values(announce_at=self.now()))
 
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None}

@@ -80,9 +80,7 @@ async def submit_job(request: Request, response: Response, jobs: Jobs) -> JobVie
     return job
 
 
-@router.get(
-    "", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY)
-)
+@router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))
 def list_jobs(
     jobs: Jobs,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,

@@ -8,7 +8,7 @@ the curvature as an anchor.
 from nern_core.optim import OptimizerConfig
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
-from nern_core.training.clock import Budget
+from nern_core.training.clock import Budget, Share
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
 from nern_core.training.refine import RefinementConfig
@@ -20,22 +20,23 @@ FAST = Recipe(
     default_budget=Budget(seconds=150),
     one_schedule=False,
     reconstruction=ReconstructionConfig(
-        share=0.3,
+        share=Share(seconds=0.3, steps=0.75),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.05, bias_learning_rate=3e-3),
         sampling=SamplingConfig(kind="uniform", kernels_per_step=4096),
         loss="squared",
     ),
     refinement=RefinementConfig(
-        share=0.4,
+        share=Share(seconds=0.3, steps=0.15),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.02, bias_learning_rate=1e-3),
         images=512,
     ),
     distillation=DistillationConfig(
-        share=0.3,
-        optimizer=OptimizerConfig(name="muon", learning_rate=0.003, bias_learning_rate=5e-4),
+        share=Share(seconds=0.4, steps=0.1),
+        # More than this undoes at first what refinement has reached.
+        optimizer=OptimizerConfig(name="muon", learning_rate=0.002, bias_learning_rate=2e-4),
         # All kernels of the CIFAR ResNets pass gradients; of larger networks a batch of this size.
         sampling=SamplingConfig(kind="uniform", kernels_per_step=131_072),
-        images_per_step=64,
+        images_per_step=128,
         curvature_weight=1.0,
     ),
 )

@@ -8,12 +8,12 @@ of the batches is weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits 
 from nern_core.optim import OptimizerConfig
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
-from nern_core.training.clock import Budget
+from nern_core.training.clock import Budget, Share
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
 
 _STEPS = 350 * 196
-_WARM_UP_STEPS = 10_000
+_WARM_UP = Share(seconds=10_000 / _STEPS, steps=10_000 / _STEPS)
 _RANGER = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3)
 _SAMPLING = SamplingConfig(kind="magnitude", kernels_per_step=4096)
 
@@ -23,12 +23,10 @@ PAPER = Recipe(
     stored_dtype="float32",
     default_budget=Budget(steps=_STEPS),
     one_schedule=True,
-    reconstruction=ReconstructionConfig(
-        share=_WARM_UP_STEPS / _STEPS, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"
-    ),
+    reconstruction=ReconstructionConfig(share=_WARM_UP, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"),
     refinement=None,
     distillation=DistillationConfig(
-        share=1 - _WARM_UP_STEPS / _STEPS,
+        share=Share(seconds=1 - _WARM_UP.seconds, steps=1 - _WARM_UP.steps),
         optimizer=_RANGER,
         sampling=_SAMPLING,
         images_per_step=256,

@@ -14,8 +14,8 @@ from nern_core.training.refine import RefinementConfig
 class Recipe:
     """Everything about an encoding that its options do not say.
 
-    The shares of the phases add up to 1. Without data, reconstruction has the whole budget. With
-    `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise each phase has its
+    The shares of the phases add up to 1, in seconds and in steps. Without data, reconstruction has the
+    whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise each phase has its
     own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 

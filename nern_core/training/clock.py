@@ -11,12 +11,20 @@ class Budget:
     steps: int | None = None
     seconds: float | None = None
 
-    def share(self, fraction: float) -> "Budget":
-        """A part of this budget; at least one step."""
+    def part(self, share: "Share") -> "Budget":
+        """A phase's part of this budget; at least one step."""
         if self.steps is not None:
-            return Budget(steps=max(1, round(self.steps * fraction)))
+            return Budget(steps=max(1, round(self.steps * share.steps)))
         assert self.seconds is not None
-        return Budget(seconds=self.seconds * fraction)
+        return Budget(seconds=self.seconds * share.seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A phase's share, 0 to 1, of a budget in seconds and of one in steps: steps of some phases take longer."""
+
+    seconds: float
+    steps: float
 
 
 class Clock:

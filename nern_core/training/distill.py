@@ -26,6 +26,7 @@ from nern_core.optim import OptimizerConfig
 from nern_core.precision import mixed_precision
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets, to_weights
+from nern_core.training.clock import Share
 from nern_core.training.predictions import Predictions
 from nern_core.zoo import Preprocessing
 
@@ -34,7 +35,7 @@ from nern_core.zoo import Preprocessing
 class DistillationConfig:
     """Settings of the phase: its part of the budget, its batches and the weights of its losses."""
 
-    share: float
+    share: Share
     optimizer: OptimizerConfig
     sampling: SamplingConfig
     images_per_step: int
@@ -96,7 +97,7 @@ class DistillationLoss:
         if config.reconstruction_weight:
             originals = {head: target.kernels for head, target in self.targets.heads.items()}
             loss = loss + config.reconstruction_weight * root_mean_squared_error(kernels, originals)
-        if config.curvature_weight:
+        if config.curvature_weight and self._curvature:
             loss = loss + config.curvature_weight * quadratic_loss(weights, self._weights, self._curvature)
         return loss
 

@@ -12,6 +12,7 @@ from nern_core.precision import mixed_precision
 from nern_core.predictor import Predictor
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets
+from nern_core.training.clock import Share
 from nern_core.training.predictions import Predictions
 
 
@@ -24,7 +25,7 @@ class ReconstructionConfig:
     where that is known.
     """
 
-    share: float
+    share: Share
     optimizer: OptimizerConfig
     sampling: SamplingConfig
     loss: Literal["rmse", "squared"]

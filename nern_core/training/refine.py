@@ -13,6 +13,7 @@ from nern_core.curvature import Curvature, quadratic_loss
 from nern_core.optim import OptimizerConfig
 from nern_core.precision import mixed_precision
 from nern_core.targets import Targets, to_weights
+from nern_core.training.clock import Share
 from nern_core.training.predictions import Predictions
 
 
@@ -20,7 +21,7 @@ from nern_core.training.predictions import Predictions
 class RefinementConfig:
     """Settings of the phase. `images` is how many images the curvature is estimated on."""
 
-    share: float
+    share: Share
     optimizer: OptimizerConfig
     images: int
     temperature: float = 1.0
@@ -29,7 +30,9 @@ class RefinementConfig:
 class RefinementLoss:
     """Predicts all kernels and returns the expected increase of the network's loss, in nats."""
 
-    def __init__(self, predictions: Predictions, targets: Targets, weights: dict[str, Tensor], curvature: dict[str, Curvature]) -> None:
+    def __init__(
+        self, predictions: Predictions, targets: Targets, weights: dict[str, Tensor], curvature: dict[str, Curvature]
+    ) -> None:
         self._predictions = predictions
         self._targets = targets
         self._weights = weights

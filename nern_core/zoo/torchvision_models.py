@@ -30,7 +30,7 @@ def torchvision_architecture(name: str) -> Architecture:
     if model_name not in models.list_models(module=models):
         raise NernError(
             "unknown_architecture",
-            f"torchvision has no classifier '{model_name}'; its names look like resnet18, vgg16_bn or mobilenet_v3_small.",
+            f"torchvision has no classifier '{model_name}'; its names look like resnet18 or mobilenet_v3_small.",
         )
     preset = next(iter(models.get_model_weights(model_name))).transforms()
     return Architecture(
@@ -57,12 +57,12 @@ def _triple(values: list[float] | None, default: tuple[float, float, float]) -> 
 
 def _models() -> ModuleType:
     try:
-        import torchvision.models as models
+        from torchvision import models
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
         _declare_box_operators()
-        import torchvision.models as models
+        from torchvision import models
     return models  # type: ignore[no-any-return] # torchvision has no type information
 
 

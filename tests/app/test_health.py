@@ -1,5 +1,7 @@
 import shutil
 
+import pytest
+import sqlalchemy
 from starlette.testclient import TestClient
 
 from app.settings import Settings
@@ -18,8 +20,12 @@ def test_without_its_store_the_service_lives_but_is_not_ready(embedded_client: T
     assert embedded_client.get("/livez").status_code == 200
 
 
-def test_without_its_database_the_service_is_not_ready(embedded_client: TestClient, embedded: Settings) -> None:
-    database = embedded.data_dir / "nern.db"
-    database.unlink()
-    database.mkdir()
-    assert embedded_client.get("/readyz").status_code == 503
+@pytest.mark.parametrize("settings", ["production"], indirect=True)
+def test_without_its_database_the_service_lives_but_is_not_ready(client: TestClient, settings: Settings) -> None:
+    url = sqlalchemy.make_url(settings.database)
+    engine = sqlalchemy.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {url.database} WITH (FORCE)"))
+    engine.dispose()
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/livez").status_code == 200

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.database import create_sessions
+from app.database import migrate
+from app.dataset_folders import resolve_dataset
 from app.jobs.repository import JobRepository
+from app.main import create_app
+from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore
 from tests.app.conftest import stored_files, submit
-from tests.conftest import DIGITS, EXAMPLE
+from tests.conftest import DIGITS, EXAMPLE, transaction
 
 PROBLEM = "application/problem+json"
 METRICS = {
@@ -42,7 +45,7 @@ def finish(settings: Settings, job_id: str, tmp_path: Path) -> dict[str, bytes]:
         (tmp_path / name).write_bytes(content)
         stored = store.put(tmp_path / name)
         artifacts[name] = {"bytes": stored.size, "sha256": stored.sha256}
-    with create_sessions(settings).begin() as session:
+    with transaction(settings) as session:
         repository = JobRepository(session)
         claim = repository.claim(job_id, timedelta(seconds=30))
         assert claim is not None
@@ -96,16 +99,12 @@ def test_the_relative_dataset_of_a_job_is_stored_absolute(client: TestClient, se
 
 
 @pytest.mark.parametrize("dataset", ["/etc", "../../../etc", "no-such-folder", "/"])
-def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, settings: Settings, dataset: str) -> None:
+def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, dataset: str) -> None:
     answer = submit(client, {"architecture": "digits-cnn", "dataset": dataset})
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-dataset")
-    assert stored_files(settings) == [] or settings.embedded is not None
 
 
 def test_outside_of_the_embedded_mode_only_offered_folders_are_data_sets(tmp_path: Path) -> None:
-    from app.dataset_folders import resolve_dataset
-    from app.problems import Problem
-
     elsewhere = tmp_path / "private"
     elsewhere.mkdir()
     for split in ("train", "test"):
@@ -114,18 +113,21 @@ def test_outside_of_the_embedded_mode_only_offered_folders_are_data_sets(tmp_pat
     for allowed in (settings, settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})):
         with pytest.raises(Problem):
             resolve_dataset(str(elsewhere), allowed)
-    (DIGITS.parent / "digits").resolve()
     assert resolve_dataset("digits", settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})) == str(DIGITS)
 
 
 BAD_OPTIONS: list[tuple[Any, str, str]] = [
     ({"hiden_size": 64}, "invalid-options", "hiden_size: there is no such option; the options are architecture"),
-    ({"architecture": "resnet20"}, "invalid-options", "architecture: there is no such architecture; use cifar-resnet20"),
+    (
+        {"architecture": "resnet20"},
+        "invalid-options",
+        "architecture: there is no such architecture; use cifar-resnet20",
+    ),
     ({"seconds": -1}, "invalid-options", "seconds: input should be greater than 0."),
     ({"seconds": 1, "steps": 1}, "invalid-options", "give a budget in `seconds` or in `steps`, not both."),
     ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
     ("{", "invalid-options", "invalid JSON"),
-    ('{"seconds": NaN}', "invalid-options", "invalid JSON"),
+    ('{"seconds": NaN}', "invalid-options", "seconds: input should be a finite number."),
 ]
 
 
@@ -206,9 +208,6 @@ def test_a_form_that_does_not_fit_is_explained(
 
 
 def test_a_checkpoint_over_the_limit_is_refused(embedded: Settings) -> None:
-    from app.database import migrate
-    from app.main import create_app
-
     small = embedded.model_copy(update={"max_upload_bytes": 1000})
     migrate(small)
     with TestClient(create_app(small)) as client:

@@ -27,7 +27,7 @@ def test_migrating_twice_changes_nothing(settings: Settings) -> None:
 
 def test_an_empty_database_is_refused(settings: Settings) -> None:
     engine = create_engine(settings)
-    with pytest.raises(SchemaError, match="run `alembic upgrade head` first"):
+    with pytest.raises(SchemaError, match="run `nern migrate` first"):
         check_schema(engine)
     assert inspect(engine).get_table_names() == []
     engine.dispose()

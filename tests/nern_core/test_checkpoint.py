@@ -65,12 +65,20 @@ def test_refuses_values_that_are_not_finite_by_name_and_count(tmp_path: Path, va
     assert error.value.code == "non_finite"
 
 
-@pytest.mark.parametrize("content", [b"not a checkpoint", b"\x80\x02", b"PK\x03\x04 cut"])
-def test_refuses_other_files_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"not a checkpoint", "not_a_checkpoint"),
+        (b"\x80\x02", "not_a_checkpoint"),
+        (b"PK\x03\x04 cut", "unreadable_checkpoint"),
+        (b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", "unreadable_checkpoint"),
+    ],
+)
+def test_refuses_other_files_in_one_sentence(tmp_path: Path, content: bytes, code: str) -> None:
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(NernError) as error:
         read_checkpoint(tmp_path / "w.pt")
-    assert error.value.code == "unreadable_checkpoint"
+    assert error.value.code == code
 
 
 def test_refuses_an_empty_file(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def test_a_higher_temperature_counts_images_that_the_network_is_sure_of() -> Non
     inputs = torch.randn(200, 4, 6, 6, generator=torch.Generator().manual_seed(1))
     traces = [
         float(
-            estimate_curvature(subject, inputs, {"0.weight"}, torch.Generator().manual_seed(2), temperature=t)["0.weight"]
+            estimate_curvature(subject, inputs, {"0.weight"}, torch.Generator().manual_seed(2), temperature=t)[
+                "0.weight"
+            ]
             .outputs.diagonal(dim1=1, dim2=2)
             .sum()
         )

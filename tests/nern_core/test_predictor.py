@@ -31,9 +31,7 @@ def test_the_separable_first_layer_equals_the_product_with_the_whole_embedding()
 def test_whole_filters_equal_single_kernels() -> None:
     subject = predictor()
     coordinates = torch.tensor([[1, f, c] for f in (1, 2) for c in range(4)])
-    torch.testing.assert_close(
-        subject.of_filters([FilterSpan(1, 1, 3)], "3x3"), subject.at(coordinates, "3x3")
-    )
+    torch.testing.assert_close(subject.of_filters([FilterSpan(1, 1, 3)], "3x3"), subject.at(coordinates, "3x3"))
 
 
 def test_every_kernel_shape_has_its_own_head() -> None:

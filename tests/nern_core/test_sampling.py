@@ -15,7 +15,9 @@ def test_a_batch_is_never_larger_than_the_set() -> None:
 def test_the_paper_mixes_four_uniform_batches_to_one_weighted_by_magnitude() -> None:
     kernels = torch.zeros(1000, 9)
     kernels[7] = 1.0
-    draws = [sampler_draw for s in [sampler("magnitude", kernels, 50)] for sampler_draw in (s.draw() for _ in range(500))]
+    draws = [
+        sampler_draw for s in [sampler("magnitude", kernels, 50)] for sampler_draw in (s.draw() for _ in range(500))
+    ]
     weighted = sum(bool((draw == 7).all()) for draw in draws)
     assert 70 <= weighted <= 130
 

@@ -50,7 +50,8 @@ def test_a_child_has_its_own_process_group_and_no_secrets(folder: RunFolder, mon
 
 def test_a_child_dies_with_the_process_that_started_it(folder: RunFolder) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom worker.child import Child\nfrom worker.folder import RunFolder\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from worker.child import Child\nfrom worker.folder import RunFolder\n"
         "child = Child(RunFolder(Path(sys.argv[1])))\nprint(child.pid, flush=True)\n"
         "while child.progress is None: time.sleep(0.05)\nprint('running', flush=True)\ntime.sleep(600)\n"
     )

@@ -3,6 +3,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_progress_is_written_at_least_every_two_seconds(embedded_jobs: Jobs) -> 
     watcher.join()
     times = [moment for moment, _ in seen]
     assert len(times) >= 4
-    assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) < 2
+    assert max(later - earlier for earlier, later in pairwise(times)) < 2
 
 
 def test_a_canceled_job_stops_and_leaves_no_process(jobs: Jobs) -> None:
@@ -130,6 +131,15 @@ def test_a_stopping_worker_gives_its_job_back(jobs: Jobs) -> None:
     job = jobs.get(job_id)
     assert (job.status, job.attempt, job.releases, job.progress) == (JobStatus.QUEUED, 1, 1, None)
     assert job.announce_at is not None
+
+
+def test_a_stopping_worker_passes_on_the_messages_that_still_arrive(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit()
+    supervisor(embedded_jobs, lambda: True).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
+    assert job.announce_at is not None
+    assert job.announce_at > job.created_at
 
 
 def test_a_supervisor_that_has_lost_its_lease_changes_nothing(embedded_jobs: Jobs) -> None:
@@ -164,7 +174,7 @@ CONV = {"conv.weight": torch.ones(4, 3, 3, 3)}
             "architecture_mismatch",
             "tensor 'features.0.weight' has shape (32, 3, 5, 5), not (32, 3, 3, 3)",
         ),
-        ("digits", {"architecture": "digits-cnn", "dataset": "/no/such/folder"}, "missing_data", "no train.npz"),
+        ("digits", {"architecture": "digits-cnn", "dataset": "/no/such/folder"}, "missing_data", "There is no test.npz"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_encoded_fails_with_one_sentence(

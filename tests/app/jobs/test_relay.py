@@ -1,8 +1,9 @@
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
+from queue import Empty
 
 import pytest
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from app.database import create_sessions, migrate
@@ -10,6 +11,7 @@ from app.jobs.broker import create_celery
 from app.jobs.relay import Relay, pause_after
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
+from tests.conftest import transaction
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def relay(settings: Settings) -> Iterator[Relay]:
 
 
 def submit(settings: Settings, job_id: str, device: str = "cpu") -> None:
-    with create_sessions(settings).begin() as session:
+    with transaction(settings) as session:
         new = NewJob(id=job_id, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=1)
         JobRepository(session).add(new)
 
@@ -32,15 +34,15 @@ def received(settings: Settings, queue: str) -> list[str]:
     """Take all messages out of a queue; returns the job ids in them."""
     ids = []
     celery = create_celery(settings)
-    with celery.connection_for_read() as connection:
-        assert isinstance(connection, Connection)
-        simple = connection.SimpleQueue(queue)
-        while simple.qsize():
-            message = simple.get(block=True, timeout=5)
+    with celery.connection_for_read() as connection, closing(connection.SimpleQueue(queue)) as messages:
+        while True:
+            try:
+                message = messages.get(block=True, timeout=0.5)
+            except Empty:
+                break
             message.ack()
             (job_id,) = message.payload[0]
             ids.append(job_id)
-        simple.close()
     celery.close()
     return ids
 

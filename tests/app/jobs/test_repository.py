@@ -3,13 +3,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy.orm import sessionmaker
 
 from app.database import Sessions, create_engine, migrate
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import Claim, JobRepository, NewJob
 from app.settings import Settings
-from sqlalchemy.orm import sessionmaker
 
 LEASE = timedelta(seconds=30)
 METRICS = {"ratio": 2.0}
@@ -48,11 +47,9 @@ class Database:
 
     def expire(self, job_id: str = "job_1") -> None:
         with self.sessions.begin() as session:
-            session.execute(
-                update(Job).where(Job.id == job_id).values(lease_until=Job.started_at - timedelta(seconds=1))
-                if session.get_bind().dialect.name == "postgresql"
-                else update(Job).where(Job.id == job_id).values(lease_until=Job.created_at)
-            )
+            job = session.get(Job, job_id)
+            assert job is not None
+            job.lease_until = job.created_at - timedelta(seconds=1)
 
     def status(self, job_id: str = "job_1") -> str:
         return self.get(job_id).status  # type: ignore[no-any-return]

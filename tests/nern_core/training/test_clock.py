@@ -1,6 +1,6 @@
 import time
 
-from nern_core.training.clock import Budget, Clock
+from nern_core.training.clock import Budget, Clock, Share
 
 
 def test_a_budget_in_steps_is_counted_in_steps() -> None:
@@ -29,7 +29,8 @@ def test_a_phase_has_at_least_one_step() -> None:
     assert clock.finished
 
 
-def test_a_share_of_steps_is_at_least_one_step() -> None:
-    assert Budget(steps=3).share(0.1) == Budget(steps=1)
-    assert Budget(steps=100).share(0.3) == Budget(steps=30)
-    assert Budget(seconds=10).share(0.3) == Budget(seconds=3.0)
+def test_a_phase_has_a_share_of_steps_and_one_of_seconds() -> None:
+    share = Share(seconds=0.3, steps=0.9)
+    assert Budget(steps=100).part(share) == Budget(steps=90)
+    assert Budget(seconds=10).part(share) == Budget(seconds=3.0)
+    assert Budget(steps=3).part(Share(seconds=0.1, steps=0.1)) == Budget(steps=1)

@@ -12,12 +12,13 @@ from nern_core.options import Permutation
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import make_targets
+from nern_core.training.clock import Share
 from nern_core.training.distill import DistillationConfig, DistillationLoss, Teacher
 from nern_core.training.predictions import Predictions
 from nern_core.zoo import build_network, find_architecture
 
 SILENT = DistillationConfig(
-    share=1.0,
+    share=Share(seconds=1.0, steps=1.0),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.01),
     sampling=SamplingConfig(kind="uniform", kernels_per_step=10**6),
     images_per_step=8,

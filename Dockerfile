@@ -1,0 +1,28 @@
+# One image for the API, the workers and the migration.
+#
+# The torch on PyPI carries CUDA, which the GPU worker needs. For an image without it, some gigabytes
+# smaller: docker build --build-arg TORCH_INDEX_URL=<the address of PyTorch's CPU builds> .
+FROM python:3.11-slim AS build
+ARG TORCH_INDEX_URL=""
+WORKDIR /source
+RUN python -m venv /opt/nern
+COPY pyproject.toml README.md ./
+COPY app app
+COPY worker worker
+COPY nern_core nern_core
+COPY nern_cli nern_cli
+COPY migrations migrations
+RUN --mount=type=cache,target=/root/.cache/pip \
+    PIP_EXTRA_INDEX_URL="$TORCH_INDEX_URL" /opt/nern/bin/pip install --only-binary :all: .
+
+FROM python:3.11-slim
+RUN useradd --create-home --uid 10001 nern \
+    && install --directory --owner=nern /var/lib/nern /var/lib/nern/artifacts /var/lib/nern/scratch
+COPY --from=build /opt/nern /opt/nern
+ENV PATH=/opt/nern/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/tmp/numba
+USER nern
+WORKDIR /home/nern
+EXPOSE 8000
+CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,26 @@
+"""What a result was measured on: recorded beside every one."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from nern_core.precision import has_bfloat16_units
+
+
+def describe_machine() -> dict[str, object]:
+    """Processor, cores, versions and date."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": model or platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "bfloat16_units": has_bfloat16_units(torch.device("cpu")),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "nern": version("nern"),
+    }

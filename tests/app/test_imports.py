@@ -1,0 +1,12 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("module", ["app.main", "worker.celery_app", "worker.supervisor", "nern_core.options"])
+def test_what_must_stay_small_never_imports_torch(module: str) -> None:
+    program = f"import sys, {module}\nassert not {{'torch', 'numba'}} & set(sys.modules)\n"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,129 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nern_cli.main import main
+from nern_core.checkpoint import read_checkpoint
+from tests.conftest import DIGITS, EXAMPLE, ROOT
+
+DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
+QUICK = ["--hidden-size", "16", "--steps", "20"]
+METRICS = {
+    "source_bytes",
+    "file_bytes",
+    "predictor_bytes",
+    "permutation_bytes",
+    "kept_bytes",
+    "ratio",
+    "relative_error",
+    "original_accuracy",
+    "reconstructed_accuracy",
+    "seconds",
+}
+
+
+def nern(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command in this process; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["nern", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_encode_reconstruct_evaluate_and_inspect_belong_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    encoding, weights = str(tmp_path / "digits.nern"), str(tmp_path / "weights.safetensors")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding, *DATA, *QUICK, "--json") == 0
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(metrics) == METRICS
+    assert metrics["source_bytes"] == EXAMPLE.stat().st_size
+    assert metrics["file_bytes"] == Path(encoding).stat().st_size
+    assert metrics["seconds"]["total"] == pytest.approx(
+        sum(value for phase, value in metrics["seconds"].items() if phase != "total"), abs=0.01
+    )
+
+    assert nern(monkeypatch, "reconstruct", encoding, "-o", weights) == 0
+    assert set(read_checkpoint(Path(weights)).tensors) == set(read_checkpoint(EXAMPLE).tensors)
+
+    capsys.readouterr()
+    for file in (weights, encoding):
+        assert nern(monkeypatch, "evaluate", file, *DATA, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == {"accuracy": metrics["reconstructed_accuracy"]}
+
+    assert nern(monkeypatch, "inspect", encoding, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["hidden_size"], facts["represented_tensors"]) == ("encoding", 16, 3)
+    assert facts["file_bytes"] == metrics["file_bytes"]
+
+
+def test_without_data_the_accuracies_are_null(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *QUICK, "--json") == 0
+    captured = capsys.readouterr()
+    metrics = json.loads(captured.out)
+    assert (metrics["original_accuracy"], metrics["reconstructed_accuracy"]) == (None, None)
+    assert "reconstruction" in captured.err
+
+
+def test_results_are_a_table_for_people(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *QUICK) == 0
+    out = capsys.readouterr().out
+    assert "original accuracy" in out
+    assert "99.40 %" in " ".join(out.split())
+
+
+def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern(monkeypatch, "inspect", str(EXAMPLE), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["kernels"], facts["kernel_shapes"]) == ("checkpoint", 96 + 2048 + 4096, "3x3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["encode", "{empty}", "-o", "{out}"], 1, "is an empty file"),
+        (["encode", "{text}", "-o", "{out}"], 1, "neither a safetensors nor a torch checkpoint"),
+        (["encode", "{example}", "-o", "/no/such/folder/x.nern"], 1, "There is no folder '/no/such/folder'"),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "vgg"], 2, "there is no such architecture"),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 1, "has no classifier 'vgg'"),
+        (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "`dataset` needs `architecture`"),
+        (["encode", "{example}", "-o", "{out}", "--seconds", "1", "--steps", "1"], 2, "not both"),
+        (["encode", "{example}", "-o", "{out}", "--hidden-size", "2"], 2, "--hidden-size"),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "cifar-resnet20"], 1, "does not fit"),
+        (["encode", "{missing}", "-o", "{out}"], 2, "does not exist"),
+        (["encode", "{example}", "-o", "{out}", "--frobnicate"], 2, "No such option"),
+        (["reconstruct", "{example}", "-o", "{out}"], 1, "is a safetensors file, but not a .nern file"),
+        (["reconstruct", "{text}", "-o", "{out}"], 1, "is not a .nern file"),
+        (["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "/no"], 1, "There is no test.npz"),
+        (["inspect", "{text}"], 1, "neither a safetensors nor a torch checkpoint"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    status: int,
+    sentence: str,
+) -> None:
+    files = {"empty": tmp_path / "empty.pt", "text": tmp_path / "text.pt", "out": tmp_path / "out.nern"}
+    files["empty"].touch()
+    files["text"].write_text("Dear diary")
+    names = {name: str(path) for name, path in files.items()} | {"example": str(EXAMPLE), "missing": "/no/file.pt"}
+    assert nern(monkeypatch, *(argument.format(**names) for argument in arguments)) == status
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert sentence in error
+    assert "Traceback" not in error
+    assert not files["out"].exists()
+
+
+def test_help_does_not_load_torch() -> None:
+    program = "import sys\nfrom nern_cli.main import app\nassert 'torch' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nern_core.checkpoint import Checkpoint, write_checkpoint
+from nern_core.checkpoint_structure import CheckpointFormat, read_structure, refuse_without_kernels
+from nern_core.errors import NernError
+
+CONV = {"dtype": "F32", "shape": [2, 1, 2, 2], "data_offsets": [0, 32]}
+
+
+def safetensors(path: Path, header: Any, data: bytes = bytes(32)) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def test_tells_names_shapes_and_dtypes_of_a_safetensors_file(tmp_path: Path) -> None:
+    tensors = {"conv.weight": torch.ones(2, 3, 3, 3, dtype=torch.bfloat16), "steps": torch.tensor(7)}
+    write_checkpoint(Checkpoint(tensors), tmp_path / "w.safetensors")
+    structure = read_structure(tmp_path / "w.safetensors")
+    assert structure.format is CheckpointFormat.SAFETENSORS
+    assert structure.tensors is not None
+    assert {name: (claim.dtype, claim.shape) for name, claim in structure.tensors.items()} == {
+        "conv.weight": ("BF16", (2, 3, 3, 3)),
+        "steps": ("I64", ()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("zipped", "expected"), [(True, CheckpointFormat.TORCH_ZIP), (False, CheckpointFormat.TORCH_LEGACY)]
+)
+def test_knows_both_torch_formats(tmp_path: Path, zipped: bool, expected: CheckpointFormat) -> None:
+    torch.save({"w": torch.ones(1)}, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    structure = read_structure(tmp_path / "w.pt")
+    assert (structure.format, structure.tensors) == (expected, None)
+    refuse_without_kernels(structure)
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "sentence"),
+    [
+        ({"w": CONV}, bytes(31), "31 bytes of data where its header declares 32"),
+        ({"w": CONV}, bytes(33), "33 bytes of data where its header declares 32"),
+        ({"w": CONV | {"data_offsets": [4, 32]}}, bytes(32), "overlap or leave gaps"),
+        ({"w": CONV | {"data_offsets": [0, -1]}}, bytes(32), "not a table of tensors"),
+        ({"w": CONV | {"more": 1}}, bytes(32), "not a table of tensors"),
+        ({"w": 1}, bytes(32), "not a table of tensors"),
+        (b"{" + b"[" * 100_000, bytes(32), "not a table of tensors"),
+        (b"{\xff}", bytes(32), "not a table of tensors"),
+        (b"{}", b"", None),
+    ],
+)
+def test_a_damaged_header_is_explained(tmp_path: Path, header: Any, data: bytes, sentence: str | None) -> None:
+    path = safetensors(tmp_path / "w", header, data)
+    if sentence is None:
+        assert read_structure(path).tensors == {}
+        return
+    with pytest.raises(NernError, match=sentence) as error:
+        read_structure(path)
+    assert error.value.code == "unreadable_checkpoint"
+
+
+def test_a_header_longer_than_the_file_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes((2**60).to_bytes(8, "little") + b"{}")
+    with pytest.raises(NernError, match="longer than the file"):
+        read_structure(tmp_path / "w")
+
+
+@pytest.mark.parametrize("content", [b"x", b"%PDF-1.7 and so on", b"\x80\x02}q\x00."])
+def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(NernError) as error:
+        read_structure(tmp_path / "w")
+    assert error.value.code == "not_a_checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("claim", "refused"),
+    [
+        (CONV, False),
+        (CONV | {"shape": [8, 1, 1, 1]}, True),
+        (CONV | {"shape": [2, 4]}, True),
+        (CONV | {"dtype": "I32"}, True),
+    ],
+)
+def test_only_floating_point_convolutions_are_kernels(tmp_path: Path, claim: dict[str, Any], refused: bool) -> None:
+    structure = read_structure(safetensors(tmp_path / "w", {"w": claim}))
+    if not refused:
+        refuse_without_kernels(structure)
+        return
+    with pytest.raises(NernError) as error:
+        refuse_without_kernels(structure)
+    assert error.value.code == "no_kernels"

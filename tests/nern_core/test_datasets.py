@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nern_core.datasets import augment, dataset_preprocessing, read_image_set, to_inputs
+from nern_core.errors import NernError
+from nern_core.zoo import Augmentation, Preprocessing
+
+PLAIN = Preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0), input_size=4)
+
+
+def test_reads_images_as_channels_first_with_their_labels(tmp_path: Path) -> None:
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    np.savez(tmp_path / "train.npz", images=images, labels=np.array([3, 1], dtype=np.uint8))
+    found = read_image_set(tmp_path, "train")
+    assert torch.equal(found.images, torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert (found.labels.tolist(), found.labels.dtype) == ([3, 1], torch.int64)
+
+
+IMAGES, LABELS = np.zeros((2, 4, 4, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"images": IMAGES}, "not an .npz file with `images` and `labels`"),
+        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "must be uint8 of shape N x H x W x 3, not float32"),
+        ({"images": IMAGES[..., :1], "labels": LABELS}, r"not uint8 \(2, 4, 4, 1\)"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "must be uint8"),
+        ({"images": IMAGES, "labels": LABELS[:1]}, "one integer for each of 2 images"),
+        ({"images": IMAGES, "labels": LABELS.astype(np.float64)}, "one integer for each of 2 images"),
+        ({"images": np.array([{}], dtype=object), "labels": LABELS}, "not an .npz file"),
+    ],
+)
+def test_other_contents_are_explained(tmp_path: Path, content: dict[str, Any], sentence: str) -> None:
+    np.savez(tmp_path / "test.npz", **content)
+    with pytest.raises(NernError, match=sentence) as error:
+        read_image_set(tmp_path, "test")
+    assert error.value.code == "bad_data"
+
+
+def test_a_missing_or_broken_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(NernError, match=r"There is no test\.npz") as error:
+        read_image_set(tmp_path, "test")
+    assert error.value.code == "missing_data"
+    (tmp_path / "test.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(NernError, match="not an .npz file"):
+        read_image_set(tmp_path, "test")
+
+
+def test_inputs_are_scaled_to_one_and_normalized() -> None:
+    inputs = to_inputs(torch.full((1, 3, 4, 4), 255, dtype=torch.uint8), PLAIN)
+    assert inputs[0, :, 0, 0].tolist() == [1.0, 3.0, 1.0]
+
+
+def test_inputs_are_resized_to_what_the_architecture_takes() -> None:
+    assert to_inputs(torch.zeros(2, 3, 8, 6, dtype=torch.uint8), PLAIN).shape == (2, 3, 4, 4)
+
+
+def test_augmentation_shifts_by_the_padding_and_mirrors() -> None:
+    augmented = Preprocessing(
+        mean=(0, 0, 0), std=(1, 1, 1), input_size=3, augmentation=Augmentation(crop_padding=1, horizontal_flip=True)
+    )
+    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3).expand(1, 3, 3, 3)
+    padded = torch.nn.functional.pad(image, (1,) * 4)
+    crops = [padded[0, :, r : r + 3, c : c + 3] for r in range(3) for c in range(3)]
+    possible = {tuple(view.flatten().tolist()) for crop in crops for view in (crop, crop.flip(2))}
+    results = augment(image.expand(500, 3, 3, 3), augmented, torch.Generator().manual_seed(0))
+    assert {tuple(result.flatten().tolist()) for result in results} == possible
+
+
+def test_without_augmentation_images_stay_as_they_are() -> None:
+    images = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
+    assert torch.equal(augment(images, PLAIN, torch.Generator()), images)
+
+
+def test_a_file_beside_the_data_overrides_the_preprocessing(tmp_path: Path) -> None:
+    assert dataset_preprocessing(tmp_path, PLAIN) == PLAIN
+    (tmp_path / "dataset.json").write_text(json.dumps({"mean": [0, 0, 0], "crop_padding": 2}))
+    found = dataset_preprocessing(tmp_path, PLAIN)
+    assert found == Preprocessing(
+        mean=(0, 0, 0), std=PLAIN.std, input_size=4, augmentation=Augmentation(crop_padding=2)
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"mean": [1]}', '{"std": [0, 1, 1]}', '{"crop_padding": -1}', '{"x": 1}'])
+def test_an_override_that_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(NernError, match=r"dataset\.json' cannot be used") as error:
+        dataset_preprocessing(tmp_path, PLAIN)
+    assert error.value.code == "bad_data"

@@ -1,0 +1,59 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from nern_core.codec import Encoding, read_encoding
+from nern_core.decode import decode, decode_encoding
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions, Permutation
+from tests.conftest import EXAMPLE
+
+
+@pytest.fixture
+def encoding(tmp_path: Path) -> Path:
+    encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, steps=5))
+    return tmp_path / "x.nern"
+
+
+@pytest.fixture(params=list(Permutation))
+def any_encoding(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, steps=5, permutation=request.param))
+    return tmp_path / "x.nern"
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(any_encoding: Path) -> None:
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            found.append(decode(any_encoding).tensors)
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0][name], other[name]) for other in found[1:] for name in found[0])
+
+
+def test_decoding_needs_the_file_alone_and_keeps_names_shapes_dtypes_and_order(encoding: Path) -> None:
+    from nern_core.checkpoint import read_checkpoint
+
+    original, decoded = read_checkpoint(EXAMPLE).tensors, decode(encoding).tensors
+    assert list(decoded) == list(original)
+    for name, tensor in original.items():
+        assert (decoded[name].shape, decoded[name].dtype) == (tensor.shape, tensor.dtype)
+
+
+def with_dtype(encoding: Encoding, dtype: str) -> Encoding:
+    layers = tuple(dataclasses.replace(layer, dtype=dtype) for layer in encoding.document.layers)
+    return dataclasses.replace(encoding, document=encoding.document.model_copy(update={"layers": layers}))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_weights_are_rounded_once_to_the_dtype_of_the_original(encoding: Path, dtype: str) -> None:
+    read = read_encoding(encoding)
+    exact = decode_encoding(with_dtype(read, "float64")).tensors
+    rounded = decode_encoding(with_dtype(read, dtype)).tensors
+    for layer in read.document.layers:
+        assert torch.equal(rounded[layer.name], exact[layer.name].to(getattr(torch, dtype)))

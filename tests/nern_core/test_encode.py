@@ -1,0 +1,153 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.decode import decode
+from nern_core.encode import default_hidden_size, encode
+from nern_core.errors import NernError
+from nern_core.evaluate import evaluate_checkpoint
+from nern_core.options import EncodeOptions, Permutation, RecipeName
+from nern_core.progress import Phase, Progress
+from nern_core.report import Report
+from tests.conftest import DIGITS, EXAMPLE
+
+WITH_DATA = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
+
+
+def run(folder: Path, checkpoint: Path = EXAMPLE, **options: Any) -> Report:
+    return encode(checkpoint, folder / "x.nern", EncodeOptions(**({"hidden_size": 24, "steps": 10} | options)))
+
+
+@pytest.mark.parametrize("recipe", list(RecipeName))
+@pytest.mark.parametrize("permutation", list(Permutation))
+def test_every_recipe_and_permutation_ends_in_a_file_that_decodes(
+    tmp_path: Path, recipe: RecipeName, permutation: Permutation
+) -> None:
+    report = run(tmp_path, recipe=recipe, permutation=permutation, **WITH_DATA)
+    tensors = decode(tmp_path / "x.nern").tensors
+    assert list(tensors) == list(read_checkpoint(EXAMPLE).tensors)
+    assert report.metrics.file_bytes == (tmp_path / "x.nern").stat().st_size
+    assert (report.metrics.permutation_bytes == 0) == (permutation is Permutation.NONE)
+
+
+def test_the_reported_accuracy_is_that_of_the_decoded_file(tmp_path: Path) -> None:
+    report = run(tmp_path, steps=100, **WITH_DATA)
+    decoded = decode(tmp_path / "x.nern")
+    assert report.metrics.reconstructed_accuracy == evaluate_checkpoint(decoded, "digits-cnn", DIGITS)
+    assert report.metrics.original_accuracy == evaluate_checkpoint(read_checkpoint(EXAMPLE), "digits-cnn", DIGITS)
+
+
+def test_the_reported_error_is_that_of_the_decoded_weights(tmp_path: Path) -> None:
+    report = run(tmp_path)
+    original, decoded = read_checkpoint(EXAMPLE).tensors, decode(tmp_path / "x.nern").tensors
+    names = [layer.name for layer in report.layers]
+    error = torch.cat([(decoded[n] - original[n]).double().flatten() for n in names]).norm()
+    norm = torch.cat([original[n].double().flatten() for n in names]).norm()
+    assert report.metrics.relative_error == pytest.approx(float(error / norm), abs=1e-6)
+
+
+def test_what_is_not_represented_is_kept_exactly(tmp_path: Path) -> None:
+    run(tmp_path)
+    original, decoded = read_checkpoint(EXAMPLE).tensors, decode(tmp_path / "x.nern").tensors
+    kept = [name for name in original if original[name].ndim != 4]
+    assert len(kept) == 17
+    assert all(torch.equal(decoded[name], original[name]) for name in kept)
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    contents = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        run(folder, seed=seed, steps=20, **WITH_DATA)
+        contents.append((folder / "x.nern").read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_training_makes_the_error_smaller(tmp_path: Path) -> None:
+    short, long = (run(tmp_path, steps=steps).metrics.relative_error for steps in (2, 150))
+    assert long < 0.8 * short
+
+
+@pytest.mark.slow
+def test_distillation_brings_back_the_accuracy(tmp_path: Path) -> None:
+    report = run(tmp_path, hidden_size=64, steps=900, **WITH_DATA)
+    assert report.metrics.original_accuracy == 99.4
+    assert report.metrics.reconstructed_accuracy is not None
+    assert report.metrics.reconstructed_accuracy >= 97.5
+
+
+def test_the_phases_come_in_order_and_the_fraction_only_grows(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=8, steps=30, **WITH_DATA), seen.append)
+    phases = list(dict.fromkeys(progress.phase for progress in seen))
+    assert phases == sorted(phases, key=list(Phase).index)
+    assert {Phase.RECONSTRUCTION, Phase.DISTILLATION, Phase.EVALUATION} <= set(phases)
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
+    report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, seconds=3))
+    assert report.metrics.seconds["reconstruction"] == pytest.approx(3, abs=0.5)
+
+
+def test_layers_are_in_network_order_whatever_the_file_says(tmp_path: Path) -> None:
+    tensors = safetensors.torch.load_file(EXAMPLE)
+    torch.save(dict(reversed(tensors.items())), tmp_path / "reversed.pt")
+    report = run(tmp_path, tmp_path / "reversed.pt", architecture="digits-cnn")
+    names = [layer.name for layer in report.layers]
+    assert names == ["features.0.weight", "features.3.weight", "features.7.weight"]
+    assert list(decode(tmp_path / "x.nern").tensors) == list(reversed(tensors))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_checkpoint_of_another_precision_keeps_it(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in safetensors.torch.load_file(EXAMPLE).items()
+    }
+    torch.save(tensors, tmp_path / "w.pt")
+    run(tmp_path, tmp_path / "w.pt", **WITH_DATA)
+    assert {tensor.dtype for tensor in decode(tmp_path / "x.nern").tensors.values()} == {dtype, torch.int64}
+
+
+def test_constant_and_zero_layers_are_encoded(tmp_path: Path) -> None:
+    torch.save({"zero": torch.zeros(8, 4, 3, 3), "one": torch.ones(8, 4, 3, 3)}, tmp_path / "w.pt")
+    report = run(tmp_path, tmp_path / "w.pt", steps=200)
+    assert report.metrics.relative_error < 0.2
+
+
+def test_kernels_of_several_shapes_are_encoded_together(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save({"stem": torch.randn(8, 3, 7, 7), "body": torch.randn(8, 8, 3, 3)}, tmp_path / "w.pt")
+    run(tmp_path, tmp_path / "w.pt")
+    shapes = {name: tensor.shape for name, tensor in decode(tmp_path / "x.nern").tensors.items()}
+    assert shapes == {"stem": (8, 3, 7, 7), "body": (8, 8, 3, 3)}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NernError) as error:
+        run(tmp_path, device="gpu")
+    assert error.value.code == "no_gpu"
+
+
+def test_labels_outside_of_the_classes_are_named(tmp_path: Path) -> None:
+    import numpy as np
+
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"{split}.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.array([0, 1, 2, 12]))
+    with pytest.raises(NernError, match="has the label 12, but the network has 10 classes"):
+        run(tmp_path, architecture="digits-cnn", dataset=str(tmp_path))
+
+
+def test_the_default_predictor_has_about_43_percent_of_the_weights() -> None:
+    # ResNet20's published predictor has 117,289 parameters for 267,696 weights.
+    assert default_hidden_size(267_696) == 160
+    assert default_hidden_size(100) == 8

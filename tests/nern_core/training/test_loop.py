@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nern_core.errors import NernError
+from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.training.clock import Budget, Clock
+from nern_core.training.loop import StepReport, train
+
+CONFIG = OptimizerConfig(name="muon", learning_rate=0.1, bias_learning_rate=0.1)
+
+
+def run(losses: list[float], steps: int) -> list[StepReport]:
+    module = nn.Linear(2, 2)
+    remaining = iter(losses)
+    reports: list[StepReport] = []
+
+    def loss() -> Tensor:
+        return module.weight.square().sum() * 0 + next(remaining)
+
+    train(loss, Optimizers(CONFIG, module), Clock(Budget(steps=steps)), (0.0, 1.0), reports.append)
+    return reports
+
+
+def test_reports_the_first_and_the_last_step() -> None:
+    module = nn.Linear(2, 2)
+    seen: list[tuple[int, float]] = []
+    train(
+        lambda: module.weight.square().sum(),
+        Optimizers(CONFIG, module),
+        Clock(Budget(steps=7)),
+        (0.0, 1.0),
+        lambda report: seen.append((report.clock.step, report.loss)),
+    )
+    assert (seen[0][0], seen[-1][0]) == (1, 7)
+    assert seen[-1][1] < seen[0][1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_training(value: float) -> None:
+    with pytest.raises(NernError, match="diverged after 1 steps") as error:
+        run([value], steps=1)
+    assert error.value.code == "diverged"
+
+
+def test_a_phase_takes_its_window_of_one_schedule() -> None:
+    module = nn.Linear(2, 2)
+    optimizers = Optimizers(CONFIG, module)
+    train(lambda: module.weight.square().sum(), optimizers, Clock(Budget(steps=4)), (0.5, 0.5), lambda report: None)
+    # The last of four steps is at 0.5 + 0.5 * 3/4 of the whole cosine.
+    expected = 0.1 * (1 + torch.cos(torch.tensor(torch.pi * 0.875))) / 2
+    assert optimizers.optimizers[0].param_groups[0]["lr"] == pytest.approx(float(expected))

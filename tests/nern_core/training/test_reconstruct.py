@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from nern_core.optim import OptimizerConfig
+from nern_core.predictor import Predictor
+from nern_core.sampling import SamplingConfig
+from nern_core.targets import Targets
+from nern_core.training.clock import Share
+from nern_core.training.predictions import Predictions
+from nern_core.training.reconstruct import ReconstructionConfig, ReconstructionLoss
+
+ALL = SamplingConfig(kind="uniform", kernels_per_step=10**6)
+OPTIMIZER = OptimizerConfig(name="muon", learning_rate=0.01)
+
+
+def errors(predictor: Predictor, targets: Targets) -> torch.Tensor:
+    predicted = Predictions(ALL, predictor, targets, torch.Generator()).of_all()
+    return torch.cat([(predicted[head] - target.kernels).flatten() for head, target in targets.heads.items()])
+
+
+def test_the_published_loss_is_the_rmse_over_all_weights(predictor: Predictor, targets: Targets) -> None:
+    config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss="rmse")
+    loss = ReconstructionLoss(config, predictor, targets, torch.Generator())()
+    torch.testing.assert_close(loss, errors(predictor, targets).square().mean().sqrt(), rtol=0.02, atol=0)
+
+
+def test_a_batch_has_kernels_of_every_shape_in_proportion(predictor: Predictor, targets: Targets) -> None:
+    config = SamplingConfig(kind="uniform", kernels_per_step=19)
+    drawn = Predictions(config, predictor, targets, torch.Generator()).of_batch()
+    assert {head: (len(indices), values.shape[1]) for head, (indices, values) in drawn.items()} == {
+        "3x3": (16, 9),
+        "5x5": (3, 25),
+    }
+
+
+def test_importance_weighs_kernels(predictor: Predictor, targets: Targets) -> None:
+    config = ReconstructionConfig(
+        share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss="squared"
+    )
+    nothing = {head: torch.zeros(len(target.kernels)) for head, target in targets.heads.items()}
+    loss = ReconstructionLoss(config, predictor, targets, torch.Generator().manual_seed(0), nothing)()
+    assert float(loss.detach()) == 0
+
+
+@pytest.mark.parametrize("kind", ["rmse", "squared"])
+def test_either_loss_alone_reaches_every_parameter(predictor: Predictor, targets: Targets, kind: str) -> None:
+    config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss=kind)  # type: ignore[arg-type] # one of two
+    ReconstructionLoss(config, predictor, targets, torch.Generator())().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and float(p.grad.norm()) > 0 for p in predictor.parameters())

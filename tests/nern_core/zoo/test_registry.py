@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.errors import NernError
+from nern_core.evaluate import evaluate_checkpoint
+from nern_core.zoo import build_network, find_architecture
+from tests.conftest import RealCheckpoints
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("depth", "count"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
+)
+def test_the_cifar_resnets_have_the_parameters_of_the_public_ones(depth: int, count: int) -> None:
+    assert parameters(find_architecture(f"cifar-resnet{depth}").build(10)) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "input_size"), [("resnet18", 11_689_512, 224), ("squeezenet1_1", 1_235_496, 224)]
+)
+def test_torchvision_classifiers_are_found_by_name(name: str, count: int, input_size: int) -> None:
+    architecture = find_architecture(f"torchvision:{name}")
+    assert parameters(architecture.build(1000)) == count
+    assert architecture.preprocessing.input_size == input_size
+    assert architecture.preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def test_a_torchvision_network_runs_with_the_classes_of_its_checkpoint() -> None:
+    architecture = find_architecture("torchvision:resnet18")
+    network = build_network(architecture, architecture.build(7).state_dict())
+    assert network(torch.randn(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", ["vgg", "torchvision:vgg", "torchvision:fasterrcnn_resnet50_fpn", ""])
+def test_an_unknown_architecture_is_named(name: str) -> None:
+    with pytest.raises(NernError) as error:
+        find_architecture(name)
+    assert error.value.code == "unknown_architecture"
+
+
+def test_a_built_network_is_frozen_and_in_evaluation_mode() -> None:
+    architecture = find_architecture("digits-cnn")
+    network = build_network(architecture, architecture.build(10).state_dict())
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_the_counters_of_batch_norm_may_be_missing() -> None:
+    architecture = find_architecture("digits-cnn")
+    tensors = {n: t for n, t in architecture.build(10).state_dict().items() if "num_batches" not in n}
+    build_network(architecture, tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"features.0.weight": None}, r"it has no tensor 'features\.0\.weight'"),
+        ({"extra": torch.ones(1)}, "it has a tensor 'extra' too many"),
+        ({"features.0.weight": torch.ones(32, 1, 3, 3)}, r"has shape \(32, 1, 3, 3\), not \(32, 3, 3, 3\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, torch.Tensor | None], sentence: str) -> None:
+    architecture = find_architecture("digits-cnn")
+    tensors = architecture.build(10).state_dict() | change
+    with pytest.raises(NernError, match=sentence) as error:
+        build_network(architecture, {name: tensor for name, tensor in tensors.items() if tensor is not None})
+    assert error.value.code == "architecture_mismatch"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "accuracy"), [("resnet20", 91.73), ("resnet56", 93.39)])
+def test_the_public_checkpoints_have_their_published_accuracy(
+    real: RealCheckpoints, name: str, accuracy: float
+) -> None:
+    checkpoint = read_checkpoint(real.checkpoints / f"cifar10-{name}.th")
+    assert evaluate_checkpoint(checkpoint, f"cifar-{name}", real.cifar10) == pytest.approx(accuracy, abs=0.02)

@@ -1,0 +1,95 @@
+import hashlib
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.conftest import DIGITS, EXAMPLE
+from tests.service.conftest import Service, children_of, has_torch, is_running, wait_for
+
+FOREVER = {"architecture": "digits-cnn", "seconds": 600}
+
+
+def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    dataset = str(DIGITS) if service.settings.embedded else DIGITS.name
+    address = service.client.submit(architecture="digits-cnn", dataset=dataset, hidden_size=48, seconds=8)
+    job = service.client.ended(address)
+    assert job["status"] == "succeeded", job["message"]
+    assert job["metrics"]["reconstructed_accuracy"] > 90
+    content = service.client.http.get(job["artifacts"]["weights.safetensors"]["url"]).content
+    assert hashlib.sha256(content).hexdigest() == job["artifacts"]["weights.safetensors"]["sha256"]
+    weights, original = safetensors.torch.load(content), safetensors.torch.load(EXAMPLE.read_bytes())
+    assert {n: (t.shape, t.dtype) for n, t in weights.items()} == {n: (t.shape, t.dtype) for n, t in original.items()}
+    assert torch.equal(weights["features.1.running_mean"], original["features.1.running_mean"])
+
+
+def test_neither_the_api_nor_the_parent_of_the_worker_loads_torch(service: Service) -> None:
+    api, worker = service.start_api(), service.start_worker()
+    address = service.client.submit(**FOREVER)
+    service.client.training(address)
+    (child,) = children_of(worker.pid)
+    assert (has_torch(api.pid), has_torch(worker.pid), has_torch(child)) == (False, False, True)
+    service.client.http.post(f"{address}/cancel")
+    assert service.client.ended(address)["status"] == "canceled"
+
+
+def test_cancel_stops_the_work(service: Service) -> None:
+    service.start_api()
+    worker = service.start_worker()
+    address = service.client.submit(**FOREVER)
+    service.client.training(address)
+    (child,) = children_of(worker.pid)
+    answer = service.client.http.post(f"{address}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (202, "canceling")
+    assert service.client.ended(address, 10)["status"] == "canceled"
+    assert not is_running(child)
+
+
+def test_jobs_wait_until_there_is_a_worker(service: Service) -> None:
+    service.start_api()
+    addresses = [service.client.submit(steps=2, hidden_size=8) for _ in range(3)]
+    assert {service.client.get(address)["status"] for address in addresses} == {"queued"}
+    service.start_worker()
+    assert {service.client.ended(address)["status"] for address in addresses} == {"succeeded"}
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(service: Service) -> None:
+    service.start_api()
+    first = service.start_worker()
+    address = service.client.submit(architecture="digits-cnn", seconds=20)
+    service.client.training(address)
+    (child,) = children_of(first.pid)
+    first.terminate()
+    assert first.wait(20) == 0
+    assert not is_running(child)
+    service.start_worker()
+    job = service.client.ended(address)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+
+
+def test_a_worker_serves_the_queue_of_its_device_only(service: Service) -> None:
+    service.start_api()
+    service.start_worker("cpu")
+    gpu, cpu = service.client.submit(device="gpu"), service.client.submit(steps=2, hidden_size=8)
+    assert service.client.ended(cpu)["status"] == "succeeded"
+    assert service.client.get(gpu)["status"] == "queued"
+    if not torch.cuda.is_available():
+        service.start_worker("gpu")
+        job = service.client.ended(gpu)
+        assert (job["status"], job["error"]["code"]) == ("failed", "no_gpu")
+
+
+@pytest.mark.slow
+def test_a_job_whose_worker_is_killed_is_run_again(service: Service) -> None:
+    service.start_api()
+    first = service.start_worker()
+    address = service.client.submit(architecture="digits-cnn", seconds=15)
+    service.client.training(address)
+    (child,) = children_of(first.pid)
+    first.kill()
+    wait_for(lambda: not is_running(child), 5, "the child outlived its parent")
+    service.start_worker()
+    job = service.client.ended(address, 120)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)

@@ -1,0 +1,52 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import Client, children_of, free_port, has_torch, is_running, process, wait_for
+
+NERN = str(Path(sys.executable).with_name("nern"))
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("NERN_")}
+
+
+@pytest.mark.slow
+def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    port, data = free_port(), tmp_path / "data"
+    command = [NERN, "serve", "--data-dir", str(data), "--port", str(port)]
+    with Client(port) as client, process(command, environment(), tmp_path / "log") as server:
+        wait_for(client.is_ready, what="the service did not start")
+        address = client.submit(architecture="digits-cnn", seconds=15)
+        client.training(address)
+        family = children_of(server.pid)
+        assert sorted(has_torch(pid) for pid in family) == [False, False, True]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+        assert not any(is_running(pid) for pid in family)
+    assert (data / "nern.db").is_file()
+    with Client(port) as client, process(command, environment(), tmp_path / "log"):
+        wait_for(client.is_ready, what="the service did not start again")
+        job = client.ended(address)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    log = (tmp_path / "log").read_text()
+    assert f"Serving on http://127.0.0.1:{port}" in log
+    assert log.count("Stopped.") == 2
+    assert "Traceback" not in log
+
+
+def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", port]
+        ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"the port {port} is in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
