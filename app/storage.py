@@ -38,7 +38,7 @@ class ArtifactWriter:
         self._hash = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         self._file.write(data)
         self._hash.update(data)

@@ -1,6 +1,6 @@
 """Draw kernels of a layer as they were and as they are decoded: the picture in the README.
 
-python bench/draw_kernels.py ORIGINAL ENCODING OUT.svg [--layer NAME] [--kernels 32]
+python -m bench.draw_kernels ORIGINAL ENCODING OUT.svg [--layer NAME] [--kernels 32]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Encode the public ResNet20 with both recipes at the same budget, as a user would: with `nern encode`.
 
-python bench/encode_resnet20.py [--seconds 150] [--seeds 0 1 2] writes bench/results/encode_resnet20.json.
+python -m bench.encode_resnet20 [--seconds 150] [--seeds 0 1 2] writes bench/results/encode_resnet20.json.
 The accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured once.
 """
 
@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe_machine
-
+from bench.machine import describe_machine
 from nern_core.decode import decode
 
 HERE = Path(__file__).parent

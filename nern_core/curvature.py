@@ -72,7 +72,7 @@ def estimate_curvature(
             # Some input must need a gradient for one to reach the outputs of frozen layers.
             logits = network(batch.detach().requires_grad_()) / temperature
             labels = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=generator)[:, 0]
-            F.cross_entropy(logits, labels.to(logits.device), reduction="sum").backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(logits, labels.to(logits.device), reduction="sum").backward()
     return {name: sums[name].curvature(len(inputs), layer) for name, layer in layers.items()}
 
 

@@ -18,7 +18,7 @@ from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Document, Encoding, read_encoding
 from nern_core.kernels import KernelLayer, assemble
 from nern_core.permutation import inverse
-from nern_core.predictor import FilterSpan, Predictor, head_name
+from nern_core.predictor import Predictor, filter_spans, head_name
 
 _KERNELS_PER_BLOCK = 4096
 
@@ -50,12 +50,8 @@ def _exact_predictor(encoding: Encoding) -> Predictor:
 @torch.no_grad()
 def _decode_layer(predictor: Predictor, index: int, layer: KernelLayer, order: Tensor | None, scale: float) -> Tensor:
     head = head_name(layer.height, layer.width)
-    filters_per_block = max(1, _KERNELS_PER_BLOCK // layer.channels)
     with _one_thread():
-        blocks = [
-            predictor.of_filters([FilterSpan(index, start, min(start + filters_per_block, layer.filters))], head)
-            for start in range(0, layer.filters, filters_per_block)
-        ]
+        blocks = [predictor.of_filters([span], head) for span in filter_spans(index, layer, _KERNELS_PER_BLOCK)]
     kernels = torch.cat(blocks) * scale
     if order is not None:
         kernels = kernels[inverse(order)]

@@ -1,6 +1,7 @@
 """The one entry: a checkpoint, options and perhaps data in; a `.nern` file and its report out."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +164,7 @@ def default_hidden_size(weights: int) -> int:
     Solves 3 h^2 + 253 h = share * weights, the parameters of the published shape with 3x3 kernels.
     """
     wanted = _DEFAULT_PREDICTOR_SHARE * weights
-    hidden_size = (-253 + (253**2 + 12 * wanted) ** 0.5) / 6
+    hidden_size = (math.sqrt(253**2 + 12 * wanted) - 253) / 6
     return max(8, min(4096, 4 * round(hidden_size / 4)))
 
 
@@ -220,8 +221,8 @@ def _seconds_left(in_phase: float | None, report: FitReport, budget: Budget, sec
 def _teacher(source: _Input, device: torch.device) -> Teacher | None:
     if source.architecture is None or source.training_images is None or source.preprocessing is None:
         return None
-    network = build_network(source.architecture, source.checkpoint.tensors)
-    return Teacher(network.to(device, memory_format=torch.channels_last), source.training_images, source.preprocessing)
+    network = build_network(source.architecture, source.checkpoint.tensors, device)
+    return Teacher(network, source.training_images, source.preprocessing)
 
 
 def _encoding(
@@ -253,5 +254,5 @@ def _encoding(
 def _accuracy(source: _Input, checkpoint: Checkpoint, device: torch.device) -> float | None:
     if source.architecture is None or source.test_images is None or source.preprocessing is None:
         return None
-    network = build_network(source.architecture, checkpoint.tensors)
-    return accuracy(network.to(device, memory_format=torch.channels_last), source.test_images, source.preprocessing)
+    network = build_network(source.architecture, checkpoint.tensors, device)
+    return accuracy(network, source.test_images, source.preprocessing)

@@ -40,7 +40,7 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture_name: str, dataset:
     Raises `NernError` where the checkpoint, the architecture or the data do not fit.
     """
     architecture = find_architecture(architecture_name)
-    network = build_network(architecture, checkpoint.tensors).to(memory_format=torch.channels_last)
+    network = build_network(architecture, checkpoint.tensors)
     return accuracy(
         network, read_image_set(dataset, "test"), dataset_preprocessing(dataset, architecture.preprocessing)
     )

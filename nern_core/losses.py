@@ -45,4 +45,5 @@ def feature_distance(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
 
 def _normalized(maps: Tensor) -> Tensor:
     flat = maps.flatten(1)
-    return flat / (flat.norm(dim=1, keepdim=True) + _NORM_OFFSET)
+    norms: Tensor = flat.norm(dim=1, keepdim=True)
+    return flat / (norms + _NORM_OFFSET)

@@ -48,7 +48,8 @@ def greedy_chain(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def _unit_kernels(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(kernels, axis=1, keepdims=True)
-    return np.divide(kernels, norms, out=np.zeros_like(kernels), where=norms > 0)
+    units: NDArray[np.float32] = np.divide(kernels, norms, out=np.zeros_like(kernels), where=norms > 0)
+    return units
 
 
 @numba.njit(cache=True)

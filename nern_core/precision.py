@@ -11,8 +11,10 @@ import torch
 def has_bfloat16_units(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones on this device."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return supported
+    # A torch that cannot tell gets float32, which is never wrong.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 

@@ -5,7 +5,7 @@ The first layer is linear in three independent codes, so its product is *separab
 one small table per axis instead of a 240-wide product for every kernel.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from nern_core.embedding import positional_encoding
 from nern_core.kernels import KernelLayer, by_kernel_shape
 
 Activation = Literal["relu", "gelu", "silu"]
-_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,12 @@ class FilterSpan:
     layer: int
     start: int
     stop: int
+
+
+def filter_spans(index: int, layer: KernelLayer, most_kernels: int) -> list[FilterSpan]:
+    """Cut a layer into runs of whole filters with at most so many kernels, at least one filter each."""
+    filters = max(1, most_kernels // layer.channels)
+    return [FilterSpan(index, start, min(start + filters, layer.filters)) for start in range(0, layer.filters, filters)]
 
 
 class Predictor(nn.Module):

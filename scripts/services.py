@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psycopg
 import redis
@@ -104,17 +105,12 @@ def _private_postgres() -> Iterator[str]:
     port = _free_port()
     with _temporary_folder() as folder:
         data = folder / "postgres"
-        subprocess.run(
-            [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust", "--no-sync"]
-            + ["--encoding=UTF8", "--locale=C"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-            **_owner(),
-        )
+        initdb: list[str | Path] = [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust"]
+        initdb += ["--no-sync", "--encoding=UTF8", "--locale=C"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **_owner())
         # Durability costs time and tests throw the data away.
         options = ["-c", "fsync=off", "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]
-        command = [programs / "postgres", "-D", data, "-p", str(port), *options]
+        command: list[str | Path] = [programs / "postgres", "-D", data, "-p", str(port), *options]
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
         with _server(command, folder, _postgres_answers, POSTGRES_URL.format(port=port), signal.SIGINT) as url:
             yield url
@@ -137,8 +133,8 @@ def _private_redis() -> Iterator[str]:
         raise ServiceError("Redis was installed, but its program `redis-server` cannot be found.")
     port = _free_port()
     with _temporary_folder() as folder:
-        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        command = [program, "--port", str(port), *options]
+        options: list[str | Path] = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
+        command: list[str | Path] = [program, "--port", str(port), *options]
         with _server(command, folder, _redis_answers, REDIS_URL.format(port=port), signal.SIGTERM) as url:
             yield url
 
@@ -178,7 +174,7 @@ def _temporary_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _owner() -> dict[str, int | list[int]]:
+def _owner() -> dict[str, Any]:
     """Whom servers run as, for `subprocess`: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}

@@ -17,7 +17,7 @@ settings = Settings()
 celery = create_celery(settings)
 
 
-@celery.task(name=RUN_JOB)
+@celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations
 def run_job(job_id: str) -> None:
     """Run the job if it is still queued; the row decides, a message only wakes the worker."""
     _supervisor().run(job_id)

@@ -85,4 +85,4 @@ def pause_after(announcements: int) -> timedelta:
     A job that waits its turn in a long queue must not fill the broker with copies of its message.
     """
     doublings = min(announcements, 10)
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**doublings)
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << doublings))

@@ -1,6 +1,6 @@
 """The JSON document in the metadata of a `.nern` file: all that decoding needs beside the tensors."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,7 +8,7 @@ from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
 
 class Source(BaseModel):

@@ -15,8 +15,8 @@ class Recipe:
     """Everything about an encoding that its options do not say.
 
     The shares of the phases add up to 1, in seconds and in steps. Without data, reconstruction has the
-    whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise each phase has its
-    own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
+    whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise
+    each phase has its own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 
     activation: Activation

@@ -37,10 +37,10 @@ def train(
     reported = float("-inf")
     while not clock.finished:
         value = loss()
-        value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        value.backward()
         optimizers.step(window[0] + window[1] * clock.fraction)
         clock.tick()
-        if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:
+        if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:  # type: ignore[redundant-expr] # tick() changes it
             reported = clock.elapsed
             number = value.item()
             if not torch.isfinite(value):

@@ -1,11 +1,17 @@
 """The predictor's kernels as a training step sees them: a sampled batch, or all with some gradients."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 
-from nern_core.predictor import FilterSpan, Predictor
+from nern_core.kernels import KernelLayer
+from nern_core.predictor import FilterSpan, Predictor, filter_spans
 from nern_core.sampling import KernelSampler, SamplingConfig
 from nern_core.targets import Targets
+
+# Small enough for the activations of a block to stay in the cache, large enough to keep the cores busy.
+_KERNELS_PER_BLOCK = 8192
 
 
 class Predictions:
@@ -16,6 +22,7 @@ class Predictions:
     ) -> None:
         self._predictor = predictor
         self._targets = targets
+        self._blocks = {head: _blocks(target.layers, targets.layers) for head, target in targets.heads.items()}
         self._all_pass_gradients = config.kernels_per_step >= targets.kernels
         self._samplers = {
             head: KernelSampler(
@@ -50,13 +57,22 @@ class Predictions:
         }
 
     def _predict_all(self) -> dict[str, Tensor]:
-        # Layer by layer: the activations of all kernels of a large network at once would not fit in memory.
         return {
-            head: torch.cat(
-                [
-                    self._predictor.of_filters([FilterSpan(index, 0, self._targets.layers[index].filters)], head)
-                    for index in target.layers
-                ]
-            ).float()
-            for head, target in self._targets.heads.items()
+            head: torch.cat([self._predictor.of_filters(block, head) for block in blocks]).float()
+            for head, blocks in self._blocks.items()
         }
+
+
+def _blocks(indices: Iterable[int], layers: Sequence[KernelLayer]) -> list[list[FilterSpan]]:
+    """Cut and group the layers of one head into blocks of about `_KERNELS_PER_BLOCK`."""
+    blocks: list[list[FilterSpan]] = []
+    size = _KERNELS_PER_BLOCK
+    for index in indices:
+        for span in filter_spans(index, layers[index], _KERNELS_PER_BLOCK):
+            kernels = (span.stop - span.start) * layers[index].channels
+            if size + kernels > _KERNELS_PER_BLOCK:
+                blocks.append([])
+                size = 0
+            blocks[-1].append(span)
+            size += kernels
+    return blocks

@@ -21,6 +21,7 @@ _CIFAR = Preprocessing(
 _DIGITS = Preprocessing(
     mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), input_size=8, augmentation=Augmentation(crop_padding=1)
 )
+_CPU = torch.device("cpu")
 CIFAR_RESNET_DEPTHS = (20, 32, 44, 56, 110)
 _BUILT_IN = {
     entry.name: entry
@@ -48,8 +49,8 @@ def find_architecture(name: str) -> Architecture:
     return _BUILT_IN[name]
 
 
-def build_network(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build the network with the weights of a checkpoint, in evaluation mode, its parameters frozen.
+def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], device: torch.device = _CPU) -> nn.Module:
+    """Build the network with the weights of a checkpoint, in evaluation mode, frozen, channels last.
 
     The number of classes is read off the last matrix of the checkpoint. Raises `NernError`
     (`architecture_mismatch`) if names or shapes do not fit.
@@ -65,7 +66,8 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor]) -> 
             "architecture_mismatch", f"The checkpoint does not fit the architecture {architecture.name}: {problem}."
         )
     network.load_state_dict(tensors)
-    return network.eval().requires_grad_(requires_grad=False)
+    placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its annotations
+    return placed.eval().requires_grad_(requires_grad=False)
 
 
 def _classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int:

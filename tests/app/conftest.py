@@ -33,7 +33,7 @@ def submit(client: TestClient, options: Any = None, checkpoint: bytes | None = N
     """Send a checkpoint, the example by default; `options` are JSON or text as it is."""
     data = {} if options is None else {"options": options if isinstance(options, str) else json.dumps(options)}
     content = EXAMPLE.read_bytes() if checkpoint is None else checkpoint
-    return client.post("/jobs", files={"checkpoint": ("model.bin", content)}, data=data)  # type: ignore[return-value]
+    return client.post("/jobs", files={"checkpoint": ("model.bin", content)}, data=data)
 
 
 def stored_files(settings: Settings) -> list[Path]:

@@ -46,7 +46,10 @@ def test_decoding_needs_the_file_alone_and_keeps_names_shapes_dtypes_and_order(e
 
 
 def with_dtype(encoding: Encoding, dtype: str) -> Encoding:
-    layers = tuple(dataclasses.replace(layer, dtype=dtype) for layer in encoding.document.layers)
+    layers = tuple(
+        dataclasses.replace(layer, dtype=dtype)  # type: ignore[arg-type] # one of four
+        for layer in encoding.document.layers
+    )
     return dataclasses.replace(encoding, document=encoding.document.model_copy(update={"layers": layers}))
 
 

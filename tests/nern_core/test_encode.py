@@ -15,7 +15,7 @@ from nern_core.progress import Phase, Progress
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE
 
-WITH_DATA = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
+WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
 
 
 def run(folder: Path, checkpoint: Path = EXAMPLE, **options: Any) -> Report:

@@ -29,7 +29,8 @@ def naive_chain(vectors: NDArray[np.float32]) -> list[int]:
 
 def units(count: int, size: int, seed: int) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    normalized: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normalized
 
 
 @pytest.mark.parametrize("seed", range(5))

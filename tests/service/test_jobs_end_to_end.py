@@ -1,4 +1,6 @@
 import hashlib
+from datetime import timedelta
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -7,7 +9,7 @@ import torch
 from tests.conftest import DIGITS, EXAMPLE
 from tests.service.conftest import Service, children_of, has_torch, is_running, wait_for
 
-FOREVER = {"architecture": "digits-cnn", "seconds": 600}
+FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
 
 
 def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Service) -> None:
@@ -58,7 +60,7 @@ def test_jobs_wait_until_there_is_a_worker(service: Service) -> None:
 def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(service: Service) -> None:
     service.start_api()
     first = service.start_worker()
-    address = service.client.submit(architecture="digits-cnn", seconds=20)
+    address = service.client.submit(architecture="digits-cnn", seconds=8)
     service.client.training(address)
     (child,) = children_of(first.pid)
     first.terminate()
@@ -83,9 +85,10 @@ def test_a_worker_serves_the_queue_of_its_device_only(service: Service) -> None:
 
 @pytest.mark.slow
 def test_a_job_whose_worker_is_killed_is_run_again(service: Service) -> None:
+    service.settings = service.settings.model_copy(update={"lease": timedelta(seconds=5)})
     service.start_api()
     first = service.start_worker()
-    address = service.client.submit(architecture="digits-cnn", seconds=15)
+    address = service.client.submit(architecture="digits-cnn", seconds=8)
     service.client.training(address)
     (child,) = children_of(first.pid)
     first.kill()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tests.conftest import DIGITS, EXAMPLE
 from tests.worker.conftest import Jobs
 from worker.supervisor import Supervisor
 
-FOREVER = {"architecture": "digits-cnn", "seconds": 600}
+FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
 
 
 def supervisor(jobs: Jobs, stopping: Callable[[], bool] = lambda: False) -> Supervisor:
@@ -31,7 +32,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def running(jobs: Jobs, job_id: str) -> bool:
     """Whether the child of a job has begun to train."""
-    return (jobs.get(job_id).progress or {}).get("step", 0) > 0
+    step: int = (jobs.get(job_id).progress or {}).get("step", 0)
+    return step > 0
 
 
 def meanwhile(jobs: Jobs, job_id: str, action: Callable[[], None]) -> threading.Thread:
@@ -174,7 +176,12 @@ CONV = {"conv.weight": torch.ones(4, 3, 3, 3)}
             "architecture_mismatch",
             "tensor 'features.0.weight' has shape (32, 3, 5, 5), not (32, 3, 3, 3)",
         ),
-        ("digits", {"architecture": "digits-cnn", "dataset": "/no/such/folder"}, "missing_data", "There is no test.npz"),
+        (
+            "digits",
+            {"architecture": "digits-cnn", "dataset": "/no/such/folder"},
+            "missing_data",
+            "There is no test.npz",
+        ),
     ],
 )
 def test_a_checkpoint_that_cannot_be_encoded_fails_with_one_sentence(

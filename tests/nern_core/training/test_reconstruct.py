@@ -45,5 +45,5 @@ def test_importance_weighs_kernels(predictor: Predictor, targets: Targets) -> No
 @pytest.mark.parametrize("kind", ["rmse", "squared"])
 def test_either_loss_alone_reaches_every_parameter(predictor: Predictor, targets: Targets, kind: str) -> None:
     config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss=kind)  # type: ignore[arg-type] # one of two
-    ReconstructionLoss(config, predictor, targets, torch.Generator())().backward()  # type: ignore[no-untyped-call]
+    ReconstructionLoss(config, predictor, targets, torch.Generator())().backward()
     assert all(p.grad is not None and float(p.grad.norm()) > 0 for p in predictor.parameters())
