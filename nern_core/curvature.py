@@ -55,7 +55,7 @@ def quadratic_loss(
 
 
 def estimate_curvature(
-    network: nn.Module, inputs: Tensor, names: set[str], generator: torch.Generator, *, temperature: float
+    network: nn.Module, inputs: Tensor, names: set[str], generator: torch.Generator
 ) -> dict[str, Curvature]:
     """Estimate the curvature of the convolutions whose weights are `names` on inputs (n, 3, H, W).
 
@@ -70,7 +70,7 @@ def estimate_curvature(
     with _hooks(layers, lambda name, patches, gradients: sums[name].add(patches, gradients)):
         for batch in inputs.split(_IMAGES_PER_BATCH):
             # Some input must need a gradient for one to reach the outputs of frozen layers.
-            logits = network(batch.detach().requires_grad_()) / temperature
+            logits = network(batch.detach().requires_grad_())
             labels = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=generator)[:, 0]
             F.cross_entropy(logits, labels.to(logits.device), reduction="sum").backward()
     return {name: sums[name].curvature(len(inputs), layer) for name, layer in layers.items()}

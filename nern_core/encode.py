@@ -69,13 +69,15 @@ def encode(
     encoding: Path,
     options: EncodeOptions,
     on_progress: OnProgress = lambda progress: None,
+    recipe: Recipe | None = None,
 ) -> Report:
     """Encode the file `checkpoint` into the file `encoding`.
 
-    The accuracies in the report are those of the original and of the weights decoded from the finished
-    file, once, on the test split. Raises `NernError` for input that cannot be encoded.
+    `recipe` takes the place of the settings that `options.recipe` names. The accuracies in the report are
+    those of the original and of the weights decoded from the finished file, once, on the test split.
+    Raises `NernError` for input that cannot be encoded.
     """
-    recipe = RECIPES[options.recipe]
+    recipe = recipe or RECIPES[options.recipe]
     device = _device(options.device)
     stopwatch = _Stopwatch()
     on_progress(Progress(phase=Phase.READING))

@@ -92,7 +92,7 @@ def _curvature(
     images = augment(teacher.images.images[chosen], teacher.preprocessing, generator)
     inputs = to_inputs(images.to(device), teacher.preprocessing)
     names = {layer.name for layer in targets.layers}
-    return estimate_curvature(teacher.network, inputs, names, generator, temperature=recipe.refinement.temperature)
+    return estimate_curvature(teacher.network, inputs, names, generator)
 
 
 def _stages(

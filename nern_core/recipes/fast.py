@@ -20,20 +20,20 @@ FAST = Recipe(
     default_budget=Budget(seconds=150),
     one_schedule=False,
     reconstruction=ReconstructionConfig(
-        share=Share(seconds=0.3, steps=0.75),
+        share=Share(seconds=0.4, steps=0.82),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.05, bias_learning_rate=3e-3),
         sampling=SamplingConfig(kind="uniform", kernels_per_step=4096),
         loss="squared",
     ),
     refinement=RefinementConfig(
-        share=Share(seconds=0.3, steps=0.15),
+        share=Share(seconds=0.25, steps=0.11),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.02, bias_learning_rate=1e-3),
         images=512,
     ),
     distillation=DistillationConfig(
-        share=Share(seconds=0.4, steps=0.1),
-        # More than this undoes at first what refinement has reached.
-        optimizer=OptimizerConfig(name="muon", learning_rate=0.002, bias_learning_rate=2e-4),
+        share=Share(seconds=0.35, steps=0.07),
+        # A larger rate undoes at first what refinement has reached, and ends worse.
+        optimizer=OptimizerConfig(name="muon", learning_rate=0.001, bias_learning_rate=1e-4),
         # All kernels of the CIFAR ResNets pass gradients; of larger networks a batch of this size.
         sampling=SamplingConfig(kind="uniform", kernels_per_step=131_072),
         images_per_step=128,

@@ -24,11 +24,10 @@ class RefinementConfig:
     share: Share
     optimizer: OptimizerConfig
     images: int
-    temperature: float = 1.0
 
 
 class RefinementLoss:
-    """Predicts all kernels and returns the expected increase of the network's loss, in nats."""
+    """Predicts all kernels and returns twice the expected increase of the network's loss, in nats."""
 
     def __init__(
         self, predictions: Predictions, targets: Targets, weights: dict[str, Tensor], curvature: dict[str, Curvature]

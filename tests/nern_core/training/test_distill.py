@@ -42,7 +42,6 @@ def setup(config: DistillationConfig, dataset: Path) -> tuple[DistillationLoss, 
         to_inputs(images.images, architecture.preprocessing),
         {layer.name for layer in layers},
         generator,
-        temperature=1.0,
     )
     predictions = Predictions(config.sampling, predictor, targets, generator)
     return DistillationLoss(config, predictions, targets, teacher, generator, curvature), predictor
