@@ -5,11 +5,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
-FILESYSTEM_BROKER = "filesystem://"
+FILESYSTEM_BROKER = "filesystem://localhost"
+
+
+def _as_seconds(value: object) -> object:
+    """A plain number in the environment is a number of seconds."""
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_as_seconds)]
 
 
 class Settings(BaseSettings):
@@ -46,13 +54,13 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
         8 * 2**30
     )
-    lease: Annotated[timedelta, Field(description="A worker that is silent for so long has lost its job.")] = timedelta(
+    lease: Annotated[Seconds, Field(description="A worker that is silent for so long has lost its job.")] = timedelta(
         seconds=30
     )
     max_attempts: Annotated[int, Field(ge=1, description="A job whose worker is lost so often has failed.")] = 3
-    relay_interval: Annotated[
-        timedelta, Field(description="Pause between looks for jobs that wait to be announced.")
-    ] = timedelta(seconds=1)
+    relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
+        timedelta(seconds=1)
+    )
 
     @field_validator("dataset_roots", mode="before")
     @classmethod

@@ -15,7 +15,12 @@ from pathlib import Path
 from types import FrameType
 
 _HOST = "127.0.0.1"
-_CELERY = ["-m", "celery", "-A", "worker.celery_app", "worker", "--without-gossip", "--without-mingle", "-l", "WARNING"]
+# `uvicorn` and `celery` as commands would first look for `app` and `worker` in the folder that they are
+# started in, which may have an `app` of its own.
+_API = "import sys, uvicorn; uvicorn.run('app.main:app', host=sys.argv[1], port=int(sys.argv[2]))"
+_WORKER = "import sys; from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
+# One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
+_WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
 _SECONDS_BETWEEN_CHECKS = 0.2
 _SECONDS_TO_STOP = 30.0
 
@@ -33,9 +38,8 @@ def serve(data_dir: Path, port: int) -> int:
     data_dir.mkdir(parents=True, exist_ok=True)
     migrate(Settings())
     stop = _StopRequest()
-    api = _start(["-m", "uvicorn", "app.main:app", "--host", _HOST, "--port", str(port)], environment)
-    # One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
-    worker = _start([*_CELERY, "-Q", "cpu,gpu"], environment)
+    api = _start(_API, [_HOST, str(port)], environment)
+    worker = _start(_WORKER, _WORKER_OPTIONS, environment)
     print(f"Serving on http://{_HOST}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
     sys.stdout.flush()
     children = {"worker": worker, "API": api}
@@ -70,8 +74,9 @@ class _StopRequest:
         self.received = True
 
 
-def _start(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True)  # noqa: S603 # own commands
+def _start(program: str, arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 # own programs
 
 
 def _wait(children: Mapping[str, subprocess.Popen[bytes]], stop: _StopRequest) -> str | None:

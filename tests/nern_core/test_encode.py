@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -13,6 +14,7 @@ from nern_core.evaluate import evaluate_checkpoint
 from nern_core.options import EncodeOptions, Permutation, RecipeName
 from nern_core.progress import Phase, Progress
 from nern_core.report import Report
+from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
@@ -131,6 +133,28 @@ def test_kernels_of_several_shapes_are_encoded_together(tmp_path: Path) -> None:
     assert shapes == {"stem": (8, 3, 7, 7), "body": (8, 8, 3, 3)}
 
 
+def test_a_torchvision_classifier_is_encoded_with_data(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = find_architecture("torchvision:squeezenet1_1").build(5).state_dict()
+    torch.save(tensors, tmp_path / "w.pt")
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        images = generator.integers(0, 256, (6, 80, 70, 3), dtype=np.uint8)
+        np.savez(tmp_path / f"{split}.npz", images=images, labels=np.arange(6) % 5)
+    (tmp_path / "dataset.json").write_text('{"input_size": 64}')
+    run(
+        tmp_path,
+        tmp_path / "w.pt",
+        architecture="torchvision:squeezenet1_1",
+        dataset=str(tmp_path),
+        permutation=Permutation.IN_FILTER,
+        steps=4,
+    )
+    decoded = decode(tmp_path / "x.nern").tensors
+    assert {n: t.shape for n, t in decoded.items()} == {n: t.shape for n, t in tensors.items()}
+    assert torch.equal(decoded["classifier.1.weight"], tensors["classifier.1.weight"])
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NernError) as error:
@@ -139,8 +163,6 @@ def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_labels_outside_of_the_classes_are_named(tmp_path: Path) -> None:
-    import numpy as np
-
     for split in ("train", "test"):
         np.savez(tmp_path / f"{split}.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.array([0, 1, 2, 12]))
     with pytest.raises(NernError, match="has the label 12, but the network has 10 classes"):

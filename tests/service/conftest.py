@@ -59,10 +59,12 @@ def has_torch(pid: int) -> bool:
 
 
 @contextmanager
-def process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until the end of the `with`, then stop it as an orchestrator does."""
+def process(
+    command: list[str], env: Mapping[str, str], log: Path, folder: Path = ROOT
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a folder until the end of the `with`, then stop it as an orchestrator does."""
     with log.open("ab") as output:
-        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
+        child = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
     try:
         yield child
     finally:

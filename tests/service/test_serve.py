@@ -19,8 +19,12 @@ def environment() -> dict[str, str]:
 @pytest.mark.slow
 def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "data"
+    for package in ("app", "worker"):
+        # What is in the folder that a service is started in must not come before its own parts.
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('the wrong one')")
     command = [NERN, "serve", "--data-dir", str(data), "--port", str(port)]
-    with Client(port) as client, process(command, environment(), tmp_path / "log") as server:
+    with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path) as server:
         wait_for(client.is_ready, what="the service did not start")
         address = client.submit(architecture="digits-cnn", seconds=8)
         client.training(address)
@@ -30,7 +34,7 @@ def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_pa
         assert server.wait(30) == 0
         assert not any(is_running(pid) for pid in family)
     assert (data / "nern.db").is_file()
-    with Client(port) as client, process(command, environment(), tmp_path / "log"):
+    with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path):
         wait_for(client.is_ready, what="the service did not start again")
         job = client.ended(address)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
