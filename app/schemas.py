@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from app.jobs.models import TERMINAL, Job, JobStatus
+from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 
 _SENTENCES = {
@@ -33,21 +34,6 @@ class ProgressView(BaseModel):
     loss: float | None
     steps_per_second: float | None
     seconds_left: float | None
-
-
-class MetricsView(BaseModel):
-    """The figures of a finished encoding: sizes in bytes, accuracies in percent (null without data)."""
-
-    source_bytes: int
-    file_bytes: int
-    predictor_bytes: int
-    permutation_bytes: int
-    kept_bytes: int
-    ratio: float
-    relative_error: float
-    original_accuracy: float | None
-    reconstructed_accuracy: float | None
-    seconds: Annotated[dict[str, float], Field(description="Seconds of each phase, and `total`.")]
 
 
 class ErrorView(BaseModel):
@@ -83,7 +69,7 @@ class JobView(BaseModel):
     options: EncodeOptions
     checkpoint: CheckpointView
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
-    metrics: MetricsView | None
+    metrics: Metrics | None
     error: ErrorView | None
     artifacts: Annotated[dict[str, ArtifactView], Field(description="The results by name, once the job has succeeded.")]
     created_at: datetime
@@ -105,7 +91,7 @@ class JobView(BaseModel):
             options=EncodeOptions.model_validate(job.options),
             checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
             attempt=job.attempt,
-            metrics=None if job.metrics is None else MetricsView.model_validate(job.metrics),
+            metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),
             error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,
             artifacts={
                 name: ArtifactView(**artifact, url=address + ARTIFACT_ADDRESSES[name])

@@ -10,15 +10,13 @@ from the network's own predictions. A few hundred images without labels give bot
 evaluation costs two small matrix products instead of a pass through the network.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-_IMAGES_PER_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,9 @@ def quadratic_loss(
 
 
 def estimate_curvature(
-    network: nn.Module, inputs: Tensor, names: set[str], generator: torch.Generator
+    network: nn.Module, batches: Iterable[Tensor], names: set[str], generator: torch.Generator
 ) -> dict[str, Curvature]:
-    """Estimate the curvature of the convolutions whose weights are `names` on inputs (n, 3, H, W).
+    """Estimate the curvature of the convolutions whose weights are `names` on batches of inputs (n, 3, H, W).
 
     Layers that are no plain 2-d convolutions are left out. The network is in evaluation mode.
     """
@@ -67,13 +65,15 @@ def estimate_curvature(
         if isinstance(module, nn.Conv2d) and f"{path}.weight" in names
     }
     sums = {name: _Sums() for name in layers}
+    images = 0
     with _hooks(layers, lambda name, patches, gradients: sums[name].add(patches, gradients)):
-        for batch in inputs.split(_IMAGES_PER_BATCH):
+        for batch in batches:
+            images += len(batch)
             # Some input must need a gradient for one to reach the outputs of frozen layers.
             logits = network(batch.detach().requires_grad_())
             labels = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=generator)[:, 0]
             F.cross_entropy(logits, labels.to(logits.device), reduction="sum").backward()
-    return {name: sums[name].curvature(len(inputs), layer) for name, layer in layers.items()}
+    return {name: sums[name].curvature(images, layer) for name, layer in layers.items()}
 
 
 Observe = Callable[[str, Tensor, Tensor], None]

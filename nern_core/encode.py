@@ -87,6 +87,7 @@ def encode(
             source.checkpoint.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets
         )
         predictor = _new_predictor(recipe, options, source.layers)
+    on_progress(Progress(phase=Phase.RECONSTRUCTION, fraction=_TRAINING_STARTS))
     curve: list[CurvePoint] = []
     stopwatch.seconds |= _train(recipe, options, predictor, targets, source, device, curve, on_progress)
     on_progress(Progress(phase=Phase.WRITING, fraction=_TRAINING_ENDS))

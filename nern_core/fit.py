@@ -1,7 +1,7 @@
 """Fit a predictor by a recipe: its phases one after another within one budget."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,10 @@ from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
 from nern_core.training.reconstruct import ReconstructionLoss
 from nern_core.training.refine import RefinementLoss
+
+_IMAGES_PER_BATCH = 64
+# Share of a budget in seconds that estimating the curvature may take.
+_MOST_FOR_CURVATURE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def fit(
     reconstruction. Raises `NernError` (`diverged`).
     """
     started = time.perf_counter()
-    curvature = _curvature(recipe, targets, teacher, generator)
+    curvature = _curvature(recipe, targets, teacher, budget, generator)
     stages = _stages(recipe, predictor, targets, teacher, generator, curvature)
     preparation = time.perf_counter() - started
     if budget.seconds is not None:
@@ -81,18 +85,30 @@ def fit(
 
 
 def _curvature(
-    recipe: Recipe, targets: Targets, teacher: Teacher | None, generator: torch.Generator
+    recipe: Recipe, targets: Targets, teacher: Teacher | None, budget: Budget, generator: torch.Generator
 ) -> dict[str, Curvature]:
     """Curvature of the represented layers on some training images; empty where the recipe does without."""
     if teacher is None or recipe.refinement is None:
         return {}
-    chosen = torch.randperm(len(teacher.images), generator=generator)[: recipe.refinement.images]
+    batches = _curvature_batches(recipe.refinement.images, teacher, budget.seconds, generator)
+    return estimate_curvature(teacher.network, batches, {layer.name for layer in targets.layers}, generator)
+
+
+def _curvature_batches(
+    images: int, teacher: Teacher, seconds: float | None, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Batches of augmented inputs, (n, 3, H, W): as many images as asked for, or as the budget in seconds allows.
+
+    Augmented: on images as they are, the network is so sure that few of them say anything.
+    """
+    started = time.perf_counter()
     device = next(teacher.network.parameters()).device
-    # Augmented: on images as they are, the network is so sure that few of them say anything.
-    images = augment(teacher.images.images[chosen], teacher.preprocessing, generator)
-    inputs = to_inputs(images.to(device), teacher.preprocessing)
-    names = {layer.name for layer in targets.layers}
-    return estimate_curvature(teacher.network, inputs, names, generator)
+    chosen = torch.randperm(len(teacher.images), generator=generator)[:images]
+    for rows in chosen.split(_IMAGES_PER_BATCH):
+        augmented = augment(teacher.images.images[rows], teacher.preprocessing, generator)
+        yield to_inputs(augmented.to(device), teacher.preprocessing)
+        if seconds is not None and time.perf_counter() - started > _MOST_FOR_CURVATURE * seconds:
+            return
 
 
 def _stages(

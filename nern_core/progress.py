@@ -1,8 +1,10 @@
 """Progress of an encoding, as it is told to whoever asked for it. Torch-free."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Phase(StrEnum):
@@ -16,17 +18,18 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class Progress(BaseModel):
     """One observation. `fraction` is of the whole encoding, `step` and `total` are of the phase.
 
     `total` is an estimate where the budget is in seconds; `seconds_left` is of the training phases.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     phase: Phase
-    step: int = 0
+    step: Annotated[int, Field(ge=0)] = 0
     total: int | None = None
-    fraction: float = 0.0
+    fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     loss: float | None = None
     steps_per_second: float | None = None
     seconds_left: float | None = None

@@ -7,30 +7,10 @@ from torch import Tensor
 
 from nern_core.codec import Sizes
 from nern_core.kernels import KernelLayer
+from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 
 _SMALLEST_NORM = 1e-12
-
-
-class Metrics(BaseModel):
-    """The figures of an encoding. Sizes are bytes, accuracies percent (null without data).
-
-    `ratio` is the source's size over the file's. `relative_error` is the norm of all weight errors over
-    the norm of all represented weights. `seconds` has one entry for each phase and `total`.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source_bytes: int
-    file_bytes: int
-    predictor_bytes: int
-    permutation_bytes: int
-    kept_bytes: int
-    ratio: float
-    relative_error: float
-    original_accuracy: float | None
-    reconstructed_accuracy: float | None
-    seconds: dict[str, float]
 
 
 class LayerReport(BaseModel):

@@ -11,7 +11,8 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
-from worker.folder import ErrorLine, ProgressLine, RunFolder, RunnerLine
+from nern_core.progress import Progress
+from worker.folder import ErrorLine, RunFolder, RunnerLine
 
 _log = structlog.get_logger()
 _LONGEST_LINE = 64 * 2**10
@@ -25,7 +26,7 @@ class Child:
     """A running runner. Its lines are read by a thread; the latest progress and error are kept."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.progress: ProgressLine | None = None
+        self.progress: Progress | None = None
         self.error: ErrorLine | None = None
         self._process = subprocess.Popen(  # noqa: S603 # an own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],

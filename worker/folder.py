@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
+from nern_core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,6 @@ class RunSpec(BaseModel):
     options: EncodeOptions
 
 
-class ProgressLine(BaseModel):
-    """How far the encoding is, as the row keeps it."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    phase: str = Field(max_length=32)
-    fraction: float = Field(ge=0, le=1)
-    step: int = Field(ge=0)
-    total: int | None = None
-    loss: float | None = None
-    steps_per_second: float | None = None
-    seconds_left: float | None = None
-
-
 class ErrorLine(BaseModel):
     """Why there is no result."""
 
@@ -71,7 +58,7 @@ class RunnerLine(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    progress: ProgressLine | None = None
+    progress: Progress | None = None
     error: ErrorLine | None = None
 
     def encoded(self) -> str:
@@ -82,7 +69,7 @@ class RunnerLine(BaseModel):
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.json")
 
 
-def metrics_of(report: dict[str, Any]) -> dict[str, Any]:
-    """The metrics in a parsed report."""
-    metrics: dict[str, Any] = report["metrics"]
-    return metrics
+class RunnerReport(BaseModel):
+    """What a supervisor reads of a report."""
+
+    metrics: Metrics

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nern_core.errors import NernError
 from nern_core.progress import Progress
-from worker.folder import ErrorLine, ProgressLine, RunFolder, RunnerLine, RunSpec
+from worker.folder import ErrorLine, RunFolder, RunnerLine, RunSpec
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -49,7 +49,7 @@ def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
     spec = RunSpec.model_validate_json(folder.spec.read_bytes())
 
     def on_progress(progress: Progress) -> None:
-        say(RunnerLine(progress=_progress_line(progress)).encoded())
+        say(RunnerLine(progress=progress).encoded())
 
     encoding = folder.result("encoding.nern")
     report = encode(folder.checkpoint, encoding, spec.options, on_progress)
@@ -57,18 +57,6 @@ def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
     write_checkpoint(decoded, folder.result("weights.safetensors"))
     write_checkpoint(decoded, folder.result("weights.pt"))
     folder.report.write_text(report.model_dump_json(indent=2))
-
-
-def _progress_line(progress: Progress) -> ProgressLine:
-    return ProgressLine(
-        phase=progress.phase.value,
-        fraction=progress.fraction,
-        step=progress.step,
-        total=progress.total,
-        loss=progress.loss,
-        steps_per_second=progress.steps_per_second,
-        seconds_left=progress.seconds_left,
-    )
 
 
 def _explained(error: Exception) -> tuple[str, str]:

@@ -4,7 +4,6 @@ Whatever becomes of the job is one compare-and-set on its row, fenced by the att
 has lost its lease changes nothing any more.
 """
 
-import json
 import shutil
 import signal
 import time
@@ -23,7 +22,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore
 from nern_core.options import EncodeOptions
 from worker.child import Child
-from worker.folder import RESULTS, ErrorLine, RunFolder, RunSpec, metrics_of
+from worker.folder import RESULTS, ErrorLine, RunFolder, RunnerReport, RunSpec
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_HEARTBEATS = 1.0
@@ -129,8 +128,8 @@ class Supervisor:
                 status = JobRepository(session).heartbeat(
                     claim,
                     self._settings.lease,
-                    progress.phase if progress else None,
-                    progress.model_dump(exclude={"phase"}) if progress else None,
+                    progress.phase.value if progress else None,
+                    progress.model_dump(mode="json", exclude={"phase"}) if progress else None,
                 )
         except DBAPIError as error:
             _log.warning("heartbeat_failed", job=claim.job_id, error=repr(error))
@@ -161,7 +160,7 @@ class Supervisor:
         """Put the results into the store; returns the artifacts by name and the metrics."""
         stored = {name: self._store.put(folder.result(name)) for name in RESULTS}
         artifacts = {name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in stored.items()}
-        return artifacts, metrics_of(json.loads(folder.report.read_bytes()))
+        return artifacts, RunnerReport.model_validate_json(folder.report.read_bytes()).metrics.model_dump()
 
 
 class _Lease:

@@ -26,7 +26,7 @@ def network(groups: int = 1) -> Network:
 def estimate(subject: Network, images: int = 200) -> Curvature:
     inputs = torch.randn(images, 4, 6, 6, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
-    return estimate_curvature(subject, inputs, {"conv.weight"}, generator)["conv.weight"]
+    return estimate_curvature(subject, inputs.split(64), {"conv.weight"}, generator)["conv.weight"]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -81,4 +81,4 @@ def test_the_gradient_is_that_of_half_the_value() -> None:
 
 def test_other_layers_are_left_out() -> None:
     subject = network()
-    assert estimate_curvature(subject, torch.randn(4, 4, 6, 6), {"linear.weight"}, torch.Generator()) == {}
+    assert estimate_curvature(subject, [torch.randn(4, 4, 6, 6)], {"linear.weight"}, torch.Generator()) == {}

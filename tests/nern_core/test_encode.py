@@ -96,7 +96,7 @@ def test_the_phases_come_in_order_and_the_fraction_only_grows(tmp_path: Path) ->
 
 def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
     report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, seconds=3))
-    assert report.metrics.seconds["reconstruction"] == pytest.approx(3, abs=0.5)
+    assert report.metrics.seconds["reconstruction"] == pytest.approx(3, abs=1.5)
 
 
 def test_layers_are_in_network_order_whatever_the_file_says(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def setup(config: DistillationConfig, dataset: Path) -> tuple[DistillationLoss, 
     generator = torch.Generator().manual_seed(0)
     curvature = estimate_curvature(
         teacher.network,
-        to_inputs(images.images, architecture.preprocessing),
+        [to_inputs(images.images, architecture.preprocessing)],
         {layer.name for layer in layers},
         generator,
     )

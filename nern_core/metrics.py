@@ -1,0 +1,26 @@
+"""The figures of an encoding, as reports, the command line and the API give them. Torch-free."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Metrics(BaseModel):
+    """Sizes in bytes, accuracies in percent on the test split (null without data).
+
+    `ratio` is the source's size over the file's. `relative_error` is the norm of all weight errors over
+    the norm of all represented weights.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source_bytes: int
+    file_bytes: int
+    predictor_bytes: int
+    permutation_bytes: int
+    kept_bytes: int
+    ratio: float
+    relative_error: float
+    original_accuracy: float | None
+    reconstructed_accuracy: float | None
+    seconds: Annotated[dict[str, float], Field(description="Seconds of each phase, and `total`.")]
