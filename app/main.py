@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         store = ArtifactStore(settings.artifacts)
         relay = Relay(settings, sessions, create_celery(settings))
         app.state.settings, app.state.store = settings, store
-        app.state.jobs = JobService(settings, sessions, store, relay)
+        app.state.jobs = JobService(sessions, store, relay)
         relay.start()
         try:
             yield

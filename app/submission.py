@@ -13,7 +13,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from app.dataset_folders import resolve_dataset
 from app.problems import Problem
+from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from nern_core.checkpoint_structure import read_structure, refuse_without_kernels
 from nern_core.errors import NernError
@@ -34,12 +36,12 @@ class Submission:
     options: EncodeOptions
 
 
-async def receive_submission(request: Request, store: ArtifactStore, max_bytes: int) -> Submission:
+async def receive_submission(request: Request, store: ArtifactStore, settings: Settings) -> Submission:
     """Read the form to its end. Raises `Problem`; nothing of a refused upload remains."""
     boundary = _boundary(request)
-    _refuse_declared_size(request, max_bytes)
+    _refuse_declared_size(request, settings.max_upload_bytes)
     with store.writer() as writer:
-        form = _Form(boundary, writer, max_bytes)
+        form = _Form(boundary, writer, settings)
         pending = bytearray()
         try:
             async for chunk in request.stream():
@@ -56,7 +58,7 @@ async def receive_submission(request: Request, store: ArtifactStore, max_bytes: 
 class _Form:
     """The form as far as it has arrived."""
 
-    def __init__(self, boundary: bytes, writer: ArtifactWriter, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings) -> None:
         self._parser = MultipartParser(
             boundary,
             {
@@ -71,7 +73,7 @@ class _Form:
             },
         )
         self._writer = writer
-        self._max_bytes = max_bytes
+        self._settings = settings
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
         self._part = ""
@@ -83,8 +85,8 @@ class _Form:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._received += len(data)
-        if self._received > self._max_bytes + _FORM_OVERHEAD:
-            raise _too_large(self._max_bytes)
+        if self._received > self._settings.max_upload_bytes + _FORM_OVERHEAD:
+            raise _too_large(self._settings.max_upload_bytes)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -139,22 +141,25 @@ class _Form:
                 )
             return
         self._writer.write(memoryview(data)[start:end])
-        if self._writer.size > self._max_bytes:
-            raise _too_large(self._max_bytes)
+        if self._writer.size > self._settings.max_upload_bytes:
+            raise _too_large(self._settings.max_upload_bytes)
 
     def _end_part(self) -> None:
         if self._part == "options":
-            self._options = _parse_options(bytes(self._options_text))
+            self._options = _parse_options(bytes(self._options_text), self._settings)
 
     def _end(self) -> None:
         self._complete = True
 
 
-def _parse_options(text: bytes) -> EncodeOptions:
+def _parse_options(text: bytes, settings: Settings) -> EncodeOptions:
     try:
-        return EncodeOptions.model_validate_json(text)
+        options = EncodeOptions.model_validate_json(text)
     except ValidationError as error:
         raise Problem.of_validation("invalid-options", error) from error
+    if options.dataset is None:
+        return options
+    return options.model_copy(update={"dataset": resolve_dataset(options.dataset, settings)})
 
 
 def _boundary(request: Request) -> bytes:

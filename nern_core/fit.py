@@ -1,8 +1,8 @@
 """Fit a predictor by a recipe: its phases one after another within one budget."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -132,7 +132,16 @@ def _stages(
         stages.append(_Stage(Phase.REFINEMENT, refine.share, refine.optimizer, refinement))
     distillation = DistillationLoss(distill, predictions, targets, teacher, generator, curvature)
     stages.append(_Stage(Phase.DISTILLATION, distill.share, distill.optimizer, distillation))
-    return stages
+    return _with_whole_budget(stages)
+
+
+def _with_whole_budget(stages: Sequence[_Stage]) -> list[_Stage]:
+    """A phase that a network does without leaves its share to the others."""
+    seconds, steps = sum(s.share.seconds for s in stages), sum(s.share.steps for s in stages)
+    return [
+        replace(stage, share=Share(seconds=stage.share.seconds / seconds, steps=stage.share.steps / steps))
+        for stage in stages
+    ]
 
 
 def _importance(targets: Targets, curvature: Mapping[str, Curvature]) -> dict[str, Tensor]:

@@ -6,34 +6,29 @@ from pathlib import Path
 import uuid_utils
 
 from app.database import Sessions
-from app.dataset_folders import resolve_dataset
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
 from app.problems import Problem
 from app.schemas import JobPage, JobView
-from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.submission import Submission
-from nern_core.options import EncodeOptions
 
 
 class JobService:
     """Submits, finds and cancels jobs, and finds their results."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
-        self._settings = settings
+    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
         self._sessions = sessions
         self._store = store
         self._relay = relay
 
     def submit(self, submission: Submission) -> JobView:
         """Queue a job. When this returns, its row is committed."""
-        options = self._with_resolved_dataset(submission.options)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
-            device=options.device.value,
-            options=options.model_dump(mode="json"),
+            device=submission.options.device.value,
+            options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
         )
@@ -81,11 +76,6 @@ class JobService:
         with self._sessions.begin() as session:
             JobRepository(session).now()
         self._store.check()
-
-    def _with_resolved_dataset(self, options: EncodeOptions) -> EncodeOptions:
-        if options.dataset is None:
-            return options
-        return options.model_copy(update={"dataset": resolve_dataset(options.dataset, self._settings)})
 
 
 def _existing(repository: JobRepository, job_id: str) -> Job:

@@ -73,7 +73,7 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
 )
 async def submit_job(request: Request, response: Response, jobs: Jobs) -> JobView:
     """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
-    submission = await receive_submission(request, request.app.state.store, request.app.state.settings.max_upload_bytes)
+    submission = await receive_submission(request, request.app.state.store, request.app.state.settings)
     job = await run_in_threadpool(jobs.submit, submission)
     response.headers["Location"] = job.links.self
     response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS

@@ -99,9 +99,10 @@ def test_the_relative_dataset_of_a_job_is_stored_absolute(client: TestClient, se
 
 
 @pytest.mark.parametrize("dataset", ["/etc", "../../../etc", "no-such-folder", "/"])
-def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, dataset: str) -> None:
+def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, settings: Settings, dataset: str) -> None:
     answer = submit(client, {"architecture": "digits-cnn", "dataset": dataset})
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-dataset")
+    assert stored_files(settings) == []
 
 
 def test_outside_of_the_embedded_mode_only_offered_folders_are_data_sets(tmp_path: Path) -> None:
