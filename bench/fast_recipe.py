@@ -20,7 +20,6 @@ from nern_core.optim import OptimizerConfig
 from nern_core.options import EncodeOptions
 from nern_core.recipes import Recipe
 from nern_core.recipes.fast import FAST
-from nern_core.training.clock import Share
 
 HERE = Path(__file__).parent
 ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
@@ -52,19 +51,8 @@ def variants() -> dict[str, Recipe]:
         "fast": FAST,
         "distillation learning rate 0.002": distilled_at(0.002),
         "distillation learning rate 0.005": distilled_at(0.005),
-        "no refinement": with_shares(0.4, None, 0.6),
-        "no refinement, learning rate 0.005, reconstruction as the anchor": replace(
-            with_shares(0.4, None, 0.6),
-            distillation=replace(
-                distilled_at(0.005).distillation,
-                share=Share(seconds=0.6, steps=0.6),
-                curvature_weight=0.0,
-                reconstruction_weight=1.0,
-            ),
-        ),
-        "shares 0.3, 0.3, 0.4": with_shares(0.3, 0.3, 0.4),
-        "shares 0.2, 0.45, 0.35": with_shares(0.2, 0.45, 0.35),
-        "no anchor": replace(FAST, distillation=replace(FAST.distillation, curvature_weight=0.0)),
+        "no anchor": replace(FAST, distillation=replace(FAST.distillation, reconstruction_weight=0.0)),
+        "no Fisher weights": replace(FAST, reconstruction=replace(FAST.reconstruction, fisher_images=0)),
     }
 
 
@@ -72,22 +60,6 @@ def distilled_at(learning_rate: float) -> Recipe:
     """The recipe with another learning rate of its last phase."""
     optimizer = OptimizerConfig(name="muon", learning_rate=learning_rate, bias_learning_rate=learning_rate / 10)
     return replace(FAST, distillation=replace(FAST.distillation, optimizer=optimizer))
-
-
-def with_shares(reconstruction: float, refinement: float | None, distillation: float) -> Recipe:
-    """The recipe with other shares of the seconds; None: a refinement of a single step."""
-    assert FAST.refinement is not None
-    shares = [Share(seconds=share, steps=share) for share in (reconstruction, refinement or 1e-6, distillation)]
-    # A phase has at least one step: with this rate it changes nothing.
-    still = OptimizerConfig(name="muon", learning_rate=0.0)
-    return replace(
-        FAST,
-        reconstruction=replace(FAST.reconstruction, share=shares[0]),
-        refinement=replace(
-            FAST.refinement, share=shares[1], optimizer=FAST.refinement.optimizer if refinement else still
-        ),
-        distillation=replace(FAST.distillation, share=shares[2]),
-    )
 
 
 def hold_out(folder: Path) -> None:

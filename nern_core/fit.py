@@ -1,14 +1,14 @@
 """Fit a predictor by a recipe: its phases one after another within one budget."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nern_core.curvature import Curvature, estimate_curvature
 from nern_core.datasets import augment, to_inputs
+from nern_core.fisher import kernel_fisher
 from nern_core.optim import OptimizerConfig, Optimizers
 from nern_core.predictor import Predictor
 from nern_core.progress import Phase
@@ -19,11 +19,10 @@ from nern_core.training.distill import DistillationLoss, Teacher
 from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
 from nern_core.training.reconstruct import ReconstructionLoss
-from nern_core.training.refine import RefinementLoss
 
 _IMAGES_PER_BATCH = 64
-# Share of a budget in seconds that estimating the curvature may take.
-_MOST_FOR_CURVATURE = 0.1
+# Share of a budget in seconds that estimating the Fisher information may take.
+_MOST_FOR_FISHER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +54,11 @@ def fit(
 ) -> dict[str, float]:
     """Train `predictor` in place; returns the seconds of each phase.
 
-    Without a teacher, reconstruction has the whole budget. Estimating the curvature counts as
-    reconstruction. Raises `NernError` (`diverged`).
+    Without a teacher, reconstruction has the whole budget. Estimating the Fisher information
+    counts as reconstruction. Raises `NernError` (`diverged`).
     """
     started = time.perf_counter()
-    curvature = _curvature(recipe, targets, teacher, budget, generator)
-    stages = _stages(recipe, predictor, targets, teacher, generator, curvature)
+    stages = _stages(recipe, predictor, targets, teacher, budget, generator)
     preparation = time.perf_counter() - started
     if budget.seconds is not None:
         budget = Budget(seconds=max(0.0, budget.seconds - preparation))
@@ -84,17 +82,15 @@ def fit(
     return seconds
 
 
-def _curvature(
-    recipe: Recipe, targets: Targets, teacher: Teacher | None, budget: Budget, generator: torch.Generator
-) -> dict[str, Curvature]:
-    """Curvature of the represented layers on some training images; empty where the recipe does without."""
-    if teacher is None or recipe.refinement is None:
-        return {}
-    batches = _curvature_batches(recipe.refinement.images, teacher, budget.seconds, generator)
-    return estimate_curvature(teacher.network, batches, {layer.name for layer in targets.layers}, generator)
+def _fisher(
+    images: int, targets: Targets, teacher: Teacher, budget: Budget, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Fisher information of the represented kernels on some training images, (F, C) by layer."""
+    batches = _fisher_batches(images, teacher, budget.seconds, generator)
+    return kernel_fisher(teacher.network, batches, {layer.name for layer in targets.layers}, generator)
 
 
-def _curvature_batches(
+def _fisher_batches(
     images: int, teacher: Teacher, seconds: float | None, generator: torch.Generator
 ) -> Iterator[Tensor]:
     """Batches of augmented inputs, (n, 3, H, W): as many images as asked for, or as the budget in seconds allows.
@@ -107,7 +103,7 @@ def _curvature_batches(
     for rows in chosen.split(_IMAGES_PER_BATCH):
         augmented = augment(teacher.images.images[rows], teacher.preprocessing, generator)
         yield to_inputs(augmented.to(device), teacher.preprocessing)
-        if seconds is not None and time.perf_counter() - started > _MOST_FOR_CURVATURE * seconds:
+        if seconds is not None and time.perf_counter() - started > _MOST_FOR_FISHER * seconds:
             return
 
 
@@ -116,48 +112,39 @@ def _stages(
     predictor: Predictor,
     targets: Targets,
     teacher: Teacher | None,
+    budget: Budget,
     generator: torch.Generator,
-    curvature: dict[str, Curvature],
 ) -> list[_Stage]:
-    reconstruct, refine, distill = recipe.reconstruction, recipe.refinement, recipe.distillation
-    importance = _importance(targets, curvature) if curvature else None
+    reconstruct, distill = recipe.reconstruction, recipe.distillation
+    fisher = {}
+    if teacher is not None and reconstruct.fisher_images:
+        fisher = _fisher(reconstruct.fisher_images, targets, teacher, budget, generator)
+    importance = _importance(targets, fisher) if fisher else None
     loss = ReconstructionLoss(reconstruct, predictor, targets, generator, importance)
     if teacher is None:
         return [_Stage(Phase.RECONSTRUCTION, Share(seconds=1.0, steps=1.0), reconstruct.optimizer, loss)]
     predictions = Predictions(distill.sampling, predictor, targets, generator)
-    stages = [_Stage(Phase.RECONSTRUCTION, reconstruct.share, reconstruct.optimizer, loss)]
-    if refine is not None and curvature:
-        weights = {layer.name: teacher.network.state_dict()[layer.name] for layer in targets.layers}
-        refinement = RefinementLoss(predictions, targets, weights, curvature)
-        stages.append(_Stage(Phase.REFINEMENT, refine.share, refine.optimizer, refinement))
-    distillation = DistillationLoss(distill, predictions, targets, teacher, generator, curvature)
-    stages.append(_Stage(Phase.DISTILLATION, distill.share, distill.optimizer, distillation))
-    return _with_whole_budget(stages)
-
-
-def _with_whole_budget(stages: Sequence[_Stage]) -> list[_Stage]:
-    """A phase that a network does without leaves its share to the others."""
-    seconds, steps = sum(s.share.seconds for s in stages), sum(s.share.steps for s in stages)
+    distillation = DistillationLoss(distill, predictions, targets, teacher, generator)
     return [
-        replace(stage, share=Share(seconds=stage.share.seconds / seconds, steps=stage.share.steps / steps))
-        for stage in stages
+        _Stage(Phase.RECONSTRUCTION, reconstruct.share, reconstruct.optimizer, loss),
+        _Stage(Phase.DISTILLATION, distill.share, distill.optimizer, distillation),
     ]
 
 
-def _importance(targets: Targets, curvature: Mapping[str, Curvature]) -> dict[str, Tensor]:
-    """Square root of each kernel's mean Fisher information, mean 1 over all kernels, (n,) for each head.
+def _importance(targets: Targets, fisher: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Square root of each kernel's Fisher information, mean 1 over all kernels, (n,) for each head.
 
-    The root: weighting by the information itself was measured to be worse. Layers of unknown
-    curvature get the mean.
+    The root: weighting by the information itself was measured to be worse. Layers without get the mean.
     """
-    fisher: dict[int, Tensor] = {}
-    for index, layer in enumerate(targets.layers):
-        if layer.name in curvature:
-            fisher[index] = rearrange(curvature[layer.name].fisher.flatten().cpu(), targets.orders[index]).sqrt()
-    mean = torch.cat(list(fisher.values())).mean()
+    roots = {
+        index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt()
+        for index, layer in enumerate(targets.layers)
+        if layer.name in fisher
+    }
+    mean = torch.cat(list(roots.values())).mean()
     return {
         head: torch.cat(
-            [fisher[i] / mean if i in fisher else torch.ones(targets.layers[i].kernels) for i in target.layers]
+            [roots[i] / mean if i in roots else torch.ones(targets.layers[i].kernels) for i in target.layers]
         ).to(target.kernels.device)
         for head, target in targets.heads.items()
     }

@@ -12,7 +12,6 @@ class Phase(StrEnum):
 
     READING = "reading"
     RECONSTRUCTION = "reconstruction"
-    REFINEMENT = "refinement"
     DISTILLATION = "distillation"
     WRITING = "writing"
     EVALUATION = "evaluation"

@@ -24,7 +24,6 @@ PAPER = Recipe(
     default_budget=Budget(steps=_STEPS),
     one_schedule=True,
     reconstruction=ReconstructionConfig(share=_WARM_UP, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"),
-    refinement=None,
     distillation=DistillationConfig(
         share=Share(seconds=1 - _WARM_UP.seconds, steps=1 - _WARM_UP.steps),
         optimizer=_RANGER,

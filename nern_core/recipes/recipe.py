@@ -7,7 +7,6 @@ from nern_core.predictor import Activation
 from nern_core.training.clock import Budget
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
-from nern_core.training.refine import RefinementConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,5 +24,4 @@ class Recipe:
     default_budget: Budget
     one_schedule: bool
     reconstruction: ReconstructionConfig
-    refinement: RefinementConfig | None
     distillation: DistillationConfig

@@ -1,1 +1,1 @@
-"""Training a predictor, phase by phase: reconstruction, refinement, distillation."""
+"""Training a predictor, phase by phase: reconstruction, then distillation."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nern_core.curvature import Curvature, quadratic_loss
 from nern_core.datasets import ImageSet, augment, to_inputs
 from nern_core.losses import (
     feature_distance,
@@ -43,7 +42,6 @@ class DistillationConfig:
     logit_weight: float = 1.0
     feature_weight: float = 0.0
     reconstruction_weight: float = 0.0
-    curvature_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,12 @@ class DistillationLoss:
         targets: Targets,
         teacher: Teacher,
         generator: torch.Generator,
-        curvature: Mapping[str, Curvature],
     ) -> None:
         self._config = config
         self.predictions = predictions
         self.targets = targets
         self.teacher = teacher
         self._generator = generator
-        self._curvature = curvature
         self._state = dict(teacher.network.state_dict())
         self._weights = {layer.name: self._state[layer.name] for layer in targets.layers}
         self._device = next(iter(self._weights.values())).device
@@ -97,8 +93,6 @@ class DistillationLoss:
         if config.reconstruction_weight:
             originals = {head: target.kernels for head, target in self.targets.heads.items()}
             loss = loss + config.reconstruction_weight * root_mean_squared_error(kernels, originals)
-        if config.curvature_weight and self._curvature:
-            loss = loss + config.curvature_weight * quadratic_loss(weights, self._weights, self._curvature)
         return loss
 
     def _draw_inputs(self) -> Tensor:

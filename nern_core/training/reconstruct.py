@@ -21,14 +21,15 @@ class ReconstructionConfig:
     """Settings of the phase. `share` is its part of the budget where other phases follow.
 
     `loss` is `rmse` over all weights, of which the sampled kernels alone pass gradients on (the paper),
-    or the `squared` error of the sampled kernels, weighted by what they mean for the network's loss
-    where that is known.
+    or the `squared` error of the sampled kernels, weighted by the root of their Fisher information on
+    `fisher_images` training images where there is data (0: all alike).
     """
 
     share: Share
     optimizer: OptimizerConfig
     sampling: SamplingConfig
     loss: Literal["rmse", "squared"]
+    fisher_images: int = 0
 
 
 class ReconstructionLoss:

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from nern_core.curvature import estimate_curvature
-from nern_core.datasets import read_image_set, to_inputs
+from nern_core.datasets import read_image_set
 from nern_core.kernels import kernel_layers
 from nern_core.optim import OptimizerConfig
 from nern_core.options import Permutation
@@ -37,17 +36,11 @@ def setup(config: DistillationConfig, dataset: Path) -> tuple[DistillationLoss, 
     images = read_image_set(dataset, "train")
     teacher = Teacher(build_network(architecture, tensors), images, architecture.preprocessing)
     generator = torch.Generator().manual_seed(0)
-    curvature = estimate_curvature(
-        teacher.network,
-        [to_inputs(images.images, architecture.preprocessing)],
-        {layer.name for layer in layers},
-        generator,
-    )
     predictions = Predictions(config.sampling, predictor, targets, generator)
-    return DistillationLoss(config, predictions, targets, teacher, generator, curvature), predictor
+    return DistillationLoss(config, predictions, targets, teacher, generator), predictor
 
 
-@pytest.mark.parametrize("weight", ["logit_weight", "feature_weight", "reconstruction_weight", "curvature_weight"])
+@pytest.mark.parametrize("weight", ["logit_weight", "feature_weight", "reconstruction_weight"])
 @pytest.mark.parametrize("divergence", ["exact", "published"])
 def test_every_loss_alone_reaches_every_parameter_of_the_predictor(
     random_dataset: Path, weight: str, divergence: str
