@@ -18,17 +18,25 @@ def resolve_dataset(dataset: str, settings: Settings) -> str:
     """
     roots = [root.resolve() for root in settings.dataset_roots]
     if roots:
-        found = [(root / dataset).resolve() for root in roots]
-        allowed = [path for path in found if any(path.is_relative_to(root) for root in roots)]
+        candidates = [root / dataset for root in roots]
         where = "among the data sets that this service offers; ask its operator for their names"
     else:
-        allowed = [Path(dataset).resolve()] if settings.embedded else []
+        candidates = [Path(dataset)] if settings.embedded else []
         where = "on this machine" if settings.embedded else "here: this service offers no data sets"
-    for path in allowed:
-        if all((path / split).is_file() for split in _SPLITS):
+    for path in filter(None, map(_resolved, candidates)):
+        if not roots or any(path.is_relative_to(root) for root in roots):
             return str(path)
     raise Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "unknown-dataset",
         f"dataset: there is no folder '{dataset}' with train.npz and test.npz {where}.",
     )
+
+
+def _resolved(folder: Path) -> Path | None:
+    """The folder without links, if it holds a data set; None also for what can be no path at all."""
+    try:
+        path = folder.resolve()
+        return path if all((path / split).is_file() for split in _SPLITS) else None
+    except (OSError, ValueError):
+        return None

@@ -9,6 +9,8 @@ from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 from nern_core.progress import Progress
 
+LONGEST_MESSAGE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -50,7 +52,7 @@ class ErrorLine(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     code: str = Field(max_length=64)
-    message: str = Field(max_length=4096)
+    message: str = Field(max_length=LONGEST_MESSAGE)
 
 
 class RunnerLine(BaseModel):

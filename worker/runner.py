@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nern_core.errors import NernError
 from nern_core.progress import Progress
-from worker.folder import ErrorLine, RunFolder, RunnerLine, RunSpec
+from worker.folder import LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -70,7 +70,8 @@ def _explained(error: Exception) -> tuple[str, str]:
 
 
 def _say_error(say: Callable[[str], None], code: str, message: str) -> None:
-    say(RunnerLine(error=ErrorLine(code=code, message=message)).encoded())
+    # Names of tensors come from the file and may be of any length.
+    say(RunnerLine(error=ErrorLine(code=code, message=message[:LONGEST_MESSAGE])).encoded())
 
 
 def _private_output() -> Callable[[str], None]:

@@ -98,7 +98,7 @@ def test_the_relative_dataset_of_a_job_is_stored_absolute(client: TestClient, se
     assert job["options"]["dataset"] == str(DIGITS)
 
 
-@pytest.mark.parametrize("dataset", ["/etc", "../../../etc", "no-such-folder", "/"])
+@pytest.mark.parametrize("dataset", ["/etc", "../../../etc", "no-such-folder", "/", "x" * 5000, "nul\0byte"])
 def test_a_dataset_that_is_not_offered_is_unknown(client: TestClient, settings: Settings, dataset: str) -> None:
     answer = submit(client, {"architecture": "digits-cnn", "dataset": dataset})
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-dataset")

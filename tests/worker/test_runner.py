@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from nern_core.options import EncodeOptions
 from tests.conftest import EXAMPLE, ROOT
 from worker.folder import RESULTS, RunFolder, RunSpec
@@ -34,6 +36,13 @@ def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> 
     error = json.loads(ended.stdout.splitlines()[-1])["error"]
     assert error["code"] == "unreadable_checkpoint"
     assert "Traceback" not in ended.stderr
+
+
+def test_a_long_error_is_cut(tmp_path: Path) -> None:
+    torch.save({"x" * 5000: torch.tensor([float("nan")])}, tmp_path / "w.pt")
+    ended = run(RunFolder(tmp_path), EncodeOptions(), (tmp_path / "w.pt").read_bytes())
+    error = json.loads(ended.stdout.splitlines()[-1])["error"]
+    assert (error["code"], len(error["message"])) == ("non_finite", 1000)
 
 
 def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
