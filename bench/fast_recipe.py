@@ -77,7 +77,7 @@ def measure(recipe: Recipe, dataset: Path, seconds: float, seed: int) -> dict[st
         architecture="cifar-resnet20", dataset=str(dataset), hidden_size=160, seconds=seconds, seed=seed
     )
     checkpoint = ASSETS / "checkpoints" / "cifar10-resnet20.th"
-    metrics = encode(checkpoint, dataset / "r20.nern", options, recipe=recipe).metrics
+    metrics = encode(checkpoint, dataset / "r20.nern", options, recipe=recipe).report.metrics
     return {
         "original_accuracy": metrics.original_accuracy,
         "reconstructed_accuracy": metrics.reconstructed_accuracy,

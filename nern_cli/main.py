@@ -67,8 +67,8 @@ def encode(
     from nern_core.encode import encode as encode_file
 
     with ProgressDisplay() as display:
-        report = encode_file(checkpoint, output, options, display.show)
-    metrics = report.metrics.model_dump()
+        result = encode_file(checkpoint, output, options, display.show)
+    metrics = result.report.metrics.model_dump()
     if json:
         print_json(metrics)
     else:

@@ -1,7 +1,6 @@
 """The one entry: a checkpoint, options and perhaps data in; a `.nern` file and its report out."""
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from nern_core.decode import decode
 from nern_core.errors import NernError
 from nern_core.evaluate import accuracy
 from nern_core.fit import FitReport, fit
-from nern_core.kernels import KernelLayer, kernel_layers
+from nern_core.kernel_policy import default_hidden_size
+from nern_core.kernels import KernelLayer, select_layers
 from nern_core.options import Device, EncodeOptions
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
@@ -34,8 +34,14 @@ from nern_core.zoo import Architecture, Preprocessing, build_network, find_archi
 # Where the training phases lie in the fraction that progress tells.
 _TRAINING_STARTS = 0.05
 _TRAINING_ENDS = 0.95
-# The default predictor has this share of the represented weights as parameters.
-_DEFAULT_PREDICTOR_SHARE = 0.43
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingResult:
+    """What an encoding gives beside its file: the report, and the checkpoint decoded from the finished file."""
+
+    report: Report
+    decoded: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def encode(
     options: EncodeOptions,
     on_progress: OnProgress = lambda progress: None,
     recipe: Recipe | None = None,
-) -> Report:
+) -> EncodingResult:
     """Encode the file `checkpoint` into the file `encoding`.
 
     `recipe` takes the place of the settings that `options.recipe` names. The accuracies in the report are
@@ -101,7 +107,7 @@ def encode(
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
     original = source.checkpoint.tensors
     names = [layer.name for layer in source.layers]
-    return Report(
+    report = Report(
         nern_version=version("nern"),
         source_sha256=source.source.sha256,
         options=options,
@@ -119,6 +125,7 @@ def encode(
         layers=layer_reports(source.layers, original, decoded.tensors),
         curve=tuple(curve),
     )
+    return EncodingResult(report, decoded)
 
 
 def _device(device: Device) -> torch.device:
@@ -135,11 +142,13 @@ def _read(path: Path, options: EncodeOptions) -> _Input:
     with path.open("rb") as file:
         source = Source(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
     if options.architecture is None:
-        return _Input(checkpoint, source, kernel_layers(checkpoint.tensors), None, None, None, None)
+        layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size)
+        return _Input(checkpoint, source, layers, None, None, None, None)
     architecture = find_architecture(options.architecture)
     # The network's own order of layers: a safetensors file has lost it.
     network_order = build_network(architecture, checkpoint.tensors).state_dict()
-    layers = kernel_layers(checkpoint.tensors, [name for name in network_order if name in checkpoint.tensors])
+    order = [name for name in network_order if name in checkpoint.tensors]
+    layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, order=order)
     if options.dataset is None:
         return _Input(checkpoint, source, layers, architecture, None, None, None)
     folder = Path(options.dataset)
@@ -159,16 +168,6 @@ def _new_predictor(recipe: Recipe, options: EncodeOptions, layers: tuple[KernelL
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return Predictor(PredictorConfig(hidden_size=hidden_size, activation=recipe.activation), layers)
-
-
-def default_hidden_size(weights: int) -> int:
-    """Hidden size of the predictor for a number of represented weights: about 43 % as many parameters.
-
-    Solves 3 h^2 + 253 h = share * weights, the parameters of the published shape with 3x3 kernels.
-    """
-    wanted = _DEFAULT_PREDICTOR_SHARE * weights
-    hidden_size = (math.sqrt(253**2 + 12 * wanted) - 253) / 6
-    return max(8, min(4096, 4 * round(hidden_size / 4)))
 
 
 def _train(

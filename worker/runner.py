@@ -43,7 +43,6 @@ def main(folder: RunFolder, parent: int) -> int:
 
 def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
     from nern_core.checkpoint import write_checkpoint
-    from nern_core.decode import decode
     from nern_core.encode import encode
 
     spec = RunSpec.model_validate_json(folder.spec.read_bytes())
@@ -52,11 +51,10 @@ def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
         say(RunnerLine(progress=progress).encoded())
 
     encoding = folder.result("encoding.nern")
-    report = encode(folder.checkpoint, encoding, spec.options, on_progress)
-    decoded = decode(encoding)
-    write_checkpoint(decoded, folder.result("weights.safetensors"))
-    write_checkpoint(decoded, folder.result("weights.pt"))
-    folder.report.write_text(report.model_dump_json(indent=2))
+    result = encode(folder.checkpoint, encoding, spec.options, on_progress)
+    write_checkpoint(result.decoded, folder.result("weights.safetensors"))
+    write_checkpoint(result.decoded, folder.result("weights.pt"))
+    folder.report.write_text(result.report.model_dump_json(indent=2))
 
 
 def _explained(error: Exception) -> tuple[str, str]:

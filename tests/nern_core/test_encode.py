@@ -21,7 +21,7 @@ WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS
 
 
 def run(folder: Path, checkpoint: Path = EXAMPLE, **options: Any) -> Report:
-    return encode(checkpoint, folder / "x.nern", EncodeOptions(**({"hidden_size": 24, "steps": 10} | options)))
+    return encode(checkpoint, folder / "x.nern", EncodeOptions(**({"hidden_size": 24, "steps": 10} | options))).report
 
 
 @pytest.mark.parametrize("recipe", list(RecipeName))
@@ -50,6 +50,13 @@ def test_the_reported_error_is_that_of_the_decoded_weights(tmp_path: Path) -> No
     error = torch.cat([(decoded[n] - original[n]).double().flatten() for n in names]).norm()
     norm = torch.cat([original[n].double().flatten() for n in names]).norm()
     assert report.metrics.relative_error == pytest.approx(float(error / norm), abs=1e-6)
+
+
+def test_what_is_returned_is_decoded_from_the_finished_file(tmp_path: Path) -> None:
+    returned = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, steps=3)).decoded.tensors
+    decoded = decode(tmp_path / "x.nern").tensors
+    assert list(returned) == list(decoded)
+    assert all(torch.equal(returned[name], decoded[name]) for name in decoded)
 
 
 def test_what_is_not_represented_is_kept_exactly(tmp_path: Path) -> None:
@@ -95,7 +102,7 @@ def test_the_phases_come_in_order_and_the_fraction_only_grows(tmp_path: Path) ->
 
 
 def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
-    report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, seconds=3))
+    report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, seconds=3)).report
     assert report.metrics.seconds["reconstruction"] == pytest.approx(3, abs=1.5)
 
 
