@@ -101,7 +101,8 @@ class _Form:
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
         try:
-            refuse_without_kernels(read_structure(self._writer.flush()))
+            structure = read_structure(self._writer.flush())
+            refuse_without_kernels(structure, self._options.kernels, self._options.hidden_size)
         except NernError as error:
             raise Problem.of_input(error) from error
         return Submission(self._writer.commit(), self._options)

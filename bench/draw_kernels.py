@@ -11,6 +11,7 @@ import torch
 from nern_core.checkpoint import read_checkpoint
 from nern_core.codec import read_encoding
 from nern_core.decode import decode_encoding
+from nern_core.kernels import cut
 
 PIXEL, GAP, LEFT, TOP = 7, 6, 118, 30
 
@@ -26,11 +27,11 @@ def main() -> None:
     arguments = parser.parse_args()
     encoding = read_encoding(arguments.encoding)
     index = next(i for i, layer in enumerate(encoding.document.layers) if layer.name == arguments.layer)
-    order = encoding.orders[index]
+    layer, order = encoding.document.layers[index], encoding.orders[index]
     tensors = [read_checkpoint(arguments.original).tensors, decode_encoding(encoding).tensors]
     rows = []
     for name, weights in zip(("original", "decoded"), tensors, strict=True):
-        kernels = weights[arguments.layer].flatten(0, 1)
+        kernels = cut(weights[layer.name], layer).reshape(layer.kernels, *layer.kernel_shape)
         ordered = kernels if order is None else kernels[order]
         rows.append((name, ordered[:: max(1, len(ordered) // arguments.kernels)][: arguments.kernels]))
     rows.append(("difference", rows[1][1] - rows[0][1]))

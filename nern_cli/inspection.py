@@ -5,7 +5,7 @@ from typing import Any
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.codec import measure_sizes, read_encoding
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import by_head, select_layers
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
 
 def _checkpoint_facts(path: Path) -> dict[str, Any]:
     tensors = read_checkpoint(path).tensors
-    layers = kernel_layers(tensors)
+    layers = select_layers(tensors)
     return {
         "kind": "checkpoint",
         "file_bytes": path.stat().st_size,
@@ -50,5 +50,5 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
         "represented_tensors": len(layers),
         "represented_weights": sum(layer.weights for layer in layers),
         "kernels": sum(layer.kernels for layer in layers),
-        "kernel_shapes": ", ".join(sorted({f"{layer.height}x{layer.width}" for layer in layers})),
+        "kernel_shapes": ", ".join(by_head(layers)),
     }

@@ -16,11 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nern_core.checkpoint_structure import CheckpointFormat, read_structure
+from nern_core.checkpoint_structure import CheckpointFormat, read_structure, strip_prefixes
 from nern_core.errors import NernError
 
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 _DEEPEST_WRAPPER = 8
 
 
@@ -42,7 +41,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     safetensors_file = read_structure(path).format is CheckpointFormat.SAFETENSORS
     loaded = _read_safetensors(path) if safetensors_file else _read_torch(path)
-    tensors = _strip_prefixes(
+    tensors = strip_prefixes(
         {name: value for name, value in _unwrap(loaded).items() if isinstance(name, str) and isinstance(value, Tensor)}
     )
     if not tensors:
@@ -101,13 +100,6 @@ def _unwrap(loaded: Mapping[object, object]) -> Mapping[object, object]:
             break
         loaded = inner
     return loaded
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the prefixes that data-parallel and compile wrappers put before every name."""
-    while prefix := next((p for p in _WRAPPER_PREFIXES if tensors and all(n.startswith(p) for n in tensors)), None):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
 
 
 def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

@@ -6,14 +6,16 @@ which is left to the process that reads the tensors.
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from nern_core.errors import NernError
+from nern_core.kernel_policy import choose_tensors
 
 # A header names tensors; one of this size would name some hundred thousand.
 _LARGEST_HEADER = 10 * 2**20
@@ -22,6 +24,10 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"
 _LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _HEAD_BYTES = 32
+_FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+
+T = TypeVar("T")
 
 
 class CheckpointFormat(StrEnum):
@@ -76,26 +82,23 @@ def read_structure(path: Path) -> CheckpointStructure:
     )
 
 
-def refuse_without_kernels(structure: CheckpointStructure) -> None:
-    """Raise `NernError` (`no_kernels`) if the structure is known and has nothing to represent."""
-    if structure.tensors is not None and not any(
-        is_kernel_shape(claim.shape) and claim.dtype in {"F16", "BF16", "F32", "F64"}
-        for claim in structure.tensors.values()
-    ):
-        raise no_kernels()
+def refuse_without_kernels(structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None) -> None:
+    """Raise `NernError` (`no_kernels`, `unmatched_pattern`) if the policy `kernels` finds nothing to represent.
+
+    Does nothing where the tensors are not known.
+    """
+    if structure.tensors is not None:
+        tensors = strip_prefixes(structure.tensors)
+        shapes = {name: claim.shape for name, claim in tensors.items() if claim.dtype in _FLOATING_POINT}
+        choose_tensors(shapes, kernels, hidden_size)
 
 
-def is_kernel_shape(shape: tuple[int, ...]) -> bool:
-    """Whether a tensor of this shape is a convolution weight of spatial size 2x2 or larger."""
-    return len(shape) == 4 and min(shape[2:]) >= 2 and min(shape) > 0
-
-
-def no_kernels() -> NernError:
-    """The error for a checkpoint that has nothing to represent."""
-    return NernError(
-        "no_kernels",
-        "The checkpoint has no convolution kernel of spatial size 2x2 or larger, so there is nothing to represent.",
-    )
+def strip_prefixes(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Remove the prefixes that data-parallel and compile wrappers put before every name."""
+    stripped = dict(tensors)
+    while prefix := next((p for p in _WRAPPER_PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None):
+        stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
+    return stripped
 
 
 def _read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:

@@ -18,7 +18,7 @@ from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Document, Encoding, read_encoding
 from nern_core.kernels import KernelLayer, assemble
 from nern_core.permutation import inverse
-from nern_core.predictor import Predictor, filter_spans, head_name
+from nern_core.predictor import Predictor, filter_spans
 
 _KERNELS_PER_BLOCK = 4096
 
@@ -49,13 +49,12 @@ def _exact_predictor(encoding: Encoding) -> Predictor:
 
 @torch.no_grad()
 def _decode_layer(predictor: Predictor, index: int, layer: KernelLayer, order: Tensor | None, scale: float) -> Tensor:
-    head = head_name(layer.height, layer.width)
     with _one_thread():
-        blocks = [predictor.of_filters([span], head) for span in filter_spans(index, layer, _KERNELS_PER_BLOCK)]
+        blocks = [predictor.of_filters([span], layer.head) for span in filter_spans(index, layer, _KERNELS_PER_BLOCK)]
     kernels = torch.cat(blocks) * scale
     if order is not None:
         kernels = kernels[inverse(order)]
-    return assemble(kernels, layer).to(getattr(torch, layer.dtype))
+    return assemble(kernels, layer).to(getattr(torch, layer.dtype)).contiguous()
 
 
 @contextmanager

@@ -1,90 +1,132 @@
-"""Which tensors are represented, and how they are cut into kernels with coordinates and put back.
+"""Represented tensors: how they are cut into kernels with coordinates and put back.
 
-A convolution weight of shape F x C x H x W is F*C kernels of H*W values. Kernel (f, c) of the l-th
+A convolution weight of shape F x C x H x W is F*C kernels of H*W values; kernel (f, c) of the l-th
 represented layer has the coordinate (l, f, c), in raster order with c fastest (paper, section 3.1).
-Every other tensor of the checkpoint is kept as it is.
+Convolutions of one and three dimensions are the same with other kernel axes. Depthwise ones have C = 1,
+grouped ones C = inputs / groups. torch stores a transposed convolution with its inputs on axis 0: there
+f counts inputs and c outputs.
+
+A matrix F x N is F * ceil(N / tile) kernels of `tile` values each, c counting tiles along the input axis.
+Every tensor that is not represented is kept as it is.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nern_core.checkpoint_structure import is_kernel_shape, no_kernels
+from nern_core.kernel_policy import SPATIAL, choose_tensors
 
 WeightDtype = Literal["float16", "bfloat16", "float32", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelLayer:
-    """One represented tensor: its name, its shape F x C x H x W and the dtype that it is stored in."""
+    """One represented tensor: its name, its shape and the dtype that it is stored in.
+
+    `tile` is the number of inputs per tile of a matrix, None for spatial kernels. A tensor of any other
+    shape that has a `tile` is a matrix of its axis 0 by the rest.
+    """
 
     name: str
-    filters: int
-    channels: int
-    height: int
-    width: int
+    shape: tuple[int, ...]
+    tile: int | None
     dtype: WeightDtype
+
+    def __post_init__(self) -> None:
+        smallest = min((*self.shape, 1 if self.tile is None else self.tile))
+        if len(self.shape) < (3 if self.tile is None else 2) or smallest < 1:
+            raise ValueError(f"a tensor of shape {self.shape} has no kernels")
+
+    @property
+    def filters(self) -> int:
+        """Size of the filter coordinate: axis 0."""
+        return self.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """Size of the channel coordinate: axis 1 or, for a matrix, tiles of each row."""
+        return self.shape[1] if self.tile is None else math.ceil(self.inputs / self.tile)
+
+    @property
+    def inputs(self) -> int:
+        """Scalars of one filter."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Shape of each kernel, for example (3, 3), (5,) or (16,) for tiles of 16."""
+        return self.shape[2:] if self.tile is None else (self.tile,)
+
+    @property
+    def kernel_values(self) -> int:
+        """Scalars of one kernel."""
+        return math.prod(self.kernel_shape)
 
     @property
     def kernels(self) -> int:
-        """Number of kernels, F*C."""
+        """Number of kernels."""
         return self.filters * self.channels
 
     @property
-    def kernel_shape(self) -> tuple[int, int]:
-        """Spatial size (H, W) of each kernel."""
-        return self.height, self.width
+    def weights(self) -> int:
+        """Scalars of the tensor."""
+        return math.prod(self.shape)
 
     @property
-    def weights(self) -> int:
-        """Number of scalars, F*C*H*W."""
-        return self.kernels * self.height * self.width
+    def head(self) -> str:
+        """Name of the output head that predicts these kernels, for example `3x3`, `5` or `tile16`."""
+        return "x".join(map(str, self.kernel_shape)) if self.tile is None else f"tile{self.tile}"
 
 
-def kernel_layers(tensors: Mapping[str, Tensor], order: Iterable[str] | None = None) -> tuple[KernelLayer, ...]:
-    """List the tensors to represent: floating-point convolution weights of spatial size 2x2 and larger.
+def select_layers(
+    tensors: Mapping[str, Tensor],
+    kernels: Sequence[str] = (SPATIAL,),
+    hidden_size: int | None = None,
+    *,
+    order: Iterable[str] | None = None,
+) -> tuple[KernelLayer, ...]:
+    """Choose the tensors to represent by the policy `kernels`, for a predictor of this hidden size (None: default).
 
     `order` gives the names in network order where the architecture is known; the default is the order
-    of `tensors`. Raises `NernError` (`no_kernels`) if there is none.
+    of `tensors`. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
     """
-    layers = tuple(
-        KernelLayer(
-            name=name,
-            filters=tensor.shape[0],
-            channels=tensor.shape[1],
-            height=tensor.shape[2],
-            width=tensor.shape[3],
-            dtype=_dtype_name(tensor),
-        )
-        for name, tensor in ((name, tensors[name]) for name in (tensors if order is None else order))
-        if is_kernel_shape(tuple(tensor.shape)) and _dtype_name(tensor) in get_args(WeightDtype)
+    shapes = {
+        name: tuple(tensors[name].shape)
+        for name in (tensors if order is None else order)
+        if _dtype_name(tensors[name]) in get_args(WeightDtype)
+    }
+    return tuple(
+        KernelLayer(name=name, shape=shapes[name], tile=tile, dtype=_dtype_name(tensors[name]))
+        for name, tile in choose_tensors(shapes, kernels, hidden_size).items()
     )
-    if not layers:
-        raise no_kernels()
-    return layers
 
 
-def cut(tensor: Tensor) -> Tensor:
-    """Cut a weight F x C x H x W into its kernels, float32 of shape (F*C) x (H*W), in raster order."""
-    return tensor.detach().to(torch.float32).flatten(0, 1).flatten(1)
+def cut(tensor: Tensor, layer: KernelLayer) -> Tensor:
+    """Cut a tensor into its kernels, float32 (kernels, kernel values), in raster order.
+
+    The last tile of each row is filled up with zeros.
+    """
+    rows = tensor.detach().to(torch.float32).reshape(layer.filters, layer.inputs)
+    padding = layer.channels * layer.kernel_values - layer.inputs
+    return F.pad(rows, (0, padding)).reshape(layer.kernels, layer.kernel_values)
 
 
 def assemble(kernels: Tensor, layer: KernelLayer) -> Tensor:
-    """Put (F*C) x (H*W) kernels in raster order back into a weight F x C x H x W of the same dtype."""
-    return kernels.view(layer.filters, layer.channels, layer.height, layer.width)
+    """Put kernels (kernels, kernel values) in raster order back into a tensor of the layer's shape. Differentiable."""
+    return kernels.reshape(layer.filters, -1)[:, : layer.inputs].reshape(layer.shape)
 
 
-def by_kernel_shape(layers: Iterable[KernelLayer]) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Group layer indices by kernel shape (H, W): the predictor has one head for each group."""
-    shape_of = sorted(enumerate(layers), key=lambda item: (item[1].kernel_shape, item[0]))
-    return {
-        shape: tuple(index for index, _ in group)
-        for shape, group in groupby(shape_of, key=lambda item: item[1].kernel_shape)
-    }
+def by_head(layers: Iterable[KernelLayer]) -> dict[str, tuple[int, ...]]:
+    """Group layer indices by output head, sorted by its name."""
+    indices: dict[str, tuple[int, ...]] = {}
+    for index, layer in enumerate(layers):
+        indices[layer.head] = (*indices.get(layer.head, ()), index)
+    return dict(sorted(indices.items()))
 
 
 def _dtype_name(tensor: Tensor) -> WeightDtype:

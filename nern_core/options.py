@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 
 
@@ -35,6 +35,10 @@ ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:
 ARCHITECTURE_NAMES = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class EncodeOptions(BaseModel):
     """The options of one encoding, the same names in the API, the CLI and the `.nern` file."""
 
@@ -58,6 +62,16 @@ class EncodeOptions(BaseModel):
         ),
     ] = None
     recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
+    kernels: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+        Field(
+            min_length=1,
+            description="Which tensors are represented; the others are kept. `spatial`: convolution kernels of "
+            "spatial size 2 and larger. `all`: those and matrices. Or patterns such as `layer4.*.conv1.weight`, one or "
+            "a list: they take exactly what matches, and after a `!` they exclude it.",
+        ),
+    ] = ("spatial",)
     hidden_size: Annotated[
         int | None,
         Field(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nern_core.embedding import positional_encoding
-from nern_core.kernels import KernelLayer, by_kernel_shape
+from nern_core.kernels import KernelLayer, by_head
 
 Activation = Literal["relu", "gelu", "silu"]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -47,9 +47,9 @@ def filter_spans(index: int, layer: KernelLayer, most_kernels: int) -> list[Filt
 
 
 class Predictor(nn.Module):
-    """Predicts the kernels of `layers`; one trunk, one output head for each kernel shape H x W.
+    """Predicts the kernels of `layers`; one trunk, one output head for each kernel shape.
 
-    Coordinates are integers (l, f, c). Outputs have H*W columns and the dtype of the parameters.
+    Coordinates are integers (l, f, c). Outputs have one column per value of a kernel and the dtype of the parameters.
     """
 
     def __init__(self, config: PredictorConfig, layers: Sequence[KernelLayer]) -> None:
@@ -60,7 +60,9 @@ class Predictor(nn.Module):
         self.activation = _ACTIVATIONS[config.activation]
         self.first = nn.Linear(6 * config.levels, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.linear_layers - 2))
-        self.heads = nn.ModuleDict({head_name(h, w): nn.Linear(width, h * w) for h, w in by_kernel_shape(layers)})
+        self.heads = nn.ModuleDict(
+            {head: nn.Linear(width, layers[indices[0]].kernel_values) for head, indices in by_head(layers).items()}
+        )
         sizes = (len(layers), max(x.filters for x in layers), max(x.channels for x in layers))
         for axis, size in zip(("layer", "filter", "channel"), sizes, strict=True):
             codes = positional_encoding(torch.arange(size), levels=config.levels, base=config.base)
@@ -68,14 +70,14 @@ class Predictor(nn.Module):
             self.register_buffer(f"{axis}_codes", codes, persistent=False)
 
     def at(self, coordinates: Tensor, head: str) -> Tensor:
-        """Predict single kernels: coordinates int64 (n, 3) of one kernel shape -> (n, H*W)."""
+        """Predict single kernels: coordinates int64 (n, 3) of one kernel shape -> (n, kernel values)."""
         layer, filter_, channel = coordinates.unbind(dim=1)
         by_layer, by_filter, by_channel = self._tables()
         features = F.embedding(layer, by_layer) + F.embedding(filter_, by_filter) + F.embedding(channel, by_channel)
         return self._tail(features, head)
 
     def of_filters(self, spans: Iterable[FilterSpan], head: str) -> Tensor:
-        """Predict runs of filters of one kernel shape, in raster order, concatenated: (kernels, H*W)."""
+        """Predict runs of filters of one kernel shape, in raster order, concatenated: (kernels, kernel values)."""
         by_layer, by_filter, by_channel = self._tables()
         features = [
             (by_layer[span.layer] + by_filter[span.start : span.stop, None] + by_channel[None, :channels]).flatten(0, 1)
@@ -98,8 +100,3 @@ class Predictor(nn.Module):
             features = self.activation(layer(features))
         kernels: Tensor = self.heads[head](features)
         return kernels
-
-
-def head_name(height: int, width: int) -> str:
-    """Name of the output head for kernels of shape H x W, for example `3x3`."""
-    return f"{height}x{width}"

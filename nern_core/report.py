@@ -19,7 +19,7 @@ class LayerReport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     relative_error: float
 
 
@@ -57,7 +57,7 @@ def layer_reports(
     return tuple(
         LayerReport(
             name=layer.name,
-            shape=(layer.filters, layer.channels, layer.height, layer.width),
+            shape=layer.shape,
             relative_error=relative_error([original[layer.name]], [decoded[layer.name]]),
         )
         for layer in layers

@@ -1,23 +1,23 @@
 """What the predictor is fitted to: the kernels of each layer, scaled, in the order of their coordinates."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nern_core.kernels import KernelLayer, assemble, by_kernel_shape, cut
+from nern_core.kernels import KernelLayer, assemble, by_head, cut
 from nern_core.options import Permutation
 from nern_core.permutation import inverse, order_kernels
-from nern_core.predictor import head_name
 
 
 @dataclass(frozen=True, slots=True)
 class HeadTargets:
-    """The kernels of one shape H x W, n of them, layer after layer.
+    """The kernels of one shape, n of them, layer after layer.
 
-    `coordinates` int64 (n, 3) are (layer, filter, channel); `kernels` float32 (n, H*W) are divided by
-    the scale; `layers` are the indices of the layers that they come from.
+    `coordinates` int32 (n, 3) are (layer, filter, channel); `kernels` float32 (n, kernel values) are divided
+    by the scale; `layers` are the indices of the layers that they come from.
     """
 
     layers: tuple[int, ...]
@@ -61,25 +61,26 @@ def make_targets(
     tensors: Mapping[str, Tensor], layers: Sequence[KernelLayer], permutation: Permutation, *, scaled: bool
 ) -> Targets:
     """Cut, order and scale the represented tensors. `scaled` divides by the standard deviation of all weights."""
-    kernels = [cut(tensors[layer.name]) for layer in layers]
+    kernels = [cut(tensors[layer.name], layer) for layer in layers]
     orders = tuple(
         order_kernels(values, layer.filters, permutation) for values, layer in zip(kernels, layers, strict=True)
     )
-    deviation = float(torch.cat([values.flatten() for values in kernels]).std(correction=0))
-    scale = deviation if scaled and deviation > 0 else 1.0
-    heads = {}
-    for (height, width), indices in by_kernel_shape(layers).items():
-        heads[head_name(height, width)] = HeadTargets(
+    deviation = _standard_deviation([tensors[layer.name] for layer in layers]) if scaled else 0.0
+    scale = deviation if deviation > 0 else 1.0
+    heads = {
+        head: HeadTargets(
             layers=indices,
             coordinates=torch.cat([_raster_coordinates(i, layers[i]) for i in indices]),
-            kernels=torch.cat([rearrange(kernels[i], orders[i]) for i in indices]) / scale,
+            kernels=torch.cat([rearrange(kernels[i], orders[i]) for i in indices]).div_(scale),
         )
+        for head, indices in by_head(layers).items()
+    }
     positions = tuple(None if order is None else inverse(order) for order in orders)
     return Targets(tuple(layers), orders, positions, scale, heads)
 
 
 def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-    """Turn the kernels of every head, (n, H*W) in coordinate order, into weights F x C x H x W by name.
+    """Turn the kernels of every head, (n, kernel values) in coordinate order, into weights by name.
 
     Differentiable.
     """
@@ -97,7 +98,21 @@ def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
     return rows if order is None else rows[order]
 
 
+def _standard_deviation(tensors: Iterable[Tensor]) -> float:
+    """Of all values together, from the mean and variance of each tensor, without putting them side by side."""
+    counts, variances, means = [], [], []
+    for tensor in tensors:
+        variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
+        counts.append(tensor.numel())
+        variances.append(float(variance))
+        means.append(float(mean))
+    total = sum(counts)
+    mean = sum(n * m for n, m in zip(counts, means, strict=True)) / total
+    squares = sum(n * (v + (m - mean) ** 2) for n, v, m in zip(counts, variances, means, strict=True))
+    return math.sqrt(squares / total)
+
+
 def _raster_coordinates(index: int, layer: KernelLayer) -> Tensor:
-    filters = torch.arange(layer.filters).repeat_interleave(layer.channels)
-    channels = torch.arange(layer.channels).repeat(layer.filters)
+    filters = torch.arange(layer.filters, dtype=torch.int32).repeat_interleave(layer.channels)
+    channels = torch.arange(layer.channels, dtype=torch.int32).repeat(layer.filters)
     return torch.stack((torch.full_like(filters, index), filters, channels), dim=1)

@@ -8,7 +8,7 @@ from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 class Source(BaseModel):
@@ -29,7 +29,7 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     architecture: str | None
     options: EncodeOptions
     predictor: PredictorConfig

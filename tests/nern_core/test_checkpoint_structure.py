@@ -10,6 +10,7 @@ from nern_core.checkpoint_structure import CheckpointFormat, read_structure, ref
 from nern_core.errors import NernError
 
 CONV = {"dtype": "F32", "shape": [2, 1, 2, 2], "data_offsets": [0, 32]}
+KERNELS = {"dtype": "F32", "shape": [16, 16, 2, 2], "data_offsets": [0, 4096]}
 
 
 def safetensors(path: Path, header: Any, data: bytes = bytes(32)) -> Path:
@@ -37,7 +38,7 @@ def test_knows_both_torch_formats(tmp_path: Path, zipped: bool, expected: Checkp
     torch.save({"w": torch.ones(1)}, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
     structure = read_structure(tmp_path / "w.pt")
     assert (structure.format, structure.tensors) == (expected, None)
-    refuse_without_kernels(structure)
+    refuse_without_kernels(structure, ["spatial"], None)
 
 
 @pytest.mark.parametrize(
@@ -81,17 +82,27 @@ def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("claim", "refused"),
     [
-        (CONV, False),
-        (CONV | {"shape": [8, 1, 1, 1]}, True),
-        (CONV | {"shape": [2, 4]}, True),
-        (CONV | {"dtype": "I32"}, True),
+        (KERNELS, False),
+        (KERNELS | {"shape": [32, 32, 1, 1]}, True),
+        (KERNELS | {"shape": [32, 32]}, True),
+        (KERNELS | {"dtype": "I32"}, True),
     ],
 )
 def test_only_floating_point_convolutions_are_kernels(tmp_path: Path, claim: dict[str, Any], refused: bool) -> None:
-    structure = read_structure(safetensors(tmp_path / "w", {"w": claim}))
+    structure = read_structure(safetensors(tmp_path / "w", {"w": claim}, bytes(4096)))
     if not refused:
-        refuse_without_kernels(structure)
+        refuse_without_kernels(structure, ["spatial"], None)
         return
     with pytest.raises(NernError) as error:
-        refuse_without_kernels(structure)
+        refuse_without_kernels(structure, ["spatial"], None)
     assert error.value.code == "no_kernels"
+
+
+def test_the_policy_decides_what_is_enough(tmp_path: Path) -> None:
+    matrix = KERNELS | {"shape": [32, 32]}
+    structure = read_structure(safetensors(tmp_path / "w", {"module.fc": matrix}, bytes(4096)))
+    refuse_without_kernels(structure, ["all"], None)
+    refuse_without_kernels(structure, ["fc"], None)
+    with pytest.raises(NernError, match="'conv'") as error:
+        refuse_without_kernels(structure, ["conv"], None)
+    assert error.value.code == "unmatched_pattern"

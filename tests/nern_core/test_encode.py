@@ -8,7 +8,7 @@ import torch
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.decode import decode
-from nern_core.encode import default_hidden_size, encode
+from nern_core.encode import encode
 from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
 from nern_core.options import EncodeOptions, Permutation, RecipeName
@@ -174,9 +174,3 @@ def test_labels_outside_of_the_classes_are_named(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{split}.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.array([0, 1, 2, 12]))
     with pytest.raises(NernError, match="has the label 12, but the network has 10 classes"):
         run(tmp_path, architecture="digits-cnn", dataset=str(tmp_path))
-
-
-def test_the_default_predictor_has_about_43_percent_of_the_weights() -> None:
-    # ResNet20's published predictor has 117,289 parameters for 267,696 weights.
-    assert default_hidden_size(267_696) == 160
-    assert default_hidden_size(100) == 8

@@ -1,10 +1,10 @@
 import torch
 
 from nern_core.embedding import positional_encoding
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import select_layers
 from nern_core.predictor import FilterSpan, Predictor, PredictorConfig
 
-LAYERS = kernel_layers({"a": torch.ones(4, 3, 3, 3), "b": torch.ones(5, 4, 3, 3), "c": torch.ones(2, 2, 5, 5)})
+LAYERS = select_layers({"a": torch.ones(4, 3, 3, 3), "b": torch.ones(5, 4, 3, 3), "c": torch.ones(2, 2, 5, 5)}, ["*"])
 
 
 def predictor(hidden_size: int = 16) -> Predictor:
@@ -13,7 +13,7 @@ def predictor(hidden_size: int = 16) -> Predictor:
 
 
 def test_has_the_published_number_of_parameters() -> None:
-    layers = kernel_layers({"w": torch.ones(2, 2, 3, 3)})
+    layers = select_layers({"w": torch.ones(2, 2, 3, 3)}, ["*"])
     found = Predictor(PredictorConfig(hidden_size=160), layers)
     assert sum(parameter.numel() for parameter in found.parameters()) == 117_289
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import select_layers
 from nern_core.options import Permutation
 from nern_core.targets import make_targets, to_weights
 
@@ -15,7 +15,7 @@ def tensors() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("scaled", [True, False])
 def test_the_targets_themselves_give_back_the_weights(method: Permutation, scaled: bool) -> None:
     originals = tensors()
-    targets = make_targets(originals, kernel_layers(originals), method, scaled=scaled)
+    targets = make_targets(originals, select_layers(originals, ["*"]), method, scaled=scaled)
     weights = to_weights({head: target.kernels for head, target in targets.heads.items()}, targets)
     for name, original in originals.items():
         torch.testing.assert_close(weights[name], original)
@@ -23,19 +23,19 @@ def test_the_targets_themselves_give_back_the_weights(method: Permutation, scale
 
 def test_scaled_targets_have_unit_deviation_over_all_layers() -> None:
     originals = tensors()
-    targets = make_targets(originals, kernel_layers(originals), Permutation.NONE, scaled=True)
+    targets = make_targets(originals, select_layers(originals, ["*"]), Permutation.NONE, scaled=True)
     values = torch.cat([target.kernels.flatten() for target in targets.heads.values()])
     assert float(values.std(correction=0)) == pytest.approx(1, rel=1e-5)
 
 
 def test_constant_zero_weights_keep_the_scale_one() -> None:
     originals = {"w": torch.zeros(2, 2, 3, 3)}
-    assert make_targets(originals, kernel_layers(originals), Permutation.NONE, scaled=True).scale == 1.0
+    assert make_targets(originals, select_layers(originals, ["*"]), Permutation.NONE, scaled=True).scale == 1.0
 
 
 def test_coordinates_are_layer_filter_channel_in_raster_order() -> None:
     originals = tensors()
-    targets = make_targets(originals, kernel_layers(originals), Permutation.NONE, scaled=False)
+    targets = make_targets(originals, select_layers(originals, ["*"]), Permutation.NONE, scaled=False)
     assert targets.heads["3x3"].coordinates[:4].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]]
     assert targets.heads["3x3"].coordinates[12].tolist() == [1, 0, 0]
     assert targets.heads["7x7"].coordinates[-1].tolist() == [2, 1, 2]

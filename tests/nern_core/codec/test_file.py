@@ -8,13 +8,13 @@ from safetensors import safe_open
 from nern_core.codec import Document, Encoding, measure_sizes, read_encoding, write_encoding
 from nern_core.codec.document import Source
 from nern_core.errors import NernError
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import select_layers
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import Predictor, PredictorConfig
 
 
 def encoding(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding:
-    layers = kernel_layers({"conv.weight": torch.ones(4, 3, 3, 3)})
+    layers = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
     config = PredictorConfig(hidden_size=8)
     torch.manual_seed(0)
     return Encoding(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import select_layers
 from nern_core.options import Permutation
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.targets import Targets, make_targets
@@ -12,7 +12,7 @@ def targets() -> Targets:
     """Two layers of 3x3 kernels and one of 5x5: 12 + 20 and 6 kernels."""
     torch.manual_seed(0)
     tensors = {"a": torch.randn(4, 3, 3, 3), "b": torch.randn(5, 4, 3, 3), "stem": torch.randn(2, 3, 5, 5)}
-    return make_targets(tensors, kernel_layers(tensors), Permutation.CROSS_FILTER, scaled=True)
+    return make_targets(tensors, select_layers(tensors, ["*"]), Permutation.CROSS_FILTER, scaled=True)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nern_core.datasets import read_image_set
-from nern_core.kernels import kernel_layers
+from nern_core.kernels import select_layers
 from nern_core.optim import OptimizerConfig
 from nern_core.options import Permutation
 from nern_core.predictor import Predictor, PredictorConfig
@@ -30,7 +30,7 @@ def setup(config: DistillationConfig, dataset: Path) -> tuple[DistillationLoss, 
     torch.manual_seed(0)
     architecture = find_architecture("digits-cnn")
     tensors = architecture.build(10).state_dict()
-    layers = kernel_layers(tensors)
+    layers = select_layers(tensors)
     targets = make_targets(tensors, layers, Permutation.CROSS_FILTER, scaled=True)
     predictor = Predictor(PredictorConfig(hidden_size=16), layers)
     images = read_image_set(dataset, "train")

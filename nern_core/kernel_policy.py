@@ -1,0 +1,126 @@
+"""Which tensors are represented: the option `kernels`, decided on names and shapes alone. Torch-free.
+
+A *spatial kernel* is a convolution's: axes 0 and 1 of its tensor are coordinates, the one to three axes
+after them are the kernel. Everything else, matrices and convolutions of spatial size 1 above all, is a
+matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values.
+
+All kernels of one shape share an output head of the predictor, which has to pay: what all kernels of a
+shape weigh together must be more than the parameters of their head.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from nern_core.errors import NernError
+
+TILE: Final = 16
+SPATIAL: Final = "spatial"
+ALL: Final = "all"
+
+_FEWEST_WEIGHTS = 256
+# Larger axes belong to no kernel: positional embeddings have three axes too.
+_LARGEST_SPATIAL_SIZE = 32
+# The default predictor has this share of the represented weights as parameters.
+_DEFAULT_PREDICTOR_SHARE = 0.43
+
+Shape = tuple[int, ...]
+
+
+def choose_tensors(
+    shapes: Mapping[str, Shape], kernels: Sequence[str], hidden_size: int | None
+) -> dict[str, int | None]:
+    """Choose among floating-point tensors; returns the inputs per tile (None: spatial kernels) by name, in order.
+
+    `kernels` holds the words `spatial` (spatial kernels) and `all` (those and matrices), which leave out
+    what is not worth representing, and patterns, which take exactly what matches; after a `!` they
+    exclude what matches, alone from `spatial`. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
+    """
+    words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
+    excluded = [entry[1:] for entry in kernels if entry.startswith("!")]
+    patterns = [entry for entry in kernels if entry not in words and not entry.startswith("!")]
+    if not words and not patterns:
+        words = {SPATIAL}
+    candidates = {name: shape for name, shape in shapes.items() if len(shape) >= 2 and min(shape) > 0}
+    for pattern in (*patterns, *excluded):
+        if not any(fnmatchcase(name, pattern) for name in candidates):
+            raise _unmatched(pattern)
+    candidates = {name: shape for name, shape in candidates.items() if not _matches(name, excluded)}
+    worth = _with_paying_heads(
+        {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words)}, hidden_size
+    )
+    chosen = {name: tile_of(shape) for name, shape in candidates.items() if name in worth or _matches(name, patterns)}
+    if not chosen:
+        raise _no_kernels(any(_is_worth_representing(shape, {ALL}) for shape in shapes.values()))
+    return chosen
+
+
+def tile_of(shape: Shape) -> int | None:
+    """Inputs per tile of a tensor that is cut into tiles, None for one of spatial kernels."""
+    return None if _is_spatial(shape) else TILE
+
+
+def kernel_shape_of(shape: Shape) -> Shape:
+    """Shape of the kernels that a tensor is cut into: (3, 3), (5,), or (16,) for tiles."""
+    return shape[2:] if _is_spatial(shape) else (TILE,)
+
+
+def default_hidden_size(weights: int) -> int:
+    """Hidden size of the predictor for a number of represented weights: about 43 % as many parameters.
+
+    Solves 3 h^2 + 253 h = share * weights, the parameters of the published shape with 3x3 kernels.
+    """
+    wanted = _DEFAULT_PREDICTOR_SHARE * weights
+    hidden_size = (math.sqrt(253**2 + 12 * wanted) - 253) / 6
+    return max(8, min(4096, 4 * round(hidden_size / 4)))
+
+
+def _is_spatial(shape: Shape) -> bool:
+    return 3 <= len(shape) <= 5 and 2 <= max(shape[2:]) <= _LARGEST_SPATIAL_SIZE
+
+
+def _is_matrix(shape: Shape) -> bool:
+    return 2 <= len(shape) <= 5 and max(shape[2:], default=1) == 1
+
+
+def _is_worth_representing(shape: Shape, words: set[str]) -> bool:
+    """Whether one of the words takes a tensor of this shape, its head left aside."""
+    if math.prod(shape) < _FEWEST_WEIGHTS or not words:
+        return False
+    return _is_spatial(shape) or (ALL in words and _is_matrix(shape) and shape[1] >= TILE)
+
+
+def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None) -> set[str]:
+    """Names of the tensors whose kernel shape outweighs its head, and of those of the heaviest shape."""
+    weights: Counter[Shape] = Counter()
+    for shape in shapes.values():
+        weights[kernel_shape_of(shape)] += math.prod(shape)
+    width = hidden_size or default_hidden_size(weights.total())
+    paying = {kernel for kernel, total in weights.items() if total >= (width + 1) * math.prod(kernel)}
+    paying |= {kernel for kernel, _ in weights.most_common(1)}
+    return {name for name, shape in shapes.items() if kernel_shape_of(shape) in paying}
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _unmatched(pattern: str) -> NernError:
+    return NernError(
+        "unmatched_pattern",
+        f"The pattern '{pattern}' of `kernels` matches no floating-point tensor of two or more dimensions; "
+        "`nern inspect` and the network's state_dict() show the names.",
+    )
+
+
+def _no_kernels(matrices: bool) -> NernError:
+    what_to_do = (
+        'represent its matrices too, with "kernels": "all"'
+        if matrices
+        else f"tensors of fewer than {_FEWEST_WEIGHTS} weights are not worth it, so keep the file as it is"
+    )
+    return NernError(
+        "no_kernels", f"The checkpoint has no convolution kernel that is worth representing; {what_to_do}."
+    )

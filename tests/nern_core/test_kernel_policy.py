@@ -1,0 +1,106 @@
+import math
+from typing import Any
+
+import pytest
+
+from nern_core.errors import NernError
+from nern_core.kernel_policy import choose_tensors, default_hidden_size
+
+SHAPES = {
+    "stem": (64, 3, 7, 7),
+    "conv": (64, 64, 3, 3),
+    "row": (64, 64, 1, 3),
+    "pointwise": (64, 64, 1, 1),
+    "depthwise": (64, 1, 3, 3),
+    "linear": (64, 64),
+    "class_token": (1, 1, 768),
+    "positions": (1, 197, 768),
+    "layer_scale": (768, 1, 1),
+    "few_inputs": (512, 2),
+    "small": (5, 5, 3, 3),
+    "bias": (4096,),
+    "empty": (0, 64, 3, 3),
+}
+
+
+def chosen(*kernels: str, hidden_size: int | None = 8, **shapes: Any) -> list[str]:
+    return list(choose_tensors(shapes or SHAPES, kernels, hidden_size))
+
+
+def test_spatial_takes_kernels_of_any_axis_of_2_and_more() -> None:
+    assert chosen("spatial") == ["stem", "conv", "row", "depthwise"]
+
+
+def test_all_takes_matrices_and_convolutions_of_spatial_size_1_too() -> None:
+    assert chosen("all") == ["stem", "conv", "row", "pointwise", "depthwise", "linear"]
+
+
+def test_matrices_are_cut_into_tiles_of_16() -> None:
+    assert choose_tensors(SHAPES, ["all"], 8) == {
+        "stem": None,
+        "conv": None,
+        "row": None,
+        "pointwise": 16,
+        "depthwise": None,
+        "linear": 16,
+    }
+
+
+def test_patterns_take_exactly_what_matches_small_tensors_too() -> None:
+    assert chosen("s*", "class_*") == ["stem", "class_token", "small"]
+    assert choose_tensors(SHAPES, ["positions"], 8) == {"positions": 16}
+
+
+def test_a_pattern_after_an_exclamation_mark_excludes() -> None:
+    assert chosen("!stem") == ["conv", "row", "depthwise"]
+    assert chosen("*wise", "!depth*") == ["pointwise"]
+    assert chosen("all", "!*wise") == ["stem", "conv", "row", "linear"]
+
+
+def test_patterns_may_add_to_a_word() -> None:
+    assert chosen("spatial", "linear") == ["stem", "conv", "row", "depthwise", "linear"]
+
+
+@pytest.mark.parametrize("pattern", ["none.*", "!none", "bias", "empty"])
+def test_a_pattern_that_matches_nothing_is_named(pattern: str) -> None:
+    with pytest.raises(NernError, match=f"'{pattern.removeprefix('!')}'") as error:
+        chosen("spatial", pattern)
+    assert error.value.code == "unmatched_pattern"
+
+
+def test_a_shape_that_weighs_less_than_its_head_is_kept() -> None:
+    head = (100 + 1) * 49
+    enough = {"stem": (1, math.ceil(head / 49), 7, 7), "body": (64, 64, 3, 3)}
+    less = {"stem": (1, math.ceil(head / 49) - 1, 7, 7), "body": (64, 64, 3, 3)}
+    assert chosen("spatial", hidden_size=100, **enough) == ["stem", "body"]
+    assert chosen("spatial", hidden_size=100, **less) == ["body"]
+    assert chosen("spatial", "stem", hidden_size=100, **less) == ["stem", "body"]
+
+
+def test_the_heaviest_shape_is_always_represented() -> None:
+    assert chosen("spatial", hidden_size=4096, a=(16, 16, 3, 3), b=(8, 8, 5, 5)) == ["a"]
+
+
+def test_resnet18_keeps_its_stem_under_the_default_hidden_size() -> None:
+    body = {f"layer{i}": (512, 512, 3, 3) for i in range(4)}
+    assert chosen("spatial", hidden_size=None, **{"conv1": (64, 3, 7, 7)} | body) == list(body)
+
+
+def test_a_first_layer_of_432_weights_is_represented() -> None:
+    assert chosen("spatial", conv1=(16, 3, 3, 3), conv2=(16, 16, 3, 3)) == ["conv1", "conv2"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [((64, 64), '"kernels": "all"'), ((64, 64, 1, 1), '"kernels": "all"'), ((2, 2, 3, 3), "fewer than 256 weights")],
+)
+def test_where_there_is_nothing_the_error_says_what_to_do(shape: tuple[int, ...], advice: str) -> None:
+    with pytest.raises(NernError, match=advice) as error:
+        chosen("spatial", w=shape)
+    assert error.value.code == "no_kernels"
+
+
+def test_the_default_predictor_has_about_43_percent_of_the_weights() -> None:
+    # ResNet20's published predictor has 117,289 parameters for 267,696 weights.
+    assert default_hidden_size(267_696) == 160
+    assert default_hidden_size(100) == 8
