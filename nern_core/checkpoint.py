@@ -5,6 +5,7 @@ scores, names carry the `module.` of a data-parallel wrapper. Reading returns th
 wrappers and everything that is not a tensor are left behind.
 """
 
+import hashlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from nern_core.errors import NernError
 
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
 _DEEPEST_WRAPPER = 8
+# Equal tensors of fewer values are equal by chance as often as by design, and cost next to nothing.
+_FEWEST_TIED_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
 
     Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint`, `unreadable_checkpoint`,
-    `no_tensors` or `non_finite`.
+    `no_tensors`, `unsupported_tensor` or `non_finite`.
     """
     safetensors_file = read_structure(path).format is CheckpointFormat.SAFETENSORS
     loaded = _read_safetensors(path) if safetensors_file else _read_torch(path)
@@ -48,8 +51,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise NernError(
             "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
         )
+    _refuse_unusual_layouts(tensors)
     _refuse_non_finite(tensors)
-    return Checkpoint({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
+    return Checkpoint(_separate(tensors))
+
+
+def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Find tensors that repeat an earlier one bit for bit, in shape, dtype and values; returns repeated by repeating.
+
+    Weights that a network shares between layers are such, since a checkpoint names them once for each layer.
+    The tensors are contiguous and on the CPU.
+    """
+    alike: dict[tuple[torch.dtype, torch.Size], list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() >= _FEWEST_TIED_VALUES:
+            alike.setdefault((tensor.dtype, tensor.shape), []).append(name)
+    tied = {}
+    for names in alike.values():
+        first: dict[bytes, str] = {}
+        for name in names if len(names) > 1 else ():
+            repeated = first.setdefault(_digest(tensors[name]), name)
+            if repeated != name:
+                tied[name] = repeated
+    return tied
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -58,7 +82,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises `NernError` (`unknown_format`) for any other suffix.
     """
     if path.suffix == ".safetensors":
-        safetensors.torch.save_file(checkpoint.tensors, path)
+        # safetensors takes no tensors that share memory or have strides.
+        safetensors.torch.save_file(_separate(checkpoint.tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
         torch.save(dict(checkpoint.tensors), path)
     else:
@@ -100,6 +125,24 @@ def _unwrap(loaded: Mapping[object, object]) -> Mapping[object, object]:
             break
         loaded = inner
     return loaded
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies, each in memory of its own."""
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: Tensor) -> bytes:
+    return hashlib.sha256(tensor.view(torch.uint8).numpy()).digest()
+
+
+def _refuse_unusual_layouts(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+            raise NernError(
+                "unsupported_tensor", f"Tensor '{name}' is {kind}; save it as an ordinary dense tensor and try again."
+            )
 
 
 def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

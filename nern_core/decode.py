@@ -1,13 +1,14 @@
 """Decode a `.nern` file into a checkpoint: no original, no data, the same bits every time.
 
-The weights are predicted in float64, on one thread, in blocks of fixed size, and rounded once to the
-dtype that they are stored in. One thread and fixed blocks make every sum run in the same order, so
+The weights are predicted in float64, in blocks of fixed size with one thread for each, and rounded once to
+the dtype that they are stored in. One thread and fixed blocks make every sum run in the same order, so
 the bits do not depend on the number of threads. Another processor may order a sum differently, which
 moves a float64 result by about 1e-16 of its size: after rounding to float32 or less, the result is the
 same or the neighbouring number.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,15 +17,17 @@ from torch import Tensor
 
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Document, Encoding, read_encoding
-from nern_core.kernels import KernelLayer, assemble
+from nern_core.kernels import assemble
 from nern_core.permutation import inverse
-from nern_core.predictor import Predictor, filter_spans
+from nern_core.predictor import FilterSpan, Predictor, filter_spans
 
 _KERNELS_PER_BLOCK = 4096
+# Each block at work takes some hundred megabytes where the predictor is large.
+_MOST_BLOCKS_AT_ONCE = 8
 
 
 def decode(encoding: Path) -> Checkpoint:
-    """Decode a file. Raises `NernError` with the code `not_an_encoding` or `bad_encoding`."""
+    """Decode a file. Raises `NernError` as `codec.read_encoding` does."""
     return decode_encoding(read_encoding(encoding))
 
 
@@ -32,11 +35,13 @@ def decode_encoding(encoding: Encoding) -> Checkpoint:
     """Rebuild every tensor of the checkpoint, in its order: the represented ones predicted, the others as kept."""
     document = encoding.document
     predictor = _exact_predictor(encoding)
-    represented = {
-        layer.name: _decode_layer(predictor, index, layer, encoding.orders[index], document.scale)
-        for index, layer in enumerate(document.layers)
-    }
+    with _single_threaded_workers() as workers:
+        represented = {
+            layer.name: _decode_layer(workers, predictor, index, encoding.orders[index], document.scale)
+            for index, layer in enumerate(document.layers)
+        }
     tensors = encoding.kept | represented
+    tensors |= {alias: tensors[name].clone() for alias, name in document.tied.items()}
     return Checkpoint({name: tensors[name] for name in document.tensor_order})
 
 
@@ -47,21 +52,31 @@ def _exact_predictor(encoding: Encoding) -> Predictor:
     return predictor
 
 
-@torch.no_grad()
-def _decode_layer(predictor: Predictor, index: int, layer: KernelLayer, order: Tensor | None, scale: float) -> Tensor:
-    with _one_thread():
-        blocks = [predictor.of_filters([span], layer.head) for span in filter_spans(index, layer, _KERNELS_PER_BLOCK)]
-    kernels = torch.cat(blocks) * scale
+def _decode_layer(
+    workers: ThreadPoolExecutor, predictor: Predictor, index: int, order: Tensor | None, scale: float
+) -> Tensor:
+    layer = predictor.layers[index]
+    dtype = getattr(torch, layer.dtype)
+
+    @torch.no_grad()
+    def predict(span: FilterSpan) -> Tensor:
+        kernels: Tensor = predictor.of_filters([span], layer.head)
+        return kernels.mul_(scale).to(dtype)
+
+    kernels = torch.cat(list(workers.map(predict, filter_spans(index, layer, _KERNELS_PER_BLOCK))))
     if order is not None:
         kernels = kernels[inverse(order)]
-    return assemble(kernels, layer).to(getattr(torch, layer.dtype)).contiguous()
+    return assemble(kernels, layer).contiguous()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _single_threaded_workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads for single blocks, in each of which torch uses no further ones."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        # Threads that start from now on use one thread for themselves.
+        with ThreadPoolExecutor(min(threads, _MOST_BLOCKS_AT_ONCE)) as workers:
+            yield workers
     finally:
         torch.set_num_threads(threads)

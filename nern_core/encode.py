@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nern_core.checkpoint import Checkpoint, read_checkpoint
+from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.codec import Document, Encoding, measure_sizes, write_encoding
 from nern_core.codec.document import Source
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
@@ -25,7 +25,7 @@ from nern_core.options import Device, EncodeOptions
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.report import CurvePoint, Report, layer_reports, make_metrics, relative_error
+from nern_core.report import CurvePoint, Report, layer_reports, make_metrics, relative_error, represented_share
 from nern_core.targets import Targets, make_targets
 from nern_core.training.clock import Budget
 from nern_core.training.distill import Teacher
@@ -51,6 +51,7 @@ class _Input:
     checkpoint: Checkpoint
     source: Source
     layers: tuple[KernelLayer, ...]
+    tied: Mapping[str, str]
     architecture: Architecture | None
     training_images: ImageSet | None
     test_images: ImageSet | None
@@ -90,7 +91,11 @@ def encode(
     with stopwatch.measure(Phase.READING):
         source = _read(checkpoint, options)
         targets = make_targets(
-            source.checkpoint.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets
+            source.checkpoint.tensors,
+            source.layers,
+            options.permutation,
+            scaled=recipe.scaled_targets,
+            tied=source.tied,
         )
         predictor = _new_predictor(recipe, options, source.layers)
     on_progress(Progress(phase=Phase.RECONSTRUCTION, fraction=_TRAINING_STARTS))
@@ -113,6 +118,7 @@ def encode(
         options=options,
         hidden_size=predictor.config.hidden_size,
         represented_weights=sum(layer.weights for layer in source.layers),
+        represented_share=represented_share(source.layers, source.tied, original),
         predictor_parameters=sum(parameter.numel() for parameter in predictor.parameters()),
         metrics=make_metrics(
             source_bytes=source.source.bytes,
@@ -141,21 +147,23 @@ def _read(path: Path, options: EncodeOptions) -> _Input:
     checkpoint = read_checkpoint(path)
     with path.open("rb") as file:
         source = Source(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    tied = find_tied(checkpoint.tensors)
     if options.architecture is None:
-        layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size)
-        return _Input(checkpoint, source, layers, None, None, None, None)
+        layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, tied=tied)
+        return _Input(checkpoint, source, layers, tied, None, None, None, None)
     architecture = find_architecture(options.architecture)
     # The network's own order of layers: a safetensors file has lost it.
     network_order = build_network(architecture, checkpoint.tensors).state_dict()
     order = [name for name in network_order if name in checkpoint.tensors]
-    layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, order=order)
+    layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, order=order, tied=tied)
     if options.dataset is None:
-        return _Input(checkpoint, source, layers, architecture, None, None, None)
+        return _Input(checkpoint, source, layers, tied, architecture, None, None, None)
     folder = Path(options.dataset)
     return _Input(
         checkpoint=checkpoint,
         source=source,
         layers=layers,
+        tied=tied,
         architecture=architecture,
         test_images=read_image_set(folder, "test"),
         training_images=read_image_set(folder, "train"),
@@ -231,7 +239,7 @@ def _encoding(
     recipe: Recipe, options: EncodeOptions, predictor: Predictor, targets: Targets, source: _Input
 ) -> Encoding:
     tensors = source.checkpoint.tensors
-    represented = {layer.name for layer in source.layers}
+    not_kept = {layer.name for layer in source.layers} | set(source.tied)
     stored = getattr(torch, recipe.stored_dtype)
     parameters: dict[str, Tensor] = {
         name: parameter.detach().cpu().to(stored).contiguous() for name, parameter in predictor.named_parameters()
@@ -244,12 +252,13 @@ def _encoding(
             permutation=options.permutation,
             scale=targets.scale,
             layers=source.layers,
+            tied=dict(source.tied),
             tensor_order=tuple(tensors),
             source=source.source,
         ),
         predictor=parameters,
         orders=targets.orders,
-        kept={name: tensor for name, tensor in tensors.items() if name not in represented},
+        kept={name: tensor for name, tensor in tensors.items() if name not in not_kept},
     )
 
 

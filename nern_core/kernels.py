@@ -89,20 +89,24 @@ def select_layers(
     hidden_size: int | None = None,
     *,
     order: Iterable[str] | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> tuple[KernelLayer, ...]:
     """Choose the tensors to represent by the policy `kernels`, for a predictor of this hidden size (None: default).
 
     `order` gives the names in network order where the architecture is known; the default is the order
-    of `tensors`. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
+    of `tensors`. Of names that are `tied` (repeated by repeating, see `checkpoint.find_tied`) the repeated one
+    alone is listed. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
     """
     shapes = {
         name: tuple(tensors[name].shape)
         for name in (tensors if order is None else order)
         if _dtype_name(tensors[name]) in get_args(WeightDtype)
     }
+    chosen = choose_tensors(shapes, kernels, hidden_size)
+    tiles = {(tied or {}).get(name, name): tile for name, tile in chosen.items()}
     return tuple(
         KernelLayer(name=name, shape=shapes[name], tile=tile, dtype=_dtype_name(tensors[name]))
-        for name, tile in choose_tensors(shapes, kernels, hidden_size).items()
+        for name, tile in tiles.items()
     )
 
 

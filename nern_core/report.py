@@ -44,6 +44,7 @@ class Report(BaseModel):
     options: EncodeOptions
     hidden_size: int
     represented_weights: int
+    represented_share: float
     predictor_parameters: int
     metrics: Metrics
     layers: tuple[LayerReport, ...]
@@ -62,6 +63,12 @@ def layer_reports(
         )
         for layer in layers
     )
+
+
+def represented_share(layers: Sequence[KernelLayer], tied: Mapping[str, str], tensors: Mapping[str, Tensor]) -> float:
+    """Share of a checkpoint's floating-point values that the predictor represents, tied ones counted once."""
+    values = sum(t.numel() for name, t in tensors.items() if t.is_floating_point() and name not in tied)
+    return round(sum(layer.weights for layer in layers) / values, 6)
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:

@@ -32,6 +32,7 @@ class Targets:
     `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster
     order), `positions` are the inverses. Predictions times `scale` are weights: one scale for all layers,
     since scaling each on its own gives small weights that matter little as much of the fit as large ones.
+    `tied` names the tensors that repeat one of the layers.
     """
 
     layers: tuple[KernelLayer, ...]
@@ -39,6 +40,7 @@ class Targets:
     positions: tuple[Tensor | None, ...]
     scale: float
     heads: dict[str, HeadTargets]
+    tied: Mapping[str, str]
 
     @property
     def kernels(self) -> int:
@@ -58,9 +60,17 @@ class Targets:
 
 
 def make_targets(
-    tensors: Mapping[str, Tensor], layers: Sequence[KernelLayer], permutation: Permutation, *, scaled: bool
+    tensors: Mapping[str, Tensor],
+    layers: Sequence[KernelLayer],
+    permutation: Permutation,
+    *,
+    scaled: bool,
+    tied: Mapping[str, str] | None = None,
 ) -> Targets:
-    """Cut, order and scale the represented tensors. `scaled` divides by the standard deviation of all weights."""
+    """Cut, order and scale the represented tensors. `scaled` divides by the standard deviation of all weights.
+
+    `tied` are names that repeat another one's tensor, repeated by repeating.
+    """
     kernels = [cut(tensors[layer.name], layer) for layer in layers]
     orders = tuple(
         order_kernels(values, layer.filters, permutation) for values, layer in zip(kernels, layers, strict=True)
@@ -76,13 +86,15 @@ def make_targets(
         for head, indices in by_head(layers).items()
     }
     positions = tuple(None if order is None else inverse(order) for order in orders)
-    return Targets(tuple(layers), orders, positions, scale, heads)
+    represented = {layer.name for layer in layers}
+    repeating = {alias: name for alias, name in (tied or {}).items() if name in represented}
+    return Targets(tuple(layers), orders, positions, scale, heads, repeating)
 
 
 def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
     """Turn the kernels of every head, (n, kernel values) in coordinate order, into weights by name.
 
-    Differentiable.
+    Tied names share one tensor. Differentiable.
     """
     weights = {}
     for head, values in kernels.items():
@@ -90,7 +102,7 @@ def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Ten
         for index, rows in zip(indices, values.split([targets.layers[i].kernels for i in indices]), strict=True):
             raster = rearrange(rows, targets.positions[index])
             weights[targets.layers[index].name] = assemble(raster * targets.scale, targets.layers[index])
-    return weights
+    return weights | {alias: weights[name] for alias, name in targets.tied.items() if name in weights}
 
 
 def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
@@ -100,16 +112,13 @@ def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
 
 def _standard_deviation(tensors: Iterable[Tensor]) -> float:
     """Of all values together, from the mean and variance of each tensor, without putting them side by side."""
-    counts, variances, means = [], [], []
+    moments = []
     for tensor in tensors:
         variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
-        counts.append(tensor.numel())
-        variances.append(float(variance))
-        means.append(float(mean))
-    total = sum(counts)
-    mean = sum(n * m for n, m in zip(counts, means, strict=True)) / total
-    squares = sum(n * (v + (m - mean) ** 2) for n, v, m in zip(counts, variances, means, strict=True))
-    return math.sqrt(squares / total)
+        moments.append((tensor.numel(), float(mean), float(variance)))
+    total = sum(count for count, _, _ in moments)
+    overall = sum(count * mean for count, mean, _ in moments) / total
+    return math.sqrt(sum(count * (variance + (mean - overall) ** 2) for count, mean, variance in moments) / total)
 
 
 def _raster_coordinates(index: int, layer: KernelLayer) -> Tensor:

@@ -24,7 +24,8 @@ class Document(BaseModel):
     """Contents of the metadata entry `nern`.
 
     `layers` is the coordinate table: the l-th entry holds the kernels of the coordinates (l, f, c) with
-    f below its filters and c below its channels. `tensor_order` lists every tensor of the checkpoint.
+    f below its filters and c below its channels. `tensor_order` lists every tensor of the checkpoint, `tied`
+    those that repeat another one, with its name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,5 +37,6 @@ class Document(BaseModel):
     permutation: Permutation
     scale: float = Field(gt=0, allow_inf_nan=False)
     layers: tuple[KernelLayer, ...] = Field(min_length=1)
+    tied: dict[str, str]
     tensor_order: tuple[str, ...]
     source: Source

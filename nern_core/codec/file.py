@@ -10,7 +10,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -24,6 +24,12 @@ _METADATA_KEY = "nern"
 _PREDICTOR = "predictor."
 _PERMUTATION = "permutation."
 _KEPT = "kept."
+
+
+class _Version(BaseModel):
+    """What documents of all formats have."""
+
+    format_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ def write_encoding(encoding: Encoding, path: Path) -> None:
 
 
 def read_encoding(path: Path) -> Encoding:
-    """Read and check a file. Raises `NernError` with the code `not_an_encoding` or `bad_encoding`."""
+    """Read and check a file.
+
+    Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -75,14 +84,7 @@ def read_encoding(path: Path) -> Encoding:
         raise NernError(
             "not_an_encoding", f"'{path.name}' is a safetensors file, but not a .nern file: it has no `nern` metadata."
         )
-    try:
-        document = Document.model_validate_json(metadata[_METADATA_KEY])
-    except ValidationError as error:
-        raise NernError(
-            "bad_encoding",
-            f"'{path.name}' cannot be decoded: this version reads format {FORMAT_VERSION}, and its document has "
-            f"{error.error_count()} fields that do not fit.",
-        ) from error
+    document = _read_document(metadata[_METADATA_KEY], path.name)
     encoding = Encoding(
         document=document,
         predictor=_unprefixed(_PREDICTOR, tensors),
@@ -107,6 +109,23 @@ def measure_sizes(path: Path) -> Sizes:
     )
 
 
+def _read_document(text: str, file_name: str) -> Document:
+    try:
+        version = _Version.model_validate_json(text).format_version
+        if version != FORMAT_VERSION:
+            raise NernError(
+                "unsupported_version",
+                f"'{file_name}' has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
+                "decode it with the version that wrote it, or encode the checkpoint again.",
+            )
+        return Document.model_validate_json(text)
+    except ValidationError as error:
+        raise NernError(
+            "bad_encoding",
+            f"'{file_name}' cannot be decoded: its document has {error.error_count()} fields that do not fit.",
+        ) from error
+
+
 def _read_orders(document: Document, tensors: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
     if document.permutation is Permutation.NONE:
         return (None,) * len(document.layers)
@@ -121,9 +140,10 @@ def _read_orders(document: Document, tensors: Mapping[str, Tensor]) -> tuple[Ten
 
 
 def _check(encoding: Encoding) -> None:
-    """Every tensor is either represented or kept, and the parameters fit the predictor's shape."""
+    """Every tensor is represented, kept or tied to one that is, and the parameters fit the predictor's shape."""
     document = encoding.document
-    if {layer.name for layer in document.layers} | set(encoding.kept) != set(document.tensor_order):
+    stored = {layer.name for layer in document.layers} | set(encoding.kept)
+    if stored | set(document.tied) != set(document.tensor_order) or not stored.issuperset(document.tied.values()):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
     with torch.device("meta"):
         expected = {n: p.shape for n, p in Predictor(document.predictor, document.layers).named_parameters()}

@@ -39,13 +39,20 @@ def _width(choices: int) -> int:
 
 
 def _to_bits(indices: NDArray[np.int64], choices: int) -> NDArray[np.uint8]:
-    places = np.arange(_width(choices))
-    return ((indices.reshape(-1, 1) >> places) & 1).astype(np.uint8).reshape(-1)
+    flat = indices.reshape(-1)
+    bits = np.empty((len(flat), _width(choices)), np.uint8)
+    # Place by place: all at once takes sixteen times the memory.
+    for place in range(bits.shape[1]):
+        bits[:, place] = (flat >> place) & 1
+    return bits.reshape(-1)
 
 
 def _from_bits(bits: NDArray[np.uint8], count: int, choices: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     width = _width(choices)
     if len(bits) < count * width:
         raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is cut short.")
-    values = bits[: count * width].reshape(count, width).astype(np.int64) @ (1 << np.arange(width))
+    places = bits[: count * width].reshape(count, width)
+    values = np.zeros(count, np.int64)
+    for place in range(width):
+        values |= places[:, place].astype(np.int64) << place
     return values, bits[count * width :]
