@@ -1,16 +1,19 @@
 """Accuracy of a network on the test split."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nern_core.checkpoint import Checkpoint
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set, to_inputs
 from nern_core.errors import NernError
-from nern_core.zoo import Preprocessing, build_network, find_architecture
+from nern_core.zoo import Architecture, Preprocessing, build_network, find_architecture
 
 _IMAGES_PER_BATCH = 250
+_CPU = torch.device("cpu")
 
 
 def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
@@ -34,13 +37,43 @@ def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing)
     return 100 * correct / len(images)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluator:
+    """Measures any number of checkpoints of one architecture on the same images."""
+
+    architecture: Architecture
+    images: ImageSet
+    preprocessing: Preprocessing
+    device: torch.device
+
+    def accuracy(self, tensors: Mapping[str, Tensor]) -> float:
+        """Accuracy in percent of the network with these tensors. Raises `NernError` where they do not fit."""
+        return accuracy(build_network(self.architecture, tensors, self.device), self.images, self.preprocessing)
+
+
+def open_evaluator(
+    architecture_name: str, dataset: Path, *, images: int | None = None, device: torch.device = _CPU
+) -> Evaluator:
+    """Read the test split of a dataset folder; with `images`, so many of its images, evenly spread over it.
+
+    Raises `NernError` where there is no such architecture or no such data.
+    """
+    architecture = find_architecture(architecture_name)
+    split = read_image_set(dataset, "test")
+    if images is not None and images < len(split):
+        rows = torch.arange(images) * len(split) // images
+        split = ImageSet(split.images[rows], split.labels[rows])
+    return Evaluator(
+        architecture=architecture,
+        images=split,
+        preprocessing=dataset_preprocessing(dataset, architecture.preprocessing),
+        device=device,
+    )
+
+
 def evaluate_checkpoint(checkpoint: Checkpoint, architecture_name: str, dataset: Path) -> float:
     """Accuracy in percent of a checkpoint on the test split of a dataset folder.
 
     Raises `NernError` where the checkpoint, the architecture or the data do not fit.
     """
-    architecture = find_architecture(architecture_name)
-    network = build_network(architecture, checkpoint.tensors)
-    return accuracy(
-        network, read_image_set(dataset, "test"), dataset_preprocessing(dataset, architecture.preprocessing)
-    )
+    return open_evaluator(architecture_name, dataset).accuracy(checkpoint.tensors)

@@ -1,0 +1,68 @@
+"""What a user would pick instead of a neural representation: standard codecs on the checkpoint itself.
+
+`fp16` stores every floating-point tensor in half precision. `int8`, `int6` and `int4` round every tensor of two
+or more axes to nearest with one float32 scale for each index of axis 0 (the output channel of a convolution
+or linear layer), pack the symbols into so many bits, and keep the rest as it is. None of them needs data
+or training. Bytes are those of the tensors: names and shapes are not counted, and tied tensors once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from nern_core.checkpoint import find_tied
+from nern_core.rounding import round_to_nearest
+
+_SCALE_BYTES = 4
+_INTEGER_BITS = (8, 6, 4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alternative:
+    """A checkpoint after a standard codec: its name, what it takes, and the tensors that come back."""
+
+    name: str
+    bytes: int
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    values: Tensor
+    bytes: int
+
+
+def alternatives(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
+    """Apply fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
+    yield _apply("fp16", _to_half, tensors)
+    for bits in _INTEGER_BITS:
+        yield _apply(f"int{bits}", partial(_to_integers, bits=bits), tensors)
+
+
+def _apply(name: str, codec: Callable[[Tensor], _Coded], tensors: Mapping[str, Tensor]) -> Alternative:
+    tied = find_tied(tensors)
+    coded = {key: codec(tensor) for key, tensor in tensors.items() if key not in tied}
+    return Alternative(
+        name=name,
+        bytes=sum(tensor.bytes for tensor in coded.values()),
+        tensors={key: coded[tied.get(key, key)].values for key in tensors},
+    )
+
+
+def _to_half(tensor: Tensor) -> _Coded:
+    half = tensor.half()
+    # Integers stay, and so does what half precision would turn into infinity.
+    if not tensor.is_floating_point() or tensor.element_size() <= half.element_size() or not half.isfinite().all():
+        return _Coded(tensor, tensor.nbytes)
+    return _Coded(half.to(tensor.dtype), half.nbytes)
+
+
+def _to_integers(tensor: Tensor, *, bits: int) -> _Coded:
+    if not tensor.is_floating_point() or tensor.ndim < 2 or not tensor.numel():
+        return _Coded(tensor, tensor.nbytes)
+    rounded = round_to_nearest(tensor, bits)
+    size = math.ceil(tensor.numel() * bits / 8) + _SCALE_BYTES * len(rounded.scales)
+    return _Coded(rounded.values().to(tensor.dtype), size)
