@@ -1,18 +1,16 @@
 """The one entry: a checkpoint, options and perhaps data in; a `.nern` file and its report out."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.codec import Document, Encoding, measure_sizes, write_encoding
+from nern_core.codec import Document, Encoding, write_encoding
 from nern_core.codec.document import Source
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.decode import decode
@@ -25,7 +23,7 @@ from nern_core.options import Device, EncodeOptions
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.report import CurvePoint, Report, layer_reports, make_metrics, relative_error, represented_share
+from nern_core.report import CurvePoint, Report, file_sha256, make_report
 from nern_core.targets import Targets, make_targets
 from nern_core.training.clock import Budget
 from nern_core.training.distill import Teacher
@@ -103,33 +101,23 @@ def encode(
     stopwatch.seconds |= _train(recipe, options, predictor, targets, source, device, curve, on_progress)
     on_progress(Progress(phase=Phase.WRITING, fraction=_TRAINING_ENDS))
     with stopwatch.measure(Phase.WRITING):
-        write_encoding(_encoding(recipe, options, predictor, targets, source), encoding)
+        contents = _encoding(recipe, options, predictor, targets, source)
+        write_encoding(contents, encoding)
         decoded = decode(encoding)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=_TRAINING_ENDS))
     with stopwatch.measure(Phase.EVALUATION):
         original_accuracy = _accuracy(source, source.checkpoint, device)
         reconstructed_accuracy = _accuracy(source, decoded, device)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
-    original = source.checkpoint.tensors
-    names = [layer.name for layer in source.layers]
-    report = Report(
-        nern_version=version("nern"),
-        source_sha256=source.source.sha256,
-        options=options,
-        hidden_size=predictor.config.hidden_size,
-        represented_weights=sum(layer.weights for layer in source.layers),
-        represented_share=represented_share(source.layers, source.tied, original),
-        predictor_parameters=sum(parameter.numel() for parameter in predictor.parameters()),
-        metrics=make_metrics(
-            source_bytes=source.source.bytes,
-            sizes=measure_sizes(encoding),
-            error=relative_error([original[n] for n in names], [decoded.tensors[n] for n in names]),
-            original_accuracy=original_accuracy,
-            reconstructed_accuracy=reconstructed_accuracy,
-            seconds=stopwatch.seconds,
-        ),
-        layers=layer_reports(source.layers, original, decoded.tensors),
-        curve=tuple(curve),
+    report = make_report(
+        encoding,
+        contents,
+        source.checkpoint.tensors,
+        decoded.tensors,
+        original_accuracy=original_accuracy,
+        reconstructed_accuracy=reconstructed_accuracy,
+        seconds=stopwatch.seconds,
+        curve=curve,
     )
     return EncodingResult(report, decoded)
 
@@ -145,8 +133,7 @@ def _device(device: Device) -> torch.device:
 def _read(path: Path, options: EncodeOptions) -> _Input:
     """Read the checkpoint and the data, and check that they fit each other before any work is done."""
     checkpoint = read_checkpoint(path)
-    with path.open("rb") as file:
-        source = Source(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    source = Source(sha256=file_sha256(path), bytes=path.stat().st_size)
     tied = find_tied(checkpoint.tensors)
     if options.architecture is None:
         layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, tied=tied)

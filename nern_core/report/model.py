@@ -1,0 +1,69 @@
+"""What a report holds: `report.json`, and all figures of the HTML page."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nern_core.metrics import Metrics
+from nern_core.options import EncodeOptions
+
+
+class LayerReport(BaseModel):
+    """One represented layer. `share` is its part of all represented weights, 0 to 1.
+
+    `relative_error` is the norm of the layer's weight errors over the norm of its weights.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    shape: tuple[int, ...]
+    kernels: int
+    kernel_shape: tuple[int, ...]
+    share: float
+    relative_error: float
+
+
+class AlternativeReport(BaseModel):
+    """A standard codec on the original tensors: their bytes, and the accuracy in percent (null: not measured)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    bytes: int
+    accuracy: float | None
+
+
+class CurvePoint(BaseModel):
+    """One point of the training curve. `step` is of the phase, `seconds` are since the start of all training."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str
+    step: int
+    seconds: float
+    loss: float
+
+
+class Report(BaseModel):
+    """An encoding in figures, measured on the finished file whose SHA-256 is `encoding_sha256`.
+
+    `header_bytes` are those of the file that hold no tensor. `curve` and the seconds in `metrics` are known to
+    whoever watched the training, and empty in a report that was made from the files alone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    nern_version: str
+    source_sha256: str
+    encoding_sha256: str
+    options: EncodeOptions
+    hidden_size: int
+    represented_weights: int
+    represented_share: float
+    predictor_parameters: int
+    header_bytes: int
+    metrics: Metrics
+    layers: tuple[LayerReport, ...]
+    alternatives: tuple[AlternativeReport, ...] = Field(
+        default=(), description="Empty where nobody has asked for the comparison."
+    )
+    curve: tuple[CurvePoint, ...]
