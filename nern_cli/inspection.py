@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from nern_core.checkpoint import read_checkpoint
+from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.codec import measure_sizes, read_encoding
-from nern_core.kernels import by_head, select_layers
+from nern_core.errors import NernError
+from nern_core.kernel_policy import ALL, SPATIAL
+from nern_core.kernels import KernelLayer, by_head, select_layers
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -40,8 +42,8 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint_facts(path: Path) -> dict[str, Any]:
-    tensors = read_checkpoint(path).tensors
-    layers = select_layers(tensors)
+    checkpoint = read_checkpoint(path)
+    tensors, layers = checkpoint.tensors, _layers(checkpoint, SPATIAL)
     return {
         "kind": "checkpoint",
         "file_bytes": path.stat().st_size,
@@ -51,4 +53,15 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
         "represented_weights": sum(layer.weights for layer in layers),
         "kernels": sum(layer.kernels for layer in layers),
         "kernel_shapes": ", ".join(by_head(layers)),
+        "represented_weights_with_all": sum(layer.weights for layer in _layers(checkpoint, ALL)),
     }
+
+
+def _layers(checkpoint: Checkpoint, kernels: str) -> tuple[KernelLayer, ...]:
+    """What would be represented with a word for the option `kernels`: perhaps nothing."""
+    try:
+        return select_layers(checkpoint.tensors, [kernels], tied=find_tied(checkpoint.tensors))
+    except NernError as error:
+        if error.code != "no_kernels":
+            raise
+        return ()

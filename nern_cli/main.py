@@ -42,10 +42,27 @@ def encode(
     architecture: Architecture = None,
     dataset: Dataset = None,
     recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
+    kernels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is represented: spatial (the default), all, or patterns of tensor names, with a leading ! to "
+            "exclude. May be repeated."
+        ),
+    ] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Checkpoint of a stronger network of the same classes, to be imitated instead of the original.",
+        ),
+    ] = None,
+    teacher_architecture: Annotated[str | None, typer.Option(help="The network that --teacher belongs to.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     json: Json = False,
@@ -55,19 +72,27 @@ def encode(
         architecture=architecture,
         dataset=dataset,
         recipe=recipe,
+        kernels=tuple(kernels or ["spatial"]),
         hidden_size=hidden_size,
         permutation=permutation,
         seconds=seconds,
         steps=steps,
+        rounds=rounds,
         seed=seed,
         device=device,
     )
+    if (teacher is None) != (teacher_architecture is None):
+        raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
     if not output.parent.is_dir():
         raise NernError("no_folder", f"There is no folder '{output.parent}' to write '{output.name}' into.")
     from nern_core.encode import encode as encode_file
+    from nern_core.training.teacher import StrongerTeacher
 
+    stronger = None
+    if teacher is not None and teacher_architecture is not None:
+        stronger = StrongerTeacher(checkpoint=teacher, architecture=teacher_architecture)
     with ProgressDisplay() as display:
-        result = encode_file(checkpoint, output, options, display.show)
+        result = encode_file(checkpoint, output, options, display.show, stronger_teacher=stronger)
     metrics = result.report.metrics.model_dump()
     if json:
         print_json(metrics)

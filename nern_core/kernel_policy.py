@@ -111,7 +111,7 @@ def _unmatched(pattern: str) -> NernError:
     return NernError(
         "unmatched_pattern",
         f"The pattern '{pattern}' of `kernels` matches no floating-point tensor of two or more dimensions; "
-        "`nern inspect` and the network's state_dict() show the names.",
+        "use names as in the network's state_dict().",
     )
 
 
