@@ -20,6 +20,7 @@ from nern_core.optim import OptimizerConfig
 from nern_core.options import EncodeOptions
 from nern_core.recipes import Recipe
 from nern_core.recipes.fast import FAST
+from nern_core.training.distill import LossTerm
 
 HERE = Path(__file__).parent
 ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
@@ -51,7 +52,7 @@ def variants() -> dict[str, Recipe]:
         "fast": FAST,
         "distillation learning rate 0.002": distilled_at(0.002),
         "distillation learning rate 0.005": distilled_at(0.005),
-        "no anchor": replace(FAST, distillation=replace(FAST.distillation, reconstruction_weight=0.0)),
+        "no anchor": replace(FAST, distillation=replace(FAST.distillation, reconstruction=LossTerm(weight=0.0))),
         "no Fisher weights": replace(FAST, reconstruction=replace(FAST.reconstruction, fisher_images=0)),
     }
 

@@ -26,7 +26,7 @@ from nern_core.recipes import RECIPES, Recipe
 from nern_core.report import CurvePoint, Report, file_sha256, make_report
 from nern_core.targets import Targets, make_targets
 from nern_core.training.clock import Budget
-from nern_core.training.distill import Teacher
+from nern_core.training.teacher import StrongerTeacher, Teacher, read_stronger_teacher
 from nern_core.zoo import Architecture, Preprocessing, build_network, find_architecture
 
 # Where the training phases lie in the fraction that progress tells.
@@ -75,10 +75,12 @@ def encode(
     options: EncodeOptions,
     on_progress: OnProgress = lambda progress: None,
     recipe: Recipe | None = None,
+    stronger_teacher: StrongerTeacher | None = None,
 ) -> EncodingResult:
     """Encode the file `checkpoint` into the file `encoding`.
 
-    `recipe` takes the place of the settings that `options.recipe` names. The accuracies in the report are
+    `recipe` takes the place of the settings that `options.recipe` names. Distillation matches the logits of
+    the original, or of the `stronger_teacher`. The accuracies in the report are
     those of the original and of the weights decoded from the finished file, once, on the test split.
     Raises `NernError` for input that cannot be encoded.
     """
@@ -88,6 +90,7 @@ def encode(
     on_progress(Progress(phase=Phase.READING))
     with stopwatch.measure(Phase.READING):
         source = _read(checkpoint, options)
+        teacher = _teacher(source, device, options, recipe, stronger_teacher)
         targets = make_targets(
             source.checkpoint.tensors,
             source.layers,
@@ -98,7 +101,7 @@ def encode(
         predictor = _new_predictor(recipe, options, source.layers)
     on_progress(Progress(phase=Phase.RECONSTRUCTION, fraction=_TRAINING_STARTS))
     curve: list[CurvePoint] = []
-    stopwatch.seconds |= _train(recipe, options, predictor, targets, source, device, curve, on_progress)
+    stopwatch.seconds |= _train(recipe, options, predictor.to(device), targets.to(device), teacher, curve, on_progress)
     on_progress(Progress(phase=Phase.WRITING, fraction=_TRAINING_ENDS))
     with stopwatch.measure(Phase.WRITING):
         contents = _encoding(recipe, options, predictor, targets, source)
@@ -162,7 +165,7 @@ def _new_predictor(recipe: Recipe, options: EncodeOptions, layers: tuple[KernelL
     hidden_size = options.hidden_size or default_hidden_size(sum(layer.weights for layer in layers))
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        return Predictor(PredictorConfig(hidden_size=hidden_size, activation=recipe.activation), layers)
+        return Predictor(PredictorConfig(hidden_size=hidden_size, variant=recipe.predictor), layers)
 
 
 def _train(
@@ -170,8 +173,7 @@ def _train(
     options: EncodeOptions,
     predictor: Predictor,
     targets: Targets,
-    source: _Input,
-    device: torch.device,
+    teacher: Teacher | None,
     curve: list[CurvePoint],
     on_progress: OnProgress,
 ) -> dict[str, float]:
@@ -180,13 +182,14 @@ def _train(
     def on_step(report: FitReport) -> None:
         clock, loss = report.step.clock, report.step.loss
         seconds = time.perf_counter() - started
-        curve.append(CurvePoint(phase=report.phase, step=clock.step, seconds=round(seconds, 3), loss=loss))
+        step = report.earlier_steps + clock.step
+        curve.append(CurvePoint(phase=report.phase, step=step, seconds=round(seconds, 3), loss=loss))
         done = report.start + report.share * clock.fraction
         on_progress(
             Progress(
                 phase=report.phase,
-                step=clock.step,
-                total=clock.total_steps,
+                step=step,
+                total=_total_steps(report),
                 fraction=_TRAINING_STARTS + (_TRAINING_ENDS - _TRAINING_STARTS) * done,
                 loss=loss,
                 steps_per_second=clock.step / clock.elapsed,
@@ -196,13 +199,19 @@ def _train(
 
     budget = _budget(recipe, options)
     generator = torch.Generator().manual_seed(options.seed)
-    return fit(recipe, predictor.to(device), targets.to(device), _teacher(source, device), budget, generator, on_step)
+    return fit(recipe, predictor, targets, teacher, budget, generator, on_step, options.rounds)
 
 
 def _budget(recipe: Recipe, options: EncodeOptions) -> Budget:
     if options.steps is None and options.seconds is None:
         return recipe.default_budget
     return Budget(steps=options.steps, seconds=options.seconds)
+
+
+def _total_steps(report: FitReport) -> int | None:
+    """Of all rounds of the phase, if those to come are as long as this one."""
+    in_round = report.step.clock.total_steps
+    return None if in_round is None else report.earlier_steps + in_round * (1 + report.later_rounds)
 
 
 def _seconds_left(in_phase: float | None, report: FitReport, budget: Budget, seconds: float) -> float | None:
@@ -215,11 +224,32 @@ def _seconds_left(in_phase: float | None, report: FitReport, budget: Budget, sec
     return in_phase + in_all / report.share * max(0.0, 1 - report.start - report.share)
 
 
-def _teacher(source: _Input, device: torch.device) -> Teacher | None:
-    if source.architecture is None or source.training_images is None or source.preprocessing is None:
+def _teacher(
+    source: _Input, device: torch.device, options: EncodeOptions, recipe: Recipe, stronger: StrongerTeacher | None
+) -> Teacher | None:
+    """The original network, if its architecture is known, and the stronger one, if that can teach here."""
+    if stronger is not None:
+        _refuse_stronger_teacher(source, options, recipe)
+    if source.architecture is None:
         return None
     network = build_network(source.architecture, source.checkpoint.tensors, device)
-    return Teacher(network, source.training_images, source.preprocessing)
+    preprocessing = source.preprocessing or source.architecture.preprocessing
+    better = None
+    if stronger is not None and options.dataset is not None:
+        better = read_stronger_teacher(stronger, network, preprocessing, Path(options.dataset))
+    return Teacher(network=network, preprocessing=preprocessing, images=source.training_images, stronger=better)
+
+
+def _refuse_stronger_teacher(source: _Input, options: EncodeOptions, recipe: Recipe) -> None:
+    """Raise `NernError` where a stronger teacher has nothing to teach on or would not be listened to."""
+    if source.training_images is None:
+        raise NernError("teacher_without_data", "A stronger teacher teaches on images: name a `dataset` too.")
+    if recipe.distillation.features.weight:
+        raise NernError(
+            "teacher_features",
+            f"The recipe `{options.recipe}` compares feature maps, which a stronger teacher of another architecture "
+            "does not share; choose the recipe `fast`, or leave the teacher out.",
+        )
 
 
 def _encoding(

@@ -4,71 +4,112 @@ The expected square of the gradient of the log-likelihood, with labels drawn fro
 predictions: a few hundred images without labels give it in seconds.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nern_core.kernels import KernelLayer, cut
+
+# Values of gradients and input patches of single images that are held at once, 64 MiB each in float32.
+_MOST_VALUES_AT_ONCE = 2**24
+
 
 def kernel_fisher(
-    network: nn.Module, batches: Iterable[Tensor], names: set[str], generator: torch.Generator
+    network: nn.Module, batches: Iterable[Tensor], layers: Sequence[KernelLayer], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Mean Fisher information of the weights of each kernel, (F, C), for the convolutions whose weights are `names`.
+    """Mean Fisher information of the weights of each kernel, float32 (filters, channels), by layer name.
 
-    Measured on batches of inputs (n, 3, H, W), image by image. Layers that are no plain 2-d
-    convolutions are left out. The network is in evaluation mode.
+    Measured on batches of inputs (n, 3, H, W), image by image. Known for 2-d convolutions with zero
+    padding and for linear layers; others are left out, and all are where no weight has any influence on
+    the outputs. The network is in evaluation mode.
     """
-    layers = {
-        f"{path}.weight": module
-        for path, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and f"{path}.weight" in names
-    }
-    sums = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
+    modules = _measurable_modules(network, {layer.name for layer in layers})
+    sums = {name: torch.zeros_like(network.get_parameter(name)) for name in modules}
     images = 0
 
-    def add(name: str, gradients: Tensor) -> None:
-        sums[name] += gradients.square().sum(dim=0).reshape(sums[name].shape)
+    def add(name: str, squares: Tensor) -> None:
+        sums[name] += squares.reshape(sums[name].shape)
 
-    with _weight_gradients(layers, add):
+    with _squared_gradients(modules, add):
         for batch in batches:
             images += len(batch)
             # Some input must need a gradient for one to reach the outputs of frozen layers.
             logits = network(batch.detach().requires_grad_())
             labels = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=generator)[:, 0]
             F.cross_entropy(logits, labels.to(logits.device), reduction="sum").backward()
-    return {name: total.flatten(2).mean(dim=2) / images for name, total in sums.items()}
+    if not any(total.any() for total in sums.values()):
+        return {}
+    return {layer.name: _kernel_means(sums[layer.name] / images, layer) for layer in layers if layer.name in sums}
+
+
+def _measurable_modules(network: nn.Module, names: set[str]) -> dict[str, nn.Conv2d | nn.Linear]:
+    return {
+        f"{path}.weight": module
+        for path, module in network.named_modules()
+        if f"{path}.weight" in names
+        and ((isinstance(module, nn.Conv2d) and module.padding_mode == "zeros") or isinstance(module, nn.Linear))
+    }
+
+
+def _kernel_means(values: Tensor, layer: KernelLayer) -> Tensor:
+    """Mean over the weights of each kernel; what fills up a tile does not count."""
+    sums, counts = (cut(part, layer).sum(dim=1) for part in (values, torch.ones_like(values)))
+    return (sums / counts).reshape(layer.filters, layer.channels)
 
 
 @contextmanager
-def _weight_gradients(layers: Mapping[str, nn.Conv2d], observe: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Tell `observe` the gradients of each layer's weight for single images, (n, groups, F/g, C*H*W)."""
+def _squared_gradients(
+    modules: Mapping[str, nn.Conv2d | nn.Linear], observe: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Tell `observe` the squared gradients of each module's weight, summed over images, in any shape of its weight."""
 
-    def hook(name: str, layer: nn.Conv2d, layer_input: Tensor, output: Tensor) -> None:
+    def hook(name: str, module: nn.Conv2d | nn.Linear, layer_input: Tensor, output: Tensor) -> None:
         layer_input = layer_input.detach()
 
         def on_gradient(gradient: Tensor) -> None:
-            patches = F.unfold(
-                layer_input, tuple(layer.kernel_size), tuple(layer.dilation), _padding(layer), tuple(layer.stride)
-            )
-            images, _, positions = patches.shape
-            grouped = patches.reshape(images, layer.groups, -1, positions)
-            observe(name, gradient.reshape(images, layer.groups, -1, positions) @ grouped.mT)
+            for inputs, gradients in _parts(module, layer_input, gradient):
+                squares = _convolution if isinstance(module, nn.Conv2d) else _linear
+                observe(name, squares(module, inputs, gradients))  # type: ignore[arg-type] # its own of the two
 
         output.register_hook(on_gradient)
 
     handles = [
-        layer.register_forward_hook(
-            lambda module, inputs, output, name=name, layer=layer: hook(name, layer, inputs[0], output)
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name, module=module: hook(name, module, inputs[0], output)
         )
-        for name, layer in layers.items()
+        for name, module in modules.items()
     ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _parts(module: nn.Conv2d | nn.Linear, inputs: Tensor, gradients: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Runs of images whose single gradients and patches are not too large together."""
+    window = module.weight[0, 0].numel()
+    patches = inputs[0].shape[0] * window * gradients[0, 0].numel() if isinstance(module, nn.Conv2d) else 0
+    images = max(1, _MOST_VALUES_AT_ONCE // max(module.weight.numel(), patches))
+    return zip(inputs.split(images), gradients.split(images), strict=True)
+
+
+def _convolution(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
+    """Sum over images of the squared gradients: (groups, F/g, C*H*W)."""
+    patches = F.unfold(inputs, tuple(layer.kernel_size), tuple(layer.dilation), _padding(layer), tuple(layer.stride))
+    images, _, positions = patches.shape
+    grouped = patches.reshape(images, layer.groups, -1, positions)
+    return (gradients.reshape(images, layer.groups, -1, positions) @ grouped.mT).square().sum(dim=0)
+
+
+def _linear(layer: nn.Linear, inputs: Tensor, gradients: Tensor) -> Tensor:
+    """Sum over images of the squared gradients, (outputs, inputs); an image may have several positions."""
+    if inputs.ndim == 2:
+        return gradients.square().mT @ inputs.square()
+    return (gradients.flatten(1, -2).mT @ inputs.flatten(1, -2)).square().sum(dim=0)
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, ...]:

@@ -1,46 +1,42 @@
 """Fit a predictor by a recipe: its phases one after another within one budget."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from nern_core.datasets import augment, to_inputs
-from nern_core.fisher import kernel_fisher
 from nern_core.optim import OptimizerConfig, Optimizers
 from nern_core.predictor import Predictor
 from nern_core.progress import Phase
 from nern_core.recipes import Recipe
-from nern_core.targets import Targets, rearrange
+from nern_core.sampling import SamplingConfig
+from nern_core.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
-from nern_core.training.distill import DistillationLoss, Teacher
+from nern_core.training.distill import DistillationConfig, DistillationLoss
+from nern_core.training.images import ImageSource, NoiseImages, TrainingImages, images_per_batch
+from nern_core.training.kernel_weights import kernel_weights
 from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
 from nern_core.training.reconstruct import ReconstructionLoss
-
-_IMAGES_PER_BATCH = 64
-# Share of a budget in seconds that estimating the Fisher information may take.
-_MOST_FOR_FISHER = 0.1
+from nern_core.training.teacher import Teacher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FitReport:
-    """A step of a phase; `start` and `share` are the phase's place in the time of all phases, 0 to 1."""
+    """A step; `start` and `share` are the place of its stage in the time of all training, 0 to 1.
+
+    `earlier_steps` are those of the phase's earlier rounds, `later_rounds` the number of rounds to come.
+    """
 
     phase: Phase
     start: float
     share: float
+    earlier_steps: int
+    later_rounds: int
     step: StepReport
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    phase: Phase
-    share: Share
-    optimizer: OptimizerConfig
-    loss: Callable[[], Tensor]
 
 
 def fit(
@@ -51,100 +47,113 @@ def fit(
     budget: Budget,
     generator: torch.Generator,
     on_step: Callable[[FitReport], None],
+    rounds: int = 1,
 ) -> dict[str, float]:
     """Train `predictor` in place; returns the seconds of each phase.
 
-    Without a teacher, reconstruction has the whole budget. Estimating the Fisher information
-    counts as reconstruction. Raises `NernError` (`diverged`).
+    Reconstruction has `rounds` of equal length, each with a fresh predictor that is fitted to what the one
+    before has reconstructed (progressive reconstruction, arXiv 2407.00356); distillation follows the last
+    and compares with the original. Without a teacher, or the images that the recipe wants, reconstruction
+    has the whole budget. Estimating the Fisher information counts as reconstruction. Raises `NernError`
+    (`diverged`).
     """
     started = time.perf_counter()
-    stages = _stages(recipe, predictor, targets, teacher, budget, generator)
+    weights = kernel_weights(recipe.reconstruction.fisher_images, targets, teacher, budget.seconds, generator)
     preparation = time.perf_counter() - started
     if budget.seconds is not None:
         budget = Budget(seconds=max(0.0, budget.seconds - preparation))
-    optimizers, start, seconds = None, 0.0, {}
-    for stage in stages:
-        if optimizers is None or not recipe.one_schedule:
-            optimizers = Optimizers(stage.optimizer, predictor)
-        window = (start, stage.share.seconds) if recipe.one_schedule else (0.0, 1.0)
-        clock = Clock(budget.part(stage.share))
-        train(
-            stage.loss,
-            optimizers,
-            clock,
-            window,
-            lambda step, stage=stage, start=start: on_step(  # type: ignore[misc] # defaults bind the loop's values
-                FitReport(stage.phase, start, stage.share.seconds, step)
-            ),
+    reconstruction, distillation = recipe.reconstruction, recipe.distillation
+    images = None if teacher is None else _image_source(distillation, teacher, generator)
+    whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
+    share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
+    training = _Training(predictor, budget, on_step)
+    goal = targets
+    for later_rounds in reversed(range(rounds)):
+        loss = ReconstructionLoss(reconstruction, predictor, goal, generator, weights)
+        stages = [_Stage(Phase.RECONSTRUCTION, share, reconstruction.optimizer, loss, later_rounds)]
+        if later_rounds > 0:
+            training.run(stages, one_schedule=False)
+            goal = _reconstruction(predictor, goal, generator)
+            _renew(predictor, generator)
+    if teacher is not None and images is not None:
+        predictions = Predictions(distillation.sampling, predictor, targets, generator, distillation.refresh)
+        comparison = DistillationLoss(distillation, predictions, targets, teacher, images)
+        stages.append(_Stage(Phase.DISTILLATION, distillation.share, distillation.optimizer, comparison))
+    training.run(stages, one_schedule=recipe.one_schedule)
+    training.seconds[Phase.RECONSTRUCTION.value] += preparation
+    return training.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A phase, or one round of it."""
+
+    phase: Phase
+    share: Share
+    optimizer: OptimizerConfig
+    loss: Callable[[float], Tensor]
+    later_rounds: int = 0
+
+
+class _Training:
+    """Runs stages one after another and keeps account of their places, steps and seconds."""
+
+    def __init__(self, predictor: Predictor, budget: Budget, on_step: Callable[[FitReport], None]) -> None:
+        self._predictor = predictor
+        self._budget = budget
+        self._on_step = on_step
+        self._start = 0.0
+        self._steps: dict[Phase, int] = {}
+        self.seconds: dict[str, float] = {}
+
+    def run(self, stages: Sequence[_Stage], *, one_schedule: bool) -> None:
+        """Train through the stages, with one optimizer and one cosine for all of them or one for each."""
+        whole, first = sum(stage.share.seconds for stage in stages), self._start
+        optimizers = None
+        for stage in stages:
+            if optimizers is None or not one_schedule:
+                optimizers = Optimizers(stage.optimizer, self._predictor)
+            window = ((self._start - first) / whole, stage.share.seconds / whole) if one_schedule else (0.0, 1.0)
+            clock = Clock(self._budget.part(stage.share))
+            train(stage.loss, optimizers, clock, window, partial(self._report, stage))
+            name = stage.phase.value
+            self.seconds[name] = self.seconds.get(name, 0.0) + clock.elapsed
+            self._steps[stage.phase] = self._steps.get(stage.phase, 0) + clock.step
+            self._start += stage.share.seconds
+
+    def _report(self, stage: _Stage, step: StepReport) -> None:
+        self._on_step(
+            FitReport(
+                phase=stage.phase,
+                start=self._start,
+                share=stage.share.seconds,
+                earlier_steps=self._steps.get(stage.phase, 0),
+                later_rounds=stage.later_rounds,
+                step=step,
+            )
         )
-        seconds[stage.phase.value] = clock.elapsed + (preparation if stage is stages[0] else 0.0)
-        start += stage.share.seconds
-    return seconds
 
 
-def _fisher(
-    images: int, targets: Targets, teacher: Teacher, budget: Budget, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Fisher information of the represented kernels on some training images, (F, C) by layer."""
-    batches = _fisher_batches(images, teacher, budget.seconds, generator)
-    return kernel_fisher(teacher.network, batches, {layer.name for layer in targets.layers}, generator)
+def _image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
+    """The images that the configuration wants, if they are there."""
+    count = images_per_batch(config.images_per_step, teacher.preprocessing.input_size)
+    if config.images == "noise":
+        return NoiseImages(teacher.preprocessing.input_size, count, generator, teacher.device)
+    if teacher.images is None:
+        return None
+    return TrainingImages(teacher.images, teacher.preprocessing, count, generator, teacher.device)
 
 
-def _fisher_batches(
-    images: int, teacher: Teacher, seconds: float | None, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Batches of augmented inputs, (n, 3, H, W): as many images as asked for, or as the budget in seconds allows.
-
-    Augmented: on images as they are, the network is so sure that few of them say anything.
-    """
-    started = time.perf_counter()
-    device = next(teacher.network.parameters()).device
-    chosen = torch.randperm(len(teacher.images), generator=generator)[:images]
-    for rows in chosen.split(_IMAGES_PER_BATCH):
-        augmented = augment(teacher.images.images[rows], teacher.preprocessing, generator)
-        yield to_inputs(augmented.to(device), teacher.preprocessing)
-        if seconds is not None and time.perf_counter() - started > _MOST_FOR_FISHER * seconds:
-            return
+@torch.no_grad()
+def _reconstruction(predictor: Predictor, targets: Targets, generator: torch.Generator) -> Targets:
+    """Targets with the predictor's kernels in place of those that it was fitted to."""
+    predicted = Predictions(SamplingConfig(kind="all"), predictor, targets, generator).of_all()
+    heads = {head: replace(target, kernels=predicted[head]) for head, target in targets.heads.items()}
+    return replace(targets, heads=heads)
 
 
-def _stages(
-    recipe: Recipe,
-    predictor: Predictor,
-    targets: Targets,
-    teacher: Teacher | None,
-    budget: Budget,
-    generator: torch.Generator,
-) -> list[_Stage]:
-    reconstruct, distill = recipe.reconstruction, recipe.distillation
-    fisher = {}
-    if teacher is not None and reconstruct.fisher_images:
-        fisher = _fisher(reconstruct.fisher_images, targets, teacher, budget, generator)
-    importance = _importance(targets, fisher) if fisher else None
-    loss = ReconstructionLoss(reconstruct, predictor, targets, generator, importance)
-    if teacher is None:
-        return [_Stage(Phase.RECONSTRUCTION, Share(seconds=1.0, steps=1.0), reconstruct.optimizer, loss)]
-    predictions = Predictions(distill.sampling, predictor, targets, generator)
-    distillation = DistillationLoss(distill, predictions, targets, teacher, generator)
-    return [
-        _Stage(Phase.RECONSTRUCTION, reconstruct.share, reconstruct.optimizer, loss),
-        _Stage(Phase.DISTILLATION, distill.share, distill.optimizer, distillation),
-    ]
-
-
-def _importance(targets: Targets, fisher: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Square root of each kernel's Fisher information, mean 1 over all kernels, (n,) for each head.
-
-    The root: weighting by the information itself was measured to be worse. Layers without get the mean.
-    """
-    roots = {
-        index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt()
-        for index, layer in enumerate(targets.layers)
-        if layer.name in fisher
-    }
-    mean = torch.cat(list(roots.values())).mean()
-    return {
-        head: torch.cat(
-            [roots[i] / mean if i in roots else torch.ones(targets.layers[i].kernels) for i in target.layers]
-        ).to(target.kernels.device)
-        for head, target in targets.heads.items()
-    }
+def _renew(predictor: Predictor, generator: torch.Generator) -> None:
+    """Give the predictor fresh random parameters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        predictor.load_state_dict(Predictor(predictor.config, predictor.layers).state_dict())

@@ -1,4 +1,4 @@
-"""Optimizers of the predictor: Muon for `fast`, Ranger with the published settings for `paper`.
+"""Optimizers of the predictor: Muon for `fast`, Ranger with the published settings for `paper`, AdamW.
 
 Muon orthogonalizes the momentum of each weight matrix (Newton-Schulz, five steps). torch's own
 version multiplies in bfloat16, which a CPU without bfloat16 units emulates: 254 ms per step for a
@@ -22,12 +22,17 @@ _NEWTON_SCHULZ_STEPS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
-    """One optimizer setting. `bias_learning_rate` is for Muon's companion Adam on the vectors."""
+    """One optimizer setting.
 
-    name: Literal["muon", "ranger"]
+    `bias_learning_rate` is for Muon's companion Adam on the vectors; `weight_decay`, decoupled from the
+    gradient, for Ranger and AdamW. Learning rates fall to `final_learning_rate`.
+    """
+
+    name: Literal["muon", "ranger", "adamw"]
     learning_rate: float
     bias_learning_rate: float = 0.0
     weight_decay: float = 0.0
+    final_learning_rate: float = 0.0
 
 
 class Muon(Optimizer):
@@ -65,18 +70,22 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 
 class Optimizers:
-    """The optimizers of one training phase, with cosine decay of every learning rate to zero."""
+    """The optimizers of one training phase, with cosine decay of every learning rate."""
 
     def __init__(self, config: OptimizerConfig, module: nn.Module) -> None:
         parameters = [p for p in module.parameters() if p.requires_grad]
+        self._final = config.final_learning_rate
         self.optimizers: list[Optimizer]
         if config.name == "muon":
             self.optimizers = [
                 Muon((p for p in parameters if p.ndim == 2), lr=config.learning_rate),
                 torch.optim.Adam((p for p in parameters if p.ndim != 2), lr=config.bias_learning_rate),
             ]
+        elif config.name == "adamw":
+            self.optimizers = [torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)]
         else:
-            # The authors' Ranger 20.4.11; gradient centralization stays on, as it in fact was there.
+            # The authors' Ranger 20.4.11; gradient centralization stays on, as it in fact was there. Its first
+            # steps follow the momentum alone; without `degenerated_to_sgd` the library takes them uphill.
             self.optimizers = [
                 Ranger(
                     parameters,
@@ -86,6 +95,7 @@ class Optimizers:
                     weight_decay=config.weight_decay,
                     weight_decouple=True,
                     use_gc=True,
+                    degenerated_to_sgd=True,
                 )
             ]
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
@@ -95,6 +105,6 @@ class Optimizers:
         decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
         for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * decay
+                group["lr"] = self._final + (peak - self._final) * decay
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

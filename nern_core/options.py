@@ -90,6 +90,15 @@ class EncodeOptions(BaseModel):
     steps: Annotated[
         int | None, Field(ge=1, description="Training budget in optimizer steps, all phases together.")
     ] = None
+    rounds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10,
+            description="Rounds of reconstruction, which share its part of the budget: each fits a new predictor to "
+            "what the one before has reconstructed, which is smoother than the original.",
+        ),
+    ] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
 

@@ -3,32 +3,50 @@
 The first layer is linear in three independent codes, so its product is *separable*:
     W [code(l); code(f); code(c)] + b  =  table_l[l] + table_f[f] + table_c[c],
 one small table per axis instead of a 240-wide product for every kernel.
+
+Between the layers, connections are plain, or `skip` as in NeRF: halfway, W [h; code] takes the code in
+once more, which is separable again; or `residual`: every hidden layer adds to its input.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from nern_core.embedding import positional_encoding
+from nern_core.embedding import Encoding, PositionalEncoding, encode_axes
 from nern_core.kernels import KernelLayer, by_head
 
-Activation = Literal["relu", "gelu", "silu"]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+Activation = Literal["relu", "gelu", "silu", "sine"]
+Connections = Literal["plain", "skip", "residual"]
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "sine": torch.sin,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictorVariant:
+    """All about a predictor but its width. The published one has five linear layers and ReLU."""
+
+    linear_layers: Annotated[int, Field(ge=3, le=64)] = 5
+    activation: Activation = "relu"
+    connections: Connections = "plain"
+    encoding: Encoding = field(default_factory=PositionalEncoding)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorConfig:
-    """Shape of a predictor. The published one has five linear layers, ReLU, 40 levels and base 0.76."""
+    """Shape of a predictor."""
 
     hidden_size: int
-    linear_layers: int = 5
-    activation: Activation = "relu"
-    levels: int = 40
-    base: float = 0.76
+    variant: PredictorVariant = PredictorVariant()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +75,44 @@ class Predictor(nn.Module):
         width = config.hidden_size
         self.config = config
         self.layers = tuple(layers)
-        self.activation = _ACTIVATIONS[config.activation]
-        self.first = nn.Linear(6 * config.levels, width)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.linear_layers - 2))
+        variant = config.variant
+        self.activation = _ACTIVATIONS[variant.activation]
+        # With `skip`, the rows of the first matrix beyond `width` are the part of the layer halfway that sees the code.
+        self.first = nn.Linear(3 * variant.encoding.size, 2 * width if variant.connections == "skip" else width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(variant.linear_layers - 2))
         self.heads = nn.ModuleDict(
             {head: nn.Linear(width, layers[indices[0]].kernel_values) for head, indices in by_head(layers).items()}
         )
-        sizes = (len(layers), max(x.filters for x in layers), max(x.channels for x in layers))
-        for axis, size in zip(("layer", "filter", "channel"), sizes, strict=True):
-            codes = positional_encoding(torch.arange(size), levels=config.levels, base=config.base)
+        if variant.activation == "sine":
+            _keep_sines_spread(self.first, *self.hidden)
+        axes = encode_axes(variant.encoding, [(layer.filters, layer.channels) for layer in layers])
+        for name, axis in zip(("layer", "filter", "channel"), axes, strict=True):
             # float64 until it is used, and not stored in the file: it follows from the configuration.
-            self.register_buffer(f"{axis}_codes", codes, persistent=False)
+            self.register_buffer(f"{name}_codes", axis.codes, persistent=False)
+        self._starts = list(zip(axes[1].starts, axes[2].starts, strict=True))
+        self.register_buffer("starts", torch.tensor(self._starts, dtype=torch.int32), persistent=False)
 
     def at(self, coordinates: Tensor, head: str) -> Tensor:
         """Predict single kernels: coordinates int64 (n, 3) of one kernel shape -> (n, kernel values)."""
         layer, filter_, channel = coordinates.unbind(dim=1)
         by_layer, by_filter, by_channel = self._tables()
-        features = F.embedding(layer, by_layer) + F.embedding(filter_, by_filter) + F.embedding(channel, by_channel)
+        filter_start, channel_start = self.get_buffer("starts")[layer].unbind(dim=1)
+        features = (
+            F.embedding(layer, by_layer)
+            + F.embedding(filter_start + filter_, by_filter)
+            + F.embedding(channel_start + channel, by_channel)
+        )
         return self._tail(features, head)
 
     def of_filters(self, spans: Iterable[FilterSpan], head: str) -> Tensor:
         """Predict runs of filters of one kernel shape, in raster order, concatenated: (kernels, kernel values)."""
         by_layer, by_filter, by_channel = self._tables()
-        features = [
-            (by_layer[span.layer] + by_filter[span.start : span.stop, None] + by_channel[None, :channels]).flatten(0, 1)
-            for span, channels in ((span, self.layers[span.layer].channels) for span in spans)
-        ]
+        features = []
+        for span in spans:
+            filter_start, channel_start = self._starts[span.layer]
+            filters = by_filter[filter_start + span.start : filter_start + span.stop]
+            channels = by_channel[channel_start : channel_start + self.layers[span.layer].channels]
+            features.append((by_layer[span.layer] + filters[:, None] + channels[None]).flatten(0, 1))
         return self._tail(torch.cat(features), head)
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,8 +125,27 @@ class Predictor(nn.Module):
         )
 
     def _tail(self, features: Tensor, head: str) -> Tensor:
-        features = self.activation(features)
-        for layer in self.hidden:
-            features = self.activation(layer(features))
+        """All behind the first layer's product, (n, hidden) or with `skip` (n, 2 * hidden), to kernels."""
+        variant = self.config.variant
+        halfway = variant.linear_layers // 2 - 1
+        code, *again = features.split(self.config.hidden_size, dim=1)
+        features = self.activation(code)
+        for index, layer in enumerate(self.hidden):
+            product = layer(features)
+            if again and index == halfway:
+                product = product + again[0]
+            output = self.activation(product)
+            features = features + output if variant.connections == "residual" else output
         kernels: Tensor = self.heads[head](features)
         return kernels
+
+
+def _keep_sines_spread(*layers: nn.Module) -> None:
+    """Initialize as SIREN does (Sitzmann et al., 2020): the inputs of every sine have about unit variance.
+
+    Its factor 30 is left out: the code has the high frequencies already.
+    """
+    for layer in layers:
+        assert isinstance(layer, nn.Linear)
+        bound = math.sqrt(6 / layer.in_features)
+        nn.init.uniform_(layer.weight, -bound, bound)

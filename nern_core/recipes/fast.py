@@ -5,14 +5,15 @@ information where data is given, then logit distillation with the reconstruction
 """
 
 from nern_core.optim import OptimizerConfig
+from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
 from nern_core.training.clock import Budget, Share
-from nern_core.training.distill import DistillationConfig
+from nern_core.training.distill import DistillationConfig, LossTerm
 from nern_core.training.reconstruct import ReconstructionConfig
 
 FAST = Recipe(
-    activation="gelu",
+    predictor=PredictorVariant(activation="gelu"),
     scaled_targets=True,
     stored_dtype="float16",
     default_budget=Budget(seconds=150),
@@ -31,7 +32,8 @@ FAST = Recipe(
         optimizer=OptimizerConfig(name="muon", learning_rate=0.001, bias_learning_rate=1e-4),
         # All kernels of the CIFAR ResNets pass gradients; of larger networks a batch of this size.
         sampling=SamplingConfig(kind="uniform", kernels_per_step=131_072),
+        refresh="sampled",
         images_per_step=128,
-        reconstruction_weight=1.0,
+        reconstruction=LossTerm(weight=1.0),
     ),
 )

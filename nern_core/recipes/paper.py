@@ -6,19 +6,20 @@ of the batches is weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits 
 """
 
 from nern_core.optim import OptimizerConfig
+from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
 from nern_core.training.clock import Budget, Share
-from nern_core.training.distill import DistillationConfig
+from nern_core.training.distill import DistillationConfig, LossTerm
 from nern_core.training.reconstruct import ReconstructionConfig
 
 _STEPS = 350 * 196
 _WARM_UP = Share(seconds=10_000 / _STEPS, steps=10_000 / _STEPS)
-_RANGER = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3)
+_RANGER = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3, final_learning_rate=1e-6)
 _SAMPLING = SamplingConfig(kind="magnitude", kernels_per_step=4096)
 
 PAPER = Recipe(
-    activation="relu",
+    predictor=PredictorVariant(),
     scaled_targets=False,
     stored_dtype="float32",
     default_budget=Budget(steps=_STEPS),
@@ -29,9 +30,9 @@ PAPER = Recipe(
         optimizer=_RANGER,
         sampling=_SAMPLING,
         images_per_step=256,
-        divergence="published",
-        logit_weight=1e-4,
-        feature_weight=1e-4,
-        reconstruction_weight=1.0,
+        logits=LossTerm(weight=1e-4),
+        logit_distance="published",
+        features=LossTerm(weight=1e-4),
+        reconstruction=LossTerm(weight=1.0),
     ),
 )

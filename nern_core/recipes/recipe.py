@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nern_core.predictor import Activation
+from nern_core.predictor import PredictorVariant
 from nern_core.training.clock import Budget
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
@@ -18,7 +18,7 @@ class Recipe:
     each phase has its own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 
-    activation: Activation
+    predictor: PredictorVariant
     scaled_targets: bool
     stored_dtype: Literal["float16", "float32"]
     default_budget: Budget

@@ -1,12 +1,13 @@
 """Distillation: train the predictor through the network that its weights make up (paper, section 3.2).
 
-The original network is the teacher. Its outputs, and optionally its feature maps, on training images
-are what the network with predicted weights must reproduce. Labels are not used.
+The original network is the teacher. Its outputs, and optionally its feature maps, are what the network
+with predicted weights must reproduce. Labels are not used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
@@ -14,47 +15,76 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nern_core.datasets import ImageSet, augment, to_inputs
 from nern_core.losses import (
     feature_distance,
     logit_divergence,
     published_logit_divergence,
     root_mean_squared_error,
+    squared_logit_error,
 )
 from nern_core.optim import OptimizerConfig
 from nern_core.precision import mixed_precision
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets, to_weights
 from nern_core.training.clock import Share
+from nern_core.training.images import ImageSource
 from nern_core.training.predictions import Predictions
-from nern_core.zoo import Preprocessing
+from nern_core.training.teacher import Teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossTerm:
+    """A summand of the loss: its weight, which is zero before the fraction `warm_up` of the phase."""
+
+    weight: float
+    warm_up: float = 0.0
+
+    def at(self, fraction: float) -> float:
+        """The weight at this fraction of the phase."""
+        return self.weight if fraction >= self.warm_up else 0.0
+
+
+_NOTHING = LossTerm(weight=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillationConfig:
-    """Settings of the phase: its part of the budget, its batches and the weights of its losses."""
+    """Settings of the phase: its part of the budget, its batches and its loss.
+
+    `logit_distance` is the exact KL divergence, the published one or, which knows no temperature, the
+    `squared` difference. At every fraction of the phase some term must have a weight.
+    `refresh` says which kernels are predicted anew in each step, see `Predictions`.
+    """
 
     share: Share
     optimizer: OptimizerConfig
     sampling: SamplingConfig
     images_per_step: int
-    divergence: Literal["exact", "published"] = "exact"
-    logit_weight: float = 1.0
-    feature_weight: float = 0.0
-    reconstruction_weight: float = 0.0
+    refresh: Literal["all", "sampled"] = "all"
+    images: Literal["training", "noise"] = "training"
+    logits: LossTerm = LossTerm(weight=1.0)
+    logit_distance: Literal["exact", "published", "squared"] = "exact"
+    temperature: float = 1.0
+    features: LossTerm = _NOTHING
+    reconstruction: LossTerm = _NOTHING
+
+    def __post_init__(self) -> None:
+        if not any(term.at(0.0) for term in (self.logits, self.features, self.reconstruction)):
+            raise ValueError("some term of the loss must have a weight from the start")
+        if self.logit_distance == "squared" and self.temperature != 1.0:
+            raise ValueError("the squared difference of logits knows no temperature")
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
-    """The original network, in evaluation mode and frozen, with the images that it teaches on."""
+class _Outputs:
+    """What a network gave for a batch: logits float32 (n, classes), and the maps of each represented layer."""
 
-    network: nn.Module
-    images: ImageSet
-    preprocessing: Preprocessing
+    logits: Tensor
+    maps: list[Tensor]
 
 
 class DistillationLoss:
-    """Draws images, predicts the weights and compares the two networks' outputs."""
+    """Draws images, predicts the weights and compares the two networks."""
 
     def __init__(
         self,
@@ -62,55 +92,79 @@ class DistillationLoss:
         predictions: Predictions,
         targets: Targets,
         teacher: Teacher,
-        generator: torch.Generator,
+        images: ImageSource,
     ) -> None:
         self._config = config
         self.predictions = predictions
         self.targets = targets
         self.teacher = teacher
-        self._generator = generator
-        self._state = dict(teacher.network.state_dict())
-        self._weights = {layer.name: self._state[layer.name] for layer in targets.layers}
-        self._device = next(iter(self._weights.values())).device
+        self._images = images
+        # The parameters themselves: `functional_call` knows by their identity which ones layers share.
+        self._state = teacher.network.state_dict(keep_vars=True)
+        self._modules = tuple(
+            dict.fromkeys(teacher.network.get_submodule(layer.name.rpartition(".")[0]) for layer in targets.layers)
+        )
+        self._logit_distance = _logit_distance(config)
 
-    def __call__(self) -> Tensor:
-        """Scalar loss of a new batch of images."""
-        config, network = self._config, self.teacher.network
-        inputs = self._draw_inputs()
-        with _FeatureMaps(network, self._weights, wanted=config.feature_weight > 0) as maps:
-            with mixed_precision(self._device):
-                with torch.no_grad():
-                    teacher_logits = network(inputs).float()
-                teacher_maps = maps.take()
+    def __call__(self, fraction: float) -> Tensor:
+        """Scalar loss of a new batch of images, with the weights that hold at this fraction of the phase.
+
+        Terms of weight zero are not computed.
+        """
+        config = self._config
+        logits, features, anchor = (
+            term.at(fraction) for term in (config.logits, config.features, config.reconstruction)
+        )
+        terms = []
+        if logits or features:
+            kernels, student, teacher = self._compare(with_maps=bool(features))
+            if logits:
+                terms.append(logits * self._logit_distance(student.logits, teacher.logits))
+            if features:
+                terms.append(features * feature_distance(student.maps, teacher.maps))
+        else:
+            with mixed_precision(self.teacher.device):
                 kernels = self.predictions.of_all()
-                weights = to_weights(kernels, self.targets)
-                student_logits = functional_call(network, self._state | weights, (inputs,), strict=True).float()
-            student_maps = maps.take()
-        divergence = logit_divergence if config.divergence == "exact" else published_logit_divergence
-        loss = config.logit_weight * divergence(student_logits, teacher_logits)
-        if config.feature_weight:
-            loss = loss + config.feature_weight * feature_distance(student_maps, teacher_maps)
-        if config.reconstruction_weight:
+        if anchor:
             originals = {head: target.kernels for head, target in self.targets.heads.items()}
-            loss = loss + config.reconstruction_weight * root_mean_squared_error(kernels, originals)
-        return loss
+            terms.append(anchor * root_mean_squared_error(kernels, originals))
+        return torch.stack(terms).sum()
 
-    def _draw_inputs(self) -> Tensor:
-        images, preprocessing = self.teacher.images, self.teacher.preprocessing
-        chosen = torch.randint(len(images), (self._config.images_per_step,), generator=self._generator)
-        return to_inputs(augment(images.images[chosen], preprocessing, self._generator).to(self._device), preprocessing)
+    def _compare(self, *, with_maps: bool) -> tuple[dict[str, Tensor], _Outputs, _Outputs]:
+        """All predicted kernels by head, and what student and teacher give for a new batch."""
+        network = self.teacher.network
+        inputs = self._images.draw()
+        with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.teacher.device):
+            with torch.no_grad():
+                teacher_logits = (self.teacher.stronger or network)(inputs).float()
+            teacher = _Outputs(teacher_logits, maps.take())
+            kernels = self.predictions.of_all()
+            weights = to_weights(kernels, self.targets)
+            student_logits = functional_call(network, self._state | weights, (inputs,), strict=True).float()
+            student = _Outputs(student_logits, maps.take())
+        return kernels, student, teacher
 
 
-class _FeatureMaps(AbstractContextManager["_FeatureMaps"]):
-    """Collects the outputs of the layers whose weights are predicted, by forward hooks.
+def _logit_distance(config: DistillationConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    match config.logit_distance:
+        case "exact":
+            return partial(logit_divergence, temperature=config.temperature)
+        case "published":
+            return partial(published_logit_divergence, temperature=config.temperature)
+        case "squared":
+            return squared_logit_error
 
-    These are the maps before normalization and activation, copied, so that in-place operations of the
-    network do not change them afterwards.
+
+class FeatureMaps(AbstractContextManager["FeatureMaps"]):
+    """Collects the outputs of modules, by forward hooks, while the context is open.
+
+    Of convolutions these are the maps before normalization and activation, copied, so that in-place
+    operations of the network do not change them afterwards.
     """
 
-    def __init__(self, network: nn.Module, weights: Mapping[str, Tensor], *, wanted: bool) -> None:
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._maps: list[Tensor] = []
-        self._modules = [network.get_submodule(name.rpartition(".")[0]) for name in weights] if wanted else []
+        self._modules = tuple(modules)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -123,10 +177,12 @@ class _FeatureMaps(AbstractContextManager["_FeatureMaps"]):
         for handle in self._handles:
             handle.remove()
 
-    def _collect(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._maps.append(output.float().clone())
+    def _collect(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        # Attention gives its weights beside its output.
+        tensor = output if isinstance(output, Tensor) else output[0]
+        self._maps.append(tensor.float().clone())
 
     def take(self) -> list[Tensor]:
-        """The maps since the last call, in the order of the forward pass."""
+        """The maps since the last call, float32, in the order of the forward pass."""
         maps, self._maps = self._maps, []
         return maps

@@ -22,13 +22,13 @@ class StepReport:
 
 
 def train(
-    loss: Callable[[], Tensor],
+    loss: Callable[[float], Tensor],
     optimizers: Optimizers,
     clock: Clock,
     window: tuple[float, float],
     on_step: Callable[[StepReport], None],
 ) -> None:
-    """Step until the clock is finished. `loss` draws its own batch and returns a scalar.
+    """Step until the clock is finished. `loss` gets the fraction of the phase that is done and returns a scalar.
 
     `window` is the start and length of the phase on the optimizers' schedule, (0, 1) for all of it.
     Reports a few times per second and at the end. Raises `NernError` (`diverged`) when a reported loss
@@ -36,7 +36,7 @@ def train(
     """
     reported = float("-inf")
     while not clock.finished:
-        value = loss()
+        value = loss(clock.fraction)
         value.backward()
         optimizers.step(window[0] + window[1] * clock.fraction)
         clock.tick()
@@ -45,6 +45,6 @@ def train(
             number = value.item()
             if not torch.isfinite(value):
                 raise NernError(
-                    "diverged", f"Training diverged after {clock.step} steps; try another seed or the recipe `fast`."
+                    "diverged", f"Training diverged after {clock.step} steps; try another seed or another recipe."
                 )
             on_step(StepReport(clock, number))

@@ -50,8 +50,8 @@ class ReconstructionLoss:
         self._kernels = {head: target.kernels for head, target in targets.heads.items()}
         self._device = next(predictor.parameters()).device
 
-    def __call__(self) -> Tensor:
-        """Scalar loss of a new batch."""
+    def __call__(self, fraction: float) -> Tensor:
+        """Scalar loss of a new batch, the same at every fraction of the phase."""
         with mixed_precision(self._device):
             if self._config.loss == "rmse":
                 return root_mean_squared_error(self._predictions.of_all(), self._kernels)

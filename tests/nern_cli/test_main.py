@@ -98,6 +98,8 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["encode", "{example}", "-o", "{out}", "--hidden-size", "2"], 2, "--hidden-size"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "cifar-resnet20"], 1, "does not fit"),
         (["encode", "{missing}", "-o", "{out}"], 2, "does not exist"),
+        (["encode", "{example}", "-o", "{out}", "--teacher", "{example}"], 1, "both --teacher and"),
+        (["encode", "{example}", "-o", "{out}", "--rounds", "11"], 2, "--rounds"),
         (["encode", "{example}", "-o", "{out}", "--frobnicate"], 2, "No such option"),
         (["reconstruct", "{example}", "-o", "{out}"], 1, "is a safetensors file, but not a .nern file"),
         (["reconstruct", "{text}", "-o", "{out}"], 1, "is not a .nern file"),

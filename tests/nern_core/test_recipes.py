@@ -1,7 +1,11 @@
 import pytest
 
+from nern_core.embedding import PositionalEncoding
 from nern_core.options import RecipeName
+from nern_core.predictor import PredictorVariant
 from nern_core.recipes import RECIPES
+from nern_core.sampling import SamplingConfig
+from nern_core.training.distill import LossTerm
 
 
 @pytest.mark.parametrize("name", list(RecipeName))
@@ -14,13 +18,18 @@ def test_every_recipe_has_shares_that_add_up(name: RecipeName) -> None:
 
 def test_the_paper_has_the_published_settings() -> None:
     paper = RECIPES[RecipeName.PAPER]
-    assert (paper.activation, paper.scaled_targets, paper.stored_dtype) == ("relu", False, "float32")
+    assert paper.predictor == PredictorVariant(
+        linear_layers=5,
+        activation="relu",
+        connections="plain",
+        encoding=PositionalEncoding(levels=40, base=0.76),
+    )
+    assert (paper.scaled_targets, paper.stored_dtype) == (False, "float32")
     assert paper.default_budget.steps == 68_600
     distillation = paper.distillation
     assert (distillation.images_per_step, distillation.sampling.kernels_per_step) == (256, 4096)
-    assert (distillation.reconstruction_weight, distillation.feature_weight, distillation.logit_weight) == (
-        1,
-        1e-4,
-        1e-4,
-    )
+    terms = (distillation.reconstruction, distillation.features, distillation.logits)
+    assert terms == (LossTerm(weight=1), LossTerm(weight=1e-4), LossTerm(weight=1e-4))
+    assert (distillation.logit_distance, distillation.temperature) == ("published", 1)
+    assert distillation.sampling == SamplingConfig(kind="magnitude", kernels_per_step=4096, replacement=True)
     assert (distillation.optimizer.name, distillation.optimizer.learning_rate) == ("ranger", 5e-3)

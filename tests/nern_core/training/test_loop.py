@@ -15,7 +15,7 @@ def run(losses: list[float], steps: int) -> list[StepReport]:
     remaining = iter(losses)
     reports: list[StepReport] = []
 
-    def loss() -> Tensor:
+    def loss(fraction: float) -> Tensor:
         return module.weight.square().sum() * 0 + next(remaining)
 
     train(loss, Optimizers(CONFIG, module), Clock(Budget(steps=steps)), (0.0, 1.0), reports.append)
@@ -26,7 +26,7 @@ def test_reports_the_first_and_the_last_step() -> None:
     module = nn.Linear(2, 2)
     seen: list[tuple[int, float]] = []
     train(
-        lambda: module.weight.square().sum(),
+        lambda fraction: module.weight.square().sum(),
         Optimizers(CONFIG, module),
         Clock(Budget(steps=7)),
         (0.0, 1.0),
@@ -43,10 +43,23 @@ def test_a_loss_that_is_not_finite_ends_the_training(value: float) -> None:
     assert error.value.code == "diverged"
 
 
+def test_the_loss_is_told_how_much_of_the_phase_is_done() -> None:
+    module = nn.Linear(2, 2)
+    told: list[float] = []
+
+    def loss(fraction: float) -> Tensor:
+        told.append(fraction)
+        return module.weight.square().sum()
+
+    train(loss, Optimizers(CONFIG, module), Clock(Budget(steps=4)), (0.0, 1.0), lambda report: None)
+    assert told == [0.0, 0.25, 0.5, 0.75]
+
+
 def test_a_phase_takes_its_window_of_one_schedule() -> None:
     module = nn.Linear(2, 2)
     optimizers = Optimizers(CONFIG, module)
-    train(lambda: module.weight.square().sum(), optimizers, Clock(Budget(steps=4)), (0.5, 0.5), lambda report: None)
+    clock = Clock(Budget(steps=4))
+    train(lambda fraction: module.weight.square().sum(), optimizers, clock, (0.5, 0.5), lambda report: None)
     # The last of four steps is at 0.5 + 0.5 * 3/4 of the whole cosine.
     expected = 0.1 * (1 + torch.cos(torch.tensor(torch.pi * 0.875))) / 2
     assert optimizers.optimizers[0].param_groups[0]["lr"] == pytest.approx(float(expected))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nern_core.optim import OptimizerConfig
-from nern_core.predictor import Predictor
+from nern_core.predictor import FilterSpan, Predictor
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets
 from nern_core.training.clock import Share
@@ -20,8 +20,21 @@ def errors(predictor: Predictor, targets: Targets) -> torch.Tensor:
 
 def test_the_published_loss_is_the_rmse_over_all_weights(predictor: Predictor, targets: Targets) -> None:
     config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss="rmse")
-    loss = ReconstructionLoss(config, predictor, targets, torch.Generator())()
+    loss = ReconstructionLoss(config, predictor, targets, torch.Generator())(0.0)
     torch.testing.assert_close(loss, errors(predictor, targets).square().mean().sqrt(), rtol=0.02, atol=0)
+
+
+def test_of_the_rmse_over_all_weights_only_the_sampled_kernels_pass_gradients(
+    predictor: Predictor, targets: Targets
+) -> None:
+    layer = SamplingConfig(kind="sequential-layer")
+    config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=layer, loss="rmse")
+    loss = ReconstructionLoss(config, predictor, targets, torch.Generator())(0.0)
+    torch.testing.assert_close(loss, errors(predictor, targets).square().mean().sqrt(), rtol=0.02, atol=0)
+    (gradient,) = torch.autograd.grad(loss, predictor.get_parameter("heads.3x3.bias"))
+    of_layer_a = predictor.of_filters([FilterSpan(0, 0, 4)], "3x3").detach() - targets.heads["3x3"].kernels[:12]
+    weights = sum(target.kernels.numel() for target in targets.heads.values())
+    torch.testing.assert_close(gradient, of_layer_a.sum(dim=0) / (weights * loss.detach()), rtol=0.05, atol=0.002)
 
 
 def test_a_batch_has_kernels_of_every_shape_in_proportion(predictor: Predictor, targets: Targets) -> None:
@@ -38,12 +51,12 @@ def test_importance_weighs_kernels(predictor: Predictor, targets: Targets) -> No
         share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss="squared"
     )
     nothing = {head: torch.zeros(len(target.kernels)) for head, target in targets.heads.items()}
-    loss = ReconstructionLoss(config, predictor, targets, torch.Generator().manual_seed(0), nothing)()
+    loss = ReconstructionLoss(config, predictor, targets, torch.Generator().manual_seed(0), nothing)(0.0)
     assert float(loss.detach()) == 0
 
 
 @pytest.mark.parametrize("kind", ["rmse", "squared"])
 def test_either_loss_alone_reaches_every_parameter(predictor: Predictor, targets: Targets, kind: str) -> None:
     config = ReconstructionConfig(share=Share(seconds=1.0, steps=1.0), optimizer=OPTIMIZER, sampling=ALL, loss=kind)  # type: ignore[arg-type] # one of two
-    ReconstructionLoss(config, predictor, targets, torch.Generator())().backward()
+    ReconstructionLoss(config, predictor, targets, torch.Generator())(0.0).backward()
     assert all(p.grad is not None and float(p.grad.norm()) > 0 for p in predictor.parameters())

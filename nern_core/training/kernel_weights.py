@@ -1,0 +1,62 @@
+"""How much each kernel's squared error counts in reconstruction: the root of its Fisher information."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nern_core.datasets import ImageSet, augment, to_inputs
+from nern_core.fisher import kernel_fisher
+from nern_core.targets import Targets, rearrange
+from nern_core.training.images import images_per_batch
+from nern_core.training.teacher import Teacher
+from nern_core.zoo import Preprocessing
+
+_IMAGES_PER_BATCH = 64
+# Share of a budget in seconds that estimating the Fisher information may take.
+_MOST_FOR_FISHER = 0.1
+
+
+def kernel_weights(
+    count: int, targets: Targets, teacher: Teacher | None, seconds: float | None, generator: torch.Generator
+) -> dict[str, Tensor] | None:
+    """A weight for each kernel of each head, (n,), mean 1 over all that have one; None without data or layers.
+
+    From `count` training images, or as many as a budget in seconds allows. The root, because weighting by
+    the information itself was measured to be worse. Layers that it is not known of get the mean.
+    """
+    if teacher is None or teacher.images is None or not count:
+        return None
+    batches = _augmented_batches(count, teacher.images, teacher.preprocessing, seconds, generator)
+    on_device = (batch.to(teacher.device) for batch in batches)
+    fisher = kernel_fisher(teacher.network, on_device, targets.layers, generator)
+    roots = {
+        index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt()
+        for index, layer in enumerate(targets.layers)
+        if layer.name in fisher
+    }
+    if not roots:
+        return None
+    mean = torch.cat(list(roots.values())).mean()
+    return {
+        head: torch.cat(
+            [roots[i] / mean if i in roots else torch.ones(targets.layers[i].kernels) for i in target.layers]
+        ).to(target.kernels.device)
+        for head, target in targets.heads.items()
+    }
+
+
+def _augmented_batches(
+    count: int, images: ImageSet, preprocessing: Preprocessing, seconds: float | None, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Batches of inputs (n, 3, H, W), `count` in all, or fewer where the budget in seconds is short.
+
+    Augmented: on images as they are, the network is so sure that few of them say anything.
+    """
+    started = time.perf_counter()
+    chosen = torch.randperm(len(images), generator=generator)[:count]
+    for rows in chosen.split(images_per_batch(_IMAGES_PER_BATCH, preprocessing.input_size)):
+        yield to_inputs(augment(images.images[rows], preprocessing, generator), preprocessing)
+        if seconds is not None and time.perf_counter() - started > _MOST_FOR_FISHER * seconds:
+            return

@@ -1,0 +1,66 @@
+"""The networks that distillation learns from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.datasets import ImageSet, dataset_preprocessing
+from nern_core.errors import NernError
+from nern_core.zoo import Preprocessing, build_network, find_architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrongerTeacher:
+    """A checkpoint whose logits are matched instead of the original's, and the name of its architecture."""
+
+    checkpoint: Path
+    architecture: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """The original network, in evaluation mode and frozen, and what it needs to teach.
+
+    `stronger`, where there is one, gives the logits instead. Without training images there is noise only.
+    """
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    images: ImageSet | None
+    stronger: nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+
+def read_stronger_teacher(
+    stronger: StrongerTeacher, student: nn.Module, preprocessing: Preprocessing, dataset: Path
+) -> nn.Module:
+    """Build the stronger teacher on the student's device and check that it can stand in for the original.
+
+    Raises `NernError`: `teacher_inputs` if its inputs are others, `teacher_classes` if its classes are.
+    """
+    architecture = find_architecture(stronger.architecture)
+    own = dataset_preprocessing(dataset, architecture.preprocessing)
+    if (own.mean, own.std, own.input_size) != (preprocessing.mean, preprocessing.std, preprocessing.input_size):
+        raise NernError(
+            "teacher_inputs",
+            f"The teacher {architecture.name} takes images of another size or normalization than the network; "
+            "give `mean`, `std` and `input_size` for both in the dataset.json of the dataset folder.",
+        )
+    device = next(student.parameters()).device
+    network = build_network(architecture, read_checkpoint(stronger.checkpoint).tensors, device)
+    probe = torch.zeros(1, 3, own.input_size, own.input_size, device=device)
+    with torch.no_grad():
+        classes, wanted = network(probe).shape[1], student(probe).shape[1]
+    if classes != wanted:
+        raise NernError(
+            "teacher_classes",
+            f"The teacher has {classes} classes and the network has {wanted}; choose one of the same classes.",
+        )
+    return network
