@@ -60,7 +60,7 @@ class KernelSampler:
     ) -> None:
         self._config = config
         self._count = len(kernels)
-        self._layers = torch.arange(self._count).split(list(layer_sizes))
+        self._layers: tuple[Tensor, ...] = torch.arange(self._count).split(list(layer_sizes))
         self._next_layer = 0
         self._batch = min(batch, self._count)
         self._generator = generator

@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from nern_core.optim import Muon, OptimizerConfig, Optimizers, orthogonalize
@@ -62,6 +64,86 @@ def test_ranger_centralizes_gradients_as_the_published_runs_did() -> None:
     torch.testing.assert_close(module.weight.detach(), start)
 
 
+Array = NDArray[np.float64]
+PUBLISHED = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3, final_learning_rate=1e-6)
+
+
+def published_ranger(start: Array, gradients: list[Array], rates: list[float]) -> Array:
+    """Rectified Adam (arXiv 1908.03265), lookahead (1907.08610), centralized gradients (2004.01461), as published.
+
+    Where the variance is not yet tractable, the momentum alone is followed; weight decay is decoupled.
+    """
+    beta1, beta2, epsilon, decay, alpha, k = 0.5, 0.999, 1e-5, 1e-3, 0.5, 6
+    fast, slow = start.copy(), start.copy()
+    momentum, variance = np.zeros_like(start), np.zeros_like(start)
+    longest = 2 / (1 - beta2) - 1
+    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if gradient.ndim > 1:
+            gradient = gradient - gradient.mean(axis=1, keepdims=True)  # noqa: PLW2901 # as in the paper
+        momentum = beta1 * momentum + (1 - beta1) * gradient
+        variance = beta2 * variance + (1 - beta2) * gradient**2
+        fast = fast - decay * rate * fast
+        length = longest - 2 * t * beta2**t / (1 - beta2**t)
+        unbiased = momentum / (1 - beta1**t)
+        if length > 5:
+            r = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+            # The published code adds epsilon to the biased root.
+            fast = fast - rate * r * unbiased * math.sqrt(1 - beta2**t) / (np.sqrt(variance) + epsilon)
+        else:
+            fast = fast - rate * unbiased
+        if t % k == 0:
+            slow = slow + alpha * (fast - slow)
+            fast = slow.copy()
+    return fast
+
+
+def test_ranger_takes_the_published_steps_with_the_published_decay() -> None:
+    steps = 20
+    torch.manual_seed(0)
+    module = nn.Linear(6, 4).double()
+    gradients = [torch.randn(4, 6, dtype=torch.float64) for _ in range(steps)]
+    biases = [torch.randn(4, dtype=torch.float64) for _ in range(steps)]
+    rates = [1e-6 + (5e-3 - 1e-6) * (1 + math.cos(math.pi * t / steps)) / 2 for t in range(steps)]
+    expected = published_ranger(module.weight.detach().numpy(), [g.numpy() for g in gradients], rates)
+    expected_bias = published_ranger(module.bias.detach().numpy(), [g.numpy() for g in biases], rates)
+    optimizers = Optimizers(PUBLISHED, module)
+    for step, (gradient, bias) in enumerate(zip(gradients, biases, strict=True)):
+        module.weight.grad, module.bias.grad = gradient.clone(), bias.clone()
+        optimizers.step(step / steps)
+    np.testing.assert_allclose(module.weight.detach().numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(module.bias.detach().numpy(), expected_bias, rtol=1e-9)
+
+
+def test_the_first_steps_of_ranger_go_downhill() -> None:
+    module = nn.Linear(6, 4)
+    before = module.bias.detach().clone()
+    module.bias.grad = torch.ones(4)
+    Optimizers(PUBLISHED, module).step(0.0)
+    assert bool((module.bias < before).all())
+
+
+def test_adamw_takes_the_textbook_steps() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2).double()
+    weight, rate, decay = module.weight.detach().numpy().copy(), 0.01, 0.1
+    optimizers = Optimizers(OptimizerConfig(name="adamw", learning_rate=rate, weight_decay=decay), module)
+    mean, square = np.zeros_like(weight), np.zeros_like(weight)
+    for t in range(1, 6):
+        gradient = torch.randn(2, 3, dtype=torch.float64)
+        mean = 0.9 * mean + 0.1 * gradient.numpy()
+        square = 0.999 * square + 0.001 * gradient.numpy() ** 2
+        weight -= rate * decay * weight
+        weight -= rate * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        module.weight.grad = gradient
+        optimizers.step(0.0)
+    np.testing.assert_allclose(module.weight.detach().numpy(), weight, rtol=1e-9)
+
+
+def test_adamw_learns_a_linear_map() -> None:
+    _, losses = train_linear(OptimizerConfig(name="adamw", learning_rate=0.05))
+    assert losses[-1] < 1e-3
+
+
 def test_learning_rates_follow_a_cosine() -> None:
     module = nn.Linear(2, 2)
     optimizers = Optimizers(OptimizerConfig(name="muon", learning_rate=0.1, bias_learning_rate=0.01), module)
@@ -69,3 +151,13 @@ def test_learning_rates_follow_a_cosine() -> None:
     rates = [group["lr"] for optimizer in optimizers.optimizers for group in optimizer.param_groups]
     decay = (1 + math.cos(math.pi / 4)) / 2
     assert rates == pytest.approx([0.1 * decay, 0.01 * decay])
+
+
+def test_learning_rates_end_where_they_should() -> None:
+    module = nn.Linear(2, 2)
+    optimizers = Optimizers(PUBLISHED, module)
+    rates = []
+    for fraction in (0.0, 0.5, 1.0):
+        optimizers.step(fraction)
+        rates.append(optimizers.optimizers[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([5e-3, (5e-3 + 1e-6) / 2, 1e-6])

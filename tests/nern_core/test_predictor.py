@@ -1,8 +1,16 @@
-import torch
+import math
+from collections.abc import Callable
+from typing import get_args
 
-from nern_core.embedding import positional_encoding
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nern_core.embedding import FourierEncoding, PositionalEncoding, encode_axes, positional_encoding
 from nern_core.kernels import select_layers
-from nern_core.predictor import FilterSpan, Predictor, PredictorConfig
+from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.predictor import Activation, Connections, FilterSpan, Predictor, PredictorConfig, PredictorVariant
 
 LAYERS = select_layers({"a": torch.ones(4, 3, 3, 3), "b": torch.ones(5, 4, 3, 3), "c": torch.ones(2, 2, 5, 5)}, ["*"])
 
@@ -10,6 +18,96 @@ LAYERS = select_layers({"a": torch.ones(4, 3, 3, 3), "b": torch.ones(5, 4, 3, 3)
 def predictor(hidden_size: int = 16) -> Predictor:
     torch.manual_seed(0)
     return Predictor(PredictorConfig(hidden_size=hidden_size), LAYERS).double()
+
+
+ENCODINGS = [PositionalEncoding(), FourierEncoding()]
+FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / np.sqrt(2))) / 2,
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "sine": np.sin,
+}
+
+
+def plain_prediction(subject: Predictor, coordinate: tuple[int, int, int], head: str) -> np.ndarray:
+    """One kernel in numpy, from the whole code of its coordinate."""
+    variant, width = subject.config.variant, subject.config.hidden_size
+    parameters = {name: parameter.detach().numpy() for name, parameter in subject.named_parameters()}
+    activation = FORMULAS[variant.activation]
+    axes = encode_axes(variant.encoding, [(layer.filters, layer.channels) for layer in subject.layers])
+    rows = [axis.starts[coordinate[0]] + x for axis, x in zip(axes, coordinate, strict=True)]
+    code = np.concatenate([axis.codes[row].numpy() for axis, row in zip(axes, rows, strict=True)])
+    first, first_bias = parameters["first.weight"], parameters["first.bias"]
+    x = activation(first[:width] @ code + first_bias[:width])
+    for index in range(variant.linear_layers - 2):
+        weight, bias = parameters[f"hidden.{index}.weight"], parameters[f"hidden.{index}.bias"]
+        if variant.connections == "skip" and index == 1:
+            # NeRF: the layer halfway has the code as further inputs.
+            weight, y = np.concatenate((weight, first[width:]), axis=1), np.concatenate((x, code))
+            x = activation(weight @ y + bias + first_bias[width:])
+        elif variant.connections == "residual":
+            x = x + activation(weight @ x + bias)
+        else:
+            x = activation(weight @ x + bias)
+    return np.asarray(parameters[f"heads.{head}.weight"] @ x + parameters[f"heads.{head}.bias"])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=["positional", "fourier"])
+@pytest.mark.parametrize("connections", get_args(Connections))
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_every_variant_equals_the_plain_formula(
+    activation: Activation, connections: Connections, encoding: PositionalEncoding | FourierEncoding
+) -> None:
+    variant = PredictorVariant(activation=activation, connections=connections, encoding=encoding)
+    torch.manual_seed(0)
+    subject = Predictor(PredictorConfig(hidden_size=16, variant=variant), LAYERS).double()
+    coordinates = [(0, 3, 2), (1, 4, 0), (1, 0, 3)]
+    expected = np.stack([plain_prediction(subject, coordinate, "3x3") for coordinate in coordinates])
+    found = subject.at(torch.tensor(coordinates), "3x3").detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    whole = subject.of_filters([FilterSpan(1, 4, 5)], "3x3").detach().numpy()
+    np.testing.assert_allclose(whole[0], expected[1], rtol=1e-9, atol=1e-12)
+
+
+def error_after_training(variant: PredictorVariant, kernels: Tensor, coordinates: Tensor) -> float:
+    """Squared error after 200 steps, relative to that of the best constant kernel."""
+    torch.manual_seed(0)
+    subject = Predictor(PredictorConfig(hidden_size=24, variant=variant), LAYERS)
+    optimizers = Optimizers(OptimizerConfig(name="adamw", learning_rate=1e-2), subject)
+    for step in range(200):
+        loss = (subject.at(coordinates, "3x3") - kernels).square().mean()
+        loss.backward()
+        optimizers.step(step / 200)
+    with torch.no_grad():
+        error = (subject.at(coordinates, "3x3") - kernels).square().mean()
+    return float(error / (kernels - kernels.mean(dim=0)).square().mean())
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *(PredictorVariant(activation=activation) for activation in get_args(Activation)),
+        PredictorVariant(connections="skip"),
+        PredictorVariant(connections="residual"),
+        PredictorVariant(encoding=FourierEncoding()),
+    ],
+    ids=[*get_args(Activation), "skip", "residual", "fourier"],
+)
+def test_every_variant_learns_more_than_a_constant(variant: PredictorVariant) -> None:
+    coordinates = torch.tensor([[1, f, c] for f in range(5) for c in range(4)])
+    kernels = torch.randn(20, 9, generator=torch.Generator().manual_seed(1))
+    assert error_after_training(variant, kernels, coordinates) < 0.5
+
+
+def test_inputs_of_every_sine_have_about_unit_variance() -> None:
+    torch.manual_seed(0)
+    layers = select_layers({"w": torch.ones(64, 64, 3, 3)}, ["*"])
+    subject = Predictor(PredictorConfig(hidden_size=256, variant=PredictorVariant(activation="sine")), layers)
+    seen: list[float] = []
+    for layer in subject.hidden:
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(float(output.detach().var())))
+    subject.of_filters([FilterSpan(0, 0, 64)], "3x3")
+    assert seen == pytest.approx([1.0, 1.0, 1.0], abs=0.5)
 
 
 def test_has_the_published_number_of_parameters() -> None:

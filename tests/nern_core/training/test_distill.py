@@ -227,7 +227,9 @@ def test_feature_maps_of_a_torchvision_resnet_are_its_pre_activation_maps() -> N
 
         def normalized(maps: Tensor, norm: Any) -> Tensor:
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-            return maps * scale[:, None, None] + (norm.bias - norm.running_mean * scale)[:, None, None]
+            shift = norm.bias - norm.running_mean * scale
+            result: Tensor = maps * scale[:, None, None] + shift[:, None, None]
+            return result
 
         stem = F.conv2d(x, network.conv1.weight, stride=2, padding=3)
         pooled = F.max_pool2d(normalized(stem, network.bn1).clamp(min=0), 3, stride=2, padding=1)
