@@ -26,8 +26,12 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A network by name. `build(classes)` makes it with fresh weights."""
+    """A network by name. `build(classes)` makes it with fresh weights.
+
+    `auxiliary` are the names of modules that only training uses; a checkpoint may do without them.
+    """
 
     name: str
     build: Callable[[int], nn.Module]
     preprocessing: Preprocessing
+    auxiliary: tuple[str, ...] = ()

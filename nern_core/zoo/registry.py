@@ -1,10 +1,12 @@
 """Find an architecture by its name and build the network of a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from nern_core.errors import NernError
 from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
@@ -55,7 +57,10 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], dev
     The number of classes is read off the last matrix of the checkpoint. Raises `NernError`
     (`architecture_mismatch`) if names or shapes do not fit.
     """
-    network = architecture.build(_classes(architecture, tensors))
+    network = architecture.build(read_classes(architecture, tensors))
+    for name in architecture.auxiliary:
+        if not any(tensor.startswith(f"{name}.") for tensor in tensors):
+            setattr(network, name, None)
     # Checkpoints from before torch 0.4.1 have no such counters, and evaluation does not read them.
     counters = {n: t for n, t in network.state_dict().items() if n.endswith(".num_batches_tracked")}
     expected = network.state_dict()
@@ -70,12 +75,32 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], dev
     return placed.eval().requires_grad_(requires_grad=False)
 
 
-def _classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int:
+def read_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int:
     """Rows of the classifier: of the tensor that the network's own last weight is named after."""
-    with torch.device("meta"):
+    with WeightlessModules():
         names = [name for name, tensor in architecture.build(1000).state_dict().items() if tensor.ndim >= 2]
     classifier = tensors.get(names[-1])
     return 1000 if classifier is None or classifier.ndim < 2 else classifier.shape[0]
+
+
+class WeightlessModules(TorchFunctionMode):
+    """Modules built in this context have parameters without memory.
+
+    They make them with torch.empty. Other tensors are real, since RegNets compute their shape with tensors.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 # what any function of torch may return
+        """Call `func`, torch.empty on the meta device."""
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def _mismatch(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> str | None:

@@ -19,15 +19,28 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_INPUT_SIZE = 224
 _BOX_OPERATORS = ("nms", "qnms")
+# Their published weights want the inputs renormalized inside of the network. Their own initialization, which takes
+# minutes, is of no use to a network whose weights are loaded.
+_INCEPTION = {"transform_input": True, "init_weights": False}
+_ARGUMENTS = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
+# Classifiers that only training uses: published checkpoints have them or not.
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 # The declared schemas live as long as this object.
 _declared: list[torch.library.Library] = []
+
+
+def classifier_names() -> list[str]:
+    """Names of all classifiers of torchvision, without the prefix."""
+    models = _models()
+    names: list[str] = models.list_models(module=models)
+    return names
 
 
 def torchvision_architecture(name: str) -> Architecture:
     """Entry for `torchvision:NAME`. Raises `NernError` (`unknown_architecture`) if there is no such classifier."""
     models = _models()
     model_name = name.removeprefix(PREFIX)
-    if model_name not in models.list_models(module=models):
+    if model_name not in classifier_names():
         raise NernError(
             "unknown_architecture",
             f"torchvision has no classifier '{model_name}'; its names look like resnet18 or mobilenet_v3_small.",
@@ -36,6 +49,7 @@ def torchvision_architecture(name: str) -> Architecture:
     return Architecture(
         name=name,
         build=partial(_build, model_name),
+        auxiliary=_AUXILIARY.get(model_name, ()),
         preprocessing=Preprocessing(
             mean=_triple(preset.mean, _IMAGENET_MEAN),
             std=_triple(preset.std, _IMAGENET_STD),
@@ -46,7 +60,8 @@ def torchvision_architecture(name: str) -> Architecture:
 
 
 def _build(model_name: str, classes: int) -> nn.Module:
-    model: nn.Module = _models().get_model(model_name, weights=None, num_classes=classes)
+    arguments = _ARGUMENTS.get(model_name, {})
+    model: nn.Module = _models().get_model(model_name, weights=None, num_classes=classes, **arguments)
     return model
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nern_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint, write_checkpoint
 from nern_core.errors import NernError
 
 
@@ -119,6 +119,42 @@ def test_never_runs_code_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(NernError):
         read_checkpoint(tmp_path / "w.pt")
     assert not canary.exists()
+
+
+def test_refuses_tensors_that_are_not_dense(tmp_path: Path) -> None:
+    torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "w.pt")
+    with pytest.raises(NernError, match="'w' is sparse_coo") as error:
+        read_checkpoint(tmp_path / "w.pt")
+    assert error.value.code == "unsupported_tensor"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_tensors_that_share_memory_or_have_strides_are_written_as_they_look(tmp_path: Path, suffix: str) -> None:
+    shared = torch.randn(6, 4)
+    given = {"a": shared, "again": shared, "turned": shared.T, "part": shared[::2, 1:3]}
+    write_checkpoint(Checkpoint(given), tmp_path / f"w{suffix}")
+    found = read_checkpoint(tmp_path / f"w{suffix}").tensors
+    assert all(torch.equal(found[name], tensor) and found[name].is_contiguous() for name, tensor in given.items())
+    assert len({tensor.data_ptr() for tensor in found.values()}) == len(given)
+
+
+def test_finds_tensors_that_repeat_an_earlier_one_bit_for_bit() -> None:
+    values = torch.arange(64.0)
+    found = find_tied(
+        {
+            "first": values,
+            "again": values.clone(),
+            "half": values.half(),
+            "shape": values.reshape(8, 8).clone(),
+            "half_again": values.half(),
+            "almost": values + torch.eye(64)[5] * 1e-5,
+            "zero": torch.zeros(64),
+            "minus_zero": -torch.zeros(64),
+            "short": values[:63].clone(),
+            "short_again": values[:63].clone(),
+        }
+    )
+    assert found == {"again": "first", "half_again": "half"}
 
 
 def test_refuses_to_write_an_unknown_suffix(tmp_path: Path) -> None:

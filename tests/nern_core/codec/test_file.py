@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from nern_core.codec import Document, Encoding, measure_sizes, read_encoding, write_encoding
+from nern_core.codec import FORMAT_VERSION, Document, Encoding, measure_sizes, read_encoding, write_encoding
 from nern_core.codec.document import Source
 from nern_core.errors import NernError
 from nern_core.kernels import select_layers
@@ -91,6 +93,41 @@ def test_damage_is_named(tmp_path: Path, changes: dict[str, torch.Tensor | None]
     write_encoding(encoding(), path)
     rewritten(path, **changes)
     with pytest.raises(NernError, match=sentence) as error:
+        read_encoding(path)
+    assert error.value.code == "bad_encoding"
+
+
+def with_document(path: Path, **changes: Any) -> None:
+    with safe_open(path, framework="pt") as file:
+        document = json.loads(file.metadata()["nern"]) | changes
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": json.dumps(document)})
+
+
+def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(encoding(), path)
+    with_document(path, format_version=1)
+    with pytest.raises(
+        NernError, match=f"has the format 1, and this version of nern reads the format {FORMAT_VERSION}"
+    ) as error:
+        read_encoding(path)
+    assert error.value.code == "unsupported_version"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tied": {"bn.again": "nothing"}},
+        {"tied": {}},
+        {"layers": [{"name": "conv.weight", "shape": [4], "tile": None, "dtype": "float32"}]},
+        {"format_version": "two"},
+    ],
+)
+def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(encoding(), path)
+    with_document(path, **change)
+    with pytest.raises(NernError) as error:
         read_encoding(path)
     assert error.value.code == "bad_encoding"
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,10 @@ from torch import nn
 from nern_core.checkpoint import read_checkpoint
 from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
+from nern_core.kernels import select_layers
 from nern_core.zoo import build_network, find_architecture
+from nern_core.zoo.registry import WeightlessModules, read_classes
+from nern_core.zoo.torchvision_models import classifier_names
 from tests.conftest import RealCheckpoints
 
 
@@ -34,6 +39,31 @@ def test_a_torchvision_network_runs_with_the_classes_of_its_checkpoint() -> None
     architecture = find_architecture("torchvision:resnet18")
     network = build_network(architecture, architecture.build(7).state_dict())
     assert network(torch.randn(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.slow
+def test_every_family_of_torchvision_has_classes_and_kernels_to_represent() -> None:
+    families = {re.split(r"[\d_]", name)[0]: name for name in reversed(classifier_names())}
+    assert {"convnext", "maxvit", "regnet", "shufflenet", "swin", "vit"} < set(families)
+    for name in families.values():
+        architecture = find_architecture(f"torchvision:{name}")
+        with WeightlessModules():
+            tensors = architecture.build(7).state_dict()
+        assert read_classes(architecture, tensors) == 7, name
+        assert len(select_layers(tensors, ["all"])) > len(select_layers(tensors)) > 0, name
+
+
+@pytest.mark.parametrize(("name", "auxiliary"), [("googlenet", "aux"), ("inception_v3", "AuxLogits.")])
+def test_classifiers_that_only_training_uses_may_be_missing(name: str, auxiliary: str) -> None:
+    architecture = find_architecture(f"torchvision:{name}")
+    tensors = architecture.build(3).state_dict()
+    main = {name: tensor for name, tensor in tensors.items() if not name.startswith(auxiliary)}
+    assert len(main) < len(tensors)
+    inputs = torch.randn(1, 3, 96, 96)
+    with torch.inference_mode():
+        outputs = [build_network(architecture, weights)(inputs) for weights in (tensors, main)]
+    assert outputs[0].shape == (1, 3)
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize("name", ["vgg", "torchvision:vgg", "torchvision:fasterrcnn_resnet50_fpn", ""])
