@@ -14,6 +14,7 @@ from nern_core.codec import Document, Encoding, write_encoding
 from nern_core.codec.document import Source
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.decode import decode
+from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import accuracy
 from nern_core.fit import FitReport, fit
@@ -23,7 +24,7 @@ from nern_core.options import Device, EncodeOptions
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.report import CurvePoint, Report, file_sha256, make_report
+from nern_core.report import CurvePoint, Report, make_report
 from nern_core.targets import Targets, make_targets
 from nern_core.training.clock import Budget
 from nern_core.training.teacher import StrongerTeacher, Teacher, read_stronger_teacher

@@ -1,6 +1,5 @@
 """Make the report of an encoding from its finished file and the checkpoint that it was made from."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nern_core.codec import Encoding, Sizes, measure_sizes
+from nern_core.digest import file_sha256
 from nern_core.kernels import KernelLayer
 from nern_core.metrics import Metrics
 from nern_core.report.model import CurvePoint, LayerReport, Report
@@ -55,12 +55,6 @@ def make_report(
         layers=_layer_reports(layers, original, decoded),
         curve=tuple(curve),
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:

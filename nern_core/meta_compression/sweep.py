@@ -1,0 +1,89 @@
+"""Sweep both operations over the predictor and over the tensors that it represents."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+from torch import Tensor
+
+from nern_core.checkpoint import Checkpoint
+from nern_core.codec import Encoding
+from nern_core.codec.permutations import pack_order
+from nern_core.decode import decode_encoding
+from nern_core.evaluate import Evaluator
+from nern_core.meta_compression.model import MetaCompression, Method, Point, Subject
+from nern_core.meta_compression.operations import Compressed, counted_bytes, prune, quantize
+from nern_core.meta_compression.verdict import verdicts
+
+PRUNED_SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+QUANTIZED_BITS: Final = (8, 7, 6, 5, 4)
+
+Operation = Callable[[Mapping[str, Tensor]], dict[str, Compressed]]
+
+
+def sweep(
+    original: Checkpoint, encoding: Encoding, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None
+) -> MetaCompression:
+    """Measure every setting of both methods on both subjects; tells each point as soon as it is known."""
+    points = []
+    for point in _measure(original, encoding, evaluator):
+        on_point(point)
+        points.append(point)
+    return MetaCompression(
+        nern_version=version("nern"),
+        source_sha256=encoding.document.source.sha256,
+        architecture=evaluator.architecture.name,
+        images=len(evaluator.images),
+        original_accuracy=evaluator.accuracy(original.tensors),
+        encoding_accuracy=evaluator.accuracy(decode_encoding(encoding).tensors),
+        points=tuple(points),
+        verdicts=verdicts(points),
+    )
+
+
+def _measure(original: Checkpoint, encoding: Encoding, evaluator: Evaluator) -> Iterator[Point]:
+    operations: list[tuple[Method, float, Operation]] = [
+        *((Method.PRUNING, share, partial(prune, share=share)) for share in PRUNED_SHARES),
+        *((Method.QUANTIZATION, bits, partial(quantize, bits=bits)) for bits in QUANTIZED_BITS),
+    ]
+    subjects = {
+        Subject.NERN: partial(_compress_nern, encoding),
+        Subject.ORIGINAL: partial(_compress_original, original, encoding),
+    }
+    for subject, compress in subjects.items():
+        for method, setting, operation in operations:
+            tensors, size = compress(operation)
+            accuracy = evaluator.accuracy(tensors)
+            yield Point(subject=subject, method=method, setting=setting, bytes=size, accuracy=accuracy)
+
+
+def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
+    """Compress the weight matrices of the predictor; returns the decoded checkpoint and its bytes."""
+    matrices = {name: parameter for name, parameter in encoding.predictor.items() if parameter.ndim >= 2}
+    compressed = operation(matrices)
+    others = [parameter for name, parameter in encoding.predictor.items() if name not in matrices]
+    predictor = encoding.predictor | {name: tensor.values for name, tensor in compressed.items()}
+    size = counted_bytes(compressed.values(), [*others, *_permutations(encoding), *encoding.kept.values()])
+    return decode_encoding(replace(encoding, predictor=predictor)).tensors, size
+
+
+def _compress_original(original: Checkpoint, encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
+    """Compress the represented tensors themselves; returns the checkpoint and its bytes."""
+    document = encoding.document
+    represented = {layer.name: original.tensors[layer.name] for layer in document.layers}
+    compressed = operation(represented)
+    changed = {name: compressed[name].values.to(tensor.dtype) for name, tensor in represented.items()}
+    changed |= {alias: changed[name] for alias, name in document.tied.items() if name in changed}
+    return original.tensors | changed, counted_bytes(compressed.values(), encoding.kept.values())
+
+
+def _permutations(encoding: Encoding) -> list[Tensor]:
+    """The orders as they are packed in the file."""
+    document = encoding.document
+    return [
+        pack_order(order, layer.filters, layer.channels, document.permutation)
+        for layer, order in zip(document.layers, encoding.orders, strict=True)
+        if order is not None
+    ]

@@ -1,0 +1,44 @@
+"""A checkpoint and the encoding that was made from it, opened together, and the images that both are measured on."""
+
+from pathlib import Path
+
+import torch
+
+from nern_core.checkpoint import Checkpoint, read_checkpoint
+from nern_core.codec import Encoding, read_encoding
+from nern_core.digest import file_sha256
+from nern_core.errors import NernError
+from nern_core.evaluate import Evaluator, open_evaluator
+
+_CPU = torch.device("cpu")
+
+
+def read_pair(checkpoint: Path, encoding: Path) -> tuple[Checkpoint, Encoding]:
+    """Read both files. Raises `NernError`, with the code `another_checkpoint` if they do not belong together."""
+    contents = read_encoding(encoding)
+    expected = contents.document.source.sha256
+    if file_sha256(checkpoint) != expected:
+        raise NernError(
+            "another_checkpoint",
+            f"'{encoding.name}' was not made from '{checkpoint.name}': "
+            f"give the checkpoint whose SHA-256 is {expected}.",
+        )
+    return read_checkpoint(checkpoint), contents
+
+
+def evaluator_of(
+    encoding: Encoding,
+    architecture: str | None,
+    dataset: Path,
+    *,
+    images: int | None = None,
+    device: torch.device = _CPU,
+) -> Evaluator:
+    """Open a data set's test split for an encoding, `architecture` taking the place of the one that it names.
+
+    Raises `NernError`, with the code `no_architecture` if neither names one.
+    """
+    name = architecture or encoding.document.architecture
+    if name is None:
+        raise NernError("no_architecture", "The encoding names no architecture: give --architecture to use a data set.")
+    return open_evaluator(name, dataset, images=images, device=device)

@@ -1,0 +1,97 @@
+"""Compare a checkpoint with its encoding, from the files alone or with what the training told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from nern_core.alternatives import alternatives
+from nern_core.checkpoint import Checkpoint
+from nern_core.codec import Encoding
+from nern_core.decode import decode_encoding
+from nern_core.digest import file_sha256
+from nern_core.errors import NernError
+from nern_core.evaluate import Evaluator
+from nern_core.pair import evaluator_of, read_pair
+from nern_core.report.measure import make_report
+from nern_core.report.model import AlternativeReport, Report
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A checkpoint, its encoding, what that decodes to, and all figures about them."""
+
+    original: Checkpoint
+    encoding: Encoding
+    decoded: Checkpoint
+    report: Report
+
+
+def compare(
+    checkpoint: Path,
+    encoding: Path,
+    *,
+    trained: Report | None = None,
+    decoded: Checkpoint | None = None,
+    architecture: str | None = None,
+    dataset: Path | None = None,
+    device: torch.device = _CPU,
+) -> Comparison:
+    """Open both files, check that they belong together, and measure.
+
+    `trained` is the report of the one who made the encoding: it knows the training curve. `decoded` saves
+    decoding once more. With `dataset`, accuracies are measured on its test split: those of the alternatives and,
+    unless `trained` was measured on the same data set, of the original and of the encoding. `architecture` is
+    needed where the encoding names none. Raises `NernError` for files that cannot be read or belong to others.
+    """
+    original, contents = read_pair(checkpoint, encoding)
+    if trained is not None and trained.encoding_sha256 != file_sha256(encoding):
+        raise NernError(
+            "another_encoding",
+            f"The report is not that of '{encoding.name}': give the one that was written when that file was encoded.",
+        )
+    decoded = decode_encoding(contents) if decoded is None else decoded
+    report = trained or make_report(
+        encoding,
+        contents,
+        original.tensors,
+        decoded.tensors,
+        original_accuracy=None,
+        reconstructed_accuracy=None,
+        seconds={},
+        curve=(),
+    )
+    evaluator = None if dataset is None else evaluator_of(contents, architecture, dataset, device=device)
+    changes: dict[str, Any] = {"alternatives": _measure_alternatives(original, evaluator)}
+    if evaluator is not None and (trained is None or trained.options.dataset != str(dataset)):
+        accuracies = {
+            "original_accuracy": evaluator.accuracy(original.tensors),
+            "reconstructed_accuracy": evaluator.accuracy(decoded.tensors),
+        }
+        changes["metrics"] = report.metrics.model_copy(update=accuracies)
+    return Comparison(original=original, encoding=contents, decoded=decoded, report=report.model_copy(update=changes))
+
+
+def read_report(path: Path) -> Report:
+    """Read a `report.json`. Raises `NernError` (`not_a_report`)."""
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise NernError(
+            "not_a_report", f"'{path.name}' is not a report of this version; `nern encode --report` writes one."
+        ) from error
+
+
+def _measure_alternatives(original: Checkpoint, evaluator: Evaluator | None) -> tuple[AlternativeReport, ...]:
+    return tuple(
+        AlternativeReport(
+            name=alternative.name,
+            bytes=alternative.bytes,
+            accuracy=None if evaluator is None else evaluator.accuracy(alternative.tensors),
+        )
+        for alternative in alternatives(original.tensors)
+    )

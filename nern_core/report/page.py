@@ -1,0 +1,150 @@
+"""The report as one HTML page that needs no network: its style, pictures and charts are part of it."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nern_core.charts import Series, line_chart
+from nern_core.report.files import Comparison
+from nern_core.report.kernel_pictures import draw_kernels, sample_kernels
+from nern_core.report.model import CurvePoint, LayerReport, Report
+
+_MOST_CURVE_POINTS = 400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A part of the file; `start` and `share` say where it lies on the bar, 0 to 1; `style` is its class."""
+
+    name: str
+    style: str
+    bytes: int
+    start: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Codec:
+    """A way to store the checkpoint; `share` is of the largest one, 0 to 1."""
+
+    name: str
+    bytes: int
+    share: float
+    accuracy: float | None
+    this: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Picture:
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chart:
+    title: str
+    address: str
+
+
+def render_page(comparison: Comparison) -> str:
+    """Render a comparison as a complete HTML document without scripts and without any address outside of itself.
+
+    Names come from strangers' files: the template escapes everything but the drawings, which escape themselves.
+    """
+    environment = Environment(
+        loader=PackageLoader("nern_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": "{:,}".format, "percent": "{:.1f} %".format}
+    report = comparison.report
+    return environment.get_template("report.html").render(
+        report=report,
+        permutation=comparison.encoding.document.permutation,
+        parts=_parts(report),
+        codecs=_codecs(report),
+        largest_error=max(layer.relative_error for layer in report.layers) or 1.0,
+        pictures=_pictures(comparison),
+        charts=_charts(report.curve),
+    )
+
+
+def choose_layers(layers: Sequence[LayerReport]) -> dict[int, str]:
+    """Indices of the layers that are worth a picture, in order, and why: first, middle, last, largest error."""
+    worst = max(range(len(layers)), key=lambda index: layers[index].relative_error)
+    chosen: dict[int, list[str]] = {}
+    for index, reason in ((0, "first"), (len(layers) // 2, "middle"), (len(layers) - 1, "last"), (worst, "worst")):
+        chosen.setdefault(index, []).append(reason)
+    return {index: " and ".join(chosen[index]) for index in sorted(chosen)}
+
+
+def _parts(report: Report) -> list[_Part]:
+    metrics = report.metrics
+    sizes = {
+        ("predictor", "predictor"): metrics.predictor_bytes,
+        ("permutations", "permutations"): metrics.permutation_bytes,
+        ("kept tensors", "kept"): metrics.kept_bytes,
+        ("header", "header"): report.header_bytes,
+    }
+    parts, start = [], 0.0
+    for (name, style), size in sizes.items():
+        share = size / metrics.file_bytes
+        parts.append(_Part(name=name, style=style, bytes=size, start=start, share=share))
+        start += share
+    return parts
+
+
+def _codecs(report: Report) -> list[_Codec]:
+    """The checkpoint as it is, the standard codecs and this encoding, the largest first."""
+    metrics = report.metrics
+    sizes = {alternative.name: (alternative.bytes, alternative.accuracy) for alternative in report.alternatives}
+    sizes = {"as it is": (metrics.source_bytes, metrics.original_accuracy)} | sizes
+    this = "this encoding"
+    sizes[this] = (metrics.file_bytes, metrics.reconstructed_accuracy)
+    largest = max(size for size, _ in sizes.values())
+    rows = [
+        _Codec(name=name, bytes=size, share=size / largest, accuracy=accuracy, this=name == this)
+        for name, (size, accuracy) in sizes.items()
+    ]
+    return sorted(rows, key=lambda row: -row.bytes)
+
+
+def _pictures(comparison: Comparison) -> list[_Picture]:
+    layers = comparison.report.layers
+    return [
+        _Picture(
+            title=f"{reason.capitalize()} layer",
+            svg=draw_kernels(
+                sample_kernels(comparison.encoding, index, comparison.original.tensors, comparison.decoded.tensors)
+            ),
+        )
+        for index, reason in choose_layers(layers).items()
+    ]
+
+
+def _charts(curve: Sequence[CurvePoint]) -> list[_Chart]:
+    """One chart for each phase: their losses are different quantities."""
+    charts = []
+    for phase in dict.fromkeys(point.phase for point in curve):
+        points = [(point.seconds, point.loss) for point in curve if point.phase == phase]
+        # Thinned out evenly: a chart is not wider than that, and the page should stay small.
+        kept = points[:: -(-len(points) // _MOST_CURVE_POINTS)]
+        series = Series(phase, tuple(kept if kept[-1] == points[-1] else [*kept, points[-1]]))
+        svg = line_chart(
+            [series],
+            title=phase,
+            x_label="seconds of training",
+            y_label="loss",
+            log_y=_spans_decades([loss for _, loss in series.points]),
+        )
+        address = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+        charts.append(_Chart(title=f"Loss of the phase {phase} against seconds of training", address=address))
+    return charts
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) > 10 * min(values)

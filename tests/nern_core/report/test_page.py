@@ -1,0 +1,131 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nern_core.report import LayerReport, Report
+from nern_core.report.files import compare
+from nern_core.report.page import choose_layers, render_page
+from tests.conftest import DIGITS, EXAMPLE
+
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and whether they are nested properly."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(digits: tuple[Path, Report]) -> str:
+    encoding, trained = digits
+    return render_page(compare(EXAMPLE, encoding, trained=trained, dataset=DIGITS))
+
+
+def test_the_page_needs_no_network_and_no_script(page: str) -> None:
+    elements = Elements(page)
+    assert not {tag for tag, _ in elements.found} & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    addresses = [
+        value
+        for _, attributes in elements.found
+        for name, value in attributes.items()
+        if name in {"src", "href", "xlink:href", "srcset", "data", "action"}
+    ]
+    assert addresses
+    assert all(str(address).startswith("data:image/svg+xml;base64,") for address in addresses)
+    assert not re.search(r"url\(|@import", page)
+    # The name of the SVG language is the one thing that looks like an address.
+    assert "://" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    (policy,) = [m["content"] for m in elements.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert str(policy).startswith("default-src 'none'")
+
+
+def test_the_elements_are_nested_properly(page: str) -> None:
+    assert Elements(page).open == []
+
+
+def test_the_page_can_be_read_without_seeing_it(page: str) -> None:
+    elements = Elements(page)
+    assert elements.of("html") == [{"lang": "en"}]
+    assert len(elements.of("h1")) == 1
+    assert all(image.get("alt") for image in elements.of("img"))
+    assert all((svg.get("role"), bool(svg.get("aria-label"))) == ("img", True) for svg in elements.of("svg"))
+    assert all(heading.get("scope") in {"col", "row"} for heading in elements.of("th"))
+    identifiers = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_all_figures_of_the_report_are_on_the_page(digits: tuple[Path, Report], page: str) -> None:
+    report = digits[1]
+    metrics = report.metrics
+    for number in (metrics.file_bytes, metrics.predictor_bytes, metrics.permutation_bytes, report.header_bytes):
+        assert f"{number:,}" in page
+    for layer in report.layers:
+        assert layer.name in page
+        assert f"{layer.relative_error:.4f}" in page
+    for codec in ("as it is", "fp16", "int8", "int6", "int4", "this encoding"):
+        assert f'<th scope="row">{codec}</th>' in page
+    assert "99.40 %" in page
+    assert report.source_sha256 in page
+
+
+def test_each_phase_has_its_curve(page: str) -> None:
+    alternatives = [str(image["alt"]) for image in Elements(page).of("img")]
+    assert [text.split()[4] for text in alternatives] == ["reconstruction", "distillation"]
+
+
+def test_without_the_curve_the_page_says_what_is_missing(digits: tuple[Path, Report]) -> None:
+    page = render_page(compare(EXAMPLE, digits[0]))
+    assert "The files do not tell how the training went" in page
+    assert "No accuracy has been measured" in page
+    assert Elements(page).of("img") == []
+
+
+def test_a_hostile_name_of_a_tensor_is_text_and_every_shape_has_a_picture(odd_shapes: tuple[Path, Path]) -> None:
+    page = render_page(compare(*odd_shapes))
+    elements = Elements(page)
+    assert elements.of("script") == []
+    assert "&lt;script&gt;alert(&#34;d&#34;)&lt;/script&gt;" in page
+    for shape in ("3 x 3", "5", "3 x 3 x 3", "16"):
+        assert f"of {shape}</td>" in page.replace("\N{MULTIPLICATION SIGN}", "x")
+    assert elements.open == []
+
+
+def test_the_same_report_gives_the_same_page(digits: tuple[Path, Report]) -> None:
+    encoding, trained = digits
+    first, second = (render_page(compare(EXAMPLE, encoding, trained=trained)) for _ in range(2))
+    assert first == second
+
+
+def test_the_first_middle_last_and_worst_layers_are_shown_once_each() -> None:
+    def layers(*errors: float) -> list[LayerReport]:
+        return [
+            LayerReport(
+                name=str(i), shape=(1, 1, 3, 3), kernels=1, kernel_shape=(3, 3), share=0.2, relative_error=error
+            )
+            for i, error in enumerate(errors)
+        ]
+
+    assert choose_layers(layers(0.1, 0.5, 0.2, 0.2, 0.3)) == {0: "first", 1: "worst", 2: "middle", 4: "last"}
+    assert choose_layers(layers(0.1, 0.2)) == {0: "first", 1: "middle and last and worst"}
+    assert choose_layers(layers(0.1)) == {0: "first and middle and last and worst"}
