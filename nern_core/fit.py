@@ -16,7 +16,14 @@ from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.distill import DistillationConfig, DistillationLoss
-from nern_core.training.images import ImageSource, NoiseImages, TrainingImages, images_per_batch
+from nern_core.training.images import (
+    ImageSource,
+    Mixup,
+    NoiseImages,
+    SynthesizedImages,
+    TrainingImages,
+    images_per_batch,
+)
 from nern_core.training.kernel_weights import kernel_weights
 from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
@@ -60,8 +67,7 @@ def fit(
     started = time.perf_counter()
     weights = kernel_weights(recipe.reconstruction.fisher_images, targets, teacher, budget.seconds, generator)
     preparation = time.perf_counter() - started
-    if budget.seconds is not None:
-        budget = Budget(seconds=max(0.0, budget.seconds - preparation))
+    budget = budget.after(preparation)
     reconstruction, distillation = recipe.reconstruction, recipe.distillation
     images = None if teacher is None else _image_source(distillation, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
@@ -136,12 +142,18 @@ class _Training:
 
 def _image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
     """The images that the configuration wants, if they are there."""
-    count = images_per_batch(config.images_per_step, teacher.preprocessing.input_size)
+    preprocessing, device = teacher.preprocessing, teacher.device
+    count = images_per_batch(config.images_per_step, preprocessing.input_size)
+    source: ImageSource
     if config.images == "noise":
-        return NoiseImages(teacher.preprocessing.input_size, count, generator, teacher.device)
-    if teacher.images is None:
+        source = NoiseImages(preprocessing.input_size, count, generator, device)
+    elif config.images == "synthesized" and teacher.synthesized is not None:
+        source = SynthesizedImages(teacher.synthesized, preprocessing, count, generator, device)
+    elif config.images == "training" and teacher.images is not None:
+        source = TrainingImages(teacher.images, preprocessing, count, generator, device)
+    else:
         return None
-    return TrainingImages(teacher.images, teacher.preprocessing, count, generator, teacher.device)
+    return Mixup(source, generator) if config.mixup else source
 
 
 @torch.no_grad()

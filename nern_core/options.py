@@ -12,6 +12,7 @@ class RecipeName(StrEnum):
 
     FAST = "fast"
     PAPER = "paper"
+    DATA_FREE = "data-free"
 
 
 class Permutation(StrEnum):

@@ -11,6 +11,7 @@ class Phase(StrEnum):
     """The stages of an encoding, in the order in which they happen."""
 
     READING = "reading"
+    SYNTHESIS = "synthesis"
     RECONSTRUCTION = "reconstruction"
     DISTILLATION = "distillation"
     WRITING = "writing"

@@ -34,6 +34,9 @@ FAST = Recipe(
         sampling=SamplingConfig(kind="uniform", kernels_per_step=131_072),
         refresh="sampled",
         images_per_step=128,
+        mixup=True,
+        # The squared difference of logits tells more than the divergence of the probabilities made from them.
+        logit_distance="squared",
         reconstruction=LossTerm(weight=1.0),
     ),
 )

@@ -7,6 +7,7 @@ from nern_core.predictor import PredictorVariant
 from nern_core.training.clock import Budget
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
+from nern_core.training.synthesis import SynthesisConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +16,8 @@ class Recipe:
 
     The shares of the phases add up to 1, in seconds and in steps. Without data, reconstruction has the
     whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise
-    each phase has its own. `stored_dtype` is what the predictor's parameters are rounded to in the file.
+    each phase has its own. `synthesis` makes images from a network that has batch normalization.
+    `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 
     predictor: PredictorVariant
@@ -25,3 +27,9 @@ class Recipe:
     one_schedule: bool
     reconstruction: ReconstructionConfig
     distillation: DistillationConfig
+    synthesis: SynthesisConfig | None = None
+
+    @property
+    def data_free(self) -> bool:
+        """Whether training images are not looked at, even if they are there."""
+        return self.distillation.images != "training"

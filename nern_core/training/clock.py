@@ -11,6 +11,10 @@ class Budget:
     steps: int | None = None
     seconds: float | None = None
 
+    def after(self, seconds: float) -> "Budget":
+        """What is left when so many seconds have been used for something that takes no steps."""
+        return self if self.seconds is None else Budget(seconds=max(0.0, self.seconds - seconds))
+
     def part(self, share: "Share") -> "Budget":
         """A phase's part of this budget; at least one step."""
         if self.steps is not None:

@@ -53,7 +53,7 @@ class DistillationConfig:
 
     `logit_distance` is the exact KL divergence, the published one or, which knows no temperature, the
     `squared` difference. At every fraction of the phase some term must have a weight.
-    `refresh` says which kernels are predicted anew in each step, see `Predictions`.
+    `mixup` blends the images in pairs. `refresh` says which kernels are predicted anew in each step, see `Predictions`.
     """
 
     share: Share
@@ -61,7 +61,8 @@ class DistillationConfig:
     sampling: SamplingConfig
     images_per_step: int
     refresh: Literal["all", "sampled"] = "all"
-    images: Literal["training", "noise"] = "training"
+    images: Literal["training", "synthesized", "noise"] = "training"
+    mixup: bool = False
     logits: LossTerm = LossTerm(weight=1.0)
     logit_distance: Literal["exact", "published", "squared"] = "exact"
     temperature: float = 1.0

@@ -50,6 +50,47 @@ class TrainingImages:
         return to_inputs(images.to(self._device), self._preprocessing)
 
 
+class SynthesizedImages:
+    """Images made from the network itself, float32 (N, 3, H, W), drawn and augmented like those of a training split."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        preprocessing: Preprocessing,
+        count: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self._images = images.cpu()
+        self._preprocessing = preprocessing
+        self._count = count
+        self._generator = generator
+        self._device = device
+
+    def draw(self) -> Tensor:
+        """A new batch of inputs."""
+        chosen = torch.randint(len(self._images), (self._count,), generator=self._generator)
+        images = augment(self._images[chosen], self._preprocessing, self._generator)
+        return images.to(self._device, memory_format=torch.channels_last)
+
+
+class Mixup:
+    """Blends each image of a source with another one of its batch, in random shares (Zhang et al., 2018).
+
+    A network is sure of the images that it was trained on; of blends it is not, and so its logits tell more.
+    """
+
+    def __init__(self, source: ImageSource, generator: torch.Generator) -> None:
+        self._source = source
+        self._generator = generator
+
+    def draw(self) -> Tensor:
+        """A new batch of inputs."""
+        inputs = self._source.draw()
+        share = torch.rand((len(inputs), 1, 1, 1), generator=self._generator).to(inputs.device)
+        return torch.lerp(inputs.flip(0), inputs, share).contiguous(memory_format=torch.channels_last)
+
+
 class NoiseImages:
     """Every value uniform in [-2, 2]: the published way without data.
 

@@ -1,7 +1,7 @@
 """How much each kernel's squared error counts in reconstruction: the root of its Fisher information."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,12 +23,17 @@ def kernel_weights(
 ) -> dict[str, Tensor] | None:
     """A weight for each kernel of each head, (n,), mean 1 over all that have one; None without data or layers.
 
-    From `count` training images, or as many as a budget in seconds allows. The root, because weighting by
-    the information itself was measured to be worse. Layers that it is not known of get the mean.
+    From `count` synthesized or training images, or as many as a budget in seconds allows. The root, because
+    weighting by the information itself was measured to be worse. Layers that it is not known of get the mean.
     """
-    if teacher is None or teacher.images is None or not count:
+    if teacher is None or not count:
         return None
-    batches = _augmented_batches(count, teacher.images, teacher.preprocessing, seconds, generator)
+    if teacher.synthesized is not None:
+        batches: Iterable[Tensor] = teacher.synthesized[:count].split(_batch_size(teacher.preprocessing))
+    elif teacher.images is not None:
+        batches = _augmented_batches(count, teacher.images, teacher.preprocessing, seconds, generator)
+    else:
+        return None
     on_device = (batch.to(teacher.device) for batch in batches)
     fisher = kernel_fisher(teacher.network, on_device, targets.layers, generator)
     roots = {
@@ -56,7 +61,11 @@ def _augmented_batches(
     """
     started = time.perf_counter()
     chosen = torch.randperm(len(images), generator=generator)[:count]
-    for rows in chosen.split(images_per_batch(_IMAGES_PER_BATCH, preprocessing.input_size)):
+    for rows in chosen.split(_batch_size(preprocessing)):
         yield to_inputs(augment(images.images[rows], preprocessing, generator), preprocessing)
         if seconds is not None and time.perf_counter() - started > _MOST_FOR_FISHER * seconds:
             return
+
+
+def _batch_size(preprocessing: Preprocessing) -> int:
+    return images_per_batch(_IMAGES_PER_BATCH, preprocessing.input_size)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.datasets import ImageSet, dataset_preprocessing
@@ -24,13 +24,15 @@ class StrongerTeacher:
 class Teacher:
     """The original network, in evaluation mode and frozen, and what it needs to teach.
 
-    `stronger`, where there is one, gives the logits instead. Without training images there is noise only.
+    `stronger`, where there is one, gives the logits instead. `synthesized` are inputs made from the network
+    itself, float32 (N, 3, H, W). Without them and without training images there is noise only.
     """
 
     network: nn.Module
     preprocessing: Preprocessing
     images: ImageSet | None
     stronger: nn.Module | None = None
+    synthesized: Tensor | None = None
 
     @property
     def device(self) -> torch.device:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,18 @@ import safetensors.torch
 import torch
 
 from nern_core.checkpoint import read_checkpoint
+from nern_core.codec import read_encoding
 from nern_core.decode import decode
+from nern_core.embedding import FourierEncoding
 from nern_core.encode import encode
 from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
 from nern_core.options import EncodeOptions, Permutation, RecipeName
+from nern_core.predictor import PredictorVariant
 from nern_core.progress import Phase, Progress
+from nern_core.recipes.fast import FAST
 from nern_core.report import Report
+from nern_core.training.teacher import StrongerTeacher
 from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 
@@ -99,6 +105,69 @@ def test_the_phases_come_in_order_and_the_fraction_only_grows(tmp_path: Path) ->
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+def test_in_several_rounds_the_phases_and_steps_still_come_in_order(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    options = EncodeOptions(hidden_size=8, steps=50, rounds=3, **WITH_DATA)
+    result = encode(EXAMPLE, tmp_path / "x.nern", options, seen.append)
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    steps = [progress.step for progress in seen if progress.phase is Phase.RECONSTRUCTION]
+    assert steps == sorted(steps)
+    assert {progress.total for progress in seen if progress.phase is Phase.RECONSTRUCTION and progress.step} == {45}
+    assert steps[-1] == 45
+    assert result.report.options.rounds == read_encoding(tmp_path / "x.nern").document.options.rounds == 3
+
+
+def test_the_reported_error_of_several_rounds_is_against_the_original(tmp_path: Path) -> None:
+    report = run(tmp_path, steps=300, rounds=2)
+    original, decoded = read_checkpoint(EXAMPLE).tensors, decode(tmp_path / "x.nern").tensors
+    names = [layer.name for layer in report.layers]
+    error = torch.cat([(decoded[n] - original[n]).double().flatten() for n in names]).norm()
+    norm = torch.cat([original[n].double().flatten() for n in names]).norm()
+    assert report.metrics.relative_error == pytest.approx(float(error / norm), abs=1e-6)
+    assert report.metrics.relative_error < 0.9
+
+
+VARIANTS = [
+    PredictorVariant(activation="sine", connections="skip", encoding=FourierEncoding(seed=3)),
+    PredictorVariant(activation="silu", connections="residual"),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=["sine, skip, fourier", "silu, residual"])
+def test_a_file_says_how_its_predictor_is_built(tmp_path: Path, variant: PredictorVariant) -> None:
+    options = EncodeOptions(hidden_size=24, steps=150)
+    result = encode(EXAMPLE, tmp_path / "x.nern", options, recipe=replace(FAST, predictor=variant))
+    assert read_encoding(tmp_path / "x.nern").document.predictor.variant == variant
+    assert result.report.metrics.relative_error < 0.95
+
+
+def test_a_stronger_teacher_changes_what_distillation_leads_to(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    torch.save(find_architecture("digits-cnn").build(10).state_dict(), tmp_path / "teacher.pt")
+    stronger = StrongerTeacher(checkpoint=tmp_path / "teacher.pt", architecture="digits-cnn")
+    options = EncodeOptions(hidden_size=24, steps=20, **WITH_DATA)
+    contents = []
+    for teacher in (None, stronger):
+        encode(EXAMPLE, tmp_path / "x.nern", options, stronger_teacher=teacher)
+        contents.append((tmp_path / "x.nern").read_bytes())
+    assert contents[0] != contents[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({}, "teacher_without_data"), (WITH_DATA | {"recipe": RecipeName.PAPER}, "teacher_features")],
+)
+def test_a_stronger_teacher_that_cannot_teach_is_refused_at_the_start(
+    tmp_path: Path, options: dict[str, Any], code: str
+) -> None:
+    stronger = StrongerTeacher(checkpoint=EXAMPLE, architecture="digits-cnn")
+    with pytest.raises(NernError) as error:
+        encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(**options), stronger_teacher=stronger)
+    assert error.value.code == code
+    assert not (tmp_path / "x.nern").exists()
 
 
 def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:

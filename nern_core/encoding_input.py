@@ -1,0 +1,101 @@
+"""What an encoding starts from: the checkpoint, the layers to represent, the data and the teacher, checked to fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
+from nern_core.codec.document import Source
+from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
+from nern_core.digest import file_sha256
+from nern_core.errors import NernError
+from nern_core.evaluate import accuracy
+from nern_core.kernels import KernelLayer, select_layers
+from nern_core.options import EncodeOptions
+from nern_core.recipes import Recipe
+from nern_core.training.teacher import StrongerTeacher, Teacher, read_stronger_teacher
+from nern_core.zoo import Architecture, Preprocessing, build_network, find_architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodingInput:
+    """Everything that is read before anything is computed. Without an architecture there are no images."""
+
+    checkpoint: Checkpoint
+    source: Source
+    layers: tuple[KernelLayer, ...]
+    tied: Mapping[str, str]
+    architecture: Architecture | None
+    preprocessing: Preprocessing | None
+    training_images: ImageSet | None
+    test_images: ImageSet | None
+
+    def accuracy(self, checkpoint: Checkpoint, device: torch.device) -> float | None:
+        """Accuracy in percent, on the test split, of the network with these weights; None without data."""
+        if self.architecture is None or self.test_images is None or self.preprocessing is None:
+            return None
+        network = build_network(self.architecture, checkpoint.tensors, device)
+        return accuracy(network, self.test_images, self.preprocessing)
+
+
+def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingInput:
+    """Read the checkpoint and the data. Training images are left alone by a recipe that is data-free.
+
+    Raises `NernError` where they cannot be used or do not fit each other.
+    """
+    checkpoint = read_checkpoint(path)
+    tied = find_tied(checkpoint.tensors)
+    architecture, order, preprocessing = None, None, None
+    if options.architecture is not None:
+        architecture = find_architecture(options.architecture)
+        preprocessing = architecture.preprocessing
+        # The network's own order of layers: a safetensors file has lost it.
+        network_order = build_network(architecture, checkpoint.tensors).state_dict()
+        order = [name for name in network_order if name in checkpoint.tensors]
+    layers = select_layers(checkpoint.tensors, options.kernels, options.hidden_size, order=order, tied=tied)
+    folder = None if options.dataset is None else Path(options.dataset)
+    if folder is not None and preprocessing is not None:
+        preprocessing = dataset_preprocessing(folder, preprocessing)
+    return EncodingInput(
+        checkpoint=checkpoint,
+        source=Source(sha256=file_sha256(path), bytes=path.stat().st_size),
+        layers=layers,
+        tied=tied,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        training_images=None if folder is None or recipe.data_free else read_image_set(folder, "train"),
+        test_images=None if folder is None else read_image_set(folder, "test"),
+    )
+
+
+def make_teacher(
+    source: EncodingInput,
+    device: torch.device,
+    options: EncodeOptions,
+    recipe: Recipe,
+    stronger: StrongerTeacher | None,
+) -> Teacher | None:
+    """The original network, if its architecture is known, and the stronger one, if that can teach here."""
+    if stronger is not None:
+        _refuse_stronger_teacher(source, options, recipe)
+    if source.architecture is None or source.preprocessing is None:
+        return None
+    network = build_network(source.architecture, source.checkpoint.tensors, device)
+    better = None
+    if stronger is not None and options.dataset is not None:
+        better = read_stronger_teacher(stronger, network, source.preprocessing, Path(options.dataset))
+    return Teacher(network=network, preprocessing=source.preprocessing, images=source.training_images, stronger=better)
+
+
+def _refuse_stronger_teacher(source: EncodingInput, options: EncodeOptions, recipe: Recipe) -> None:
+    """Raise `NernError` where a stronger teacher has nothing to teach on or would not be listened to."""
+    if source.training_images is None:
+        raise NernError("teacher_without_data", "A stronger teacher teaches on images: name a `dataset` too.")
+    if recipe.distillation.features.weight:
+        raise NernError(
+            "teacher_features",
+            f"The recipe `{options.recipe}` compares feature maps, which a stronger teacher of another architecture "
+            "does not share; choose the recipe `fast`, or leave the teacher out.",
+        )

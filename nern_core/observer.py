@@ -1,0 +1,57 @@
+"""Turns the steps of training into the progress that is told and the curve that is kept."""
+
+import time
+
+from nern_core.fit import FitReport
+from nern_core.progress import OnProgress, Progress
+from nern_core.report import CurvePoint
+from nern_core.training.clock import Budget
+
+# Where the training phases lie in the fraction that progress tells.
+TRAINING_STARTS = 0.05
+TRAINING_ENDS = 0.95
+
+
+class TrainingObserver:
+    """Called with every reported step; `curve` has a point for each."""
+
+    def __init__(self, budget: Budget, on_progress: OnProgress) -> None:
+        self._budget = budget
+        self._on_progress = on_progress
+        self._started = time.perf_counter()
+        self.curve: list[CurvePoint] = []
+
+    def __call__(self, report: FitReport) -> None:
+        """Keep and tell one step."""
+        clock, loss = report.step.clock, report.step.loss
+        seconds = time.perf_counter() - self._started
+        step = report.earlier_steps + clock.step
+        self.curve.append(CurvePoint(phase=report.phase, step=step, seconds=round(seconds, 3), loss=loss))
+        done = report.start + report.share * clock.fraction
+        self._on_progress(
+            Progress(
+                phase=report.phase,
+                step=step,
+                total=_total_steps(report),
+                fraction=TRAINING_STARTS + (TRAINING_ENDS - TRAINING_STARTS) * done,
+                loss=loss,
+                steps_per_second=clock.step / clock.elapsed,
+                seconds_left=self._seconds_left(report, seconds),
+            )
+        )
+
+    def _seconds_left(self, report: FitReport, seconds: float) -> float | None:
+        """Of all training phases: exact for a budget in seconds, this phase's pace for one in steps."""
+        in_phase = report.step.clock.seconds_left
+        if self._budget.seconds is not None:
+            return max(0.0, self._budget.seconds - seconds)
+        if in_phase is None:
+            return None
+        in_all = report.step.clock.elapsed + in_phase
+        return in_phase + in_all / report.share * max(0.0, 1 - report.start - report.share)
+
+
+def _total_steps(report: FitReport) -> int | None:
+    """Of all rounds of the phase, if those to come are as long as this one."""
+    in_round = report.step.clock.total_steps
+    return None if in_round is None else report.earlier_steps + in_round * (1 + report.later_rounds)

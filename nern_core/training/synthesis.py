@@ -1,0 +1,144 @@
+"""Images made from the network alone: inputs that its batch normalizations take for its training images.
+
+Data-free distillation as published draws uniform noise, which the network has never seen anything like
+and answers with nonsense. Batch normalization remembers the mean and the variance of every feature map
+over the training images; noise that is moved until its feature maps have these statistics, and until
+the network is sure of a class, is a stand-in for the images (the idea of DeepInversion, Yin et al., 2020).
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nern_core.precision import mixed_precision
+from nern_core.training.images import images_per_batch
+
+# Luminance and chrominance of natural images are about this far apart in amplitude.
+_CHROMINANCE = 0.5
+_LARGEST_SHIFT = 1 / 16
+_SMALLEST_VARIANCE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthesisConfig:
+    """How many images are made, and how: Adam steps on each batch, and the weight of the classes' loss.
+
+    `share` is the most of a budget in seconds that it may take; fewer images are made then, at least a batch.
+    """
+
+    images: int
+    images_per_batch: int
+    steps: int
+    learning_rate: float
+    class_weight: float
+    share: float
+
+
+def has_statistics(network: nn.Module) -> bool:
+    """Whether the network has batch normalizations with running statistics."""
+    return bool(_normalizations(network))
+
+
+def synthesize(
+    network: nn.Module, config: SynthesisConfig, input_size: int, seconds: float | None, generator: torch.Generator
+) -> Tensor:
+    """Make normalized inputs, float32 (n, 3, H, W), for a network in evaluation mode; `seconds` is the whole budget.
+
+    The network must have running statistics, see `has_statistics`.
+    """
+    started = time.perf_counter()
+    device = next(network.parameters()).device
+    count = images_per_batch(config.images_per_batch, input_size)
+    batches = []
+    for _ in range(0, config.images, count):
+        start = natural_noise(count, input_size, generator).to(device, memory_format=torch.channels_last)
+        batches.append(_match_statistics(network, start, config, generator))
+        if seconds is not None and time.perf_counter() - started > config.share * seconds:
+            break
+    return torch.cat(batches)[: config.images]
+
+
+def natural_noise(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Noise with the 1/f spectrum of natural images, mean 0 and variance 1 for each image, (n, 3, size, size)."""
+    vertical, horizontal = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
+    frequency = (vertical.square() + horizontal.square()).sqrt().clamp(min=1 / size)
+    luminance = torch.randn(count, 1, size, size, generator=generator)
+    noise = luminance + _CHROMINANCE * torch.randn(count, 3, size, size, generator=generator)
+    images = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
+    deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+    normalized: Tensor = (images - mean) / deviation
+    return normalized
+
+
+def _match_statistics(network: nn.Module, start: Tensor, config: SynthesisConfig, generator: torch.Generator) -> Tensor:
+    """Move a batch until its feature maps have the statistics that the network remembers."""
+    images = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([images], lr=config.learning_rate, betas=(0.5, 0.9))
+    classes: Tensor | None = None
+    with _StatisticsDistance(network) as distance:
+        for step in range(config.steps):
+            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / config.steps)) / 2
+            with mixed_precision(images.device):
+                logits = network(_moved(images, generator)).float()
+            if classes is None:
+                classes = torch.randint(logits.shape[1], (len(images),), generator=generator).to(images.device)
+            loss = distance.take() + config.class_weight * F.cross_entropy(logits, classes)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return images.detach()
+
+
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift and perhaps mirror the batch, so that no image comes to depend on exact places."""
+    largest = max(1, round(_LARGEST_SHIFT * images.shape[-1]))
+    shifts = torch.randint(-largest, largest + 1, (2,), generator=generator).tolist()
+    moved = images.roll(shifts, (2, 3))
+    return moved.flip(3) if torch.rand((), generator=generator).item() < 0.5 else moved
+
+
+class _StatisticsDistance:
+    """Collects, by forward hooks, how far the inputs of batch normalizations are from what they remember."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._modules = _normalizations(network)
+        self._terms: list[Tensor] = []
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        self._handles = [module.register_forward_pre_hook(self._collect) for module in self._modules]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _collect(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, _BatchNorm)
+        remembered_mean, remembered_variance = _statistics(module)
+        axes = [0, *range(2, inputs[0].ndim)]
+        variance, mean = torch.var_mean(inputs[0].float(), dim=axes, correction=0)
+        mean_distance = ((mean - remembered_mean).square() / remembered_variance).mean()
+        deviation = ((variance + _SMALLEST_VARIANCE) / remembered_variance).sqrt()
+        self._terms.append(mean_distance + (deviation - 1).square().mean())
+
+    def take(self) -> Tensor:
+        """Scalar: mean over the normalizations since the last call, in units of the remembered deviations."""
+        terms, self._terms = self._terms, []
+        return torch.stack(terms).mean()
+
+
+def _statistics(module: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    return module.running_mean, module.running_var + _SMALLEST_VARIANCE
+
+
+def _normalizations(network: nn.Module) -> list[_BatchNorm]:
+    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
