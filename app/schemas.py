@@ -122,4 +122,5 @@ ARTIFACT_ADDRESSES = {
     "weights.pt": "/weights?format=pt",
     "encoding.nern": "/encoding",
     "report.json": "/report",
+    "report.html": "/report?format=html",
 }

@@ -5,7 +5,7 @@ Progress goes to standard error, results to standard output, so that a pipe carr
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -87,6 +87,14 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in _rows(result):
         table.add_row(name, value)
+    Console().print(table)
+
+
+def print_points(points: Sequence[Mapping[str, Any]]) -> None:
+    """Print one row for each point, with the names of its values as heading."""
+    table = Table(*(name.replace("_", " ") for name in points[0]))
+    for point in points:
+        table.add_row(*(_formatted(name, value) for name, value in point.items()))
     Console().print(table)
 
 

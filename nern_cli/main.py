@@ -11,7 +11,10 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.compress_report import compress_report
 from nern_cli.display import ProgressDisplay, print_json, print_table
+from nern_cli.report import report as write_report
 from nern_core.errors import NernError
 from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, explain_invalid
 
@@ -26,8 +29,6 @@ _FAILED = 1
 _MISUSED = 2
 _INTERRUPTED = 130
 
-InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
 Architecture = Annotated[
     str | None,
     typer.Option(help=f"{ARCHITECTURE_NAMES}."),
@@ -63,6 +64,9 @@ def encode(
         ),
     ] = None,
     teacher_architecture: Annotated[str | None, typer.Option(help="The network that --teacher belongs to.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write report.json: all figures, and the training curve for `nern report`.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     json: Json = False,
@@ -83,8 +87,9 @@ def encode(
     )
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
-    if not output.parent.is_dir():
-        raise NernError("no_folder", f"There is no folder '{output.parent}' to write '{output.name}' into.")
+    for file in (output, report):
+        if file is not None:
+            require_folder(file)
     from nern_core.encode import encode as encode_file
     from nern_core.training.teacher import StrongerTeacher
 
@@ -93,6 +98,8 @@ def encode(
         stronger = StrongerTeacher(checkpoint=teacher, architecture=teacher_architecture)
     with ProgressDisplay() as display:
         result = encode_file(checkpoint, output, options, display.show, stronger_teacher=stronger)
+    if report is not None:
+        report.write_text(result.report.model_dump_json(indent=2) + "\n")
     metrics = result.report.metrics.model_dump()
     if json:
         print_json(metrics)
@@ -167,6 +174,10 @@ def serve(
     from nern_cli.serve import serve as run
 
     raise typer.Exit(run(data_dir, port))
+
+
+app.command("report")(write_report)
+app.command("compress-report")(compress_report)
 
 
 def main() -> None:

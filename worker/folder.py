@@ -68,7 +68,7 @@ class RunnerLine(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
 
-RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.json")
+RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
 
 
 class RunnerReport(BaseModel):

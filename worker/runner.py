@@ -13,10 +13,15 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nern_core.errors import NernError
+from nern_core.options import Device, EncodeOptions
 from nern_core.progress import Progress
 from worker.folder import LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
+
+if TYPE_CHECKING:
+    from nern_core.encode import EncodingResult
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -54,7 +59,26 @@ def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
     result = encode(folder.checkpoint, encoding, spec.options, on_progress)
     write_checkpoint(result.decoded, folder.result("weights.safetensors"))
     write_checkpoint(result.decoded, folder.result("weights.pt"))
-    folder.report.write_text(result.report.model_dump_json(indent=2))
+    _write_reports(folder, spec.options, result)
+
+
+def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingResult") -> None:
+    """Write the report as a page and as JSON, with the standard codecs measured on the same images."""
+    import torch
+
+    from nern_core.report.files import compare
+    from nern_core.report.page import render_page
+
+    comparison = compare(
+        folder.checkpoint,
+        folder.result("encoding.nern"),
+        trained=result.report,
+        decoded=result.decoded,
+        dataset=None if options.dataset is None else Path(options.dataset),
+        device=torch.device("cuda" if options.device is Device.GPU else "cpu"),
+    )
+    folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
+    folder.report.write_text(comparison.report.model_dump_json(indent=2))
 
 
 def _explained(error: Exception) -> tuple[str, str]:

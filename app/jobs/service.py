@@ -62,12 +62,14 @@ class JobService:
         return view
 
     def artifact(self, job_id: str, name: str) -> tuple[StoredArtifact, Path]:
-        """Find a result. Raises `Problem` (`unknown-job`, `no-results`)."""
+        """Find a result. Raises `Problem` (`unknown-job`, `no-results`, `no-such-result`)."""
         with self._sessions.begin() as session:
             job = _existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
         if status is not JobStatus.SUCCEEDED:
             raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
+        if name not in artifacts:
+            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
         stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
         return stored, self._store.path(stored.sha256)
 

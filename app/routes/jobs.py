@@ -49,6 +49,18 @@ class WeightsFormat(StrEnum):
     PT = "pt"
 
 
+class ReportFormat(StrEnum):
+    """Forms of the report."""
+
+    JSON = "json"
+    HTML = "html"
+
+
+_REPORT_TYPES = {ReportFormat.JSON: "application/json", ReportFormat.HTML: "text/html; charset=utf-8"}
+# The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
 def _jobs(request: Request) -> JobService:
     service: JobService = request.app.state.jobs
     return service
@@ -138,9 +150,18 @@ def get_encoding(job_id: str, jobs: Jobs, if_none_match: IfNoneMatch = None) -> 
 
 
 @router.get("/{job_id}/report", summary="Download the report", operation_id="get_report", **_RESULTS)
-def get_report(job_id: str, jobs: Jobs, if_none_match: IfNoneMatch = None) -> Response:
-    """Options, metrics, the error of every layer and the training curve, as JSON."""
-    return _download(jobs, job_id, "report.json", "application/json", if_none_match)
+def get_report(
+    job_id: str,
+    jobs: Jobs,
+    format: Annotated[ReportFormat, Query(description="Figures, or a page to look at.")] = ReportFormat.JSON,  # noqa: A002 # the parameter's public name
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Options, metrics, the error of every layer, other codecs and the training curve; as a page with pictures too."""
+    answer = _download(jobs, job_id, f"report.{format}", _REPORT_TYPES[format], if_none_match)
+    if format is ReportFormat.HTML:
+        answer.headers["Content-Security-Policy"] = _PAGE_POLICY
+        answer.headers["Content-Disposition"] = "inline"
+    return answer
 
 
 def _download(jobs: JobService, job_id: str, name: str, media_type: str, if_none_match: str | None) -> Response:

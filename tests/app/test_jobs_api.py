@@ -32,14 +32,16 @@ METRICS = {
 }
 
 
-def finish(settings: Settings, job_id: str, tmp_path: Path) -> dict[str, bytes]:
+def finish(settings: Settings, job_id: str, tmp_path: Path, without: str = "") -> dict[str, bytes]:
     """Do what a worker does for a job that succeeds; returns the results."""
     results = {
         "weights.safetensors": b"safetensors",
         "weights.pt": b"torch",
         "encoding.nern": b"encoding",
         "report.json": b"{}",
+        "report.html": b"<!doctype html>",
     }
+    results.pop(without, None)
     store, artifacts = ArtifactStore(settings.artifacts), {}
     for name, content in results.items():
         (tmp_path / name).write_bytes(content)
@@ -279,6 +281,32 @@ def test_results_are_downloaded_with_the_digest_that_was_published(
         digest = hashlib.sha256(content).hexdigest()
         assert answer.headers["ETag"] == f'"{digest}"' == f'"{job["artifacts"][name]["sha256"]}"'
         assert job["artifacts"][name]["bytes"] == len(content)
+
+
+def test_the_report_comes_as_json_or_as_a_page_in_which_nothing_runs(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    address = f"/jobs/{job['id']}/report"
+    assert client.get(address).content == client.get(f"{address}?format=json").content == b"{}"
+    page = client.get(f"{address}?format=html")
+    assert page.content == b"<!doctype html>"
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.headers["Content-Disposition"] == "inline"
+    assert page.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get(f"{address}?format=pdf").status_code == 422
+
+
+def test_a_result_that_the_job_has_not_left_is_not_found(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path, without="report.html")
+    answer = client.get(f"/jobs/{job['id']}/report?format=html")
+    assert (answer.status_code, answer.json()["type"]) == (404, "no-such-result")
+    assert answer.json()["detail"] == "The job has left no report.html."
 
 
 def test_an_unchanged_result_is_not_sent_again(client: TestClient, settings: Settings, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from nern_core.options import EncodeOptions
-from tests.conftest import EXAMPLE, ROOT
+from nern_core.report import Report
+from tests.conftest import DIGITS, EXAMPLE, ROOT
 from worker.folder import RESULTS, RunFolder, RunSpec
 from worker.runner import _explained
 
@@ -28,6 +29,17 @@ def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -
     assert list(dict.fromkeys(phases)) == ["reading", "reconstruction", "writing", "evaluation"]
     assert lines[-1]["progress"]["fraction"] == 1.0
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS}
+
+
+def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8)
+    assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
+    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+    assert [alternative.name for alternative in report.alternatives] == ["fp16", "int8", "int6", "int4"]
+    assert all(alternative.accuracy is not None for alternative in report.alternatives)
+    page = (tmp_path / "report.html").read_text()
+    assert f"{report.metrics.file_bytes:,} bytes" in page
+    assert "Loss of the phase distillation" in page
 
 
 def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> None:

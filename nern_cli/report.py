@@ -1,0 +1,49 @@
+"""`nern report`: a checkpoint and its encoding as one HTML page, and in figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.display import print_json, print_table
+from nern_core.options import ARCHITECTURE_NAMES
+
+
+def report(
+    checkpoint: InputFile,
+    encoding: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", exists=True, dir_okay=False, help="What `nern encode --report` wrote: the training curve."
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Folder with test.npz: measures accuracies, of int8 and the like too.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Draw a report of ENCODING (.nern), made from CHECKPOINT, as an HTML page that needs no network."""
+    require_folder(output)
+    from nern_core.report.files import compare, read_report
+    from nern_core.report.page import render_page
+
+    comparison = compare(
+        checkpoint,
+        encoding,
+        trained=None if trained is None else read_report(trained),
+        architecture=architecture,
+        dataset=dataset,
+    )
+    output.write_text(render_page(comparison), encoding="utf-8")
+    if json:
+        print_json(comparison.report.model_dump(mode="json"))
+    else:
+        print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
+        if not comparison.report.curve:
+            print("Without --report there are no training curves: `nern encode --report` writes what they need.")
