@@ -109,6 +109,8 @@ class EncodeOptions(BaseModel):
             raise ValueError("give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+        if self.recipe is RecipeName.DATA_FREE and self.architecture is None:
+            raise ValueError("the recipe `data-free` needs `architecture`: it makes images from the network")
         return self
 
 

@@ -1,0 +1,14 @@
+"""Where the public checkpoints and the data set are: `NERN_TEST_ASSETS`, by default `../shared`."""
+
+import os
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
+DATASET = ASSETS / "data" / "cifar10"
+
+
+def checkpoint_of(depth: int) -> Path:
+    """The public CIFAR-10 ResNet of this depth: 20 or 56."""
+    return ASSETS / "checkpoints" / f"cifar10-resnet{depth}.th"
