@@ -29,8 +29,8 @@ def test_the_same_points_give_the_same_text() -> None:
 
 
 def test_markup_in_names_is_text() -> None:
-    drawing = draw([Series("<script>", ((0.0, 0.0),)), *LINES])
-    assert "<script>" in texts(drawing)
+    drawing = draw([Series("<script> $x^2$", ((0.0, 0.0),)), *LINES])
+    assert "<script> $x^2$" in texts(drawing)
     assert ET.fromstring(drawing).find(f".//{SVG}script") is None
 
 
@@ -38,6 +38,7 @@ def test_markup_in_names_is_text() -> None:
 def test_on_a_logarithmic_axis_equal_ratios_are_equal_distances(axis: int) -> None:
     points = tuple((value, 100.0) if axis == 0 else (100.0, value) for value in (1.0, 10.0, 100.0))
     drawing = ET.fromstring(draw([Series("powers of ten", points)], **{("log_x", "log_y")[axis]: True}))
+    assert "mathdefault" not in "".join(drawing.itertext())
     # Every point has a marker.
     places = [float(use.attrib["xy"[axis]]) for use in drawing.iterfind(f".//{SVG}g[@clip-path]//{SVG}use")][:3]
     assert places[1] - places[0] == pytest.approx(places[2] - places[1])

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
 ) -> None:
     encoding, trained = digits
     found = compare(EXAMPLE, encoding).report
-    unknown = {"original_accuracy": None, "reconstructed_accuracy": None, "seconds": {}}
+    unknown: dict[str, Any] = {"original_accuracy": None, "reconstructed_accuracy": None, "seconds": {}}
     expected = trained.model_copy(update={"curve": (), "metrics": trained.metrics.model_copy(update=unknown)})
     assert found.model_copy(update={"alternatives": ()}) == expected
     assert [(x.name, x.accuracy) for x in found.alternatives] == [

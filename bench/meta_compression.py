@@ -1,0 +1,57 @@
+"""Prune and quantize the predictor of ResNet20, and ResNet20 itself alike, and compare them at equal bytes.
+
+python -m bench.meta_compression [--encoding FILE | --seconds 150] [--images 10000] writes
+bench/results/meta_compression.json and docs/meta_compression.svg. Accuracy is that on so many test images of
+CIFAR-10, evenly spread. What is counted is said in nern_core/meta_compression.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from bench.encode_resnet20 import CHECKPOINT, DATASET, HERE
+from bench.machine import describe_machine
+from nern_core.encode import encode
+from nern_core.meta_compression import MetaCompression, Point, sweep
+from nern_core.meta_compression.chart import draw_sweep
+from nern_core.options import EncodeOptions
+from nern_core.pair import evaluator_of, read_pair
+
+
+def main() -> None:
+    """Encode unless an encoding is given, measure, record and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoding", type=Path)
+    parser.add_argument("--seconds", type=float, default=150)
+    parser.add_argument("--images", type=int, default=10000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        encoding = arguments.encoding or encode_resnet20(Path(folder) / "r20.nern", arguments.seconds)
+        result = measure(encoding, arguments.images)
+    record = {"machine": describe_machine()} | result.model_dump(mode="json")
+    (HERE / "results" / "meta_compression.json").write_text(json.dumps(record, indent=2) + "\n")
+    (HERE.parent / "docs" / "meta_compression.svg").write_text(draw_sweep(result), encoding="utf-8")
+    print("\n".join(result.verdicts))
+
+
+def encode_resnet20(encoding: Path, seconds: float) -> Path:
+    """Encode as the README's table does."""
+    options = EncodeOptions(architecture="cifar-resnet20", dataset=str(DATASET), hidden_size=160, seconds=seconds)
+    encode(CHECKPOINT, encoding, options)
+    return encoding
+
+
+def measure(encoding: Path, images: int) -> MetaCompression:
+    """Sweep, printing each point."""
+    original, contents = read_pair(CHECKPOINT, encoding)
+
+    def show(point: Point) -> None:
+        name = f"{point.subject} {point.method} {point.setting:g}"
+        print(f"{name:>30}: {point.bytes:>9,} bytes, {point.accuracy:.2f} %", flush=True)
+
+    return sweep(original, contents, evaluator_of(contents, None, DATASET, images=images), show)
+
+
+if __name__ == "__main__":
+    main()
