@@ -41,7 +41,7 @@ class FourierEncoding:
 
     kind: Literal["fourier"] = "fourier"
     frequencies: Annotated[int, Field(ge=1, le=1024)] = 40
-    bandwidth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.05
+    bandwidth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
