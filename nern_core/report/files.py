@@ -67,13 +67,20 @@ def compare(
     )
     evaluator = None if dataset is None else evaluator_of(contents, architecture, dataset, device=device)
     changes: dict[str, Any] = {"alternatives": _measure_alternatives(original, evaluator)}
-    if evaluator is not None and (trained is None or trained.options.dataset != str(dataset)):
+    if evaluator is not None and not _has_accuracies(trained, evaluator, dataset):
         accuracies = {
             "original_accuracy": evaluator.accuracy(original.tensors),
             "reconstructed_accuracy": evaluator.accuracy(decoded.tensors),
         }
         changes["metrics"] = report.metrics.model_copy(update=accuracies)
     return Comparison(original=original, encoding=contents, decoded=decoded, report=report.model_copy(update=changes))
+
+
+def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:
+    """Whether the one who trained has measured the same architecture on the same data set."""
+    if trained is None or trained.options.dataset is None:
+        return False
+    return Path(trained.options.dataset) == dataset and trained.options.architecture == evaluator.architecture.name
 
 
 def read_report(path: Path) -> Report:
