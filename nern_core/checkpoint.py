@@ -133,7 +133,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    return hashlib.sha256(tensor.view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(tensor.view(torch.uint8).numpy().data).digest()
 
 
 def _refuse_unusual_layouts(tensors: Mapping[str, Tensor]) -> None:

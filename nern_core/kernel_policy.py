@@ -44,8 +44,8 @@ def choose_tensors(
     if not words and not patterns:
         words = {SPATIAL}
     candidates = {name: shape for name, shape in shapes.items() if len(shape) >= 2 and min(shape) > 0}
-    for pattern in (*patterns, *excluded):
-        if not any(fnmatchcase(name, pattern) for name in candidates):
+    for pattern, names in (*((p, candidates) for p in patterns), *((p, shapes) for p in excluded)):
+        if not any(fnmatchcase(name, pattern) for name in names):
             raise _unmatched(pattern)
     candidates = {name: shape for name, shape in candidates.items() if not _matches(name, excluded)}
     worth = _with_paying_heads(
@@ -110,7 +110,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 def _unmatched(pattern: str) -> NernError:
     return NernError(
         "unmatched_pattern",
-        f"The pattern '{pattern}' of `kernels` matches no floating-point tensor of two or more dimensions; "
+        f"The pattern '{pattern}' of `kernels` matches none of the checkpoint's floating-point weights; "
         "use names as in the network's state_dict().",
     )
 

@@ -19,6 +19,7 @@ from nern_core.predictor import PredictorVariant
 from nern_core.progress import Phase, Progress
 from nern_core.recipes.fast import FAST
 from nern_core.report import Report
+from nern_core.training import predictions
 from nern_core.training.teacher import StrongerTeacher
 from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
@@ -81,6 +82,19 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
         run(folder, seed=seed, steps=20, **WITH_DATA)
         contents.append((folder / "x.nern").read_bytes())
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_the_same_seed_gives_the_same_file_where_some_kernels_pass_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_MOST_ACTIVATIONS", 24 * 1000)
+    contents = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        run(folder, kernels="all", steps=20, **WITH_DATA)
+        contents.append((folder / "x.nern").read_bytes())
+    assert contents[0] == contents[1]
 
 
 def test_training_makes_the_error_smaller(tmp_path: Path) -> None:

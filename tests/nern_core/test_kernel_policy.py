@@ -57,6 +57,10 @@ def test_a_pattern_after_an_exclamation_mark_excludes() -> None:
     assert chosen("all", "!*wise") == ["stem", "conv", "row", "linear"]
 
 
+def test_what_is_never_represented_may_be_excluded() -> None:
+    assert chosen("!bias", "!stem") == ["conv", "row", "depthwise"]
+
+
 def test_patterns_may_add_to_a_word() -> None:
     assert chosen("spatial", "linear") == ["stem", "conv", "row", "depthwise", "linear"]
 

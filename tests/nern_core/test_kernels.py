@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nern_core.kernels import KernelLayer, assemble, by_head, cut, select_layers
+from nern_core.zoo import find_architecture
 
 SHAPES = {
     "conv": (5, 3, 2, 3),
@@ -89,6 +90,12 @@ def test_gradients_reach_every_value_but_those_that_fill_a_tile_up() -> None:
 def test_layers_follow_the_order_of_the_network() -> None:
     tensors = {"a": torch.ones(8, 8, 3, 3), "b": torch.ones(8, 8, 3, 3)}
     assert [layer.name for layer in select_layers(tensors, order=["b", "a"])] == ["b", "a"]
+
+
+def test_resnet20_is_represented_by_all_of_its_19_convolutions() -> None:
+    layers = select_layers(find_architecture("cifar-resnet20").build(10).state_dict())
+    assert (len(layers), layers[0].name, {layer.head for layer in layers}) == (19, "conv1.weight", {"3x3"})
+    assert (sum(layer.kernels for layer in layers), sum(layer.weights for layer in layers)) == (29_744, 267_696)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
