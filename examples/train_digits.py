@@ -3,8 +3,12 @@
 Writes `digits/train.npz`, `digits/test.npz` and `digits-cnn.safetensors` beside this file. The same
 seed gives the same files on the same machine. Accuracy on the 500 test images: 99.4 %, after
 40 epochs in about 20 seconds on two CPU cores (torch 2.13.0, one run).
+
+`--smoothness 1e-4 -o smooth.safetensors` trains with the smoothness penalty in the loss: one line in
+`train`. What that does to the encoding is measured by `bench/smoothness.py`.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from nern_core.datasets import ImageSet, augment, read_image_set, to_inputs
+from nern_core.smoothness import smoothness_penalty
 from nern_core.zoo import find_architecture
 
 HERE = Path(__file__).parent
@@ -28,10 +33,14 @@ LEARNING_RATE = 0.01
 
 def main() -> None:
     """Write the data, train, and write the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoothness", type=float, default=0.0, help="factor of the smoothness penalty")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "digits-cnn.safetensors")
+    arguments = parser.parse_args()
     write_images(HERE / "digits")
-    network = train(read_image_set(HERE / "digits", "train"))
+    network = train(read_image_set(HERE / "digits", "train"), smoothness=arguments.smoothness)
     print(f"test accuracy: {accuracy(network, read_image_set(HERE / 'digits', 'test')):.2f} %")
-    save_file(network.state_dict(), HERE / "digits-cnn.safetensors")
+    save_file(network.state_dict(), arguments.output)
 
 
 def write_images(folder: Path) -> None:
@@ -48,11 +57,11 @@ def write_images(folder: Path) -> None:
     np.savez_compressed(folder / "test.npz", images=test_images, labels=test_labels)
 
 
-def train(data: ImageSet) -> nn.Module:
+def train(data: ImageSet, *, smoothness: float = 0.0, seed: int = SEED) -> nn.Module:
     """Train with Adam and one cosine cycle; the last weights are taken, never the best on the test set."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     architecture = find_architecture("digits-cnn")
     network = architecture.build(10)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
@@ -64,8 +73,11 @@ def train(data: ImageSet) -> nn.Module:
         for batch in order.split(BATCH):
             images = augment(data.images[batch], architecture.preprocessing, generator)
             logits = network(to_inputs(images, architecture.preprocessing))
+            loss = F.cross_entropy(logits, data.labels[batch], label_smoothing=0.05)
+            if smoothness:
+                loss = loss + smoothness * smoothness_penalty(network)
             optimizer.zero_grad()
-            F.cross_entropy(logits, data.labels[batch], label_smoothing=0.05).backward()
+            loss.backward()
             optimizer.step()
             schedule.step()
     return network.eval()

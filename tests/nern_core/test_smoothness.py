@@ -51,11 +51,10 @@ def test_zero_kernels_are_unlike_all_and_have_finite_gradients() -> None:
 
 def test_the_penalty_of_a_network_is_that_of_its_convolutions_and_of_nothing_else() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 2, 3), nn.Flatten(), nn.Linear(8, 2)
-    )
-    expected = math.fsum(float(kernel_roughness(weight)) for weight in (network[0].weight, network[2].weight))
-    assert float(smoothness_penalty(network)) == pytest.approx(expected)
+    first, second = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3)
+    network = nn.Sequential(first, nn.BatchNorm2d(4), second, nn.Flatten(), nn.Linear(8, 2))
+    expected = math.fsum(float(kernel_roughness(layer.weight.detach())) for layer in (first, second))
+    assert float(smoothness_penalty(network).detach()) == pytest.approx(expected)
 
 
 def test_descending_the_penalty_makes_neighbours_alike() -> None:
