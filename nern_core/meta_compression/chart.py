@@ -28,7 +28,7 @@ def draw_sweep(result: MetaCompression) -> str:
     ]
     return line_chart(
         series,
-        title=f"{result.architecture}: the predictor and the original, compressed alike",
+        title=f"{result.architecture}: predictor and original, compressed",
         x_label="counted bytes, thousands",
         y_label="accuracy in percent",
         log_x=True,
