@@ -65,8 +65,8 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         tied=tied,
         architecture=architecture,
         preprocessing=preprocessing,
-        training_images=None if folder is None or recipe.data_free else read_image_set(folder, "train"),
         test_images=None if folder is None else read_image_set(folder, "test"),
+        training_images=None if folder is None or recipe.data_free else read_image_set(folder, "train"),
     )
 
 
