@@ -121,6 +121,9 @@ def ablation() -> dict[str, Recipe]:
             reconstruction=replace(FAST.reconstruction, share=whole),
             distillation=replace(FAST.distillation, images="synthesized"),
         ),
+        "reconstruction weighted by Fisher information": replace(
+            FAST, reconstruction=replace(FAST.reconstruction, fisher_images=512)
+        ),
         "logits alone": distilled(reconstruction=_NOTHING),
         "logits alone, published divergence": distilled(reconstruction=_NOTHING, logit_distance="published"),
         "logits by exact divergence": distilled(logit_distance="exact"),

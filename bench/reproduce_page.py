@@ -85,7 +85,8 @@ def _accuracies(group: list[Run]) -> str:
 
 
 def _drop(group: list[Run]) -> float:
-    return mean(run["metrics"]["original_accuracy"] - run["metrics"]["reconstructed_accuracy"] for run in group)
+    drop: float = mean(run["metrics"]["original_accuracy"] - run["metrics"]["reconstructed_accuracy"] for run in group)
+    return drop
 
 
 def _machine(run: Run) -> str:

@@ -1,7 +1,7 @@
 """The recipe `fast` for those who have no data set: images made from the network stand in for its training images.
 
-They serve both to weight the kernels in reconstruction and to distil. A network without batch
-normalization remembers nothing that images could be made of, so it gets reconstruction alone.
+Distillation is on them alone. A network without batch normalization remembers nothing that images could
+be made of, so it gets reconstruction alone.
 """
 
 from dataclasses import replace
