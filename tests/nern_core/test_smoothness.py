@@ -49,6 +49,27 @@ def test_zero_kernels_are_unlike_all_and_have_finite_gradients() -> None:
     assert weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-9])
+def test_a_kernel_that_is_next_to_zero_has_no_pull_and_disturbs_no_other(value: float) -> None:
+    weight = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    others = [(f, c) for f in range(3) for c in range(3) if (f, c) != (1, 1)]
+    pairs = [(a, b) for a in others for b in others if (b[0] - a[0], b[1] - a[1]) in {(0, 1), (1, 0)}]
+    expected = 4 + sum(1 - cosine(weight[a], weight[b]) for a, b in pairs)
+    weight[1, 1] = value
+    weight.requires_grad_()
+    penalty = kernel_roughness(weight)
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    assert penalty.item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(gradient[1, 1], torch.zeros(3, 3))
+    assert gradient.abs().max() < 10
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    for shape in ((3, 3, 2, 2), (3, 3, 1, 1)):
+        weight = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(kernel_roughness, (weight,))
+
+
 def test_the_penalty_of_a_network_is_that_of_its_convolutions_and_of_nothing_else() -> None:
     torch.manual_seed(0)
     first, second = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3)
