@@ -3,14 +3,17 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib as mpl
-from matplotlib.axis import Axis
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-_SIZE_INCHES = (7.2, 4.2)
+_WIDTH_INCHES, _HEIGHT_INCHES = 7.2, 4.2
+# What each further chart beside the first adds to the width.
+_PANEL_INCHES = 4.6
 # Okabe and Ito's colours can be told apart by the colour-blind; shapes can be in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "*", "X")
@@ -24,38 +27,60 @@ class Series:
     points: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A chart beside others: its title and its lines."""
+
+    title: str
+    series: tuple[Series, ...]
+
+
 def line_chart(
     series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False
 ) -> str:
     """Draw the lines into one chart; returns an SVG document. Several lines get a legend, beside the data."""
+    panel = Panel(title, tuple(series))
+    return line_panels([panel], x_label=x_label, y_label=y_label, log_x=log_x, log_y=log_y)
+
+
+def line_panels(
+    panels: Sequence[Panel], *, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False
+) -> str:
+    """Draw charts of the same lines side by side, on the same axes; returns an SVG document with one legend."""
     # The salt is random otherwise; text stays text, which is small and can be searched, and a $ is a $.
     with mpl.rc_context({"svg.hashsalt": "nern", "svg.fonttype": "none", "text.parse_math": False}):
-        figure = Figure(_SIZE_INCHES, layout="constrained")
+        figure = Figure((_WIDTH_INCHES + _PANEL_INCHES * (len(panels) - 1), _HEIGHT_INCHES), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        axes.set_prop_cycle(color=_COLOURS, marker=_MARKERS)
-        for line in series:
-            (drawn,) = axes.plot(*zip(*line.points, strict=True), label=line.name, markersize=5)
-            # Few points are measurements of their own, many are a curve.
-            if len(line.points) > 20:
-                drawn.set_marker("")
-        axes.set(title=title, xlabel=x_label, ylabel=y_label)
+        (row,) = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
+        for axes, panel in zip(row, panels, strict=True):
+            _draw(axes, panel.series)
+            axes.set(title=panel.title, xlabel=x_label)
+        row[0].set_ylabel(y_label)
         if log_x:
-            axes.set_xscale("log")
-            _label_plainly(axes.xaxis)
+            _make_logarithmic(row[0], "x")
         if log_y:
-            axes.set_yscale("log")
-            _label_plainly(axes.yaxis)
-        axes.grid(visible=True, alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(series) > 1:
-            figure.legend(loc="outside right upper", frameon=False)
+            _make_logarithmic(row[0], "y")
+        if len(panels[0].series) > 1:
+            figure.legend(handles=row[0].lines, loc="outside right upper", frameon=False)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
 
 
-def _label_plainly(axis: Axis) -> None:
-    """Write 300 on a logarithmic axis instead of 3 times a power of ten."""
+def _draw(axes: Axes, series: Sequence[Series]) -> None:
+    axes.set_prop_cycle(color=_COLOURS, marker=_MARKERS)
+    for line in series:
+        (drawn,) = axes.plot(*zip(*line.points, strict=True), label=line.name, markersize=5)
+        # Few points are measurements of their own, many are a curve.
+        if len(line.points) > 20:
+            drawn.set_marker("")
+    axes.grid(visible=True, alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _make_logarithmic(axes: Axes, direction: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, in all panels that share it; its labels say 300, not 3 times a power of ten."""
+    axes.set(**{f"{direction}scale": "log"})
+    axis = axes.xaxis if direction == "x" else axes.yaxis
     axis.set_major_formatter(LogFormatter())
     axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))

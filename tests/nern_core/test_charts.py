@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from nern_core.charts import Series, line_chart
+from nern_core.charts import Panel, Series, line_chart, line_panels
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = [Series("first", ((1.0, 10.0), (10.0, 20.0), (100.0, 30.0))), Series("second", ((1.0, 5.0), (100.0, 5.0)))]
@@ -43,3 +43,20 @@ def test_on_a_logarithmic_axis_equal_ratios_are_equal_distances(axis: int) -> No
     places = [float(use.attrib["xy"[axis]]) for use in drawing.iterfind(f".//{SVG}g[@clip-path]//{SVG}use")][:3]
     assert places[1] - places[0] == pytest.approx(places[2] - places[1])
     assert places[0] != places[1]
+
+
+def test_charts_side_by_side_share_their_axes_and_one_legend() -> None:
+    panels = [Panel("left", tuple(LINES)), Panel("right", tuple(LINES))]
+    drawn = texts(line_panels(panels, x_label="bytes", y_label="accuracy"))
+    assert (drawn.count("left"), drawn.count("right"), drawn.count("bytes")) == (1, 1, 2)
+    assert (drawn.count("accuracy"), drawn.count("first"), drawn.count("second")) == (1, 1, 1)
+
+
+def test_every_line_has_a_colour_and_a_shape_of_its_own() -> None:
+    lines = [Series(f"line {index}", ((0.0, 0.0), (1.0, float(index)))) for index in range(7)]
+    drawing = ET.fromstring(draw(lines))
+    drawn = [group for group in drawing.iter(f"{SVG}g") if group.get("id", "").startswith("line2d")]
+    strokes = {
+        path.get("style") for group in drawn for path in group if path.tag == f"{SVG}path" and path.get("clip-path")
+    }
+    assert len(strokes) >= len(lines)
