@@ -31,8 +31,8 @@ from nern_core.training.distill import DistillationConfig, LossTerm
 _ABLATION_SECONDS = 150.0
 _SECONDS = {
     (20, 140): 300.0,
-    (20, 160): 600.0,
-    (20, 180): 1500.0,
+    (20, 160): 400.0,
+    (20, 180): 900.0,
     (56, 280): 2300.0,
     (56, 320): 2300.0,
 }
@@ -105,7 +105,7 @@ def cases() -> Iterator[Case]:
         depth=20,
         hidden_size=160,
         permutation=Permutation.CROSS_FILTER,
-        seconds=1200.0,
+        seconds=300.0,
         recipe=DATA_FREE,
     )
 
