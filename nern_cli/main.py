@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.compress_report import compress_report
 from nern_cli.display import ProgressDisplay, print_json, print_table
+from nern_cli.importance import importance
 from nern_cli.report import report as write_report
 from nern_core.errors import NernError
 from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, explain_invalid
@@ -178,6 +179,7 @@ def serve(
 
 app.command("report")(write_report)
 app.command("compress-report")(compress_report)
+app.command("importance")(importance)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ class Phase(StrEnum):
     DISTILLATION = "distillation"
     WRITING = "writing"
     EVALUATION = "evaluation"
+    IMPORTANCE = "importance"
 
 
 class Progress(BaseModel):

@@ -9,7 +9,7 @@ from nern_core.smoothness import kernel_roughness, smoothness_penalty
 
 def cosine(a: Tensor, b: Tensor) -> float:
     products = [x * y for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)]
-    return sum(products) / (float(a.norm()) * float(b.norm()))
+    return float(sum(products)) / (float(a.norm()) * float(b.norm()))
 
 
 def plain_roughness(weight: Tensor) -> float:

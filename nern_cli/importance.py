@@ -1,0 +1,73 @@
+"""`nern importance`: how important each kernel and filter is, and what pruning the least important ones costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.display import ProgressDisplay, print_json, print_points
+from nern_core.options import ARCHITECTURE_NAMES
+
+if TYPE_CHECKING:
+    from nern_core.importance import Importance
+
+
+def importance(
+    checkpoint: InputFile,
+    encoding: InputFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into; it is made if need be.")
+    ],
+    architecture: Annotated[
+        str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="Folder with train.npz and test.npz: for the Fisher information and the pruning curve."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Rank the kernels and filters of CHECKPOINT by how ENCODING (.nern) reconstructs them, by magnitude and Fisher.
+
+    Writes importance.json, importance.safetensors and, with --dataset, pruning-curve.svg.
+    """
+    require_folder(output)
+    from nern_core.importance import measure, write
+
+    with ProgressDisplay() as display:
+        measured = measure(
+            checkpoint,
+            encoding,
+            architecture=architecture,
+            dataset=dataset,
+            images=images,
+            on_progress=display.show,
+        )
+    output.mkdir(exist_ok=True)
+    files = write(measured, output)
+    found = measured.importance
+    if json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for correlation in found.correlations:
+        value = "none, one is constant" if correlation.spearman is None else f"{correlation.spearman:.3f}"
+        print(f"rank correlation of {correlation.first} and {correlation.second}, {correlation.granularity}s: {value}")
+    if found.pruning:
+        print(f"accuracy in percent on {found.images} images after so large a share of the weights was set to zero:")
+        print_points(_curve(found))
+    print("\n".join([*found.remarks, *(f"written: {file}" for file in files)]))
+
+
+def _curve(found: "Importance") -> list[dict[str, str | float]]:
+    """One row for each granularity and share, with a column for each order."""
+    rows: dict[tuple[str, float], dict[str, str | float]] = {}
+    for point in found.pruning:
+        row = rows.setdefault(
+            (point.granularity, point.share), {"granularity": point.granularity.value, "share": point.share}
+        )
+        row[point.order.replace("-", " ")] = point.accuracy
+    return list(rows.values())

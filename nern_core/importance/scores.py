@@ -1,0 +1,114 @@
+"""Scores of every represented kernel and filter (paper, section 5.1).
+
+Let w be the weights of a kernel, or of all kernels of a filter, and v what the encoding decodes them to.
+
+* `reconstruction-error` is |w - v| / |w|.
+* `magnitude` is the root mean square of w. Unlike its norm, it does not grow with the number of weights, so
+  kernels of different shapes and filters of different layers can be compared.
+* `fisher` is the sum over kernels of F |w|^2 / 2, F being the mean Fisher information of the kernel's weights: the
+  second-order estimate of how much the loss rises once w is zero. Rises add up, so no normalization is needed.
+
+A large magnitude or Fisher score means important, and a small error: what the predictor spends its capacity on. That
+the opposite is wrong is measured in bench/results/importance.json. All three are 0 for weights that are all zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nern_core.importance.model import Criterion, Granularity
+from nern_core.kernels import KernelLayer, cut
+
+# Below any norm that matters: keeps the relative error of vanishing weights finite.
+_SMALLEST_NORM = 1e-12
+
+ScoresByLayer = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Scores by granularity and criterion, then by layer: float32 (filters, channels) or (filters,).
+
+    Layers whose Fisher information is not known have no `fisher` scores.
+    """
+
+    layers: tuple[KernelLayer, ...]
+    by_layer: Mapping[tuple[Granularity, Criterion], ScoresByLayer]
+
+    @property
+    def complete(self) -> tuple[Criterion, ...]:
+        """The criteria by which every layer has scores, so that they can rank all kernels."""
+        return tuple(c for c in Criterion if len(self.by_layer[Granularity.KERNEL, c]) == len(self.layers))
+
+    def flat(self, granularity: Granularity, criterion: Criterion) -> Tensor:
+        """Scores (n,) of all kernels or filters, layer after layer in raster order."""
+        by_layer = self.by_layer[granularity, criterion]
+        return torch.cat([by_layer[layer.name].flatten() for layer in self.layers])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sums:
+    """Sums over the weights of each kernel or filter, float64 (filters, channels) or (filters,)."""
+
+    weights: Tensor
+    squares: Tensor
+    squared_errors: Tensor
+    rises: Tensor | None
+
+    def of_filters(self) -> "_Sums":
+        """The same for the filters, from that for the kernels."""
+        return _Sums(
+            weights=self.weights.sum(dim=1),
+            squares=self.squares.sum(dim=1),
+            squared_errors=self.squared_errors.sum(dim=1),
+            rises=None if self.rises is None else self.rises.sum(dim=1),
+        )
+
+    def scores(self) -> dict[Criterion, Tensor]:
+        """Scores by criterion, float32."""
+        norms = self.squares.sqrt()
+        errors = self.squared_errors.sqrt() / (norms + _SMALLEST_NORM)
+        scores = {
+            Criterion.RECONSTRUCTION_ERROR: torch.where(norms > 0, errors, 0.0),
+            Criterion.MAGNITUDE: (self.squares / self.weights).sqrt(),
+        }
+        if self.rises is not None:
+            scores[Criterion.FISHER] = self.rises
+        return {criterion: values.float() for criterion, values in scores.items()}
+
+
+def score(
+    layers: Sequence[KernelLayer],
+    original: Mapping[str, Tensor],
+    decoded: Mapping[str, Tensor],
+    fisher: Mapping[str, Tensor],
+) -> Scores:
+    """Score the kernels and filters of all layers.
+
+    `original` and `decoded` hold the tensors by name, `fisher` what `kernel_fisher` knows: (filters, channels) by name.
+    """
+    by_layer: dict[tuple[Granularity, Criterion], dict[str, Tensor]] = {
+        (granularity, criterion): {} for granularity in Granularity for criterion in Criterion
+    }
+    for layer in layers:
+        kernels = _sums(layer, original[layer.name], decoded[layer.name], fisher.get(layer.name))
+        for granularity, sums in ((Granularity.KERNEL, kernels), (Granularity.FILTER, kernels.of_filters())):
+            for criterion, values in sums.scores().items():
+                by_layer[granularity, criterion][layer.name] = values
+    return Scores(layers=tuple(layers), by_layer=by_layer)
+
+
+def _sums(layer: KernelLayer, original: Tensor, decoded: Tensor, fisher: Tensor | None) -> _Sums:
+    def summed(values: Tensor) -> Tensor:
+        return values.sum(dim=1).reshape(layer.filters, layer.channels)
+
+    kernels = cut(original, layer).double()
+    squares = summed(kernels.square())
+    return _Sums(
+        weights=summed(cut(torch.ones(layer.shape), layer).double()),
+        squares=squares,
+        squared_errors=summed((cut(decoded, layer).double() - kernels).square()),
+        rises=None if fisher is None else fisher.cpu().double() * squares / 2,
+    )
