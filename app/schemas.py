@@ -123,4 +123,7 @@ ARTIFACT_ADDRESSES = {
     "encoding.nern": "/encoding",
     "report.json": "/report",
     "report.html": "/report?format=html",
+    "importance.json": "/importance",
+    "importance.safetensors": "/importance?format=safetensors",
+    "pruning-curve.svg": "/importance?format=svg",
 }

@@ -100,6 +100,13 @@ class EncodeOptions(BaseModel):
             "what the one before has reconstructed, which is smoother than the original.",
         ),
     ] = 1
+    importance: Annotated[
+        bool,
+        Field(
+            description="Also rank the kernels by importance and, with `dataset`, measure what pruning the least "
+            "important ones costs; takes longer."
+        ),
+    ] = False
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
 

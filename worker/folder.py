@@ -37,6 +37,10 @@ class RunFolder:
         """A result by its published name."""
         return self.path / name
 
+    def results(self) -> list[str]:
+        """Names of the results of a runner that has ended well."""
+        return [*RESULTS, *(name for name in OPTIONAL_RESULTS if self.result(name).exists())]
+
 
 class RunSpec(BaseModel):
     """What a runner is to do."""
@@ -69,6 +73,8 @@ class RunnerLine(BaseModel):
 
 
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
+# What a runner leaves only where the options ask for it and the checkpoint and the data allow it.
+OPTIONAL_RESULTS = ("importance.json", "importance.safetensors", "pruning-curve.svg")
 
 
 class RunnerReport(BaseModel):

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore
 from nern_core.options import EncodeOptions
 from worker.child import Child
-from worker.folder import RESULTS, ErrorLine, RunFolder, RunnerReport, RunSpec
+from worker.folder import ErrorLine, RunFolder, RunnerReport, RunSpec
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_HEARTBEATS = 1.0
@@ -158,7 +158,7 @@ class Supervisor:
 
     def _store_results(self, folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
         """Put the results into the store; returns the artifacts by name and the metrics."""
-        stored = {name: self._store.put(folder.result(name)) for name in RESULTS}
+        stored = {name: self._store.put(folder.result(name)) for name in folder.results()}
         artifacts = {name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in stored.items()}
         return artifacts, RunnerReport.model_validate_json(folder.report.read_bytes()).metrics.model_dump()
 

@@ -1,5 +1,6 @@
 """What can be done with jobs, as the routes need it: each method is one unit of work."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -61,11 +62,17 @@ class JobService:
             )
         return view
 
-    def artifact(self, job_id: str, name: str) -> tuple[StoredArtifact, Path]:
-        """Find a result. Raises `Problem` (`unknown-job`, `no-results`, `no-such-result`)."""
+    def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> tuple[StoredArtifact, Path]:
+        """Find a result that comes only to jobs with the options `needs`.
+
+        Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
+        """
         with self._sessions.begin() as session:
             job = _existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
+            missing = [option for option in needs if not job.options.get(option)]
+        if missing:
+            raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
         if status is not JobStatus.SUCCEEDED:
             raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
         if name not in artifacts:
@@ -85,6 +92,11 @@ def _existing(repository: JobRepository, job_id: str) -> Job:
     if job is None:
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
     return job
+
+
+def _how_to_ask(missing: Sequence[str]) -> str:
+    options = " and ".join(f"`{option}`" for option in missing)
+    return f"The job was not asked for this result: submit the checkpoint again with the option {options}."
 
 
 def _why_no_results(status: JobStatus, error: str | None) -> str:

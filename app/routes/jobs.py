@@ -1,6 +1,7 @@
 """Submit, follow and cancel jobs, and download their results."""
 
 import base64
+from collections.abc import Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -56,7 +57,21 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
+class ImportanceFormat(StrEnum):
+    """Parts of the importance of kernels: the document, all scores, the pruning curve."""
+
+    JSON = "json"
+    SAFETENSORS = "safetensors"
+    SVG = "svg"
+
+
 _REPORT_TYPES = {ReportFormat.JSON: "application/json", ReportFormat.HTML: "text/html; charset=utf-8"}
+# Name of the artifact, its media type, and the options of a job that has one.
+_IMPORTANCE = {
+    ImportanceFormat.JSON: ("importance.json", "application/json", ("importance",)),
+    ImportanceFormat.SAFETENSORS: ("importance.safetensors", _BINARY, ("importance",)),
+    ImportanceFormat.SVG: ("pruning-curve.svg", "image/svg+xml", ("importance", "dataset")),
+}
 # The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -159,14 +174,46 @@ def get_report(
     """Options, metrics, the error of every layer, other codecs and the training curve; as a page with pictures too."""
     answer = _download(jobs, job_id, f"report.{format}", _REPORT_TYPES[format], if_none_match)
     if format is ReportFormat.HTML:
-        answer.headers["Content-Security-Policy"] = _PAGE_POLICY
-        answer.headers["Content-Disposition"] = "inline"
+        _show_inertly(answer)
     return answer
 
 
-def _download(jobs: JobService, job_id: str, name: str, media_type: str, if_none_match: str | None) -> Response:
+@router.get("/{job_id}/importance", summary="Download the importance", operation_id="get_importance", **_RESULTS)
+def get_importance(
+    job_id: str,
+    jobs: Jobs,
+    format: Annotated[ImportanceFormat, Query(description="The ranking, all scores, or the pruning curve.")] = (  # noqa: A002 # the parameter's public name
+        ImportanceFormat.JSON
+    ),
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """How important each kernel and filter is, if the job was asked for it with the option `importance`.
+
+    A job that was not is answered with 404 and the type `not-asked-for`.
+    """
+    name, media_type, needs = _IMPORTANCE[format]
+    answer = _download(jobs, job_id, name, media_type, if_none_match, needs)
+    if format is ImportanceFormat.SVG:
+        _show_inertly(answer)
+    return answer
+
+
+def _show_inertly(answer: Response) -> None:
+    """Let a browser show a document, in which nothing runs."""
+    answer.headers["Content-Security-Policy"] = _PAGE_POLICY
+    answer.headers["Content-Disposition"] = "inline"
+
+
+def _download(
+    jobs: JobService,
+    job_id: str,
+    name: str,
+    media_type: str,
+    if_none_match: str | None,
+    needs: Sequence[str] = (),
+) -> Response:
     """Send a result with the digest that was published, as its ETag and as RFC 9530's `Repr-Digest`."""
-    artifact, path = jobs.artifact(job_id, name)
+    artifact, path = jobs.artifact(job_id, name, needs)
     digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
     headers = {
         "ETag": f'"{artifact.sha256}"',

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nern_core.evaluate import Evaluator
 from nern_core.importance.model import Criterion, Granularity, PruningOrder, PruningPoint
-from nern_core.importance.scores import Scores
+from nern_core.importance.scores import Scores, weights_of_kernels
 from nern_core.kernels import KernelLayer, assemble
 
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -93,13 +93,6 @@ def prune(
 
 
 def weight_counts(layers: Sequence[KernelLayer], granularity: Granularity) -> Tensor:
-    """Number of weights of every kernel or filter, int64; the last tile of a matrix may have fewer."""
-    counts = []
-    for layer in layers:
-        if granularity is Granularity.FILTER:
-            counts.append(torch.full((layer.filters,), layer.inputs))
-            continue
-        of_channels = torch.full((layer.channels,), layer.kernel_values)
-        of_channels[-1] -= layer.channels * layer.kernel_values - layer.inputs
-        counts.append(of_channels.repeat(layer.filters))
-    return torch.cat(counts)
+    """Number of weights of every kernel or filter, int64 (units,)."""
+    counts = [weights_of_kernels(layer) for layer in layers]
+    return torch.cat([n.flatten() if granularity is Granularity.KERNEL else n.sum(dim=1) for n in counts])

@@ -50,7 +50,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sums:
-    """Sums over the weights of each kernel or filter, float64 (filters, channels) or (filters,)."""
+    """Sums over the weights of each kernel or filter, (filters, channels) or (filters,); `weights` is their number."""
 
     weights: Tensor
     squares: Tensor
@@ -100,15 +100,22 @@ def score(
     return Scores(layers=tuple(layers), by_layer=by_layer)
 
 
-def _sums(layer: KernelLayer, original: Tensor, decoded: Tensor, fisher: Tensor | None) -> _Sums:
-    def summed(values: Tensor) -> Tensor:
-        return values.sum(dim=1).reshape(layer.filters, layer.channels)
+def weights_of_kernels(layer: KernelLayer) -> Tensor:
+    """Number of weights of each kernel, int64 (filters, channels): the last tile of a matrix may have fewer."""
+    of_channels = torch.full((layer.channels,), layer.kernel_values)
+    of_channels[-1] -= layer.channels * layer.kernel_values - layer.inputs
+    return of_channels.expand(layer.filters, layer.channels)
 
-    kernels = cut(original, layer).double()
-    squares = summed(kernels.square())
+
+def _sums(layer: KernelLayer, original: Tensor, decoded: Tensor, fisher: Tensor | None) -> _Sums:
+    def sum_of_squares(values: Tensor) -> Tensor:
+        return values.square().sum(dim=1, dtype=torch.float64).reshape(layer.filters, layer.channels)
+
+    kernels = cut(original, layer)
+    squares = sum_of_squares(kernels)
     return _Sums(
-        weights=summed(cut(torch.ones(layer.shape), layer).double()),
+        weights=weights_of_kernels(layer),
         squares=squares,
-        squared_errors=summed((cut(decoded, layer).double() - kernels).square()),
+        squared_errors=sum_of_squares(cut(decoded, layer) - kernels),
         rises=None if fisher is None else fisher.cpu().double() * squares / 2,
     )

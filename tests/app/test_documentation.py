@@ -10,6 +10,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
         "/jobs/{job_id}/encoding",
+        "/jobs/{job_id}/importance",
         "/jobs/{job_id}/report",
         "/jobs/{job_id}/weights",
         "/livez",

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,18 @@ METRICS = {
 }
 
 
-def finish(settings: Settings, job_id: str, tmp_path: Path, without: str = "") -> dict[str, bytes]:
+IMPORTANCE = {
+    "importance.json": b"{}",
+    "importance.safetensors": b"scores",
+    "pruning-curve.svg": b"<svg/>",
+}
+
+
+def finish(
+    settings: Settings, job_id: str, tmp_path: Path, without: str = "", also: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
     """Do what a worker does for a job that succeeds; returns the results."""
-    results = {
+    results = dict(also or {}) | {
         "weights.safetensors": b"safetensors",
         "weights.pt": b"torch",
         "encoding.nern": b"encoding",
@@ -53,6 +63,11 @@ def finish(settings: Settings, job_id: str, tmp_path: Path, without: str = "") -
         assert claim is not None
         assert repository.succeed(claim, METRICS, artifacts)
     return results
+
+
+def dataset_of(settings: Settings) -> str:
+    """The digits as a job names them: any folder, or one below the roots that are offered."""
+    return str(DIGITS) if settings.embedded else DIGITS.name
 
 
 def test_a_submission_is_accepted_with_its_address(client: TestClient) -> None:
@@ -95,8 +110,7 @@ def test_a_job_can_be_followed(client: TestClient) -> None:
 
 
 def test_the_relative_dataset_of_a_job_is_stored_absolute(client: TestClient, settings: Settings) -> None:
-    dataset = str(DIGITS) if settings.embedded else DIGITS.name
-    job = submit(client, {"architecture": "digits-cnn", "dataset": dataset}).json()
+    job = submit(client, {"architecture": "digits-cnn", "dataset": dataset_of(settings)}).json()
     assert job["options"]["dataset"] == str(DIGITS)
 
 
@@ -259,7 +273,7 @@ def test_a_job_that_has_ended_cannot_be_canceled(client: TestClient, settings: S
     assert "already succeeded" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("address", ["", "/cancel", "/weights", "/encoding", "/report"])
+@pytest.mark.parametrize("address", ["", "/cancel", "/weights", "/encoding", "/report", "/importance"])
 def test_an_unknown_job_is_not_found(embedded_client: TestClient, address: str) -> None:
     method = "POST" if address == "/cancel" else "GET"
     answer = embedded_client.request(method, f"/jobs/job_unknown{address}")
@@ -270,8 +284,8 @@ def test_an_unknown_job_is_not_found(embedded_client: TestClient, address: str) 
 def test_results_are_downloaded_with_the_digest_that_was_published(
     client: TestClient, settings: Settings, tmp_path: Path
 ) -> None:
-    job = submit(client).json()
-    results = finish(settings, job["id"], tmp_path)
+    job = submit(client, {"importance": True, "architecture": "digits-cnn", "dataset": dataset_of(settings)}).json()
+    results = finish(settings, job["id"], tmp_path, also=IMPORTANCE)
     job = client.get(job["links"]["self"]).json()
     assert (job["status"], job["metrics"]) == ("succeeded", METRICS)
     assert set(job["artifacts"]) == set(results)
@@ -297,6 +311,40 @@ def test_the_report_comes_as_json_or_as_a_page_in_which_nothing_runs(
     assert page.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert client.get(f"{address}?format=pdf").status_code == 422
+
+
+def test_the_importance_comes_as_a_document_as_scores_or_as_a_curve(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    job = submit(client, {"importance": True, "architecture": "digits-cnn", "dataset": dataset_of(settings)}).json()
+    address = f"/jobs/{job['id']}/importance"
+    waiting = client.get(address)
+    assert (waiting.status_code, waiting.json()["type"]) == (409, "no-results")
+    finish(settings, job["id"], tmp_path, also=IMPORTANCE)
+    assert client.get(address).content == client.get(f"{address}?format=json").content == b"{}"
+    assert client.get(f"{address}?format=safetensors").content == b"scores"
+    curve = client.get(f"{address}?format=svg")
+    assert (curve.content, curve.headers["Content-Type"]) == (b"<svg/>", "image/svg+xml")
+    assert curve.headers["Content-Disposition"] == "inline"
+    assert curve.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert client.get(f"{address}?format=png").status_code == 422
+
+
+def test_a_job_that_was_not_asked_for_the_importance_says_how_to_ask(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    without, curveless = submit(client).json(), submit(client, {"importance": True}).json()
+    finish(settings, curveless["id"], tmp_path, without="pruning-curve.svg", also=IMPORTANCE)
+    asked = [
+        client.get(f"/jobs/{without['id']}/importance"),
+        client.get(f"/jobs/{curveless['id']}/importance?format=svg"),
+    ]
+    assert [(answer.status_code, answer.json()["type"]) for answer in asked] == [(404, "not-asked-for")] * 2
+    assert [answer.json()["detail"] for answer in asked] == [
+        f"The job was not asked for this result: submit the checkpoint again with the option `{option}`."
+        for option in ("importance", "dataset")
+    ]
+    assert client.get(f"/jobs/{curveless['id']}/importance").status_code == 200
 
 
 def test_a_result_that_the_job_has_not_left_is_not_found(

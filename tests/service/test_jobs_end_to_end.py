@@ -27,6 +27,28 @@ def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Servic
     assert torch.equal(weights["features.1.running_mean"], original["features.1.running_mean"])
 
 
+def test_a_job_that_is_asked_for_it_ranks_the_kernels(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    dataset = str(DIGITS) if service.settings.embedded else DIGITS.name
+    address = service.client.submit(
+        architecture="digits-cnn", dataset=dataset, hidden_size=16, steps=20, importance=True
+    )
+    job = service.client.ended(address)
+    assert job["status"] == "succeeded", job["message"]
+    answers = {
+        name: service.client.http.get(job["artifacts"][name]["url"]).raise_for_status()
+        for name in ("importance.json", "importance.safetensors", "pruning-curve.svg")
+    }
+    found = answers["importance.json"].json()
+    assert (found["kernels"], found["filters"], found["images"]) == (96 + 2048 + 4096, 32 + 64 + 64, 500)
+    assert found["source_sha256"] == job["checkpoint"]["sha256"]
+    assert found["encoding_sha256"] == job["artifacts"]["encoding.nern"]["sha256"]
+    scores = safetensors.torch.load(answers["importance.safetensors"].content)
+    assert scores["kernel.reconstruction-error.features.3.weight"].shape == (64, 32)
+    assert answers["pruning-curve.svg"].text.startswith("<?xml")
+
+
 def test_neither_the_api_nor_the_parent_of_the_worker_loads_torch(service: Service) -> None:
     api, worker = service.start_api(), service.start_worker()
     address = service.client.submit(**FOREVER)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
+from nern_core.digest import file_sha256
+from nern_core.importance import Importance
 from nern_core.options import EncodeOptions
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
-from worker.folder import RESULTS, RunFolder, RunSpec
+from worker.folder import OPTIONAL_RESULTS, RESULTS, RunFolder, RunSpec
 from worker.runner import _explained
 
 
@@ -40,6 +42,28 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     page = (tmp_path / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
+
+
+def test_a_runner_that_is_asked_for_it_ranks_the_kernels_last(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8, importance=True)
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
+    told = [json.loads(line)["progress"] for line in ended.stdout.splitlines()]
+    fractions = [progress["fraction"] for progress in told]
+    assert ended.returncode == 0
+    assert told[-1]["phase"] == "importance"
+    assert (fractions, fractions[-1]) == (sorted(fractions), 1.0)
+    assert max(progress["fraction"] for progress in told if progress["phase"] != "importance") == 0.8
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS, *OPTIONAL_RESULTS}
+    importance = Importance.model_validate_json((tmp_path / "importance.json").read_bytes())
+    assert importance.images == 500
+    assert importance.encoding_sha256 == file_sha256(tmp_path / "encoding.nern")
+
+
+def test_without_data_a_runner_leaves_no_pruning_curve(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    ended = run(folder, EncodeOptions(steps=1, hidden_size=8, importance=True), EXAMPLE.read_bytes())
+    assert ended.returncode == 0
+    assert folder.results() == [*RESULTS, "importance.json", "importance.safetensors"]
 
 
 def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> None:
