@@ -1,40 +1,55 @@
-"""Rank the kernels of ResNet20 by the error of their reconstruction, and prune ResNet20 by that and by other criteria.
+"""Does a kernel that is reconstructed badly matter less? Prune ResNet20 by that, and by other criteria.
 
-python -m bench.importance [--encoding FILE | --seconds 150] [--images 10000] writes bench/results/importance.json
-and docs/importance.svg. Accuracy is that of the original network after pruning, on so many test images of
-CIFAR-10, evenly spread; nothing is chosen by it. What is pruned in which order is said in nern_core/importance.
+python -m bench.importance [--only reconstruction distillation] [--seconds 150] [--images 10000] encodes ResNet20 by
+reconstruction alone (without data) and with distillation, scores its kernels by each encoding, and writes
+bench/results/importance.json and docs/importance-*.svg. Accuracy is that of the original network after pruning, on so
+many test images of CIFAR-10, evenly spread; nothing is chosen by it. What is pruned in which order is said in
+nern_core/importance.
 """
 
 import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
-from bench.meta_compression import encode_resnet20
+from nern_core.encode import encode
 from nern_core.importance import measure
 from nern_core.importance.files import draw_pruning
-from nern_core.progress import Progress
+from nern_core.options import EncodeOptions
+
+ARCHITECTURE = "cifar-resnet20"
+DATASETS = {"reconstruction": None, "distillation": str(DATASET)}
 
 
 def main() -> None:
-    """Encode unless an encoding is given, measure, record and draw."""
+    """Encode, measure, record and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoding", type=Path)
+    parser.add_argument("--only", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--seconds", type=float, default=150)
     parser.add_argument("--images", type=int, default=10000)
     arguments = parser.parse_args()
+    path = RESULTS / "importance.json"
+    runs: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for name in arguments.only:
+        runs[name] = run(name, arguments.seconds, arguments.images)
+        path.write_text(json.dumps(runs, indent=2) + "\n")
+
+
+def run(name: str, seconds: float, images: int) -> dict[str, Any]:
+    """Encode in one of the two ways, measure and draw; returns what is recorded."""
     with tempfile.TemporaryDirectory() as folder:
-        encoding = arguments.encoding or encode_resnet20(Path(folder) / "r20.nern", arguments.seconds)
-        found = measure(checkpoint_of(20), encoding, dataset=DATASET, images=arguments.images, on_progress=show)
-    record = {"machine": describe_machine()} | found.importance.model_dump(mode="json")
-    (RESULTS / "importance.json").write_text(json.dumps(record, indent=2) + "\n")
-    (HERE.parent / "docs" / "importance.svg").write_text(draw_pruning(found.importance), encoding="utf-8")
-    for correlation in found.importance.correlations:
-        print(f"{correlation.granularity} {correlation.first} {correlation.second}: {correlation.spearman}")
+        encoding = Path(folder) / "r20.nern"
+        options = EncodeOptions(architecture=ARCHITECTURE, dataset=DATASETS[name], hidden_size=160, seconds=seconds)
+        encode(checkpoint_of(20), encoding, options)
+        found = measure(checkpoint_of(20), encoding, dataset=DATASET, images=images).importance
+    (HERE.parent / "docs" / f"importance-{name}.svg").write_text(draw_pruning(found), encoding="utf-8")
+    for correlation in found.correlations:
+        print(f"{name}: {correlation.granularity} {correlation.first} {correlation.second} {correlation.spearman}")
+    return {"machine": describe_machine(), "budget_seconds": seconds} | found.model_dump(mode="json")
 
 
-def show(progress: Progress) -> None:
-    """Print how far it is."""
-    print(f"{progress.step} of {progress.total} points", flush=True)
+if __name__ == "__main__":
+    main()
