@@ -16,7 +16,7 @@ def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Servic
     service.start_api()
     service.start_worker()
     dataset = str(DIGITS) if service.settings.embedded else DIGITS.name
-    address = service.client.submit(architecture="digits-cnn", dataset=dataset, hidden_size=48, seconds=8)
+    address = service.client.submit(architecture="digits-cnn", dataset=dataset, hidden_size=48, steps=600)
     job = service.client.ended(address)
     assert job["status"] == "succeeded", job["message"]
     assert job["metrics"]["reconstructed_accuracy"] > 90
