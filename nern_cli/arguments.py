@@ -6,9 +6,17 @@ from typing import Annotated
 import typer
 
 from nern_core.errors import NernError
+from nern_core.options import ARCHITECTURE_NAMES
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
+# Of commands that read an encoding, which may name an architecture itself.
+EncodingArchitecture = Annotated[
+    str | None, typer.Option("--architecture", help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
+]
+TestImages = Annotated[
+    int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
+]
 
 
 def require_folder(output: Path) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages, require_folder
 from nern_cli.display import print_json, print_points
-from nern_core.options import ARCHITECTURE_NAMES
 
 
 def compress_report(
@@ -15,12 +14,8 @@ def compress_report(
     encoding: InputFile,
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz: the images that accuracies are measured on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The chart to write, .svg.")],
-    architecture: Annotated[
-        str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
-    ] = None,
+    architecture: EncodingArchitecture = None,
+    images: TestImages = None,
     json: Json = False,
 ) -> None:
     """Prune and quantize the predictor in ENCODING (.nern), and CHECKPOINT alike, and compare them at equal bytes."""

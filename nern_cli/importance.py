@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages, require_folder
 from nern_cli.display import ProgressDisplay, print_json, print_points
-from nern_core.options import ARCHITECTURE_NAMES
 
 if TYPE_CHECKING:
     from nern_core.importance import Importance
@@ -19,16 +18,12 @@ def importance(
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into; it is made if need be.")
     ],
-    architecture: Annotated[
-        str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
-    ] = None,
+    architecture: EncodingArchitecture = None,
     dataset: Annotated[
         Path | None,
         typer.Option(help="Folder with train.npz and test.npz: for the Fisher information and the pruning curve."),
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
-    ] = None,
+    images: TestImages = None,
     json: Json = False,
 ) -> None:
     """Rank the kernels and filters of CHECKPOINT by how ENCODING (.nern) reconstructs them, by magnitude and Fisher.

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json, require_folder
 from nern_cli.display import print_json, print_table
-from nern_core.options import ARCHITECTURE_NAMES
 
 
 def report(
@@ -20,9 +19,7 @@ def report(
             "--report", exists=True, dir_okay=False, help="What `nern encode --report` wrote: the training curve."
         ),
     ] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
-    ] = None,
+    architecture: EncodingArchitecture = None,
     dataset: Annotated[
         Path | None, typer.Option(help="Folder with test.npz: measures accuracies, of int8 and the like too.")
     ] = None,

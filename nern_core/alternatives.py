@@ -37,13 +37,15 @@ class _Coded:
 
 def alternatives(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
     """Apply fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
-    yield _apply("fp16", _to_half, tensors)
-    for bits in _INTEGER_BITS:
-        yield _apply(f"int{bits}", partial(_to_integers, bits=bits), tensors)
-
-
-def _apply(name: str, codec: Callable[[Tensor], _Coded], tensors: Mapping[str, Tensor]) -> Alternative:
     tied = find_tied(tensors)
+    yield _apply("fp16", _to_half, tensors, tied)
+    for bits in _INTEGER_BITS:
+        yield _apply(f"int{bits}", partial(_to_integers, bits=bits), tensors, tied)
+
+
+def _apply(
+    name: str, codec: Callable[[Tensor], _Coded], tensors: Mapping[str, Tensor], tied: Mapping[str, str]
+) -> Alternative:
     coded = {key: codec(tensor) for key, tensor in tensors.items() if key not in tied}
     return Alternative(
         name=name,

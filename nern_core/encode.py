@@ -11,13 +11,13 @@ import torch
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Document, Encoding, write_encoding
 from nern_core.decode import decode
+from nern_core.devices import torch_device
 from nern_core.encoding_input import EncodingInput, make_teacher, read_input
-from nern_core.errors import NernError
 from nern_core.fit import fit
 from nern_core.kernel_policy import default_hidden_size
 from nern_core.kernels import KernelLayer
 from nern_core.observer import TRAINING_ENDS, TRAINING_STARTS, TrainingObserver
-from nern_core.options import Device, EncodeOptions
+from nern_core.options import EncodeOptions
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import RECIPES, Recipe
@@ -52,7 +52,7 @@ def encode(
     Raises `NernError` for input that cannot be encoded.
     """
     recipe = recipe or RECIPES[options.recipe]
-    device = _device(options.device)
+    device = torch_device(options.device)
     stopwatch = _Stopwatch(on_progress)
     with stopwatch.measure(Phase.READING, at=0.0):
         source = read_input(checkpoint, options, recipe)
@@ -110,14 +110,6 @@ class _Stopwatch:
         started = time.perf_counter()
         yield
         self.seconds[phase.value] = time.perf_counter() - started
-
-
-def _device(device: Device) -> torch.device:
-    if device is Device.CPU:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise NernError("no_gpu", "No GPU can be used here; choose the device `cpu`.")
-    return torch.device("cuda")
 
 
 def _new_predictor(recipe: Recipe, options: EncodeOptions, layers: tuple[KernelLayer, ...]) -> Predictor:

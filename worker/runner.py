@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nern_core.errors import NernError
-from nern_core.options import Device, EncodeOptions
+from nern_core.options import EncodeOptions
 from nern_core.progress import OnProgress, Progress
 from worker.folder import LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
 
 if TYPE_CHECKING:
-    import torch
-
     from nern_core.encode import EncodingResult
 
 FAILED = 1
@@ -80,6 +78,7 @@ def _progress_within(say: Callable[[str], None], start: float, end: float) -> On
 
 def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingResult") -> None:
     """Write the report as a page and as JSON, with the standard codecs measured on the same images."""
+    from nern_core.devices import torch_device
     from nern_core.report.files import compare
     from nern_core.report.page import render_page
 
@@ -89,7 +88,7 @@ def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingR
         trained=result.report,
         decoded=result.decoded,
         dataset=_dataset(options),
-        device=_device(options),
+        device=torch_device(options.device),
     )
     folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
     folder.report.write_text(comparison.report.model_dump_json(indent=2))
@@ -98,6 +97,7 @@ def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingR
 def _write_importance(
     folder: RunFolder, options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
 ) -> None:
+    from nern_core.devices import torch_device
     from nern_core.importance import measure, write
 
     measured = measure(
@@ -106,7 +106,7 @@ def _write_importance(
         decoded=result.decoded,
         dataset=_dataset(options),
         images=_MOST_PRUNING_IMAGES,
-        device=_device(options),
+        device=torch_device(options.device),
         on_progress=on_progress,
     )
     write(measured, folder.path)
@@ -114,12 +114,6 @@ def _write_importance(
 
 def _dataset(options: EncodeOptions) -> Path | None:
     return None if options.dataset is None else Path(options.dataset)
-
-
-def _device(options: EncodeOptions) -> "torch.device":
-    import torch
-
-    return torch.device("cuda" if options.device is Device.GPU else "cpu")
 
 
 def _explained(error: Exception) -> tuple[str, str]:

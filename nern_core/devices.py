@@ -1,0 +1,15 @@
+"""The torch device of an option."""
+
+import torch
+
+from nern_core.errors import NernError
+from nern_core.options import Device
+
+
+def torch_device(device: Device) -> torch.device:
+    """Where torch computes for this option. Raises `NernError` (`no_gpu`)."""
+    if device is Device.CPU:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise NernError("no_gpu", "No GPU can be used here; choose the device `cpu`.")
+    return torch.device("cuda")
