@@ -81,8 +81,9 @@ def encode(
         write_encoding(contents, encoding)
         decoded = decode(encoding)
     with stopwatch.measure(Phase.EVALUATION, at=TRAINING_ENDS):
-        original_accuracy = source.accuracy(source.checkpoint, device)
-        reconstructed_accuracy = source.accuracy(decoded, device)
+        evaluator = source.evaluator(device)
+        original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
+        reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
     report = make_report(
         encoding,

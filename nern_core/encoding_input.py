@@ -11,7 +11,7 @@ from nern_core.codec.document import Source
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
-from nern_core.evaluate import accuracy
+from nern_core.evaluate import Evaluator
 from nern_core.kernels import KernelLayer, select_layers
 from nern_core.options import EncodeOptions
 from nern_core.recipes import Recipe
@@ -32,12 +32,16 @@ class EncodingInput:
     training_images: ImageSet | None
     test_images: ImageSet | None
 
-    def accuracy(self, checkpoint: Checkpoint, device: torch.device) -> float | None:
-        """Accuracy in percent, on the test split, of the network with these weights; None without data."""
+    def evaluator(self, device: torch.device) -> Evaluator | None:
+        """Measures on the test split; None without data."""
         if self.architecture is None or self.test_images is None or self.preprocessing is None:
             return None
-        network = build_network(self.architecture, checkpoint.tensors, device)
-        return accuracy(network, self.test_images, self.preprocessing)
+        return Evaluator(
+            architecture=self.architecture,
+            images=self.test_images,
+            preprocessing=self.preprocessing,
+            device=device,
+        )
 
 
 def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingInput:
