@@ -32,9 +32,9 @@ _ABLATION_SECONDS = 150.0
 _SECONDS = {
     (20, 140): 300.0,
     (20, 160): 400.0,
-    (20, 180): 900.0,
-    (56, 280): 2300.0,
-    (56, 320): 2300.0,
+    (20, 180): 1800.0,
+    (56, 280): 1500.0,
+    (56, 320): 1500.0,
 }
 # Cross-filter has the long budgets; the other permutations are compared with it at this one.
 _SHORT_SECONDS = {20: 300.0, 56: 900.0}

@@ -5,12 +5,12 @@ coordinate (paper, section 3.3). Orders come from a greedy chain: start at kerne
 unused kernel of largest cosine similarity, ties to the lowest index.
 """
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nern_core.greedy_chain import greedy_chain, greedy_unit_chain
 from nern_core.options import Permutation
 
 
@@ -24,9 +24,9 @@ def order_kernels(kernels: Tensor, filters: int, method: Permutation) -> Tensor 
         return None
     units = _unit_kernels(kernels.numpy())
     if method is Permutation.CROSS_FILTER:
-        return torch.from_numpy(greedy_chain(units))
+        return torch.from_numpy(greedy_unit_chain(units))
     channels = len(units) // filters
-    inner = np.stack([greedy_chain(rows) for rows in units.reshape(filters, channels, -1)])
+    inner = np.stack([greedy_unit_chain(rows) for rows in units.reshape(filters, channels, -1)])
     chained = np.take_along_axis(units.reshape(filters, channels, -1), inner[:, :, None], axis=1)
     # The similarity of two filters is the sum of the cosines of their kernels, place by place.
     outer = greedy_chain(chained.reshape(filters, -1))
@@ -40,47 +40,7 @@ def inverse(order: Tensor) -> Tensor:
     return positions
 
 
-def greedy_chain(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Chain the rows of `vectors`, n x d, by largest dot product; a zero row is least similar to all."""
-    columns = np.ascontiguousarray(vectors.T)
-    return np.asarray(_greedy_chain(columns, np.abs(columns).max(axis=0) > 0), dtype=np.int64)
-
-
 def _unit_kernels(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(kernels, axis=1, keepdims=True)
     units: NDArray[np.float32] = np.divide(kernels, norms, out=np.zeros_like(kernels), where=norms > 0)
     return units
-
-
-@numba.njit(cache=True)
-def _greedy_chain(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Exact O(n^2 d) chain over columns, d x n: the rest is kept dense by moving the last into each gap."""
-    dimensions, count = columns.shape
-    columns = columns.copy()
-    nonzero = nonzero.copy()
-    index = np.arange(count)
-    similarity = np.empty(count, np.float32)
-    order = np.empty(count, np.int64)
-    current = 0
-    for place in range(count):
-        order[place] = index[current]
-        vector = columns[:, current].copy()
-        vector_nonzero = nonzero[current]
-        rest = count - place - 1
-        index[current] = index[rest]
-        nonzero[current] = nonzero[rest]
-        for d in range(dimensions):
-            columns[d, current] = columns[d, rest]
-        similarity[:rest] = 0
-        for d in range(dimensions):
-            value = vector[d]
-            for j in range(rest):
-                similarity[j] += value * columns[d, j]
-        best = np.float32(-np.inf)
-        current = 0
-        for j in range(rest):
-            candidate = similarity[j] if vector_nonzero and nonzero[j] else np.float32(-dimensions)
-            if candidate > best or (candidate == best and index[j] < index[current]):
-                best = candidate
-                current = j
-    return order

@@ -1,55 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from nern_core.options import Permutation
-from nern_core.permutation import greedy_chain, inverse, order_kernels
-
-
-def naive_chain(vectors: NDArray[np.float32]) -> list[int]:
-    """The definition, in plain Python: the similarity of a zero row to all others is the least there is."""
-    order, rest = [0], list(range(1, len(vectors)))
-    while rest:
-        current = vectors[order[-1]]
-
-        def similarity(row: int, current: NDArray[np.float32] = current) -> float:
-            if not current.any() or not vectors[row].any():
-                return float("-inf")
-            total = np.float32(0)
-            for x, y in zip(current, vectors[row], strict=True):
-                total += x * y
-            return float(total)
-
-        best = max(rest, key=lambda row: (similarity(row), -row))
-        order.append(best)
-        rest.remove(best)
-    return order
-
-
-def units(count: int, size: int, seed: int) -> NDArray[np.float32]:
-    vectors = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
-    normalized: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return normalized
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_chain_is_the_naive_one(seed: int) -> None:
-    vectors = units(60, 9, seed)
-    assert greedy_chain(vectors).tolist() == naive_chain(vectors)
-
-
-def test_ties_go_to_the_lowest_index() -> None:
-    vectors = np.tile(units(1, 9, 0), (6, 1))
-    assert greedy_chain(vectors).tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_zero_kernels_come_last_and_in_order() -> None:
-    vectors = units(8, 9, 1)
-    vectors[[0, 3, 5]] = 0
-    order = greedy_chain(vectors).tolist()
-    assert order == naive_chain(vectors)
-    assert order[-2:] == [3, 5]
+from nern_core.permutation import inverse, order_kernels
+from tests.nern_core.naive_chain import naive_chain, units
 
 
 def test_without_permutation_there_is_no_order() -> None:
