@@ -123,7 +123,7 @@ def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) ->
     result = encode(checkpoint_of(20), dataset / "r20.nern", options, recipe=recipe)
     images = read_image_set(dataset, "test").images
     original, decoded = (
-        logits_of(checkpoint, images) for checkpoint in (read_checkpoint(checkpoint_of(20)), result.decoded)
+        logits_of(checkpoint, images) for checkpoint in (read_checkpoint(checkpoint_of(20)), result.pair.decoded)
     )
     metrics = result.report.metrics
     agreement = (original.argmax(dim=1) == decoded.argmax(dim=1)).double().mean()

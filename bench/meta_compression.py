@@ -16,7 +16,7 @@ from nern_core.encode import encode
 from nern_core.meta_compression import MetaCompression, Point, sweep
 from nern_core.meta_compression.chart import draw_sweep
 from nern_core.options import EncodeOptions
-from nern_core.pair import evaluator_of, read_pair
+from nern_core.pair import evaluator_of, open_pair
 
 
 def main() -> None:
@@ -44,13 +44,13 @@ def encode_resnet20(encoding: Path, seconds: float) -> Path:
 
 def measure(encoding: Path, images: int) -> MetaCompression:
     """Sweep, printing each point."""
-    original, contents = read_pair(CHECKPOINT, encoding)
+    pair = open_pair(CHECKPOINT, encoding)
 
     def show(point: Point) -> None:
         name = f"{point.subject} {point.method} {point.setting:g}"
         print(f"{name:>30}: {point.bytes:>9,} bytes, {point.accuracy:.2f} %", flush=True)
 
-    return sweep(original, contents, evaluator_of(contents, None, DATASET, images=images), show)
+    return sweep(pair, evaluator_of(pair.encoding, None, DATASET, images=images), show)
 
 
 if __name__ == "__main__":

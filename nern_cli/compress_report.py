@@ -22,10 +22,10 @@ def compress_report(
     require_folder(output)
     from nern_core.meta_compression import sweep
     from nern_core.meta_compression.chart import draw_sweep
-    from nern_core.pair import evaluator_of, read_pair
+    from nern_core.pair import evaluator_of, open_pair
 
-    original, contents = read_pair(checkpoint, encoding)
-    result = sweep(original, contents, evaluator_of(contents, architecture, dataset, images=images))
+    pair = open_pair(checkpoint, encoding)
+    result = sweep(pair, evaluator_of(pair.encoding, architecture, dataset, images=images))
     output.write_text(draw_sweep(result), encoding="utf-8")
     if json:
         print_json(result.model_dump(mode="json"))

@@ -32,11 +32,11 @@ def importance(
     """
     require_folder(output)
     from nern_core.importance import measure, write
+    from nern_core.pair import open_pair
 
     with ProgressDisplay() as display:
         measured = measure(
-            checkpoint,
-            encoding,
+            open_pair(checkpoint, encoding),
             architecture=architecture,
             dataset=dataset,
             images=images,

@@ -27,12 +27,12 @@ def report(
 ) -> None:
     """Draw a report of ENCODING (.nern), made from CHECKPOINT, as an HTML page that needs no network."""
     require_folder(output)
+    from nern_core.pair import open_pair
     from nern_core.report.files import compare, read_report
     from nern_core.report.page import render_page
 
     comparison = compare(
-        checkpoint,
-        encoding,
+        open_pair(checkpoint, encoding),
         trained=None if trained is None else read_report(trained),
         architecture=architecture,
         dataset=dataset,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Document, Encoding, write_encoding
 from nern_core.decode import decode
 from nern_core.devices import torch_device
@@ -18,6 +17,7 @@ from nern_core.kernel_policy import default_hidden_size
 from nern_core.kernels import KernelLayer
 from nern_core.observer import TRAINING_ENDS, TRAINING_STARTS, TrainingObserver
 from nern_core.options import EncodeOptions
+from nern_core.pair import Pair
 from nern_core.predictor import Predictor, PredictorConfig
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import RECIPES, Recipe
@@ -30,10 +30,10 @@ from nern_core.training.teacher import StrongerTeacher, Teacher
 
 @dataclass(frozen=True, slots=True)
 class EncodingResult:
-    """What an encoding gives beside its file: the report, and the checkpoint decoded from the finished file."""
+    """What an encoding gives beside its file: the report, and the pair with what the finished file decodes to."""
 
     report: Report
-    decoded: Checkpoint
+    pair: Pair
 
 
 def encode(
@@ -85,17 +85,15 @@ def encode(
         original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
         reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
+    pair = Pair(original=source.checkpoint, encoding=contents, decoded=decoded, path=encoding)
     report = make_report(
-        encoding,
-        contents,
-        source.checkpoint.tensors,
-        decoded.tensors,
+        pair,
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
         seconds=stopwatch.seconds,
         curve=observer.curve,
     )
-    return EncodingResult(report, decoded)
+    return EncodingResult(report, pair)
 
 
 @dataclass(slots=True)

@@ -1,11 +1,13 @@
 """A checkpoint and the encoding that was made from it, opened together, and the images that both are measured on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from nern_core.checkpoint import Checkpoint, read_checkpoint
 from nern_core.codec import Encoding, read_encoding
+from nern_core.decode import decode_encoding
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator, open_evaluator
@@ -13,8 +15,21 @@ from nern_core.evaluate import Evaluator, open_evaluator
 _CPU = torch.device("cpu")
 
 
-def read_pair(checkpoint: Path, encoding: Path) -> tuple[Checkpoint, Encoding]:
-    """Read both files. Raises `NernError`, with the code `another_checkpoint` if they do not belong together."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """An original, its encoding, which the file `path` holds, and what that decodes to."""
+
+    original: Checkpoint
+    encoding: Encoding
+    decoded: Checkpoint
+    path: Path
+
+
+def open_pair(checkpoint: Path, encoding: Path) -> Pair:
+    """Read both files and decode.
+
+    Raises `NernError`, with the code `another_checkpoint` if they do not belong together.
+    """
     contents = read_encoding(encoding)
     expected = contents.document.source.sha256
     if file_sha256(checkpoint) != expected:
@@ -23,7 +38,9 @@ def read_pair(checkpoint: Path, encoding: Path) -> tuple[Checkpoint, Encoding]:
             f"'{encoding.name}' was not made from '{checkpoint.name}': "
             f"give the checkpoint whose SHA-256 is {expected}.",
         )
-    return read_checkpoint(checkpoint), contents
+    return Pair(
+        original=read_checkpoint(checkpoint), encoding=contents, decoded=decode_encoding(contents), path=encoding
+    )
 
 
 def evaluator_of(

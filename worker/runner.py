@@ -59,8 +59,8 @@ def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
     encoded_at = 1 - _SHARE_OF_IMPORTANCE if spec.options.importance else 1.0
     encoding = folder.result("encoding.nern")
     result = encode(folder.checkpoint, encoding, spec.options, _progress_within(say, 0.0, encoded_at))
-    write_checkpoint(result.decoded, folder.result("weights.safetensors"))
-    write_checkpoint(result.decoded, folder.result("weights.pt"))
+    write_checkpoint(result.pair.decoded, folder.result("weights.safetensors"))
+    write_checkpoint(result.pair.decoded, folder.result("weights.pt"))
     _write_reports(folder, spec.options, result)
     if spec.options.importance:
         _write_importance(folder, spec.options, result, _progress_within(say, encoded_at, 1.0))
@@ -83,10 +83,8 @@ def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingR
     from nern_core.report.page import render_page
 
     comparison = compare(
-        folder.checkpoint,
-        folder.result("encoding.nern"),
+        result.pair,
         trained=result.report,
-        decoded=result.decoded,
         dataset=_dataset(options),
         device=torch_device(options.device),
     )
@@ -101,9 +99,7 @@ def _write_importance(
     from nern_core.importance import measure, write
 
     measured = measure(
-        folder.checkpoint,
-        folder.result("encoding.nern"),
-        decoded=result.decoded,
+        result.pair,
         dataset=_dataset(options),
         images=_MOST_PRUNING_IMAGES,
         device=torch_device(options.device),

@@ -1,4 +1,4 @@
-"""Measure the importance of the kernels of a checkpoint, from its files."""
+"""Measure the importance of the kernels of a checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nern_core.checkpoint import Checkpoint
-from nern_core.codec import Encoding
 from nern_core.datasets import read_image_set
-from nern_core.decode import decode_encoding
 from nern_core.digest import file_sha256
 from nern_core.evaluate import Evaluator
 from nern_core.fisher import kernel_fisher
@@ -19,7 +16,7 @@ from nern_core.importance.model import Criterion, Granularity, Importance, Pruni
 from nern_core.importance.pruning import SHARES, possible_orders, pruning_points
 from nern_core.importance.ranking import correlate, rank
 from nern_core.importance.scores import Scores, score
-from nern_core.pair import evaluator_of, read_pair
+from nern_core.pair import Pair, evaluator_of
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.training.images import TrainingImages, images_per_batch
 from nern_core.zoo import build_network
@@ -39,42 +36,41 @@ class Measured:
 
 
 def measure(
-    checkpoint: Path,
-    encoding: Path,
+    pair: Pair,
     *,
-    decoded: Checkpoint | None = None,
     architecture: str | None = None,
     dataset: Path | None = None,
     images: int | None = None,
     device: torch.device = _CPU,
     on_progress: OnProgress = lambda progress: None,
 ) -> Measured:
-    """Open both files, check that they belong together, and measure; `decoded` saves decoding once more.
+    """Measure the kernels and filters of a checkpoint by its encoding.
 
     With `dataset`, the Fisher information is measured on its training images and the pruning curve on so many
     `images` of its test split (None: all); `architecture` is needed where the encoding names none. Progress counts
-    the points of the curve. Raises `NernError` for files that cannot be read or belong to others.
+    the points of the curve. Raises `NernError` where the data do not fit.
     """
     on_progress(Progress(phase=Phase.IMPORTANCE))
-    original, contents = read_pair(checkpoint, encoding)
-    decoded = decode_encoding(contents) if decoded is None else decoded
-    layers = contents.document.layers
-    evaluator = None if dataset is None else evaluator_of(contents, architecture, dataset, images=images, device=device)
-    fisher = {} if evaluator is None or dataset is None else _fisher(original, contents, evaluator, dataset)
-    scores = score(layers, original.tensors, decoded.tensors, fisher)
+    document, original = pair.encoding.document, pair.original.tensors
+    layers = document.layers
+    evaluator = (
+        None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, images=images, device=device)
+    )
+    fisher = {} if evaluator is None or dataset is None else _fisher(pair, evaluator, dataset)
+    scores = score(layers, original, pair.decoded.tensors, fisher)
     points: list[PruningPoint] = []
     if evaluator is not None:
         total = len(Granularity) * len(possible_orders(scores)) * len(SHARES)
-        for point in pruning_points(original.tensors, contents.document.tied, scores, evaluator):
+        for point in pruning_points(original, document.tied, scores, evaluator):
             points.append(point)
             done = len(points)
             on_progress(Progress(phase=Phase.IMPORTANCE, step=done, total=total, fraction=done / total))
     on_progress(Progress(phase=Phase.IMPORTANCE, step=len(points), total=len(points), fraction=1.0))
     importance = Importance(
         nern_version=version("nern"),
-        source_sha256=contents.document.source.sha256,
-        encoding_sha256=file_sha256(encoding),
-        architecture=contents.document.architecture if evaluator is None else evaluator.architecture.name,
+        source_sha256=document.source.sha256,
+        encoding_sha256=file_sha256(pair.path),
+        architecture=document.architecture if evaluator is None else evaluator.architecture.name,
         kernels=sum(layer.kernels for layer in layers),
         filters=sum(layer.filters for layer in layers),
         images=0 if evaluator is None else len(evaluator.images),
@@ -86,15 +82,15 @@ def measure(
     return Measured(importance=importance, scores=scores)
 
 
-def _fisher(original: Checkpoint, encoding: Encoding, evaluator: Evaluator, dataset: Path) -> Mapping[str, Tensor]:
+def _fisher(pair: Pair, evaluator: Evaluator, dataset: Path) -> Mapping[str, Tensor]:
     """Fisher information of the kernels, from training images: the accuracies are measured on others."""
     preprocessing, device = evaluator.preprocessing, evaluator.device
     count = images_per_batch(_FISHER_IMAGES_PER_BATCH, preprocessing.input_size)
     generator = torch.Generator().manual_seed(_SEED)
     images = TrainingImages(read_image_set(dataset, "train"), preprocessing, count, generator, device)
-    network = build_network(evaluator.architecture, original.tensors, device)
+    network = build_network(evaluator.architecture, pair.original.tensors, device)
     batches = (images.draw() for _ in range(-(-_FISHER_IMAGES // count)))
-    return kernel_fisher(network, batches, encoding.document.layers, generator)
+    return kernel_fisher(network, batches, pair.encoding.document.layers, generator)
 
 
 def _remarks(scores: Scores, *, measured: bool) -> Iterator[str]:

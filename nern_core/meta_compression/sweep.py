@@ -16,6 +16,7 @@ from nern_core.evaluate import Evaluator
 from nern_core.meta_compression.model import MetaCompression, Method, Point, Subject
 from nern_core.meta_compression.operations import Compressed, counted_bytes, prune, quantize
 from nern_core.meta_compression.verdict import verdicts
+from nern_core.pair import Pair
 
 PRUNED_SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 QUANTIZED_BITS: Final = (8, 7, 6, 5, 4)
@@ -23,34 +24,32 @@ QUANTIZED_BITS: Final = (8, 7, 6, 5, 4)
 Operation = Callable[[Mapping[str, Tensor]], dict[str, Compressed]]
 
 
-def sweep(
-    original: Checkpoint, encoding: Encoding, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None
-) -> MetaCompression:
+def sweep(pair: Pair, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None) -> MetaCompression:
     """Measure every setting of both methods on both subjects; tells each point as soon as it is known."""
     points = []
-    for point in _measure(original, encoding, evaluator):
+    for point in _measure(pair, evaluator):
         on_point(point)
         points.append(point)
     return MetaCompression(
         nern_version=version("nern"),
-        source_sha256=encoding.document.source.sha256,
+        source_sha256=pair.encoding.document.source.sha256,
         architecture=evaluator.architecture.name,
         images=len(evaluator.images),
-        original_accuracy=evaluator.accuracy(original.tensors),
-        encoding_accuracy=evaluator.accuracy(decode_encoding(encoding).tensors),
+        original_accuracy=evaluator.accuracy(pair.original.tensors),
+        encoding_accuracy=evaluator.accuracy(pair.decoded.tensors),
         points=tuple(points),
         verdicts=verdicts(points),
     )
 
 
-def _measure(original: Checkpoint, encoding: Encoding, evaluator: Evaluator) -> Iterator[Point]:
+def _measure(pair: Pair, evaluator: Evaluator) -> Iterator[Point]:
     operations: list[tuple[Method, float, Operation]] = [
         *((Method.PRUNING, share, partial(prune, share=share)) for share in PRUNED_SHARES),
         *((Method.QUANTIZATION, bits, partial(quantize, bits=bits)) for bits in QUANTIZED_BITS),
     ]
     subjects = {
-        Subject.NERN: partial(_compress_nern, encoding),
-        Subject.ORIGINAL: partial(_compress_original, original, encoding),
+        Subject.NERN: partial(_compress_nern, pair.encoding),
+        Subject.ORIGINAL: partial(_compress_original, pair.original, pair.encoding),
     }
     for subject, compress in subjects.items():
         for method, setting, operation in operations:

@@ -9,12 +9,10 @@ from pydantic import ValidationError
 
 from nern_core.alternatives import alternatives
 from nern_core.checkpoint import Checkpoint
-from nern_core.codec import Encoding
-from nern_core.decode import decode_encoding
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator
-from nern_core.pair import evaluator_of, read_pair
+from nern_core.pair import Pair, evaluator_of
 from nern_core.report.measure import make_report
 from nern_core.report.model import AlternativeReport, Report
 
@@ -23,57 +21,42 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A checkpoint, its encoding, what that decodes to, and all figures about them."""
+    """A checkpoint with its encoding, and all figures about them."""
 
-    original: Checkpoint
-    encoding: Encoding
-    decoded: Checkpoint
+    pair: Pair
     report: Report
 
 
 def compare(
-    checkpoint: Path,
-    encoding: Path,
+    pair: Pair,
     *,
     trained: Report | None = None,
-    decoded: Checkpoint | None = None,
     architecture: str | None = None,
     dataset: Path | None = None,
     device: torch.device = _CPU,
 ) -> Comparison:
-    """Open both files, check that they belong together, and measure.
+    """Measure.
 
-    `trained` is the report of the one who made the encoding: it knows the training curve. `decoded` saves
-    decoding once more. With `dataset`, accuracies are measured on its test split: those of the alternatives and,
-    unless `trained` was measured on the same data set, of the original and of the encoding. `architecture` is
-    needed where the encoding names none. Raises `NernError` for files that cannot be read or belong to others.
+    `trained` is the report of the one who made the encoding: it knows the training curve. With `dataset`,
+    accuracies are measured on its test split: those of the alternatives and, unless `trained` was measured on the
+    same data set, of the original and of the encoding. `architecture` is needed where the encoding names none.
+    Raises `NernError` (`another_encoding`) if `trained` is of another file, and where the data do not fit.
     """
-    original, contents = read_pair(checkpoint, encoding)
-    if trained is not None and trained.encoding_sha256 != file_sha256(encoding):
+    if trained is not None and trained.encoding_sha256 != file_sha256(pair.path):
         raise NernError(
             "another_encoding",
-            f"The report is not that of '{encoding.name}': give the one that was written when that file was encoded.",
+            f"The report is not that of '{pair.path.name}': give the one that was written when that file was encoded.",
         )
-    decoded = decode_encoding(contents) if decoded is None else decoded
-    report = trained or make_report(
-        encoding,
-        contents,
-        original.tensors,
-        decoded.tensors,
-        original_accuracy=None,
-        reconstructed_accuracy=None,
-        seconds={},
-        curve=(),
-    )
-    evaluator = None if dataset is None else evaluator_of(contents, architecture, dataset, device=device)
-    changes: dict[str, Any] = {"alternatives": _measure_alternatives(original, evaluator)}
+    report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, seconds={}, curve=())
+    evaluator = None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, device=device)
+    changes: dict[str, Any] = {"alternatives": _measure_alternatives(pair.original, evaluator)}
     if evaluator is not None and not _has_accuracies(trained, evaluator, dataset):
         accuracies = {
-            "original_accuracy": evaluator.accuracy(original.tensors),
-            "reconstructed_accuracy": evaluator.accuracy(decoded.tensors),
+            "original_accuracy": evaluator.accuracy(pair.original.tensors),
+            "reconstructed_accuracy": evaluator.accuracy(pair.decoded.tensors),
         }
         changes["metrics"] = report.metrics.model_copy(update=accuracies)
-    return Comparison(original=original, encoding=contents, decoded=decoded, report=report.model_copy(update=changes))
+    return Comparison(pair=pair, report=report.model_copy(update=changes))
 
 
 def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:

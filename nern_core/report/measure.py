@@ -3,46 +3,44 @@
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from torch import Tensor
 
-from nern_core.codec import Encoding, Sizes, measure_sizes
+from nern_core.codec import Sizes, measure_sizes
 from nern_core.digest import file_sha256
 from nern_core.kernels import KernelLayer
 from nern_core.metrics import Metrics
+from nern_core.pair import Pair
 from nern_core.report.model import CurvePoint, LayerReport, Report
 
 _SMALLEST_NORM = 1e-12
 
 
 def make_report(
-    path: Path,
-    encoding: Encoding,
-    original: Mapping[str, Tensor],
-    decoded: Mapping[str, Tensor],
+    pair: Pair,
     *,
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
     seconds: Mapping[str, float],
     curve: Sequence[CurvePoint],
 ) -> Report:
-    """Measure the file `path`, which holds `encoding`, and put the figures together.
+    """Measure a checkpoint's encoding and put the figures together.
 
     `seconds` are those of each phase, empty where they are not known.
     """
-    document, layers = encoding.document, encoding.document.layers
+    document, layers = pair.encoding.document, pair.encoding.document.layers
+    original, decoded = pair.original.tensors, pair.decoded.tensors
     names = [layer.name for layer in layers]
-    sizes = measure_sizes(path)
+    sizes = measure_sizes(pair.path)
     return Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
-        encoding_sha256=file_sha256(path),
+        encoding_sha256=file_sha256(pair.path),
         options=document.options,
         hidden_size=document.predictor.hidden_size,
         represented_weights=sum(layer.weights for layer in layers),
         represented_share=_represented_share(layers, document.tied, original),
-        predictor_parameters=sum(parameter.numel() for parameter in encoding.predictor.values()),
+        predictor_parameters=sum(parameter.numel() for parameter in pair.encoding.predictor.values()),
         header_bytes=sizes.header,
         metrics=_make_metrics(
             source_bytes=document.source.bytes,

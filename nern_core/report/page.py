@@ -64,7 +64,7 @@ def render_page(comparison: Comparison) -> str:
     report = comparison.report
     return environment.get_template("report.html").render(
         report=report,
-        permutation=comparison.encoding.document.permutation,
+        permutation=comparison.pair.encoding.document.permutation,
         parts=_parts(report),
         codecs=_codecs(report),
         largest_error=max(layer.relative_error for layer in report.layers) or 1.0,
@@ -114,13 +114,11 @@ def _codecs(report: Report) -> list[_Codec]:
 
 
 def _pictures(comparison: Comparison) -> list[_Picture]:
-    layers = comparison.report.layers
+    layers, pair = comparison.report.layers, comparison.pair
     return [
         _Picture(
             title=f"{reason.capitalize()} layer",
-            svg=draw_kernels(
-                sample_kernels(comparison.encoding, index, comparison.original.tensors, comparison.decoded.tensors)
-            ),
+            svg=draw_kernels(sample_kernels(pair.encoding, index, pair.original.tensors, pair.decoded.tensors)),
         )
         for index, reason in choose_layers(layers).items()
     ]

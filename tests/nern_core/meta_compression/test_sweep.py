@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.checkpoint import read_checkpoint
 from nern_core.codec import measure_sizes, read_encoding
 from nern_core.encode import encode
 from nern_core.evaluate import open_evaluator
@@ -18,6 +17,7 @@ from nern_core.meta_compression import (
 from nern_core.meta_compression.chart import draw_sweep
 from nern_core.meta_compression.verdict import verdicts
 from nern_core.options import EncodeOptions
+from nern_core.pair import open_pair
 from tests.conftest import DIGITS, EXAMPLE
 
 
@@ -31,7 +31,7 @@ def encoding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(encoding: Path) -> MetaCompression:
     evaluator = open_evaluator("digits-cnn", DIGITS, images=200)
-    return sweep(read_checkpoint(EXAMPLE), read_encoding(encoding), evaluator)
+    return sweep(open_pair(EXAMPLE, encoding), evaluator)
 
 
 def points(result: MetaCompression, subject: Subject, method: Method) -> list[Point]:

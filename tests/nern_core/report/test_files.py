@@ -11,6 +11,7 @@ from nern_core.encode import encode
 from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
 from nern_core.options import EncodeOptions
+from nern_core.pair import open_pair
 from nern_core.report import Report
 from nern_core.report.files import compare, read_report
 from tests.conftest import DIGITS, EXAMPLE
@@ -20,7 +21,7 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
     digits: tuple[Path, Report],
 ) -> None:
     encoding, trained = digits
-    found = compare(EXAMPLE, encoding).report
+    found = compare(open_pair(EXAMPLE, encoding)).report
     unknown: dict[str, Any] = {"original_accuracy": None, "reconstructed_accuracy": None, "seconds": {}}
     expected = trained.model_copy(update={"curve": (), "metrics": trained.metrics.model_copy(update=unknown)})
     assert found.model_copy(update={"alternatives": ()}) == expected
@@ -34,14 +35,14 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
 
 def test_with_the_report_of_the_one_who_trained_nothing_of_it_is_lost(digits: tuple[Path, Report]) -> None:
     encoding, trained = digits
-    found = compare(EXAMPLE, encoding, trained=trained).report
+    found = compare(open_pair(EXAMPLE, encoding), trained=trained).report
     assert found.model_copy(update={"alternatives": ()}) == trained
     assert found.curve
 
 
 def test_with_data_every_accuracy_is_measured(digits: tuple[Path, Report]) -> None:
     encoding = digits[0]
-    found = compare(EXAMPLE, encoding, dataset=DIGITS).report
+    found = compare(open_pair(EXAMPLE, encoding), dataset=DIGITS).report
     assert found.metrics.original_accuracy == evaluate_checkpoint(read_checkpoint(EXAMPLE), "digits-cnn", DIGITS)
     assert found.metrics.reconstructed_accuracy == evaluate_checkpoint(decode(encoding), "digits-cnn", DIGITS)
     accuracies = {alternative.name: alternative.accuracy for alternative in found.alternatives}
@@ -53,7 +54,7 @@ def test_accuracies_on_another_data_set_take_the_place_of_those_in_the_report(
     digits: tuple[Path, Report], random_dataset: Path
 ) -> None:
     encoding, trained = digits
-    found = compare(EXAMPLE, encoding, trained=trained, dataset=random_dataset).report.metrics
+    found = compare(open_pair(EXAMPLE, encoding), trained=trained, dataset=random_dataset).report.metrics
     assert found.original_accuracy == evaluate_checkpoint(read_checkpoint(EXAMPLE), "digits-cnn", random_dataset)
     assert found.seconds == trained.metrics.seconds
 
@@ -81,18 +82,18 @@ def test_a_checkpoint_that_the_encoding_was_not_made_from_is_refused(
     digits: tuple[Path, Report], digits_checkpoint: Path
 ) -> None:
     with pytest.raises(NernError, match=r"'digits\.nern' was not made from 'digits\.safetensors'"):
-        compare(digits_checkpoint, digits[0])
+        compare(open_pair(digits_checkpoint, digits[0]))
 
 
 def test_the_report_of_another_encoding_is_refused(digits: tuple[Path, Report]) -> None:
     another = digits[1].model_copy(update={"encoding_sha256": "0" * 64})
     with pytest.raises(NernError, match=r"The report is not that of 'digits\.nern'"):
-        compare(EXAMPLE, digits[0], trained=another)
+        compare(open_pair(EXAMPLE, digits[0]), trained=another)
 
 
 def test_data_without_an_architecture_is_refused(odd_shapes: tuple[Path, Path]) -> None:
     with pytest.raises(NernError, match="give --architecture"):
-        compare(*odd_shapes, dataset=DIGITS)
+        compare(open_pair(*odd_shapes), dataset=DIGITS)
 
 
 def test_a_report_is_read_back_as_it_was_written(digits: tuple[Path, Report], tmp_path: Path) -> None:
@@ -107,4 +108,4 @@ def test_a_report_is_read_back_as_it_was_written(digits: tuple[Path, Report], tm
 def test_a_checkpoint_of_zeros_has_a_report(tmp_path: Path) -> None:
     torch.save({"zero": torch.zeros(8, 8, 3, 3)}, tmp_path / "zero.pt")
     encode(tmp_path / "zero.pt", tmp_path / "zero.nern", EncodeOptions(hidden_size=8, steps=2))
-    assert compare(tmp_path / "zero.pt", tmp_path / "zero.nern").report.layers[0].share == 1.0
+    assert compare(open_pair(tmp_path / "zero.pt", tmp_path / "zero.nern")).report.layers[0].share == 1.0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nern_core.pair import open_pair
 from nern_core.report import LayerReport, Report
 from nern_core.report.files import compare
 from nern_core.report.page import choose_layers, render_page
@@ -39,7 +40,7 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def page(digits: tuple[Path, Report]) -> str:
     encoding, trained = digits
-    return render_page(compare(EXAMPLE, encoding, trained=trained, dataset=DIGITS))
+    return render_page(compare(open_pair(EXAMPLE, encoding), trained=trained, dataset=DIGITS))
 
 
 def test_the_page_needs_no_network_and_no_script(page: str) -> None:
@@ -95,14 +96,14 @@ def test_each_phase_has_its_curve(page: str) -> None:
 
 
 def test_without_the_curve_the_page_says_what_is_missing(digits: tuple[Path, Report]) -> None:
-    page = render_page(compare(EXAMPLE, digits[0]))
+    page = render_page(compare(open_pair(EXAMPLE, digits[0])))
     assert "The files do not tell how the training went" in page
     assert "No accuracy has been measured" in page
     assert Elements(page).of("img") == []
 
 
 def test_a_hostile_name_of_a_tensor_is_text_and_every_shape_has_a_picture(odd_shapes: tuple[Path, Path]) -> None:
-    page = render_page(compare(*odd_shapes))
+    page = render_page(compare(open_pair(*odd_shapes)))
     elements = Elements(page)
     assert elements.of("script") == []
     assert "&lt;script&gt;alert(&#34;d&#34;)&lt;/script&gt;" in page
@@ -113,7 +114,7 @@ def test_a_hostile_name_of_a_tensor_is_text_and_every_shape_has_a_picture(odd_sh
 
 def test_the_same_report_gives_the_same_page(digits: tuple[Path, Report]) -> None:
     encoding, trained = digits
-    first, second = (render_page(compare(EXAMPLE, encoding, trained=trained)) for _ in range(2))
+    first, second = (render_page(compare(open_pair(EXAMPLE, encoding), trained=trained)) for _ in range(2))
     assert first == second
 
 
