@@ -31,9 +31,9 @@ from nern_core.training.distill import DistillationConfig, LossTerm
 _ABLATION_SECONDS = 60.0
 _SECONDS = {
     (20, 140): 200.0,
-    (20, 160): 400.0,
-    (20, 180): 1800.0,
-    (56, 280): 800.0,
+    (20, 160): 300.0,
+    (20, 180): 1200.0,
+    (56, 280): 400.0,
     (56, 320): 1500.0,
 }
 # Cross-filter has the long budgets; the other permutations are compared with it at this one.

@@ -1,6 +1,10 @@
 """Mixed precision: bfloat16 products where the hardware has units for them, float32 elsewhere.
 
 A CPU without such units emulates bfloat16, an order of magnitude slower than float32.
+
+Networks bear bfloat16 well: ResNet20's logits move by 0.06 (root mean square). The predictor does not: the logits of
+the network that its weights make up move by 0.45, more than what distillation leaves between the two networks. So it
+is trained in bfloat16 only while it is far from its goal.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -23,3 +27,8 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
     if has_bfloat16_units(device):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast, within mixed precision too."""
+    return torch.autocast(device.type, enabled=False)

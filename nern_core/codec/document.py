@@ -8,7 +8,7 @@ from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 
 class Source(BaseModel):
@@ -21,7 +21,7 @@ class Source(BaseModel):
 
 
 class Document(BaseModel):
-    """Contents of the metadata entry `nern`.
+    """Contents of the metadata entry `nern`, beside its checksum.
 
     `layers` is the coordinate table: the l-th entry holds the kernels of the coordinates (l, f, c) with
     f below its filters and c below its channels. `tensor_order` lists every tensor of the checkpoint, `tied`
@@ -30,7 +30,7 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     architecture: str | None
     options: EncodeOptions
     predictor: PredictorConfig

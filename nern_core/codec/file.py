@@ -1,9 +1,11 @@
 """Write and read `.nern` files.
 
 Tensors of the file: `predictor.*` are the predictor's parameters, `permutation.<l>` the packed order
-of layer l, `kept.*` the tensors that are kept as they were. The metadata holds one JSON document.
+of layer l, `kept.*` the tensors that are kept as they were. The metadata holds one JSON document, with a
+checksum of the whole file.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from nern_core.codec.checksum import CHECKSUM, UNSEALED, is_intact, seal
 from nern_core.codec.document import FORMAT_VERSION, Document
 from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.errors import NernError
@@ -66,7 +69,9 @@ def write_encoding(encoding: Encoding, path: Path) -> None:
         if order is not None
     }
     tensors = _prefixed(_PREDICTOR, encoding.predictor) | streams | _prefixed(_KEPT, encoding.kept)
-    safetensors.torch.save_file(tensors, path, {_METADATA_KEY: document.model_dump_json()})
+    text = json.dumps({CHECKSUM: UNSEALED} | document.model_dump(mode="json"), separators=(",", ":"))
+    safetensors.torch.save_file(tensors, path, {_METADATA_KEY: text})
+    seal(path)
 
 
 def read_encoding(path: Path) -> Encoding:
@@ -84,7 +89,11 @@ def read_encoding(path: Path) -> Encoding:
         raise NernError(
             "not_an_encoding", f"'{path.name}' is a safetensors file, but not a .nern file: it has no `nern` metadata."
         )
-    document = _read_document(metadata[_METADATA_KEY], path.name)
+    text = metadata[_METADATA_KEY]
+    _check_version(text, path.name)
+    if not is_intact(path):
+        raise NernError("bad_encoding", f"'{path.name}' is damaged: its checksum is not that of its contents.")
+    document = _read_document(text, path.name)
     encoding = Encoding(
         document=document,
         predictor=_unprefixed(_PREDICTOR, tensors),
@@ -109,16 +118,25 @@ def measure_sizes(path: Path) -> Sizes:
     )
 
 
-def _read_document(text: str, file_name: str) -> Document:
+def _check_version(text: str, file_name: str) -> None:
     try:
         version = _Version.model_validate_json(text).format_version
-        if version != FORMAT_VERSION:
-            raise NernError(
-                "unsupported_version",
-                f"'{file_name}' has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
-                "decode it with the version that wrote it, or encode the checkpoint again.",
-            )
-        return Document.model_validate_json(text)
+    except ValidationError as error:
+        raise NernError("bad_encoding", f"'{file_name}' does not say which format it has.") from error
+    if version != FORMAT_VERSION:
+        raise NernError(
+            "unsupported_version",
+            f"'{file_name}' has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
+            "decode it with the version that wrote it, or encode the checkpoint again.",
+        )
+
+
+def _read_document(text: str, file_name: str) -> Document:
+    fields = json.loads(text)
+    del fields[CHECKSUM]
+    try:
+        # As JSON: it has lists where the document has tuples.
+        return Document.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         raise NernError(
             "bad_encoding",

@@ -1,5 +1,13 @@
-"""Permutations as packed bits: every index takes ceil(log2(n)) bits, n being the number of choices."""
+"""Permutations in as many bits as there are: log2(n!) for n kernels, to within a few bytes.
 
+A permutation is told by the swaps that make it: the i-th of n kernels is swapped with one of the n - i that are
+not in their place yet, each as likely as the others. A range coder packs such choices without a loss.
+"""
+
+from collections.abc import Sequence
+
+import constriction
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,51 +16,83 @@ from torch import Tensor
 from nern_core.errors import NernError
 from nern_core.options import Permutation
 
+Uniform = constriction.stream.model.Uniform
+# The range coder knows probabilities to 24 bits: choices among more than this are told in two parts.
+_MOST_CHOICES_AT_ONCE = 1 << 20
+_LOW_BITS = 12
+
 
 def pack_order(order: Tensor, filters: int, channels: int, method: Permutation) -> Tensor:
     """Pack the order of one layer of F*C kernels, int64, into a stream of bytes, uint8."""
     indices = order.numpy()
     if method is Permutation.CROSS_FILTER:
-        stream = _to_bits(indices, len(indices))
+        permutations = [indices]
     else:
         rows = indices.reshape(filters, channels)
-        stream = np.concatenate((_to_bits(rows[:, 0] // channels, filters), _to_bits(rows % channels, channels)))
-    return torch.from_numpy(np.packbits(stream))
+        permutations = [rows[:, 0] // channels, *(rows % channels)]
+    swaps = np.concatenate([_swaps_of(np.ascontiguousarray(permutation)) for permutation in permutations])
+    choices = _choices([len(permutation) for permutation in permutations])
+    shift = _shift(choices)
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode((swaps >> shift).astype(np.int32), Uniform(), _high_choices(choices, shift))
+    low = swaps[shift > 0] & (2**_LOW_BITS - 1)
+    encoder.encode(low.astype(np.int32), Uniform(2**_LOW_BITS))
+    words = encoder.get_compressed().astype("<u4")
+    return torch.from_numpy(words.view(np.uint8))
 
 
 def unpack_order(stream: Tensor, filters: int, channels: int, method: Permutation) -> Tensor:
-    """Undo `pack_order`. Raises `NernError` (`bad_encoding`) if the stream holds no permutation."""
-    bits = np.unpackbits(stream.numpy())
-    if method is Permutation.CROSS_FILTER:
-        indices, _ = _from_bits(bits, filters * channels, filters * channels)
-    else:
-        outer, rest = _from_bits(bits, filters, filters)
-        inner, _ = _from_bits(rest, filters * channels, channels)
-        indices = (outer[:, None] * channels + inner.reshape(filters, channels)).reshape(-1)
-    if not np.array_equal(np.sort(indices), np.arange(filters * channels)):
-        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is not a permutation.")
-    return torch.from_numpy(indices)
-
-
-def _width(choices: int) -> int:
-    return (choices - 1).bit_length()
-
-
-def _to_bits(indices: NDArray[np.int64], choices: int) -> NDArray[np.uint8]:
-    flat = indices.reshape(-1)
-    bits = np.empty((len(flat), _width(choices)), np.uint8)
-    # Place by place: all at once takes sixteen times the memory.
-    for place in range(bits.shape[1]):
-        bits[:, place] = (flat >> place) & 1
-    return bits.reshape(-1)
-
-
-def _from_bits(bits: NDArray[np.uint8], count: int, choices: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    width = _width(choices)
-    if len(bits) < count * width:
+    """Undo `pack_order`. Raises `NernError` (`bad_encoding`) for a stream of another length."""
+    if len(stream) % 4:
         raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is cut short.")
-    places = bits[: count * width].reshape(count, width)
-    values = np.zeros(count, np.int64)
-    for place in range(width):
-        values |= places[:, place].astype(np.int64) << place
-    return values, bits[count * width :]
+    lengths = [filters * channels] if method is Permutation.CROSS_FILTER else [filters, *[channels] * filters]
+    choices = _choices(lengths)
+    shift = _shift(choices)
+    decoder = constriction.stream.queue.RangeDecoder(stream.numpy().view("<u4").astype(np.uint32))
+    swaps = decoder.decode(Uniform(), _high_choices(choices, shift)).astype(np.int64) << shift
+    wide = shift > 0
+    swaps[wide] |= decoder.decode(Uniform(2**_LOW_BITS), int(wide.sum()))
+    if not decoder.maybe_exhausted():
+        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is too long.")
+    ends = np.cumsum([length - 1 for length in lengths])
+    permutations = [_permutation_of(part) for part in np.split(swaps, ends[:-1])]
+    if method is Permutation.CROSS_FILTER:
+        return torch.from_numpy(permutations[0])
+    outer, inner = permutations[0], np.stack(permutations[1:])
+    return torch.from_numpy((outer[:, None] * channels + inner).reshape(-1))
+
+
+def _choices(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Choices of each swap, for permutations of these lengths one after another; a last one alone has none."""
+    return np.concatenate([np.arange(length, 1, -1, dtype=np.int64) for length in lengths])
+
+
+def _shift(choices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many low bits of each swap are told apart."""
+    return np.where(choices > _MOST_CHOICES_AT_ONCE, _LOW_BITS, 0)
+
+
+def _high_choices(choices: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int32]:
+    return (((choices - 1) >> shift) + 1).astype(np.int32)
+
+
+@numba.njit(cache=True)
+def _swaps_of(permutation: NDArray[np.int64]) -> NDArray[np.int64]:
+    count = len(permutation)
+    content, place = np.arange(count), np.arange(count)
+    swaps = np.empty(max(count - 1, 0), np.int64)
+    for i in range(count - 1):
+        j = place[permutation[i]]
+        swaps[i] = j - i
+        content[j] = content[i]
+        place[content[j]] = j
+    return swaps
+
+
+@numba.njit(cache=True)
+def _permutation_of(swaps: NDArray[np.int64]) -> NDArray[np.int64]:
+    content = np.arange(len(swaps) + 1)
+    for i in range(len(swaps)):
+        j = i + swaps[i]
+        content[i], content[j] = content[j], content[i]
+    return content

@@ -24,6 +24,7 @@ FAST = Recipe(
         optimizer=OptimizerConfig(name="muon", learning_rate=0.05, bias_learning_rate=3e-3),
         sampling=SamplingConfig(kind="uniform", kernels_per_step=4096),
         loss="squared",
+        mixed_precision_until=0.7,
     ),
     distillation=DistillationConfig(
         share=Share(seconds=0.6, steps=0.12),

@@ -23,7 +23,7 @@ from nern_core.losses import (
     squared_logit_error,
 )
 from nern_core.optim import OptimizerConfig
-from nern_core.precision import mixed_precision
+from nern_core.precision import full_precision, mixed_precision
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets, to_weights
 from nern_core.training.clock import Share
@@ -124,8 +124,7 @@ class DistillationLoss:
             if features:
                 terms.append(features * feature_distance(student.maps, teacher.maps))
         else:
-            with mixed_precision(self.teacher.device):
-                kernels = self.predictions.of_all()
+            kernels = self.predictions.of_all()
         if anchor:
             originals = {head: target.kernels for head, target in self.targets.heads.items()}
             terms.append(anchor * root_mean_squared_error(kernels, originals))
@@ -139,8 +138,9 @@ class DistillationLoss:
             with torch.no_grad():
                 teacher_logits = (self.teacher.stronger or network)(inputs).float()
             teacher = _Outputs(teacher_logits, maps.take())
-            kernels = self.predictions.of_all()
-            weights = to_weights(kernels, self.targets)
+            with full_precision(self.teacher.device):
+                kernels = self.predictions.of_all()
+                weights = to_weights(kernels, self.targets)
             student_logits = functional_call(network, self._state | weights, (inputs,), strict=True).float()
             student = _Outputs(student_logits, maps.take())
         return kernels, student, teacher

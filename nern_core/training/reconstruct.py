@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nern_core.losses import root_mean_squared_error, weighted_squared_error
 from nern_core.optim import OptimizerConfig
-from nern_core.precision import mixed_precision
+from nern_core.precision import full_precision, mixed_precision
 from nern_core.predictor import Predictor
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets
@@ -22,7 +22,8 @@ class ReconstructionConfig:
 
     `loss` is `rmse` over all weights, of which the sampled kernels alone pass gradients on (the paper),
     or the `squared` error of the sampled kernels, weighted by the root of their Fisher information on
-    `fisher_images` training images where there is data (0: all alike).
+    `fisher_images` training images where there is data (0: all alike). `mixed_precision_until` is the
+    fraction of the phase that runs in mixed precision, see `precision`.
     """
 
     share: Share
@@ -30,6 +31,7 @@ class ReconstructionConfig:
     sampling: SamplingConfig
     loss: Literal["rmse", "squared"]
     fisher_images: int = 0
+    mixed_precision_until: float = 0.0
 
 
 class ReconstructionLoss:
@@ -51,8 +53,9 @@ class ReconstructionLoss:
         self._device = next(predictor.parameters()).device
 
     def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch, the same at every fraction of the phase."""
-        with mixed_precision(self._device):
+        """Scalar loss of a new batch, with the precision that this fraction of the phase has."""
+        precision = mixed_precision if fraction < self._config.mixed_precision_until else full_precision
+        with precision(self._device):
             if self._config.loss == "rmse":
                 return root_mean_squared_error(self._predictions.of_all(), self._kernels)
             drawn = self._predictions.of_batch()

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 from nern_core.codec import FORMAT_VERSION, Document, Encoding, measure_sizes, read_encoding, write_encoding
+from nern_core.codec.checksum import seal
 from nern_core.codec.document import Source
 from nern_core.errors import NernError
 from nern_core.kernels import select_layers
@@ -62,7 +63,7 @@ def test_the_sizes_add_up_to_the_file(tmp_path: Path) -> None:
     write_encoding(encoding(), path)
     sizes = measure_sizes(path)
     assert sizes.kept == 16
-    assert sizes.permutation == 6
+    assert sizes.permutation == 4  # log2(12!) is 28.8 bits
     assert sizes.predictor == 2 * (241 * 8 + 3 * 9 * 8 + 9 * 9)
     assert sizes.file == path.stat().st_size == sizes.predictor + sizes.permutation + sizes.kept + sizes.header
 
@@ -77,13 +78,14 @@ def rewritten(path: Path, **changes: torch.Tensor | None) -> None:
         else:
             tensors[name] = tensor
     safetensors.torch.save_file(tensors, path, metadata)
+    seal(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"permutation.0": None}, "a permutation is missing"),
-        ({"permutation.0": torch.ones(6, dtype=torch.uint8)}, "not a permutation"),
+        ({"permutation.0": torch.ones(6, dtype=torch.uint8)}, "cut short"),
         ({"kept.bn.weight": None}, "not the ones that it lists"),
         ({"predictor.first.weight": torch.ones(2, 2)}, "does not have the declared shape"),
     ],
@@ -100,7 +102,9 @@ def test_damage_is_named(tmp_path: Path, changes: dict[str, torch.Tensor | None]
 def with_document(path: Path, **changes: Any) -> None:
     with safe_open(path, framework="pt") as file:
         document = json.loads(file.metadata()["nern"]) | changes
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": json.dumps(document)})
+    text = json.dumps(document, separators=(",", ":"))
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": text})
+    seal(path)
 
 
 def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
@@ -130,6 +134,31 @@ def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
     with pytest.raises(NernError) as error:
         read_encoding(path)
     assert error.value.code == "bad_encoding"
+
+
+def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(encoding(), path)
+    contents = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(contents[:8], "little")
+    # Behind the header all bytes are alike to the reader: every tenth of them will do.
+    for place in [*range(header), *range(header, len(contents), 10)]:
+        change = (0x01, 0x20, 0xFF)[place % 3]
+        contents[place] ^= change
+        path.write_bytes(contents)
+        with pytest.raises(NernError):
+            read_encoding(path)
+        contents[place] ^= change
+
+
+def test_every_truncation_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(encoding(), path)
+    contents = path.read_bytes()
+    for length in range(len(contents)):
+        path.write_bytes(contents[:length])
+        with pytest.raises(NernError):
+            read_encoding(path)
 
 
 def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
+import math
+
 import pytest
 import torch
 
 from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.errors import NernError
 from nern_core.options import Permutation
+
+CROSS, IN_FILTER = Permutation.CROSS_FILTER, Permutation.IN_FILTER
 
 
 def random_order(filters: int, channels: int, method: Permutation) -> torch.Tensor:
@@ -15,7 +19,7 @@ def random_order(filters: int, channels: int, method: Permutation) -> torch.Tens
     return (outer[:, None] * channels + inner).flatten()
 
 
-@pytest.mark.parametrize("method", [Permutation.IN_FILTER, Permutation.CROSS_FILTER])
+@pytest.mark.parametrize("method", [IN_FILTER, CROSS])
 @pytest.mark.parametrize(("filters", "channels"), [(1, 1), (1, 5), (5, 1), (16, 3), (7, 9)])
 def test_unpacking_undoes_packing(filters: int, channels: int, method: Permutation) -> None:
     order = random_order(filters, channels, method)
@@ -23,19 +27,30 @@ def test_unpacking_undoes_packing(filters: int, channels: int, method: Permutati
     assert torch.equal(unpack_order(stream, filters, channels, method), order)
 
 
-def test_an_index_takes_as_many_bits_as_its_choices_need() -> None:
-    cross = pack_order(random_order(64, 64, Permutation.CROSS_FILTER), 64, 64, Permutation.CROSS_FILTER)
-    inner = pack_order(random_order(64, 64, Permutation.IN_FILTER), 64, 64, Permutation.IN_FILTER)
-    assert len(cross) == 4096 * 12 // 8
-    assert len(inner) == (4096 * 6 + 64 * 6) // 8
+@pytest.mark.parametrize(("filters", "channels"), [(64, 64), (512, 8), (3, 1000)])
+def test_an_order_takes_the_bits_that_its_choices_are_worth(filters: int, channels: int) -> None:
+    def bytes_of(*factorials: int) -> float:
+        return sum(math.lgamma(n + 1) for n in factorials) / math.log(2) / 8
+
+    cross = pack_order(random_order(filters, channels, CROSS), filters, channels, CROSS)
+    inner = pack_order(random_order(filters, channels, IN_FILTER), filters, channels, IN_FILTER)
+    assert len(cross) <= 1.0005 * bytes_of(filters * channels) + 8
+    assert len(inner) <= 1.0005 * bytes_of(filters, *[channels] * filters) + 8
 
 
-def test_a_stream_that_holds_no_permutation_is_refused() -> None:
-    with pytest.raises(NernError, match="not a permutation"):
-        unpack_order(torch.zeros(6, dtype=torch.uint8), 3, 4, Permutation.CROSS_FILTER)
+def test_an_order_of_more_kernels_than_a_range_coder_can_choose_from_at_once() -> None:
+    order = random_order(1100, 1000, CROSS)
+    stream = pack_order(order, 1100, 1000, CROSS)
+    assert torch.equal(unpack_order(stream, 1100, 1000, CROSS), order)
 
 
 def test_a_stream_that_is_cut_short_is_refused() -> None:
-    stream = pack_order(random_order(8, 8, Permutation.CROSS_FILTER), 8, 8, Permutation.CROSS_FILTER)
+    stream = pack_order(random_order(8, 8, CROSS), 8, 8, CROSS)
     with pytest.raises(NernError, match="cut short"):
-        unpack_order(stream[:-1], 8, 8, Permutation.CROSS_FILTER)
+        unpack_order(stream[:-1], 8, 8, CROSS)
+
+
+def test_a_stream_that_goes_on_is_refused() -> None:
+    stream = pack_order(random_order(8, 8, CROSS), 8, 8, CROSS)
+    with pytest.raises(NernError, match="too long"):
+        unpack_order(torch.cat([stream, torch.full((8,), 7, dtype=torch.uint8)]), 8, 8, CROSS)

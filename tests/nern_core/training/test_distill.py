@@ -77,6 +77,19 @@ def test_every_loss_alone_reaches_every_parameter_of_the_predictor(
         assert float(parameter.grad.norm()) > 0, name
 
 
+def test_the_predictor_computes_in_float32_though_the_networks_do_not(
+    random_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nern_core.precision.has_bfloat16_units", lambda device: True)
+    loss, predictor = setup(CONFIG, random_dataset)
+    computed: dict[str, set[torch.dtype]] = {"predictor": set(), "network": set()}
+    predictor.hidden[0].register_forward_hook(lambda module, inputs, output: computed["predictor"].add(output.dtype))
+    network_layer = next(module for module in loss.teacher.network.modules() if isinstance(module, nn.Conv2d))
+    network_layer.register_forward_hook(lambda module, inputs, output: computed["network"].add(output.dtype))
+    loss(0.0).backward()
+    assert computed == {"predictor": {torch.float32}, "network": {torch.bfloat16}}
+
+
 @contextmanager
 def weights_copied_in(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
     """The plain way: overwrite the parameters, and bring them back."""
