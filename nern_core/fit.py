@@ -20,8 +20,7 @@ from nern_core.training.images import (
     ImageSource,
     Mixup,
     NoiseImages,
-    SynthesizedImages,
-    TrainingImages,
+    StoredImages,
     images_per_batch,
 )
 from nern_core.training.kernel_weights import kernel_weights
@@ -148,9 +147,9 @@ def _image_source(config: DistillationConfig, teacher: Teacher, generator: torch
     if config.images == "noise":
         source = NoiseImages(preprocessing.input_size, count, generator, device)
     elif config.images == "synthesized" and teacher.synthesized is not None:
-        source = SynthesizedImages(teacher.synthesized, preprocessing, count, generator, device)
+        source = StoredImages(teacher.synthesized, preprocessing, count, generator, device)
     elif config.images == "training" and teacher.images is not None:
-        source = TrainingImages(teacher.images, preprocessing, count, generator, device)
+        source = StoredImages(teacher.images.images, preprocessing, count, generator, device)
     else:
         return None
     return Mixup(source, generator) if config.mixup else source

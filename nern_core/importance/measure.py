@@ -18,7 +18,7 @@ from nern_core.importance.ranking import correlate, rank
 from nern_core.importance.scores import Scores, score
 from nern_core.pair import Pair, evaluator_of
 from nern_core.progress import OnProgress, Phase, Progress
-from nern_core.training.images import TrainingImages, images_per_batch
+from nern_core.training.images import StoredImages, images_per_batch
 from nern_core.zoo import build_network
 
 _CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def _fisher(pair: Pair, evaluator: Evaluator, dataset: Path) -> Mapping[str, Ten
     preprocessing, device = evaluator.preprocessing, evaluator.device
     count = images_per_batch(_FISHER_IMAGES_PER_BATCH, preprocessing.input_size)
     generator = torch.Generator().manual_seed(_SEED)
-    images = TrainingImages(read_image_set(dataset, "train"), preprocessing, count, generator, device)
+    images = StoredImages(read_image_set(dataset, "train").images, preprocessing, count, generator, device)
     network = build_network(evaluator.architecture, pair.original.tensors, device)
     batches = (images.draw() for _ in range(-(-_FISHER_IMAGES // count)))
     return kernel_fisher(network, batches, pair.encoding.document.layers, generator)

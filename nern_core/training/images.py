@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nern_core.datasets import ImageSet, augment, to_inputs
+from nern_core.datasets import augment, to_inputs
 from nern_core.zoo import Preprocessing
 
 # The published data-free runs draw from [-2, 2], about the range of normalized images.
@@ -26,32 +26,11 @@ class ImageSource(Protocol):
         """A new batch of normalized inputs, float32 (n, 3, H, W), channels last, on the networks' device."""
 
 
-class TrainingImages:
-    """Images of the training split, drawn with replacement, with the augmentation of the preprocessing."""
+class StoredImages:
+    """Images of a stack (N, 3, H, W), drawn with replacement, with the augmentation of the preprocessing.
 
-    def __init__(
-        self,
-        image_set: ImageSet,
-        preprocessing: Preprocessing,
-        count: int,
-        generator: torch.Generator,
-        device: torch.device,
-    ) -> None:
-        self._image_set = image_set
-        self._preprocessing = preprocessing
-        self._count = count
-        self._generator = generator
-        self._device = device
-
-    def draw(self) -> Tensor:
-        """A new batch of inputs."""
-        chosen = torch.randint(len(self._image_set), (self._count,), generator=self._generator)
-        images = augment(self._image_set.images[chosen], self._preprocessing, self._generator)
-        return to_inputs(images.to(self._device), self._preprocessing)
-
-
-class SynthesizedImages:
-    """Images made from the network itself, float32 (N, 3, H, W), drawn and augmented like those of a training split."""
+    Those of a training split are uint8 pixels; those made from the network itself are float32 inputs already.
+    """
 
     def __init__(
         self,
@@ -70,8 +49,10 @@ class SynthesizedImages:
     def draw(self) -> Tensor:
         """A new batch of inputs."""
         chosen = torch.randint(len(self._images), (self._count,), generator=self._generator)
-        images = augment(self._images[chosen], self._preprocessing, self._generator)
-        return images.to(self._device, memory_format=torch.channels_last)
+        images = augment(self._images[chosen], self._preprocessing, self._generator).to(self._device)
+        if images.dtype == torch.uint8:
+            return to_inputs(images, self._preprocessing)
+        return images.contiguous(memory_format=torch.channels_last)
 
 
 class Mixup:

@@ -19,7 +19,7 @@ from nern_core.sampling import SamplingConfig
 from nern_core.targets import make_targets, to_weights
 from nern_core.training.clock import Share
 from nern_core.training.distill import DistillationConfig, DistillationLoss, FeatureMaps, LossTerm
-from nern_core.training.images import NoiseImages, TrainingImages
+from nern_core.training.images import NoiseImages, StoredImages
 from nern_core.training.predictions import Predictions
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network, find_architecture
@@ -60,8 +60,8 @@ def setup(
     assert teacher.images is not None
     generator = torch.Generator().manual_seed(0)
     predictions = Predictions(config.sampling, predictor, targets, generator)
-    images = TrainingImages(
-        teacher.images, teacher.preprocessing, config.images_per_step, generator, torch.device("cpu")
+    images = StoredImages(
+        teacher.images.images, teacher.preprocessing, config.images_per_step, generator, torch.device("cpu")
     )
     return DistillationLoss(config, predictions, targets, teacher, images), predictor
 
@@ -109,7 +109,7 @@ def expected_terms(dataset: Path) -> tuple[float, float, float]:
     assert isinstance(network.get_submodule("features"), nn.Sequential)
     generator = torch.Generator().manual_seed(0)
     images = read_image_set(dataset, "train")
-    inputs = TrainingImages(images, loss.teacher.preprocessing, 8, generator, torch.device("cpu")).draw()
+    inputs = StoredImages(images.images, loss.teacher.preprocessing, 8, generator, torch.device("cpu")).draw()
     with torch.no_grad():
         kernels = predictor.at(targets.heads["3x3"].coordinates, "3x3")
         outputs = []

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nern_core.training.images import Mixup, SynthesizedImages, images_per_batch
+from nern_core.training.images import Mixup, StoredImages, images_per_batch
 from nern_core.zoo import find_architecture
 
 
@@ -33,7 +33,7 @@ def test_mixup_blends_each_image_with_its_mirror_place_in_the_batch() -> None:
 def test_synthesized_images_are_drawn_and_augmented_like_training_images() -> None:
     preprocessing = find_architecture("digits-cnn").preprocessing  # shifts by one pixel
     images = torch.full((5, 3, 8, 8), 2.0)
-    source = SynthesizedImages(images, preprocessing, 64, torch.Generator().manual_seed(0), torch.device("cpu"))
+    source = StoredImages(images, preprocessing, 64, torch.Generator().manual_seed(0), torch.device("cpu"))
     drawn = source.draw()
     assert drawn.shape == (64, 3, 8, 8)
     assert set(drawn.unique().tolist()) == {0.0, 2.0}
