@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from bench.encode_resnet20 import CHECKPOINT, DATASET, HERE
+from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from nern_core.encode import encode
 from nern_core.meta_compression import MetaCompression, Point, sweep
@@ -30,7 +30,7 @@ def main() -> None:
         encoding = arguments.encoding or encode_resnet20(Path(folder) / "r20.nern", arguments.seconds)
         result = measure(encoding, arguments.images)
     record = {"machine": describe_machine()} | result.model_dump(mode="json")
-    (HERE / "results" / "meta_compression.json").write_text(json.dumps(record, indent=2) + "\n")
+    (RESULTS / "meta_compression.json").write_text(json.dumps(record, indent=2) + "\n")
     (HERE.parent / "docs" / "meta_compression.svg").write_text(draw_sweep(result), encoding="utf-8")
     print("\n".join(result.verdicts))
 
@@ -38,13 +38,13 @@ def main() -> None:
 def encode_resnet20(encoding: Path, seconds: float) -> Path:
     """Encode as the README's table does."""
     options = EncodeOptions(architecture="cifar-resnet20", dataset=str(DATASET), hidden_size=160, seconds=seconds)
-    encode(CHECKPOINT, encoding, options)
+    encode(checkpoint_of(20), encoding, options)
     return encoding
 
 
 def measure(encoding: Path, images: int) -> MetaCompression:
     """Sweep, printing each point."""
-    pair = open_pair(CHECKPOINT, encoding)
+    pair = open_pair(checkpoint_of(20), encoding)
 
     def show(point: Point) -> None:
         name = f"{point.subject} {point.method} {point.setting:g}"
