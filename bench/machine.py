@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ from nern_core.precision import has_bfloat16_units
 
 
 def describe_machine() -> dict[str, object]:
-    """Processor, cores, versions and date."""
+    """Processor, cores, versions, commit and date."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
     return {
@@ -23,4 +24,14 @@ def describe_machine() -> dict[str, object]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "nern": version("nern"),
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """The commit that is checked out; None outside of a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

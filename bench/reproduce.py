@@ -28,16 +28,16 @@ from nern_core.sampling import SamplingConfig, SamplingKind
 from nern_core.training.clock import Share
 from nern_core.training.distill import DistillationConfig, LossTerm
 
-_ABLATION_SECONDS = 60.0
+_ABLATION_SECONDS = 45.0
 _SECONDS = {
-    (20, 140): 200.0,
+    (20, 140): 60.0,
     (20, 160): 300.0,
     (20, 180): 1200.0,
     (56, 280): 400.0,
     (56, 320): 1500.0,
 }
 # Cross-filter has the long budgets; the other permutations are compared with it at this one.
-_SHORT_SECONDS = {20: 100.0, 56: 300.0}
+_SHORT_SECONDS = {20: 60.0, 56: 300.0}
 _NOTHING = LossTerm(weight=0.0)
 _ALONE = LossTerm(weight=1.0)
 

@@ -46,8 +46,8 @@ def measure(recipe: str, seed: int, seconds: float) -> dict[str, Any]:
     """One encoding by the command line; returns its metrics, its steps and the time that decoding takes."""
     with tempfile.TemporaryDirectory() as name:
         encoding, report = Path(name) / "r20.nern", Path(name) / "report.json"
-        command: list[str | Path] = [Path(sys.executable).with_name("nern"), "encode", checkpoint_of(20), "-o", encoding]
-        command += ["--report", report, "--architecture", "cifar-resnet20", "--dataset", DATASET]
+        command: list[str | Path] = [Path(sys.executable).with_name("nern"), "encode", checkpoint_of(20)]
+        command += ["-o", encoding, "--report", report, "--architecture", "cifar-resnet20", "--dataset", DATASET]
         command += ["--hidden-size", "160", "--permutation", "cross-filter", "--recipe", recipe]
         command += ["--seconds", str(seconds), "--seed", str(seed)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
