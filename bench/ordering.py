@@ -52,8 +52,8 @@ def _measure_chain(count: int) -> dict[str, Any]:
 def _measure_resnet18() -> dict[str, Any]:
     """All 3x3 layers with freshly initialized weights, which are random too."""
     torch.manual_seed(0)
-    tensors = Checkpoint(find_architecture("resnet18").build(1000).state_dict()).tensors
-    layers = select_layers(tensors, "spatial", None)
+    tensors = Checkpoint(find_architecture("torchvision:resnet18").build(1000).state_dict()).tensors
+    layers = select_layers(tensors)
     started = time.perf_counter()
     for layer in layers:
         order_kernels(cut(tensors[layer.name], layer), layer.filters, Permutation.CROSS_FILTER)
