@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
-from nern_core.checkpoint import Checkpoint, read_checkpoint
+from nern_core.checkpoint import Checkpoint
 from nern_core.datasets import read_image_set, to_inputs
 from nern_core.encode import encode
 from nern_core.losses import logit_divergence
@@ -122,9 +122,7 @@ def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) ->
     options = EncodeOptions(architecture=ARCHITECTURE.name, dataset=str(dataset), hidden_size=160, seed=seed, **budget)
     result = encode(checkpoint_of(20), dataset / "r20.nern", options, recipe=recipe)
     images = read_image_set(dataset, "test").images
-    original, decoded = (
-        logits_of(checkpoint, images) for checkpoint in (read_checkpoint(checkpoint_of(20)), result.pair.decoded)
-    )
+    original, decoded = (logits_of(checkpoint, images) for checkpoint in (result.pair.original, result.pair.decoded))
     metrics = result.report.metrics
     agreement = (original.argmax(dim=1) == decoded.argmax(dim=1)).double().mean()
     return {

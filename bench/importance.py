@@ -19,7 +19,6 @@ from nern_core.encode import encode
 from nern_core.importance import measure
 from nern_core.importance.files import draw_pruning
 from nern_core.options import EncodeOptions
-from nern_core.pair import open_pair
 
 ARCHITECTURE = "cifar-resnet20"
 DATASETS = {"reconstruction": None, "distillation": str(DATASET)}
@@ -44,8 +43,8 @@ def run(name: str, seconds: float, images: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         encoding = Path(folder) / "r20.nern"
         options = EncodeOptions(architecture=ARCHITECTURE, dataset=DATASETS[name], hidden_size=160, seconds=seconds)
-        encode(checkpoint_of(20), encoding, options)
-        found = measure(open_pair(checkpoint_of(20), encoding), dataset=DATASET, images=images).importance
+        pair = encode(checkpoint_of(20), encoding, options).pair
+        found = measure(pair, dataset=DATASET, images=images).importance
     (HERE.parent / "docs" / f"importance-{name}.svg").write_text(draw_pruning(found), encoding="utf-8")
     for correlation in found.correlations:
         print(f"{name}: {correlation.granularity} {correlation.first} {correlation.second} {correlation.spearman}")

@@ -2,7 +2,7 @@
 
 python -m bench.ordering writes bench/results/ordering.json. Random directions are the hardest to chain: in nine
 dimensions they have no structure that a search could use. Looking at all kernels in every step, as the published code
-does, is measured beside it up to 32,768 kernels and told by its square beyond. Both give the same chain.
+does, is measured beside it up to 32,768 kernels. Both give the same chain.
 """
 
 import json

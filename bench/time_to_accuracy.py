@@ -36,10 +36,11 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = [measure("fast", arguments.seed, seconds) for seconds in arguments.seconds]
     runs.append(measure("paper", arguments.seed, max(arguments.seconds)))
-    result = {"machine": describe_machine(), "runs": runs} | compared(runs)
+    comparison = compared(runs)
+    result = {"machine": describe_machine(), "runs": runs} | comparison
     (RESULTS / "time_to_accuracy.json").write_text(json.dumps(result, indent=2) + "\n")
     (HERE.parent / "docs" / "time-to-accuracy.svg").write_text(draw(runs), encoding="utf-8")
-    print(json.dumps(compared(runs)))
+    print(json.dumps(comparison))
 
 
 def measure(recipe: str, seed: int, seconds: float) -> dict[str, Any]:

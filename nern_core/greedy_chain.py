@@ -71,7 +71,7 @@ def _largest(values: NDArray[np.float32], count: int) -> np.float32:
 @numba.njit(cache=True)
 def _chain_all(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The rest of the columns, d x n, is kept dense by moving the last one into each gap."""
-    dimensions, count = columns.shape
+    count = columns.shape[1]
     columns = columns.copy()
     nonzero = nonzero.copy()
     index = np.arange(count)
@@ -85,8 +85,7 @@ def _chain_all(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDAr
         rest = count - place - 1
         index[current] = index[rest]
         nonzero[current] = nonzero[rest]
-        for d in range(dimensions):
-            columns[d, current] = columns[d, rest]
+        columns[:, current] = columns[:, rest]
         _dot_products(vector, columns, 0, rest, similarity)
         if not vector_nonzero:
             similarity[:rest] = -np.inf
@@ -128,8 +127,7 @@ def _chain_in_cells(
     reach: NDArray[np.float32],
 ) -> NDArray[np.int64]:
     """Chain nonzero unit rows; each cell is a run of columns whose unused ones are kept in front."""
-    dimensions, cells = centres.shape
-    count = len(units)
+    cells, count = centres.shape[1], len(units)
     index = np.argsort(cell_of, kind="mergesort")
     columns = units[index].T.copy()
     sizes = np.bincount(cell_of, minlength=cells)
@@ -149,8 +147,7 @@ def _chain_in_cells(
         # Take the row out of its cell: the last unused one moves into its place.
         cell = cell_of[current]
         gap, last = place_of[current], starts[cell] + sizes[cell] - 1
-        for d in range(dimensions):
-            columns[d, gap] = columns[d, last]
+        columns[:, gap] = columns[:, last]
         index[gap] = index[last]
         place_of[index[gap]] = gap
         sizes[cell] -= 1

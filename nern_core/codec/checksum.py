@@ -13,7 +13,6 @@ UNSEALED: Final = "0" * 64
 # The document is JSON within JSON, so its quotes are escaped.
 _PLACE = re.compile(rb'\\"' + CHECKSUM.encode() + rb'\\":\\"([0-9a-f]{64})\\"')
 _LENGTH_BYTES = 8
-_BYTES_AT_ONCE = 1 << 20
 
 
 def seal(path: Path) -> None:
@@ -46,6 +45,4 @@ def _digest(path: Path, header: bytes, place: re.Match[bytes]) -> str:
     digest = hashlib.sha256(header[: place.start(1)] + UNSEALED.encode() + header[place.end(1) :])
     with path.open("rb") as file:
         file.seek(len(header))
-        while chunk := file.read(_BYTES_AT_ONCE):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()

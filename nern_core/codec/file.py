@@ -135,8 +135,7 @@ def _read_document(text: str, file_name: str) -> Document:
     fields = json.loads(text)
     del fields[CHECKSUM]
     try:
-        # As JSON: it has lists where the document has tuples.
-        return Document.model_validate_json(json.dumps(fields))
+        return Document.model_validate(fields)
     except ValidationError as error:
         raise NernError(
             "bad_encoding",
