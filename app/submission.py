@@ -102,7 +102,7 @@ class _Form:
             )
         try:
             structure = read_structure(self._writer.flush())
-            refuse_without_kernels(structure, self._options.kernels, self._options.hidden_size)
+            refuse_without_kernels(structure, self._options.represented, self._options.predictor_width)
         except NernError as error:
             raise Problem.of_input(error) from error
         return Submission(self._writer.commit(), self._options)

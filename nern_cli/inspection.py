@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.codec import measure_sizes, read_encoding
+from nern_core.codec import FORMAT_VERSION, Encoding, QuantizedWeights, measure_sizes, read_encoding
 from nern_core.errors import NernError
 from nern_core.kernel_policy import ALL, SPATIAL
 from nern_core.kernels import KernelLayer, by_head, select_layers
@@ -20,13 +20,10 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
     document = encoding.document
     return {
         "kind": "encoding",
-        "format_version": document.format_version,
+        "format_version": FORMAT_VERSION,
         "architecture": document.architecture,
         "recipe": document.options.recipe.value,
-        "permutation": document.permutation.value,
-        "hidden_size": document.predictor.hidden_size,
-        "predictor_parameters": sum(parameter.numel() for parameter in encoding.predictor.values()),
-        "predictor_dtype": str(next(iter(encoding.predictor.values())).dtype).removeprefix("torch."),
+        **_weight_facts(encoding),
         "represented_tensors": len(document.layers),
         "represented_weights": sum(layer.weights for layer in document.layers),
         "kept_tensors": len(encoding.kept),
@@ -35,9 +32,23 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
         "file_bytes": sizes.file,
         "predictor_bytes": sizes.predictor,
         "permutation_bytes": sizes.permutation,
+        "integer_bytes": sizes.integers,
         "kept_bytes": sizes.kept,
         "header_bytes": sizes.header,
         "ratio": round(document.source.bytes / sizes.file, 4),
+    }
+
+
+def _weight_facts(encoding: Encoding) -> dict[str, Any]:
+    if isinstance(encoding.weights, QuantizedWeights):
+        return {"representation": encoding.document.representation.kind}
+    representation, weights = encoding.predicted
+    return {
+        "representation": representation.kind,
+        "permutation": representation.permutation.value,
+        "hidden_size": representation.predictor.hidden_size,
+        "predictor_parameters": sum(parameter.numel() for parameter in weights.parameters.values()),
+        "predictor_dtype": str(next(iter(weights.parameters.values())).dtype).removeprefix("torch."),
     }
 
 

@@ -47,9 +47,15 @@ def encode(
     kernels: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is represented: spatial (the default), all, or patterns of tensor names, with a leading ! to "
-            "exclude. May be repeated."
+            help="What is represented: spatial (the default), all (the default with a target), or patterns of tensor "
+            "names, with a leading ! to exclude. May be repeated."
         ),
+    ] = None,
+    target_bytes: Annotated[
+        int | None, typer.Option(help="Size of the file to aim for: weights are quantized for it.")
+    ] = None,
+    target_ratio: Annotated[
+        float | None, typer.Option(help="The same as a ratio, bytes of the checkpoint over bytes of the file.")
     ] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
@@ -77,7 +83,9 @@ def encode(
         architecture=architecture,
         dataset=dataset,
         recipe=recipe,
-        kernels=tuple(kernels or ["spatial"]),
+        kernels=tuple(kernels) if kernels else None,
+        target_bytes=target_bytes,
+        target_ratio=target_ratio,
         hidden_size=hidden_size,
         permutation=permutation,
         seconds=seconds,

@@ -1,6 +1,8 @@
 """Decode a `.nern` file into a checkpoint: no original, no data, the same bits every time.
 
-The weights are predicted in float64, in blocks of fixed size with one thread for each, and rounded once to
+Quantized weights are products of integers and steps, the same everywhere (see `quantized.grid`).
+
+A predictor's weights are predicted in float64, in blocks of fixed size with one thread for each, and rounded once to
 the dtype that they are stored in. One thread and fixed blocks make every sum run in the same order, so
 the bits do not depend on the number of threads. Another processor may order a sum differently, which
 moves a float64 result by about 1e-16 of its size: after rounding to float32 or less, the result is the
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 
 from nern_core.checkpoint import Checkpoint
-from nern_core.codec import Document, Encoding, read_encoding
+from nern_core.codec import Encoding, QuantizedWeights, read_encoding
+from nern_core.codec.kept import values_of
 from nern_core.kernels import assemble
 from nern_core.permutation import inverse
 from nern_core.predictor import FilterSpan, Predictor, filter_spans
@@ -33,23 +36,29 @@ def decode(encoding: Path) -> Checkpoint:
 
 def decode_encoding(encoding: Encoding) -> Checkpoint:
     """Rebuild every tensor of the checkpoint, in its order: the represented ones predicted, the others as kept."""
-    document = encoding.document
-    predictor = _exact_predictor(encoding)
-    with _single_threaded_workers() as workers:
+    document, weights = encoding.document, encoding.weights
+    if isinstance(weights, QuantizedWeights):
         represented = {
-            layer.name: _decode_layer(workers, predictor, index, encoding.orders[index], document.scale)
-            for index, layer in enumerate(document.layers)
+            layer.name: quantized.weights(layer)
+            for layer, quantized in zip(document.layers, weights.layers, strict=True)
         }
-    tensors = encoding.kept | represented
+    else:
+        represented = _predict_layers(encoding)
+    tensors = {name: values_of(kept) for name, kept in encoding.kept.items()} | represented
     tensors |= {alias: tensors[name].clone() for alias, name in document.tied.items()}
     return Checkpoint({name: tensors[name] for name in document.tensor_order})
 
 
-def _exact_predictor(encoding: Encoding) -> Predictor:
-    document: Document = encoding.document
-    predictor = Predictor(document.predictor, document.layers).double()
-    predictor.load_state_dict({name: parameter.double() for name, parameter in encoding.predictor.items()})
-    return predictor
+def _predict_layers(encoding: Encoding) -> dict[str, Tensor]:
+    representation, weights = encoding.predicted
+    layers = encoding.document.layers
+    predictor = Predictor(representation.predictor, layers).double()
+    predictor.load_state_dict({name: parameter.double() for name, parameter in weights.parameters.items()})
+    with _single_threaded_workers() as workers:
+        return {
+            layer.name: _decode_layer(workers, predictor, index, weights.orders[index], representation.scale)
+            for index, layer in enumerate(layers)
+        }
 
 
 def _decode_layer(

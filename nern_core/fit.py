@@ -15,14 +15,8 @@ from nern_core.recipes import Recipe
 from nern_core.sampling import SamplingConfig
 from nern_core.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
-from nern_core.training.distill import DistillationConfig, DistillationLoss
-from nern_core.training.images import (
-    ImageSource,
-    Mixup,
-    NoiseImages,
-    StoredImages,
-    images_per_batch,
-)
+from nern_core.training.distill import DistillationLoss
+from nern_core.training.image_source import image_source
 from nern_core.training.kernel_weights import kernel_weights
 from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
@@ -68,7 +62,7 @@ def fit(
     preparation = time.perf_counter() - started
     budget = budget.after(preparation)
     reconstruction, distillation = recipe.reconstruction, recipe.distillation
-    images = None if teacher is None else _image_source(distillation, teacher, generator)
+    images = None if teacher is None else image_source(distillation, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
     share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
     training = _Training(predictor, budget, on_step)
@@ -137,22 +131,6 @@ class _Training:
                 step=step,
             )
         )
-
-
-def _image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
-    """The images that the configuration wants, if they are there."""
-    preprocessing, device = teacher.preprocessing, teacher.device
-    count = images_per_batch(config.images_per_step, preprocessing.input_size)
-    source: ImageSource
-    if config.images == "noise":
-        source = NoiseImages(preprocessing.input_size, count, generator, device)
-    elif config.images == "synthesized" and teacher.synthesized is not None:
-        source = StoredImages(teacher.synthesized, preprocessing, count, generator, device)
-    elif config.images == "training" and teacher.images is not None:
-        source = StoredImages(teacher.images.images, preprocessing, count, generator, device)
-    else:
-        return None
-    return Mixup(source, generator) if config.mixup else source
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ after them are the kernel. Everything else, matrices and convolutions of spatial
 matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values.
 
 All kernels of one shape share an output head of the predictor, which has to pay: what all kernels of a
-shape weigh together must be more than the parameters of their head.
+shape weigh together must be more than the parameters of their head. Without a predictor its hidden size is 0.
 """
 
 import math
@@ -97,7 +97,7 @@ def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None) -> 
     weights: Counter[Shape] = Counter()
     for shape in shapes.values():
         weights[kernel_shape_of(shape)] += math.prod(shape)
-    width = hidden_size or default_hidden_size(weights.total())
+    width = default_hidden_size(weights.total()) if hidden_size is None else hidden_size
     paying = {kernel for kernel, total in weights.items() if total >= (width + 1) * math.prod(kernel)}
     paying |= {kernel for kernel, _ in weights.most_common(1)}
     return {name for name, shape in shapes.items() if kernel_shape_of(shape) in paying}

@@ -18,6 +18,7 @@ class Metrics(BaseModel):
     file_bytes: int
     predictor_bytes: int
     permutation_bytes: int
+    integer_bytes: Annotated[int, Field(description="Quantized weights, and what tells how they are distributed.")] = 0
     kept_bytes: int
     ratio: float
     relative_error: float

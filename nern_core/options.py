@@ -64,15 +64,27 @@ class EncodeOptions(BaseModel):
     ] = None
     recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
     kernels: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+        Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
         Field(
-            min_length=1,
             description="Which tensors are represented; the others are kept. `spatial`: convolution kernels of "
             "spatial size 2 and larger. `all`: those and matrices. Or patterns such as `layer4.*.conv1.weight`, one or "
-            "a list: they take exactly what matches, and after a `!` they exclude it.",
+            "a list: they take exactly what matches, and after a `!` they exclude it. "
+            "Default: `spatial`; with a target size, `all`.",
         ),
-    ] = ("spatial",)
+    ] = None
+    target_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Size of the `.nern` file to aim for, with everything in it: the weights are quantized and "
+            "entropy-coded instead of predicted, and trained for this size. Not together with `target_ratio`.",
+        ),
+    ] = None
+    target_ratio: Annotated[
+        float | None,
+        Field(gt=1, le=1000, description="The same as a ratio: bytes of the checkpoint over bytes of the file."),
+    ] = None
     hidden_size: Annotated[
         int | None,
         Field(
@@ -110,12 +122,39 @@ class EncodeOptions(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
 
+    @property
+    def has_target(self) -> bool:
+        """Whether a size is aimed for."""
+        return self.target_bytes is not None or self.target_ratio is not None
+
+    @property
+    def represented(self) -> tuple[str, ...]:
+        """The policy `kernels`, or the default."""
+        return self.kernels or (("all",) if self.has_target else ("spatial",))
+
+    @property
+    def predictor_width(self) -> int | None:
+        """Hidden size that output heads have to pay for: 0 without a predictor, None for the default."""
+        return 0 if self.has_target else self.hidden_size
+
+    def target(self, source_bytes: int) -> int | None:
+        """The size aimed for, in bytes, for a checkpoint of this size; None without a target."""
+        if self.target_ratio is not None:
+            return round(source_bytes / self.target_ratio)
+        return self.target_bytes
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.seconds is not None and self.steps is not None:
             raise ValueError("give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+        if self.target_bytes is not None and self.target_ratio is not None:
+            raise ValueError("give a target in `target_bytes` or as `target_ratio`, not both")
+        if self.has_target and self.recipe is RecipeName.PAPER:
+            raise ValueError("the recipe `paper` has no target size; choose `fast` or `data-free`")
+        if self.has_target and (self.hidden_size is not None or self.rounds > 1):
+            raise ValueError("a target size leaves no predictor to give a `hidden_size` or `rounds`")
         if self.recipe is RecipeName.DATA_FREE and self.architecture is None:
             raise ValueError("the recipe `data-free` needs `architecture`: it makes images from the network")
         return self

@@ -1,6 +1,23 @@
-"""The `.nern` file: a safetensors file that holds a predictor, permutations and the kept tensors."""
+"""The `.nern` file: a safetensors file that holds a predictor or quantized weights, and the kept tensors."""
 
-from nern_core.codec.document import FORMAT_VERSION, Document
-from nern_core.codec.file import Encoding, Sizes, measure_sizes, read_encoding, write_encoding
+from nern_core.codec.document import FORMAT_VERSION, Document, PredictorRepresentation, QuantizedRepresentation
+from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
+from nern_core.codec.file import Sizes, encoded_size, measure_sizes, read_encoding, write_encoding
+from nern_core.codec.kept import Kept, RoundedTensor
 
-__all__ = ["FORMAT_VERSION", "Document", "Encoding", "Sizes", "measure_sizes", "read_encoding", "write_encoding"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Document",
+    "Encoding",
+    "Kept",
+    "PredictedWeights",
+    "PredictorRepresentation",
+    "QuantizedRepresentation",
+    "QuantizedWeights",
+    "RoundedTensor",
+    "Sizes",
+    "encoded_size",
+    "measure_sizes",
+    "read_encoding",
+    "write_encoding",
+]

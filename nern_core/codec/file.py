@@ -1,13 +1,15 @@
 """Write and read `.nern` files.
 
-Tensors of the file: `predictor.*` are the predictor's parameters, `permutation.<l>` the packed order
-of layer l, `kept.*` the tensors that are kept as they were. The metadata holds one JSON document, with a
-checksum of the whole file.
+Tensors of the file: `document` is compressed JSON, `streams` are bytes of range coders one after another, `predictor`
+are the predictor's parameters one after another, `kept.<dtype>` the values that are kept. The metadata holds the
+format version and a checksum of the whole file.
 """
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import safetensors.torch
@@ -17,61 +19,84 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nern_core.codec.checksum import CHECKSUM, UNSEALED, is_intact, seal
-from nern_core.codec.document import FORMAT_VERSION, Document
+from nern_core.codec.document import (
+    FORMAT_VERSION,
+    Contents,
+    PredictorRepresentation,
+    QuantizedRepresentation,
+)
+from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
+from nern_core.codec.kept import pack_kept, unpack_kept
 from nern_core.codec.permutations import pack_order, unpack_order
+from nern_core.codec.quantized_layers import pack_layers, unpack_layers
 from nern_core.errors import NernError
+from nern_core.kernels import KernelLayer
 from nern_core.options import Permutation
 from nern_core.predictor import Predictor
 
 _METADATA_KEY = "nern"
-_PREDICTOR = "predictor."
-_PERMUTATION = "permutation."
-_KEPT = "kept."
+_DOCUMENT, _STREAMS, _PREDICTOR, _KEPT = "document", "streams", "predictor", "kept."
+_VERSION = "format_version"
+_LARGEST_DOCUMENT = 1 << 26
 
 
 class _Version(BaseModel):
-    """What documents of all formats have."""
+    """What the metadata of all formats have."""
 
     format_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """A decoded container: `predictor` are parameters by name, `orders` one per layer (None: raster order)."""
-
-    document: Document
-    predictor: dict[str, Tensor]
-    orders: tuple[Tensor | None, ...]
-    kept: dict[str, Tensor]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """Bytes of a `.nern` file by purpose; `header` is the rest: names, shapes and the document."""
+    """Bytes of a `.nern` file by purpose; `header` is the rest: the document, and names and shapes of tensors.
+
+    `integers` are those of quantized weights, with all that tells how they are distributed.
+    """
 
     file: int
     predictor: int
     permutation: int
+    integers: int
     kept: int
 
     @property
     def header(self) -> int:
-        """Bytes that hold no tensor."""
-        return self.file - self.predictor - self.permutation - self.kept
+        """Bytes that hold neither weights nor kept tensors."""
+        return self.file - self.predictor - self.permutation - self.integers - self.kept
 
 
 def write_encoding(encoding: Encoding, path: Path) -> None:
-    """Write the file; the parameters are stored in the dtype that they have."""
-    document = encoding.document
-    streams = {
-        f"{_PERMUTATION}{index}": pack_order(order, layer.filters, layer.channels, document.permutation)
-        for index, (order, layer) in enumerate(zip(encoding.orders, document.layers, strict=True))
-        if order is not None
-    }
-    tensors = _prefixed(_PREDICTOR, encoding.predictor) | streams | _prefixed(_KEPT, encoding.kept)
-    text = json.dumps({CHECKSUM: UNSEALED} | document.model_dump(mode="json"), separators=(",", ":"))
-    safetensors.torch.save_file(tensors, path, {_METADATA_KEY: text})
+    """Write the file; the parameters of a predictor are stored in the dtype that they have."""
+    safetensors.torch.save_file(_pack(encoding), path, {_METADATA_KEY: _metadata()})
     seal(path)
+
+
+def encoded_size(encoding: Encoding) -> int:
+    """Bytes of the file that would be written."""
+    return len(safetensors.torch.save(_pack(encoding), {_METADATA_KEY: _metadata()}))
+
+
+def _metadata() -> str:
+    return json.dumps({CHECKSUM: UNSEALED, _VERSION: FORMAT_VERSION}, separators=(",", ":"))
+
+
+def _pack(encoding: Encoding) -> dict[str, Tensor]:
+    """The tensors of the file."""
+    document, weights = encoding.document, encoding.weights
+    tensors: dict[str, Tensor] = {}
+    if isinstance(weights, QuantizedWeights):
+        streams = pack_layers(weights.layers)
+    else:
+        representation, _ = encoding.predicted
+        streams = pack_orders(weights.orders, document.layers, representation.permutation)
+        tensors[_PREDICTOR] = torch.cat([parameter.flatten() for parameter in weights.parameters.values()])
+    entries, flat = pack_kept(encoding.kept)
+    contents = Contents(document=document, streams=tuple(map(len, streams)), kept=entries)
+    text = zlib.compress(contents.model_dump_json().encode(), level=9)
+    tensors |= {_DOCUMENT: _as_tensor(text)} | {_KEPT + dtype: values for dtype, values in flat.items()}
+    if streams:
+        tensors[_STREAMS] = _as_tensor(b"".join(streams))
+    return tensors
 
 
 def read_encoding(path: Path) -> Encoding:
@@ -79,6 +104,67 @@ def read_encoding(path: Path) -> Encoding:
 
     Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
     """
+    tensors = _read_tensors(path)
+    contents = _read_contents(tensors.pop(_DOCUMENT, None), path.name)
+    document = contents.document
+    streams = _split(tensors.pop(_STREAMS, None), contents.streams)
+    representation = document.representation
+    weights: PredictedWeights | QuantizedWeights
+    if isinstance(representation, QuantizedRepresentation):
+        weights = QuantizedWeights(unpack_layers(streams, document.layers))
+    else:
+        weights = PredictedWeights(
+            _read_parameters(representation, document.layers, tensors.pop(_PREDICTOR, None)),
+            unpack_orders(streams, document.layers, representation.permutation),
+        )
+    flat = {name.removeprefix(_KEPT): tensor for name, tensor in tensors.items()}
+    encoding = Encoding(document, weights, unpack_kept(contents.kept, flat))
+    _check_names(encoding)
+    return encoding
+
+
+def measure_sizes(path: Path) -> Sizes:
+    """Add up the bytes of a file by purpose."""
+    tensors = _read_tensors(path)
+    document = _read_contents(tensors[_DOCUMENT], path.name).document
+    streams = tensors[_STREAMS].nbytes if _STREAMS in tensors else 0
+    predicted = isinstance(document.representation, PredictorRepresentation)
+    return Sizes(
+        file=path.stat().st_size,
+        predictor=tensors[_PREDICTOR].nbytes if predicted else 0,
+        permutation=streams if predicted else 0,
+        integers=0 if predicted else streams,
+        kept=sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(_KEPT)),
+    )
+
+
+def pack_orders(
+    orders: Sequence[Tensor | None], layers: Sequence[KernelLayer], permutation: Permutation
+) -> list[bytes]:
+    """The orders of the layers as streams; none without a permutation."""
+    return [
+        pack_order(order, layer.filters, layer.channels, permutation).numpy().tobytes()
+        for order, layer in zip(orders, layers, strict=True)
+        if order is not None
+    ]
+
+
+def unpack_orders(
+    streams: Sequence[bytes], layers: Sequence[KernelLayer], permutation: Permutation
+) -> tuple[Tensor | None, ...]:
+    """Undo `pack_orders`. Raises `NernError` (`bad_encoding`)."""
+    expected = 0 if permutation is Permutation.NONE else len(layers)
+    if len(streams) != expected:
+        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one permutation for each layer.")
+    if permutation is Permutation.NONE:
+        return (None,) * len(layers)
+    return tuple(
+        unpack_order(_as_tensor(stream), layer.filters, layer.channels, permutation)
+        for stream, layer in zip(streams, layers, strict=True)
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -89,33 +175,10 @@ def read_encoding(path: Path) -> Encoding:
         raise NernError(
             "not_an_encoding", f"'{path.name}' is a safetensors file, but not a .nern file: it has no `nern` metadata."
         )
-    text = metadata[_METADATA_KEY]
-    _check_version(text, path.name)
+    _check_version(metadata[_METADATA_KEY], path.name)
     if not is_intact(path):
         raise NernError("bad_encoding", f"'{path.name}' is damaged: its checksum is not that of its contents.")
-    document = _read_document(text, path.name)
-    encoding = Encoding(
-        document=document,
-        predictor=_unprefixed(_PREDICTOR, tensors),
-        orders=_read_orders(document, tensors),
-        kept=_unprefixed(_KEPT, tensors),
-    )
-    _check(encoding)
-    return encoding
-
-
-def measure_sizes(path: Path) -> Sizes:
-    """Add up the bytes of a file by purpose."""
-    bytes_of = dict.fromkeys((_PREDICTOR, _PERMUTATION, _KEPT), 0)
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 # not a mapping
-            bytes_of[name[: name.index(".") + 1]] += file.get_tensor(name).nbytes
-    return Sizes(
-        file=path.stat().st_size,
-        predictor=bytes_of[_PREDICTOR],
-        permutation=bytes_of[_PERMUTATION],
-        kept=bytes_of[_KEPT],
-    )
+    return tensors
 
 
 def _check_version(text: str, file_name: str) -> None:
@@ -131,11 +194,15 @@ def _check_version(text: str, file_name: str) -> None:
         )
 
 
-def _read_document(text: str, file_name: str) -> Document:
-    fields = json.loads(text)
-    del fields[CHECKSUM]
+def _read_contents(tensor: Tensor | None, file_name: str) -> Contents:
+    if tensor is None or tensor.dtype != torch.uint8:
+        raise NernError("bad_encoding", f"'{file_name}' is damaged: it has no document.")
+    inflater = zlib.decompressobj()
     try:
-        return Document.model_validate(fields)
+        text = inflater.decompress(tensor.numpy().tobytes(), _LARGEST_DOCUMENT)
+        return Contents.model_validate_json(text)
+    except zlib.error as error:
+        raise NernError("bad_encoding", f"'{file_name}' is damaged: its document cannot be read.") from error
     except ValidationError as error:
         raise NernError(
             "bad_encoding",
@@ -143,34 +210,31 @@ def _read_document(text: str, file_name: str) -> Document:
         ) from error
 
 
-def _read_orders(document: Document, tensors: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
-    if document.permutation is Permutation.NONE:
-        return (None,) * len(document.layers)
-    streams = [tensors.get(f"{_PERMUTATION}{index}") for index in range(len(document.layers))]
-    if any(stream is None or stream.dtype != torch.uint8 or stream.ndim != 1 for stream in streams):
-        raise NernError("bad_encoding", "The .nern file is damaged: a permutation is missing.")
-    return tuple(
-        unpack_order(stream, layer.filters, layer.channels, document.permutation)
-        for stream, layer in zip(streams, document.layers, strict=True)
-        if stream is not None
-    )
+def _read_parameters(
+    representation: PredictorRepresentation, layers: Sequence[KernelLayer], flat: Tensor | None
+) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        shapes = {n: p.shape for n, p in Predictor(representation.predictor, layers).named_parameters()}
+    if flat is None or flat.shape != (sum(shape.numel() for shape in shapes.values()),):
+        raise NernError("bad_encoding", "The .nern file is damaged: its predictor does not have the declared shape.")
+    parts = flat.split([shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
-def _check(encoding: Encoding) -> None:
-    """Every tensor is represented, kept or tied to one that is, and the parameters fit the predictor's shape."""
+def _check_names(encoding: Encoding) -> None:
+    """Every tensor is represented, kept or tied to one that is."""
     document = encoding.document
     stored = {layer.name for layer in document.layers} | set(encoding.kept)
     if stored | set(document.tied) != set(document.tensor_order) or not stored.issuperset(document.tied.values()):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
-    with torch.device("meta"):
-        expected = {n: p.shape for n, p in Predictor(document.predictor, document.layers).named_parameters()}
-    if expected != {name: parameter.shape for name, parameter in encoding.predictor.items()}:
-        raise NernError("bad_encoding", "The .nern file is damaged: its predictor does not have the declared shape.")
 
 
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
+def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:
+    joined = b"" if tensor is None else tensor.numpy().tobytes()
+    if sum(lengths) != len(joined):
+        raise NernError("bad_encoding", "The .nern file is damaged: its streams do not have the declared lengths.")
+    return [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
 
 
-def _unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)

@@ -6,11 +6,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Encoding
-from nern_core.codec.permutations import pack_order
+from nern_core.codec.file import pack_orders
+from nern_core.codec.kept import pack_kept
 from nern_core.decode import decode_encoding
 from nern_core.evaluate import Evaluator
 from nern_core.meta_compression.model import MetaCompression, Method, Point, Subject
@@ -60,12 +62,14 @@ def _measure(pair: Pair, evaluator: Evaluator) -> Iterator[Point]:
 
 def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
     """Compress the weight matrices of the predictor; returns the decoded checkpoint and its bytes."""
-    matrices = {name: parameter for name, parameter in encoding.predictor.items() if parameter.ndim >= 2}
+    _, weights = encoding.predicted
+    parameters = weights.parameters
+    matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
     compressed = operation(matrices)
-    others = [parameter for name, parameter in encoding.predictor.items() if name not in matrices]
-    predictor = encoding.predictor | {name: tensor.values for name, tensor in compressed.items()}
-    size = counted_bytes(compressed.values(), [*others, *_permutations(encoding), *encoding.kept.values()])
-    return decode_encoding(replace(encoding, predictor=predictor)).tensors, size
+    others = [parameter for name, parameter in parameters.items() if name not in matrices]
+    predictor = parameters | {name: tensor.values for name, tensor in compressed.items()}
+    size = counted_bytes(compressed.values(), [*others, *_permutations(encoding), *_kept(encoding)])
+    return decode_encoding(replace(encoding, weights=replace(weights, parameters=predictor))).tensors, size
 
 
 def _compress_original(original: Checkpoint, encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
@@ -75,14 +79,17 @@ def _compress_original(original: Checkpoint, encoding: Encoding, operation: Oper
     compressed = operation(represented)
     changed = {name: compressed[name].values.to(tensor.dtype) for name, tensor in represented.items()}
     changed |= {alias: changed[name] for alias, name in document.tied.items() if name in changed}
-    return original.tensors | changed, counted_bytes(compressed.values(), encoding.kept.values())
+    return original.tensors | changed, counted_bytes(compressed.values(), _kept(encoding))
 
 
 def _permutations(encoding: Encoding) -> list[Tensor]:
     """The orders as they are packed in the file."""
-    document = encoding.document
-    return [
-        pack_order(order, layer.filters, layer.channels, document.permutation)
-        for layer, order in zip(document.layers, encoding.orders, strict=True)
-        if order is not None
-    ]
+    representation, weights = encoding.predicted
+    streams = pack_orders(weights.orders, encoding.document.layers, representation.permutation)
+    return [torch.frombuffer(bytearray(stream), dtype=torch.uint8) for stream in streams if stream]
+
+
+def _kept(encoding: Encoding) -> list[Tensor]:
+    """The values of the kept tensors as they are in the file."""
+    _, flat = pack_kept(encoding.kept)
+    return list(flat.values())

@@ -1,11 +1,12 @@
 """The format of a recipe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nern_core.predictor import PredictorVariant
 from nern_core.training.clock import Budget
 from nern_core.training.distill import DistillationConfig
+from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
 from nern_core.training.synthesis import SynthesisConfig
 
@@ -17,6 +18,8 @@ class Recipe:
     The shares of the phases add up to 1, in seconds and in steps. Without data, reconstruction has the
     whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise
     each phase has its own. `synthesis` makes images from a network that has batch normalization.
+    With a target size there is no predictor: `quantization` takes the place of both phases, with the images of
+    distillation and the squared difference of logits.
     `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 
@@ -27,6 +30,7 @@ class Recipe:
     one_schedule: bool
     reconstruction: ReconstructionConfig
     distillation: DistillationConfig
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     synthesis: SynthesisConfig | None = None
 
     @property

@@ -31,7 +31,7 @@ def sample_kernels(
     encoding: Encoding, index: int, original: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
 ) -> KernelSample:
     """Take as many kernels of the represented layer `index` as a picture has room for."""
-    layer, order = encoding.document.layers[index], encoding.orders[index]
+    layer, order = encoding.document.layers[index], encoding.order(index)
     count = min(layer.kernels, _WIDTH // (_Grid(layer.kernel_shape).width + _GAP))
     chosen = torch.arange(count) * layer.kernels // count
     rows = chosen if order is None else order[chosen]

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from torch import Tensor
 
-from nern_core.codec import Sizes, measure_sizes
+from nern_core.codec import QuantizedWeights, Sizes, measure_sizes
 from nern_core.digest import file_sha256
 from nern_core.kernels import KernelLayer
 from nern_core.metrics import Metrics
@@ -30,6 +30,7 @@ def make_report(
     """
     document, layers = pair.encoding.document, pair.encoding.document.layers
     original, decoded = pair.original.tensors, pair.decoded.tensors
+    predicted = None if isinstance(pair.encoding.weights, QuantizedWeights) else pair.encoding.predicted
     names = [layer.name for layer in layers]
     sizes = measure_sizes(pair.path)
     return Report(
@@ -37,10 +38,10 @@ def make_report(
         source_sha256=document.source.sha256,
         encoding_sha256=file_sha256(pair.path),
         options=document.options,
-        hidden_size=document.predictor.hidden_size,
+        hidden_size=None if predicted is None else predicted[0].predictor.hidden_size,
         represented_weights=sum(layer.weights for layer in layers),
         represented_share=_represented_share(layers, document.tied, original),
-        predictor_parameters=sum(parameter.numel() for parameter in pair.encoding.predictor.values()),
+        predictor_parameters=0 if predicted is None else sum(p.numel() for p in predicted[1].parameters.values()),
         header_bytes=sizes.header,
         metrics=_make_metrics(
             source_bytes=document.source.bytes,
@@ -103,6 +104,7 @@ def _make_metrics(
         file_bytes=sizes.file,
         predictor_bytes=sizes.predictor,
         permutation_bytes=sizes.permutation,
+        integer_bytes=sizes.integers,
         kept_bytes=sizes.kept,
         ratio=round(source_bytes / sizes.file, 4),
         relative_error=round(error, 6),

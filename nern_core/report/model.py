@@ -56,7 +56,7 @@ class Report(BaseModel):
     source_sha256: str
     encoding_sha256: str
     options: EncodeOptions
-    hidden_size: int
+    hidden_size: int | None
     represented_weights: int
     represented_share: float
     predictor_parameters: int

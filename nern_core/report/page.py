@@ -64,7 +64,7 @@ def render_page(comparison: Comparison) -> str:
     report = comparison.report
     return environment.get_template("report.html").render(
         report=report,
-        permutation=comparison.pair.encoding.document.permutation,
+        representation=comparison.pair.encoding.document.representation,
         parts=_parts(report),
         codecs=_codecs(report),
         largest_error=max(layer.relative_error for layer in report.layers) or 1.0,
@@ -87,11 +87,12 @@ def _parts(report: Report) -> list[_Part]:
     sizes = {
         ("predictor", "predictor"): metrics.predictor_bytes,
         ("permutations", "permutations"): metrics.permutation_bytes,
+        ("integers", "integers"): metrics.integer_bytes,
         ("kept tensors", "kept"): metrics.kept_bytes,
         ("header", "header"): report.header_bytes,
     }
     parts, start = [], 0.0
-    for (name, style), size in sizes.items():
+    for (name, style), size in ((key, size) for key, size in sizes.items() if size):
         share = size / metrics.file_bytes
         parts.append(_Part(name=name, style=style, bytes=size, start=start, share=share))
         start += share

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from nern_core.errors import NernError
-from nern_core.optim import Optimizers
 from nern_core.training.clock import Clock
 
 _SECONDS_BETWEEN_REPORTS = 0.25
@@ -21,9 +21,16 @@ class StepReport:
     loss: float
 
 
+class Steps(Protocol):
+    """What changes the parameters after a gradient."""
+
+    def step(self, fraction: float) -> None:
+        """Step with the learning rates of this fraction of the schedule, then clear the gradients."""
+
+
 def train(
     loss: Callable[[float], Tensor],
-    optimizers: Optimizers,
+    optimizers: Steps,
     clock: Clock,
     window: tuple[float, float],
     on_step: Callable[[StepReport], None],

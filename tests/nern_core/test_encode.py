@@ -154,7 +154,7 @@ VARIANTS = [
 def test_a_file_says_how_its_predictor_is_built(tmp_path: Path, variant: PredictorVariant) -> None:
     options = EncodeOptions(hidden_size=24, steps=150)
     result = encode(EXAMPLE, tmp_path / "x.nern", options, recipe=replace(FAST, predictor=variant))
-    assert read_encoding(tmp_path / "x.nern").document.predictor.variant == variant
+    assert read_encoding(tmp_path / "x.nern").predicted[0].predictor.variant == variant
     assert result.report.metrics.relative_error < 0.95
 
 

@@ -1,4 +1,7 @@
+import dataclasses
 import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,65 +10,127 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from nern_core.codec import FORMAT_VERSION, Document, Encoding, measure_sizes, read_encoding, write_encoding
+from nern_core.codec import (
+    FORMAT_VERSION,
+    Document,
+    Encoding,
+    PredictedWeights,
+    PredictorRepresentation,
+    QuantizedRepresentation,
+    QuantizedWeights,
+    measure_sizes,
+    read_encoding,
+    write_encoding,
+)
 from nern_core.codec.checksum import seal
 from nern_core.codec.document import Source
+from nern_core.codec.kept import RoundedTensor
 from nern_core.errors import NernError
 from nern_core.kernels import select_layers
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import Predictor, PredictorConfig
+from nern_core.quantized.coordinate_scales import fit_scales
+from nern_core.quantized.layer import QuantizedLayer
+
+LAYERS = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
 
 
-def encoding(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding:
-    layers = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
-    config = PredictorConfig(hidden_size=8)
-    torch.manual_seed(0)
+def encoding_of(
+    representation: PredictorRepresentation | QuantizedRepresentation, weights: PredictedWeights | QuantizedWeights
+) -> Encoding:
     return Encoding(
         document=Document(
             architecture=None,
-            options=EncodeOptions(permutation=permutation),
-            predictor=config,
-            permutation=permutation,
-            scale=0.5,
-            layers=layers,
+            options=EncodeOptions(),
+            representation=representation,
+            layers=LAYERS,
             tied={"bn.again": "bn.weight"},
-            tensor_order=("conv.weight", "bn.weight", "bn.again"),
+            tensor_order=("conv.weight", "bn.weight", "bn.bias", "bn.again"),
             source=Source(sha256="0" * 64, bytes=1000),
         ),
-        predictor={n: p.detach().half() for n, p in Predictor(config, layers).named_parameters()},
-        orders=(None if permutation is Permutation.NONE else torch.arange(11, -1, -1),),
-        kept={"bn.weight": torch.ones(4)},
+        weights=weights,
+        kept={
+            "bn.weight": torch.tensor([1.0, 2.0, 3.0, 4.0]),
+            "bn.bias": RoundedTensor(torch.tensor([1, -2, 3, 127], dtype=torch.int8), -20, torch.float32),
+        },
     )
 
 
-@pytest.mark.parametrize("permutation", [Permutation.NONE, Permutation.CROSS_FILTER])
-def test_reading_gives_back_what_was_written(tmp_path: Path, permutation: Permutation) -> None:
-    written = encoding(permutation)
+def predicted(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding:
+    config = PredictorConfig(hidden_size=8)
+    torch.manual_seed(0)
+    parameters = {n: p.detach().half() for n, p in Predictor(config, LAYERS).named_parameters()}
+    order = None if permutation is Permutation.NONE else torch.arange(11, -1, -1)
+    return encoding_of(
+        PredictorRepresentation(predictor=config, permutation=permutation, scale=0.5),
+        PredictedWeights(parameters, (order,)),
+    )
+
+
+def quantized() -> Encoding:
+    integers = torch.arange(-54, 54, dtype=torch.int32).view(4, 3, 9)
+    layer = QuantizedLayer(integers, torch.tensor([-30, -20, -25, -28], dtype=torch.int32), fit_scales(integers))
+    return encoding_of(QuantizedRepresentation(), QuantizedWeights((layer,)))
+
+
+ENCODINGS = {
+    "no permutation": predicted(Permutation.NONE),
+    "cross-filter": predicted(),
+    "quantized": quantized(),
+}
+
+
+@pytest.mark.parametrize("written", ENCODINGS.values(), ids=ENCODINGS.keys())
+def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding) -> None:
     write_encoding(written, tmp_path / "x.nern")
     found = read_encoding(tmp_path / "x.nern")
     assert found.document == written.document
-    for given, expected in ((found.predictor, written.predictor), (found.kept, written.kept)):
-        assert {n: t.tolist() for n, t in given.items()} == {n: t.tolist() for n, t in expected.items()}
-    assert [None if o is None else o.tolist() for o in found.orders] == [
-        None if o is None else o.tolist() for o in written.orders
-    ]
+    assert _plain(found.weights) == _plain(written.weights)
+    assert _plain(found.kept) == _plain(written.kept)
+
+
+def _plain(value: Any) -> Any:
+    """Tensors as lists, at any depth of what an encoding is made of."""
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, value.tolist())
+    if dataclasses.is_dataclass(value):
+        return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def test_the_file_is_a_safetensors_file_that_anybody_can_open(tmp_path: Path) -> None:
-    write_encoding(encoding(), tmp_path / "x.nern")
+    write_encoding(predicted(), tmp_path / "x.nern")
     with safe_open(tmp_path / "x.nern", framework="pt") as file:
-        assert "kept.bn.weight" in file.keys()  # noqa: SIM118 # not a mapping
+        assert set(file.keys()) == {"document", "streams", "predictor", "kept.float32", "kept.int8"}
         assert set(file.metadata()) == {"nern"}
 
 
 def test_the_sizes_add_up_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
+    write_encoding(predicted(), path)
     sizes = measure_sizes(path)
-    assert sizes.kept == 16
+    assert sizes.kept == 16 + 4
     assert sizes.permutation == 4  # log2(12!) is 28.8 bits
     assert sizes.predictor == 2 * (241 * 8 + 3 * 9 * 8 + 9 * 9)
+    assert sizes.integers == 0
     assert sizes.file == path.stat().st_size == sizes.predictor + sizes.permutation + sizes.kept + sizes.header
+
+
+def test_the_sizes_of_quantized_weights_add_up_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(quantized(), path)
+    sizes = measure_sizes(path)
+    assert (sizes.predictor, sizes.permutation) == (0, 0)
+    assert 90 < sizes.integers < 250
+    assert sizes.file == sizes.integers + sizes.kept + sizes.header
+
+
+def test_a_quantized_file_says_that_it_has_no_predictor() -> None:
+    with pytest.raises(NernError, match="no predictor") as error:
+        _ = quantized().predicted
+    assert error.value.code == "no_predictor"
 
 
 def rewritten(path: Path, **changes: torch.Tensor | None) -> None:
@@ -84,33 +149,38 @@ def rewritten(path: Path, **changes: torch.Tensor | None) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"permutation.0": None}, "a permutation is missing"),
-        ({"permutation.0": torch.ones(6, dtype=torch.uint8)}, "cut short"),
-        ({"kept.bn.weight": None}, "not the ones that it lists"),
-        ({"predictor.first.weight": torch.ones(2, 2)}, "does not have the declared shape"),
+        ({"document": None}, "it has no document"),
+        ({"document": torch.ones(9, dtype=torch.uint8)}, "its document cannot be read"),
+        ({"streams": None}, "do not have the declared lengths"),
+        ({"streams": torch.ones(5, dtype=torch.uint8)}, "do not have the declared lengths"),
+        ({"kept.float32": None}, "not the ones that it lists"),
+        ({"kept.float32": torch.ones(5)}, "not the ones that it lists"),
+        ({"predictor": None}, "does not have the declared shape"),
+        ({"predictor": torch.ones(2, 2)}, "does not have the declared shape"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
+    write_encoding(predicted(), path)
     rewritten(path, **changes)
     with pytest.raises(NernError, match=sentence) as error:
         read_encoding(path)
     assert error.value.code == "bad_encoding"
 
 
-def with_document(path: Path, **changes: Any) -> None:
-    with safe_open(path, framework="pt") as file:
-        document = json.loads(file.metadata()["nern"]) | changes
-    text = json.dumps(document, separators=(",", ":"))
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": text})
-    seal(path)
+def with_contents(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    text = bytes(safetensors.torch.load_file(path)["document"].tolist())
+    contents = json.loads(zlib.decompress(text))
+    change(contents)
+    changed = zlib.compress(json.dumps(contents).encode())
+    rewritten(path, document=torch.tensor(list(changed), dtype=torch.uint8))
 
 
 def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
-    with_document(path, format_version=1)
+    write_encoding(predicted(), path)
+    metadata = json.dumps({"checksum": "0" * 64, "format_version": 1}, separators=(",", ":"))
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": metadata})
     with pytest.raises(
         NernError, match=f"has the format 1, and this version of nern reads the format {FORMAT_VERSION}"
     ) as error:
@@ -121,28 +191,33 @@ def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"tied": {"bn.again": "nothing"}},
-        {"tied": {}},
-        {"layers": [{"name": "conv.weight", "shape": [4], "tile": None, "dtype": "float32"}]},
-        {"format_version": "two"},
+        lambda contents: contents["document"].update(tied={"bn.again": "nothing"}),
+        lambda contents: contents["document"].update(tied={}),
+        lambda contents: contents["document"]["layers"][0].update(shape=[4]),
+        lambda contents: contents["document"]["layers"][0].update(shape=[5, 3, 3, 3]),
+        lambda contents: contents["document"].update(representation={"kind": "quantized"}),
+        lambda contents: contents["kept"][0].update(dtype="string"),
+        lambda contents: contents["kept"][0].update(shape=[5]),
+        lambda contents: contents.update(streams=[]),
+        lambda contents: contents.update(streams=[6]),
+        lambda contents: contents.update(more=1),
     ],
 )
-def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
-    with_document(path, **change)
+    write_encoding(predicted(), path)
+    with_contents(path, change)
     with pytest.raises(NernError) as error:
         read_encoding(path)
     assert error.value.code == "bad_encoding"
 
 
-def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
+def test_every_changed_byte_is_noticed(tmp_path: Path, written: Encoding) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
+    write_encoding(written, path)
     contents = bytearray(path.read_bytes())
-    header = 8 + int.from_bytes(contents[:8], "little")
-    # Behind the header all bytes are alike to the reader: every tenth of them will do.
-    for place in [*range(header), *range(header, len(contents), 10)]:
+    for place in range(len(contents)):
         change = (0x01, 0x20, 0xFF)[place % 3]
         contents[place] ^= change
         path.write_bytes(contents)
@@ -151,9 +226,10 @@ def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
         contents[place] ^= change
 
 
-def test_every_truncation_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
+def test_every_truncation_is_noticed(tmp_path: Path, written: Encoding) -> None:
     path = tmp_path / "x.nern"
-    write_encoding(encoding(), path)
+    write_encoding(written, path)
     contents = path.read_bytes()
     for length in range(len(contents)):
         path.write_bytes(contents[:length])

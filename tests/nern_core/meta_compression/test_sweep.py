@@ -66,7 +66,7 @@ def test_the_original_unpruned_takes_half_precision_and_the_tensors_that_are_kep
 ) -> None:
     contents = read_encoding(encoding)
     weights = sum(layer.weights for layer in contents.document.layers)
-    kept = sum(tensor.nbytes for tensor in contents.kept.values())
+    kept = measure_sizes(encoding).kept
     unpruned = points(result, Subject.ORIGINAL, Method.PRUNING)[0]
     assert unpruned.bytes == 2 * weights + kept
     assert unpruned.accuracy == pytest.approx(result.original_accuracy, abs=0.5)

@@ -80,7 +80,7 @@ def test_kernels_are_taken_evenly_in_the_order_of_the_predictor(odd_shapes: tupl
     encoding, original, decoded = read_encoding(path), read_checkpoint(checkpoint).tensors, decode(path).tensors
     index = next(i for i, layer in enumerate(encoding.document.layers) if layer.name == "b.line")
     taken = sample_kernels(encoding, index, original, decoded)
-    order = encoding.orders[index]
+    order = encoding.order(index)
     assert order is not None
     # 72 kernels, of which a row of pictures holds 21.
     chosen = order[[72 * i // 21 for i in range(21)]]

@@ -1,0 +1,130 @@
+"""Quantized layers as streams of bytes: the distributions, what coordinates tell, and the integers of each layer."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nern_core.codec.integers import (
+    LARGEST_MAGNITUDE,
+    Classes,
+    Integers,
+    Stops,
+    fit_stops,
+    pack_integers,
+    unpack_integers,
+)
+from nern_core.errors import NernError
+from nern_core.kernels import KernelLayer
+from nern_core.quantized.coordinate_scales import CLASSES, CoordinateScales
+from nern_core.quantized.layer import QuantizedLayer
+
+# The tables of a layer have classes of their own: means, exponents, and those by filter, channel and position.
+_TABLE_CLASSES = 5
+# In front of the streams of the layers: the distributions, and the tables of all layers.
+STREAMS_BEFORE_LAYERS = 2
+
+
+def fit_distributions(integers: Iterable[Tensor], classes: Iterable[Tensor]) -> list[Stops]:
+    """The distribution of each class, fitted to the integers (F, C, P) and classes (F, C, P) of all layers."""
+    size = LARGEST_MAGNITUDE + 1
+    counts = np.zeros(CLASSES * size)
+    for values, members in zip(integers, classes, strict=True):
+        cells = members.long() * size + values.abs().clamp(max=LARGEST_MAGNITUDE)
+        counts += np.bincount(cells.flatten().numpy(), minlength=len(counts))
+    return [fit_stops(row) for row in counts.reshape(CLASSES, size)]
+
+
+def pack_layers(layers: Sequence[QuantizedLayer]) -> list[bytes]:
+    """Pack into streams: the distributions, the tables, and one for each layer."""
+    tables = [_tables(layer) for layer in layers]
+    values = np.concatenate([np.concatenate(parts) for parts in tables]).astype(np.int32)
+    classes = np.concatenate([_table_classes([len(part) for part in parts]) for parts in tables])
+    of_tables = [_fit(values[classes == index]) for index in range(_TABLE_CLASSES)]
+    of_layers = fit_distributions((layer.integers for layer in layers), (layer.scales.classes() for layer in layers))
+    return [
+        b"".join(_stops_bytes([*of_tables, *of_layers])),
+        pack_integers(values, classes, of_tables),
+        *(pack_layer(layer, of_layers) for layer in layers),
+    ]
+
+
+def pack_layer(layer: QuantizedLayer, stops: Sequence[Stops]) -> bytes:
+    """Pack the integers of one layer under these distributions."""
+    return pack_integers(layer.integers.flatten().numpy(), layer.scales.classes().flatten().numpy(), stops)
+
+
+def unpack_layers(streams: Sequence[bytes], layers: Sequence[KernelLayer]) -> tuple[QuantizedLayer, ...]:
+    """Undo `pack_layers`. Raises `NernError` (`bad_encoding`) for streams that do not fit the layers."""
+    if len(streams) != STREAMS_BEFORE_LAYERS + len(layers):
+        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream for each layer.")
+    stops = _read_stops(streams[0])
+    sizes = [_table_sizes(layer) for layer in layers]
+    classes = np.concatenate([_table_classes(size) for size in sizes])
+    values = unpack_integers(streams[1], classes, stops[:_TABLE_CLASSES])
+    parts = np.split(values, np.cumsum([sum(size) for size in sizes])[:-1])
+    return tuple(
+        _unpack_layer(stream, np.split(part, np.cumsum(size)[:-1]), stops[_TABLE_CLASSES:], layer)
+        for stream, part, size, layer in zip(streams[STREAMS_BEFORE_LAYERS:], parts, sizes, layers, strict=True)
+    )
+
+
+def _unpack_layer(
+    stream: bytes, tables: Sequence[Integers], stops: Sequence[Stops], layer: KernelLayer
+) -> QuantizedLayer:
+    means, exponents, filters, channels, positions = (torch.from_numpy(table.copy()) for table in tables)
+    scales = CoordinateScales(filters + means[1], channels, positions)
+    classes = scales.classes()
+    integers = unpack_integers(stream, classes.flatten().numpy(), stops)
+    return QuantizedLayer(torch.from_numpy(integers).view(classes.shape), exponents + means[0], scales)
+
+
+def _tables(layer: QuantizedLayer) -> list[NDArray[np.int32]]:
+    """Everything about a layer but its integers: the means of the first two tables are told apart from them."""
+    means = [_rounded_mean(table) for table in (layer.exponents, layer.scales.filters)]
+    return [
+        np.array(means, np.int32),
+        (layer.exponents - means[0]).numpy(),
+        (layer.scales.filters - means[1]).numpy(),
+        layer.scales.channels.numpy(),
+        layer.scales.positions.numpy(),
+    ]
+
+
+def _table_sizes(layer: KernelLayer) -> list[int]:
+    return [2, layer.filters, layer.filters, layer.channels, layer.kernel_values]
+
+
+def _table_classes(sizes: Sequence[int]) -> Classes:
+    return np.repeat(np.arange(_TABLE_CLASSES, dtype=np.uint8), sizes)
+
+
+def _rounded_mean(table: Tensor) -> int:
+    return round(float(table.double().mean()))
+
+
+def _fit(values: Integers) -> Stops:
+    magnitudes = np.minimum(np.abs(values), LARGEST_MAGNITUDE)
+    return fit_stops(np.bincount(magnitudes, minlength=LARGEST_MAGNITUDE + 1).astype(np.float64))
+
+
+def _stops_bytes(stops: Sequence[Stops]) -> Iterator[bytes]:
+    for row in stops:
+        yield bytes([len(row)])
+        yield row.tobytes()
+
+
+def _read_stops(stream: bytes) -> list[Stops]:
+    stops, start = [], 0
+    for _ in range(_TABLE_CLASSES + CLASSES):
+        length = stream[start] if start < len(stream) else 0
+        row = np.frombuffer(stream[start + 1 : start + 1 + length], np.uint8)
+        if start >= len(stream) or len(row) != length or not row.all():
+            raise NernError("bad_encoding", "The .nern file is damaged: its distributions are cut short.")
+        stops.append(row)
+        start += 1 + length
+    if start != len(stream):
+        raise NernError("bad_encoding", "The .nern file is damaged: its distributions are too long.")
+    return stops

@@ -1,0 +1,56 @@
+"""Represent a checkpoint by a predictor."""
+
+import torch
+from torch import Tensor
+
+from nern_core.codec import Encoding, PredictedWeights, PredictorRepresentation
+from nern_core.encoding_run import EncodingRun
+from nern_core.fit import fit
+from nern_core.kernel_policy import default_hidden_size
+from nern_core.observer import TRAINING_STARTS
+from nern_core.predictor import Predictor, PredictorConfig
+from nern_core.progress import Phase, Progress
+from nern_core.targets import make_targets
+
+
+def predict(run: EncodingRun) -> Encoding:
+    """Order the kernels and fit a predictor to them by the recipe."""
+    options, recipe, source = run.options, run.recipe, run.source
+    # Ordering counts as reading: it does not depend on the budget.
+    with run.stopwatch.measure(Phase.READING, at=0.0):
+        targets = make_targets(
+            run.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets, tied=source.tied
+        )
+        predictor = _new_predictor(run)
+    run.stopwatch.on_progress(Progress(phase=Phase.RECONSTRUCTION, fraction=TRAINING_STARTS))
+    run.stopwatch.seconds |= fit(
+        recipe,
+        predictor.to(run.device),
+        targets.to(run.device),
+        run.teacher,
+        run.budget,
+        run.generator,
+        run.observer,
+        options.rounds,
+    )
+    stored = getattr(torch, recipe.stored_dtype)
+    parameters: dict[str, Tensor] = {
+        name: parameter.detach().cpu().to(stored).contiguous() for name, parameter in predictor.named_parameters()
+    }
+    not_kept = {layer.name for layer in source.layers} | set(source.tied)
+    representation = PredictorRepresentation(
+        predictor=predictor.config, permutation=options.permutation, scale=targets.scale
+    )
+    return Encoding(
+        document=run.document(representation, dict(source.tied)),
+        weights=PredictedWeights(parameters, targets.orders),
+        kept={name: tensor for name, tensor in run.tensors.items() if name not in not_kept},
+    )
+
+
+def _new_predictor(run: EncodingRun) -> Predictor:
+    layers = run.source.layers
+    hidden_size = run.options.hidden_size or default_hidden_size(sum(layer.weights for layer in layers))
+    with torch.random.fork_rng():
+        torch.manual_seed(run.options.seed)
+        return Predictor(PredictorConfig(hidden_size=hidden_size, variant=run.recipe.predictor), layers)

@@ -1,0 +1,51 @@
+"""How large the integers of a kernel are, told by its coordinates.
+
+The scale of the integer at filter f, channel c and position p of a layer is a product of one factor for each, so its
+logarithm is a sum of table rows, as in the first layer of a predictor (`nern_core.predictor`), but of integers: every
+machine finds the same class for each integer, and so the distribution that it was coded under.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+CLASSES: Final = 64
+_CLASSES_PER_OCTAVE = 3
+_CLASS_OF_ONE = 24
+# Keeps the scale of a filter of zeros above zero.
+_SMALLEST_MAGNITUDE = 0.02
+_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinateScales:
+    """Tables of one layer, int32: `filters` (F,), `channels` (C,), `positions` (P,); their sum is a class."""
+
+    filters: Tensor
+    channels: Tensor
+    positions: Tensor
+
+    def classes(self) -> Tensor:
+        """The class of every integer of the layer, uint8 (F, C, P)."""
+        total = self.filters[:, None, None] + self.channels[:, None] + self.positions
+        return total.clamp(0, CLASSES - 1).to(torch.uint8)
+
+
+def fit_scales(integers: Tensor) -> CoordinateScales:
+    """Fit the tables to the magnitudes of integers (F, C, P), by proportional fitting of their margins."""
+    magnitudes = integers.abs().double() + _SMALLEST_MAGNITUDE
+    filters, channels, positions = (torch.ones(size, dtype=torch.float64) for size in magnitudes.shape)
+    for _ in range(_ROUNDS):
+        filters = torch.einsum("fcp,c,p->f", magnitudes, 1 / channels, 1 / positions) / magnitudes[0].numel()
+        channels = torch.einsum("fcp,f,p->c", magnitudes, 1 / filters, 1 / positions) / magnitudes[:, 0].numel()
+        positions = torch.einsum("fcp,f,c->p", magnitudes, 1 / filters, 1 / channels) / magnitudes[:, :, 0].numel()
+    logarithms = [factors.log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
+    # What two tables can share is left to the filters', so that the others lie around zero.
+    for index in (1, 2):
+        middle = logarithms[index].mean()
+        logarithms[index] = logarithms[index] - middle
+        logarithms[0] = logarithms[0] + middle
+    logarithms[0] = logarithms[0] + _CLASS_OF_ONE
+    return CoordinateScales(*(logarithm.round().to(torch.int32) for logarithm in logarithms))

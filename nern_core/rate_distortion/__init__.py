@@ -1,0 +1,1 @@
+"""Weights quantized for a size: as accurate as that many bytes allow."""

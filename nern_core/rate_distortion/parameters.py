@@ -1,0 +1,97 @@
+"""What training changes where weights are quantized: real numbers that are rounded on the way to the weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nern_core.codec.kept import RoundedTensor
+from nern_core.kernels import KernelLayer, assemble
+from nern_core.quantized.coordinate_scales import fit_scales
+from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, step_of
+from nern_core.quantized.layer import QuantizedLayer
+from nern_core.rate_distortion.start import by_coordinates
+
+_LARGEST_BYTE = 127
+_SMALLEST_STEP = 2.0**-40
+
+
+class QuantizedParameters(nn.Module):
+    """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
+
+    Rounding passes gradients as if it were not there (straight through).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[KernelLayer],
+        tensors: Mapping[str, Tensor],
+        steps: Sequence[Tensor],
+        vectors: Mapping[str, Tensor],
+    ) -> None:
+        """`steps` are the steps (F,) of each layer to start with; `vectors` the tensors to keep in 8 bits."""
+        super().__init__()
+        self.layers = tuple(layers)
+        kernels = [by_coordinates(tensors[layer.name], layer) for layer in layers]
+        sizes = [step.float().clamp(min=_SMALLEST_STEP) for step in steps]
+        self.latents = nn.ParameterList(
+            nn.Parameter(values / size[:, None, None]) for values, size in zip(kernels, sizes, strict=True)
+        )
+        self.log_steps = nn.ParameterList(nn.Parameter(size.log2()) for size in sizes)
+        self._vector_names = tuple(vectors)
+        self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
+
+    def weights(self) -> dict[str, Tensor]:
+        """All of these tensors by name, float32, as they will be decoded. Differentiable."""
+        weights = {}
+        for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
+            steps = torch.exp2(_rounded(log_step * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
+            weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
+        for name, vector in zip(self._vector_names, self.vectors, strict=True):
+            step = step_of(_byte_exponent(vector))
+            weights[name] = _rounded(vector / step) * step
+        return weights
+
+    @torch.no_grad()
+    def enlarge_steps(self, factor: float) -> None:
+        """Make all steps larger by a factor, and the numbers of steps smaller, which changes how they are rounded."""
+        for latent, log_step in zip(self.latents, self.log_steps, strict=True):
+            latent.div_(factor)
+            log_step.add_(math.log2(factor))
+
+    @torch.no_grad()
+    def integers(self) -> list[Tensor]:
+        """The integers of each layer, int32 (F, C, P)."""
+        return [latent.round().to(torch.int32) for latent in self.latents]
+
+    @torch.no_grad()
+    def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
+        """The layers with these integers, as they go into the file."""
+        return tuple(
+            QuantizedLayer(values.cpu(), exponents_of(log_step.exp2()).cpu(), fit_scales(values.cpu()))
+            for values, log_step in zip(integers, self.log_steps, strict=True)
+        )
+
+    @torch.no_grad()
+    def rounded_vectors(self, dtypes: Mapping[str, torch.dtype]) -> dict[str, RoundedTensor]:
+        """The vectors as they go into the file."""
+        rounded = {}
+        for name, vector in zip(self._vector_names, self.vectors, strict=True):
+            exponent = _byte_exponent(vector)
+            integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
+            rounded[name] = RoundedTensor(integers, exponent, dtypes[name])
+        return rounded
+
+
+@torch.no_grad()
+def _byte_exponent(vector: Tensor) -> int:
+    """Exponent of the smallest step that 8-bit integers reach all values with."""
+    largest = max(float(vector.abs().max()), _LARGEST_BYTE * _SMALLEST_STEP)
+    exponent = int(exponents_of(torch.tensor([largest / _LARGEST_BYTE]))[0])
+    return exponent if largest / step_of(exponent) < _LARGEST_BYTE + 0.5 else exponent + 1
+
+
+def _rounded(values: Tensor) -> Tensor:
+    """Rounded, with the gradient of the values as they are."""
+    return values + (values.round() - values).detach()

@@ -1,0 +1,107 @@
+"""Train quantized weights for a number of bits: the loss of distillation, and a price for every bit.
+
+The price shapes the weights: those that matter little move to integers that cost little. What all of them take is
+held at the target by making all steps larger or smaller together, which the present weights hardly notice.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from nern_core.losses import squared_logit_error
+from nern_core.precision import mixed_precision
+from nern_core.rate_distortion.parameters import QuantizedParameters
+from nern_core.rate_distortion.rate import RateModel
+from nern_core.training.images import ImageSource
+from nern_core.training.quantization import QuantizationConfig
+from nern_core.training.teacher import Teacher
+
+# Distributions change slowly, and fitting them takes about as long as a step.
+_STEPS_BETWEEN_FITS = 10
+_LARGEST_CHANGE = 0.02
+_MEMORY_OF_LOSS = 0.95
+_BETAS = (0.9, 0.99)
+_FINAL_SHARE = 0.002
+
+
+class RateDistillation:
+    """The loss of a batch: how far the logits are from the teacher's, and the bits at their price."""
+
+    def __init__(
+        self,
+        config: QuantizationConfig,
+        parameters: QuantizedParameters,
+        state: Mapping[str, Tensor],
+        tied: Mapping[str, str],
+        wanted_bits: float,
+        teacher: Teacher,
+        images: ImageSource,
+    ) -> None:
+        """`state` are the network's tensors before training; `tied` repeat another one, repeated by repeating."""
+        self._config = config
+        self._parameters = parameters
+        self._state = dict(state)
+        self._tied = dict(tied)
+        self._wanted_bits = wanted_bits
+        self._teacher = teacher
+        self._images = images
+        self._weights = sum(latent.numel() for latent in parameters.latents)
+        self._rate = RateModel(parameters.integers())
+        self._present_loss = 0.0
+        self._steps = 0
+
+    def __call__(self, fraction: float) -> Tensor:
+        """Scalar loss of a new batch of images. Holds the bits at the target before."""
+        self._hold_target()
+        loss = self._distance()
+        value = float(loss.detach())
+        if self._steps == 1:
+            self._present_loss = value
+        self._present_loss += (1 - _MEMORY_OF_LOSS) * (value - self._present_loss)
+        price = self._config.price * self._present_loss / self._weights
+        total: Tensor = loss + price * self._rate.bits(list(self._parameters.latents))
+        return total
+
+    def _distance(self) -> Tensor:
+        """The squared difference of the logits of a new batch of images."""
+        network, inputs = self._teacher.network, self._images.draw()
+        with mixed_precision(self._teacher.device):
+            with torch.no_grad():
+                expected = (self._teacher.stronger or network)(inputs).float()
+            weights = self._parameters.weights()
+            weights |= {alias: weights[name] for alias, name in self._tied.items() if name in weights}
+            logits = functional_call(network, self._state | weights, (inputs,)).float()
+        return squared_logit_error(logits, expected)
+
+    def _hold_target(self) -> None:
+        if self._steps % _STEPS_BETWEEN_FITS == 0:
+            self._rate.fit(self._parameters.integers())
+        self._steps += 1
+        excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self._wanted_bits - 1
+        change = self._config.gain * excess
+        self._parameters.enlarge_steps(math.exp(max(-_LARGEST_CHANGE, min(_LARGEST_CHANGE, change))))
+
+
+class QuantizationSteps:
+    """Adam with the rates of a configuration, which fall along a cosine."""
+
+    def __init__(self, config: QuantizationConfig, parameters: QuantizedParameters) -> None:
+        rates = (
+            (parameters.latents, config.learning_rate),
+            (parameters.log_steps, config.step_learning_rate),
+            (parameters.vectors, config.vector_learning_rate),
+        )
+        groups = [{"params": list(members), "lr": rate} for members, rate in rates if len(members)]
+        self._optimizer = torch.optim.Adam(groups, betas=_BETAS)
+        self._peaks = [group["lr"] for group in self._optimizer.param_groups]
+
+    def step(self, fraction: float) -> None:
+        """Step, then clear the gradients."""
+        decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * (decay + _FINAL_SHARE)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,33 @@
+"""Save the last bits: integers that are nearest to a smaller one become it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nern_core.rate_distortion.rate import RateModel
+
+# Where zero is rarer than one, going there saves nothing at once.
+_SMALLEST_SAVING = 1e-6
+
+
+def trimmed(latents: Sequence[Tensor], integers: Sequence[Tensor], bits: float) -> list[Tensor]:
+    """Move integers (F, C, P) of each layer one towards zero until that saves so many bits, or as far as they go.
+
+    Those come first whose real number, in `latents`, is least above the point between the two, per bit saved.
+    """
+    rate = RateModel(integers)
+    magnitudes = torch.cat([values.flatten().abs() for values in integers])
+    saved = torch.cat([rate.bits_between(index, values) for index, values in enumerate(integers)])
+    distances = torch.cat([latent.detach().flatten().abs().cpu() for latent in latents]) - (magnitudes - 0.5)
+    costs = torch.where(magnitudes > 0, distances / saved.clamp(min=_SMALLEST_SAVING), torch.inf)
+    order = costs.argsort(stable=True)
+    possible = int(costs.isfinite().sum())
+    enough = int(torch.searchsorted(saved[order].double().cumsum(dim=0), bits)) + 1
+    moved = torch.zeros(len(magnitudes), dtype=torch.bool)
+    moved[order[: min(enough, possible)]] = True
+    parts = moved.split([values.numel() for values in integers])
+    return [
+        values - values.sign() * part.view(values.shape).to(values.dtype)
+        for values, part in zip(integers, parts, strict=True)
+    ]
