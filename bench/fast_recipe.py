@@ -9,7 +9,6 @@ probabilities (KL divergence, nats).
 
 import argparse
 import json
-import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench.assets import DATASET, RESULTS, checkpoint_of
@@ -32,11 +30,10 @@ from nern_core.recipes import Recipe
 from nern_core.recipes.fast import FAST
 from nern_core.training.clock import Share
 from nern_core.training.distill import LossTerm
+from nern_core.training.held_out import hold_out
 from nern_core.zoo import build_network, find_architecture
 
-HELD_OUT = 5000
 ARCHITECTURE = find_architecture("cifar-resnet20")
-_LARGEST_TURN = math.radians(15)
 
 
 def main() -> None:
@@ -51,7 +48,7 @@ def main() -> None:
     runs = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        hold_out(folder)
+        write_held_out(folder)
         for label, recipe in variants().items():
             if any(part in label for part in arguments.only):
                 for seed in arguments.seeds:
@@ -87,34 +84,14 @@ def distilled_at(learning_rate: float) -> Recipe:
     return replace(FAST, distillation=replace(FAST.distillation, optimizer=optimizer))
 
 
-def hold_out(folder: Path) -> None:
+def write_held_out(folder: Path) -> None:
     """Write a data set whose test split is a changed part of the training split."""
-    with np.load(DATASET / "train.npz") as file:
-        images, labels = file["images"], file["labels"]
-    order = np.random.default_rng(1).permutation(len(images))
-    held_out, rest = order[:HELD_OUT], order[HELD_OUT:]
-    np.savez(folder / "train.npz", images=images[rest], labels=labels[rest])
-    np.savez(folder / "test.npz", images=changed(images[held_out]), labels=labels[held_out])
-
-
-def changed(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Turn, scale and recolour images, uint8 (n, H, W, 3), a little and at random, always the same way."""
-    generator = torch.Generator().manual_seed(5)
-
-    def between(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(len(images), *shape, generator=generator)
-
-    angle, scale = between(-_LARGEST_TURN, _LARGEST_TURN), between(0.9, 1.1)
-    cosine, sine, zero = scale * angle.cos(), scale * angle.sin(), torch.zeros(len(images))
-    transform = torch.stack((cosine, -sine, zero, sine, cosine, zero), dim=1).reshape(-1, 2, 3)
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    grid = F.affine_grid(transform, list(pixels.shape), align_corners=False)
-    moved = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-    recoloured = moved * between(0.8, 1.2, 1, 1, 1) + between(-20, 20, 1, 1, 1)
-    result: np.ndarray[Any, np.dtype[np.uint8]] = (
-        recoloured.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    )
-    return result
+    for name, images in zip(("train", "test"), hold_out(read_image_set(DATASET, "train")), strict=True):
+        np.savez(
+            folder / f"{name}.npz",
+            images=images.images.permute(0, 2, 3, 1).contiguous().numpy(),
+            labels=images.labels.numpy(),
+        )
 
 
 def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -166,7 +166,13 @@ def nncodec(depth: int, parameter: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         safetensors.torch.save_file(read_checkpoint(checkpoint_of(depth)).tensors, folder / "in.safetensors")
-        command = [interpreter, HERE / "nncodec_points.py", folder / "in.safetensors", folder, str(parameter)]
+        command: list[str | Path] = [
+            interpreter,
+            HERE / "nncodec_points.py",
+            folder / "in.safetensors",
+            folder,
+            str(parameter),
+        ]
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
         point = json.loads(told)[str(parameter)]
         tensors = safetensors.torch.load_file(folder / f"{parameter}.safetensors")

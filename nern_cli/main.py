@@ -57,6 +57,10 @@ def encode(
     target_ratio: Annotated[
         float | None, typer.Option(help="The same as a ratio, bytes of the checkpoint over bytes of the file.")
     ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="The smallest file that costs no more than so many points of accuracy."),
+    ] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
@@ -86,6 +90,7 @@ def encode(
         kernels=tuple(kernels) if kernels else None,
         target_bytes=target_bytes,
         target_ratio=target_ratio,
+        max_drop=max_drop,
         hidden_size=hidden_size,
         permutation=permutation,
         seconds=seconds,

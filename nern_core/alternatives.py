@@ -1,9 +1,10 @@
 """What a user would pick instead of a neural representation: standard codecs on the checkpoint itself.
 
-`fp16` stores every floating-point tensor in half precision. `int8`, `int6` and `int4` round every tensor of two
-or more axes to nearest with one float32 scale for each index of axis 0 (the output channel of a convolution
-or linear layer), pack the symbols into so many bits, and keep the rest as it is. None of them needs data
-or training. Bytes are those of the tensors: names and shapes are not counted, and tied tensors once.
+`zstd` compresses all tensors as they are, without a loss. `fp16` stores every floating-point tensor in half
+precision. `int8`, `int6` and `int4` round every tensor of two or more axes to nearest with one float32 scale for each
+index of axis 0 (the output channel of a convolution or linear layer), pack the symbols into so many bits, and keep the
+rest as it is. None of them needs data or training. Bytes are those of the tensors: names and shapes are not counted,
+and tied tensors once.
 """
 
 import math
@@ -11,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+import zstandard
 from torch import Tensor
 
 from nern_core.checkpoint import find_tied
 from nern_core.rounding import round_to_nearest
 
 _SCALE_BYTES = 4
+_ZSTD_LEVEL = 9
 _INTEGER_BITS = (8, 6, 4)
 
 
@@ -36,8 +40,9 @@ class _Coded:
 
 
 def alternatives(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
-    """Apply fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
+    """Apply zstd, fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
     tied = find_tied(tensors)
+    yield Alternative(name="zstd", bytes=_zstd_bytes(tensors, tied), tensors=dict(tensors))
     yield _apply("fp16", _to_half, tensors, tied)
     for bits in _INTEGER_BITS:
         yield _apply(f"int{bits}", partial(_to_integers, bits=bits), tensors, tied)
@@ -52,6 +57,16 @@ def _apply(
         bytes=sum(tensor.bytes for tensor in coded.values()),
         tensors={key: coded[tied.get(key, key)].values for key in tensors},
     )
+
+
+def _zstd_bytes(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> int:
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+    parts = [
+        compressor.compress(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        for name, tensor in tensors.items()
+        if name not in tied and tensor.numel()
+    ]
+    return sum(map(len, parts)) + len(compressor.flush())
 
 
 def _to_half(tensor: Tensor) -> _Coded:

@@ -9,7 +9,7 @@ moves a float64 result by about 1e-16 of its size: after rounding to float32 or 
 same or the neighbouring number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +20,11 @@ from torch import Tensor
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Encoding, QuantizedWeights, read_encoding
 from nern_core.codec.kept import values_of
+from nern_core.errors import NernError
 from nern_core.kernels import assemble
 from nern_core.permutation import inverse
 from nern_core.predictor import FilterSpan, Predictor, filter_spans
+from nern_core.quantized.grid import step_of
 
 _KERNELS_PER_BLOCK = 4096
 # Each block at work takes some hundred megabytes where the predictor is large.
@@ -35,33 +37,70 @@ def decode(encoding: Path) -> Checkpoint:
 
 
 def decode_encoding(encoding: Encoding) -> Checkpoint:
-    """Rebuild every tensor of the checkpoint, in its order: the represented ones predicted, the others as kept."""
-    document, weights = encoding.document, encoding.weights
-    if isinstance(weights, QuantizedWeights):
-        represented = {
-            layer.name: quantized.weights(layer)
-            for layer, quantized in zip(document.layers, weights.layers, strict=True)
-        }
-    else:
-        represented = _predict_layers(encoding)
-    tensors = {name: values_of(kept) for name, kept in encoding.kept.items()} | represented
+    """Rebuild every tensor of the checkpoint, in its order: the represented ones decoded, the others as kept."""
+    document = encoding.document
+    layers = _decode_layers(encoding, range(len(document.layers)))
+    tensors = {name: values_of(kept) for name, kept in encoding.kept.items()}
+    tensors |= {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
     tensors |= {alias: tensors[name].clone() for alias, name in document.tied.items()}
     return Checkpoint({name: tensors[name] for name in document.tensor_order})
 
 
-def _predict_layers(encoding: Encoding) -> dict[str, Tensor]:
-    representation, weights = encoding.predicted
-    layers = encoding.document.layers
-    predictor = Predictor(representation.predictor, layers).double()
-    predictor.load_state_dict({name: parameter.double() for name, parameter in weights.parameters.items()})
+def decode_layer(encoding: Encoding, name: str) -> Tensor:
+    """Rebuild one represented tensor alone, bit for bit as with all others.
+
+    Raises `NernError` (`unknown_tensor`) for a name that is not represented.
+    """
+    return _decode_layers(encoding, [_index_of(encoding, name)])[0]
+
+
+def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> Tensor:
+    """Rebuild one kernel alone, in the dtype of its tensor and with its shape, such as (3, 3); tiles are (16,).
+
+    A predicted one may differ from that of the whole layer by a rounding of the dtype. Raises `NernError`
+    (`unknown_tensor`), and `IndexError` where the layer has no such filter or channel.
+    """
+    index = _index_of(encoding, name)
+    layer, weights = encoding.document.layers[index], encoding.weights
+    if not (0 <= filter_ < layer.filters and 0 <= channel < layer.channels):
+        raise IndexError(f"{name} has {layer.filters} filters and {layer.channels} channels")
+    if isinstance(weights, QuantizedWeights):
+        quantized = weights.layers[index]
+        values = quantized.integers[filter_, channel].double() * step_of(int(quantized.exponents[filter_]))
+    else:
+        place = filter_ * layer.channels + channel
+        order = weights.orders[index]
+        position = place if order is None else int((order == place).nonzero())
+        coordinate = torch.tensor([[index, *divmod(position, layer.channels)]])
+        with torch.no_grad():
+            values = _exact_predictor(encoding).at(coordinate, layer.head)[0] * encoding.predicted[0].scale
+    return values.to(getattr(torch, layer.dtype)).view(layer.kernel_shape)
+
+
+def _decode_layers(encoding: Encoding, indices: Sequence[int]) -> list[Tensor]:
+    layers, weights = encoding.document.layers, encoding.weights
+    if isinstance(weights, QuantizedWeights):
+        return [weights.layers[index].weights(layers[index]) for index in indices]
+    predictor, scale = _exact_predictor(encoding), encoding.predicted[0].scale
     with _single_threaded_workers() as workers:
-        return {
-            layer.name: _decode_layer(workers, predictor, index, weights.orders[index], representation.scale)
-            for index, layer in enumerate(layers)
-        }
+        return [_predict_layer(workers, predictor, index, weights.orders[index], scale) for index in indices]
 
 
-def _decode_layer(
+def _index_of(encoding: Encoding, name: str) -> int:
+    for index, layer in enumerate(encoding.document.layers):
+        if layer.name == name:
+            return index
+    raise NernError("unknown_tensor", f"The encoding does not represent a tensor '{name}'.")
+
+
+def _exact_predictor(encoding: Encoding) -> Predictor:
+    representation, weights = encoding.predicted
+    predictor = Predictor(representation.predictor, encoding.document.layers).double()
+    predictor.load_state_dict({name: parameter.double() for name, parameter in weights.parameters.items()})
+    return predictor
+
+
+def _predict_layer(
     workers: ThreadPoolExecutor, predictor: Predictor, index: int, order: Tensor | None, scale: float
 ) -> Tensor:
     layer = predictor.layers[index]

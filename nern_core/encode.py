@@ -15,9 +15,9 @@ from nern_core.options import EncodeOptions
 from nern_core.pair import Pair
 from nern_core.predicted_encoding import predict
 from nern_core.progress import OnProgress, Phase, Progress
-from nern_core.quantized_encoding import quantize_for
+from nern_core.quantized_encoding import quantize_to_size
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.report import Report, make_report
+from nern_core.report import Report, SizeTrial, make_report
 from nern_core.training.clock import Budget
 from nern_core.training.synthesis import has_statistics, synthesize
 from nern_core.training.teacher import StrongerTeacher, Teacher
@@ -70,8 +70,11 @@ def encode(
         observer=observer,
         stopwatch=stopwatch,
     )
-    target = options.target(source.source.bytes)
-    contents = predict(run) if target is None else quantize_for(run, target)
+    size_trials: tuple[SizeTrial, ...] = ()
+    if options.has_target:
+        contents, size_trials = quantize_to_size(run)
+    else:
+        contents = predict(run)
     with stopwatch.measure(Phase.WRITING, at=TRAINING_ENDS):
         write_encoding(contents, encoding)
         decoded = decode(encoding)
@@ -87,6 +90,7 @@ def encode(
         reconstructed_accuracy=reconstructed_accuracy,
         seconds=stopwatch.seconds,
         curve=observer.curve,
+        size_trials=size_trials,
     )
     return EncodingResult(report, pair)
 

@@ -122,10 +122,20 @@ class EncodeOptions(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
 
+    max_drop: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=100,
+            description="Points of accuracy that the file may cost: the smallest size is searched for. Accuracy is "
+            "measured for that on a changed part of the training split. Needs `dataset`; not together with a target.",
+        ),
+    ] = None
+
     @property
     def has_target(self) -> bool:
-        """Whether a size is aimed for."""
-        return self.target_bytes is not None or self.target_ratio is not None
+        """Whether the weights are quantized for a size, given or searched for."""
+        return any(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop))
 
     @property
     def represented(self) -> tuple[str, ...]:
@@ -138,7 +148,7 @@ class EncodeOptions(BaseModel):
         return 0 if self.has_target else self.hidden_size
 
     def target(self, source_bytes: int) -> int | None:
-        """The size aimed for, in bytes, for a checkpoint of this size; None without a target."""
+        """The size aimed for, in bytes, for a checkpoint of this size; None if none is given."""
         if self.target_ratio is not None:
             return round(source_bytes / self.target_ratio)
         return self.target_bytes
@@ -149,8 +159,10 @@ class EncodeOptions(BaseModel):
             raise ValueError("give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
-        if self.target_bytes is not None and self.target_ratio is not None:
-            raise ValueError("give a target in `target_bytes` or as `target_ratio`, not both")
+        if sum(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop)) > 1:
+            raise ValueError("give one of `target_bytes`, `target_ratio` and `max_drop`")
+        if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):
+            raise ValueError("`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure")
         if self.has_target and self.recipe is RecipeName.PAPER:
             raise ValueError("the recipe `paper` has no target size; choose `fast` or `data-free`")
         if self.has_target and (self.hidden_size is not None or self.rounds > 1):

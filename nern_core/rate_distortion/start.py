@@ -1,7 +1,7 @@
 """Where quantization starts: steps that give the wanted number of bits, and the integers next to the weights."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from nern_core.kernels import KernelLayer, cut
 from nern_core.rate_distortion.rate import RateModel
 
 _FEWEST_STEPS_PER_DEVIATION, _MOST_STEPS_PER_DEVIATION = 0.1, 100.0
-_HALVINGS = 16
+_MOST_TRIES = 16
+_NEAR_ENOUGH = 0.002
 _SMALLEST_DEVIATION = 1e-12
 
 
@@ -20,17 +21,19 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
     They are the same part of the standard deviation of each layer.
     """
     kernels = [by_coordinates(tensors[layer.name], layer) for layer in layers]
-    deviations = [
-        values.square().mean().sqrt().clamp(min=_SMALLEST_DEVIATION).expand(len(values)) for values in kernels
-    ]
+    deviations = [values.square().mean().sqrt().clamp(min=_SMALLEST_DEVIATION) for values in kernels]
+
+    def bits(logarithm: float) -> float:
+        factors = [math.exp(logarithm) / deviation for deviation in deviations]
+        latents = [values * factor for values, factor in zip(kernels, factors, strict=True)]
+        return RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents)
+
     few, many = math.log(_FEWEST_STEPS_PER_DEVIATION), math.log(_MOST_STEPS_PER_DEVIATION)
-    for _ in range(_HALVINGS):
-        middle = (few + many) / 2
-        if _bits(kernels, deviations, math.exp(middle)) > wanted_bits:
-            many = middle
-        else:
-            few = middle
-    return [deviation / math.exp(few) for deviation in deviations]
+    steps_per_deviation = math.exp(_solve(bits, few, many, wanted_bits))
+    return [
+        (deviation / steps_per_deviation).expand(layer.filters)
+        for deviation, layer in zip(deviations, layers, strict=True)
+    ]
 
 
 def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
@@ -38,10 +41,23 @@ def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
     return cut(tensor, layer).view(layer.filters, layer.channels, layer.kernel_values)
 
 
-def _bits(kernels: Sequence[Tensor], deviations: Sequence[Tensor], steps_per_deviation: float) -> float:
-    latents = [
-        values * (steps_per_deviation / deviation)[:, None, None]
-        for values, deviation in zip(kernels, deviations, strict=True)
-    ]
-    model = RateModel([latent.round().to(torch.int32) for latent in latents])
-    return model.bits_of_rounded(latents)
+def _solve(rising: Callable[[float], float], low: float, high: float, wanted: float) -> float:
+    """Where a rising function has the wanted value, or nearly, between two points: false position, every other halved.
+
+    The nearer end of the range if the value lies outside of it.
+    """
+    at_low, at_high = rising(low), rising(high)
+    if at_low >= wanted or at_high <= wanted:
+        return low if at_low >= wanted else high
+    middle = low
+    for number in range(_MOST_TRIES):
+        share = 0.5 if number % 2 else (wanted - at_low) / (at_high - at_low)
+        middle = low + share * (high - low)
+        value = rising(middle)
+        if abs(value - wanted) <= _NEAR_ENOUGH * wanted:
+            break
+        if value < wanted:
+            low, at_low = middle, value
+        else:
+            high, at_high = middle, value
+    return middle

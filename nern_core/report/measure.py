@@ -11,7 +11,7 @@ from nern_core.digest import file_sha256
 from nern_core.kernels import KernelLayer
 from nern_core.metrics import Metrics
 from nern_core.pair import Pair
-from nern_core.report.model import CurvePoint, LayerReport, Report
+from nern_core.report.model import CurvePoint, LayerReport, Report, SizeTrial
 
 _SMALLEST_NORM = 1e-12
 
@@ -23,6 +23,7 @@ def make_report(
     reconstructed_accuracy: float | None,
     seconds: Mapping[str, float],
     curve: Sequence[CurvePoint],
+    size_trials: Sequence[SizeTrial] = (),
 ) -> Report:
     """Measure a checkpoint's encoding and put the figures together.
 
@@ -53,6 +54,7 @@ def make_report(
         ),
         layers=_layer_reports(layers, original, decoded),
         curve=tuple(curve),
+        size_trials=tuple(size_trials),
     )
 
 

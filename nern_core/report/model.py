@@ -1,6 +1,6 @@
 """What a report holds: `report.json`, and all figures of the HTML page."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
@@ -30,6 +30,18 @@ class AlternativeReport(BaseModel):
     name: str
     bytes: int
     accuracy: float | None
+
+
+class SizeTrial(BaseModel):
+    """A size in bytes that was tried on the way to the smallest one, and the points of accuracy that it cost.
+
+    Measured after a short training, on a part of the training split that was left out of it and changed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    drop: float
 
 
 class CurvePoint(BaseModel):
@@ -67,3 +79,21 @@ class Report(BaseModel):
         default=(), description="Empty where nobody has asked for the comparison."
     )
     curve: tuple[CurvePoint, ...]
+    size_trials: tuple[SizeTrial, ...] = Field(default=(), description="How the size for `max_drop` was chosen.")
+
+    @computed_field(  # type: ignore[prop-decorator] # mypy knows no decorated properties
+        description="Alternatives that are no larger than this encoding and at least as accurate."
+    )
+    @property
+    def better_alternatives(self) -> tuple[str, ...]:
+        """Names of the alternatives that somebody should rather take; empty where no accuracy is known."""
+        accuracy = self.metrics.reconstructed_accuracy
+        if accuracy is None:
+            return ()
+        return tuple(
+            alternative.name
+            for alternative in self.alternatives
+            if alternative.accuracy is not None
+            and alternative.accuracy >= accuracy
+            and alternative.bytes <= self.metrics.file_bytes
+        )

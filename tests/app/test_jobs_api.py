@@ -142,6 +142,7 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
     ),
     ({"seconds": -1}, "invalid-options", "seconds: input should be greater than 0."),
     ({"seconds": 1, "steps": 1}, "invalid-options", "give a budget in `seconds` or in `steps`, not both."),
+    ({"target_bytes": 9, "target_ratio": 4}, "invalid-options", "`target_bytes` or as `target_ratio`, not both."),
     ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
     ("{", "invalid-options", "invalid JSON"),
     ('{"seconds": NaN}', "invalid-options", "seconds: input should be a finite number."),

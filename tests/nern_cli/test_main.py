@@ -16,6 +16,7 @@ METRICS = {
     "file_bytes",
     "predictor_bytes",
     "permutation_bytes",
+    "integer_bytes",
     "kept_bytes",
     "ratio",
     "relative_error",
@@ -60,6 +61,23 @@ def test_encode_reconstruct_evaluate_and_inspect_belong_together(
     assert facts["file_bytes"] == metrics["file_bytes"]
 
 
+def test_a_target_size_gives_a_file_without_a_predictor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    encoding = tmp_path / "digits.nern"
+    arguments = ("encode", str(EXAMPLE), "-o", str(encoding), *DATA, "--steps", "5", "--target-ratio", "20", "--json")
+    assert nern(monkeypatch, *arguments) == 0
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["predictor_bytes"] == 0
+    assert metrics["ratio"] >= 20
+    assert nern(monkeypatch, "inspect", str(encoding), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["representation"], facts["represented_tensors"]) == ("quantized", 4)
+    sweep = ("compress-report", str(EXAMPLE), str(encoding), *DATA[2:], "-o", str(tmp_path / "x.svg"))
+    assert nern(monkeypatch, *sweep) == 1
+    assert "holds quantized weights and no predictor" in capsys.readouterr().err
+
+
 def test_without_data_the_accuracies_are_null(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -96,6 +114,9 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "`dataset` needs `architecture`"),
         (["encode", "{example}", "-o", "{out}", "--seconds", "1", "--steps", "1"], 2, "not both"),
         (["encode", "{example}", "-o", "{out}", "--hidden-size", "2"], 2, "--hidden-size"),
+        (["encode", "{example}", "-o", "{out}", "--target-bytes", "99"], 1, "has no room for the weights"),
+        (["encode", "{example}", "-o", "{out}", "--target-ratio", "1"], 2, "--target-ratio"),
+        (["encode", "{example}", "-o", "{out}", "--target-ratio", "9", "--recipe", "paper"], 2, "no target size"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "cifar-resnet20"], 1, "does not fit"),
         (["encode", "{missing}", "-o", "{out}"], 2, "does not exist"),
         (["encode", "{example}", "-o", "{out}", "--teacher", "{example}"], 1, "both --teacher and"),

@@ -18,7 +18,7 @@ def test_every_codec_gives_back_names_shapes_and_dtypes() -> None:
         "empty": torch.empty(0, 3),
     }
     found = by_name(tensors)
-    assert list(found) == ["fp16", "int8", "int6", "int4"]
+    assert list(found) == ["zstd", "fp16", "int8", "int6", "int4"]
     for alternative in found.values():
         assert list(alternative.tensors) == list(tensors)
         for name, tensor in tensors.items():
@@ -39,6 +39,13 @@ def test_fp16_takes_two_bytes_where_that_saves_anything_and_loses_no_large_value
     assert fp16.bytes == 2 * 2 + 3 * 2 + 4
     assert fp16.tensors["wide"].tolist() == [torch.tensor(0.1).half().float().item(), 2.0]
     assert fp16.tensors["large"].item() == 1e6
+
+
+def test_zstd_loses_nothing_and_saves_what_repeats() -> None:
+    tensors = {"noise": torch.randn(1000), "zeros": torch.zeros(100_000), "count": torch.tensor(7)}
+    zstd = by_name(tensors)["zstd"]
+    assert all(torch.equal(zstd.tensors[name], tensor) for name, tensor in tensors.items())
+    assert 3000 < zstd.bytes < 4200
 
 
 def test_tied_tensors_are_counted_once() -> None:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from nern_core.codec import Encoding, read_encoding
-from nern_core.decode import decode, decode_encoding
+from nern_core.decode import decode, decode_encoding, decode_kernel, decode_layer
 from nern_core.encode import encode
+from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, Permutation
 from tests.conftest import EXAMPLE
 
@@ -43,6 +44,38 @@ def test_decoding_needs_the_file_alone_and_keeps_names_shapes_dtypes_and_order(e
     assert list(decoded) == list(original)
     for name, tensor in original.items():
         assert (decoded[name].shape, decoded[name].dtype) == (tensor.shape, tensor.dtype)
+
+
+@pytest.fixture
+def quantized_encoding(tmp_path: Path) -> Path:
+    encode(EXAMPLE, tmp_path / "q.nern", EncodeOptions(target_bytes=20_000))
+    return tmp_path / "q.nern"
+
+
+def test_a_layer_decodes_alone_to_the_same_bits(any_encoding: Path, quantized_encoding: Path) -> None:
+    for path in (any_encoding, quantized_encoding):
+        encoding, all_tensors = read_encoding(path), decode(path).tensors
+        for layer in encoding.document.layers:
+            assert torch.equal(decode_layer(encoding, layer.name), all_tensors[layer.name])
+
+
+def test_a_kernel_decodes_alone(any_encoding: Path, quantized_encoding: Path) -> None:
+    for path in (any_encoding, quantized_encoding):
+        encoding, all_tensors = read_encoding(path), decode(path).tensors
+        layer = encoding.document.layers[-1]
+        assert layer.tile is None
+        for filter_, channel in ((0, 0), (2, 1), (layer.filters - 1, layer.channels - 1)):
+            kernel = decode_kernel(encoding, layer.name, filter_, channel)
+            torch.testing.assert_close(kernel, all_tensors[layer.name][filter_, channel], rtol=2e-7, atol=0)
+
+
+def test_what_is_not_there_cannot_be_decoded_alone(encoding: Path) -> None:
+    read = read_encoding(encoding)
+    with pytest.raises(NernError, match="does not represent") as error:
+        decode_layer(read, "bias")
+    assert error.value.code == "unknown_tensor"
+    with pytest.raises(IndexError, match="filters"):
+        decode_kernel(read, read.document.layers[0].name, 10_000, 0)
 
 
 def with_dtype(encoding: Encoding, dtype: str) -> Encoding:

@@ -91,6 +91,19 @@ def test_data_free_distils_for_a_target_too(tmp_path: Path) -> None:
     assert {point.phase for point in report.curve} == {Phase.DISTILLATION}
 
 
+def test_the_smallest_file_within_a_drop_is_searched_for(tmp_path: Path) -> None:
+    report = run(tmp_path, max_drop=1.0, steps=400, **WITH_DATA)
+    assert len(report.size_trials) == 5
+    chosen = min(trial.bytes for trial in report.size_trials if trial.drop <= 1.0)
+    assert 0.97 * chosen < report.metrics.file_bytes <= chosen
+    assert report.metrics.ratio > 12
+
+
+def test_a_larger_drop_gives_a_smaller_file(tmp_path: Path) -> None:
+    sizes = [run(tmp_path, max_drop=drop, steps=200, **WITH_DATA).metrics.file_bytes for drop in (0.5, 40.0)]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
 def test_the_fraction_only_grows(tmp_path: Path) -> None:
     seen: list[Progress] = []
     encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(steps=30, target_bytes=9000, **WITH_DATA), seen.append)
@@ -135,7 +148,10 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"target_bytes": 5000, "target_ratio": 4.0}, "not both"),
+        ({"target_bytes": 5000, "target_ratio": 4.0}, "give one of"),
+        ({"target_bytes": 5000, "max_drop": 1.0, **WITH_DATA}, "give one of"),
+        ({"max_drop": 1.0, "architecture": "digits-cnn"}, "needs a `dataset`"),
+        ({"max_drop": 1.0, "recipe": "data-free", **WITH_DATA}, "the recipe `fast`"),
         ({"target_bytes": 5000, "recipe": "paper"}, "`paper` has no target size"),
         ({"target_bytes": 5000, "hidden_size": 16}, "no predictor"),
         ({"target_ratio": 4.0, "rounds": 2}, "no predictor"),

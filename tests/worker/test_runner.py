@@ -37,11 +37,24 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8)
     assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
     report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
-    assert [alternative.name for alternative in report.alternatives] == ["fp16", "int8", "int6", "int4"]
+    assert [alternative.name for alternative in report.alternatives] == ["zstd", "fp16", "int8", "int6", "int4"]
     assert all(alternative.accuracy is not None for alternative in report.alternatives)
     page = (tmp_path / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
+
+
+def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, target_bytes=9000)
+    assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
+    assert 8700 < (tmp_path / "encoding.nern").stat().st_size <= 9000
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS}
+
+
+def test_a_target_that_cannot_be_met_is_one_error_line(tmp_path: Path) -> None:
+    ended = run(RunFolder(tmp_path), EncodeOptions(target_bytes=100), EXAMPLE.read_bytes())
+    error = json.loads(ended.stdout.splitlines()[-1])["error"]
+    assert (ended.returncode, error["code"]) == (1, "target_too_small")
 
 
 def test_a_runner_that_is_asked_for_it_ranks_the_kernels_last(tmp_path: Path) -> None:

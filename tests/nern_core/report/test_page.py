@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions
 from nern_core.pair import open_pair
 from nern_core.report import LayerReport, Report
 from nern_core.report.files import compare
@@ -84,10 +86,30 @@ def test_all_figures_of_the_report_are_on_the_page(digits: tuple[Path, Report], 
     for layer in report.layers:
         assert layer.name in page
         assert f"{layer.relative_error:.4f}" in page
-    for codec in ("as it is", "fp16", "int8", "int6", "int4", "this encoding"):
+    for codec in ("as it is", "zstd", "fp16", "int8", "int6", "int4", "this encoding"):
         assert f'<th scope="row">{codec}</th>' in page
     assert "99.40 %" in page
     assert report.source_sha256 in page
+
+
+def test_an_alternative_that_is_better_is_named(digits: tuple[Path, Report]) -> None:
+    # So few steps leave the encoding worse than rounding to 4 bits, and larger.
+    comparison = compare(open_pair(EXAMPLE, digits[0]), trained=digits[1], dataset=DIGITS)
+    assert "int4" in comparison.report.better_alternatives
+    assert "int4 is the better choice" in render_page(comparison)
+
+
+def test_a_quantized_encoding_has_a_page_too(tmp_path: Path) -> None:
+    path = tmp_path / "q.nern"
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), target_bytes=12_000, steps=60)
+    report = encode(EXAMPLE, path, options).report
+    comparison = compare(open_pair(EXAMPLE, path), trained=report, dataset=DIGITS)
+    page = render_page(comparison)
+    assert comparison.report.better_alternatives == ()
+    assert "is the better choice" not in page
+    assert f"{report.metrics.integer_bytes:,}" in page
+    assert "Hidden size" not in page
+    assert Elements(page).open == []
 
 
 def test_each_phase_has_its_curve(page: str) -> None:

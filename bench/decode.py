@@ -1,0 +1,85 @@
+"""How long decoding takes: a whole checkpoint, one layer, one kernel.
+
+python -m bench.decode writes bench/results/decode.json. ResNet20 is the public one; ResNet18 has the random weights of
+torchvision, since only their number matters here. The encodings are hardly trained: decoding does not depend on it.
+Times are the best of several, from the opened file's bytes in the cache to tensors.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from bench.assets import RESULTS, checkpoint_of
+from bench.machine import describe_machine
+from nern_core.codec import read_encoding
+from nern_core.decode import decode, decode_kernel, decode_layer
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions
+from nern_core.zoo import find_architecture
+
+_REPETITIONS = 7
+
+
+def main() -> None:
+    """Measure and record."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cases = {
+            "ResNet20, 60 KB": (checkpoint_of(20), EncodeOptions(target_bytes=60_000)),
+            "ResNet20, 123 KB": (checkpoint_of(20), EncodeOptions(target_bytes=123_000)),
+            "ResNet20, predictor of hidden size 160": (checkpoint_of(20), EncodeOptions(hidden_size=160, steps=1)),
+            "ResNet18, a twelfth": (_resnet18(folder), EncodeOptions(target_ratio=12)),
+        }
+        runs = {}
+        for label, (checkpoint, options) in cases.items():
+            runs[label] = measure(checkpoint, options, folder)
+            print(label, json.dumps(runs[label]), flush=True)
+    result = {"machine": describe_machine(), "runs": runs}
+    (RESULTS / "decode.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(checkpoint: Path, options: EncodeOptions, folder: Path) -> dict[str, Any]:
+    """Encode, then decode in several ways; seconds of each."""
+    path = folder / "x.nern"
+    started = time.perf_counter()
+    encode(checkpoint, path, options)
+    encoding_seconds = time.perf_counter() - started
+    encoding = read_encoding(path)
+    middle = encoding.document.layers[len(encoding.document.layers) // 2]
+    return {
+        "file_bytes": path.stat().st_size,
+        "represented_weights": sum(layer.weights for layer in encoding.document.layers),
+        "encode": round(encoding_seconds, 3),
+        "decode": _best(lambda: decode(path)),
+        "decode_layer": _best(lambda: decode_layer(encoding, middle.name)),
+        "decode_kernel": _best(lambda: decode_kernel(encoding, middle.name, 0, 0)),
+    }
+
+
+def _best(work: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_REPETITIONS):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return round(min(seconds), 5)
+
+
+def _resnet18(folder: Path) -> Path:
+    torch.manual_seed(0)
+    network = find_architecture("torchvision:resnet18").build(1000)
+    path = folder / "resnet18.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    return path
+
+
+if __name__ == "__main__":
+    main()

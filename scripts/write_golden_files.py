@@ -1,0 +1,58 @@
+"""Write the golden files of the present format into tests/golden: once for each format version, never over old ones.
+
+A golden file is a small `.nern` file with the weights that it decoded to when it was written, beside it as safetensors.
+Every later version has to decode it to the same weights.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from nern_core.checkpoint import Checkpoint, write_checkpoint
+from nern_core.codec import FORMAT_VERSION
+from nern_core.decode import decode
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions, Permutation
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+OPTIONS = {
+    "predictor": EncodeOptions(kernels=("all",), hidden_size=8, steps=20),
+    "predictor-in-filter": EncodeOptions(kernels=("all",), hidden_size=8, steps=20, permutation=Permutation.IN_FILTER),
+    "quantized": EncodeOptions(target_bytes=4000),
+}
+
+
+def main() -> None:
+    """Encode a small checkpoint of many kinds of tensors in each way."""
+    source = GOLDEN / "source.safetensors"
+    GOLDEN.mkdir(exist_ok=True)
+    if not source.exists():
+        write_checkpoint(Checkpoint(small_checkpoint()), source)
+    for name, options in OPTIONS.items():
+        path = GOLDEN / f"{name}-v{FORMAT_VERSION}.nern"
+        if path.exists():
+            sys.exit(f"{path.name} is there already, and golden files stay as they are")
+        encode(source, path, options)
+        write_checkpoint(decode(path), path.with_suffix(".safetensors"))
+
+
+def small_checkpoint() -> dict[str, torch.Tensor]:
+    """Tensors of several shapes and dtypes, two of them tied."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = 0.1 * torch.randn(20, 40, generator=generator)
+    return {
+        "conv.weight": 0.2 * torch.randn(12, 6, 3, 3, generator=generator),
+        "half.weight": torch.randn(12, 12, 3, 3, generator=generator).half(),
+        "brain.weight": torch.randn(8, 8, 3, 3, generator=generator).bfloat16(),
+        "double.weight": torch.randn(8, 4, 3, 3, generator=generator).double(),
+        "embed.weight": matrix,
+        "head.weight": matrix.clone(),
+        "bn.running_var": torch.ones(12),
+        "bn.weight": torch.randn(12, generator=generator),
+        "bn.num_batches_tracked": torch.tensor(7),
+    }
+
+
+if __name__ == "__main__":
+    main()
