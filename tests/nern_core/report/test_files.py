@@ -26,6 +26,7 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
     expected = trained.model_copy(update={"curve": (), "metrics": trained.metrics.model_copy(update=unknown)})
     assert found.model_copy(update={"alternatives": ()}) == expected
     assert [(x.name, x.accuracy) for x in found.alternatives] == [
+        ("zstd", None),
         ("fp16", None),
         ("int8", None),
         ("int6", None),
