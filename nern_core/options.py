@@ -85,6 +85,15 @@ class EncodeOptions(BaseModel):
         float | None,
         Field(gt=1, le=1000, description="The same as a ratio: bytes of the checkpoint over bytes of the file."),
     ] = None
+    max_drop: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=100,
+            description="Points of accuracy that the file may cost: the smallest size is searched for. Accuracy is "
+            "measured for that on a changed part of the training split. Needs `dataset`; not together with a target.",
+        ),
+    ] = None
     hidden_size: Annotated[
         int | None,
         Field(
@@ -121,16 +130,6 @@ class EncodeOptions(BaseModel):
     ] = False
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
-
-    max_drop: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            le=100,
-            description="Points of accuracy that the file may cost: the smallest size is searched for. Accuracy is "
-            "measured for that on a changed part of the training split. Needs `dataset`; not together with a target.",
-        ),
-    ] = None
 
     @property
     def has_target(self) -> bool:
