@@ -22,8 +22,8 @@ _ORDER = ("none", "in-filter", "cross-filter")
 Run = Mapping[str, Any]
 
 _STEPS_DIFFER = (
-    "Steps are those of reconstruction and of distillation. The machine was not equally fast on all days: rows with fewer\n"
-    "steps of the same kind have had less training in the same seconds."
+    "Steps are those of reconstruction and of distillation. The machine was not equally fast on all days: rows with\n"
+    "fewer steps of the same kind have had less training in the same seconds."
 )
 
 
