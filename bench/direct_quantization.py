@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from nern_core.losses import logit_divergence
 from nern_core.meta_compression.operations import entropy_bits
+from nern_core.optim import cosine_decay
 from nern_core.precision import mixed_precision
 from nern_core.training.images import ImageSource
 
@@ -34,7 +35,7 @@ def quantize_directly(
     started, steps = time.perf_counter(), 0
     while (fraction := (time.perf_counter() - started) / seconds) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * (1 + math.cos(math.pi * fraction)) / 2
+            group["lr"] = _LEARNING_RATE * cosine_decay(fraction)
         inputs = images.draw()
         with mixed_precision(torch.device("cpu")):
             with torch.no_grad():

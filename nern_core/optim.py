@@ -69,6 +69,11 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
+def cosine_decay(fraction: float) -> float:
+    """What is left of a peak learning rate at this fraction of a schedule, 0 to 1."""
+    return (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+
+
 class Optimizers:
     """The optimizers of one training phase, with cosine decay of every learning rate."""
 
@@ -102,7 +107,7 @@ class Optimizers:
 
     def step(self, fraction: float) -> None:
         """Step with the learning rates of the point `fraction` (0 to 1) of the phase, then clear the gradients."""
-        decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+        decay = cosine_decay(fraction)
         for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = self._final + (peak - self._final) * decay

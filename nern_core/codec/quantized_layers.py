@@ -43,17 +43,16 @@ def pack_layers(layers: Sequence[QuantizedLayer]) -> list[bytes]:
     values = np.concatenate([np.concatenate(parts) for parts in tables]).astype(np.int32)
     classes = np.concatenate([_table_classes([len(part) for part in parts]) for parts in tables])
     of_tables = [_fit(values[classes == index]) for index in range(_TABLE_CLASSES)]
-    of_layers = fit_distributions((layer.integers for layer in layers), (layer.scales.classes() for layer in layers))
+    of_weights = [layer.scales.classes() for layer in layers]
+    of_layers = fit_distributions((layer.integers for layer in layers), of_weights)
     return [
         b"".join(_stops_bytes([*of_tables, *of_layers])),
         pack_integers(values, classes, of_tables),
-        *(pack_layer(layer, of_layers) for layer in layers),
+        *(
+            pack_integers(layer.integers.flatten().numpy(), members.flatten().numpy(), of_layers)
+            for layer, members in zip(layers, of_weights, strict=True)
+        ),
     ]
-
-
-def pack_layer(layer: QuantizedLayer, stops: Sequence[Stops]) -> bytes:
-    """Pack the integers of one layer under these distributions."""
-    return pack_integers(layer.integers.flatten().numpy(), layer.scales.classes().flatten().numpy(), stops)
 
 
 def unpack_layers(streams: Sequence[bytes], layers: Sequence[KernelLayer]) -> tuple[QuantizedLayer, ...]:

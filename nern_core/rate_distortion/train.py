@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from nern_core.losses import squared_logit_error
+from nern_core.optim import cosine_decay
 from nern_core.precision import mixed_precision
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.rate import RateModel
@@ -69,15 +70,14 @@ class RateDistillation:
         """The squared difference of the logits of a new batch of images."""
         network, inputs = self._teacher.network, self._images.draw()
         with mixed_precision(self._teacher.device):
-            with torch.no_grad():
-                expected = (self._teacher.stronger or network)(inputs).float()
+            expected = self._teacher.logits(inputs)
             weights = self._parameters.weights()
             weights |= {alias: weights[name] for alias, name in self._tied.items() if name in weights}
             logits = functional_call(network, self._state | weights, (inputs,)).float()
         return squared_logit_error(logits, expected)
 
     def _hold_target(self) -> None:
-        if self._steps % _STEPS_BETWEEN_FITS == 0:
+        if self._steps and self._steps % _STEPS_BETWEEN_FITS == 0:
             self._rate.fit(self._parameters.integers())
         self._steps += 1
         excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self._wanted_bits - 1
@@ -100,7 +100,7 @@ class QuantizationSteps:
 
     def step(self, fraction: float) -> None:
         """Step, then clear the gradients."""
-        decay = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+        decay = cosine_decay(fraction)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * (decay + _FINAL_SHARE)
         self._optimizer.step()

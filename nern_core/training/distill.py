@@ -135,9 +135,7 @@ class DistillationLoss:
         network = self.teacher.network
         inputs = self._images.draw()
         with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.teacher.device):
-            with torch.no_grad():
-                teacher_logits = (self.teacher.stronger or network)(inputs).float()
-            teacher = _Outputs(teacher_logits, maps.take())
+            teacher = _Outputs(self.teacher.logits(inputs), maps.take())
             with full_precision(self.teacher.device):
                 kernels = self.predictions.of_all()
                 weights = to_weights(kernels, self.targets)

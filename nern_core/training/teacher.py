@@ -39,6 +39,12 @@ class Teacher:
         """Where the network is."""
         return next(self.network.parameters()).device
 
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """What is to be matched: float32 (n, classes), of the stronger network if there is one."""
+        logits: Tensor = (self.stronger or self.network)(inputs).float()
+        return logits
+
 
 def read_stronger_teacher(
     stronger: StrongerTeacher, student: nn.Module, preprocessing: Preprocessing, dataset: Path
