@@ -58,6 +58,23 @@ class Settings(BaseSettings):
         seconds=30
     )
     max_attempts: Annotated[int, Field(ge=1, description="A job whose worker is lost so often has failed.")] = 3
+    job_deadline: Annotated[
+        Seconds, Field(description="A job that has run for so long in one attempt is stopped, and has failed.")
+    ] = timedelta(hours=24)
+    job_memory: Annotated[
+        ByteSize | None,
+        Field(description="Memory that a job may take; default: three quarters of what the worker's machine has."),
+    ] = None
+    snapshot_interval: Annotated[
+        Seconds, Field(description="Pause between the snapshots that a job goes on from if its worker is lost.")
+    ] = timedelta(seconds=20)
+    require_sandbox: Annotated[
+        bool,
+        Field(
+            description="Whether jobs fail where the kernel or the container offers no Landlock or no seccomp. "
+            "Otherwise the worker's log says what is missing."
+        ),
+    ] = False
     relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
         timedelta(seconds=1)
     )
@@ -81,6 +98,11 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """Folder that jobs work in."""
         return self.scratch_dir or self.data_dir / "scratch"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots of running jobs, which all workers must reach."""
+        return self.artifacts / "snapshots"
 
     @property
     def embedded(self) -> bool:

@@ -60,7 +60,7 @@ class ArtifactWriter:
         self.path.chmod(_READ_ONLY)
         self.path.replace(target)
         for folder in (target.parent, self._folder):
-            _flush_folder(folder)
+            flush_folder(folder)
         return stored
 
     def discard(self) -> None:
@@ -111,7 +111,8 @@ class ArtifactStore:
             pass
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -58,7 +58,8 @@ class Job(Base):
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
-    its `announcements`. `artifacts` maps a name to its size and SHA-256.
+    its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does
+    `snapshots`, while the job has not ended.
     """
 
     __tablename__ = "jobs"
@@ -77,6 +78,7 @@ class Job(Base):
     announce_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     phase: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    snapshots: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None] = mapped_column(String(64))

@@ -18,14 +18,19 @@ from app.jobs.models import Job, JobStatus
 _SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a worker holds while it works on a job; `attempt` is its fencing token."""
+    """What a worker holds while it works on a job; `attempt` is its fencing token.
+
+    `snapshots`, by name, are what attempts before it have left to go on from.
+    """
 
     job_id: str
     attempt: int
     checkpoint_sha256: str
+    checkpoint_bytes: int
     options: Mapping[str, Any]
+    snapshots: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +115,14 @@ class JobRepository:
         if not hit:
             return None
         job = self._session.scalars(select(Job).where(Job.id == job_id)).one()
-        return Claim(job.id, job.attempt, job.checkpoint_sha256, job.options)
+        return Claim(
+            job_id=job.id,
+            attempt=job.attempt,
+            checkpoint_sha256=job.checkpoint_sha256,
+            checkpoint_bytes=job.checkpoint_bytes,
+            options=job.options,
+            snapshots=job.snapshots or {},
+        )
 
     def heartbeat(
         self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
@@ -124,6 +136,10 @@ class JobRepository:
         if not hit:
             return None
         return JobStatus(self._session.scalars(select(Job.status).where(Job.id == claim.job_id)).one())
+
+    def keep_snapshots(self, claim: Claim, snapshots: Mapping[str, Any]) -> bool:
+        """Name the snapshots that the next attempt is to go on from."""
+        return self._hit(_held(claim).values(snapshots=dict(snapshots)))
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
@@ -199,7 +215,7 @@ class JobRepository:
         return self._hit(queued.values(announce_at=self.now()))
 
     def _ended(self) -> dict[str, Any]:
-        return {"finished_at": self.now(), "lease_until": None, "announce_at": None}
+        return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
 
     def _queued_again(self) -> dict[str, Any]:
         return {

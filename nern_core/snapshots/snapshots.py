@@ -17,7 +17,6 @@ import torch
 
 from nern_core.snapshots.state import State, UnreadableStateError, read_state, write_state
 
-_SECONDS_BETWEEN_SAVES = 20.0
 # Saving may take this part of the time, until that would lose more than is promised.
 _SHARE_OF_SAVING = 0.05
 _MOST_SECONDS_BETWEEN_SAVES = 50.0
@@ -60,6 +59,7 @@ class Snapshots:
         self,
         folder: Path | None = None,
         *,
+        seconds_between: float = 20.0,
         interrupted: Callable[[], bool] = lambda: False,
         on_saved: Callable[[str], None] = lambda name: None,
     ) -> None:
@@ -69,7 +69,7 @@ class Snapshots:
         self._on_saved = on_saved
         self._always: dict[str, Resumable] = {}
         self._stages = 0
-        self._seconds_between = _SECONDS_BETWEEN_SAVES
+        self._wanted_seconds = self._seconds_between = seconds_between
 
     def include(self, name: str, part: Resumable) -> None:
         """Save this part with all stages from now on."""
@@ -106,8 +106,8 @@ class Snapshots:
         _flush(temporary)
         temporary.replace(self._folder / name)
         _flush(self._folder)
-        wanted = (time.monotonic() - started) / _SHARE_OF_SAVING
-        self._seconds_between = min(max(_SECONDS_BETWEEN_SAVES, wanted), _MOST_SECONDS_BETWEEN_SAVES)
+        affordable = (time.monotonic() - started) / _SHARE_OF_SAVING
+        self._seconds_between = max(self._wanted_seconds, min(affordable, _MOST_SECONDS_BETWEEN_SAVES))
         self._on_saved(name)
 
     def saved(self, name: str) -> dict[str, State] | None:

@@ -16,8 +16,20 @@ _FIRST_RIGHTS = (1 << 13) - 1
 _LATER_RIGHTS = {2: 1 << 13, 3: 1 << 14}
 _NETWORK_VERSION, _BIND_AND_CONNECT = 4, 0b11
 _SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
-# What Python, numpy, torch and matplotlib read. Nothing below holds a secret that others may not read.
-_SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts")
+# What Python, numpy, torch, CUDA and matplotlib read. Nothing in it is a secret, and of processes only the own one:
+# the environment of another one may hold passwords.
+_SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"),
+    *(
+        "/proc/self",
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/filesystems",
+        "/proc/driver",
+        "/proc/sys/vm",
+    ),
+)
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm")  # noqa: S108 # the device, not a file
 _PACKAGES = ("nern_core", "worker", "app")
 _ROOT = Path(__file__).parent.parent.parent
