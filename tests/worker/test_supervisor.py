@@ -29,7 +29,7 @@ from worker.supervisor import Supervisor
 FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
 
 
-LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 1200}
+LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 150}
 
 
 @pytest.fixture
@@ -182,7 +182,8 @@ def test_a_stopping_worker_gives_its_job_back(jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_goes_on_where_a_stopping_worker_left_it(jobs: Jobs) -> None:
+def test_a_job_goes_on_where_a_stopping_worker_left_it(embedded_jobs: Jobs) -> None:
+    jobs = embedded_jobs
     whole, stopped = jobs.submit(**LONG), jobs.submit(**LONG)
     supervisor(jobs).run(whole)
     stop = threading.Event()
