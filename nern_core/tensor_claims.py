@@ -31,7 +31,7 @@ ITEM_BYTES: Final = {
 }
 MOST_TENSORS: Final = 100_000
 _LONGEST_NAME = 512
-_MOST_DIMENSIONS = 8
+MOST_DIMENSIONS: Final = 8
 _MOST_VALUES = 2**40
 # Tied weights and views let tensors be larger than their file; a bomb is larger by far.
 _LARGEST_EXPANSION = 4
@@ -54,7 +54,7 @@ class TensorClaim:
 def is_shape(sizes: tuple[object, ...]) -> TypeGuard[tuple[int, ...]]:
     """Whether these are the sizes of a tensor that may be read: few, not negative, and not too many values."""
     return (
-        len(sizes) <= _MOST_DIMENSIONS
+        len(sizes) <= MOST_DIMENSIONS
         and all(type(size) is int and size >= 0 for size in sizes)
         and math.prod(max(size, 1) for size in sizes if type(size) is int) <= _MOST_VALUES
     )
