@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -47,7 +46,7 @@ class Outcome:
 
     inputs: int = 0
     accepted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, int] = field(default_factory=dict)
     escaped: dict[str, str] = field(default_factory=dict)
     inputs_per_second: float = 0.0
 
@@ -118,7 +117,7 @@ def fuzz(target: Target, inputs: int, seed: int, folder: Path) -> Outcome:
                 with _limited_time():
                     target.read(path)
             except NernError as error:
-                outcome.refused[error.code] += 1
+                outcome.refused[error.code] = outcome.refused.get(error.code, 0) + 1
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 # Rust's panics are no Exceptions

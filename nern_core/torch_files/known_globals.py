@@ -64,7 +64,8 @@ _UNREADABLE_KINDS: Final = {
 # Values that are never used: what a call of one of these makes is left undone.
 _INERT: Final = frozenset(
     {
-        *("builtins.set", "builtins.bytearray", "builtins.complex", "collections.Counter", "_codecs.encode"),
+        *("builtins.set", "builtins.bytes", "builtins.bytearray", "builtins.complex", "_codecs.encode"),
+        "collections.Counter",
         *("torch.device", "torch.Size", "torch.serialization._get_layout"),
     }
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from nern_core.torch_files.problems import damaged, quoted
+from nern_core.torch_files.problems import damaged, quoted, unsupported_format
 
 _END, _END64, _LOCATOR64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
 _CENTRAL, _LOCAL = struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H")
@@ -88,8 +88,8 @@ def _find_directory(file: BinaryIO) -> _Directory:
         raise damaged("it is cut short or continues after its end")
     locator_at = at - _LOCATOR64.size
     if locator_at >= 0 and (locator := _unpack(file, _LOCATOR64, locator_at))[0] == _LOCATOR64_MAGIC:
-        _, _, at, _ = locator
-        if at != locator_at - _END64.size:
+        _, disk_of_record, at, disks = locator
+        if at != locator_at - _END64.size or disk_of_record or disks != 1:
             raise damaged("its zip64 record is not where it should be")
         found = _unpack(file, _END64, at)
         short = (disk, first_disk, here, entries, length, start)
@@ -103,7 +103,7 @@ def _find_directory(file: BinaryIO) -> _Directory:
     if disk or first_disk or here != entries or start + length != at:
         raise damaged("its directory is not where its end says")
     if entries > MOST_ENTRIES or length > _LARGEST_DIRECTORY:
-        raise damaged(f"it has more than {MOST_ENTRIES:,} entries")
+        raise unsupported_format(f"is an archive of more than {MOST_ENTRIES:,} entries")
     return _Directory(start, length, entries)
 
 
