@@ -122,7 +122,7 @@ def legacy(
     return b"".join([*head, pickled, pickle.dumps(list(keys), 2), storages])
 
 
-def safetensors(header: Any, data: bytes = WEIGHTS) -> bytes:
+def safetensors_file(header: Any, data: bytes = WEIGHTS) -> bytes:
     """A safetensors file with a header of JSON, or of these bytes."""
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(head).to_bytes(8, "little") + head + data
