@@ -25,4 +25,4 @@ ENV PATH=/opt/nern/bin:$PATH \
 USER nern
 WORKDIR /home/nern
 EXPOSE 8000
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["nern", "api", "--host", "0.0.0.0", "--port", "8000"]

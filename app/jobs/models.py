@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One encoding that was asked for.
+    """One encoding that a tenant has asked for.
 
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
@@ -62,9 +62,14 @@ class Job(Base):
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "status", "id"), Index(None, "status", "announce_at"))
+    __table_args__ = (
+        Index(None, "tenant", "id"),
+        Index(None, "tenant", "status", "id"),
+        Index(None, "status", "announce_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)

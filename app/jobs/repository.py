@@ -6,16 +6,15 @@ transaction.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
+from app.database import current_time
 from app.jobs.models import Job, JobStatus
-
-_SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class NewJob:
     """A job as it is submitted."""
 
     id: str
+    tenant: str
     device: str
     options: Mapping[str, Any]
     checkpoint_sha256: str
@@ -56,17 +56,14 @@ class JobRepository:
 
     def now(self) -> datetime:
         """The database's clock."""
-        if self._session.get_bind().dialect.name == "sqlite":
-            text = self._session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
-            return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
-        found: datetime = self._session.scalars(select(func.clock_timestamp())).one()
-        return found
+        return current_time(self._session)
 
     def add(self, new: NewJob) -> Job:
         """Insert a queued job, to be announced at once."""
         now = self.now()
         job = Job(
             id=new.id,
+            tenant=new.tenant,
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
@@ -80,13 +77,13 @@ class JobRepository:
         self._session.flush()
         return job
 
-    def get(self, job_id: str) -> Job | None:
-        """Find a job."""
-        return self._session.get(Job, job_id)
+    def get(self, job_id: str, tenant: str) -> Job | None:
+        """Find a job of a tenant; that of another one is not there."""
+        return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
-    def page(self, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
-        """Newest first; `before` is the id to go on after."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
+    def page(self, tenant: str, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
+        """The tenant's jobs, newest first; `before` is the id to go on after."""
+        query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
         if status is not None:
             query = query.where(Job.status == status)
         if before is not None:
@@ -149,12 +146,13 @@ class JobRepository:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
         return self._hit(_held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again()))
 
-    def request_cancel(self, job_id: str) -> bool:
+    def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
-        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        own = update(Job).where(Job.id == job_id, Job.tenant == tenant)
+        queued = own.where(Job.status == JobStatus.QUEUED)
         if self._hit(queued.values(status=JobStatus.CANCELED, **self._ended())):
             return True
-        running = update(Job).where(Job.id == job_id, Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
+        running = own.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
         return self._hit(running.values(status=JobStatus.CANCELING))
 
     def expire_leases(self, max_attempts: int) -> int:

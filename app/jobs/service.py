@@ -17,9 +17,29 @@ from app.submission import Submission
 
 
 class JobService:
-    """Submits, finds and cancels jobs, and finds their results."""
+    """What all jobs share; `of` gives what one tenant can do with its own."""
 
     def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._relay = relay
+
+    def of(self, tenant: str) -> "TenantJobs":
+        """The jobs of a tenant."""
+        return TenantJobs(tenant, self._sessions, self._store, self._relay)
+
+    def check(self) -> None:
+        """Raise if the database or the store cannot be used."""
+        with self._sessions.begin() as session:
+            JobRepository(session).now()
+        self._store.check()
+
+
+class TenantJobs:
+    """Submits, finds and cancels the jobs of one tenant, and finds their results. Those of others are unknown."""
+
+    def __init__(self, tenant: str, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+        self._tenant = tenant
         self._sessions = sessions
         self._store = store
         self._relay = relay
@@ -28,6 +48,7 @@ class JobService:
         """Queue a job. When this returns, its row is committed."""
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
+            tenant=self._tenant,
             device=submission.options.device.value,
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
@@ -41,12 +62,12 @@ class JobService:
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""
         with self._sessions.begin() as session:
-            return JobView.of(_existing(JobRepository(session), job_id))
+            return JobView.of(self._existing(JobRepository(session), job_id))
 
     def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
         """List jobs, newest first. The cursor is the id of the last job seen."""
         with self._sessions.begin() as session:
-            jobs = JobRepository(session).page(status=status, before=cursor, limit=limit + 1)
+            jobs = JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1)
             items = [JobView.of(job) for job in jobs[:limit]]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
 
@@ -54,8 +75,8 @@ class JobService:
         """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
         with self._sessions.begin() as session:
             repository = JobRepository(session)
-            hit = repository.request_cancel(job_id)
-            view = JobView.of(_existing(repository, job_id))
+            hit = repository.request_cancel(job_id, self._tenant)
+            view = JobView.of(self._existing(repository, job_id))
         if not hit and view.status is not JobStatus.CANCELED:
             raise Problem(
                 HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
@@ -68,7 +89,7 @@ class JobService:
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
         with self._sessions.begin() as session:
-            job = _existing(JobRepository(session), job_id)
+            job = self._existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
             missing = [option for option in needs if not job.options.get(option)]
         if missing:
@@ -80,18 +101,11 @@ class JobService:
         stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
         return stored, self._store.path(stored.sha256)
 
-    def check(self) -> None:
-        """Raise if the database or the store cannot be used."""
-        with self._sessions.begin() as session:
-            JobRepository(session).now()
-        self._store.check()
-
-
-def _existing(repository: JobRepository, job_id: str) -> Job:
-    job = repository.get(job_id)
-    if job is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
-    return job
+    def _existing(self, repository: JobRepository, job_id: str) -> Job:
+        job = repository.get(job_id, self._tenant)
+        if job is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+        return job
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:
