@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from app.access.quotas import Quotas
+from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.database import check_schema, create_engine
 from app.edge.layers import layers
@@ -39,8 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
         store = ArtifactStore(settings.artifacts)
         relay = Relay(settings, sessions, create_celery(settings))
         app.state.settings, app.state.store = settings, store
-        app.state.keys = ApiKeyService(sessions)
-        app.state.jobs = JobService(sessions, store, relay)
+        app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
+        app.state.jobs = JobService(sessions, store, relay, Quotas.of(settings))
         relay.start()
         try:
             yield

@@ -75,6 +75,16 @@ class Settings(BaseSettings):
             "Default: any with keys, no other without."
         ),
     ] = ()
+    requests_per_minute: Annotated[int, Field(ge=0, description="Requests that a key may make a minute; 0: any.")] = (
+        3000
+    )
+    max_active_jobs: Annotated[
+        int, Field(ge=0, description="Jobs that a tenant with keys may have queued or running at once; 0: any.")
+    ] = 100
+    max_stored_bytes: Annotated[
+        ByteSize,
+        Field(ge=0, description="Bytes that the checkpoints and results of a tenant with keys may take; 0: any."),
+    ] = ByteSize(100 * 2**30)
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
     body_idle_timeout: Annotated[
         Seconds, Field(description="An upload that pauses for so long is cut off.", gt=timedelta(0))

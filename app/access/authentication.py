@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from app.access.caller import ANYBODY, Caller
+from app.access.rate import RateLimit
 from app.access.service import ApiKeyService
 from app.problems import Problem
 from app.settings import Settings
@@ -24,10 +25,13 @@ def authenticate(
 ) -> Caller:
     """The caller, who has all required scopes.
 
-    Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `missing-scope`).
+    Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
     """
     caller = _caller(request, bearer)
     request.state.caller = caller
+    if caller.key_id is not None:
+        rate: RateLimit = request.app.state.rate
+        request.state.allowance = rate.take(caller.key_id)
     missing = [scope for scope in required.scopes if scope not in caller.scopes]
     if missing:
         names = " and ".join(f"`{scope}`" for scope in missing)

@@ -28,7 +28,8 @@ async def accept_upload(request: Request) -> None:
 class Bodies:
     """Ends a request whose body has no clear length (400), is too large (413), or pauses or is too slow (408).
 
-    A pause is one of `idle` seconds. Too slow is what comes with less than `bytes_per_second` on average, from `idle` seconds on.
+    A pause is one of `idle` seconds. Too slow is what comes with less than `bytes_per_second` on average, from
+    `idle` seconds on.
     """
 
     def __init__(self, app: ASGIApp, idle: float, bytes_per_second: int) -> None:

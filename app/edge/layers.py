@@ -5,6 +5,7 @@ from starlette.middleware import Middleware
 from app.edge.allowed_hosts import AllowedHosts
 from app.edge.bodies import Bodies
 from app.edge.local_only import LocalOnly
+from app.edge.rate_headers import RateHeaders
 from app.edge.request_record import RequestRecord
 from app.edge.safe_headers import SafeHeaders
 from app.settings import Settings
@@ -15,6 +16,7 @@ def layers(settings: Settings) -> list[Middleware]:
     return [
         Middleware(SafeHeaders),
         Middleware(RequestRecord),
+        Middleware(RateHeaders),
         Middleware(AllowedHosts, hosts=settings.hosts),
         *([] if settings.keys_required else [Middleware(LocalOnly)]),
         Middleware(

@@ -58,7 +58,7 @@ class Job(Base):
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
-    its `announcements`. `artifacts` maps a name to its size and SHA-256.
+    its `announcements`. `artifacts` maps a name to its size and SHA-256; `result_bytes` is the sum of the sizes.
     """
 
     __tablename__ = "jobs"
@@ -83,6 +83,7 @@ class Job(Base):
     phase: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)

@@ -13,8 +13,9 @@ from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
+from app.access.quotas import Usage
 from app.database import current_time
-from app.jobs.models import Job, JobStatus
+from app.jobs.models import TERMINAL, Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,19 @@ class JobRepository:
             query = query.where(Job.id < before)
         return self._session.scalars(query).all()
 
+    def lock(self, tenant: str) -> None:
+        """Let nobody else count or add jobs of this tenant until the transaction ends."""
+        # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+        if self._session.get_bind().dialect.name == "postgresql":
+            self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(tenant, 0))))
+
+    def usage(self, tenant: str) -> Usage:
+        """What the tenant has now."""
+        active = func.count().filter(Job.status.not_in(TERMINAL))
+        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes), 0)
+        found = self._session.execute(select(active, stored).where(Job.tenant == tenant)).one()
+        return Usage(int(found[0]), int(found[1]))
+
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
         now = self.now()
@@ -126,7 +140,11 @@ class JobRepository:
         """Publish the results. A job that is being canceled does not succeed any more."""
         return self._hit(
             _held(claim, JobStatus.RUNNING).values(
-                status=JobStatus.SUCCEEDED, metrics=dict(metrics), artifacts=dict(artifacts), **self._ended()
+                status=JobStatus.SUCCEEDED,
+                metrics=dict(metrics),
+                artifacts=dict(artifacts),
+                result_bytes=sum(artifact["bytes"] for artifact in artifacts.values()),
+                **self._ended(),
             )
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import uuid_utils
 
+from app.access.quotas import Quotas
 from app.database import Sessions
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.relay import Relay
@@ -19,14 +20,15 @@ from app.submission import Submission
 class JobService:
     """What all jobs share; `of` gives what one tenant can do with its own."""
 
-    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
         self._sessions = sessions
         self._store = store
         self._relay = relay
+        self._quotas = quotas
 
     def of(self, tenant: str) -> "TenantJobs":
         """The jobs of a tenant."""
-        return TenantJobs(tenant, self._sessions, self._store, self._relay)
+        return TenantJobs(tenant, self._sessions, self._store, self._relay, self._quotas)
 
     def check(self) -> None:
         """Raise if the database or the store cannot be used."""
@@ -38,14 +40,21 @@ class JobService:
 class TenantJobs:
     """Submits, finds and cancels the jobs of one tenant, and finds their results. Those of others are unknown."""
 
-    def __init__(self, tenant: str, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+    def __init__(self, tenant: str, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
         self._tenant = tenant
         self._sessions = sessions
         self._store = store
         self._relay = relay
+        self._quotas = quotas
+
+    def admit(self) -> None:
+        """Refuse a job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        if self._quotas.limited:
+            with self._sessions.begin() as session:
+                self._quotas.refuse(JobRepository(session).usage(self._tenant))
 
     def submit(self, submission: Submission) -> JobView:
-        """Queue a job. When this returns, its row is committed."""
+        """Queue a job. When this returns, its row is committed. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
             tenant=self._tenant,
@@ -55,7 +64,11 @@ class TenantJobs:
             checkpoint_bytes=submission.checkpoint.size,
         )
         with self._sessions.begin() as session:
-            view = JobView.of(JobRepository(session).add(new))
+            repository = JobRepository(session)
+            if self._quotas.limited:
+                repository.lock(self._tenant)
+                self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
+            view = JobView.of(repository.add(new))
         self._relay.wake()
         return view
 

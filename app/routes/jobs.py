@@ -19,7 +19,11 @@ from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.submission import receive_submission
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
+router = APIRouter(
+    prefix="/jobs",
+    tags=["jobs"],
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
 _FORM: dict[str, Any] = {
@@ -106,6 +110,7 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
 )
 async def submit_job(request: Request, response: Response, jobs: WritableJobs) -> JobView:
     """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
+    await run_in_threadpool(jobs.admit)
     submission = await receive_submission(request, request.app.state.store, request.app.state.settings)
     job = await run_in_threadpool(jobs.submit, submission)
     response.headers["Location"] = job.links.self

@@ -1,4 +1,4 @@
-"""API keys, and the tenant of a job."""
+"""API keys, the tenant of a job, and what its results take."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,11 +30,22 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("jobs") as jobs:
         jobs.add_column(sa.Column("tenant", sa.String(64), nullable=False, server_default=_DEFAULT_TENANT))
+        jobs.add_column(sa.Column("result_bytes", sa.BigInteger, nullable=False, server_default="0"))
         jobs.create_index("jobs_tenant_id_idx", ["tenant", "id"])
         jobs.drop_index("jobs_status_id_idx")
         jobs.create_index("jobs_tenant_status_id_idx", ["tenant", "status", "id"])
     with op.batch_alter_table("jobs") as jobs:
         jobs.alter_column("tenant", server_default=None)
+        jobs.alter_column("result_bytes", server_default=None)
+    _add_up_results()
+
+
+def _add_up_results() -> None:
+    jobs = sa.table("jobs", sa.column("id"), sa.column("artifacts", sa.JSON), sa.column("result_bytes"))
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(jobs.c.id, jobs.c.artifacts).where(jobs.c.artifacts.is_not(None))).all():
+        total = sum(artifact["bytes"] for artifact in (row.artifacts or {}).values())
+        connection.execute(jobs.update().where(jobs.c.id == row.id).values(result_bytes=total))
 
 
 def downgrade() -> None:
@@ -44,4 +55,5 @@ def downgrade() -> None:
         jobs.create_index("jobs_status_id_idx", ["status", "id"])
         jobs.drop_index("jobs_tenant_id_idx")
         jobs.drop_column("tenant")
+        jobs.drop_column("result_bytes")
     op.drop_table("api_keys")

@@ -48,3 +48,23 @@ def test_the_jobs_from_before_there_were_tenants_are_the_default_tenants(setting
     with engine.connect() as connection:
         assert connection.execute(text("SELECT id, tenant FROM jobs")).all() == [("job_1", DEFAULT_TENANT)]
     engine.dispose()
+
+
+def test_the_results_that_there_are_are_added_up(settings: Settings) -> None:
+    migrate(settings, "0001")
+    engine = create_engine(settings)
+    with engine.begin() as connection:
+        for job_id, artifacts in (("job_1", '{"a": {"bytes": 3}, "b": {"bytes": 4}}'), ("job_2", None)):
+            connection.execute(
+                text(
+                    "INSERT INTO jobs (id, status, device, options, checkpoint_sha256, checkpoint_bytes, attempt,"
+                    " releases, announcements, created_at, artifacts)"
+                    " VALUES (:id, 'queued', 'cpu', '{}', 'c', 1, 0, 0, 0, '2026-01-01', :artifacts)"
+                ),
+                {"id": job_id, "artifacts": artifacts},
+            )
+    migrate(settings)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT id, result_bytes FROM jobs ORDER BY id")).all()
+    assert found == [("job_1", 7), ("job_2", 0)]
+    engine.dispose()
