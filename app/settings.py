@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +86,14 @@ class Settings(BaseSettings):
         ByteSize,
         Field(ge=0, description="Bytes that the checkpoints and results of a tenant with keys may take; 0: any."),
     ] = ByteSize(100 * 2**30)
+    outbound_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...],
+        NoDecode,
+        Field(
+            description="Networks, separated by commas, that the service may send requests to although they are not "
+            "public, and without TLS."
+        ),
+    ] = ()
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
     body_idle_timeout: Annotated[
         Seconds, Field(description="An upload that pauses for so long is cut off.", gt=timedelta(0))
@@ -108,7 +117,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "outbound_networks", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
