@@ -25,6 +25,7 @@ def test_everything_in_the_lock_has_a_hash_and_comes_from_nowhere_in_particular(
 
 
 def test_the_image_installs_what_the_lock_says() -> None:
+    assert "!requirements.lock\n" in (ROOT / ".dockerignore").read_text()
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes --requirement requirements.lock" in dockerfile
     assert "--no-deps --no-build-isolation --no-index ." in dockerfile
