@@ -59,6 +59,9 @@ def test_the_server_keeps_its_promises_on_the_wire(port: int) -> None:
     foreign = exchange(port, b"GET /jobs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
     assert foreign.startswith(b"HTTP/1.1 421")
 
+    forwarded = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
+    assert exchange(port, forwarded).startswith(b"HTTP/1.1 403")
+
     for smuggled in (
         b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
