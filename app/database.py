@@ -1,12 +1,13 @@
 """The database: engine, sessions and migrations, for SQLite and PostgreSQL alike."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, event, func, make_url, select
 from sqlalchemy import create_engine as create_sqlalchemy_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.settings import Settings
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
 _SQLITE_PRAGMAS = (
     # Rollback journal: WAL can corrupt under several writers before SQLite 3.51.3 (and is not needed here).
     "PRAGMA journal_mode=DELETE",
@@ -48,13 +50,22 @@ def create_sessions(settings: Settings) -> Sessions:
     return sessionmaker(create_engine(settings), expire_on_commit=False)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the schema up to date."""
+def current_time(session: Session) -> datetime:
+    """The database's own clock, so that those of several machines do not matter."""
+    if session.get_bind().dialect.name == "sqlite":
+        text = session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
+        return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+    found: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return found
+
+
+def migrate(settings: Settings, revision: str = "head") -> None:
+    """Bring the schema up to date, or to an earlier revision."""
     engine = create_engine(settings)
     with engine.begin() as connection:
         configuration = _configuration()
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
+        command.upgrade(configuration, revision)
     engine.dispose()
 
 

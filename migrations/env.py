@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
+from app.access import models as access_models  # noqa: F401 # the tables are known once their module is loaded
 from app.database import create_engine
 from app.jobs.models import Base
 from app.settings import Settings

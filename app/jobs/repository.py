@@ -6,16 +6,16 @@ transaction.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
-from app.jobs.models import Job, JobStatus
-
-_SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
+from app.access.quotas import Usage
+from app.database import current_time
+from app.jobs.models import TERMINAL, Job, JobStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,7 @@ class NewJob:
     """A job as it is submitted."""
 
     id: str
+    tenant: str
     device: str
     options: Mapping[str, Any]
     checkpoint_sha256: str
@@ -61,17 +62,14 @@ class JobRepository:
 
     def now(self) -> datetime:
         """The database's clock."""
-        if self._session.get_bind().dialect.name == "sqlite":
-            text = self._session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
-            return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
-        found: datetime = self._session.scalars(select(func.clock_timestamp())).one()
-        return found
+        return current_time(self._session)
 
     def add(self, new: NewJob) -> Job:
         """Insert a queued job, to be announced at once."""
         now = self.now()
         job = Job(
             id=new.id,
+            tenant=new.tenant,
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
@@ -85,18 +83,31 @@ class JobRepository:
         self._session.flush()
         return job
 
-    def get(self, job_id: str) -> Job | None:
-        """Find a job."""
-        return self._session.get(Job, job_id)
+    def get(self, job_id: str, tenant: str) -> Job | None:
+        """Find a job of a tenant; that of another one is not there."""
+        return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
-    def page(self, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
-        """Newest first; `before` is the id to go on after."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
+    def page(self, tenant: str, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
+        """The tenant's jobs, newest first; `before` is the id to go on after."""
+        query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
         if status is not None:
             query = query.where(Job.status == status)
         if before is not None:
             query = query.where(Job.id < before)
         return self._session.scalars(query).all()
+
+    def lock(self, tenant: str) -> None:
+        """Let nobody else count or add jobs of this tenant until the transaction ends."""
+        # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+        if self._session.get_bind().dialect.name == "postgresql":
+            self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(tenant, 0))))
+
+    def usage(self, tenant: str) -> Usage:
+        """What the tenant has now."""
+        active = func.count().filter(Job.status.not_in(TERMINAL))
+        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes), 0)
+        found = self._session.execute(select(active, stored).where(Job.tenant == tenant)).one()
+        return Usage(int(found[0]), int(found[1]))
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
@@ -145,7 +156,11 @@ class JobRepository:
         """Publish the results. A job that is being canceled does not succeed any more."""
         return self._hit(
             _held(claim, JobStatus.RUNNING).values(
-                status=JobStatus.SUCCEEDED, metrics=dict(metrics), artifacts=dict(artifacts), **self._ended()
+                status=JobStatus.SUCCEEDED,
+                metrics=dict(metrics),
+                artifacts=dict(artifacts),
+                result_bytes=sum(artifact["bytes"] for artifact in artifacts.values()),
+                **self._ended(),
             )
         )
 
@@ -165,12 +180,13 @@ class JobRepository:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
         return self._hit(_held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again()))
 
-    def request_cancel(self, job_id: str) -> bool:
+    def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
-        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        own = update(Job).where(Job.id == job_id, Job.tenant == tenant)
+        queued = own.where(Job.status == JobStatus.QUEUED)
         if self._hit(queued.values(status=JobStatus.CANCELED, **self._ended())):
             return True
-        running = update(Job).where(Job.id == job_id, Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
+        running = own.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
         return self._hit(running.values(status=JobStatus.CANCELING))
 
     def expire_leases(self, max_attempts: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import uuid_utils
 
+from app.access.quotas import Quotas
 from app.database import Sessions
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.relay import Relay
@@ -17,36 +18,69 @@ from app.submission import Submission
 
 
 class JobService:
-    """Submits, finds and cancels jobs, and finds their results."""
+    """What all jobs share; `of` gives what one tenant can do with its own."""
 
-    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
         self._sessions = sessions
         self._store = store
         self._relay = relay
+        self._quotas = quotas
+
+    def of(self, tenant: str) -> "TenantJobs":
+        """The jobs of a tenant."""
+        return TenantJobs(tenant, self._sessions, self._store, self._relay, self._quotas)
+
+    def check(self) -> None:
+        """Raise if the database or the store cannot be used."""
+        with self._sessions.begin() as session:
+            JobRepository(session).now()
+        self._store.check()
+
+
+class TenantJobs:
+    """Submits, finds and cancels the jobs of one tenant, and finds their results. Those of others are unknown."""
+
+    def __init__(self, tenant: str, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
+        self._tenant = tenant
+        self._sessions = sessions
+        self._store = store
+        self._relay = relay
+        self._quotas = quotas
+
+    def admit(self) -> None:
+        """Refuse a job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        if self._quotas.limited:
+            with self._sessions.begin() as session:
+                self._quotas.refuse(JobRepository(session).usage(self._tenant))
 
     def submit(self, submission: Submission) -> JobView:
-        """Queue a job. When this returns, its row is committed."""
+        """Queue a job. When this returns, its row is committed. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
+            tenant=self._tenant,
             device=submission.options.device.value,
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
         )
         with self._sessions.begin() as session:
-            view = JobView.of(JobRepository(session).add(new))
+            repository = JobRepository(session)
+            if self._quotas.limited:
+                repository.lock(self._tenant)
+                self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
+            view = JobView.of(repository.add(new))
         self._relay.wake()
         return view
 
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""
         with self._sessions.begin() as session:
-            return JobView.of(_existing(JobRepository(session), job_id))
+            return JobView.of(self._existing(JobRepository(session), job_id))
 
     def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
         """List jobs, newest first. The cursor is the id of the last job seen."""
         with self._sessions.begin() as session:
-            jobs = JobRepository(session).page(status=status, before=cursor, limit=limit + 1)
+            jobs = JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1)
             items = [JobView.of(job) for job in jobs[:limit]]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
 
@@ -54,8 +88,8 @@ class JobService:
         """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
         with self._sessions.begin() as session:
             repository = JobRepository(session)
-            hit = repository.request_cancel(job_id)
-            view = JobView.of(_existing(repository, job_id))
+            hit = repository.request_cancel(job_id, self._tenant)
+            view = JobView.of(self._existing(repository, job_id))
         if not hit and view.status is not JobStatus.CANCELED:
             raise Problem(
                 HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
@@ -68,7 +102,7 @@ class JobService:
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
         with self._sessions.begin() as session:
-            job = _existing(JobRepository(session), job_id)
+            job = self._existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
             missing = [option for option in needs if not job.options.get(option)]
         if missing:
@@ -80,18 +114,11 @@ class JobService:
         stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
         return stored, self._store.path(stored.sha256)
 
-    def check(self) -> None:
-        """Raise if the database or the store cannot be used."""
-        with self._sessions.begin() as session:
-            JobRepository(session).now()
-        self._store.check()
-
-
-def _existing(repository: JobRepository, job_id: str) -> Job:
-    job = repository.get(job_id)
-    if job is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
-    return job
+    def _existing(self, repository: JobRepository, job_id: str) -> Job:
+        job = repository.get(job_id, self._tenant)
+        if job is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+        return job
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -6,17 +6,24 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.access.authentication import authenticate
+from app.access.caller import Caller, Scope
+from app.edge.bodies import accept_upload
 from app.jobs.models import JobStatus
-from app.jobs.service import JobService
+from app.jobs.service import JobService, TenantJobs
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.submission import receive_submission
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(
+    prefix="/jobs",
+    tags=["jobs"],
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
 _FORM: dict[str, Any] = {
@@ -73,15 +80,17 @@ _IMPORTANCE = {
     ImportanceFormat.SVG: ("pruning-curve.svg", "image/svg+xml", ("importance", "dataset")),
 }
 # The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 
-def _jobs(request: Request) -> JobService:
+async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
     service: JobService = request.app.state.jobs
-    return service
+    return service.of(caller.tenant)
 
 
-Jobs = Annotated[JobService, Depends(_jobs)]
+# The jobs of the caller, whose key must be good for reading or for changing them.
+Jobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.READ])]
+WritableJobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.WRITE])]
 IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -90,6 +99,7 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
     status_code=HTTPStatus.ACCEPTED,
     summary="Submit a checkpoint",
     operation_id="submit_job",
+    dependencies=[Depends(accept_upload)],
     openapi_extra=_FORM,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
@@ -98,8 +108,9 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
         HTTPStatus.UNPROCESSABLE_ENTITY,
     ),
 )
-async def submit_job(request: Request, response: Response, jobs: Jobs) -> JobView:
+async def submit_job(request: Request, response: Response, jobs: WritableJobs) -> JobView:
     """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
+    await run_in_threadpool(jobs.admit)
     submission = await receive_submission(request, request.app.state.store, request.app.state.settings)
     job = await run_in_threadpool(jobs.submit, submission)
     response.headers["Location"] = job.links.self
@@ -134,11 +145,17 @@ def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     operation_id="cancel_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def cancel_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
+def cancel_job(job_id: str, response: Response, jobs: WritableJobs) -> JobView:
     """A queued job is canceled at once; a running one is `canceling` until its worker has stopped."""
     job = jobs.cancel(job_id)
     response.headers["Location"] = job.links.self
     return job
+
+
+class _Download(FileResponse):
+    """A file, or one range of it: whoever asks for several gets all of it."""
+
+    max_ranges = 1
 
 
 _RESULTS: dict[str, Any] = {
@@ -205,7 +222,7 @@ def _show_inertly(answer: Response) -> None:
 
 
 def _download(
-    jobs: JobService,
+    jobs: TenantJobs,
     job_id: str,
     name: str,
     media_type: str,
@@ -219,8 +236,7 @@ def _download(
         "ETag": f'"{artifact.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
         "Cache-Control": "private, immutable",
-        "X-Content-Type-Options": "nosniff",
     }
     if if_none_match is not None and artifact.sha256 in if_none_match:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return FileResponse(path, media_type=media_type, filename=f"{job_id}-{name}", headers=headers)
+    return _Download(path, media_type=media_type, filename=f"{job_id}-{name}", headers=headers)
