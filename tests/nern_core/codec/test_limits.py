@@ -12,6 +12,11 @@ def with_shape(contents: dict[str, Any], *shape: int) -> None:
     contents["document"]["layers"][0]["shape"] = list(shape)
 
 
+def predictor(contents: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = contents["document"]["representation"]["predictor"]
+    return found
+
+
 def with_kept(contents: dict[str, Any], size: int, aliases: int = 0) -> None:
     kept = {"name": "x", "shape": [size], "dtype": "float32", "constant": 1.0, "exponent": None}
     contents["kept"].append(kept)
@@ -51,20 +56,13 @@ def test_tensors_far_beyond_the_file_are_refused_before_they_are_made(
         lambda contents: contents["kept"][0].update(constant=1e300, dtype="int8"),
         lambda contents: contents["kept"].append(contents["kept"][0]),
         lambda contents: contents["document"]["layers"].append(contents["document"]["layers"][0]),
-        lambda contents: contents["document"]["representation"]["predictor"].update(hidden_size=-1),
-        lambda contents: contents["document"]["representation"]["predictor"].update(hidden_size=2**31),
-        lambda contents: contents["document"]["representation"]["predictor"]["variant"]["encoding"].update(base=1e300),
+        lambda contents: predictor(contents).update(hidden_size=-1),
+        lambda contents: predictor(contents).update(hidden_size=2**31),
+        lambda contents: predictor(contents)["variant"]["encoding"].update(base=1e300),
     ],
     ids=[
-        "dimensions",
-        "kept dimensions",
-        "exponent",
-        "constant",
-        "kept twice",
-        "layer twice",
-        "hidden size",
-        "large",
-        "base",
+        *("dimensions", "kept dimensions", "exponent", "constant", "kept twice", "layer twice"),
+        *("negative hidden size", "huge hidden size", "base"),
     ],
 )
 def test_numbers_that_no_encoder_writes_are_refused(tmp_path: Path, change: Any) -> None:
