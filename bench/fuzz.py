@@ -30,6 +30,8 @@ _SECONDS_PER_INPUT = 10
 # Beyond what the process has at the start: a declared size that is believed ends in a MemoryError.
 _MEMORY = 2**31
 _SHARE_OF_PARTS = 0.6
+# Inputs are written and read as files.
+_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 # the name is the system's
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,30 @@ class Outcome:
 
 
 def main() -> None:
-    """Fuzz all targets and record what came of it; the exit status is 1 if something escaped."""
+    """Fuzz all targets, or one, and record what came of it; the exit status is 1 if something escaped."""
+    found = targets()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", choices=found, help="this one alone, with its share of the inputs")
     arguments = parser.parse_args()
-    found = targets()
-    folder = Path(tempfile.mkdtemp(prefix="nern-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108 # memory is faster than a disk
+    folder = Path(tempfile.mkdtemp(prefix="nern-fuzz-", dir=_MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None))
     print(f"inputs that escape are kept in {folder}", flush=True)
-    outcomes = {}
+    escaped = False
     for name, share in zip(found, _shares(len(found), arguments.inputs), strict=True):
-        outcomes[name] = fuzz(found[name], share, arguments.seed, folder)
-        print(name, json.dumps(asdict(outcomes[name])), flush=True)
-    result = {
-        "machine": describe_machine(),
-        "seed": arguments.seed,
-        "inputs": sum(outcome.inputs for outcome in outcomes.values()),
-        "targets": {name: asdict(outcome) for name, outcome in outcomes.items()},
-    }
-    (RESULTS / "fuzz.json").write_text(json.dumps(result, indent=2) + "\n")
-    sys.exit(1 if any(outcome.escaped for outcome in outcomes.values()) else 0)
+        if arguments.target in {None, name}:
+            outcome = fuzz(found[name], share, arguments.seed, folder)
+            print(name, json.dumps(asdict(outcome)), flush=True)
+            _record(name, {"machine": describe_machine(), "seed": arguments.seed} | asdict(outcome))
+            escaped = escaped or bool(outcome.escaped)
+    sys.exit(1 if escaped else 0)
+
+
+def _record(name: str, run: dict[str, object]) -> None:
+    """Put the run of one target beside those of the others."""
+    path = RESULTS / "fuzz.json"
+    runs = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(runs | {name: run}, indent=2) + "\n")
 
 
 def targets() -> dict[str, Target]:

@@ -45,7 +45,7 @@ class PredictorVariant:
 class PredictorConfig:
     """Shape of a predictor."""
 
-    hidden_size: Annotated[int, Field(ge=1)]
+    hidden_size: Annotated[int, Field(ge=1, le=2**16)]
     variant: PredictorVariant = PredictorVariant()
 
 

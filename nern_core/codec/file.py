@@ -107,6 +107,7 @@ def read_encoding(path: Path) -> Encoding:
     """
     tensors = _read_tensors(path)
     contents = _read_contents(tensors.pop(_DOCUMENT, None), path.name)
+    _check_names(contents)
     check_extent(contents, path.stat().st_size)
     document = contents.document
     streams = _split(tensors.pop(_STREAMS, None), contents.streams)
@@ -120,9 +121,7 @@ def read_encoding(path: Path) -> Encoding:
             unpack_orders(streams, document.layers, representation.permutation),
         )
     flat = {name.removeprefix(_KEPT): tensor for name, tensor in tensors.items()}
-    encoding = Encoding(document, weights, unpack_kept(contents.kept, flat))
-    _check_names(encoding)
-    return encoding
+    return Encoding(document, weights, unpack_kept(contents.kept, flat))
 
 
 def measure_sizes(path: Path) -> Sizes:
@@ -223,11 +222,16 @@ def _read_parameters(
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
-def _check_names(encoding: Encoding) -> None:
-    """Every tensor is represented, kept or tied to one that is."""
-    document = encoding.document
-    stored = {layer.name for layer in document.layers} | set(encoding.kept)
-    if stored | set(document.tied) != set(document.tensor_order) or not stored.issuperset(document.tied.values()):
+def _check_names(contents: Contents) -> None:
+    """Every tensor is represented, kept or tied to one that is, and none of them twice."""
+    document = contents.document
+    names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
+    stored = set(names)
+    if (
+        len(stored) != len(names)
+        or stored | set(document.tied) != set(document.tensor_order)
+        or not stored.issuperset(document.tied.values())
+    ):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
 
 

@@ -18,14 +18,15 @@ _BYTES = 8
 def check_extent(contents: Contents, file_bytes: int) -> None:
     """Raise `NernError` (`bad_encoding`) if decoding would take much more memory than a file of this size is worth."""
     document = contents.document
-    values = {layer.name: layer.kernels * layer.kernel_values for layer in document.layers}
-    values |= {kept.name: math.prod(kept.shape) for kept in contents.kept}
-    tied = sum(values.get(name, 0) for name in document.tied.values())
+    values = [(layer.name, layer.kernels * layer.kernel_values) for layer in document.layers]
+    values += [(kept.name, math.prod(kept.shape)) for kept in contents.kept]
+    of_name = dict(values)
+    tied = sum(of_name.get(name, 0) for name in document.tied.values())
     codes = 0
     if isinstance(document.representation, PredictorRepresentation):
         rows = sum(1 + layer.filters + layer.channels for layer in document.layers)
         codes = rows * 3 * document.representation.predictor.variant.encoding.size
-    declared = _BYTES * (sum(values.values()) + tied + codes)
+    declared = _BYTES * (sum(count for _, count in values) + tied + codes)
     if declared > _ALWAYS_ALLOWED + _LARGEST_EXPANSION * file_bytes:
         raise NernError(
             "bad_encoding",

@@ -12,8 +12,17 @@ def with_shape(contents: dict[str, Any], *shape: int) -> None:
     contents["document"]["layers"][0]["shape"] = list(shape)
 
 
-def constant(size: int) -> dict[str, Any]:
-    return {"name": "x", "shape": [size], "dtype": "float32", "constant": 1.0, "exponent": None}
+def predictor(contents: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = contents["document"]["representation"]["predictor"]
+    return found
+
+
+def with_kept(contents: dict[str, Any], size: int, aliases: int = 0) -> None:
+    kept = {"name": "x", "shape": [size], "dtype": "float32", "constant": 1.0, "exponent": None}
+    contents["kept"].append(kept)
+    tied = {f"again{index}": "x" for index in range(aliases)}
+    contents["document"]["tied"] |= tied
+    contents["document"]["tensor_order"] += ["x", *tied]
 
 
 @pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
@@ -23,11 +32,8 @@ def constant(size: int) -> dict[str, Any]:
         lambda contents: with_shape(contents, 2**20, 2**20, 3, 3),
         lambda contents: with_shape(contents, 2**40, 1, 3, 3),
         lambda contents: contents["document"]["layers"][0].update(tile=2**40),
-        lambda contents: contents["kept"].append(constant(2**40)),
-        lambda contents: (
-            contents["kept"].append(constant(2**20)),
-            contents["document"].update(tied={f"again{i}": "x" for i in range(100)}),
-        ),
+        lambda contents: with_kept(contents, 2**40),
+        lambda contents: with_kept(contents, 2**20, aliases=100),
     ],
     ids=["kernels", "filters", "tile", "constant", "tied"],
 )
@@ -47,11 +53,17 @@ def test_tensors_far_beyond_the_file_are_refused_before_they_are_made(
         lambda contents: with_shape(contents, *[1] * 9),
         lambda contents: contents["kept"][0].update(shape=[1] * 9),
         lambda contents: contents["kept"][1].update(exponent=10**6),
-        lambda contents: contents["kept"][0].update(constant=1e300),
-        lambda contents: contents["document"]["representation"]["predictor"].update(hidden_size=-1),
-        lambda contents: contents["document"]["representation"]["predictor"]["variant"]["encoding"].update(base=1e300),
+        lambda contents: contents["kept"][0].update(constant=1e300, dtype="int8"),
+        lambda contents: contents["kept"].append(contents["kept"][0]),
+        lambda contents: contents["document"]["layers"].append(contents["document"]["layers"][0]),
+        lambda contents: predictor(contents).update(hidden_size=-1),
+        lambda contents: predictor(contents).update(hidden_size=2**31),
+        lambda contents: predictor(contents)["variant"]["encoding"].update(base=1e300),
     ],
-    ids=["dimensions", "kept dimensions", "exponent", "constant", "hidden size", "base"],
+    ids=[
+        *("dimensions", "kept dimensions", "exponent", "constant", "kept twice", "layer twice"),
+        *("negative hidden size", "huge hidden size", "base"),
+    ],
 )
 def test_numbers_that_no_encoder_writes_are_refused(tmp_path: Path, change: Any) -> None:
     write_encoding(predicted(), tmp_path / "x.nern")
