@@ -22,7 +22,12 @@ from app.submission import receive_submission
 router = APIRouter(
     prefix="/jobs",
     tags=["jobs"],
-    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=describe(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"

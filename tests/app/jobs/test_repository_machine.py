@@ -75,6 +75,7 @@ class JobMachine(RuleBasedStateMachine):
         self.ended: dict[str, Row] = {}
         self.attempts: dict[str, int] = {}
         self.holders: dict[str, Claim] = {}
+        self.stale: dict[str, Claim] = {}
         self.successes: dict[str, int] = {}
         with self.sessions.begin() as session:
             session.execute(delete(Job))
@@ -106,6 +107,8 @@ class JobMachine(RuleBasedStateMachine):
         if claim is None:
             return multiple()
         assert claim.attempt > self.attempts.get(job_id, 0)
+        if job_id in self.holders:
+            self.stale[job_id] = self.holders[job_id]
         self.attempts[job_id], self.holders[job_id] = claim.attempt, claim
         return claim
 
@@ -125,9 +128,19 @@ class JobMachine(RuleBasedStateMachine):
         if job_id in self.holders:
             self.say(self.holders[job_id], say)
 
+    @rule(job_id=jobs, say=st.sampled_from(sorted(SAYINGS)))
+    def the_holder_before_it_says(self, job_id: str, say: str) -> None:
+        if job_id in self.stale:
+            self.say(self.stale[job_id], say)
+
     @rule(job_id=jobs, tenant=st.sampled_from([TENANT, TENANT, "another"]))
     def request_cancel(self, job_id: str, tenant: str = TENANT) -> None:
         self.both(lambda jobs: jobs.request_cancel(job_id, tenant))
+
+    @rule(job_id=jobs, say=st.sampled_from(sorted(SAYINGS)))
+    def a_cancellation_meets_what_the_worker_says(self, job_id: str, say: str) -> None:
+        self.request_cancel(job_id)
+        self.the_last_holder_says(job_id, say)
 
     @rule(seconds=st.sampled_from([1, 29, 30, 31, 60, 61]))
     def time_passes(self, seconds: int) -> None:
@@ -241,7 +254,7 @@ def test_the_repository_does_what_its_model_does(sessions: Sessions) -> None:
     run_state_machine_as_test(
         Machine,
         settings=hypothesis_settings(
-            max_examples=80,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
