@@ -17,6 +17,12 @@ PAUSE = timedelta(seconds=3)
 PATIENT = 20
 
 
+def sentence(request: pytest.FixtureRequest) -> str:
+    """What an experiment is called in the results: the sentence in its docstring, and its parameters."""
+    _, bracket, parameters = request.node.name.partition("[")
+    return str(request.function.__doc__).strip().rstrip(".") + (f" ({parameters[:-1]})" if bracket else "")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with private_postgres() as server:
@@ -51,14 +57,14 @@ def experiment(
             max_attempts=PATIENT,
         )
         backends = Backends(postgres, private_broker, to_postgres, to_redis)
-        yield stack.enter_context(experiment_on(request.node.name, settings, tmp_path, backends))
+        yield stack.enter_context(experiment_on(sentence(request), settings, tmp_path, backends))
 
 
 @pytest.fixture
 def embedded_experiment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Experiment]:
     """An experiment on SQLite and folders."""
     settings = Settings(data_dir=tmp_path / "data", lease=LEASE, announce_pause=PAUSE, max_attempts=PATIENT)
-    with experiment_on(request.node.name, settings, tmp_path) as experiment:
+    with experiment_on(sentence(request), settings, tmp_path) as experiment:
         yield experiment
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,17 @@ class Experiment:
 
     def get(self, job_id: str) -> dict[str, Any]:
         """How a job is."""
-        job: dict[str, Any] = httpx2.get(f"{self.base}/jobs/{job_id}", timeout=20).raise_for_status().json()
+        job: dict[str, Any] = self.read(f"/jobs/{job_id}").json()
         return job
+
+    def read(self, address: str) -> httpx2.Response:
+        """Read something, again where the service asks for patience; any other error is raised."""
+
+        def look() -> httpx2.Response | None:
+            answer = httpx2.get(self.base + address, timeout=20)
+            return None if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE else answer.raise_for_status()
+
+        return wait_for(lambda: [answer] if (answer := look()) is not None else None)[0]
 
     def training(self, job_id: str) -> dict[str, Any]:
         """Wait until a job trains."""
@@ -165,8 +175,7 @@ class Experiment:
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            query = {"limit": 100} | ({"cursor": cursor} if cursor else {})
-            page = httpx2.get(f"{self.base}/jobs", params=query, timeout=20).raise_for_status().json()
+            page = self.read("/jobs?limit=100" + (f"&cursor={cursor}" if cursor else "")).json()
             found += page["items"]
             cursor = page["next_cursor"]
             if cursor is None:

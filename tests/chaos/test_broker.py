@@ -20,11 +20,11 @@ def test_jobs_outlive_a_broker_that_comes_back_empty(experiment: Experiment, sca
         experiment.start_worker()
     for _ in range(2):
         experiment.training(experiment.submit(STEPS))
-    waiting = [experiment.submit(TINY) for _ in range(3 * scale)]
+    waiting = [experiment.submit(TINY) for _ in range(2 * scale)]
     experiment.backends.redis.crash()
     experiment.faults["kill -9 Redis"] += 1
-    waiting += [experiment.submit(TINY) for _ in range(2)]
-    assert len(waiting) == 3 * scale + 2
+    waiting.append(experiment.submit(TINY))
+    assert len(waiting) == 2 * scale + 1
     experiment.backends.redis.start()
     verdict = judge(experiment, 240)
     assert verdict.violations == []
@@ -38,7 +38,7 @@ def test_jobs_are_accepted_in_time_while_the_broker_is_deaf(experiment: Experime
     experiment.submit(TINY)
     experiment.backends.to_redis.swallow(Direction.BOTH)
     experiment.faults["black hole before Redis"] += 1
-    deadline = time.monotonic() + 12 * scale
+    deadline = time.monotonic() + 8 * scale
     while time.monotonic() < deadline:
         experiment.submit(TINY)
         time.sleep(4)

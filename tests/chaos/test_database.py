@@ -44,7 +44,7 @@ def test_jobs_outlive_commits_that_are_applied_but_reported_as_failed(experiment
     experiment.start_api(api)
     for _ in range(2):
         experiment.start_worker(worker)
-    for _ in range(5 * scale):
+    for _ in range(4 * scale):
         experiment.try_to_submit(TINY)
     experiment.faults["commits without an answer, in percent"] = 20
     wait_for(lambda: experiment.try_to_submit(TINY), what="no submission is answered")
@@ -57,7 +57,7 @@ def test_processes_that_share_an_sqlite_file_may_be_killed(embedded_experiment: 
     """E16: the embedded mode with two workers and four clients; worker, runner or API are killed at random."""
     experiment = embedded_experiment
     api, workers = experiment.start_api(), [experiment.start_worker() for _ in range(2)]
-    deadline = time.monotonic() + 20 * scale
+    deadline = time.monotonic() + 12 * scale
 
     def ask() -> None:
         while time.monotonic() < deadline:

@@ -35,7 +35,9 @@ def begin_upload(experiment: Experiment, share: float) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("share", [0, 0.5, 1])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0, marks=pytest.mark.chaos), 0.5, pytest.param(1, marks=pytest.mark.chaos)]
+)
 def test_an_upload_during_which_the_api_is_killed_leaves_no_half_of_anything(
     experiment: Experiment, share: float
 ) -> None:

@@ -18,7 +18,7 @@ def lose_answers() -> None:
     def do_commit(self: PGDialect_psycopg, connection: Any) -> None:
         commit(self, connection)
         if chance.random() < probability:
-            connection.close()
+            connection.dbapi_connection.close()
             raise psycopg.OperationalError("the connection was lost before the commit was answered")
 
     PGDialect_psycopg.do_commit = do_commit  # type: ignore[method-assign, assignment] # no event comes after a commit
