@@ -1,5 +1,6 @@
-"""The clients of `bench.load`, in a process of their own: HTTP/1.1 on plain sockets, so that little of the machine
-goes into asking.
+"""The clients of `bench.load`, in a process of their own.
+
+They speak HTTP/1.1 on plain sockets, so that little of the machine goes into asking.
 """
 
 import asyncio
@@ -90,13 +91,13 @@ async def connect(port: int) -> AsyncIterator[Connection]:
         writer.close()
 
 
-async def upload_and_poll(port: int, clients: int, checkpoint: Path) -> dict[str, Any]:
+async def upload_and_poll(port: int, clients: int, checkpoint: bytes) -> dict[str, Any]:
     """So many clients at once, each with one job that it follows to its end, looking every two seconds."""
-    measured, content = Measured(), checkpoint.read_bytes()
+    measured = Measured()
 
     async def client() -> None:
         async with connect(port) as connection:
-            answer = await _timed(measured, "submit", lambda: connection.submit(content), 202)
+            answer = await _timed(measured, "submit", lambda: connection.submit(checkpoint), 202)
             address, status = f"/jobs/{json.loads(answer.body)['id']}", "queued"
             while status not in _TERMINAL:
                 await asyncio.sleep(random.uniform(1.5, 2.5))  # noqa: S311 # clients are not in step
@@ -177,5 +178,5 @@ _PARTS = {"upload_and_poll": upload_and_poll, "poll_during_uploads": poll_during
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[2])
     if "checkpoint" in arguments:
-        arguments["checkpoint"] = Path(arguments["checkpoint"])
+        arguments["checkpoint"] = Path(arguments["checkpoint"]).read_bytes()
     print(json.dumps(asyncio.run(_PARTS[sys.argv[1]](**arguments))))  # type: ignore[operator]
