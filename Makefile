@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test check fix lock audit clean
+.PHONY: help setup serve demo test chaos check fix lock audit clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: setup ## Encode the example through the running service, in about two minu
 
 test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses
 	scripts/with-services .venv/bin/python -m pytest $(ARGS)
+
+chaos: setup ## Break everything around the service, three times over; ARGS="--only word" chooses
+	.venv/bin/python -m bench.chaos $(ARGS)
 
 check: setup ## Lint, formatting, types, import contracts
 	.venv/bin/ruff check

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -102,6 +104,7 @@ def use_problem_details(app: FastAPI) -> None:
                         answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
         return document
 
+    _explain_lost_database(app)
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
 
     @app.exception_handler(Problem)
@@ -118,6 +121,20 @@ def use_problem_details(app: FastAPI) -> None:
         slug = status.phrase.lower().replace(" ", "-")
         detail = _HINTS.get(status, error.detail)
         return Problem(status, slug, detail, headers=dict(error.headers or {})).response()
+
+
+def _explain_lost_database(app: FastAPI) -> None:
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(NoConnection)
+    async def on_lost_database(request: Request, error: Exception) -> JSONResponse:
+        _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
+        return Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "database-unavailable",
+            "The database cannot be reached, so it is not known whether this was done; look, and try again soon.",
+            headers={"Retry-After": "5"},
+        ).response()
 
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

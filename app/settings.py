@@ -128,6 +128,10 @@ class Settings(BaseSettings):
     relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
         timedelta(seconds=1)
     )
+    announce_pause: Annotated[
+        Seconds,
+        Field(description="A queued job that no worker has taken for so long is announced again; doubled each time."),
+    ] = timedelta(seconds=60)
 
     @field_validator("dataset_roots", mode="before")
     @classmethod

@@ -41,11 +41,11 @@ def main(command: list[str]) -> int:
     with ExitStack() as stack:
         postgres = os.environ.get("NERN_TEST_POSTGRES_URL")
         if not postgres:
-            plain = _running(_postgres_answers, 5432, POSTGRES_URL) or stack.enter_context(_private_postgres())
+            plain = _running(postgres_answers, 5432, POSTGRES_URL) or stack.enter_context(_private_postgres())
             postgres = plain.replace("postgresql:", "postgresql+psycopg:", 1)
         cache = os.environ.get("NERN_TEST_REDIS_URL")
         if not cache:
-            cache = _running(_redis_answers, 6379, REDIS_URL) or stack.enter_context(_private_redis())
+            cache = _running(redis_answers, 6379, REDIS_URL) or stack.enter_context(_private_redis())
         print(f"PostgreSQL: {postgres}\nRedis: {cache}", file=sys.stderr, flush=True)
         return _run(command, {"NERN_TEST_POSTGRES_URL": postgres, "NERN_TEST_REDIS_URL": cache})
 
@@ -75,7 +75,7 @@ def _running(answers: Callable[[str], bool], port: int, url: str) -> str | None:
     return url if answers(url) else None
 
 
-def _postgres_answers(url: str) -> bool:
+def postgres_answers(url: str) -> bool:
     try:
         psycopg.connect(url, connect_timeout=5).close()
     except psycopg.Error:
@@ -83,7 +83,7 @@ def _postgres_answers(url: str) -> bool:
     return True
 
 
-def _redis_answers(url: str) -> bool:
+def redis_answers(url: str) -> bool:
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
             return bool(client.ping())
@@ -96,27 +96,27 @@ def _redis_answers(url: str) -> bool:
 
 @contextmanager
 def _private_postgres() -> Iterator[str]:
-    programs = _postgres_programs()
+    programs = postgres_programs()
     if programs is None:
         _install("postgresql")
-        programs = _postgres_programs()
+        programs = postgres_programs()
     if programs is None:
         raise ServiceError("PostgreSQL was installed, but its programs `initdb` and `postgres` cannot be found.")
-    port = _free_port()
-    with _temporary_folder() as folder:
+    port = free_port()
+    with temporary_folder() as folder:
         data = folder / "postgres"
         initdb: list[str | Path] = [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust"]
         initdb += ["--no-sync", "--encoding=UTF8", "--locale=C"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **_owner())
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **unprivileged())
         # Durability costs time and tests throw the data away.
         options = ["-c", "fsync=off", "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]
         command: list[str | Path] = [programs / "postgres", "-D", data, "-p", str(port), *options]
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
-        with _server(command, folder, _postgres_answers, POSTGRES_URL.format(port=port), signal.SIGINT) as url:
+        with _server(command, folder, postgres_answers, POSTGRES_URL.format(port=port), signal.SIGINT) as url:
             yield url
 
 
-def _postgres_programs() -> Path | None:
+def postgres_programs() -> Path | None:
     """Debian keeps PostgreSQL's server programs out of PATH, in a folder for each version."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     if found := shutil.which("postgres"):
@@ -131,11 +131,11 @@ def _private_redis() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         raise ServiceError("Redis was installed, but its program `redis-server` cannot be found.")
-    port = _free_port()
-    with _temporary_folder() as folder:
+    port = free_port()
+    with temporary_folder() as folder:
         options: list[str | Path] = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
         command: list[str | Path] = [program, "--port", str(port), *options]
-        with _server(command, folder, _redis_answers, REDIS_URL.format(port=port), signal.SIGTERM) as url:
+        with _server(command, folder, redis_answers, REDIS_URL.format(port=port), signal.SIGTERM) as url:
             yield url
 
 
@@ -148,7 +148,9 @@ def _server(
     log = folder / "log"
     with log.open("wb") as output:
         # Its own process group: Ctrl-C is for the command that uses it.
-        server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True, **_owner())
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=folder, start_new_session=True, **unprivileged()
+        )
     try:
         deadline = time.monotonic() + START_SECONDS
         while not answers(url):
@@ -167,14 +169,14 @@ def _server(
 
 
 @contextmanager
-def _temporary_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="nern-test-", ignore_cleanup_errors=True) as name:
-        if owner := _owner():
+        if owner := unprivileged():
             os.chown(name, owner["user"], owner["group"])
         yield Path(name)
 
 
-def _owner() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """Whom servers run as, for `subprocess`: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
@@ -185,7 +187,7 @@ def _owner() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

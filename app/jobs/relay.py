@@ -17,7 +17,6 @@ from app.jobs.repository import JobRepository, Waiting
 from app.settings import Settings
 
 _log = structlog.get_logger()
-_FIRST_PAUSE = timedelta(seconds=60)
 _LONGEST_PAUSE = timedelta(hours=1)
 _JOBS_PER_ROUND = 100
 _SECONDS_TO_STOP = 10.0
@@ -67,7 +66,10 @@ class Relay:
     def _mark(self, announced: Sequence[Waiting]) -> None:
         if announced:
             with self._sessions.begin() as session:
-                JobRepository(session).mark_announced((job, pause_after(job.announcements)) for job in announced)
+                JobRepository(session).mark_announced((job, self._pause_after(job)) for job in announced)
+
+    def _pause_after(self, job: Waiting) -> timedelta:
+        return pause_after(job.announcements, self._settings.announce_pause)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -79,10 +81,10 @@ class Relay:
             self._wake.clear()
 
 
-def pause_after(announcements: int) -> timedelta:
+def pause_after(announcements: int, first: timedelta) -> timedelta:
     """How long to wait for a worker before a message is taken for lost: doubled each time, an hour at most.
 
     A job that waits its turn in a long queue must not fill the broker with copies of its message.
     """
     doublings = min(announcements, 10)
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << doublings))
+    return min(_LONGEST_PAUSE, first * (1 << doublings))

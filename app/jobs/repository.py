@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, case, func, literal, null, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
 from app.access.quotas import Usage
 from app.database import current_time
-from app.jobs.models import TERMINAL, Job, JobStatus
+from app.jobs.models import TERMINAL, Job, JobStatus, UtcDateTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +47,12 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job that the broker is to be told of."""
+    """A queued job that the broker is to be told of, as it was seen: due at `announce_at`."""
 
     job_id: str
     device: str
     announcements: int
+    announce_at: datetime
 
 
 class JobRepository:
@@ -182,12 +183,18 @@ class JobRepository:
 
     def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
-        own = update(Job).where(Job.id == job_id, Job.tenant == tenant)
-        queued = own.where(Job.status == JobStatus.QUEUED)
-        if self._hit(queued.values(status=JobStatus.CANCELED, **self._ended())):
-            return True
-        running = own.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
-        return self._hit(running.values(status=JobStatus.CANCELING))
+        # One statement: between two, a job could go from running to queued and be missed by both.
+        queued = Job.status == JobStatus.QUEUED
+        return self._hit(
+            update(Job)
+            .where(Job.id == job_id, Job.tenant == tenant, Job.status.not_in(TERMINAL))
+            .values(
+                status=case((queued, JobStatus.CANCELED), else_=JobStatus.CANCELING),
+                finished_at=case((queued, literal(self.now(), UtcDateTime())), else_=null()),
+                snapshots=case((queued, null()), else_=Job.snapshots),
+                announce_at=None,
+            )
+        )
 
     def expire_leases(self, max_attempts: int) -> int:
         """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
@@ -208,20 +215,24 @@ class JobRepository:
     def to_announce(self, limit: int) -> Sequence[Waiting]:
         """Queued jobs that the broker is to be told of now, the longest due first."""
         query = (
-            select(Job.id, Job.device, Job.announcements)
+            select(Job.id, Job.device, Job.announcements, Job.announce_at)
             .where(Job.status == JobStatus.QUEUED, Job.announce_at <= self.now())
             .order_by(Job.announce_at, Job.id)
             .limit(limit)
         )
-        return [Waiting(row.id, row.device, row.announcements) for row in self._session.execute(query)]
+        rows = self._session.execute(query)
+        return [Waiting(row.id, row.device, row.announcements, row.announce_at) for row in rows]
 
     def mark_announced(self, announced: Iterable[tuple[Waiting, timedelta]]) -> None:
-        """The broker has been told of these jobs; if they stay queued, it is to be told again after the pause."""
+        """The broker has been told of these jobs; if they stay queued, it is to be told again after the pause.
+
+        A job that has meanwhile come back to the queue stays due: the message that it waits for is another one.
+        """
         now = self.now()
         for waiting, pause in announced:
             self._session.execute(
                 update(Job)
-                .where(Job.id == waiting.job_id, Job.status == JobStatus.QUEUED)
+                .where(Job.id == waiting.job_id, Job.announce_at == waiting.announce_at)
                 .values(announcements=waiting.announcements + 1, announce_at=now + pause)
             )
 

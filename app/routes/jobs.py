@@ -22,7 +22,12 @@ from app.submission import receive_submission
 router = APIRouter(
     prefix="/jobs",
     tags=["jobs"],
-    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+    responses=describe(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
@@ -84,6 +89,7 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; fr
 
 
 async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
+    # A coroutine, because FastAPI sends plain functions to a thread.
     service: JobService = request.app.state.jobs
     return service.of(caller.tenant)
 
@@ -130,9 +136,9 @@ def list_jobs(
 
 
 @router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))
-def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
+async def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
-    job = jobs.get(job_id)
+    job = await run_in_threadpool(jobs.get, job_id)
     if not job.ended:
         response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job

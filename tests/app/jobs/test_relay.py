@@ -67,5 +67,6 @@ def test_a_broker_that_is_down_delays_the_announcement_only(embedded: Settings) 
 
 
 def test_a_message_that_no_worker_took_is_sent_again_ever_more_rarely() -> None:
-    assert [pause_after(count) for count in (0, 1, 2)] == [timedelta(minutes=m) for m in (1, 2, 4)]
-    assert pause_after(6) == pause_after(10_000) == timedelta(hours=1)
+    minute = timedelta(minutes=1)
+    assert [pause_after(count, minute) for count in (0, 1, 2)] == [minute, 2 * minute, 4 * minute]
+    assert pause_after(6, minute) == pause_after(10_000, minute) == timedelta(hours=1)

@@ -1,5 +1,7 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -191,9 +193,22 @@ def test_an_announced_job_is_not_announced_again_before_its_pause_is_over(databa
     (waiting,) = database.to_announce(10)
     database.mark_announced([(waiting, timedelta(seconds=60))])
     assert database.to_announce(10) == []
+
+
+def test_after_the_pause_it_is_announced_again(database: Database) -> None:
+    database.submit()
+    (waiting,) = database.to_announce(10)
     database.mark_announced([(waiting, timedelta(seconds=-1))])
     (again,) = database.to_announce(10)
     assert again.announcements == 1
+
+
+def test_a_job_that_came_back_while_it_was_announced_is_due_again(database: Database) -> None:
+    database.submit()
+    (waiting,) = database.to_announce(10)
+    database.release(database.claim("job_1", LEASE))
+    database.mark_announced([(waiting, timedelta(seconds=60))])
+    assert [found.job_id for found in database.to_announce(10)] == ["job_1"]
 
 
 def test_jobs_that_run_are_not_announced(database: Database) -> None:
@@ -221,3 +236,31 @@ def test_the_jobs_of_another_tenant_are_neither_listed_nor_found_nor_canceled(
         assert repository.get("job_1", "another") is None
         assert not repository.request_cancel("job_1", "another")
     assert database.status() == JobStatus.QUEUED
+
+
+def test_of_workers_that_claim_at_the_same_time_one_gets_the_job(database: Database) -> None:
+    database.submit()
+    start = Barrier(4)
+
+    def claim(_: int) -> Claim | None:
+        start.wait()
+        return database.claim("job_1", LEASE)  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(4) as workers:
+        claims = [found for found in workers.map(claim, range(4)) if found is not None]
+    assert [found.attempt for found in claims] == [1]
+
+
+def test_a_job_that_is_given_back_while_it_is_being_canceled_is_canceled(
+    database: Database, sessions: Sessions
+) -> None:
+    claim = database.running()
+    with ThreadPoolExecutor(1) as other:
+        with sessions.begin() as session:
+            assert JobRepository(session).release(claim)
+            canceling = other.submit(database.request_cancel, "job_1", TENANT)
+            # The other transaction has to wait for this one.
+            with pytest.raises(TimeoutError):
+                canceling.result(0.5)
+        assert canceling.result(10)
+    assert database.status() == JobStatus.CANCELED

@@ -1,0 +1,105 @@
+"""How much can one API process take? 200 clients with jobs, and status polls while large checkpoints arrive.
+
+`scripts/with-services .venv/bin/python -m bench.load`: one API process, four workers whose jobs take a second, and
+PostgreSQL and Redis, all on this machine, which the clients share. Two minutes.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+from app.database import migrate
+from app.settings import Settings
+from bench.machine import describe_machine
+
+RESULTS = Path(__file__).parent / "results" / "load.json"
+_ROOT = Path(__file__).parent.parent
+_EXAMPLE = _ROOT / "examples" / "digits-cnn.safetensors"
+_PORT = 8765
+_WORKERS = 4
+_API = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(_PORT), "--no-access-log"]
+_WORKER = [sys.executable, "-m", "celery", "-A", "bench.load_worker", "worker", "-Q", "cpu"]
+_JOBS = {"port": _PORT, "clients": 200, "checkpoint": str(_EXAMPLE)}
+_POLLS = {"port": _PORT, "uploads": 20, "mebibytes": 50, "rate": 300, "pollers": 32}
+
+
+def main() -> None:
+    """Run both parts on an empty service each, and write the results."""
+    result: dict[str, Any] = {"machine": describe_machine(), "load_before": os.getloadavg()}
+    for part, arguments in (("poll_during_uploads", _POLLS), ("upload_and_poll", _JOBS)):
+        with _service():
+            command = [sys.executable, "-m", "bench.load_client", part, json.dumps(arguments)]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=_ROOT).stdout
+        result[part] = {"asked": arguments, **json.loads(answer)}
+        print(part, json.dumps(result[part], indent=2), flush=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+
+
+@contextmanager
+def _service() -> Iterator[None]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nern-load-")))
+        given = {
+            "NERN_DATA_DIR": str(folder),
+            "NERN_DATABASE_URL": stack.enter_context(_database()),
+            "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
+            "NERN_BROKER_PREFIX": f"nern-load-{secrets.token_hex(4)}:",
+        }
+        migrate(Settings(data_dir=folder, database_url=given["NERN_DATABASE_URL"]))
+        for command in [_API, *([_WORKER] * _WORKERS)]:
+            stack.enter_context(_process(command, os.environ | given, folder / "log"))
+        _wait_until_ready()
+        yield
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    server = sqlalchemy.make_url(os.environ["NERN_TEST_POSTGRES_URL"])
+    name = f"nern_load_{secrets.token_hex(4)}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready() -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/readyz", timeout=5).close()
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

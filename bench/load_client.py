@@ -1,0 +1,182 @@
+"""The clients of `bench.load`, in a process of their own.
+
+They speak HTTP/1.1 on plain sockets, so that little of the machine goes into asking.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_BOUNDARY = b"b0undary"
+_CHUNK = bytes(256 * 1024)
+_TERMINAL = {"succeeded", "failed", "canceled"}
+
+
+@dataclass
+class Answer:
+    """The status and the body of a response."""
+
+    status: int
+    body: bytes
+
+
+@dataclass
+class Measured:
+    """Latencies in seconds by kind of request, and what went wrong."""
+
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, seconds: float, answer: Answer, expected: int) -> None:
+        """Note one answer."""
+        self.latencies.setdefault(kind, []).append(seconds)
+        if answer.status != expected:
+            self.errors.append(f"{kind}: {answer.status} {answer.body[:200]!r}")
+
+    def summary(self) -> dict[str, Any]:
+        """Counts and percentiles."""
+        rows = {kind: _percentiles(found) for kind, found in self.latencies.items()}
+        return rows | {"errors": len(self.errors), "first_errors": self.errors[:3]}
+
+
+class Connection:
+    """One connection that is kept open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def get(self, path: str) -> Answer:
+        """Ask for something."""
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return await self._answer()
+
+    async def submit(self, start: bytes, filler: int = 0) -> Answer:
+        """Send a checkpoint of these bytes, and so many zeros after them."""
+        head = b"--%s\r\n" % _BOUNDARY + b'Content-Disposition: form-data; name="checkpoint"; filename="w"\r\n\r\n'
+        tail = b"\r\n--%s--\r\n" % _BOUNDARY
+        length = len(head) + len(start) + filler + len(tail)
+        self._writer.write(
+            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+            b"Content-Type: multipart/form-data; boundary=%s\r\n\r\n" % (length, _BOUNDARY)
+        )
+        self._writer.write(head + start)
+        while filler:
+            self._writer.write(_CHUNK[:filler])
+            filler -= min(filler, len(_CHUNK))
+            await self._writer.drain()
+        self._writer.write(tail)
+        return await self._answer()
+
+    async def _answer(self) -> Answer:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.partition("content-length:")[2].split("\r\n")[0])
+        return Answer(int(head.split()[1]), await self._reader.readexactly(length))
+
+
+@asynccontextmanager
+async def connect(port: int) -> AsyncIterator[Connection]:
+    """A connection to the API."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+async def upload_and_poll(port: int, clients: int, checkpoint: bytes) -> dict[str, Any]:
+    """So many clients at once, each with one job that it follows to its end, looking every two seconds."""
+    measured = Measured()
+
+    async def client() -> None:
+        async with connect(port) as connection:
+            answer = await _timed(measured, "submit", lambda: connection.submit(checkpoint), 202)
+            address, status = f"/jobs/{json.loads(answer.body)['id']}", "queued"
+            while status not in _TERMINAL:
+                await asyncio.sleep(random.uniform(1.5, 2.5))  # noqa: S311 # clients are not in step
+                answer = await _timed(measured, "poll", lambda: connection.get(address), 200)
+                status = json.loads(answer.body)["status"]
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    seconds = time.perf_counter() - started
+    return measured.summary() | {"seconds": round(seconds, 1), "jobs_per_second": round(clients / seconds, 2)}
+
+
+async def poll_during_uploads(port: int, uploads: int, mebibytes: int, rate: int, pollers: int) -> dict[str, Any]:
+    """Status polls at a fixed rate while large checkpoints arrive, until the last of them has.
+
+    A poll's latency counts from when it was due: one that has to wait for a connection is late, not left out.
+    """
+    measured, start, filler = Measured(), *_large(mebibytes)
+    async with connect(port) as connection:
+        job = json.loads((await connection.submit(start, filler)).body)["id"]
+    due: asyncio.Queue[float | None] = asyncio.Queue()
+
+    async def poller() -> None:
+        async with connect(port) as connection:
+            while (moment := await due.get()) is not None:
+                answer = await connection.get(f"/jobs/{job}")
+                measured.add("poll", time.perf_counter() - moment, answer, 200)
+
+    async def upload() -> None:
+        async with connect(port) as connection:
+            await _timed(measured, "upload", lambda: connection.submit(start, filler), 202)
+
+    polling = [asyncio.create_task(poller()) for _ in range(pollers)]
+    uploading = asyncio.gather(*(upload() for _ in range(uploads)))
+    started, asked = time.perf_counter(), 0
+    while not uploading.done():
+        while asked < (time.perf_counter() - started) * rate:
+            due.put_nowait(started + asked / rate)
+            asked += 1
+        await asyncio.sleep(1 / rate)
+    await uploading
+    seconds = time.perf_counter() - started
+    for _ in polling:
+        due.put_nowait(None)
+    await asyncio.gather(*polling)
+    return measured.summary() | {
+        "seconds": round(seconds, 1),
+        "polls_per_second": round(asked / seconds),
+        "mebibytes_per_second": round(uploads * mebibytes / seconds, 1),
+    }
+
+
+async def _timed(measured: Measured, kind: str, ask: Callable[[], Awaitable[Answer]], expected: int) -> Answer:
+    started = time.perf_counter()
+    answer = await ask()
+    measured.add(kind, time.perf_counter() - started, answer, expected)
+    return answer
+
+
+def _large(mebibytes: int) -> tuple[bytes, int]:
+    """The header of a safetensors file with one large layer, and how many zeros follow it."""
+    size = mebibytes * 2**20
+    layer = {"dtype": "F32", "shape": [size // 64, 1, 4, 4], "data_offsets": [0, size]}
+    header = json.dumps({"w": layer}).encode()
+    return len(header).to_bytes(8, "little") + header, size
+
+
+def _percentiles(found: list[float]) -> dict[str, float]:
+    ordered = sorted(found)
+    at = {name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] for name, share in _SHARES.items()}
+    return {"count": len(ordered)} | {f"{name}_ms": round(value * 1000, 1) for name, value in at.items()}
+
+
+_SHARES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+_PARTS = {"upload_and_poll": upload_and_poll, "poll_during_uploads": poll_during_uploads}
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[2])
+    if "checkpoint" in arguments:
+        arguments["checkpoint"] = Path(arguments["checkpoint"]).read_bytes()
+    print(json.dumps(asyncio.run(_PARTS[sys.argv[1]](**arguments))))  # type: ignore[operator]

@@ -1,0 +1,109 @@
+"""Experiments on files: killed in the middle of an upload, at every step of publishing, on a full disk."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.chaos.checker import judge, stored_files
+from tests.chaos.experiment import TINY, Experiment
+from tests.chaos.proxy import Direction
+from tests.conftest import EXAMPLE, ROOT
+from tests.service.conftest import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+PUBLISH = "import sys; from pathlib import Path; from app.storage import ArtifactStore; "
+PUBLISH += "ArtifactStore(Path(sys.argv[1])).put(Path(sys.argv[2]))"
+# A store makes fewer calls of each kind than this for one artifact.
+MOST_CALLS = 40
+
+
+def begin_upload(experiment: Experiment, share: float) -> socket.socket:
+    """Send a part of a submission, and leave the connection open."""
+    request = httpx2.Request("POST", f"{experiment.base}/jobs", files={"checkpoint": EXAMPLE.read_bytes()})
+    body = request.read()
+    head = f"POST /jobs HTTP/1.1\r\nHost: {request.url.host}\r\n"
+    head += "".join(f"{name}: {request.headers[name]}\r\n" for name in ("Content-Type", "Content-Length"))
+    connection = socket.create_connection(("127.0.0.1", experiment.port))
+    connection.sendall(head.encode() + b"\r\n" + body[: round(len(body) * share)])
+    return connection
+
+
+@pytest.mark.parametrize(
+    "share", [pytest.param(0, marks=pytest.mark.chaos), 0.5, pytest.param(1, marks=pytest.mark.chaos)]
+)
+def test_an_upload_during_which_the_api_is_killed_leaves_no_half_of_anything(
+    experiment: Experiment, share: float
+) -> None:
+    """E10: the API is killed while a checkpoint arrives."""
+    api = experiment.start_api()
+    with begin_upload(experiment, share):
+        if 0 < share < 1:
+            wait_for(lambda: list((experiment.settings.artifacts / "incoming").iterdir()), what="nothing arrived")
+        experiment.kill(api.pid, "API")
+        api.wait()
+    experiment.start_api()
+    experiment.start_worker()
+    experiment.submit(TINY)
+    verdict = judge(experiment)
+    assert verdict.violations == []
+    # A whole upload may have been accepted before the answer was lost, a part of one never.
+    assert verdict.jobs in ({1, 2} if share == 1 else {1})
+
+
+def test_an_api_that_is_killed_between_the_file_and_the_row_has_accepted_nothing(experiment: Experiment) -> None:
+    """E10: the API is killed after the rename and before the commit."""
+    api = experiment.start_api()
+    experiment.backends.to_postgres.swallow(Direction.BOTH)
+    with begin_upload(experiment, 1):
+        wait_for(lambda: stored_files(experiment.settings.artifacts), what="the file did not come to its place")
+        experiment.kill(api.pid, "API")
+        api.wait()
+    experiment.backends.to_postgres.heal()
+    experiment.start_api()
+    assert experiment.jobs() == []
+    experiment.start_worker()
+    experiment.submit(TINY)
+    verdict = judge(experiment)
+    assert verdict.violations == []
+    assert verdict.outcomes == {"succeeded": 1}
+
+
+def can_trace() -> bool:
+    """Whether strace is installed and may be used here."""
+    strace = shutil.which("strace")
+    if strace is None:
+        return False
+    return subprocess.run([strace, "-qq", "true"], capture_output=True, check=False).returncode == 0
+
+
+def publish_under_strace(store: Path, source: Path, call: str, action: str) -> int:
+    """Put a file into a store by a process of its own, with a fault injected; returns its exit status."""
+    command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{action}"]
+    command += [os.path.realpath(sys.executable), "-c", PUBLISH, str(store), str(source)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    return subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True).returncode
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
+@pytest.mark.parametrize("call", ["rename", "fsync", "chmod", "write"])
+def test_a_kill_at_any_call_of_publishing_leaves_a_whole_file_or_none(tmp_path: Path, call: str) -> None:
+    """E3: the process is killed at each rename, fsync, chmod and write of publishing, one after the other."""
+    digest = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
+    for number in range(1, MOST_CALLS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        status = publish_under_strace(folder, EXAMPLE, call, f"signal=SIGKILL:when={number}")
+        files = stored_files(folder)
+        assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in files] == [path.name for path in files]
+        if status == 0:
+            assert [path.name for path in files] == [digest]
+            assert number > 1
+            return
+    pytest.fail("publishing did not come to an end")
