@@ -8,14 +8,16 @@ from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from app.collection.collector import Collector
 from app.database import check_schema, create_engine
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.problems import use_problem_details
-from app.routes import health, jobs
+from app.routes import checkpoints, health, jobs
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.uploads.service import UploadService
 
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
@@ -33,18 +35,23 @@ def create_app(settings: Settings) -> FastAPI:
         sessions = sessionmaker(engine, expire_on_commit=False)
         store = ArtifactStore(settings.artifacts)
         relay = Relay(settings, sessions, create_celery(settings))
+        collector = Collector(settings, sessions, store)
         app.state.settings, app.state.store = settings, store
-        app.state.jobs = JobService(sessions, store, relay)
+        app.state.jobs = JobService(settings, sessions, store, relay)
+        app.state.uploads = UploadService(settings, sessions, store)
         relay.start()
+        collector.start()
         try:
             yield
         finally:
             await run_in_threadpool(relay.stop)
+            await run_in_threadpool(collector.stop)
             engine.dispose()
 
     app = FastAPI(title="NeRN", version=version("nern"), description=_DESCRIPTION, lifespan=lifespan)
     use_problem_details(app)
     app.include_router(jobs.router)
+    app.include_router(checkpoints.router)
     app.include_router(health.router)
     return app
 

@@ -9,9 +9,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from app.durable_files import DiskFull
 from nern_core.errors import NernError
 from nern_core.options import explain_invalid
 
@@ -98,6 +100,9 @@ def use_problem_details(app: FastAPI) -> None:
                         answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
         return document
 
+    app.add_exception_handler(DiskFull, _on_full_disk)
+    app.add_exception_handler(OperationalError, _on_lost_database)
+    app.add_exception_handler(InterfaceError, _on_lost_database)
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
 
     @app.exception_handler(Problem)
@@ -123,6 +128,26 @@ def use_problem_details(app: FastAPI) -> None:
             "internal-error",
             "Something went wrong here; try again, and tell the operator if it happens again.",
         ).response()
+
+
+async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
+    _log.error("disk_full", error=repr(error))
+    return Problem(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "disk-full",
+        "There is no room for this file here; delete jobs that are no longer needed, or try again later.",
+        headers={"Retry-After": "600", "Connection": "close"},
+    ).response()
+
+
+async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
+    _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database-unavailable",
+        "The database cannot be reached; try again soon.",
+        headers={"Retry-After": "5"},
+    ).response()
 
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

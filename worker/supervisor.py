@@ -98,7 +98,7 @@ class Supervisor:
         path.mkdir(parents=True)
         folder = RunFolder(path)
         try:
-            self._store.link(claim.checkpoint_sha256, folder.checkpoint)
+            self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
             spec = RunSpec(options=EncodeOptions.model_validate(claim.options))
             folder.spec.write_text(spec.model_dump_json())
             yield folder

@@ -6,16 +6,15 @@ transaction.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.dml import Delete, Update
 
-from app.jobs.models import Job, JobStatus
-
-_SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
+from app.database import current_time
+from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,7 @@ class JobRepository:
 
     def now(self) -> datetime:
         """The database's clock."""
-        if self._session.get_bind().dialect.name == "sqlite":
-            text = self._session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
-            return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
-        found: datetime = self._session.scalars(select(func.clock_timestamp())).one()
-        return found
+        return current_time(self._session)
 
     def add(self, new: NewJob) -> Job:
         """Insert a queued job, to be announced at once."""
@@ -77,6 +72,7 @@ class JobRepository:
             created_at=now,
         )
         self._session.add(job)
+        self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
         return job
 
@@ -127,11 +123,14 @@ class JobRepository:
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
-        return self._hit(
+        hit = self._hit(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED, metrics=dict(metrics), artifacts=dict(artifacts), **self._ended()
             )
         )
+        if hit:
+            self._use(claim.job_id, [artifact["sha256"] for artifact in artifacts.values()])
+        return hit
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
         """End a job with an error. A job that is being canceled does not fail any more."""
@@ -198,6 +197,31 @@ class JobRepository:
         queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
         return self._hit(queued.values(announce_at=self.now()))
 
+    def delete(self, job_id: str) -> bool:
+        """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
+        hit = self._hit(delete(Job).where(Job.id == job_id, Job.status.in_(TERMINAL)))
+        if hit:
+            self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id == job_id))
+        return hit
+
+    def expire_data(self, age: timedelta, limit: int) -> int:
+        """Let go of the files of jobs that ended so long ago; returns of how many."""
+        query = select(Job.id).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
+        expired = self._session.scalars(query).all()
+        self._count(update(Job).where(Job.id.in_(expired)).values(data_removed=True))
+        self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
+        return len(expired)
+
+    def is_live(self, job_id: str, attempt: int) -> bool:
+        """Whether a worker may be working on this attempt of the job."""
+        live = (JobStatus.RUNNING, JobStatus.CANCELING)
+        query = select(Job.id).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(live))
+        return self._session.scalar(query) is not None
+
+    def _use(self, job_id: str, digests: Iterable[str]) -> None:
+        for digest in set(digests):
+            self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
+
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None}
 
@@ -211,10 +235,10 @@ class JobRepository:
             "progress": None,
         }
 
-    def _hit(self, statement: Update) -> bool:
+    def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1
 
-    def _count(self, statement: Update) -> int:
+    def _count(self, statement: Update | Delete) -> int:
         # Objects of this session are read again afterwards: the statement runs past them.
         result = self._session.execute(statement.execution_options(synchronize_session=False))
         assert isinstance(result, CursorResult)

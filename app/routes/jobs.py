@@ -10,34 +10,35 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.jobs.models import JobStatus
-from app.jobs.service import JobService
+from app.job_document import document_schema, receive_document
+from app.jobs.idempotency import parse_key
+from app.jobs.models import DEFAULT_TENANT, JobStatus
+from app.jobs.service import Draft, JobService
 from app.problems import describe
 from app.schemas import JobPage, JobView
-from app.submission import receive_submission
+from app.submission import Submission, receive_submission
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
 _FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["checkpoint"],
+    "properties": {
+        "checkpoint": {
+            "type": "string",
+            "format": "binary",
+            "description": "A .safetensors, .pt, .pth or .th file.",
+        },
+        "options": {"$ref": "#/components/schemas/EncodeOptions"},
+    },
+}
+_SUBMISSION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["checkpoint"],
-                    "properties": {
-                        "checkpoint": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A .safetensors, .pt, .pth or .th file.",
-                        },
-                        "options": {"$ref": "#/components/schemas/EncodeOptions"},
-                    },
-                },
-                "encoding": {"options": {"contentType": "application/json"}},
-            }
+            "multipart/form-data": {"schema": _FORM, "encoding": {"options": {"contentType": "application/json"}}},
+            "application/json": {"schema": document_schema()},
         },
     }
 }
@@ -90,21 +91,45 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
     status_code=HTTPStatus.ACCEPTED,
     summary="Submit a checkpoint",
     operation_id="submit_job",
-    openapi_extra=_FORM,
+    openapi_extra=_SUBMISSION,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.INSUFFICIENT_STORAGE,
     ),
 )
-async def submit_job(request: Request, response: Response, jobs: Jobs) -> JobView:
-    """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
-    submission = await receive_submission(request, request.app.state.store, request.app.state.settings)
-    job = await run_in_threadpool(jobs.submit, submission)
+async def submit_job(
+    request: Request,
+    response: Response,
+    jobs: Jobs,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="A key of your own, in quotes: a request that is sent again makes no second job."),
+    ] = None,
+) -> JobView:
+    """Queues a job that encodes a checkpoint: one in the form, or one that a JSON document names.
+
+    The answer comes when everything is on disk.
+    """
+    draft = await run_in_threadpool(jobs.begin, DEFAULT_TENANT, parse_key(idempotency_key))
+    try:
+        job = await run_in_threadpool(jobs.submit, draft, await _receive(request, draft))
+    except BaseException:
+        await run_in_threadpool(draft.give_up)
+        raise
     response.headers["Location"] = job.links.self
     response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job
+
+
+async def _receive(request: Request, draft: Draft) -> Submission:
+    state = request.app.state
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
+    return await receive_submission(request, state.store, state.settings, draft.go_on)
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))
@@ -141,9 +166,21 @@ def cancel_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     return job
 
 
+@router.delete(
+    "/{job_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Delete a job",
+    operation_id="delete_job",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def delete_job(job_id: str, jobs: Jobs) -> None:
+    """Forgets a job that has ended; its files are removed soon after, unless another job needs them."""
+    jobs.delete(job_id)
+
+
 _RESULTS: dict[str, Any] = {
     "response_class": FileResponse,
-    "responses": describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    "responses": describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.INTERNAL_SERVER_ERROR),
 }
 
 

@@ -6,6 +6,8 @@ from nern_core.options import EncodeOptions
 def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
     document = embedded_client.get("/openapi.json").json()
     assert set(document["paths"]) == {
+        "/checkpoints",
+        "/checkpoints/{sha256}",
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
