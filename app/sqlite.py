@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _MOUNTS = Path("/proc/mounts")
@@ -44,8 +45,11 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 def check_integrity(engine: Engine) -> None:
     """Raise `UnsafeDatabase` if the file is damaged."""
-    with engine.connect() as connection:
-        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    try:
+        with engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    except DatabaseError as error:
+        found = str(error.orig)
     if found != "ok":
         raise UnsafeDatabase(f"The SQLite file is damaged ({found}); restore it from a backup before going on.")
 

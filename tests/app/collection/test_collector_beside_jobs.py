@@ -64,8 +64,17 @@ class Client:
             JobRepository(session).delete(job_id)
 
 
+class SlowCollector(Collector):
+    """Takes its time between asking for the rows and removing the files."""
+
+    def _unused(self, digests: list[str]) -> list[str]:
+        unused = super()._unused(digests)
+        time.sleep(GRACE / 2)
+        return unused
+
+
 def collect(settings: Settings, sessions: Sessions, stop: threading.Event) -> None:
-    collector = Collector(settings, sessions, ArtifactStore(settings.artifacts))
+    collector = SlowCollector(settings, sessions, ArtifactStore(settings.artifacts))
     collector._name = "the only one"
     while not stop.wait(0.01):
         collector._remove_unused()
