@@ -90,7 +90,7 @@ def current_time(session: Session) -> datetime:
         text = session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
     found: datetime = session.scalars(select(func.clock_timestamp())).one()
-    return found
+    return found.astimezone(UTC)
 
 
 def migrate(settings: Settings) -> None:

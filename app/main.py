@@ -14,9 +14,10 @@ from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.problems import use_problem_details
-from app.routes import checkpoints, health, jobs
+from app.routes import checkpoints, health, jobs, uploads
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
 
 _DESCRIPTION = """Turns trained networks into compact neural representations.
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.settings, app.state.store = settings, store
         app.state.jobs = JobService(settings, sessions, store, relay)
         app.state.uploads = UploadService(settings, sessions, store)
+        app.state.partial_uploads = PartialUploads(settings, sessions, store)
         relay.start()
         collector.start()
         try:
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     use_problem_details(app)
     app.include_router(jobs.router)
     app.include_router(checkpoints.router)
+    app.include_router(uploads.router)
     app.include_router(health.router)
     return app
 

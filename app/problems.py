@@ -130,14 +130,19 @@ def use_problem_details(app: FastAPI) -> None:
         ).response()
 
 
-async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
-    _log.error("disk_full", error=repr(error))
+def disk_full() -> Problem:
+    """The problem for what does not fit on the disk."""
     return Problem(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "disk-full",
         "There is no room for this file here; delete jobs that are no longer needed, or try again later.",
         headers={"Retry-After": "600", "Connection": "close"},
-    ).response()
+    )
+
+
+async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
+    _log.error("disk_full", error=repr(error))
+    return disk_full().response()
 
 
 async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:

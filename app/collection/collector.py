@@ -24,6 +24,7 @@ from app.durable_files import older
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.uploads.partial import PartialUploads
 from app.uploads.repository import UploadRepository
 
 _log = structlog.get_logger()
@@ -42,6 +43,7 @@ class Collector:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._partial_uploads = PartialUploads(settings, sessions, store)
         self._name = secrets.token_hex(16)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
@@ -62,7 +64,9 @@ class Collector:
         try:
             self._expire()
             self._remove_unused()
-            self._store.remove_abandoned(self._store.moment(self._settings.collect_grace))
+            since = self._store.moment(self._settings.collect_grace)
+            self._store.remove_abandoned(since)
+            self._partial_uploads.collect(since)
             self._remove_scratch()
         finally:
             transact(self._sessions, lambda session: CollectionRepository(session).release(_LEASE, self._name))

@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,13 @@ def test_an_artifact_is_read_to_be_verified_once_until_it_changes(
     (tmp_path / "source").write_bytes(CONTENT)
     stored = store.put(tmp_path / "source")
     read: list[object] = []
-    digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (read.append(file), digest(file, name))[1])
+    digest_of = hashlib.file_digest
+
+    def note_and_digest(file: BufferedReader, name: str) -> "hashlib._Hash":
+        read.append(file)
+        return digest_of(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", note_and_digest)
     for _ in range(3):
         store.verified(stored)
     assert len(read) == 1
