@@ -25,6 +25,8 @@ from app.integrity import VerifiedFiles
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _COPY_BYTES = 2**20
 _READ_ONLY = 0o444
+# The parser of a form hands over many small pieces.
+_BYTES_BETWEEN_LOOKS = 2**20
 
 
 class ArtifactMissing(Exception):
@@ -57,6 +59,7 @@ class ArtifactWriter:
         self._file = os.fdopen(descriptor, "wb")
         self._hash = hashlib.sha256()
         self.size = 0
+        self._next_look = 0
 
     @property
     def sha256(self) -> str:
@@ -65,7 +68,9 @@ class ArtifactWriter:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises `DiskFull`."""
-        require_room(self._store.folder, len(data), self._reserve)
+        if self.size + len(data) >= self._next_look:
+            require_room(self._store.folder, len(data), self._reserve)
+            self._next_look = self.size + len(data) + _BYTES_BETWEEN_LOOKS
         with full_disk_told(self._store.folder):
             self._file.write(data)
         self._hash.update(data)
