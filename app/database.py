@@ -1,5 +1,6 @@
 """The database: engine, sessions and migrations, for SQLite and PostgreSQL alike."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -123,6 +124,8 @@ def _configuration() -> Config:
 
 
 def _is_transient(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorcode == sqlite3.SQLITE_BUSY
     state = getattr(error.orig, "sqlstate", None)
     # A refused or broken connection has no state.
     unreachable = isinstance(error.orig, psycopg.OperationalError) and state is None

@@ -1,14 +1,16 @@
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import sessionmaker
 from starlette.testclient import TestClient
 
 from app import sqlite
-from app.database import create_engine, migrate
+from app.database import create_engine, migrate, transact
 from app.main import create_app
 from app.settings import Settings
 from app.sqlite import UnsafeDatabase, check_integrity, file_system_of, refuse_network
@@ -51,6 +53,16 @@ def test_a_file_with_a_write_ahead_log_is_brought_back_to_a_rollback_journal(emb
 
 def test_a_whole_file_is_found_whole(engine: Engine) -> None:
     check_integrity(engine)
+
+
+def test_work_waits_for_another_writer(engine: Engine, embedded: Settings) -> None:
+    event.listen(engine, "connect", lambda connection, entry: connection.execute("PRAGMA busy_timeout=10"))
+    with closing(sqlite3.connect(database_file(embedded), isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.3, writer.execute, ["COMMIT"])
+        timer.start()
+        assert transact(sessionmaker(engine), lambda session: session.scalar(text("SELECT 1"))) == 1
+        timer.join()
 
 
 # The second page is the root of a table; its first byte is its type.
