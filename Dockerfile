@@ -1,19 +1,27 @@
 # One image for the API, the workers and the migration.
 #
-# The torch on PyPI carries CUDA, which the GPU worker needs. For an image without it, some gigabytes
-# smaller: docker build --build-arg TORCH_INDEX_URL=<the address of PyTorch's CPU builds> .
+# Everything that is installed has the hash that requirements.lock says. The torch on PyPI carries CUDA, which
+# the GPU worker needs. For an image without it, some gigabytes smaller:
+# docker build --build-arg TORCH_INDEX_URL=<the address of PyTorch's CPU builds> .
+# These builds have other hashes, so that only the versions are those of the lock then.
 FROM python:3.11-slim AS build
 ARG TORCH_INDEX_URL=""
 WORKDIR /source
 RUN python -m venv /opt/nern
-COPY pyproject.toml README.md ./
+COPY requirements.lock pyproject.toml README.md ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -z "$TORCH_INDEX_URL" ]; then \
+        /opt/nern/bin/pip install --only-binary :all: --require-hashes --requirement requirements.lock; \
+    else \
+        grep -o '^[a-z0-9._-]*==[^ ]*' requirements.lock | grep -v -E '^(cuda|nvidia|triton)' >versions.txt \
+        && PIP_EXTRA_INDEX_URL="$TORCH_INDEX_URL" /opt/nern/bin/pip install --only-binary :all: --requirement versions.txt; \
+    fi
 COPY app app
 COPY worker worker
 COPY nern_core nern_core
 COPY nern_cli nern_cli
 COPY migrations migrations
-RUN --mount=type=cache,target=/root/.cache/pip \
-    PIP_EXTRA_INDEX_URL="$TORCH_INDEX_URL" /opt/nern/bin/pip install --only-binary :all: .
+RUN /opt/nern/bin/pip install --no-deps --no-build-isolation --no-index .
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 nern \
@@ -25,4 +33,4 @@ ENV PATH=/opt/nern/bin:$PATH \
 USER nern
 WORKDIR /home/nern
 EXPOSE 8000
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["nern", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test check fix clean
+.PHONY: help setup serve demo test check fix lock audit clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ fix: setup ## Repair what can be repaired by a tool
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
+lock: ## Pin what the image installs, with hashes, in requirements.lock; needs the network
+	scripts/lock
+
+audit: ## Look up known vulnerabilities of what requirements.lock pins; needs the network
+	scripts/audit
+
 clean: ## Remove everything that these targets make
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

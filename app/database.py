@@ -94,13 +94,13 @@ def current_time(session: Session) -> datetime:
     return found.astimezone(UTC)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the schema up to date."""
+def migrate(settings: Settings, revision: str = "head") -> None:
+    """Bring the schema up to date, or to an earlier revision."""
     engine = create_engine(settings)
     with engine.begin() as connection:
         configuration = _configuration()
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
+        command.upgrade(configuration, revision)
     engine.dispose()
 
 

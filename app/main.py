@@ -1,4 +1,4 @@
-"""Entry of the API: `uvicorn app.main:app`."""
+"""Entry of the API: `nern api`, or any ASGI server on `app.main:app`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +8,18 @@ from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from app.access.rate import create_rate_limit
+from app.access.service import ApiKeyService
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
+from app.edge.layers import layers
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
+from app.logs import configure_logging
 from app.problems import use_problem_details
 from app.routes import checkpoints, health, jobs, uploads
+from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
@@ -23,7 +28,8 @@ from app.uploads.service import UploadService
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
 Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the reconstructed
-weights or the small `.nern` file that they come from. Errors are RFC 9457 problem details."""
+weights or the small `.nern` file that they come from. Errors are RFC 9457 problem details. Every answer has a
+header `X-Request-ID`, which tells the operator where to look."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -38,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         relay = Relay(settings, sessions, create_celery(settings))
         collector = Collector(settings, sessions, store)
         app.state.settings, app.state.store = settings, store
+        app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
         app.state.jobs = JobService(settings, sessions, store, relay)
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
@@ -50,13 +57,23 @@ def create_app(settings: Settings) -> FastAPI:
             await run_in_threadpool(collector.stop)
             engine.dispose()
 
-    app = FastAPI(title="NeRN", version=version("nern"), description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="NeRN",
+        version=version("nern"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        middleware=layers(settings),
+    )
     use_problem_details(app)
     app.include_router(jobs.router)
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
     app.include_router(health.router)
+    app.include_router(documentation(app))
     return app
 
 
+configure_logging()
 app = create_app(Settings())

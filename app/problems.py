@@ -18,8 +18,8 @@ from nern_core.errors import NernError
 from nern_core.options import explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
-_SCHEMA = "#/components/schemas/ProblemDetails"
 _log = structlog.get_logger()
+_SCHEMA = "#/components/schemas/ProblemDetails"
 _HINTS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take this method; /docs lists what it takes.",
@@ -34,13 +34,17 @@ class FieldProblem(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """The body of every error. `type` is a stable slug for programs, `detail` a sentence for people."""
+    """The body of every error. `type` is a stable slug for programs, `detail` a sentence for people.
+
+    `request_id` is what the operator finds the request in the log by.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[FieldProblem] | None = None
+    request_id: str | None = None
 
 
 class Problem(Exception):
@@ -79,8 +83,9 @@ class Problem(Exception):
 
     def response(self) -> JSONResponse:
         """The answer to send."""
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
         return JSONResponse(
-            self.details.model_dump(exclude_none=True),
+            self.details.model_copy(update={"request_id": request_id}).model_dump(exclude_none=True),
             status_code=self.details.status,
             headers=self.headers,
             media_type=MEDIA_TYPE,
@@ -120,15 +125,6 @@ def use_problem_details(app: FastAPI) -> None:
         detail = _HINTS.get(status, error.detail)
         return Problem(status, slug, detail, headers=dict(error.headers or {})).response()
 
-    @app.exception_handler(Exception)
-    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("request_failed", method=request.method, path=request.url.path, error=repr(error))
-        return Problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "internal-error",
-            "Something went wrong here; try again, and tell the operator if it happens again.",
-        ).response()
-
 
 def disk_full() -> Problem:
     """The problem for what does not fit on the disk."""
@@ -146,7 +142,7 @@ async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
-    _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
+    _log.error("database_lost", error=repr(error))
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable",

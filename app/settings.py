@@ -2,6 +2,8 @@
 
 import os
 from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -10,6 +12,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
 FILESYSTEM_BROKER = "filesystem://localhost"
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Authentication(StrEnum):
+    """Who is served: holders of API keys, or everybody on this machine."""
+
+    KEYS = "keys"
+    NONE = "none"
 
 
 def _as_seconds(value: object) -> object:
@@ -51,6 +61,46 @@ class Settings(BaseSettings):
             "mode: any local folder."
         ),
     ] = ()
+    authentication: Annotated[
+        Authentication | None,
+        Field(
+            description="`keys`: whoever sends an API key is served. `none`: nobody needs one, and only this machine "
+            "is served. Default: `none` in the embedded mode, otherwise `keys`."
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(
+            description="Host names, separated by commas, that the service answers to beside those of loopback. "
+            "Default: any with keys, no other without."
+        ),
+    ] = ()
+    requests_per_minute: Annotated[int, Field(ge=0, description="Requests that a key may make a minute; 0: any.")] = (
+        3000
+    )
+    max_active_jobs: Annotated[
+        int, Field(ge=0, description="Jobs that a tenant with keys may have queued or running at once; 0: any.")
+    ] = 100
+    max_stored_bytes: Annotated[
+        ByteSize,
+        Field(ge=0, description="Bytes that the checkpoints and results of a tenant with keys may take; 0: any."),
+    ] = ByteSize(100 * 2**30)
+    outbound_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...],
+        NoDecode,
+        Field(
+            description="Networks, separated by commas, that the service may send requests to although they are not "
+            "public, and without TLS."
+        ),
+    ] = ()
+    max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
+    body_idle_timeout: Annotated[
+        Seconds, Field(description="An upload that pauses for so long is cut off.", gt=timedelta(0))
+    ] = timedelta(seconds=30)
+    body_bytes_per_second: Annotated[
+        ByteSize, Field(description="An upload that is slower than so many bytes a second is cut off.")
+    ] = ByteSize(1024)
     max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
         8 * 2**30
     )
@@ -87,6 +137,23 @@ class Settings(BaseSettings):
         seconds=30
     )
     max_attempts: Annotated[int, Field(ge=1, description="A job whose worker is lost so often has failed.")] = 3
+    job_deadline: Annotated[
+        Seconds, Field(description="A job that has run for so long in one attempt is stopped, and has failed.")
+    ] = timedelta(hours=24)
+    job_memory: Annotated[
+        ByteSize | None,
+        Field(description="Memory that a job may take; default: three quarters of what the worker's machine has."),
+    ] = None
+    snapshot_interval: Annotated[
+        Seconds, Field(description="Pause between the snapshots that a job goes on from if its worker is lost.")
+    ] = timedelta(seconds=20)
+    require_sandbox: Annotated[
+        bool,
+        Field(
+            description="Whether jobs fail where the kernel or the container offers no Landlock or no seccomp. "
+            "Otherwise the worker's log says what is missing."
+        ),
+    ] = False
     relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
         timedelta(seconds=1)
     )
@@ -95,6 +162,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", "outbound_networks", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _outlast_leases(self) -> Self:
@@ -118,6 +190,24 @@ class Settings(BaseSettings):
         return self.scratch_dir or self.data_dir / "scratch"
 
     @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots of running jobs, which all workers must reach."""
+        return self.artifacts / "snapshots"
+
+    @property
     def embedded(self) -> bool:
         """Whether database and broker are local files: one machine, one user."""
         return make_url(self.database).get_backend_name() == "sqlite" and self.broker_url == FILESYSTEM_BROKER
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key."""
+        default = Authentication.NONE if self.embedded else Authentication.KEYS
+        return (self.authentication or default) is Authentication.KEYS
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names that the service answers to; `*` is any."""
+        if self.keys_required and not self.allowed_hosts:
+            return ("*",)
+        return (*self.allowed_hosts, *_LOOPBACK_NAMES)

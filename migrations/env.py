@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
+import app.access.models
 import app.collection.models
 import app.uploads.models  # noqa: F401 # their tables belong to the metadata
 from app.database import create_engine

@@ -15,6 +15,7 @@ from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.compress_report import compress_report
 from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_cli.importance import importance
+from nern_cli.keys import keys
 from nern_cli.report import report as write_report
 from nern_core.errors import NernError
 from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, explain_invalid
@@ -35,6 +36,8 @@ Architecture = Annotated[
     typer.Option(help=f"{ARCHITECTURE_NAMES}."),
 ]
 Dataset = Annotated[str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need API keys.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 
 
 @app.command()
@@ -182,14 +185,24 @@ def serve(
     data_dir: Annotated[Path, typer.Option(help="Folder for the database, the queue and all files.")] = Path(
         "nern-data"
     ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
 ) -> None:
     """Serve the API and one worker on this machine, everything under one data folder; stop with Ctrl-C."""
     from nern_cli.serve import serve as run
 
-    raise typer.Exit(run(data_dir, port))
+    raise typer.Exit(run(data_dir, host, port))
 
 
+@app.command()
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Serve the API alone, as the environment sets it up; workers run elsewhere."""
+    from app.server import serve as run
+
+    run(host, port)
+
+
+app.add_typer(keys, name="keys")
 app.command("report")(write_report)
 app.command("compress-report")(compress_report)
 app.command("importance")(importance)

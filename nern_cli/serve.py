@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-_HOST = "127.0.0.1"
-# `uvicorn` and `celery` as commands would first look for `app` and `worker` in the folder that they are
+# `nern` and `celery` as commands would first look for `app` and `worker` in the folder that they are
 # started in, which may have an `app` of its own.
-_API = "import sys, uvicorn; uvicorn.run('app.main:app', host=sys.argv[1], port=int(sys.argv[2]))"
+_API = "import sys; from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
 _WORKER = "import sys; from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
 # One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
@@ -25,22 +24,28 @@ _SECONDS_BETWEEN_CHECKS = 0.2
 _SECONDS_TO_STOP = 30.0
 
 
-def serve(data_dir: Path, port: int) -> int:
-    """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code."""
+def serve(data_dir: Path, host: str, port: int) -> int:
+    """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code.
+
+    Raises `NernError` (`keys_needed`) for an address that needs API keys where there are none.
+    """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
     from app.database import migrate
+    from app.server import refuse_open_service
     from app.settings import Settings
 
-    if not _is_free(port):
+    settings = Settings()
+    refuse_open_service(settings, host)
+    if not _is_free(host, port):
         print(f"nern: the port {port} is in use; choose another one with --port.", file=sys.stderr)
         return 1
     data_dir.mkdir(parents=True, exist_ok=True)
-    migrate(Settings())
+    migrate(settings)
     stop = _StopRequest()
-    api = _start(_API, [_HOST, str(port)], environment)
+    api = _start(_API, [host, str(port)], environment)
     worker = _start(_WORKER, _WORKER_OPTIONS, environment)
-    print(f"Serving on http://{_HOST}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
+    print(f"Serving on http://{host}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
     sys.stdout.flush()
     children = {"worker": worker, "API": api}
     ended = _wait(children, stop)
@@ -52,11 +57,11 @@ def serve(data_dir: Path, port: int) -> int:
     return 1
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

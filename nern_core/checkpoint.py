@@ -2,26 +2,44 @@
 
 Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and
 scores, names carry the `module.` of a data-parallel wrapper. Reading returns the plain state dict;
-wrappers and everything that is not a tensor are left behind.
+wrappers and everything that is not a tensor are left behind. Of a torch file only raw bytes are read, at the
+places that `torch_files` has found; torch's own reader would run what a file asks for.
 """
 
 import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nern_core.checkpoint_structure import CheckpointFormat, read_structure, strip_prefixes
-from nern_core.errors import NernError
+from nern_core.checkpoint_structure import CheckpointFormat, detect_format, read_structure, strip_prefixes
+from nern_core.errors import NernError, quoted
+from nern_core.torch_files import TorchTensor, read_torch_file
 
-_WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
-_DEEPEST_WRAPPER = 8
+_DTYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "BOOL": torch.bool,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+}
 # Equal tensors of fewer values are equal by chance as often as by design, and cost next to nothing.
 _FEWEST_TIED_VALUES = 64
 
@@ -39,21 +57,19 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
 
-    Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint`, `unreadable_checkpoint`,
-    `no_tensors`, `unsupported_tensor` or `non_finite`.
+    Raises `NernError` with the code `non_finite`, `no_tensors` or another one of `read_structure`.
     """
-    safetensors_file = read_structure(path).format is CheckpointFormat.SAFETENSORS
-    loaded = _read_safetensors(path) if safetensors_file else _read_torch(path)
-    tensors = strip_prefixes(
-        {name: value for name, value in _unwrap(loaded).items() if isinstance(name, str) and isinstance(value, Tensor)}
-    )
+    with path.open("rb") as file:
+        found = detect_format(file)
+        zipped = found is CheckpointFormat.TORCH_ZIP
+        tensors = _read_safetensors(path) if found is CheckpointFormat.SAFETENSORS else _read_torch(file, zipped=zipped)
     if not tensors:
         raise NernError(
             "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
         )
-    _refuse_unusual_layouts(tensors)
+    tensors = strip_prefixes(tensors)
     _refuse_non_finite(tensors)
-    return Checkpoint(_separate(tensors))
+    return Checkpoint(tensors)
 
 
 def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -92,39 +108,32 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> Mapping[object, object]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    # The library allows more than is accepted here.
+    read_structure(path)
     try:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
         raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
-    return {name: tensors[name] for name in sorted(tensors, key=_natural_order)}
+    return _separate({name: tensors[name] for name in sorted(tensors, key=_natural_order)})
 
 
-def _read_torch(path: Path) -> Mapping[object, object]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise NernError(
-            "unreadable_checkpoint",
-            "The file is not a checkpoint that can be read safely; save the network's state_dict() with torch.save "
-            "or safetensors and send that.",
-        ) from error
-    if not isinstance(loaded, Mapping):
-        raise NernError(
-            "no_tensors",
-            f"The file holds a {type(loaded).__name__}, not a state dict; save the network's state_dict().",
-        )
-    return loaded
+def _read_torch(file: BinaryIO, *, zipped: bool) -> dict[str, Tensor]:
+    return {name: _read_tensor(file, name, tensor) for name, tensor in read_torch_file(file, zipped=zipped).items()}
 
 
-def _unwrap(loaded: Mapping[object, object]) -> Mapping[object, object]:
-    """Descend through training-script wrappers such as `{"state_dict": ..., "best_prec1": ...}`."""
-    for _ in range(_DEEPEST_WRAPPER):
-        inner = next((loaded[key] for key in _WRAPPER_KEYS if isinstance(loaded.get(key), Mapping)), None)
-        if not isinstance(inner, Mapping):
-            break
-        loaded = inner
-    return loaded
+def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:
+    """Copy the values of a tensor out of the file, contiguous."""
+    claim, dtype = described.claim, _DTYPES[described.claim.dtype]
+    if not described.extent:
+        return torch.empty(claim.shape, dtype=dtype)
+    data = torch.empty(described.extent * dtype.itemsize, dtype=torch.uint8)
+    file.seek(described.start)
+    if file.readinto(data.numpy()) != data.numel():  # type: ignore[attr-defined] # of every binary file
+        raise NernError("unreadable_checkpoint", f"The file ended within tensor {quoted(name)}; send it again.")
+    # Bytes of a file may hold more than the two values that a bool has.
+    values = data.ne(0) if dtype is torch.bool else data.view(dtype)
+    return values.as_strided(claim.shape, described.stride).contiguous()
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -136,19 +145,12 @@ def _digest(tensor: Tensor) -> bytes:
     return hashlib.sha256(tensor.view(torch.uint8).numpy().data).digest()
 
 
-def _refuse_unusual_layouts(tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
-            raise NernError(
-                "unsupported_tensor", f"Tensor '{name}' is {kind}; save it as an ordinary dense tensor and try again."
-            )
-
-
 def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            count = int((~tensor.isfinite()).sum())
+        # torch does not know which values of 8 bits are finite.
+        values = tensor.float() if tensor.itemsize == 1 and tensor.is_floating_point() else tensor
+        if values.is_floating_point() and not values.isfinite().all():
+            count = int((~values.isfinite()).sum())
             raise NernError(
                 "non_finite",
                 f"Tensor '{name}' has {count} NaN or infinite values; only finite weights can be encoded.",

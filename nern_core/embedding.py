@@ -22,7 +22,8 @@ class PositionalEncoding:
 
     kind: Literal["positional"] = "positional"
     levels: Annotated[int, Field(ge=1, le=1024)] = 40
-    base: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.76
+    # Larger ones overflow at the last level.
+    base: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = 0.76
 
     @property
     def size(self) -> int:

@@ -18,9 +18,10 @@ from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.quantized_encoding import quantize_to_size
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.report import Report, SizeTrial, make_report
+from nern_core.snapshots import RandomNumbers, Snapshots
 from nern_core.training.clock import Budget
 from nern_core.training.synthesis import has_statistics, synthesize
-from nern_core.training.teacher import StrongerTeacher, Teacher
+from nern_core.training.teacher import StrongerTeacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,16 @@ def encode(
     on_progress: OnProgress = lambda progress: None,
     recipe: Recipe | None = None,
     stronger_teacher: StrongerTeacher | None = None,
+    snapshots: Snapshots | None = None,
 ) -> EncodingResult:
     """Encode the file `checkpoint` into the file `encoding`.
 
     `recipe` takes the place of the settings that `options.recipe` names. Distillation matches the logits of
     the original, or of the `stronger_teacher`. The accuracies in the report are those of the original and
-    of the weights decoded from the finished file, once, on the test split.
-    Raises `NernError` for input that cannot be encoded.
+    of the weights decoded from the finished file, once, on the test split. With the `snapshots` of an encoding
+    of the same file with the same options, this one goes on where that one stopped; a budget in seconds then
+    counts what both have trained. With a budget in steps, the file is that of an encoding that never stopped.
+    Raises `NernError` for input that cannot be encoded, and `Interrupted` when the snapshots say so.
     """
     recipe = recipe or RECIPES[options.recipe]
     device = torch_device(options.device)
@@ -54,11 +58,17 @@ def encode(
         teacher = make_teacher(source, device, options, recipe, stronger_teacher)
     budget = _budget(recipe, options)
     generator = torch.Generator().manual_seed(options.seed)
+    snapshots = snapshots or Snapshots()
+    snapshots.include("generator", RandomNumbers(generator))
     if recipe.synthesis is not None and teacher is not None and has_statistics(teacher.network):
-        with stopwatch.measure(Phase.SYNTHESIS, at=0.0):
-            teacher = _with_synthesized_images(teacher, recipe, budget, generator)
-        budget = budget.after(stopwatch.seconds[Phase.SYNTHESIS.value])
+        on_progress(Progress(phase=Phase.SYNTHESIS))
+        size = teacher.preprocessing.input_size
+        synthesized = synthesize(teacher.network, recipe.synthesis, size, budget.seconds, generator, snapshots)
+        stopwatch.add(Phase.SYNTHESIS, synthesized.seconds)
+        teacher = replace(teacher, synthesized=synthesized.images)
+        budget = budget.after(synthesized.seconds)
     observer = TrainingObserver(budget, on_progress)
+    snapshots.include("observer", observer)
     run = EncodingRun(
         options=options,
         recipe=recipe,
@@ -69,6 +79,7 @@ def encode(
         generator=generator,
         observer=observer,
         stopwatch=stopwatch,
+        snapshots=snapshots,
     )
     size_trials: tuple[SizeTrial, ...] = ()
     if options.has_target:
@@ -99,10 +110,3 @@ def _budget(recipe: Recipe, options: EncodeOptions) -> Budget:
     if options.steps is None and options.seconds is None:
         return recipe.default_budget
     return Budget(steps=options.steps, seconds=options.seconds)
-
-
-def _with_synthesized_images(teacher: Teacher, recipe: Recipe, budget: Budget, generator: torch.Generator) -> Teacher:
-    assert recipe.synthesis is not None
-    size = teacher.preprocessing.input_size
-    images = synthesize(teacher.network, recipe.synthesis, size, budget.seconds, generator)
-    return replace(teacher, synthesized=images)

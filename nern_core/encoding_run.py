@@ -15,6 +15,7 @@ from nern_core.observer import TrainingObserver
 from nern_core.options import EncodeOptions
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.recipes import Recipe
+from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget
 from nern_core.training.teacher import Teacher
 
@@ -32,7 +33,11 @@ class Stopwatch:
         self.on_progress(Progress(phase=phase, fraction=at))
         started = time.perf_counter()
         yield
-        self.seconds[phase.value] = self.seconds.get(phase.value, 0.0) + time.perf_counter() - started
+        self.add(phase, time.perf_counter() - started)
+
+    def add(self, phase: Phase, seconds: float) -> None:
+        """Count seconds that a phase took."""
+        self.seconds[phase.value] = self.seconds.get(phase.value, 0.0) + seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +53,7 @@ class EncodingRun:
     generator: torch.Generator
     observer: TrainingObserver
     stopwatch: Stopwatch
+    snapshots: Snapshots
 
     def document(self, representation: Representation, tied: dict[str, str]) -> Document:
         """What the file says of this encoding."""

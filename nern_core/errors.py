@@ -1,5 +1,7 @@
 """Errors that a user can act on. Torch-free."""
 
+_LONGEST_QUOTE = 80
+
 
 class NernError(Exception):
     """Something about the input cannot be encoded or decoded.
@@ -12,3 +14,8 @@ class NernError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def quoted(text: str) -> str:
+    """A name out of a file as a sentence may show it: short, in quotes, with control characters escaped."""
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")

@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from nern_core.optim import OptimizerConfig, Optimizers
 from nern_core.predictor import Predictor
 from nern_core.progress import Phase
 from nern_core.recipes import Recipe
 from nern_core.sampling import SamplingConfig
+from nern_core.snapshots import Snapshots
 from nern_core.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.distill import DistillationLoss
 from nern_core.training.image_source import image_source
 from nern_core.training.kernel_weights import kernel_weights
-from nern_core.training.loop import StepReport, train
+from nern_core.training.loop import Loss, StepReport, train
 from nern_core.training.predictions import Predictions
 from nern_core.training.reconstruct import ReconstructionLoss
 from nern_core.training.teacher import Teacher
@@ -48,6 +48,7 @@ def fit(
     generator: torch.Generator,
     on_step: Callable[[FitReport], None],
     rounds: int = 1,
+    snapshots: Snapshots | None = None,
 ) -> dict[str, float]:
     """Train `predictor` in place; returns the seconds of each phase.
 
@@ -65,7 +66,7 @@ def fit(
     images = None if teacher is None else image_source(distillation, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
     share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
-    training = _Training(predictor, budget, on_step)
+    training = _Training(predictor, budget, on_step, snapshots or Snapshots())
     goal = targets
     for later_rounds in reversed(range(rounds)):
         loss = ReconstructionLoss(reconstruction, predictor, goal, generator, weights)
@@ -90,17 +91,20 @@ class _Stage:
     phase: Phase
     share: Share
     optimizer: OptimizerConfig
-    loss: Callable[[float], Tensor]
+    loss: Loss
     later_rounds: int = 0
 
 
 class _Training:
     """Runs stages one after another and keeps account of their places, steps and seconds."""
 
-    def __init__(self, predictor: Predictor, budget: Budget, on_step: Callable[[FitReport], None]) -> None:
+    def __init__(
+        self, predictor: Predictor, budget: Budget, on_step: Callable[[FitReport], None], snapshots: Snapshots
+    ) -> None:
         self._predictor = predictor
         self._budget = budget
         self._on_step = on_step
+        self._snapshots = snapshots
         self._start = 0.0
         self._steps: dict[Phase, int] = {}
         self.seconds: dict[str, float] = {}
@@ -114,7 +118,7 @@ class _Training:
                 optimizers = Optimizers(stage.optimizer, self._predictor)
             window = ((self._start - first) / whole, stage.share.seconds / whole) if one_schedule else (0.0, 1.0)
             clock = Clock(self._budget.part(stage.share))
-            train(stage.loss, optimizers, clock, window, partial(self._report, stage))
+            train(stage.loss, optimizers, clock, window, partial(self._report, stage), self._snapshots)
             name = stage.phase.value
             self.seconds[name] = self.seconds.get(name, 0.0) + clock.elapsed
             self._steps[stage.phase] = self._steps.get(stage.phase, 0) + clock.step

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nern_core.kernel_policy import SPATIAL, choose_tensors
+from nern_core.tensor_claims import MOST_DIMENSIONS
 
 WeightDtype = Literal["float16", "bfloat16", "float32", "float64"]
 
@@ -39,7 +40,8 @@ class KernelLayer:
 
     def __post_init__(self) -> None:
         smallest = min((*self.shape, 1 if self.tile is None else self.tile))
-        if len(self.shape) < (3 if self.tile is None else 2) or smallest < 1:
+        fewest = 3 if self.tile is None else 2
+        if not fewest <= len(self.shape) <= MOST_DIMENSIONS or smallest < 1:
             raise ValueError(f"a tensor of shape {self.shape} has no kernels")
 
     @property

@@ -5,6 +5,7 @@ import time
 from nern_core.fit import FitReport
 from nern_core.progress import OnProgress, Progress
 from nern_core.report import CurvePoint
+from nern_core.snapshots import State
 from nern_core.training.clock import Budget
 
 # Where the training phases lie in the fraction that progress tells.
@@ -20,6 +21,18 @@ class TrainingObserver:
         self._on_progress = on_progress
         self._started = time.perf_counter()
         self.curve: list[CurvePoint] = []
+
+    def state(self) -> State:
+        """The curve, and the seconds since its start."""
+        return {
+            "curve": [point.model_dump(mode="json") for point in self.curve],
+            "seconds": time.perf_counter() - self._started,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on with the curve of a state."""
+        self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
+        self._started = time.perf_counter() - state["seconds"]
 
     def __call__(self, report: FitReport) -> None:
         """Keep and tell one step."""

@@ -6,7 +6,7 @@ predictor of hidden size 160 on such a CPU, against 6 ms for the float32 product
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,8 @@ import torch
 from pytorch_optimizer import Ranger
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from nern_core.snapshots import State
 
 # Quintic Newton-Schulz coefficients of Jordan et al. (2024): singular values land in about [0.7, 1.2].
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -74,6 +76,24 @@ def cosine_decay(fraction: float) -> float:
     return (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
 
 
+def optimizers_state(optimizers: Sequence[Optimizer]) -> State:
+    """The parameters of these optimizers, and what they remember."""
+    return {
+        "parameters": [[list(group["params"]) for group in optimizer.param_groups] for optimizer in optimizers],
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+
+
+@torch.no_grad()
+def restore_optimizers(optimizers: Sequence[Optimizer], state: State) -> None:
+    """Give the optimizers and their parameters, in place, a state back."""
+    for optimizer, remembered, saved in zip(optimizers, state["optimizers"], state["parameters"], strict=True):
+        for group, values in zip(optimizer.param_groups, saved, strict=True):
+            for parameter, value in zip(group["params"], values, strict=True):
+                parameter.copy_(value)
+        optimizer.load_state_dict(remembered)
+
+
 class Optimizers:
     """The optimizers of one training phase, with cosine decay of every learning rate."""
 
@@ -104,6 +124,14 @@ class Optimizers:
                 )
             ]
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+
+    def state(self) -> State:
+        """The parameters, and what the optimizers remember of their gradients."""
+        return optimizers_state(self.optimizers)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        restore_optimizers(self.optimizers, state)
 
     def step(self, fraction: float) -> None:
         """Step with the learning rates of the point `fraction` (0 to 1) of the phase, then clear the gradients."""

@@ -32,6 +32,7 @@ def predict(run: EncodingRun) -> Encoding:
         run.generator,
         run.observer,
         options.rounds,
+        run.snapshots,
     )
     stored = getattr(torch, recipe.stored_dtype)
     parameters: dict[str, Tensor] = {

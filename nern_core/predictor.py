@@ -45,7 +45,7 @@ class PredictorVariant:
 class PredictorConfig:
     """Shape of a predictor."""
 
-    hidden_size: int
+    hidden_size: Annotated[int, Field(ge=1)]
     variant: PredictorVariant = PredictorVariant()
 
 

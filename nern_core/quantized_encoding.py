@@ -1,9 +1,8 @@
 """Represent a checkpoint by quantized weights, for a size that is given or the smallest one that is accurate enough."""
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nern_core.codec import Encoding, QuantizedRepresentation, QuantizedWeights, encoded_size
 from nern_core.decode import decode_encoding
@@ -12,6 +11,7 @@ from nern_core.evaluate import Evaluator
 from nern_core.fit import FitReport
 from nern_core.observer import TRAINING_ENDS, TRAINING_STARTS
 from nern_core.progress import Phase, Progress
+from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.quantize import Quantized, Training, quantize
 from nern_core.rate_distortion.search import chosen_size, search_size
 from nern_core.report import SizeTrial
@@ -34,41 +34,64 @@ def quantize_to_size(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]
     Raises `NernError` (`target_too_small`, `diverged`).
     """
     run.stopwatch.on_progress(Progress(phase=Phase.DISTILLATION, fraction=TRAINING_STARTS))
-    started = time.perf_counter()
-    trials: tuple[SizeTrial, ...] = ()
     target = run.options.target(run.source.source.bytes)
-    if target is None:
-        trials, target = _search(run)
-    left = 1 - len(trials) * _SHARE_OF_TRIAL
+    start = _search(run) if target is None else _Start(target)
+    left = 1 - len(start.trials) * _SHARE_OF_TRIAL
 
     def report(step: StepReport) -> None:
         run.observer(
             FitReport(phase=Phase.DISTILLATION, start=1 - left, share=left, earlier_steps=0, later_rounds=0, step=step)
         )
 
-    encoding = _quantize(run, target, run.teacher, _part(run.budget, left), report)
-    run.stopwatch.seconds[Phase.DISTILLATION.value] = time.perf_counter() - started
-    return encoding, trials
+    quantized = _quantize(run, start.target, run.teacher, _part(run.budget, left), report, start.trained)
+    return _encoding(run, quantized), start.trials
 
 
-def _search(run: EncodingRun) -> tuple[tuple[SizeTrial, ...], int]:
-    """Try sizes with short trainings on a part of the training images, and measure on the others, changed."""
-    teacher, source = run.teacher, run.source
-    assert teacher is not None
-    assert teacher.images is not None
-    assert source.architecture is not None
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where the last training starts: its size, the trials that led to it, and what they have trained so far."""
+
+    target: int
+    trials: tuple[SizeTrial, ...] = ()
+    trained: QuantizedParameters | None = None
+
+
+def _search(run: EncodingRun) -> _Start:
+    """Find the smallest size that is accurate enough."""
     assert run.options.max_drop is not None
-    rest, held_out = hold_out(teacher.images)
-    evaluator = Evaluator(
-        architecture=source.architecture, images=held_out, preprocessing=teacher.preprocessing, device=run.device
-    )
-    original = evaluator.accuracy(run.tensors)
-    done = 0
+    smallest, largest = _sizes_to_search(run)
+    trials = _Trials(run)
+    tried = search_size(trials.drop_of, smallest, largest, run.options.max_drop, _TRIALS)
+    return _Start(chosen_size(tried, largest, run.options.max_drop), tried, trials.trained)
 
-    def drop_of(size: int) -> float:
-        nonlocal done
-        start = done * _SHARE_OF_TRIAL
-        done += 1
+
+class _Trials:
+    """Short trainings on a part of the training images, each of which goes on from the one before.
+
+    What a size costs is measured on the other images, changed. Later trials have been trained for longer, and the last
+    training for longer still: what it costs in the end is less than what was measured.
+    """
+
+    def __init__(self, run: EncodingRun) -> None:
+        teacher, source = run.teacher, run.source
+        assert teacher is not None
+        assert teacher.images is not None
+        assert source.architecture is not None
+        rest, held_out = hold_out(teacher.images)
+        self._run = run
+        self._teacher = replace(teacher, images=rest)
+        self._evaluator = Evaluator(
+            architecture=source.architecture, images=held_out, preprocessing=teacher.preprocessing, device=run.device
+        )
+        self._original = self._evaluator.accuracy(run.tensors)
+        self._count = 0
+        self.trained: QuantizedParameters | None = None
+
+    def drop_of(self, size: int) -> float:
+        """Points of accuracy that a file of so many bytes costs."""
+        run = self._run
+        start = self._count * _SHARE_OF_TRIAL
+        self._count += 1
 
         def tell(step: StepReport) -> None:
             fraction = start + _SHARE_OF_TRIAL * step.clock.fraction
@@ -78,13 +101,9 @@ def _search(run: EncodingRun) -> tuple[tuple[SizeTrial, ...], int]:
                 )
             )
 
-        shortened = _part(run.budget, _SHARE_OF_TRIAL)
-        encoding = _quantize(run, size, replace(teacher, images=rest), shortened, tell)
-        return original - evaluator.accuracy(decode_encoding(encoding).tensors)
-
-    smallest, largest = _sizes_to_search(run)
-    trials = search_size(drop_of, smallest, largest, run.options.max_drop, _TRIALS)
-    return trials, chosen_size(trials, largest, run.options.max_drop)
+        quantized = _quantize(run, size, self._teacher, _part(run.budget, _SHARE_OF_TRIAL), tell, self.trained)
+        self.trained = quantized.parameters
+        return self._original - self._evaluator.accuracy(decode_encoding(_encoding(run, quantized)).tensors)
 
 
 def _sizes_to_search(run: EncodingRun) -> tuple[int, int]:
@@ -102,14 +121,19 @@ def _part(budget: Budget, share: float) -> Budget:
 
 
 def _quantize(
-    run: EncodingRun, target: int, teacher: Teacher | None, budget: Budget, on_step: Callable[[StepReport], None]
-) -> Encoding:
+    run: EncodingRun,
+    target: int,
+    teacher: Teacher | None,
+    budget: Budget,
+    on_step: Callable[[StepReport], None],
+    trained: QuantizedParameters | None,
+) -> Quantized:
     training = None
     clock = Clock(budget)
     if teacher is not None:
         images = image_source(run.recipe.distillation, teacher, run.generator)
         if images is not None:
-            training = Training(teacher=teacher, images=images, clock=clock, on_step=on_step)
+            training = Training(teacher=teacher, images=images, clock=clock, on_step=on_step, snapshots=run.snapshots)
     quantized = quantize(
         run.tensors,
         run.source.layers,
@@ -118,8 +142,10 @@ def _quantize(
         target,
         lambda draft: encoded_size(_encoding(run, draft)),
         training,
+        trained,
     )
-    return _encoding(run, quantized)
+    run.stopwatch.add(Phase.DISTILLATION, clock.elapsed)
+    return quantized
 
 
 def _encoding(run: EncodingRun, quantized: Quantized) -> Encoding:

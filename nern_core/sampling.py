@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nern_core.snapshots import State
+
 SamplingKind = Literal["all", "random-layer", "sequential-layer", "uniform", "magnitude"]
 # With this probability a magnitude-weighted batch is drawn uniformly (the published 80/20 mixture).
 _UNIFORM_PROBABILITY = 0.8
@@ -66,6 +68,14 @@ class KernelSampler:
         self._generator = generator
         self._waiting = torch.empty(0, dtype=torch.int64)
         self._norms = kernels.norm(dim=1).double().cpu() if config.kind == "magnitude" else torch.empty(0)
+
+    def state(self) -> State:
+        """What the next draws depend on beside the generator."""
+        return {"waiting": self._waiting, "next_layer": self._next_layer}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._waiting, self._next_layer = state["waiting"], state["next_layer"]
 
     def draw(self) -> Tensor:
         """Indices int64 (m,), on the CPU."""

@@ -14,7 +14,7 @@ import sqlalchemy
 from sqlalchemy.orm import Session
 
 from app.database import create_engine
-from app.settings import Settings
+from app.settings import Authentication, Settings
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "digits-cnn.safetensors"
@@ -78,6 +78,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if request.param == "production":
         servers = {"database_url": request.getfixturevalue("postgres_url")} | request.getfixturevalue("redis_settings")
         servers["dataset_roots"] = (DIGITS.parent,)
+        # What is about keys makes some; everything else is as a service without them on this machine.
+        servers["authentication"] = Authentication.NONE
     return Settings(data_dir=tmp_path / "data", **servers)
 
 

@@ -5,16 +5,24 @@ The process that Celery runs never imports torch: it waits, claims, and supervis
 
 from functools import cache
 
+from celery.signals import setup_logging
 from celery.worker import state
 
 from app.database import create_sessions
 from app.jobs.broker import RUN_JOB, create_celery
+from app.logs import configure_logging
 from app.settings import Settings
 from app.storage import ArtifactStore
 from worker.supervisor import Supervisor
 
 settings = Settings()
 celery = create_celery(settings)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator] # Celery has no annotations
+def set_up_logging(loglevel: int, **_: object) -> None:
+    """Log as the API does; Celery leaves it to whoever listens to this signal."""
+    configure_logging(loglevel)
 
 
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations

@@ -12,12 +12,13 @@ import structlog
 from pydantic import ValidationError
 
 from nern_core.progress import Progress
+from worker.caches import cache_variables
 from worker.folder import ErrorLine, RunFolder, RunnerLine
 
 _log = structlog.get_logger()
 _LONGEST_LINE = 64 * 2**10
 # What a computation may need of its environment. Everything else, passwords first, stays here.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _ROOT = Path(__file__).parent.parent
 
@@ -28,10 +29,11 @@ class Child:
     def __init__(self, folder: RunFolder) -> None:
         self.progress: Progress | None = None
         self.error: ErrorLine | None = None
+        self._snapshots: set[str] = set()
         self._process = subprocess.Popen(  # noqa: S603 # an own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
             cwd=_ROOT,
-            env=_environment(),
+            env=runner_environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -54,6 +56,25 @@ class Child:
         self._reader.join(seconds)
         return status
 
+    def new_snapshots(self) -> set[str]:
+        """Names of the snapshots that were made or made anew since the last call."""
+        # Replaced in one step, since the thread adds to it.
+        found, self._snapshots = self._snapshots, set()
+        return found
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the process has at present; it cannot start others."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def terminate(self) -> None:
+        """Ask the runner to save where it is and to end."""
+        self._process.terminate()
+
     def kill(self) -> None:
         """End the whole process group, and wait until it is gone."""
         if self._process.poll() is None:
@@ -71,9 +92,15 @@ class Child:
                     continue
                 self.progress = said.progress or self.progress
                 self.error = said.error or self.error
+                if said.snapshot:
+                    self._snapshots.add(said.snapshot)
 
 
-def _environment() -> dict[str, str]:
-    return {
+def runner_environment(folder: RunFolder) -> dict[str, str]:
+    """The environment of a runner: what a computation needs of this one, and nothing secret."""
+    passed_on = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
+    # Whatever wants to keep something finds the run's folder: the runner can write nowhere else.
+    private = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(folder.home))
+    return passed_on | private | cache_variables(folder.caches) | {"PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,7 +1,11 @@
 """The folder that a runner works in, and the lines that it prints: all that it shares with its supervisor."""
 
+import errno
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +14,10 @@ from nern_core.options import EncodeOptions
 from nern_core.progress import Progress
 
 LONGEST_MESSAGE = 1000
+# Bytes of a report: that of a network of a thousand layers has some hundred kilobytes.
+LONGEST_REPORT = 32 * 2**20
+# The exit status of a runner that was asked to stop and has saved where it is (sysexits.h: try again).
+INTERRUPTED = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +41,59 @@ class RunFolder:
         """The report, written last."""
         return self.result("report.json")
 
+    @property
+    def caches(self) -> Path:
+        """Folder of the caches of libraries."""
+        return self.path / "caches"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots: those to go on from, and those that the runner makes."""
+        return self.path / "snapshots"
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results."""
+        return self.path / "results"
+
+    @property
+    def home(self) -> Path:
+        """Folder of whatever libraries want to keep."""
+        return self.path / "home"
+
+    def make(self) -> None:
+        """Make the folders that the runner writes into."""
+        for folder in (self.snapshots, self.results, self.home):
+            folder.mkdir(parents=True)
+
     def result(self, name: str) -> Path:
         """A result by its published name."""
-        return self.path / name
+        return self.results / name
 
-    def results(self) -> list[str]:
+    def result_names(self) -> list[str]:
         """Names of the results of a runner that has ended well."""
         return [*RESULTS, *(name for name in OPTIONAL_RESULTS if self.result(name).exists())]
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that a runner may be changing. Raises `OSError` for a link, or what is no ordinary file."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, f"{path.name} is no ordinary file")
+    return file
+
+
 class RunSpec(BaseModel):
-    """What a runner is to do."""
+    """What a runner is to do, how much memory it may take and how large a file it may write."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     options: EncodeOptions
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
+    require_sandbox: bool = False
+    seconds_between_snapshots: float = 20.0
 
 
 class ErrorLine(BaseModel):
@@ -60,12 +106,13 @@ class ErrorLine(BaseModel):
 
 
 class RunnerLine(BaseModel):
-    """One line of a runner's standard output: exactly one of the two."""
+    """One line of a runner's standard output: exactly one of the three. `snapshot` names one that is whole."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     progress: Progress | None = None
     error: ErrorLine | None = None
+    snapshot: Annotated[str, Field(pattern=r"^stage-[0-9]{1,4}$")] | None = None
 
     def encoded(self) -> str:
         """The line, without its end."""

@@ -1,8 +1,8 @@
 """The runner: encodes one checkpoint in a child process, `python -m worker.runner FOLDER`.
 
 A pure function of files: it reads the checkpoint and the spec in its folder, prints progress as JSON
-lines and leaves the results there. It knows no database, no broker and no secrets, and it dies with
-the process that started it.
+lines and leaves snapshots and the results there. It knows no database, no broker and no secrets, takes from
+itself what it does not need before it reads the checkpoint, and dies with the process that started it.
 """
 
 import ctypes
@@ -13,12 +13,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from nern_core.errors import NernError
-from nern_core.options import EncodeOptions
+from nern_core.options import Device, EncodeOptions
 from nern_core.progress import OnProgress, Progress
-from worker.folder import LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
+from worker.folder import INTERRUPTED, LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
+from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
     from nern_core.encode import EncodingResult
@@ -31,6 +33,7 @@ _SHARE_OF_IMPORTANCE = 0.2
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = ("out_of_memory", "The encoding ran out of memory; use a smaller `hidden_size` or a larger machine.")
 _NO_SPACE = ("disk_full", "The disk of the worker is full; try again later, or tell the operator.")
+_NO_SANDBOX = ("no_sandbox", "This worker cannot confine the encoding as its operator requires; tell the operator.")
 _UNEXPECTED = ("internal_error", "The encoding failed unexpectedly; the worker's log says why.")
 
 
@@ -38,32 +41,76 @@ def main(folder: RunFolder, parent: int) -> int:
     """Run the spec in `folder`; returns the exit status."""
     _die_with(parent)
     say = _private_output()
+    stop = _StopRequest()
     try:
-        _encode(folder, say)
+        spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+        _confine(folder, spec)
+        return _encode(folder, spec, say, stop)
     except NernError as error:
         _say_error(say, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
         traceback.print_exc()
         _say_error(say, *_explained(error))
-    else:
-        return 0
     return FAILED
 
 
-def _encode(folder: RunFolder, say: Callable[[str], None]) -> None:
+class _StopRequest:
+    """Becomes true at the first SIGTERM."""
+
+    def __init__(self) -> None:
+        self._received = False
+        signal.signal(signal.SIGTERM, self._receive)
+
+    def __call__(self) -> bool:
+        return self._received
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
+
+
+def _confine(folder: RunFolder, spec: RunSpec) -> None:
+    """Take from this process what an encoding does not need. Raises `SandboxError` if all of it was required."""
+    dataset = _dataset(spec.options)
+    missing = confine(
+        Confinement(
+            folder=folder.path,
+            readable=[] if dataset is None else [dataset],
+            memory_bytes=spec.memory_bytes if spec.options.device is Device.CPU else None,
+            file_bytes=spec.file_bytes,
+        )
+    )
+    for part, reason in missing.items():
+        print(f"sandbox: no {part}: {reason}", file=sys.stderr)
+    if missing and spec.require_sandbox:
+        raise SandboxError(f"there is no {' and no '.join(missing)} here")
+
+
+def _encode(folder: RunFolder, spec: RunSpec, say: Callable[[str], None], stop: Callable[[], bool]) -> int:
+    """Encode, and write all results; returns the exit status."""
     from nern_core.checkpoint import write_checkpoint
     from nern_core.encode import encode
+    from nern_core.snapshots import Interrupted, Snapshots
 
-    spec = RunSpec.model_validate_json(folder.spec.read_bytes())
-
-    encoded_at = 1 - _SHARE_OF_IMPORTANCE if spec.options.importance else 1.0
+    options = spec.options
+    encoded_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
     encoding = folder.result("encoding.nern")
-    result = encode(folder.checkpoint, encoding, spec.options, _progress_within(say, 0.0, encoded_at))
+    snapshots = Snapshots(
+        folder.snapshots,
+        seconds_between=spec.seconds_between_snapshots,
+        interrupted=stop,
+        on_saved=lambda name: say(RunnerLine(snapshot=name).encoded()),
+    )
+    try:
+        progress = _progress_within(say, 0.0, encoded_at)
+        result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots)
+    except Interrupted:
+        return INTERRUPTED
     write_checkpoint(result.pair.decoded, folder.result("weights.safetensors"))
     write_checkpoint(result.pair.decoded, folder.result("weights.pt"))
-    _write_reports(folder, spec.options, result)
-    if spec.options.importance:
-        _write_importance(folder, spec.options, result, _progress_within(say, encoded_at, 1.0))
+    _write_reports(folder, options, result)
+    if options.importance:
+        _write_importance(folder, options, result, _progress_within(say, encoded_at, 1.0))
+    return 0
 
 
 def _progress_within(say: Callable[[str], None], start: float, end: float) -> OnProgress:
@@ -105,7 +152,7 @@ def _write_importance(
         device=torch_device(options.device),
         on_progress=on_progress,
     )
-    write(measured, folder.path)
+    write(measured, folder.results)
 
 
 def _dataset(options: EncodeOptions) -> Path | None:
@@ -117,6 +164,8 @@ def _explained(error: Exception) -> tuple[str, str]:
     # torch reports a failed allocation on the CPU as a plain RuntimeError.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
         return _NO_MEMORY
+    if isinstance(error, SandboxError):
+        return _NO_SANDBOX
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return _NO_SPACE
     return _UNEXPECTED

@@ -1,64 +1,49 @@
-"""The supervisor: claims a job, watches the child that encodes it, and publishes what it leaves behind.
+"""The supervisor: claims a job, has a child encode it, and publishes what the child leaves behind.
 
 Whatever becomes of the job is one compare-and-set on its row, fenced by the attempt: a supervisor that
 has lost its lease changes nothing any more.
 """
 
 import shutil
-import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Sessions
-from app.jobs.models import JobStatus
+from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.snapshots import SnapshotStore
+from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from nern_core.options import EncodeOptions
+from worker.caches import Caches
 from worker.child import Child
-from worker.folder import ErrorLine, RunFolder, RunnerReport, RunSpec
+from worker.folder import LONGEST_REPORT, RunFolder, RunnerReport, RunSpec
+from worker.heartbeat import Heartbeat, Hold
+from worker.limits import Limits
+from worker.outcome import (
+    CancelRequested,
+    Completed,
+    Failed,
+    LeaseLost,
+    Outcome,
+    Stopped,
+    failed,
+    failure_of,
+    storage_failure,
+)
+from worker.snapshot_keeper import SnapshotKeeper
 
 _log = structlog.get_logger()
-_SECONDS_BETWEEN_HEARTBEATS = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.2
-# Part of the lease after which a supervisor that cannot reach the database takes its job for lost.
-_PATIENCE = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The child left its results."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The child ended without results."""
-
-    error: ErrorLine
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """Somebody asked to cancel the job; the child is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """The worker was told to stop; the child is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseLost:
-    """The job is no longer this supervisor's; the child is gone."""
-
-
-Outcome = Completed | Failed | CancelRequested | Stopping | LeaseLost
+_SECONDS_BETWEEN_TRIES = 1.0
+# For a child to save where it is after it was asked to stop.
+_SECONDS_TO_STOP = 15.0
 
 
 class Supervisor:
@@ -70,132 +55,146 @@ class Supervisor:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._snapshots = SnapshotStore(settings.snapshots)
+        self._caches = Caches()
+        self._limits = Limits.of(settings)
         self._stopping = stopping
 
     def run(self, job_id: str) -> None:
         """Run the job to an end, unless somebody else has it or it has ended."""
+        claim = self._claim(job_id)
+        if claim is None:
+            _log.info("job_not_queued", job=job_id)
+            return
+        _log.info("job_started", job=job_id, attempt=claim.attempt)
+        with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
+            outcome = self._attempt(claim, heartbeat)
+            status = self._settle(claim, heartbeat, outcome)
+        if status in TERMINAL:
+            self._snapshots.forget(job_id)
+        _log.info("job_left", job=job_id, attempt=claim.attempt, status=status)
+
+    def _claim(self, job_id: str) -> Claim | None:
         with self._sessions.begin() as session:
             jobs = JobRepository(session)
             if self._stopping():
                 # Celery still hands out what arrives while it shuts down.
                 jobs.announce_again(job_id)
-                return
-            claim = jobs.claim(job_id, self._settings.lease)
-        if claim is None:
-            _log.info("job_not_queued", job=job_id)
-            return
-        _log.info("job_started", job=job_id, attempt=claim.attempt)
-        with self._folder(claim) as folder:
-            outcome = self._supervise(claim, folder)
-            status = self._settle(claim, folder, outcome)
-        _log.info("job_left", job=job_id, attempt=claim.attempt, status=status)
+                return None
+            return jobs.claim(job_id, self._settings.lease)
+
+    def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Outcome:
+        """Encode in a folder of the attempt's own."""
+        try:
+            with self._folder(claim) as folder:
+                snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder)
+                snapshots.hand_out()
+                outcome = self._supervise(folder, snapshots, heartbeat)
+                return self._results(folder) if outcome is None else outcome
+        except (ArtifactMissing, ArtifactDamaged):
+            _log.exception("checkpoint_lost", job=claim.job_id)
+            return failed("damaged_checkpoint", "The disk has lost or changed the checkpoint; send it again.")
+        except OSError as error:
+            _log.exception("storage_failed", job=claim.job_id)
+            return storage_failure(error)
 
     @contextmanager
     def _folder(self, claim: Claim) -> Iterator[RunFolder]:
-        """The attempt's own folder with the checkpoint and the spec; it is removed afterwards."""
+        """The attempt's folder with the checkpoint and the spec; it is removed afterwards."""
         path = self._settings.scratch.resolve() / f"{claim.job_id}-{claim.attempt}"
         shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
         folder = RunFolder(path)
+        folder.make()
         try:
             self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
-            spec = RunSpec(options=EncodeOptions.model_validate(claim.options))
+            self._caches.copy_to(folder.caches)
+            spec = RunSpec(
+                options=EncodeOptions.model_validate(claim.options),
+                memory_bytes=self._limits.memory_bytes,
+                file_bytes=self._limits.file_bytes(claim.checkpoint_bytes),
+                require_sandbox=self._settings.require_sandbox,
+                seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
+            )
             folder.spec.write_text(spec.model_dump_json())
             yield folder
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _supervise(self, claim: Claim, folder: RunFolder) -> Outcome:
-        child = Child(folder)
+    def _supervise(self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat) -> Outcome | None:
+        """Watch a child until it is gone; None: it has left its results."""
+        child, started = Child(folder), time.monotonic()
         try:
-            lease = _Lease(self._settings.lease.total_seconds())
             while (status := child.wait(_SECONDS_BETWEEN_LOOKS)) is None:
+                heartbeat.progress = child.progress
+                if heartbeat.hold is Hold.LOST:
+                    return LeaseLost()
+                if heartbeat.hold is Hold.CANCELING:
+                    return CancelRequested()
                 if self._stopping():
-                    return Stopping()
-                if lease.heartbeat_due:
-                    found = self._heartbeat(claim, child, lease)
-                    if found is not None:
-                        return found
-            return _ending(status, child.error)
+                    return self._stop(child, snapshots)
+                exceeded = self._limits.exceeded(child.resident_bytes, time.monotonic() - started)
+                if exceeded is not None:
+                    return exceeded
+                self._keep(snapshots, child)
+            self._keep(snapshots, child)
+            return None if status == 0 else failure_of(status, child.error)
         finally:
             child.kill()
 
-    def _heartbeat(self, claim: Claim, child: Child, lease: "_Lease") -> CancelRequested | LeaseLost | None:
-        """Extend the lease and write the progress; None: go on."""
-        progress = child.progress
-        try:
-            with self._sessions.begin() as session:
-                status = JobRepository(session).heartbeat(
-                    claim,
-                    self._settings.lease,
-                    progress.phase.value if progress else None,
-                    progress.model_dump(mode="json", exclude={"phase"}) if progress else None,
-                )
-        except DBAPIError as error:
-            _log.warning("heartbeat_failed", job=claim.job_id, error=repr(error))
-            lease.missed()
-            return LeaseLost() if lease.in_danger else None
-        lease.extended()
-        if status is None:
-            return LeaseLost()
-        return CancelRequested() if status is JobStatus.CANCELING else None
+    def _stop(self, child: Child, snapshots: SnapshotKeeper) -> Stopped:
+        """Ask the child to save where it is, and wait a while for it."""
+        child.terminate()
+        child.wait(_SECONDS_TO_STOP)
+        self._keep(snapshots, child)
+        return Stopped()
 
-    def _settle(self, claim: Claim, folder: RunFolder, outcome: Outcome) -> str:
-        """Write what has become of the job; returns the status, or `lost` where it is somebody else's now."""
-        if isinstance(outcome, LeaseLost):
+    def _keep(self, snapshots: SnapshotKeeper, child: Child) -> None:
+        """Keep new snapshots. Without them more work is done again, but the job goes on."""
+        try:
+            snapshots.keep(child.new_snapshots())
+        except (OSError, SQLAlchemyError) as error:
+            _log.warning("snapshot_not_kept", error=repr(error))
+
+    def _results(self, folder: RunFolder) -> Completed | Failed:
+        """Put the results of a child that is gone into the store."""
+        # A link would make something else of the worker's files a result.
+        if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in folder.result_names()):
+            return failed("internal_error", "The encoding left no proper results; the worker's log says why.")
+        try:
+            with folder.report.open("rb") as file:
+                metrics = RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics
+        except ValidationError:
+            _log.exception("report_unreadable")
+            return failed("internal_error", "The encoding left no proper report; the worker's log says why.")
+        stored = {name: self._store.put(folder.result(name)) for name in folder.result_names()}
+        artifacts = {name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in stored.items()}
+        return Completed(artifacts, metrics.model_dump())
+
+    def _settle(self, claim: Claim, heartbeat: Heartbeat, outcome: Outcome) -> str:
+        """Write what has become of the job, as soon as the database answers.
+
+        Returns the status, or `lost` where the job is somebody else's now.
+        """
+        while heartbeat.hold is not Hold.LOST:
+            try:
+                with self._sessions.begin() as session:
+                    return _written(JobRepository(session), claim, outcome)
+            except SQLAlchemyError as error:
+                _log.warning("settling_failed", job=claim.job_id, error=repr(error))
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+        return "lost"
+
+
+def _written(jobs: JobRepository, claim: Claim, outcome: Outcome) -> str:
+    match outcome:
+        case Completed(artifacts, metrics) if jobs.succeed(claim, metrics, artifacts):
+            return JobStatus.SUCCEEDED
+        case Failed(error) if jobs.fail(claim, error.code, error.message):
+            return JobStatus.FAILED
+        case Stopped() if jobs.release(claim):
+            return JobStatus.QUEUED
+        case LeaseLost():
             return "lost"
-        artifacts, metrics = self._store_results(folder) if isinstance(outcome, Completed) else ({}, {})
-        with self._sessions.begin() as session:
-            jobs = JobRepository(session)
-            if isinstance(outcome, Completed) and jobs.succeed(claim, metrics, artifacts):
-                return JobStatus.SUCCEEDED
-            if isinstance(outcome, Failed) and jobs.fail(claim, outcome.error.code, outcome.error.message):
-                return JobStatus.FAILED
-            if isinstance(outcome, Stopping) and jobs.release(claim):
-                return JobStatus.QUEUED
+        case _:
             # Whatever else happened, a job that is being canceled ends as canceled.
             return JobStatus.CANCELED if jobs.confirm_cancel(claim) else "lost"
-
-    def _store_results(self, folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Put the results into the store; returns the artifacts by name and the metrics."""
-        stored = {name: self._store.put(folder.result(name)) for name in folder.results()}
-        artifacts = {name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in stored.items()}
-        return artifacts, RunnerReport.model_validate_json(folder.report.read_bytes()).metrics.model_dump()
-
-
-class _Lease:
-    """When to send the next heartbeat, and whether the lease may have run out."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._extended = self._tried = time.monotonic()
-
-    @property
-    def heartbeat_due(self) -> bool:
-        return time.monotonic() - self._tried >= _SECONDS_BETWEEN_HEARTBEATS
-
-    @property
-    def in_danger(self) -> bool:
-        return time.monotonic() - self._extended >= _PATIENCE * self._seconds
-
-    def extended(self) -> None:
-        self._extended = self._tried = time.monotonic()
-
-    def missed(self) -> None:
-        self._tried = time.monotonic()
-
-
-def _ending(status: int, error: ErrorLine | None) -> Completed | Failed:
-    """What the end of a child means."""
-    if status == 0:
-        return Completed()
-    if error is not None:
-        return Failed(error)
-    if status == -signal.SIGKILL:
-        message = (
-            "The encoding was killed, most likely because the worker ran out of memory; use a smaller "
-            "`hidden_size` or a larger machine."
-        )
-        return Failed(ErrorLine(code="killed", message=message))
-    message = f"The encoding ended unexpectedly with the status {status}; the worker's log says why."
-    return Failed(ErrorLine(code="internal_error", message=message))

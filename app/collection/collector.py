@@ -23,6 +23,7 @@ from app.database import Sessions, transact
 from app.durable_files import older
 from app.jobs.repository import JobRepository
 from app.settings import Settings
+from app.snapshots import SnapshotStore
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
 from app.uploads.repository import UploadRepository
@@ -43,6 +44,7 @@ class Collector:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._snapshots = SnapshotStore(settings.snapshots)
         self._partial_uploads = PartialUploads(settings, sessions, store)
         self._name = secrets.token_hex(16)
         self._stopping = threading.Event()
@@ -67,6 +69,7 @@ class Collector:
             since = self._store.moment(self._settings.collect_grace)
             self._store.remove_abandoned(since)
             self._partial_uploads.collect(since)
+            self._remove_snapshots()
             self._remove_scratch()
         finally:
             transact(self._sessions, lambda session: CollectionRepository(session).release(_LEASE, self._name))
@@ -94,6 +97,14 @@ class Collector:
             removed = [digest for digest in self._unused(old) if self._store.remove_unused(digest, since)]
             if removed:
                 _log.info("artifacts_removed", digests=removed)
+
+    def _remove_snapshots(self) -> None:
+        """Remove the snapshots of jobs that have ended while no worker had them."""
+        found = self._snapshots.jobs()
+        needed = transact(self._sessions, lambda session: JobRepository(session).not_ended(found))
+        for job_id in found:
+            if job_id not in needed:
+                self._snapshots.forget(job_id)
 
     def _remove_scratch(self) -> None:
         """Remove the folders of attempts that nobody works on. An attempt that has ended never lives again."""

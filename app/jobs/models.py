@@ -7,9 +7,6 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Of a service without keys.
-DEFAULT_TENANT = "default"
-
 
 class JobStatus(StrEnum):
     """queued → running → (canceling) → succeeded | failed | canceled."""
@@ -56,23 +53,26 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One encoding that was asked for.
+    """One encoding that a tenant has asked for.
 
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
-    its `announcements`. `artifacts` maps a name to its size and SHA-256; once `data_removed` is set, the
+    its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
+    not ended; `result_bytes` is the sum of the artifacts' sizes. Once `data_removed` is set, the
     files may be gone.
     """
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index(None, "status", "id"),
+        Index(None, "tenant", "id"),
+        Index(None, "tenant", "status", "id"),
         Index(None, "status", "announce_at"),
         Index(None, "data_removed", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -85,7 +85,9 @@ class Job(Base):
     announce_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     phase: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    snapshots: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     data_removed: Mapped[bool] = mapped_column(default=False)
     error_code: Mapped[str | None] = mapped_column(String(64))

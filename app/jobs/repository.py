@@ -13,18 +13,25 @@ from sqlalchemy import CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Delete, Update
 
+from app.access.quotas import Usage
 from app.database import current_time
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus
+from app.uploads.models import PartialUpload, Upload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a worker holds while it works on a job; `attempt` is its fencing token."""
+    """What a worker holds while it works on a job; `attempt` is its fencing token.
+
+    `snapshots`, by name, are what attempts before it have left to go on from.
+    """
 
     job_id: str
     attempt: int
     checkpoint_sha256: str
+    checkpoint_bytes: int
     options: Mapping[str, Any]
+    snapshots: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +39,7 @@ class NewJob:
     """A job as it is submitted."""
 
     id: str
+    tenant: str
     device: str
     options: Mapping[str, Any]
     checkpoint_sha256: str
@@ -62,6 +70,7 @@ class JobRepository:
         now = self.now()
         job = Job(
             id=new.id,
+            tenant=new.tenant,
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
@@ -76,18 +85,36 @@ class JobRepository:
         self._session.flush()
         return job
 
-    def get(self, job_id: str) -> Job | None:
-        """Find a job."""
-        return self._session.get(Job, job_id)
+    def get(self, job_id: str, tenant: str) -> Job | None:
+        """Find a job of a tenant; that of another one is not there."""
+        return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
-    def page(self, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
-        """Newest first; `before` is the id to go on after."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
+    def page(self, tenant: str, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
+        """The tenant's jobs, newest first; `before` is the id to go on after."""
+        query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
         if status is not None:
             query = query.where(Job.status == status)
         if before is not None:
             query = query.where(Job.id < before)
         return self._session.scalars(query).all()
+
+    def lock(self, tenant: str) -> None:
+        """Let nobody else count or add jobs of this tenant until the transaction ends."""
+        # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+        if self._session.get_bind().dialect.name == "postgresql":
+            self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(tenant, 0))))
+
+    def usage(self, tenant: str) -> Usage:
+        """What the tenant has now."""
+        active = func.count().filter(Job.status.not_in(TERMINAL))
+        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed), 0)
+        found = self._session.execute(select(active, stored).where(Job.tenant == tenant)).one()
+        uploaded = select(func.coalesce(func.sum(Upload.bytes), 0)).where(Upload.tenant == tenant)
+        arriving = select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
+            PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
+        )
+        more = [self._session.scalars(query).one() for query in (uploaded, arriving)]
+        return Usage(int(found[0]), int(found[1]) + sum(map(int, more)))
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
@@ -106,7 +133,14 @@ class JobRepository:
         if not hit:
             return None
         job = self._session.scalars(select(Job).where(Job.id == job_id)).one()
-        return Claim(job.id, job.attempt, job.checkpoint_sha256, job.options)
+        return Claim(
+            job_id=job.id,
+            attempt=job.attempt,
+            checkpoint_sha256=job.checkpoint_sha256,
+            checkpoint_bytes=job.checkpoint_bytes,
+            options=job.options,
+            snapshots=job.snapshots or {},
+        )
 
     def heartbeat(
         self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
@@ -121,11 +155,19 @@ class JobRepository:
             return None
         return JobStatus(self._session.scalars(select(Job.status).where(Job.id == claim.job_id)).one())
 
+    def keep_snapshots(self, claim: Claim, snapshots: Mapping[str, Any]) -> bool:
+        """Name the snapshots that the next attempt is to go on from."""
+        return self._hit(_held(claim).values(snapshots=dict(snapshots)))
+
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
         hit = self._hit(
             _held(claim, JobStatus.RUNNING).values(
-                status=JobStatus.SUCCEEDED, metrics=dict(metrics), artifacts=dict(artifacts), **self._ended()
+                status=JobStatus.SUCCEEDED,
+                metrics=dict(metrics),
+                artifacts=dict(artifacts),
+                result_bytes=sum(artifact["bytes"] for artifact in artifacts.values()),
+                **self._ended(),
             )
         )
         if hit:
@@ -148,12 +190,13 @@ class JobRepository:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
         return self._hit(_held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again()))
 
-    def request_cancel(self, job_id: str) -> bool:
+    def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
-        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        own = update(Job).where(Job.id == job_id, Job.tenant == tenant)
+        queued = own.where(Job.status == JobStatus.QUEUED)
         if self._hit(queued.values(status=JobStatus.CANCELED, **self._ended())):
             return True
-        running = update(Job).where(Job.id == job_id, Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
+        running = own.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
         return self._hit(running.values(status=JobStatus.CANCELING))
 
     def expire_leases(self, max_attempts: int) -> int:
@@ -197,9 +240,9 @@ class JobRepository:
         queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
         return self._hit(queued.values(announce_at=self.now()))
 
-    def delete(self, job_id: str) -> bool:
+    def delete(self, job_id: str, tenant: str) -> bool:
         """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
-        hit = self._hit(delete(Job).where(Job.id == job_id, Job.status.in_(TERMINAL)))
+        hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
         if hit:
             self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id == job_id))
         return hit
@@ -212,6 +255,11 @@ class JobRepository:
         self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
         return len(expired)
 
+    def not_ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that may still be worked on."""
+        query = select(Job.id).where(Job.id.in_(job_ids), Job.status.not_in(TERMINAL))
+        return set(self._session.scalars(query))
+
     def is_live(self, job_id: str, attempt: int) -> bool:
         """Whether a worker may be working on this attempt of the job."""
         live = (JobStatus.RUNNING, JobStatus.CANCELING)
@@ -223,7 +271,7 @@ class JobRepository:
             self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
 
     def _ended(self) -> dict[str, Any]:
-        return {"finished_at": self.now(), "lease_until": None, "announce_at": None}
+        return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
 
     def _queued_again(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import structlog
 import uuid_utils
 from sqlalchemy.orm import Session
 
+from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.models import TERMINAL, Job, JobStatus
@@ -25,7 +26,7 @@ _log = structlog.get_logger()
 
 
 class JobService:
-    """Submits, finds, cancels and deletes jobs, and finds their results."""
+    """What all jobs share; `of` gives what one tenant can do with its own."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
         self._settings = settings
@@ -33,18 +34,47 @@ class JobService:
         self._store = store
         self._relay = relay
 
-    def begin(self, tenant: str, key: str | None) -> "Draft":
+    def of(self, tenant: str) -> "TenantJobs":
+        """The jobs of a tenant."""
+        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay)
+
+    def check(self) -> None:
+        """Raise if the database or the store cannot be used."""
+        with self._sessions.begin() as session:
+            current_time(session)
+        self._store.check()
+
+
+class TenantJobs:
+    """What one tenant can do with its jobs and their results. Those of others are unknown."""
+
+    def __init__(self, tenant: str, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+        self._tenant = tenant
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._relay = relay
+        self._quotas = Quotas.of(settings)
+
+    def begin(self, key: str | None) -> "Draft":
         """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
         job_id = f"job_{uuid_utils.uuid7().hex}"
         if key is None:
-            return Draft(tenant, job_id, None)
-        held = HeldKey(self._sessions, tenant, key, job_id)
-        return Draft(tenant, job_id, held, held.take())
+            return Draft(self._tenant, job_id, None)
+        held = HeldKey(self._sessions, self._tenant, key, job_id)
+        return Draft(self._tenant, job_id, held, held.take())
+
+    def admit(self, draft: "Draft") -> None:
+        """Refuse a new job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        if self._quotas.limited and draft.bound is None:
+            usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
+            self._quotas.refuse(usage)
 
     def submit(self, draft: "Draft", submission: Submission) -> JobView:
         """Queue the job, or find the one that its key has made. When this returns, its row is committed.
 
-        Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`).
+        Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
+        `too-many-jobs`, `storage-full`).
         """
         request = fingerprint(submission.checkpoint, submission.options)
         if draft.bound is not None:
@@ -56,7 +86,7 @@ class JobService:
     def _first_answer(self, bound: BoundKey, request: str) -> JobView:
         if bound.fingerprint != request:
             raise key_reused()
-        job = transact(self._sessions, lambda session: JobRepository(session).get(bound.job_id))
+        job = transact(self._sessions, lambda session: JobRepository(session).get(bound.job_id, self._tenant))
         if job is None:
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -67,9 +97,12 @@ class JobService:
 
     def _add(self, session: Session, draft: "Draft", submission: Submission, request: str) -> JobView:
         repository = JobRepository(session)
-        committed = repository.get(draft.job_id)
+        committed = repository.get(draft.job_id, self._tenant)
         if committed is not None:
             return self._view(committed)
+        if self._quotas.limited:
+            repository.lock(self._tenant)
+            self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
         try:
@@ -78,6 +111,7 @@ class JobService:
             raise unknown_checkpoint() from error
         new = NewJob(
             id=draft.job_id,
+            tenant=self._tenant,
             device=submission.options.device.value,
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
@@ -87,13 +121,13 @@ class JobService:
 
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""
-        return self._view(transact(self._sessions, lambda session: _existing(JobRepository(session), job_id)))
+        return self._view(transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id)))
 
     def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
         """List jobs, newest first. The cursor is the id of the last job seen."""
         jobs = transact(
             self._sessions,
-            lambda session: JobRepository(session).page(status=status, before=cursor, limit=limit + 1),
+            lambda session: JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1),
         )
         items = [self._view(job) for job in jobs[:limit]]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
@@ -103,8 +137,8 @@ class JobService:
 
         def work(session: Session) -> tuple[bool, JobView]:
             repository = JobRepository(session)
-            hit = repository.request_cancel(job_id)
-            return hit, self._view(_existing(repository, job_id))
+            hit = repository.request_cancel(job_id, self._tenant)
+            return hit, self._view(self._existing(repository, job_id))
 
         hit, view = transact(self._sessions, work)
         if not hit and view.status is not JobStatus.CANCELED:
@@ -123,7 +157,7 @@ class JobService:
                 "job-not-ended",
                 f"The job is {view.status}: cancel it with POST {view.links.cancel}, and delete it when it has ended.",
             )
-        transact(self._sessions, lambda session: JobRepository(session).delete(job_id))
+        transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
 
     def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> tuple[StoredArtifact, Path]:
         """Find a result that comes only to jobs with the options `needs`.
@@ -131,7 +165,7 @@ class JobService:
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
         with self._sessions.begin() as session:
-            job = _existing(JobRepository(session), job_id)
+            job = self._existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
             missing = [option for option in needs if not job.options.get(option)]
         if missing:
@@ -149,11 +183,11 @@ class JobService:
             _log.error("artifact_lost", job=job_id, artifact=name, error=repr(lost))
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
 
-    def check(self) -> None:
-        """Raise if the database or the store cannot be used."""
-        with self._sessions.begin() as session:
-            current_time(session)
-        self._store.check()
+    def _existing(self, repository: JobRepository, job_id: str) -> Job:
+        job = repository.get(job_id, self._tenant)
+        if job is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+        return job
 
     def _view(self, job: Job) -> JobView:
         return JobView.of(job, self._settings.keep_results)
@@ -181,13 +215,6 @@ class Draft:
 
 _EXPIRED = "The results have expired and were removed; submit the checkpoint again."
 _DAMAGED = "The disk has lost or changed this result, so it is not sent; submit the checkpoint again."
-
-
-def _existing(repository: JobRepository, job_id: str) -> Job:
-    job = repository.get(job_id)
-    if job is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
-    return job
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -6,12 +6,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.jobs.models import DEFAULT_TENANT
+from app.access.authentication import Tenant, WritingTenant
+from app.body import declared_length
+from app.edge.bodies import accept_upload
 from app.problems import describe
 from app.uploads.receiving import receive_checkpoint
 from app.uploads.service import UploadService, UploadView
 
-router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
+router = APIRouter(
+    prefix="/checkpoints",
+    tags=["checkpoints"],
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -42,6 +48,7 @@ Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 in h
     status_code=HTTPStatus.CREATED,
     summary="Upload a checkpoint",
     operation_id="upload_checkpoint",
+    dependencies=[Depends(accept_upload)],
     openapi_extra=_BODY,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
@@ -54,14 +61,16 @@ Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 in h
 async def upload_checkpoint(
     request: Request,
     response: Response,
+    tenant: WritingTenant,
     uploads: Uploads,
     content_digest: Annotated[
         str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
     ] = None,
 ) -> UploadView:
     """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
+    await run_in_threadpool(uploads.admit, tenant, declared_length(request))
     stored = await receive_checkpoint(request, content_digest, request.app.state.store, request.app.state.settings)
-    view = await run_in_threadpool(uploads.add, DEFAULT_TENANT, stored)
+    view = await run_in_threadpool(uploads.add, tenant, stored)
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view
 
@@ -72,9 +81,9 @@ async def upload_checkpoint(
     operation_id="get_checkpoint",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def get_checkpoint(sha256: Sha256, uploads: Uploads) -> UploadView:
+def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadView:
     """Whether a checkpoint need not be sent again, and when it expires."""
-    return uploads.get(DEFAULT_TENANT, sha256)
+    return uploads.get(tenant, sha256)
 
 
 @router.delete(
@@ -84,6 +93,6 @@ def get_checkpoint(sha256: Sha256, uploads: Uploads) -> UploadView:
     operation_id="delete_checkpoint",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def delete_checkpoint(sha256: Sha256, uploads: Uploads) -> None:
+def delete_checkpoint(sha256: Sha256, tenant: WritingTenant, uploads: Uploads) -> None:
     """Jobs that use it keep it; the file is removed soon after the last of them."""
-    uploads.delete(DEFAULT_TENANT, sha256)
+    uploads.delete(tenant, sha256)

@@ -6,19 +6,26 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.access.authentication import authenticate
+from app.access.caller import Caller, Scope
+from app.edge.bodies import accept_upload
 from app.job_document import document_schema, receive_document
 from app.jobs.idempotency import parse_key
-from app.jobs.models import DEFAULT_TENANT, JobStatus
-from app.jobs.service import Draft, JobService
+from app.jobs.models import JobStatus
+from app.jobs.service import Draft, JobService, TenantJobs
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.submission import Submission, receive_submission
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(
+    prefix="/jobs",
+    tags=["jobs"],
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
 _FORM: dict[str, Any] = {
@@ -74,15 +81,17 @@ _IMPORTANCE = {
     ImportanceFormat.SVG: ("pruning-curve.svg", "image/svg+xml", ("importance", "dataset")),
 }
 # The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 
-def _jobs(request: Request) -> JobService:
+async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
     service: JobService = request.app.state.jobs
-    return service
+    return service.of(caller.tenant)
 
 
-Jobs = Annotated[JobService, Depends(_jobs)]
+# The jobs of the caller, whose key must be good for reading or for changing them.
+Jobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.READ])]
+WritableJobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.WRITE])]
 IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -91,6 +100,7 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
     status_code=HTTPStatus.ACCEPTED,
     summary="Submit a checkpoint",
     operation_id="submit_job",
+    dependencies=[Depends(accept_upload)],
     openapi_extra=_SUBMISSION,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
@@ -104,7 +114,7 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
 async def submit_job(
     request: Request,
     response: Response,
-    jobs: Jobs,
+    jobs: WritableJobs,
     idempotency_key: Annotated[
         str | None,
         Header(description="A key of your own, in quotes: a request that is sent again makes no second job."),
@@ -114,8 +124,9 @@ async def submit_job(
 
     The answer comes when everything is on disk.
     """
-    draft = await run_in_threadpool(jobs.begin, DEFAULT_TENANT, parse_key(idempotency_key))
+    draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key))
     try:
+        await run_in_threadpool(jobs.admit, draft)
         job = await run_in_threadpool(jobs.submit, draft, await _receive(request, draft))
     except BaseException:
         await run_in_threadpool(draft.give_up)
@@ -159,7 +170,7 @@ def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     operation_id="cancel_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def cancel_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
+def cancel_job(job_id: str, response: Response, jobs: WritableJobs) -> JobView:
     """A queued job is canceled at once; a running one is `canceling` until its worker has stopped."""
     job = jobs.cancel(job_id)
     response.headers["Location"] = job.links.self
@@ -173,9 +184,15 @@ def cancel_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     operation_id="delete_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def delete_job(job_id: str, jobs: Jobs) -> None:
+def delete_job(job_id: str, jobs: WritableJobs) -> None:
     """Forgets a job that has ended; its files are removed soon after, unless another job needs them."""
     jobs.delete(job_id)
+
+
+class _Download(FileResponse):
+    """A file, or one range of it: whoever asks for several gets all of it."""
+
+    max_ranges = 1
 
 
 _RESULTS: dict[str, Any] = {
@@ -242,7 +259,7 @@ def _show_inertly(answer: Response) -> None:
 
 
 def _download(
-    jobs: JobService,
+    jobs: TenantJobs,
     job_id: str,
     name: str,
     media_type: str,
@@ -256,8 +273,7 @@ def _download(
         "ETag": f'"{artifact.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
         "Cache-Control": "private, immutable",
-        "X-Content-Type-Options": "nosniff",
     }
     if if_none_match is not None and artifact.sha256 in if_none_match:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return FileResponse(path, media_type=media_type, filename=f"{job_id}-{name}", headers=headers)
+    return _Download(path, media_type=media_type, filename=f"{job_id}-{name}", headers=headers)

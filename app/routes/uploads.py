@@ -13,9 +13,10 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from app.access.authentication import Tenant, WritingTenant
 from app.body import read_body
 from app.durable_files import DiskFull
-from app.jobs.models import DEFAULT_TENANT
+from app.edge.bodies import accept_upload
 from app.problems import Problem, describe, disk_full
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
@@ -32,16 +33,14 @@ _BODY: dict[str, Any] = {
 
 
 class _TusRoute(APIRoute):
-    """Refuses other versions of the protocol, and says in every answer which one this is."""
+    """Says in every answer which version of the protocol this is."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with the version checked before and told after."""
+        """The handler, with the version told after."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             try:
-                if request.method != "OPTIONS" and request.headers.get("tus-resumable") != _VERSION:
-                    raise _other_version()
                 response = await handler(request)
             except Problem as problem:
                 response = problem.response()
@@ -53,10 +52,18 @@ class _TusRoute(APIRoute):
         return handle
 
 
-router = APIRouter(prefix="/uploads", tags=["checkpoints"], route_class=_TusRoute)
+router = APIRouter(
+    prefix="/uploads",
+    tags=["checkpoints"],
+    route_class=_TusRoute,
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
 
 
 def _partial_uploads(request: Request) -> PartialUploads:
+    """What all routes ask for, after the tenant. Refuses other versions of the protocol."""
+    if request.headers.get("tus-resumable") != _VERSION:
+        raise _other_version()
     service: PartialUploads = request.app.state.partial_uploads
     return service
 
@@ -70,7 +77,7 @@ TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", description="`1
 @router.options(
     "", status_code=HTTPStatus.NO_CONTENT, summary="What can be uploaded in pieces", operation_id="describe_uploads"
 )
-def describe_uploads(request: Request, response: Response) -> None:
+def describe_uploads(request: Request, response: Response, tenant: Tenant) -> None:
     """The version and the extensions of the protocol, and the largest checkpoint."""
     response.headers["Tus-Version"] = _VERSION
     response.headers["Tus-Extension"] = "creation,expiration,termination"
@@ -92,6 +99,7 @@ def describe_uploads(request: Request, response: Response) -> None:
 )
 def begin_upload(
     response: Response,
+    tenant: WritingTenant,
     uploads: Uploads,
     upload_length: Annotated[int, Header(ge=1, le=2**62, description="Bytes of the whole checkpoint.")],
     upload_metadata: Annotated[
@@ -100,7 +108,7 @@ def begin_upload(
     tus_resumable: TusVersion = None,
 ) -> None:
     """The answer's `Location` takes the bytes."""
-    upload = uploads.begin(DEFAULT_TENANT, upload_length, _digest_in(upload_metadata))
+    upload = uploads.begin(tenant, upload_length, _digest_in(upload_metadata))
     response.headers["Location"] = f"/uploads/{upload.id}"
     _tell_expiry(response, upload)
 
@@ -112,10 +120,10 @@ def begin_upload(
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def get_upload_offset(
-    upload_id: UploadId, response: Response, uploads: Uploads, tus_resumable: TusVersion = None
+    upload_id: UploadId, response: Response, tenant: Tenant, uploads: Uploads, tus_resumable: TusVersion = None
 ) -> None:
     """`Upload-Offset` is where to go on, `Upload-Length` where it ends."""
-    upload = uploads.find(DEFAULT_TENANT, upload_id)
+    upload = uploads.find(tenant, upload_id)
     response.headers["Upload-Length"] = str(upload.length)
     response.headers["Cache-Control"] = "no-store"
     _tell_offset(response, upload)
@@ -126,6 +134,7 @@ def get_upload_offset(
     status_code=HTTPStatus.NO_CONTENT,
     summary="Go on with an upload",
     operation_id="continue_upload",
+    dependencies=[Depends(accept_upload)],
     openapi_extra=_BODY,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
@@ -143,6 +152,7 @@ async def continue_upload(
     request: Request,
     upload_id: UploadId,
     response: Response,
+    tenant: WritingTenant,
     uploads: Uploads,
     upload_offset: Size,
     tus_resumable: TusVersion = None,
@@ -152,7 +162,7 @@ async def continue_upload(
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-piece", f"Send the bytes with Content-Type: {_MEDIA_TYPE}."
         )
-    appender = await run_in_threadpool(uploads.append, DEFAULT_TENANT, upload_id, upload_offset)
+    appender = await run_in_threadpool(uploads.append, tenant, upload_id, upload_offset)
     try:
         await read_body(request, appender.write)
         upload = await run_in_threadpool(appender.end)
@@ -170,9 +180,11 @@ async def continue_upload(
     operation_id="give_up_upload",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def give_up_upload(upload_id: UploadId, uploads: Uploads, tus_resumable: TusVersion = None) -> None:
+def give_up_upload(
+    upload_id: UploadId, tenant: WritingTenant, uploads: Uploads, tus_resumable: TusVersion = None
+) -> None:
     """Its bytes are removed at once. A finished checkpoint stays; `DELETE /checkpoints/{sha256}` is for that."""
-    uploads.give_up(DEFAULT_TENANT, upload_id)
+    uploads.give_up(tenant, upload_id)
 
 
 def _tell_offset(response: Response, upload: PartialUpload) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 import uuid_utils
 from sqlalchemy.orm import Session
 
+from app.access.quotas import Quotas
 from app.database import Sessions, transact
 from app.durable_files import flush_folder, full_disk_told, is_locked, make_folder, older, require_room
+from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore
@@ -36,11 +38,15 @@ class PartialUploads:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._quotas = Quotas.of(settings)
         self.folder = store.folder / "partial"
         make_folder(self.folder)
 
     def begin(self, tenant: str, length: int, sha256: str) -> PartialUpload:
-        """Begin an upload. Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`) and `DiskFull`."""
+        """Begin an upload.
+
+        Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`, `storage-full`) and `DiskFull`.
+        """
         if length > self._settings.max_upload_bytes:
             raise too_large(self._settings.max_upload_bytes)
         require_room(self.folder, length, self._settings.disk_reserve)
@@ -49,7 +55,10 @@ class PartialUploads:
         flush_folder(self.folder)
 
         def work(session: Session) -> PartialUpload:
-            repository = PartialUploadRepository(session)
+            repository, jobs = PartialUploadRepository(session), JobRepository(session)
+            jobs.lock(tenant)
+            if self._quotas.limited:
+                self._quotas.refuse_bytes(jobs.usage(tenant), length)
             if repository.count_unfinished(tenant) >= self._settings.max_partial_uploads:
                 raise _too_many(self._settings.max_partial_uploads)
             return repository.add(upload_id, tenant, sha256, length, self._settings.keep_partial_uploads)

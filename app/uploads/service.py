@@ -7,7 +7,9 @@ from typing import Self
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from app.access.quotas import Quotas
 from app.database import Sessions, transact
+from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
@@ -35,14 +37,26 @@ class UploadService:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._quotas = Quotas.of(settings)
+
+    def admit(self, tenant: str, size: int) -> None:
+        """Refuse a checkpoint of so many bytes before it comes. Raises `Problem` (`storage-full`)."""
+        if self._quotas.limited:
+            usage = transact(self._sessions, lambda session: JobRepository(session).usage(tenant))
+            self._quotas.refuse_bytes(usage, size)
 
     def add(self, tenant: str, stored: StoredArtifact) -> UploadView:
-        """Note a checkpoint that a tenant has sent. Raises `Problem` (`unknown-checkpoint`) if it is gone again."""
+        """Note a checkpoint that a tenant has sent.
+
+        Raises `Problem` (`storage-full`; `unknown-checkpoint` if it is gone again).
+        """
 
         def work(session: Session) -> UploadView:
-            view = UploadView.of(
-                UploadRepository(session).add(tenant, stored.sha256, stored.size, self._settings.keep_uploads)
-            )
+            jobs, uploads = JobRepository(session), UploadRepository(session)
+            if self._quotas.limited and uploads.get(tenant, stored.sha256) is None:
+                jobs.lock(tenant)
+                self._quotas.refuse_bytes(jobs.usage(tenant), stored.size)
+            view = UploadView.of(uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads))
             self._renew(stored.sha256)
             return view
 

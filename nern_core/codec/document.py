@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
+from nern_core.quantized.grid import LARGEST_EXPONENT
+from nern_core.tensor_claims import MOST_DIMENSIONS
 
 FORMAT_VERSION: Final = 4
 
@@ -64,10 +66,10 @@ class KeptTensor(_Part):
     """
 
     name: str
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_DIMENSIONS)]
     dtype: str
     constant: int | float | None = None
-    exponent: int | None = None
+    exponent: Annotated[int, Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)] | None = None
 
 
 class Contents(_Part):

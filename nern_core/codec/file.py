@@ -27,6 +27,7 @@ from nern_core.codec.document import (
 )
 from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
 from nern_core.codec.kept import pack_kept, unpack_kept
+from nern_core.codec.limits import check_extent
 from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.codec.quantized_layers import pack_layers, unpack_layers
 from nern_core.errors import NernError
@@ -37,7 +38,7 @@ from nern_core.predictor import Predictor
 _METADATA_KEY = "nern"
 _DOCUMENT, _STREAMS, _PREDICTOR, _KEPT = "document", "streams", "predictor", "kept."
 _VERSION = "format_version"
-_LARGEST_DOCUMENT = 1 << 26
+_LARGEST_DOCUMENT = 1 << 24
 
 
 class _Version(BaseModel):
@@ -106,6 +107,7 @@ def read_encoding(path: Path) -> Encoding:
     """
     tensors = _read_tensors(path)
     contents = _read_contents(tensors.pop(_DOCUMENT, None), path.name)
+    check_extent(contents, path.stat().st_size)
     document = contents.document
     streams = _split(tensors.pop(_STREAMS, None), contents.streams)
     representation = document.representation

@@ -14,6 +14,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from nern_core.codec.symbols import decode_symbols
 from nern_core.errors import NernError
 
 Categorical = constriction.stream.model.Categorical
@@ -94,12 +95,12 @@ def unpack_integers(packed: bytes, classes: Classes, stops: Sequence[Stops]) -> 
         members = np.flatnonzero(classes == index)
         if index >= len(stops) or not len(stops[index]):
             raise NernError("bad_encoding", "The .nern file is damaged: a class of integers has no distribution.")
-        symbols[members] = decoder.decode(_model(stops[index].tobytes()), len(members))
+        symbols[members] = decode_symbols(decoder, _model(stops[index].tobytes()), len(members))
     magnitudes = (symbols + 1) // 2
     escaped = np.flatnonzero(magnitudes == LARGEST_MAGNITUDE)
     shift = 0
     for bits in _ESCAPED_BITS:
-        magnitudes[escaped] += decoder.decode(Uniform(2**bits), len(escaped)) << shift
+        magnitudes[escaped] += decode_symbols(decoder, Uniform(2**bits), len(escaped)) << shift
         shift += bits
     if not decoder.maybe_exhausted():
         raise NernError("bad_encoding", "The .nern file is damaged: a stream of integers is too long.")

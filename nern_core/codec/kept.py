@@ -67,7 +67,7 @@ def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> di
         if dtype is None:
             raise _damaged()
         if entry.constant is not None:
-            kept[entry.name] = torch.full(entry.shape, entry.constant, dtype=dtype)
+            kept[entry.name] = _constant_tensor(entry, entry.constant, dtype)
             continue
         stored = _BYTE if entry.exponent is not None else entry.dtype
         start = starts.get(stored, 0)
@@ -81,6 +81,13 @@ def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> di
     if any(starts[dtype] != len(values) for dtype, values in flat.items()):
         raise _damaged()
     return kept
+
+
+def _constant_tensor(entry: KeptTensor, constant: float, dtype: torch.dtype) -> Tensor:
+    try:
+        return torch.full(entry.shape, constant, dtype=dtype)
+    except (OverflowError, RuntimeError) as error:  # no value of the dtype
+        raise _damaged() from error
 
 
 def _describe(name: str, tensor: Kept) -> KeptTensor:

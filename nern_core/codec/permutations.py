@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nern_core.codec.symbols import decode_symbols
 from nern_core.errors import NernError
 from nern_core.options import Permutation
 
@@ -49,9 +50,11 @@ def unpack_order(stream: Tensor, filters: int, channels: int, method: Permutatio
     choices = _choices(lengths)
     shift = _shift(choices)
     decoder = constriction.stream.queue.RangeDecoder(stream.numpy().view("<u4").astype(np.uint32))
-    swaps = decoder.decode(Uniform(), _high_choices(choices, shift)).astype(np.int64) << shift
+    swaps = decode_symbols(decoder, Uniform(), _high_choices(choices, shift)).astype(np.int64) << shift
     wide = shift > 0
-    swaps[wide] |= decoder.decode(Uniform(2**_LOW_BITS), int(wide.sum()))
+    swaps[wide] |= decode_symbols(decoder, Uniform(2**_LOW_BITS), int(wide.sum()))
+    if (swaps >= choices).any():
+        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is none.")
     if not decoder.maybe_exhausted():
         raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is too long.")
     ends = np.cumsum([length - 1 for length in lengths])

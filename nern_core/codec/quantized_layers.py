@@ -19,6 +19,7 @@ from nern_core.codec.integers import (
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.quantized.coordinate_scales import CLASSES, CoordinateScales
+from nern_core.quantized.grid import LARGEST_EXPONENT
 from nern_core.quantized.layer import QuantizedLayer
 
 # The tables of a layer have classes of their own: means, exponents, and those by filter, channel and position.
@@ -74,10 +75,13 @@ def _unpack_layer(
     stream: bytes, tables: Sequence[Integers], stops: Sequence[Stops], layer: KernelLayer
 ) -> QuantizedLayer:
     means, exponents, filters, channels, positions = (torch.from_numpy(table.copy()) for table in tables)
+    exponents = exponents + means[0]
+    if bool((exponents.abs() > LARGEST_EXPONENT).any()):
+        raise NernError("bad_encoding", "The .nern file is damaged: a step of its integers is out of range.")
     scales = CoordinateScales(filters + means[1], channels, positions)
     classes = scales.classes()
     integers = unpack_integers(stream, classes.flatten().numpy(), stops)
-    return QuantizedLayer(torch.from_numpy(integers).view(classes.shape), exponents + means[0], scales)
+    return QuantizedLayer(torch.from_numpy(integers).view(classes.shape), exponents, scales)
 
 
 def _tables(layer: QuantizedLayer) -> list[NDArray[np.int32]]:

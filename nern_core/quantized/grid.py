@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 STEPS_PER_OCTAVE: Final = 8
+# Steps beyond 2 ** +-1000 are no float64.
+LARGEST_EXPONENT: Final = 8000
 _ROOT = math.sqrt(math.sqrt(math.sqrt(2.0)))
 _WITHIN_OCTAVE = [1.0]
 for _ in range(STEPS_PER_OCTAVE - 1):

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.codec.kept import RoundedTensor
-from nern_core.kernels import KernelLayer, assemble
+from nern_core.kernels import KernelLayer, assemble, cut
 from nern_core.quantized.coordinate_scales import fit_scales
 from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, step_of
 from nern_core.quantized.layer import QuantizedLayer
-from nern_core.rate_distortion.start import by_coordinates
 
 _LARGEST_BYTE = 127
 _SMALLEST_STEP = 2.0**-40
@@ -39,7 +38,7 @@ class QuantizedParameters(nn.Module):
             nn.Parameter(values / size[:, None, None]) for values, size in zip(kernels, sizes, strict=True)
         )
         self.log_steps = nn.ParameterList(nn.Parameter(size.log2()) for size in sizes)
-        self._vector_names = tuple(vectors)
+        self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
 
     def weights(self) -> dict[str, Tensor]:
@@ -48,7 +47,7 @@ class QuantizedParameters(nn.Module):
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
             steps = torch.exp2(_rounded(log_step * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
             weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
-        for name, vector in zip(self._vector_names, self.vectors, strict=True):
+        for name, vector in zip(self._dtypes, self.vectors, strict=True):
             step = step_of(_byte_exponent(vector))
             weights[name] = _rounded(vector / step) * step
         return weights
@@ -74,14 +73,19 @@ class QuantizedParameters(nn.Module):
         )
 
     @torch.no_grad()
-    def rounded_vectors(self, dtypes: Mapping[str, torch.dtype]) -> dict[str, RoundedTensor]:
-        """The vectors as they go into the file."""
+    def rounded_vectors(self) -> dict[str, RoundedTensor]:
+        """The vectors as they go into the file, which gives them back in the dtypes that they came in."""
         rounded = {}
-        for name, vector in zip(self._vector_names, self.vectors, strict=True):
+        for (name, dtype), vector in zip(self._dtypes.items(), self.vectors, strict=True):
             exponent = _byte_exponent(vector)
             integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
-            rounded[name] = RoundedTensor(integers, exponent, dtypes[name])
+            rounded[name] = RoundedTensor(integers, exponent, dtype)
         return rounded
+
+
+def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
+    """The kernels of a layer, float32 (F, C, P)."""
+    return cut(tensor, layer).view(layer.filters, layer.channels, layer.kernel_values)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor
 from nern_core.codec.integers import LARGEST_MAGNITUDE, magnitude_bits
 from nern_core.codec.quantized_layers import fit_distributions
 from nern_core.quantized.coordinate_scales import fit_scales
+from nern_core.snapshots import State
 
 
 class RateModel:
@@ -22,6 +23,16 @@ class RateModel:
         self._classes: list[Tensor] = []
         self._bits = torch.empty(0)
         self.fit(integers)
+
+    def state(self) -> State:
+        """The present distributions and the class of each integer."""
+        return {"bits": self._bits, "classes": [classes.to(torch.int16) for classes in self._classes]}
+
+    def restore(self, state: State) -> None:
+        """Go on with the distributions of a state."""
+        device = self._bits.device
+        self._bits = state["bits"].to(device)
+        self._classes = [classes.to(device).long() for classes in state["classes"]]
 
     def fit(self, integers: Sequence[Tensor]) -> None:
         """Fit scales and distributions anew to integers (F, C, P) of each layer."""

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from nern_core.losses import squared_logit_error
-from nern_core.optim import cosine_decay
+from nern_core.optim import cosine_decay, optimizers_state, restore_optimizers
 from nern_core.precision import mixed_precision
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.rate import RateModel
+from nern_core.snapshots import State
 from nern_core.training.images import ImageSource
 from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.teacher import Teacher
@@ -53,6 +54,15 @@ class RateDistillation:
         self._rate = RateModel(parameters.integers())
         self._present_loss = 0.0
         self._steps = 0
+
+    def state(self) -> State:
+        """The present price of a bit, and what it is counted by."""
+        return {"rate": self._rate.state(), "present_loss": self._present_loss, "steps": self._steps}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._rate.restore(state["rate"])
+        self._present_loss, self._steps = state["present_loss"], state["steps"]
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch of images. Holds the bits at the target before."""
@@ -97,6 +107,14 @@ class QuantizationSteps:
         groups = [{"params": list(members), "lr": rate} for members, rate in rates if len(members)]
         self._optimizer = torch.optim.Adam(groups, betas=_BETAS)
         self._peaks = [group["lr"] for group in self._optimizer.param_groups]
+
+    def state(self) -> State:
+        """The parameters, and what Adam remembers of their gradients."""
+        return optimizers_state([self._optimizer])
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        restore_optimizers([self._optimizer], state)
 
     def step(self, fraction: float) -> None:
         """Step, then clear the gradients."""

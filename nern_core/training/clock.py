@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass
 
+from nern_core.snapshots import State
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -39,13 +41,22 @@ class Clock:
         self._started = time.perf_counter()
         self.step = 0
 
+    def state(self) -> State:
+        """Steps and seconds so far."""
+        return {"step": self.step, "elapsed": self.elapsed}
+
+    def restore(self, state: State) -> None:
+        """Go on counting from a state."""
+        self.step = state["step"]
+        self._started = time.perf_counter() - state["elapsed"]
+
     def tick(self) -> None:
         """One more step is done."""
         self.step += 1
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start of the phase."""
+        """Seconds that the phase has run for."""
         return time.perf_counter() - self._started
 
     @property

@@ -25,6 +25,7 @@ from nern_core.losses import (
 from nern_core.optim import OptimizerConfig
 from nern_core.precision import full_precision, mixed_precision
 from nern_core.sampling import SamplingConfig
+from nern_core.snapshots import State
 from nern_core.targets import Targets, to_weights
 from nern_core.training.clock import Share
 from nern_core.training.images import ImageSource
@@ -106,6 +107,14 @@ class DistillationLoss:
             dict.fromkeys(teacher.network.get_submodule(layer.name.rpartition(".")[0]) for layer in targets.layers)
         )
         self._logit_distance = _logit_distance(config)
+
+    def state(self) -> State:
+        """What the next batches depend on."""
+        return self.predictions.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.predictions.restore(state)
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch of images, with the weights that hold at this fraction of the phase.

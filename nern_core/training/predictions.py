@@ -10,6 +10,7 @@ from torch import Tensor
 from nern_core.kernels import KernelLayer
 from nern_core.predictor import FilterSpan, Predictor, filter_spans
 from nern_core.sampling import KernelSampler, SamplingConfig
+from nern_core.snapshots import State
 from nern_core.targets import Targets
 
 # Small enough for the activations of a block to stay in the cache, large enough to keep the cores busy.
@@ -54,6 +55,19 @@ class Predictions:
         }
         self._refresh = refresh
         self._latest: dict[str, Tensor] | None = None
+
+    def state(self) -> State:
+        """What has been drawn, and the latest predictions if those of earlier steps are used again."""
+        latest = self._latest if self._refresh == "sampled" else None
+        return {"samplers": {head: sampler.state() for head, sampler in self._samplers.items()}, "latest": latest}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        for head, sampler in self._samplers.items():
+            sampler.restore(state["samplers"][head])
+        device = next(self._predictor.parameters()).device
+        latest = state["latest"]
+        self._latest = None if latest is None else {head: kernels.to(device) for head, kernels in latest.items()}
 
     def of_batch(self) -> dict[str, tuple[Tensor, Tensor]]:
         """For each head the indices int64 (m,) of a new batch and its predictions float32 (m, kernel values)."""

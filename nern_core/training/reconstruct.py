@@ -11,6 +11,7 @@ from nern_core.optim import OptimizerConfig
 from nern_core.precision import full_precision, mixed_precision
 from nern_core.predictor import Predictor
 from nern_core.sampling import SamplingConfig
+from nern_core.snapshots import State
 from nern_core.targets import Targets
 from nern_core.training.clock import Share
 from nern_core.training.predictions import Predictions
@@ -51,6 +52,14 @@ class ReconstructionLoss:
         self._predictions = Predictions(config.sampling, predictor, targets, generator)
         self._kernels = {head: target.kernels for head, target in targets.heads.items()}
         self._device = next(predictor.parameters()).device
+
+    def state(self) -> State:
+        """What the next batches depend on."""
+        return self._predictions.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self._predictions.restore(state)
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch, with the precision that this fraction of the phase has."""

@@ -7,7 +7,6 @@ the network is sure of a class, is a stand-in for the images (the idea of DeepIn
 """
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nern_core.precision import mixed_precision
+from nern_core.snapshots import Snapshots, State
+from nern_core.training.clock import Budget, Clock
 from nern_core.training.images import images_per_batch
 
 # Luminance and chrominance of natural images are about this far apart in amplitude.
@@ -45,23 +46,52 @@ def has_statistics(network: nn.Module) -> bool:
     return bool(_normalizations(network))
 
 
-def synthesize(
-    network: nn.Module, config: SynthesisConfig, input_size: int, seconds: float | None, generator: torch.Generator
-) -> Tensor:
-    """Make normalized inputs, float32 (n, 3, H, W), for a network in evaluation mode; `seconds` is the whole budget.
+@dataclass(frozen=True, slots=True)
+class Synthesized:
+    """Normalized inputs, float32 (n, 3, H, W), and the seconds that making them took."""
 
-    The network must have running statistics, see `has_statistics`.
+    images: Tensor
+    seconds: float
+
+
+def synthesize(
+    network: nn.Module,
+    config: SynthesisConfig,
+    input_size: int,
+    seconds: float | None,
+    generator: torch.Generator,
+    snapshots: Snapshots,
+) -> Synthesized:
+    """Make inputs for a network in evaluation mode; `seconds` is the whole budget.
+
+    The network must have running statistics, see `has_statistics`. Raises `Interrupted` when the snapshots say so.
     """
-    started = time.perf_counter()
     device = next(network.parameters()).device
     count = images_per_batch(config.images_per_batch, input_size)
-    batches = []
-    for _ in range(0, config.images, count):
+    batches = _Batches()
+    # A step is a batch; the clock has no end where the budget has none.
+    clock = Clock(Budget(seconds=math.inf if seconds is None else config.share * seconds))
+    stage = snapshots.stage({"batches": batches, "clock": clock})
+    while len(batches.made) * count < config.images and not clock.finished:
         start = natural_noise(count, input_size, generator).to(device, memory_format=torch.channels_last)
-        batches.append(_match_statistics(network, start, config, generator))
-        if seconds is not None and time.perf_counter() - started > config.share * seconds:
-            break
-    return torch.cat(batches)[: config.images]
+        batches.made.append(_match_statistics(network, start, config, generator))
+        clock.tick()
+        stage.step_done()
+    stage.save()
+    return Synthesized(torch.cat([batch.to(device) for batch in batches.made])[: config.images], clock.elapsed)
+
+
+class _Batches:
+    """The batches that are made so far."""
+
+    def __init__(self) -> None:
+        self.made: list[Tensor] = []
+
+    def state(self) -> State:
+        return self.made
+
+    def restore(self, state: State) -> None:
+        self.made = state
 
 
 def natural_noise(count: int, size: int, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,26 +8,50 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from app.database import migrate
+from app.access.service import ApiKeyService
+from app.database import create_sessions, migrate
 from app.main import create_app
-from app.settings import Settings
+from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE
+
+
+@contextmanager
+def serving(settings: Settings, *, address: str = "127.0.0.1") -> Iterator[TestClient]:
+    """The API in this process, and a client on this machine."""
+    migrate(settings)
+    with TestClient(
+        create_app(settings), f"http://{address}", raise_server_exceptions=False, client=(address, 50000)
+    ) as client:
+        yield client
 
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     """The API in this process, in both modes."""
-    migrate(settings)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with serving(settings) as client:
         yield client
 
 
 @pytest.fixture
 def embedded_client(embedded: Settings) -> Iterator[TestClient]:
     """The API in this process, in the embedded mode."""
-    migrate(embedded)
-    with TestClient(create_app(embedded), raise_server_exceptions=False) as client:
+    with serving(embedded) as client:
         yield client
+
+
+@pytest.fixture
+def with_keys(settings: Settings) -> Settings:
+    """Settings of a service that needs keys, in both modes."""
+    return settings.model_copy(update={"authentication": Authentication.KEYS})
+
+
+@pytest.fixture
+def keys(with_keys: Settings) -> Iterator[ApiKeyService]:
+    """The keys of that service."""
+    migrate(with_keys)
+    sessions = create_sessions(with_keys)
+    yield ApiKeyService(sessions)
+    sessions.kw["bind"].dispose()
 
 
 def submit(

@@ -1,9 +1,11 @@
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Authentication, Settings
 from tests.conftest import ROOT
 
 
@@ -39,3 +41,33 @@ def test_any_server_ends_the_embedded_mode(server: dict[str, str]) -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(Settings(database_url="postgresql://u:secret@h/d", broker_url="redis://:secret@h"))
+
+
+def test_keys_are_needed_unless_everything_is_on_this_machine() -> None:
+    server = {"database_url": "postgresql+psycopg://h/d"}
+    assert not Settings().keys_required
+    assert Settings(**server).keys_required  # type: ignore[arg-type] # fields are given by name
+    assert Settings(authentication=Authentication.KEYS).keys_required
+    assert not Settings(**server, authentication=Authentication.NONE).keys_required  # type: ignore[arg-type] # as above
+
+
+def test_authentication_is_keys_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERN_AUTHENTICATION", "keys")
+    assert Settings().keys_required
+    monkeypatch.setenv("NERN_AUTHENTICATION", "no")
+    with pytest.raises(ValidationError, match="'keys' or 'none'"):
+        Settings()
+
+
+def test_hosts_are_those_of_loopback_and_what_the_operator_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    loopback = ("localhost", "127.0.0.1", "[::1]")
+    assert Settings().hosts == loopback
+    assert Settings(authentication=Authentication.KEYS).hosts == ("*",)
+    monkeypatch.setenv("NERN_ALLOWED_HOSTS", "nern.example.org, other.example.org")
+    named = ("nern.example.org", "other.example.org", *loopback)
+    assert Settings().hosts == Settings(authentication=Authentication.KEYS).hosts == named
+
+
+def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERN_OUTBOUND_NETWORKS", "10.1.0.0/16,fd00:1::/32")
+    assert Settings().outbound_networks == (ip_network("10.1.0.0/16"), ip_network("fd00:1::/32"))

@@ -7,13 +7,11 @@ from io import BufferedReader
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from app.database import migrate
 from app.durable_files import DiskFull
-from app.main import create_app
 from app.settings import Settings
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
+from tests.app.conftest import serving
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -168,10 +166,9 @@ def test_nothing_remains_of_what_a_full_disk_refuses(small_disk: Path) -> None:
 def test_uploads_to_a_full_disk_are_refused_until_there_is_room(embedded: Settings, small_disk: Path) -> None:
     """The reserve is 1 MiB of 4; a body that tells its length is refused by that, and another one as it comes."""
     settings = embedded.model_copy(update={"artifact_dir": small_disk, "disk_reserve": 2**20})
-    migrate(settings)
     (small_disk / "ballast").write_bytes(bytes(2 * 2**20))
     large = large_checkpoint(2 * 2**20)
-    with TestClient(create_app(settings)) as client:
+    with serving(settings) as client:
         refused = [
             client.post("/checkpoints", content=large),
             client.post("/checkpoints", content=iter([large[:1000], large[1000:]])),
@@ -187,8 +184,7 @@ def test_uploads_to_a_full_disk_are_refused_until_there_is_room(embedded: Settin
 
 def test_a_disk_that_fills_up_without_a_reserve_refuses_too(embedded: Settings, small_disk: Path) -> None:
     settings = embedded.model_copy(update={"artifact_dir": small_disk, "disk_reserve": 0})
-    migrate(settings)
-    with TestClient(create_app(settings)) as client:
+    with serving(settings) as client:
         large = large_checkpoint(5 * 2**20)
         answer = client.post("/checkpoints", content=iter([large[:1000], large[1000:]]))
     assert (answer.status_code, answer.json()["type"]) == (507, "disk-full")

@@ -48,11 +48,21 @@ def test_the_commands_of_the_compose_file_make_a_service(settings: Settings, tmp
         command_of("migrate"), env=environment_of("migrate", settings), cwd=tmp_path, check=True, capture_output=True
     )
     assert b"up to date" in migrated.stdout
+    made = subprocess.run(
+        [str(BIN / "nern"), "keys", "create", "--tenant", "me"],
+        env=environment_of("api", settings),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     with ExitStack() as stack, Client(port) as client:
         for service in ("api", "worker", "worker-gpu"):
             env = environment_of(service, settings)
             stack.enter_context(process(command_of(service, port), env, tmp_path / f"{service}.log"))
         wait_for(client.is_ready, what="the API did not start")
+        assert client.http.get("/jobs").status_code == 401
+        client.http.headers["Authorization"] = f"Bearer {made.stdout.strip()}"
         on_cpu = client.submit(architecture="digits-cnn", dataset=DIGITS.name, steps=20, hidden_size=16)
         on_gpu = client.submit(device="gpu", steps=20, hidden_size=16)
         job = client.ended(on_cpu)

@@ -5,9 +5,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData, Table, inspect, select
+from sqlalchemy import MetaData, Table, inspect, select, text
 from sqlalchemy.orm import Session
 
+from app.access.caller import DEFAULT_TENANT
 from app.database import SchemaError, check_schema, create_engine, migrate
 from app.jobs.models import ArtifactUse, Base, Job
 from app.settings import Settings
@@ -39,13 +40,49 @@ def test_an_empty_database_is_refused(settings: Settings) -> None:
     engine.dispose()
 
 
-def test_the_jobs_from_before_use_their_checkpoints_and_results(settings: Settings) -> None:
+def test_the_jobs_from_before_there_were_tenants_are_the_default_tenants(settings: Settings) -> None:
+    migrate(settings, "0001")
     engine = create_engine(settings)
-    configuration = Config()
-    configuration.set_main_option("script_location", str(ROOT / "migrations"))
     with engine.begin() as connection:
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO jobs (id, status, device, options, checkpoint_sha256, checkpoint_bytes, attempt, releases,"
+                " announcements, created_at) VALUES ('job_1', 'queued', 'cpu', '{}', 'c', 1, 0, 0, 0, '2026-01-01')"
+            )
+        )
+    migrate(settings)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT id, tenant FROM jobs")).all() == [("job_1", DEFAULT_TENANT)]
+    engine.dispose()
+
+
+def test_the_results_that_there_are_are_added_up(settings: Settings) -> None:
+    migrate(settings, "0001")
+    engine = create_engine(settings)
+    with engine.begin() as connection:
+        for job_id, artifacts in (
+            ("job_1", '{"a": {"bytes": 3, "sha256": "a"}, "b": {"bytes": 4, "sha256": "b"}}'),
+            ("job_2", None),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO jobs (id, status, device, options, checkpoint_sha256, checkpoint_bytes, attempt,"
+                    " releases, announcements, created_at, artifacts)"
+                    " VALUES (:id, 'queued', 'cpu', '{}', 'c', 1, 0, 0, 0, '2026-01-01', :artifacts)"
+                ),
+                {"id": job_id, "artifacts": artifacts},
+            )
+    migrate(settings)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT id, result_bytes FROM jobs ORDER BY id")).all()
+    assert found == [("job_1", 7), ("job_2", 0)]
+    engine.dispose()
+
+
+def test_the_jobs_from_before_use_their_checkpoints_and_results(settings: Settings) -> None:
+    migrate(settings, "0001")
+    engine = create_engine(settings)
+    with engine.begin() as connection:
         metadata = MetaData()
         jobs = Table("jobs", metadata, autoload_with=connection)
         job = {"status": "queued", "device": "cpu", "options": {}, "checkpoint_bytes": 1, "attempt": 0, "releases": 0}
@@ -61,14 +98,14 @@ def test_the_jobs_from_before_use_their_checkpoints_and_results(settings: Settin
     assert uses == {("without", "a"), ("with", "a"), ("with", "b"), ("with", "d")}
 
 
-def test_the_last_migration_can_be_undone_and_done_again(settings: Settings) -> None:
+def test_the_migration_of_uploads_can_be_undone_and_done_again(settings: Settings) -> None:
     migrate(settings)
     engine = create_engine(settings)
     configuration = Config()
     configuration.set_main_option("script_location", str(ROOT / "migrations"))
     with engine.begin() as connection:
         configuration.attributes["connection"] = connection
-        command.downgrade(configuration, "-1")
+        command.downgrade(configuration, "0002")
     assert "uploads" not in inspect(engine).get_table_names()
     migrate(settings)
     check_schema(engine)

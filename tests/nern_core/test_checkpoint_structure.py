@@ -8,6 +8,7 @@ import torch
 from nern_core.checkpoint import Checkpoint, write_checkpoint
 from nern_core.checkpoint_structure import CheckpointFormat, read_structure, refuse_without_kernels
 from nern_core.errors import NernError
+from nern_core.tensor_claims import TensorClaim
 
 CONV = {"dtype": "F32", "shape": [2, 1, 2, 2], "data_offsets": [0, 32]}
 KERNELS = {"dtype": "F32", "shape": [16, 16, 2, 2], "data_offsets": [0, 4096]}
@@ -24,7 +25,6 @@ def test_tells_names_shapes_and_dtypes_of_a_safetensors_file(tmp_path: Path) -> 
     write_checkpoint(Checkpoint(tensors), tmp_path / "w.safetensors")
     structure = read_structure(tmp_path / "w.safetensors")
     assert structure.format is CheckpointFormat.SAFETENSORS
-    assert structure.tensors is not None
     assert {name: (claim.dtype, claim.shape) for name, claim in structure.tensors.items()} == {
         "conv.weight": ("BF16", (2, 3, 3, 3)),
         "steps": ("I64", ()),
@@ -36,9 +36,26 @@ def test_tells_names_shapes_and_dtypes_of_a_safetensors_file(tmp_path: Path) -> 
 )
 def test_knows_both_torch_formats(tmp_path: Path, zipped: bool, expected: CheckpointFormat) -> None:
     torch.save({"w": torch.ones(1)}, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
-    structure = read_structure(tmp_path / "w.pt")
-    assert (structure.format, structure.tensors) == (expected, None)
-    refuse_without_kernels(structure, ["spatial"], None)
+    assert read_structure(tmp_path / "w.pt").format is expected
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tells_names_shapes_and_dtypes_of_a_torch_file(tmp_path: Path, zipped: bool) -> None:
+    tensors = {"module.conv.weight": torch.ones(2, 3, 3, 3).half(), "module.steps": torch.tensor(7)}
+    content = {"state_dict": tensors, "epoch": 3}
+    torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    assert read_structure(tmp_path / "w.pt").tensors == {
+        "module.conv.weight": TensorClaim("F16", (2, 3, 3, 3)),
+        "module.steps": TensorClaim("I64", ()),
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_file_without_kernels_is_refused_unread(tmp_path: Path, zipped: bool) -> None:
+    torch.save({"fc.weight": torch.ones(4, 4)}, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(NernError) as error:
+        refuse_without_kernels(read_structure(tmp_path / "w.pt"), ["spatial"], None)
+    assert error.value.code == "no_kernels"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +63,8 @@ def test_knows_both_torch_formats(tmp_path: Path, zipped: bool, expected: Checkp
     [
         ({"w": CONV}, bytes(31), "31 bytes of data where its header declares 32"),
         ({"w": CONV}, bytes(33), "33 bytes of data where its header declares 32"),
-        ({"w": CONV | {"data_offsets": [4, 32]}}, bytes(32), "overlap or leave gaps"),
+        ({"w": CONV | {"data_offsets": [4, 36]}}, bytes(36), "overlap or leave gaps"),
+        ({"w": CONV | {"data_offsets": [4, 32]}}, bytes(32), "'w' has 28 bytes for 32"),
         ({"w": CONV | {"data_offsets": [0, -1]}}, bytes(32), "not a table of tensors"),
         ({"w": CONV | {"more": 1}}, bytes(32), "not a table of tensors"),
         ({"w": 1}, bytes(32), "not a table of tensors"),

@@ -1,4 +1,4 @@
-"""The service as real processes: an API under uvicorn, Celery workers, and a client that speaks HTTP to them."""
+"""The service as real processes: an API, Celery workers, and a client that speaks HTTP to them."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from app.database import migrate
 from app.settings import Settings
 from tests.conftest import EXAMPLE, ROOT
 
-API = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port"]
+API = [str(Path(sys.executable).with_name("nern")), "api", "--port"]
 WORKER = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--without-gossip", "--without-mingle"]
 Found = TypeVar("Found")
 TERMINAL = {"succeeded", "failed", "canceled"}

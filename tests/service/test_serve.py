@@ -54,3 +54,20 @@ def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert f"the port {port} is in use" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["api"]])
+def test_a_service_without_keys_does_not_start_on_an_open_address(tmp_path: Path, command: list[str]) -> None:
+    ended = subprocess.run(
+        [NERN, *command, "--host", "0.0.0.0", "--port", str(free_port())],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "set NERN_AUTHENTICATION=keys to listen on 0.0.0.0" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []

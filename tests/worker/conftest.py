@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import uuid_utils
 
+from app.access.caller import DEFAULT_TENANT
 from app.database import Sessions, create_sessions, migrate
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
@@ -27,6 +28,7 @@ class Jobs:
         stored = self.store.put(checkpoint)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
+            tenant=DEFAULT_TENANT,
             device="cpu",
             options=EncodeOptions(**options).model_dump(mode="json"),
             checkpoint_sha256=stored.sha256,
@@ -37,13 +39,13 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         with self.sessions.begin() as session:
-            job = JobRepository(session).get(job_id)
+            job = JobRepository(session).get(job_id, DEFAULT_TENANT)
         assert job is not None
         return job
 
     def cancel(self, job_id: str) -> None:
         with self.sessions.begin() as session:
-            assert JobRepository(session).request_cancel(job_id)
+            assert JobRepository(session).request_cancel(job_id, DEFAULT_TENANT)
 
     def take_away(self, job_id: str) -> None:
         """Do what the sweeper does when a worker has been silent for too long."""

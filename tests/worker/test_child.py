@@ -18,6 +18,7 @@ from worker.folder import RunFolder, RunSpec
 def folder(tmp_path: Path) -> RunFolder:
     """A folder with the example and a spec that takes forever."""
     folder = RunFolder(tmp_path)
+    folder.make()
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
     folder.spec.write_text(RunSpec(options=EncodeOptions(seconds=600)).model_dump_json())
     return folder

@@ -11,35 +11,43 @@ from nern_core.importance import Importance
 from nern_core.options import EncodeOptions
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
+from worker.caches import Caches
+from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RESULTS, RunFolder, RunSpec
 from worker.runner import _explained
 
+CACHES = Caches()
+
 
 def run(folder: RunFolder, options: EncodeOptions, checkpoint: bytes) -> subprocess.CompletedProcess[str]:
+    folder.make()
+    CACHES.copy_to(folder.caches)
     folder.checkpoint.write_bytes(checkpoint)
     folder.spec.write_text(RunSpec(options=options).model_dump_json())
     command = [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = runner_environment(folder)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -> None:
     ended = run(RunFolder(tmp_path), EncodeOptions(steps=3, hidden_size=8), EXAMPLE.read_bytes())
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0
-    assert all(list(line) == ["progress"] for line in lines)
-    phases = [line["progress"]["phase"] for line in lines]
+    assert [line["snapshot"] for line in lines if "snapshot" in line] == ["stage-0"]
+    progress = [line["progress"] for line in lines if "progress" in line]
+    phases = [observation["phase"] for observation in progress]
     assert list(dict.fromkeys(phases)) == ["reading", "reconstruction", "writing", "evaluation"]
-    assert lines[-1]["progress"]["fraction"] == 1.0
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS}
+    assert progress[-1]["fraction"] == 1.0
+    assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
 
 def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images(tmp_path: Path) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8)
     assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
-    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+    report = Report.model_validate_json((tmp_path / "results" / "report.json").read_bytes())
     assert [alternative.name for alternative in report.alternatives] == ["zstd", "fp16", "int8", "int6", "int4"]
     assert all(alternative.accuracy is not None for alternative in report.alternatives)
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "results" / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
 
@@ -47,8 +55,8 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
 def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, target_bytes=9000)
     assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
-    assert 8700 < (tmp_path / "encoding.nern").stat().st_size <= 9000
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS}
+    assert 8700 < (tmp_path / "results" / "encoding.nern").stat().st_size <= 9000
+    assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
 
 def test_a_target_that_cannot_be_met_is_one_error_line(tmp_path: Path) -> None:
@@ -60,23 +68,24 @@ def test_a_target_that_cannot_be_met_is_one_error_line(tmp_path: Path) -> None:
 def test_a_runner_that_is_asked_for_it_ranks_the_kernels_last(tmp_path: Path) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8, importance=True)
     ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
-    told = [json.loads(line)["progress"] for line in ended.stdout.splitlines()]
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    told = [line["progress"] for line in lines if "progress" in line]
     fractions = [progress["fraction"] for progress in told]
     assert ended.returncode == 0
     assert told[-1]["phase"] == "importance"
     assert (fractions, fractions[-1]) == (sorted(fractions), 1.0)
     assert max(progress["fraction"] for progress in told if progress["phase"] != "importance") == 0.8
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "spec.json", *RESULTS, *OPTIONAL_RESULTS}
-    importance = Importance.model_validate_json((tmp_path / "importance.json").read_bytes())
+    assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS, *OPTIONAL_RESULTS}
+    importance = Importance.model_validate_json((tmp_path / "results" / "importance.json").read_bytes())
     assert importance.images == 500
-    assert importance.encoding_sha256 == file_sha256(tmp_path / "encoding.nern")
+    assert importance.encoding_sha256 == file_sha256(tmp_path / "results" / "encoding.nern")
 
 
 def test_without_data_a_runner_leaves_no_pruning_curve(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     ended = run(folder, EncodeOptions(steps=1, hidden_size=8, importance=True), EXAMPLE.read_bytes())
     assert ended.returncode == 0
-    assert folder.results() == [*RESULTS, "importance.json", "importance.safetensors"]
+    assert folder.result_names() == [*RESULTS, "importance.json", "importance.safetensors"]
 
 
 def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> None:

@@ -1,22 +1,66 @@
+import errno
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ByteSize
+from sqlalchemy.exc import OperationalError
 
+from app.database import migrate
 from app.jobs.models import JobStatus
+from app.jobs.repository import JobRepository
+from app.settings import Settings
+from app.snapshots import SnapshotStore
+from app.storage import ArtifactStore
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.worker.conftest import Jobs
+from worker.folder import RunFolder
 from worker.supervisor import Supervisor
 
 FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
+
+
+LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 150}
+
+
+@pytest.fixture
+def frequent_jobs(embedded: Settings) -> Iterator[Jobs]:
+    """Jobs of which snapshots are taken all the time."""
+    settings = embedded.model_copy(update={"snapshot_interval": timedelta(seconds=0.3)})
+    migrate(settings)
+    jobs = Jobs(settings)
+    yield jobs
+    jobs.close()
+
+
+def supervisor_with(jobs: Jobs, **changes: Any) -> Supervisor:
+    """A supervisor with other settings."""
+    return Supervisor(jobs.settings.model_copy(update=changes), jobs.sessions, jobs.store, lambda: False)
+
+
+def encoding_of(jobs: Jobs, job_id: str) -> str:
+    """Digest of the encoding that a job has left."""
+    job = jobs.get(job_id)
+    assert job.artifacts is not None, job.error_message
+    digest: str = job.artifacts["encoding.nern"]["sha256"]
+    return digest
+
+
+def steps_of(jobs: Jobs, job_id: str) -> dict[str, int]:
+    """Steps of each phase, as the report tells them."""
+    artifacts = jobs.get(job_id).artifacts
+    assert artifacts is not None
+    report = json.loads(jobs.store.path(artifacts["report.json"]["sha256"]).read_bytes())
+    return {point["phase"]: point["step"] for point in report["curve"]}
 
 
 def supervisor(jobs: Jobs, stopping: Callable[[], bool] = lambda: False) -> Supervisor:
@@ -36,11 +80,13 @@ def running(jobs: Jobs, job_id: str) -> bool:
     return step > 0
 
 
-def meanwhile(jobs: Jobs, job_id: str, action: Callable[[], None]) -> threading.Thread:
-    """Act as soon as the job trains, while this thread supervises it."""
+def meanwhile(
+    jobs: Jobs, job_id: str, action: Callable[[], None], when: Callable[[], bool] | None = None
+) -> threading.Thread:
+    """Act as soon as the job trains, or `when` it is true, while this thread supervises it."""
 
     def run() -> None:
-        wait_for(lambda: running(jobs, job_id))
+        wait_for(when or (lambda: running(jobs, job_id)))
         action()
 
     thread = threading.Thread(target=run)
@@ -133,6 +179,117 @@ def test_a_stopping_worker_gives_its_job_back(jobs: Jobs) -> None:
     job = jobs.get(job_id)
     assert (job.status, job.attempt, job.releases, job.progress) == (JobStatus.QUEUED, 1, 1, None)
     assert job.announce_at is not None
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_where_a_stopping_worker_left_it(embedded_jobs: Jobs) -> None:
+    jobs = embedded_jobs
+    whole, stopped = jobs.submit(**LONG), jobs.submit(**LONG)
+    supervisor(jobs).run(whole)
+    stop = threading.Event()
+    thread = meanwhile(jobs, stopped, stop.set)
+    supervisor(jobs, stop.is_set).run(stopped)
+    thread.join()
+    assert jobs.get(stopped).snapshots is not None
+    supervisor(jobs).run(stopped)
+    assert encoding_of(jobs, stopped) == encoding_of(jobs, whole)
+    assert steps_of(jobs, stopped) == steps_of(jobs, whole)
+    assert jobs.get(stopped).attempt == 2
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_from_the_last_snapshot_of_a_lost_worker(frequent_jobs: Jobs) -> None:
+    jobs = frequent_jobs
+    whole, lost = jobs.submit(**LONG), jobs.submit(**LONG)
+    supervisor(jobs).run(whole)
+    thread = meanwhile(jobs, lost, lambda: jobs.take_away(lost), when=lambda: bool(jobs.get(lost).snapshots))
+    supervisor(jobs).run(lost)
+    thread.join()
+    before = jobs.get(lost).snapshots
+    assert before
+    starts: list[int] = []
+    thread = meanwhile(jobs, lost, lambda: starts.append((jobs.get(lost).progress or {})["step"]))
+    supervisor(jobs).run(lost)
+    thread.join()
+    assert starts[0] > 1
+    assert encoding_of(jobs, lost) == encoding_of(jobs, whole)
+    assert jobs.get(lost).snapshots is None
+    assert SnapshotStore(jobs.settings.snapshots).jobs() == []
+
+
+def test_a_damaged_snapshot_is_not_used(frequent_jobs: Jobs) -> None:
+    jobs = frequent_jobs
+    job_id = jobs.submit(**LONG)
+    thread = meanwhile(jobs, job_id, lambda: jobs.take_away(job_id), when=lambda: bool(jobs.get(job_id).snapshots))
+    supervisor(jobs).run(job_id)
+    thread.join()
+    for path in jobs.settings.snapshots.rglob("stage-*"):
+        path.write_bytes(b"damaged")
+    supervisor(jobs).run(job_id)
+    assert jobs.get(job_id).status == JobStatus.SUCCEEDED
+
+
+def test_a_job_that_takes_too_much_memory_is_stopped(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit(**FOREVER)
+    supervisor_with(embedded_jobs, job_memory=ByteSize(250 * 2**20)).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
+    assert "memory" in (job.error_message or "")
+
+
+def test_a_job_that_runs_for_too_long_is_stopped(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit(**FOREVER)
+    supervisor_with(embedded_jobs, job_deadline=timedelta(seconds=3)).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
+    assert job.error_message == (
+        "The encoding ran for longer than the 3 seconds that a job may run here; ask for fewer `steps` or `seconds`."
+    )
+
+
+def test_a_full_disk_is_said_to_be_the_reason(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
+    monkeypatch.setattr(ArtifactStore, "put", full)
+    supervisor(embedded_jobs).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "disk_full")
+
+
+def test_what_became_of_a_job_is_written_when_the_database_is_back(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeed, failures = JobRepository.succeed, iter(range(2))
+
+    def unreliable(*arguments: Any) -> bool:
+        if next(failures, None) is not None:
+            raise OperationalError("statement", {}, Exception("the server is gone"))
+        return succeed(*arguments)
+
+    monkeypatch.setattr(JobRepository, "succeed", unreliable)
+    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
+    supervisor(embedded_jobs).run(job_id)
+    assert embedded_jobs.get(job_id).status == JobStatus.SUCCEEDED
+
+
+def test_links_are_no_results(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = embedded_jobs.settings.data_dir / "secret"
+    secret.write_text("secret")
+    supervise = Supervisor._supervise
+
+    def hostile(self: Supervisor, folder: RunFolder, *arguments: Any) -> Any:
+        outcome = supervise(self, folder, *arguments)
+        folder.result("weights.pt").unlink()
+        folder.result("weights.pt").symlink_to(secret)
+        return outcome
+
+    monkeypatch.setattr(Supervisor, "_supervise", hostile)
+    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
+    supervisor(embedded_jobs).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code, job.artifacts) == (JobStatus.FAILED, "internal_error", None)
 
 
 def test_a_stopping_worker_passes_on_the_messages_that_still_arrive(embedded_jobs: Jobs) -> None:

@@ -1,3 +1,4 @@
+import io
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,6 +14,7 @@ from app.database import Sessions, create_sessions, migrate
 from app.jobs.models import IdempotencyKey, Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
+from app.snapshots import SnapshotStore
 from app.storage import ArtifactStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
@@ -54,7 +56,7 @@ def put(store: ArtifactStore, tmp_path: Path, content: bytes = b"content") -> st
 
 
 def job_of(job_id: str, sha256: str) -> NewJob:
-    return NewJob(id=job_id, device="cpu", options={}, checkpoint_sha256=sha256, checkpoint_bytes=7)
+    return NewJob(id=job_id, tenant="default", device="cpu", options={}, checkpoint_sha256=sha256, checkpoint_bytes=7)
 
 
 def new_job(settings: Settings, sha256: str, job_id: str = "job_" + "0" * 32) -> str:
@@ -114,8 +116,8 @@ def test_a_file_that_two_jobs_need_goes_with_the_second(
     for job, left in zip(jobs, (1, 0), strict=True):
         with transaction(settings) as session:
             repository = JobRepository(session)
-            repository.request_cancel(job)
-            assert repository.delete(job)
+            repository.request_cancel(job, "default")
+            assert repository.delete(job, "default")
         age(settings.artifacts)
         collector.round()
         assert len(stored_files(settings)) == left
@@ -164,6 +166,19 @@ def test_only_folders_of_attempts_that_are_over_are_removed(
     collector.round()
     left = {path.name for path in settings.scratch.iterdir()}
     assert left == {f"{job}-1", f"job_{'2' * 32}-1", "something else", "job_1-1"}
+
+
+def test_snapshots_go_with_their_job(
+    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+) -> None:
+    jobs = [new_job(settings, put(store, tmp_path), f"job_{number:032}") for number in range(2)]
+    snapshots = SnapshotStore(settings.snapshots)
+    for job in [*jobs, f"job_{'9' * 32}"]:
+        snapshots.keep(job, "fit-0", io.BytesIO(b"state"))
+    with transaction(settings) as session:
+        JobRepository(session).request_cancel(jobs[0], "default")
+    collector.round()
+    assert snapshots.jobs() == [jobs[1]]
 
 
 def test_while_one_collects_another_does_not(collector: Collector, sessions: Sessions) -> None:

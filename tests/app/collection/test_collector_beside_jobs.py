@@ -48,7 +48,9 @@ class Client:
 
     def _name(self, job_id: str, digest: str) -> bool:
         """Make a job; False: it took longer than the short grace time that protects its file."""
-        new = NewJob(id=job_id, device="cpu", options={}, checkpoint_sha256=digest, checkpoint_bytes=100)
+        new = NewJob(
+            id=job_id, tenant="default", device="cpu", options={}, checkpoint_sha256=digest, checkpoint_bytes=100
+        )
         with self._sessions.begin() as session:
             began = time.monotonic()
             try:
@@ -60,8 +62,8 @@ class Client:
 
     def _delete(self, job_id: str) -> None:
         with self._sessions.begin() as session:
-            JobRepository(session).request_cancel(job_id)
-            JobRepository(session).delete(job_id)
+            JobRepository(session).request_cancel(job_id, "default")
+            JobRepository(session).delete(job_id, "default")
 
 
 class SlowCollector(Collector):

@@ -66,7 +66,12 @@ class Files(RuleBasedStateMachine):
         job_id = f"job_{uuid_utils.uuid7().hex}"
         with self._sessions.begin() as session:
             new = NewJob(
-                id=job_id, device="cpu", options={}, checkpoint_sha256=self._put(content), checkpoint_bytes=len(content)
+                id=job_id,
+                tenant="default",
+                device="cpu",
+                options={},
+                checkpoint_sha256=self._put(content),
+                checkpoint_bytes=len(content),
             )
             JobRepository(session).add(new)
         self._needed[job_id] = {digest_of(content)}
@@ -74,7 +79,9 @@ class Files(RuleBasedStateMachine):
 
     @rule(job=jobs, results=st.lists(CONTENTS, max_size=3))
     def finish(self, job: str, results: list[bytes]) -> None:
-        artifacts = {str(number): {"sha256": self._put(content)} for number, content in enumerate(results)}
+        artifacts = {
+            str(number): {"sha256": self._put(content), "bytes": len(content)} for number, content in enumerate(results)
+        }
         with self._sessions.begin() as session:
             repository = JobRepository(session)
             claim = repository.claim(job, HOUR)
@@ -85,14 +92,14 @@ class Files(RuleBasedStateMachine):
     def cancel_and_delete(self, job: str) -> None:
         with self._sessions.begin() as session:
             repository = JobRepository(session)
-            repository.request_cancel(job)
-            if repository.delete(job):
+            repository.request_cancel(job, "default")
+            if repository.delete(job, "default"):
                 del self._needed[job]
 
     @rule(job=jobs)
     def let_expire(self, job: str) -> None:
         with self._sessions.begin() as session:
-            found = JobRepository(session).get(job)
+            found = JobRepository(session).get(job, "default")
             if found is not None and found.finished_at is not None:
                 session.execute(
                     update(Job).where(Job.id == job).values(finished_at=found.finished_at - self._settings.keep_results)

@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy
 from starlette.testclient import TestClient
 
+from app.access.caller import DEFAULT_TENANT
 from app.database import migrate
 from app.jobs.idempotency import IdempotencyKeys, parse_key
-from app.jobs.models import DEFAULT_TENANT, IdempotencyKey, Job
-from app.main import create_app
+from app.jobs.models import IdempotencyKey, Job
 from app.problems import Problem
 from app.settings import Settings
-from tests.app.conftest import submit
+from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 
@@ -123,10 +123,9 @@ def test_the_keys_of_another_tenant_are_others(settings: Settings) -> None:
 
 
 def test_of_duplicates_that_arrive_at_once_one_makes_a_job(settings: Settings) -> None:
-    migrate(settings)
     requests = 6
     barrier = Barrier(requests)
-    with TestClient(create_app(settings)) as client:
+    with serving(settings) as client:
 
         def send(number: int) -> httpx2.Response:
             barrier.wait()

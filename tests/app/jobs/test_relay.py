@@ -26,8 +26,9 @@ def relay(settings: Settings) -> Iterator[Relay]:
 
 def submit(settings: Settings, job_id: str, device: str = "cpu") -> None:
     with transaction(settings) as session:
-        new = NewJob(id=job_id, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=1)
-        JobRepository(session).add(new)
+        JobRepository(session).add(
+            NewJob(id=job_id, tenant="acme", device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=1)
+        )
 
 
 def received(settings: Settings, queue: str) -> list[str]:

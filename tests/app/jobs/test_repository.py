@@ -10,6 +10,7 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.repository import Claim, JobRepository, NewJob
 from app.settings import Settings
 
+TENANT = "acme"
 LEASE = timedelta(seconds=30)
 METRICS = {"ratio": 2.0}
 ARTIFACTS = {"encoding.nern": {"bytes": 1, "sha256": "a" * 64}}
@@ -37,8 +38,18 @@ class Database:
         return call
 
     def submit(self, job_id: str = "job_1", device: str = "cpu") -> str:
-        self.add(NewJob(id=job_id, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=5))
+        self.add(
+            NewJob(id=job_id, tenant=TENANT, device=device, options={}, checkpoint_sha256="c" * 64, checkpoint_bytes=5)
+        )
         return job_id
+
+    def get(self, job_id: str) -> Any:
+        with self.sessions.begin() as session:
+            return JobRepository(session).get(job_id, TENANT)
+
+    def request_cancel(self, job_id: str) -> bool:
+        with self.sessions.begin() as session:
+            return JobRepository(session).request_cancel(job_id, TENANT)
 
     def running(self, job_id: str = "job_1") -> Claim:
         claim = self.claim(self.submit(job_id), LEASE)
@@ -194,6 +205,19 @@ def test_pages_go_from_new_to_old(database: Database) -> None:
     for name in ("job_1", "job_2", "job_3"):
         database.submit(name)
     database.claim("job_2", LEASE)
-    assert [job.id for job in database.page(status=None, before=None, limit=2)] == ["job_3", "job_2"]
-    assert [job.id for job in database.page(status=None, before="job_2", limit=2)] == ["job_1"]
-    assert [job.id for job in database.page(status=JobStatus.QUEUED, before=None, limit=9)] == ["job_3", "job_1"]
+    assert [job.id for job in database.page(TENANT, status=None, before=None, limit=2)] == ["job_3", "job_2"]
+    assert [job.id for job in database.page(TENANT, status=None, before="job_2", limit=2)] == ["job_1"]
+    queued = database.page(TENANT, status=JobStatus.QUEUED, before=None, limit=9)
+    assert [job.id for job in queued] == ["job_3", "job_1"]
+
+
+def test_the_jobs_of_another_tenant_are_neither_listed_nor_found_nor_canceled(
+    sessions: Sessions, database: Database
+) -> None:
+    database.submit()
+    with sessions.begin() as session:
+        repository = JobRepository(session)
+        assert repository.page("another", status=None, before=None, limit=9) == []
+        assert repository.get("job_1", "another") is None
+        assert not repository.request_cancel("job_1", "another")
+    assert database.status() == JobStatus.QUEUED

@@ -15,7 +15,7 @@ from app.database import Sessions, create_sessions, migrate
 from app.jobs.broker import create_celery
 from app.jobs.models import Job
 from app.jobs.relay import Relay
-from app.jobs.service import JobService
+from app.jobs.service import JobService, TenantJobs
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.submission import Submission
@@ -51,10 +51,10 @@ def sessions(settings: Settings) -> Iterator[ForgetfulSessions]:
 
 
 @pytest.fixture
-def jobs(settings: Settings, sessions: ForgetfulSessions) -> JobService:
+def jobs(settings: Settings, sessions: ForgetfulSessions) -> TenantJobs:
     forgetful = cast("Sessions", sessions)
     relay = Relay(settings, forgetful, create_celery(settings))
-    return JobService(settings, forgetful, ArtifactStore(settings.artifacts), relay)
+    return JobService(settings, forgetful, ArtifactStore(settings.artifacts), relay).of("default")
 
 
 @pytest.fixture
@@ -64,21 +64,21 @@ def submission(settings: Settings) -> Submission:
 
 @pytest.mark.parametrize("key", [None, "a key"])
 def test_submitting_makes_one_job(
-    jobs: JobService, sessions: ForgetfulSessions, settings: Settings, submission: Submission, key: str | None
+    jobs: TenantJobs, sessions: ForgetfulSessions, settings: Settings, submission: Submission, key: str | None
 ) -> None:
-    view = jobs.submit(jobs.begin("default", key), submission)
+    view = jobs.submit(jobs.begin(key), submission)
     assert sessions.lost == (1 if key is None else 2)
     with transaction(settings) as session:
         assert session.scalars(select(Job.id)).all() == [view.id]
 
 
-def test_canceling_succeeds(jobs: JobService, submission: Submission) -> None:
-    view = jobs.submit(jobs.begin("default", None), submission)
+def test_canceling_succeeds(jobs: TenantJobs, submission: Submission) -> None:
+    view = jobs.submit(jobs.begin(None), submission)
     assert jobs.cancel(view.id).status == "canceled"
 
 
-def test_deleting_succeeds(jobs: JobService, submission: Submission, settings: Settings, tmp_path: Path) -> None:
-    view = jobs.submit(jobs.begin("default", None), submission)
+def test_deleting_succeeds(jobs: TenantJobs, submission: Submission, settings: Settings, tmp_path: Path) -> None:
+    view = jobs.submit(jobs.begin(None), submission)
     finish(settings, view.id, tmp_path)
     jobs.delete(view.id)
     with transaction(settings) as session:

@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.database import current_time, migrate
-from app.main import create_app
+from app.database import current_time
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
-from tests.app.conftest import stored_files
+from tests.app.conftest import serving, stored_files
 from tests.conftest import EXAMPLE, transaction
 
 CONTENT = EXAMPLE.read_bytes()
@@ -82,8 +81,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_kept(embedded_client: TestClie
 
 def test_an_upload_over_the_limit_is_refused_by_its_length_and_by_count(embedded: Settings) -> None:
     small = embedded.model_copy(update={"max_upload_bytes": 1000})
-    migrate(small)
-    with TestClient(create_app(small)) as client:
+    with serving(small) as client:
         declared = client.post("/checkpoints", content=bytes(1001))
         counted = client.post("/checkpoints", content=iter([bytes(600), bytes(600)]))
     assert [(answer.status_code, answer.json()["type"]) for answer in (declared, counted)] == [

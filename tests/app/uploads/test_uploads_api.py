@@ -10,14 +10,13 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.collection.collector import Collector
-from app.database import create_sessions, migrate
-from app.main import create_app
+from app.database import create_sessions
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
 from tests.app.collection.test_collector import age
-from tests.app.conftest import stored_files
+from tests.app.conftest import serving, stored_files
 from tests.conftest import EXAMPLE, transaction
 
 CONTENT = EXAMPLE.read_bytes()
@@ -140,8 +139,7 @@ def test_an_upload_needs_the_digest_of_the_whole(embedded_client: TestClient, gi
 
 def test_uploads_are_limited_in_size_and_number(embedded: Settings) -> None:
     small = embedded.model_copy(update={"max_upload_bytes": 1000, "max_partial_uploads": 2})
-    migrate(small)
-    with TestClient(create_app(small)) as client:
+    with serving(small) as client:
         answers = [begin(client, length=length) for length in (1001, 1000, 1000, 1000)]
         assert [answer.status_code for answer in answers] == [413, 201, 201, 429]
         assert answers[-1].json()["type"] == "too-many-uploads"
@@ -152,8 +150,7 @@ def test_uploads_are_limited_in_size_and_number(embedded: Settings) -> None:
 
 def test_an_upload_that_does_not_leave_the_reserve_free_is_refused(embedded: Settings) -> None:
     full = embedded.model_copy(update={"disk_reserve": 2**60})
-    migrate(full)
-    with TestClient(create_app(full)) as client:
+    with serving(full) as client:
         answer = begin(client)
     assert (answer.status_code, answer.json()["type"], answer.headers["Tus-Resumable"]) == (507, "disk-full", "1.0.0")
 

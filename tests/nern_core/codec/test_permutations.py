@@ -1,5 +1,7 @@
 import math
 
+import constriction
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.errors import NernError
 from nern_core.options import Permutation
 
+Uniform = constriction.stream.model.Uniform
 CROSS, IN_FILTER = Permutation.CROSS_FILTER, Permutation.IN_FILTER
 
 
@@ -54,3 +57,17 @@ def test_a_stream_that_goes_on_is_refused() -> None:
     stream = pack_order(random_order(8, 8, CROSS), 8, 8, CROSS)
     with pytest.raises(NernError, match="too long"):
         unpack_order(torch.cat([stream, torch.full((8,), 7, dtype=torch.uint8)]), 8, 8, CROSS)
+
+
+def test_a_swap_with_a_kernel_beyond_the_last_is_refused() -> None:
+    # More choices than are told at once: their high and low bits can name more places than there are.
+    encoder = constriction.stream.queue.RangeEncoder()
+    kernels = 2**20 + 2
+    choices = np.arange(kernels, 1, -1)
+    wide = choices > 2**20
+    high = np.where(wide, (choices - 1) >> 12, 0)
+    encoder.encode(high.astype(np.int32), Uniform(), np.where(wide, high + 1, choices).astype(np.int32))
+    encoder.encode(np.full(int(wide.sum()), 4095, np.int32), Uniform(4096))
+    stream = torch.from_numpy(encoder.get_compressed().astype("<u4").view(np.uint8))
+    with pytest.raises(NernError, match="one of its permutations is none"):
+        unpack_order(stream, kernels, 1, CROSS)

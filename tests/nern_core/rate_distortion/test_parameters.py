@@ -27,12 +27,12 @@ def test_what_is_trained_is_what_is_decoded() -> None:
     weights = made.weights()
     (layer,) = made.quantized_layers(made.integers())
     torch.testing.assert_close(layer.weights(LAYER), weights["w"], rtol=1e-6, atol=0)
-    vector = made.rounded_vectors({"v": torch.float32})["v"]
+    vector = made.rounded_vectors()["v"]
     torch.testing.assert_close(vector.values(), weights["v"], rtol=1e-6, atol=0)
 
 
 def test_vectors_use_the_whole_of_8_bits() -> None:
-    vector = parameters().rounded_vectors({"v": torch.float32})["v"]
+    vector = parameters().rounded_vectors()["v"]
     assert 115 <= vector.integers.abs().max() <= 127
     assert (vector.values() - VECTOR).abs().max() <= step_of(vector.exponent) / 2
 
@@ -40,7 +40,7 @@ def test_vectors_use_the_whole_of_8_bits() -> None:
 def test_a_vector_of_zeros_stays_one() -> None:
     zeros = torch.zeros(3)
     made = QuantizedParameters([LAYER], {"w": WEIGHTS}, [torch.ones(2)], {"v": zeros})
-    assert made.rounded_vectors({"v": torch.float32})["v"].values().tolist() == [0.0] * 3
+    assert made.rounded_vectors()["v"].values().tolist() == [0.0] * 3
 
 
 def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:

@@ -1,11 +1,32 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nern_core.errors import NernError
 from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.loop import StepReport, train
+
+
+class FunctionLoss:
+    """A loss without a state."""
+
+    def __init__(self, function: Callable[[float], Tensor]) -> None:
+        self._function = function
+
+    def __call__(self, fraction: float) -> Tensor:
+        return self._function(fraction)
+
+    def state(self) -> Any:
+        return None
+
+    def restore(self, state: Any) -> None:
+        assert state is None
+
 
 CONFIG = OptimizerConfig(name="muon", learning_rate=0.1, bias_learning_rate=0.1)
 
@@ -18,7 +39,8 @@ def run(losses: list[float], steps: int) -> list[StepReport]:
     def loss(fraction: float) -> Tensor:
         return module.weight.square().sum() * 0 + next(remaining)
 
-    train(loss, Optimizers(CONFIG, module), Clock(Budget(steps=steps)), (0.0, 1.0), reports.append)
+    optimizers, clock = Optimizers(CONFIG, module), Clock(Budget(steps=steps))
+    train(FunctionLoss(loss), optimizers, clock, (0.0, 1.0), reports.append, Snapshots())
     return reports
 
 
@@ -26,11 +48,12 @@ def test_reports_the_first_and_the_last_step() -> None:
     module = nn.Linear(2, 2)
     seen: list[tuple[int, float]] = []
     train(
-        lambda fraction: module.weight.square().sum(),
+        FunctionLoss(lambda fraction: module.weight.square().sum()),
         Optimizers(CONFIG, module),
         Clock(Budget(steps=7)),
         (0.0, 1.0),
         lambda report: seen.append((report.clock.step, report.loss)),
+        Snapshots(),
     )
     assert (seen[0][0], seen[-1][0]) == (1, 7)
     assert seen[-1][1] < seen[0][1]
@@ -51,7 +74,8 @@ def test_the_loss_is_told_how_much_of_the_phase_is_done() -> None:
         told.append(fraction)
         return module.weight.square().sum()
 
-    train(loss, Optimizers(CONFIG, module), Clock(Budget(steps=4)), (0.0, 1.0), lambda report: None)
+    optimizers, clock = Optimizers(CONFIG, module), Clock(Budget(steps=4))
+    train(FunctionLoss(loss), optimizers, clock, (0.0, 1.0), lambda report: None, Snapshots())
     assert told == [0.0, 0.25, 0.5, 0.75]
 
 
@@ -59,7 +83,8 @@ def test_a_phase_takes_its_window_of_one_schedule() -> None:
     module = nn.Linear(2, 2)
     optimizers = Optimizers(CONFIG, module)
     clock = Clock(Budget(steps=4))
-    train(lambda fraction: module.weight.square().sum(), optimizers, clock, (0.5, 0.5), lambda report: None)
+    loss = FunctionLoss(lambda fraction: module.weight.square().sum())
+    train(loss, optimizers, clock, (0.5, 0.5), lambda report: None, Snapshots())
     # The last of four steps is at 0.5 + 0.5 * 3/4 of the whole cosine.
     expected = 0.1 * (1 + torch.cos(torch.tensor(torch.pi * 0.875))) / 2
     assert optimizers.optimizers[0].param_groups[0]["lr"] == pytest.approx(float(expected))

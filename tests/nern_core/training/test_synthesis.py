@@ -5,7 +5,14 @@ from torch import nn
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.recipes.data_free import DATA_FREE
-from nern_core.training.synthesis import _StatisticsDistance, has_statistics, natural_noise, synthesize
+from nern_core.snapshots import Snapshots
+from nern_core.training.synthesis import (
+    SynthesisConfig,
+    _StatisticsDistance,
+    has_statistics,
+    natural_noise,
+    synthesize,
+)
 from nern_core.zoo import build_network, find_architecture
 from tests.conftest import EXAMPLE
 
@@ -19,6 +26,10 @@ def digits_network() -> nn.Module:
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def images_of(network: nn.Module, config: SynthesisConfig, seconds: float | None = None) -> torch.Tensor:
+    return synthesize(network, config, 8, seconds, seeded(), Snapshots()).images
 
 
 def test_natural_noise_is_normalized_and_its_power_falls_with_the_square_of_the_frequency() -> None:
@@ -45,7 +56,7 @@ def test_the_distance_is_that_of_means_and_deviations_in_units_of_the_remembered
 def test_synthesized_images_come_nearer_to_the_remembered_statistics_and_to_a_class() -> None:
     network = digits_network()
     start = natural_noise(32, 8, seeded())
-    images = synthesize(network, SETTINGS, 8, None, seeded())
+    images = images_of(network, SETTINGS)
     assert images.shape == (32, 3, 8, 8)
     with _StatisticsDistance(network) as distance, torch.no_grad():
         unsure = network(start).softmax(dim=1).max(dim=1).values.mean()
@@ -58,13 +69,13 @@ def test_synthesized_images_come_nearer_to_the_remembered_statistics_and_to_a_cl
 
 def test_the_same_seed_makes_the_same_images() -> None:
     network, short = digits_network(), replace(SETTINGS, steps=3)
-    assert torch.equal(synthesize(network, short, 8, None, seeded()), synthesize(network, short, 8, None, seeded()))
+    assert torch.equal(images_of(network, short), images_of(network, short))
 
 
 def test_a_budget_that_is_used_up_ends_after_one_batch() -> None:
     settings = replace(SETTINGS, images=96, steps=1)
-    assert len(synthesize(digits_network(), settings, 8, 1e-9, seeded())) == 32
-    assert len(synthesize(digits_network(), settings, 8, None, seeded())) == 96
+    assert len(images_of(digits_network(), settings, seconds=1e-9)) == 32
+    assert len(images_of(digits_network(), settings)) == 96
 
 
 def test_a_network_without_batch_normalization_remembers_nothing() -> None:

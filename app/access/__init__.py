@@ -1,0 +1,1 @@
+"""Who may do what: API keys, the tenants that they speak for, and the limits of each tenant."""

@@ -1,0 +1,69 @@
+"""What a route asks for to know its caller: `Security(authenticate, scopes=[Scope.READ])`."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+
+from app.access.caller import ANYBODY, Caller, Scope
+from app.access.rate import RateLimit
+from app.access.service import ApiKeyService
+from app.problems import Problem
+from app.settings import Settings
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="API key",
+    bearerFormat="nern_<id>_<secret>",
+    description="A key from the operator, who makes it with `nern keys create`. A service without keys needs none.",
+)
+
+
+def authenticate(
+    request: Request, required: SecurityScopes, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """The caller, who has all required scopes.
+
+    Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
+    """
+    caller = _caller(request, bearer)
+    request.state.caller = caller
+    if caller.key_id is not None:
+        rate: RateLimit = request.app.state.rate
+        request.state.allowance = rate.take(caller.key_id)
+    missing = [scope for scope in required.scopes if scope not in caller.scopes]
+    if missing:
+        names = " and ".join(f"`{scope}`" for scope in missing)
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "missing-scope",
+            f"This API key is not good for {names}; ask the operator for one that is.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(required.scopes)}"'},
+        )
+    return caller
+
+
+async def _tenant(caller: Annotated[Caller, Depends(authenticate)]) -> str:
+    return caller.tenant
+
+
+# The tenant of the caller, whose key must be good for reading or for changing.
+Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
+WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
+
+
+def _caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
+    settings: Settings = request.app.state.settings
+    if not settings.keys_required:
+        return ANYBODY
+    if bearer is None:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "missing-key",
+            "Send an API key in the header `Authorization: Bearer nern_…`; the operator makes one with "
+            "`nern keys create`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    keys: ApiKeyService = request.app.state.keys
+    return keys.authenticate(bearer.credentials)

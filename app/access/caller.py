@@ -1,0 +1,26 @@
+"""Who makes a request."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Of a service without keys, and of all jobs from before there were tenants.
+DEFAULT_TENANT = "default"
+
+
+class Scope(StrEnum):
+    """What a key may be good for."""
+
+    READ = "jobs:read"
+    WRITE = "jobs:write"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a request speaks for and what it may do. `key_id` is None where no keys are needed."""
+
+    tenant: str
+    scopes: frozenset[Scope]
+    key_id: str | None = None
+
+
+ANYBODY = Caller(DEFAULT_TENANT, frozenset(Scope))

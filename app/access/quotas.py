@@ -1,0 +1,60 @@
+"""What a tenant may have at once. Quotas are counted in the database, in the transaction that queues a job."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Self
+
+from app.problems import Problem
+from app.settings import Settings
+
+_SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a tenant has: jobs that have not ended, and the bytes of all its checkpoints, results and uploads."""
+
+    active_jobs: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The limits of every tenant; 0 is none."""
+
+    active_jobs: int = 0
+    stored_bytes: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The quotas that the settings say. Where there are no keys there is one user, who needs none."""
+        if not settings.keys_required:
+            return cls()
+        return cls(settings.max_active_jobs, settings.max_stored_bytes)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to count."""
+        return bool(self.active_jobs or self.stored_bytes)
+
+    def refuse(self, usage: Usage, more_bytes: int = 0) -> None:
+        """Refuse another job, whose checkpoint has `more_bytes`. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        if self.active_jobs and usage.active_jobs >= self.active_jobs:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-jobs",
+                f"You have {usage.active_jobs:,} jobs queued or running, and may have {self.active_jobs:,}; submit "
+                "this one when another has ended.",
+                headers={"Retry-After": _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED},
+            )
+        self.refuse_bytes(usage, more_bytes)
+
+    def refuse_bytes(self, usage: Usage, more_bytes: int = 0) -> None:
+        """Refuse a checkpoint of so many bytes. Raises `Problem` (`storage-full`)."""
+        if self.stored_bytes and usage.stored_bytes + more_bytes > self.stored_bytes:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "storage-full",
+                f"Your checkpoints and results take {usage.stored_bytes:,} bytes, and with this checkpoint would take "
+                f"more than the {self.stored_bytes:,} that you may have; submit it when there is room again.",
+            )

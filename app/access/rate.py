@@ -1,0 +1,124 @@
+"""How many requests a key may make in a minute, counted by all API processes together where there is Redis.
+
+Windows are the clock's minutes, so that one counter for each is all there is to keep. A counter that
+cannot be reached lets everybody pass: the rate protects the service from haste, not from theft.
+"""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from http import HTTPStatus
+from threading import Lock
+from typing import Protocol
+
+import redis
+import structlog
+
+from app.problems import Problem
+from app.settings import FILESYSTEM_BROKER, Settings
+
+WINDOW = 60
+_SECONDS_TO_ANSWER = 0.25
+_SECONDS_BETWEEN_TRIES = 5.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a limit, and for how many seconds."""
+
+    limit: int
+    remaining: int
+    seconds: int
+
+
+class Counters(Protocol):
+    """Counts the requests of a window."""
+
+    def add(self, key_id: str, window: int) -> int | None:
+        """Count one more; returns how many there are, None if that cannot be known."""
+
+
+class RateLimit:
+    """Admits requests as long as the limit lasts."""
+
+    def __init__(self, limit: int, counters: Counters) -> None:
+        self._limit = limit
+        self._counters = counters
+
+    def take(self, key_id: str) -> Allowance | None:
+        """Count a request; None if there is no limit now. Raises `Problem` (`too-many-requests`)."""
+        if not self._limit:
+            return None
+        now = time.time()
+        count = self._counters.add(key_id, int(now // WINDOW))
+        if count is None:
+            return None
+        seconds = WINDOW - int(now % WINDOW)
+        if count > self._limit:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-requests",
+                f"This API key may make {self._limit:,} requests a minute; go on in {seconds} seconds.",
+                headers=rate_headers(Allowance(self._limit, 0, seconds)) | {"Retry-After": str(seconds)},
+            )
+        return Allowance(self._limit, self._limit - count, seconds)
+
+
+class MemoryCounters:
+    """Counters of this process alone."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._window = 0
+        self._counts: Counter[str] = Counter()
+
+    def add(self, key_id: str, window: int) -> int:
+        """Count one more."""
+        with self._lock:
+            if window != self._window:
+                self._window, self._counts = window, Counter()
+            self._counts[key_id] += 1
+            return self._counts[key_id]
+
+
+class RedisCounters:
+    """Counters that all processes share. After a failure Redis is left alone for some seconds."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=_SECONDS_TO_ANSWER, socket_connect_timeout=_SECONDS_TO_ANSWER
+        )
+        self._prefix = prefix
+        self._silent_until = 0.0
+
+    def add(self, key_id: str, window: int) -> int | None:
+        """Count one more; None while Redis does not answer."""
+        if time.monotonic() < self._silent_until:
+            return None
+        name = f"{self._prefix}rate:{key_id}:{window}"
+        try:
+            with self._redis.pipeline() as pipeline:
+                pipeline.incr(name)
+                pipeline.expire(name, 2 * WINDOW)
+                count, _ = pipeline.execute()
+        except redis.RedisError as error:
+            self._silent_until = time.monotonic() + _SECONDS_BETWEEN_TRIES
+            _log.warning("rate_not_counted", error=repr(error))
+            return None
+        return int(count)
+
+
+def create_rate_limit(settings: Settings) -> RateLimit:
+    """Make the limit that the settings say, counted in Redis if that is the broker."""
+    if settings.broker_url == FILESYSTEM_BROKER:
+        return RateLimit(settings.requests_per_minute, MemoryCounters())
+    return RateLimit(settings.requests_per_minute, RedisCounters(settings.broker_url, settings.broker_prefix))
+
+
+def rate_headers(allowance: Allowance) -> dict[str, str]:
+    """The headers of draft-ietf-httpapi-ratelimit-headers."""
+    return {
+        "RateLimit-Policy": f'"requests";q={allowance.limit};w={WINDOW}',
+        "RateLimit": f'"requests";r={allowance.remaining};t={allowance.seconds}',
+    }

@@ -1,0 +1,57 @@
+"""Every query on API keys. Times are the database's own; callers own the transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from app.access.caller import Scope
+from app.access.models import ApiKey
+from app.access.token import Token
+from app.database import current_time
+
+
+class ApiKeyRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        return current_time(self._session)
+
+    def add(
+        self, token: Token, *, tenant: str, scopes: Sequence[Scope], description: str, lifetime: timedelta | None
+    ) -> ApiKey:
+        """Insert a key that is good at once, for a lifetime or for ever."""
+        now = self.now()
+        key = ApiKey(
+            id=token.key_id,
+            tenant=tenant,
+            description=description,
+            scopes=[scope.value for scope in scopes],
+            secret_sha256=token.digest(),
+            created_at=now,
+            expires_at=None if lifetime is None else now + lifetime,
+        )
+        self._session.add(key)
+        self._session.flush()
+        return key
+
+    def get(self, key_id: str) -> ApiKey | None:
+        """Find a key."""
+        return self._session.get(ApiKey, key_id)
+
+    def all(self) -> Sequence[ApiKey]:
+        """All keys, by tenant, the oldest first."""
+        return self._session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
+
+    def revoke(self, key_id: str) -> bool:
+        """End a key. False: there is no such key, or it was revoked before."""
+        result = self._session.execute(
+            update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=self.now())
+        )
+        assert isinstance(result, CursorResult)
+        return result.rowcount == 1

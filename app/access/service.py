@@ -1,0 +1,77 @@
+"""What can be done with API keys: each method is one unit of work."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from http import HTTPStatus
+
+from app.access.caller import Caller, Scope
+from app.access.models import ApiKey
+from app.access.repository import ApiKeyRepository
+from app.access.token import Token
+from app.database import Sessions
+from app.problems import Problem
+from nern_core.errors import NernError
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+# `last_used_at` is for people who clear up: a write for every request would say no more.
+_BETWEEN_MARKS = timedelta(hours=1)
+
+
+class ApiKeyService:
+    """Makes, lists and revokes API keys, and tells who holds one."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def create(
+        self, tenant: str, scopes: Sequence[Scope], *, description: str = "", lifetime: timedelta | None = None
+    ) -> Token:
+        """Make a key; nobody can show it again. Raises `NernError` (`bad_tenant`)."""
+        if not _TENANT.fullmatch(tenant):
+            raise NernError(
+                "bad_tenant", "The name of a tenant has up to 64 small letters, digits and dashes; choose another one."
+            )
+        token = Token.new()
+        with self._sessions.begin() as session:
+            ApiKeyRepository(session).add(
+                token, tenant=tenant, scopes=scopes, description=description, lifetime=lifetime
+            )
+        return token
+
+    def all(self) -> Sequence[ApiKey]:
+        """All keys, revoked and expired ones too."""
+        with self._sessions.begin() as session:
+            return ApiKeyRepository(session).all()
+
+    def revoke(self, key_id: str) -> None:
+        """End a key at once; doing so again changes nothing. Raises `NernError` (`unknown_key`)."""
+        with self._sessions.begin() as session:
+            repository = ApiKeyRepository(session)
+            if not repository.revoke(key_id) and repository.get(key_id) is None:
+                raise NernError("unknown_key", f"There is no API key '{key_id}'; `nern keys list` shows all of them.")
+
+    def authenticate(self, text: str) -> Caller:
+        """Tell who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
+        token = Token.parse(text)
+        if token is None:
+            raise _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")
+        with self._sessions.begin() as session:
+            repository = ApiKeyRepository(session)
+            key = repository.get(token.key_id)
+            if key is None or not token.has_digest(key.secret_sha256):
+                raise _refusal("invalid-key", "There is no such API key; check that all of it was sent.")
+            now = repository.now()
+            if key.revoked_at is not None:
+                raise _refusal("revoked-key", "This API key was revoked; ask the operator for another one.")
+            if key.expires_at is not None and key.expires_at <= now:
+                raise _refusal("expired-key", "This API key has expired; ask the operator for another one.")
+            if key.last_used_at is None or now - key.last_used_at >= _BETWEEN_MARKS:
+                key.last_used_at = now
+            return Caller(key.tenant, frozenset(map(Scope, key.scopes)), key.id)
+
+
+def _refusal(slug: str, sentence: str) -> Problem:
+    return Problem(
+        HTTPStatus.UNAUTHORIZED, slug, sentence, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    )

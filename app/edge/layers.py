@@ -1,0 +1,25 @@
+"""The layers of the edge, in their order."""
+
+from starlette.middleware import Middleware
+
+from app.edge.allowed_hosts import AllowedHosts
+from app.edge.bodies import Bodies
+from app.edge.local_only import LocalOnly
+from app.edge.rate_headers import RateHeaders
+from app.edge.request_record import RequestRecord
+from app.edge.safe_headers import SafeHeaders
+from app.settings import Settings
+
+
+def layers(settings: Settings) -> list[Middleware]:
+    """The middleware of the API, the outermost first."""
+    return [
+        Middleware(SafeHeaders),
+        Middleware(RequestRecord),
+        Middleware(RateHeaders),
+        Middleware(AllowedHosts, hosts=settings.hosts),
+        *([] if settings.keys_required else [Middleware(LocalOnly)]),
+        Middleware(
+            Bodies, idle=settings.body_idle_timeout.total_seconds(), bytes_per_second=settings.body_bytes_per_second
+        ),
+    ]

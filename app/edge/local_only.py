@@ -1,0 +1,73 @@
+"""A service without keys serves this machine, and none of the pages that a browser on it shows.
+
+The API cannot see the address that its server listens on; it sees, of every connection, the address at
+either end. Both have to be loopback. A form of any page can post to any address, so that requests which
+change something must not come from the page of another origin either.
+"""
+
+from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.problems import Problem
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITES = frozenset({"same-origin", "none"})
+
+
+class LocalOnly:
+    """Refuses requests from other machines and from the pages of other origins, with 403."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        problem = _refusal(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            await problem.response()(scope, receive, send)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address literal is this machine's own; what is no literal is not."""
+    try:
+        literal = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(literal, IPv6Address) and literal.ipv4_mapped is not None:
+        literal = literal.ipv4_mapped
+    return literal.is_loopback
+
+
+def _refusal(scope: Scope) -> Problem | None:
+    if not (_is_local(scope.get("server")) and _is_local(scope.get("client"))):
+        return Problem(
+            HTTPStatus.FORBIDDEN,
+            "this-machine-only",
+            "Without API keys this service serves its own machine only; the operator sets NERN_AUTHENTICATION=keys "
+            "and makes a key with `nern keys create`.",
+        )
+    if scope["method"] not in _SAFE_METHODS and _is_foreign(Headers(scope=scope)):
+        return Problem(
+            HTTPStatus.FORBIDDEN,
+            "foreign-origin",
+            "Pages of other origins may not use a service without API keys; send the request from the command line.",
+        )
+    return None
+
+
+def _is_local(end: tuple[str, Any] | None) -> bool:
+    return end is not None and is_loopback(end[0])
+
+
+def _is_foreign(headers: Headers) -> bool:
+    if headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")

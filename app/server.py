@@ -1,0 +1,78 @@
+"""The HTTP server of the API: uvicorn, with limits on what it does before the application is asked."""
+
+import asyncio
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.edge.local_only import is_loopback
+from app.settings import Settings
+from nern_core.errors import NernError
+
+# Of the request line and all headers.
+_LARGEST_HEAD = 64 * 2**10
+_SECONDS_FOR_HEAD = 15.0
+_SECONDS_TO_STOP = 20
+
+
+def serve(host: str, port: int) -> None:
+    """Serve the API until SIGTERM or SIGINT. Raises `NernError` (`keys_needed`)."""
+    settings = Settings()
+    refuse_open_service(settings, host)
+    uvicorn.run(
+        "app.main:app",
+        host=host,
+        port=port,
+        http=PromptProtocol,
+        ws="none",
+        h11_max_incomplete_event_size=_LARGEST_HEAD,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=_SECONDS_TO_STOP,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+
+
+def refuse_open_service(settings: Settings, host: str) -> None:
+    """A service without keys is for its own machine. Raises `NernError` (`keys_needed`)."""
+    if not settings.keys_required and host != "localhost" and not is_loopback(host):
+        raise NernError(
+            "keys_needed",
+            f"Without API keys nobody but this machine is served: set NERN_AUTHENTICATION=keys to listen on {host}, "
+            "and make a key with `nern keys create`.",
+        )
+
+
+class PromptProtocol(H11Protocol):
+    """HTTP/1.1 whose requests start promptly: a connection is closed if the head of one does not come in time.
+
+    uvicorn itself has a limit only for the pause between two requests.
+    """
+
+    _head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """A client has connected."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        if self._head_due is not None:
+            self._head_due.cancel()
+
+    def _watch_head(self) -> None:
+        if self.conn.their_state is h11.IDLE:
+            if self._head_due is None:
+                self._head_due = self.loop.call_later(_SECONDS_FOR_HEAD, self.transport.close)
+        elif self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None

@@ -1,0 +1,92 @@
+"""Snapshots of running jobs: what another worker needs to go on with a job, kept where all workers can reach it.
+
+Unlike artifacts they are private to their job, so that they can be removed as soon as newer ones have taken their
+place. The job's row names those that count; a file that no row names is only waiting to be removed.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from app.durable_files import flush_folder
+from app.storage import StoredArtifact
+
+_JOB = re.compile(r"job_[0-9a-f]{1,36}")
+_NAME = re.compile(r"[a-z]+-[0-9]{1,4}")
+_COPY_BYTES = 2**20
+
+
+class SnapshotStore:
+    """A folder with one folder for each job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, job_id: str, name: str, source: BinaryIO) -> StoredArtifact:
+        """Copy a snapshot into the store; it is on the disk when this returns."""
+        folder = self._of(job_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="incoming-")
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                stored = _copy(source, target)
+                target.flush()
+                os.fsync(target.fileno())
+            Path(temporary).replace(folder / _file_name(name, stored))
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        for changed in (folder, self._folder):
+            flush_folder(changed)
+        return stored
+
+    def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
+        """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
+        try:
+            with (self._of(job_id) / _file_name(name, stored)).open("rb") as file, target.open("wb") as copy:
+                found = _copy(file, copy)
+        except FileNotFoundError:
+            return False
+        if found != stored:
+            target.unlink()
+        return found == stored
+
+    def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
+        """Remove what is not among these of a job."""
+        wanted = {_file_name(name, stored) for name, stored in snapshots.items()}
+        for path in self._of(job_id).glob("*"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
+    def forget(self, job_id: str) -> None:
+        """Remove all snapshots of a job."""
+        shutil.rmtree(self._of(job_id), ignore_errors=True)
+
+    def jobs(self) -> list[str]:
+        """Ids of the jobs that have snapshots here."""
+        return sorted(path.name for path in self._folder.glob("job_*"))
+
+    def _of(self, job_id: str) -> Path:
+        if not _JOB.fullmatch(job_id):
+            raise ValueError(f"not the id of a job: {job_id!r}")
+        return self._folder / job_id
+
+
+def _file_name(name: str, stored: StoredArtifact) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not the name of a snapshot: {name!r}")
+    return f"{name}.{stored.sha256}"
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> StoredArtifact:
+    """Copy to the end; returns what was copied."""
+    digest, size = hashlib.sha256(), 0
+    while data := source.read(_COPY_BYTES):
+        target.write(data)
+        digest.update(data)
+        size += len(data)
+    return StoredArtifact(digest.hexdigest(), size)

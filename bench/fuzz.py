@@ -1,0 +1,179 @@
+"""Fuzzing of the readers: files changed at random may be read or refused with a `NernError`, and nothing else.
+
+python -m bench.fuzz writes bench/results/fuzz.json. Every input follows from the seed and its number. What escapes is
+kept in the folder that is printed; a crash of the process leaves its input there too.
+"""
+
+import argparse
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from bench import fuzz_seeds
+from bench.assets import RESULTS
+from bench.fuzz_mutations import mutate, mutate_json
+from bench.machine import describe_machine
+from nern_core.checkpoint_structure import read_structure
+from nern_core.codec import read_encoding
+from nern_core.errors import NernError
+
+_SECONDS_PER_INPUT = 10
+# Beyond what the process has at the start: a declared size that is believed ends in a MemoryError.
+_MEMORY = 2**31
+_SHARE_OF_PARTS = 0.6
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, and what makes an input for it."""
+
+    read: Callable[[Path], object]
+    make: Callable[[random.Random, Path], bytes]
+
+
+@dataclass
+class Outcome:
+    """What became of the inputs of one target."""
+
+    inputs: int = 0
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    escaped: dict[str, str] = field(default_factory=dict)
+    inputs_per_second: float = 0.0
+
+
+def main() -> None:
+    """Fuzz all targets and record what came of it; the exit status is 1 if something escaped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    found = targets()
+    folder = Path(tempfile.mkdtemp(prefix="nern-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108 # memory is faster than a disk
+    print(f"inputs that escape are kept in {folder}", flush=True)
+    outcomes = {}
+    for name, share in zip(found, _shares(len(found), arguments.inputs), strict=True):
+        outcomes[name] = fuzz(found[name], share, arguments.seed, folder)
+        print(name, json.dumps(asdict(outcomes[name])), flush=True)
+    result = {
+        "machine": describe_machine(),
+        "seed": arguments.seed,
+        "inputs": sum(outcome.inputs for outcome in outcomes.values()),
+        "targets": {name: asdict(outcome) for name, outcome in outcomes.items()},
+    }
+    (RESULTS / "fuzz.json").write_text(json.dumps(result, indent=2) + "\n")
+    sys.exit(1 if any(outcome.escaped for outcome in outcomes.values()) else 0)
+
+
+def targets() -> dict[str, Target]:
+    """The readers of files that come from strangers, one for each form of a file."""
+    zipped, legacy = fuzz_seeds.torch_files(zipped=True), fuzz_seeds.torch_files(zipped=False)
+    encodings = fuzz_seeds.encodings()
+
+    def archive(generator: random.Random, scratch: Path) -> bytes:
+        seed = generator.choice(zipped)
+        if generator.random() < _SHARE_OF_PARTS:
+            pickles = [fuzz_seeds.pickle_of(seed)]
+            return fuzz_seeds.with_pickle(seed, mutate(generator, pickles))
+        return mutate(generator, [seed])
+
+    def encoding(generator: random.Random, scratch: Path) -> bytes:
+        scratch.write_bytes(generator.choice(encodings))
+        kind = generator.random()
+        if kind < _SHARE_OF_PARTS:
+            document = mutate_json(generator, fuzz_seeds.document_of(scratch))
+            return fuzz_seeds.with_parts(scratch, {"document": fuzz_seeds.compressed(document)})
+        if kind < (1 + _SHARE_OF_PARTS) / 2:
+            return fuzz_seeds.with_parts(scratch, {"streams": mutate(generator, [fuzz_seeds.streams_of(scratch)])})
+        return mutate(generator, encodings)
+
+    return {
+        "safetensors": Target(read_structure, _whole(fuzz_seeds.safetensors_files())),
+        "torch, zip": Target(read_structure, archive),
+        "torch, legacy": Target(read_structure, _whole(legacy)),
+        "nern": Target(read_encoding, encoding),
+    }
+
+
+def fuzz(target: Target, inputs: int, seed: int, folder: Path) -> Outcome:
+    """Read so many changed files; what is neither read nor refused is kept in `folder`."""
+    outcome = Outcome()
+    path, scratch = folder / "input", folder / "seed"
+    started = time.perf_counter()
+    with _limited_memory():
+        for number in range(inputs):
+            path.write_bytes(target.make(random.Random(f"{seed} {number}"), scratch))  # noqa: S311 # no secret
+            outcome.inputs += 1
+            try:
+                with _limited_time():
+                    target.read(path)
+            except NernError as error:
+                outcome.refused[error.code] = outcome.refused.get(error.code, 0) + 1
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 # Rust's panics are no Exceptions
+                _keep(outcome, error, path)
+            else:
+                outcome.accepted += 1
+    outcome.inputs_per_second = round(inputs / (time.perf_counter() - started), 1)
+    return outcome
+
+
+def _keep(outcome: Outcome, error: BaseException, path: Path) -> None:
+    """Keep the first input of each kind of error."""
+    kind = f"{type(error).__name__}: {str(error)[:200]}"
+    if kind not in outcome.escaped:
+        kept = path.with_name(f"escaped-{len(outcome.escaped)}")
+        outcome.escaped[kind] = str(path.replace(kept))
+
+
+def _whole(seeds: Sequence[bytes]) -> Callable[[random.Random, Path], bytes]:
+    return lambda generator, scratch: mutate(generator, seeds)
+
+
+def _shares(count: int, inputs: int) -> list[int]:
+    """How many inputs each target gets: the last one, which is slower, a tenth."""
+    last = inputs // 10
+    first = -(-(inputs - last) // (count - 1))
+    return [first] * (count - 1) + [last]
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Let the process grow by no more than `_MEMORY`."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def _limited_time() -> Iterator[None]:
+    """Raise `TimeoutError` in what takes longer than `_SECONDS_PER_INPUT`."""
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS_PER_INPUT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Small valid files that fuzzing starts from, and how a changed part is put back into a whole file."""
+
+import io
+import json
+import zipfile
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
+
+from bench.assets import HERE
+from nern_core.codec.checksum import seal
+
+GOLDEN = HERE.parent / "tests" / "golden"
+_PICKLE = "w/data.pkl"
+
+
+def _contents() -> list[dict[str, Any]]:
+    tied = torch.arange(8, dtype=torch.float32).view(2, 4)
+    state = OrderedDict(weight=tied, again=tied, turned=tied.T, steps=torch.tensor(7), empty=torch.empty(0, 3))
+    return [
+        {"state_dict": state, "epoch": 3, "best_prec1": 91.7, "optimizer": {"state": {0: [None, True, (1, 2)]}}},
+        {name: torch.zeros(2, dtype=dtype) for name, dtype in (("a", torch.bfloat16), ("b", torch.bool))}
+        | {"c": torch.nn.Parameter(torch.ones(2, 2)), "d": torch.zeros(3, dtype=torch.float8_e5m2)},
+    ]
+
+
+def torch_files(*, zipped: bool) -> list[bytes]:
+    """Files of torch.save in one of its two forms."""
+    files = []
+    for content in _contents():
+        buffer = io.BytesIO()
+        torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
+        files.append(buffer.getvalue())
+    return files
+
+
+def safetensors_files() -> list[bytes]:
+    """Files of safetensors, with and without metadata."""
+    tensors = {"conv.weight": torch.ones(2, 1, 2, 2), "steps": torch.tensor(7), "half": torch.ones(3).half()}
+    return [safetensors.torch.save(tensors), safetensors.torch.save(tensors, {"format": "pt"})]
+
+
+def encodings() -> list[bytes]:
+    """`.nern` files with a predictor, with both permutations, and with quantized weights."""
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.nern"))]
+
+
+def pickle_of(archive: bytes) -> bytes:
+    """The pickle within a zip file of torch."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+
+
+def with_pickle(archive: bytes, pickle: bytes) -> bytes:
+    """The same file with another pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
+        new.writestr(_PICKLE, pickle)
+        for name in old.namelist():
+            kind, _, rest = name.partition("/")[2].partition("/")
+            if kind == "data":
+                new.writestr(f"w/data/{rest}", old.read(name))
+    return buffer.getvalue()
+
+
+def document_of(encoding: Path) -> Any:  # noqa: ANN401 # any JSON
+    """The JSON within a `.nern` file."""
+    with safe_open(encoding, framework="pt") as file:
+        return json.loads(zlib.decompress(file.get_tensor("document").numpy().tobytes()))
+
+
+def compressed(document: Any) -> bytes:  # noqa: ANN401 # any JSON
+    """JSON as a `.nern` file has it."""
+    return zlib.compress(json.dumps(document).encode(), level=1)
+
+
+def streams_of(encoding: Path) -> bytes:
+    """The streams of a `.nern` file."""
+    with safe_open(encoding, framework="pt") as file:
+        return bytes(file.get_tensor("streams").numpy().tobytes())
+
+
+def with_parts(encoding: Path, parts: dict[str, bytes]) -> bytes:
+    """The same file with other bytes in these tensors of uint8, and a checksum that fits."""
+    with safe_open(encoding, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+    tensors |= {name: torch.frombuffer(bytearray(part), dtype=torch.uint8) for name, part in parts.items() if part}
+    changed = encoding.with_suffix(".changed")
+    safetensors.torch.save_file(tensors, changed, metadata)
+    seal(changed)
+    return changed.read_bytes()

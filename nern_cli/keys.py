@@ -1,0 +1,104 @@
+"""`nern keys`: the API keys in the database that NERN_DATABASE_URL names."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nern_cli.arguments import Json
+from nern_cli.display import print_json, print_points
+from nern_core.errors import NernError
+
+if TYPE_CHECKING:
+    from app.access.models import ApiKey
+    from app.access.service import ApiKeyService
+
+keys = typer.Typer(help="Make, list and revoke the API keys of the service.", no_args_is_help=True)
+
+
+@keys.command()
+def create(
+    tenant: Annotated[str, typer.Option(help="Whom the key speaks for; the keys of one tenant share their jobs.")],
+    read_only: Annotated[bool, typer.Option("--read-only", help="Good for jobs:read alone, not for jobs:write.")] = (
+        False
+    ),
+    days: Annotated[int | None, typer.Option(min=1, help="How long the key is good. Default: for ever.")] = None,
+    description: Annotated[str, typer.Option(help="What the key is for.")] = "",
+) -> None:
+    """Make a key and print it on standard output. Nobody can show it again."""
+    from app.access.caller import Scope
+
+    scopes = [Scope.READ] if read_only else list(Scope)
+    lifetime = None if days is None else timedelta(days=days)
+    with _service() as service:
+        token = service.create(tenant, scopes, description=description, lifetime=lifetime)
+    print(token.reveal())
+    print(f"Keep this key of {tenant}: it is not shown again. Its id is {token.key_id}.", file=sys.stderr)
+
+
+@keys.command("list")
+def list_keys(json: Json = False) -> None:
+    """Show all keys, without their secrets."""
+    with _service() as service:
+        rows = [_row(key) for key in service.all()]
+    if json:
+        print_json({"keys": rows})
+    elif rows:
+        print_points(rows)
+    else:
+        print("There are no API keys; `nern keys create` makes one.")
+
+
+@keys.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The id that `nern keys list` shows.")]) -> None:
+    """End a key at once. Its jobs stay."""
+    with _service() as service:
+        service.revoke(key_id)
+    print(f"The key {key_id} is revoked.")
+
+
+@contextmanager
+def _service() -> "Iterator[ApiKeyService]":
+    from sqlalchemy.exc import OperationalError
+
+    from app.access.service import ApiKeyService
+    from app.database import SchemaError, check_schema, create_sessions
+    from app.settings import Settings
+
+    sessions = create_sessions(Settings())
+    engine = sessions.kw["bind"]
+    try:
+        check_schema(engine)
+        yield ApiKeyService(sessions)
+    except SchemaError as error:
+        raise NernError("other_schema", str(error)) from error
+    except OperationalError as error:
+        raise NernError("no_database", "The database cannot be reached; look at NERN_DATABASE_URL.") from error
+    finally:
+        engine.dispose()
+
+
+def _row(key: "ApiKey") -> dict[str, str | None]:
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "scopes": " ".join(key.scopes),
+        "description": key.description,
+        "created": _day(key.created_at),
+        "last_used": _day(key.last_used_at),
+        "expires": _day(key.expires_at),
+        "state": _state(key),
+    }
+
+
+def _state(key: "ApiKey") -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= datetime.now(UTC) else "good"
+
+
+def _day(time: datetime | None) -> str | None:
+    return None if time is None else time.strftime("%Y-%m-%d")

@@ -1,0 +1,33 @@
+"""How much a `.nern` file may decode to: far more than any encoding, and no more than fits its own size.
+
+A few bytes can declare a tensor of any shape; what would be made of them is counted before any of it is.
+"""
+
+import math
+from typing import Final
+
+from nern_core.codec.document import Contents, PredictorRepresentation
+from nern_core.errors import NernError
+
+# The largest target ratio is 1000, and tied tensors are decoded under each of their names.
+_LARGEST_EXPANSION: Final = 4096
+_ALWAYS_ALLOWED: Final = 2**24
+_BYTES = 8
+
+
+def check_extent(contents: Contents, file_bytes: int) -> None:
+    """Raise `NernError` (`bad_encoding`) if decoding would take much more memory than a file of this size is worth."""
+    document = contents.document
+    values = {layer.name: layer.kernels * layer.kernel_values for layer in document.layers}
+    values |= {kept.name: math.prod(kept.shape) for kept in contents.kept}
+    tied = sum(values.get(name, 0) for name in document.tied.values())
+    codes = 0
+    if isinstance(document.representation, PredictorRepresentation):
+        rows = sum(1 + layer.filters + layer.channels for layer in document.layers)
+        codes = rows * 3 * document.representation.predictor.variant.encoding.size
+    declared = _BYTES * (sum(values.values()) + tied + codes)
+    if declared > _ALWAYS_ALLOWED + _LARGEST_EXPANSION * file_bytes:
+        raise NernError(
+            "bad_encoding",
+            f"The .nern file is damaged: its {file_bytes:,} bytes declare tensors of {declared:,}; encode again.",
+        )

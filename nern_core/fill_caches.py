@@ -1,0 +1,30 @@
+"""Fill the caches of numba and matplotlib: `python -m nern_core.fill_caches`.
+
+Both work some seconds at their first use and keep the result. For those that start many short-lived processes, which
+may not write into the caches of the others.
+"""
+
+import numpy as np
+import torch
+
+from nern_core.charts import Series, line_chart
+from nern_core.codec.permutations import pack_order, unpack_order
+from nern_core.options import Permutation
+from nern_core.permutation import order_kernels
+
+# Enough that chaining looks for cells, too.
+_FILTERS, _CHANNELS, _VALUES = 64, 40, 9
+
+
+def main() -> None:
+    """Order some kernels and pack the order, by every method; draw a chart."""
+    rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
+    for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
+        order = order_kernels(torch.from_numpy(rows), _FILTERS, method)
+        assert order is not None
+        unpack_order(pack_order(order, _FILTERS, _CHANNELS, method), _FILTERS, _CHANNELS, method)
+    line_chart([Series("x", ((0.0, 0.0), (1.0, 1.0)))], title="x", x_label="x", y_label="y")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""When a training saves its state, and how it finds it again.
+
+A training is a sequence of stages that always come in the same order: the loops that take long. Each has a file of
+its own, which is replaced from time to time while the stage runs and once more when it ends. A training that is
+started again with these files runs through the same code: a stage with a file gets its state back and goes on from
+there, which for one that had ended is its end. What lies between the stages is computed again, from the same state.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from nern_core.snapshots.state import State, UnreadableStateError, read_state, write_state
+
+# Saving may take this part of the time, until that would lose more than is promised.
+_SHARE_OF_SAVING = 0.05
+_MOST_SECONDS_BETWEEN_SAVES = 50.0
+_WRITTEN_BY = "written by"
+
+
+class Interrupted(Exception):  # no error: somebody asked for it
+    """The training was asked to stop, and has saved its state."""
+
+
+class Resumable(Protocol):
+    """A part of a training that changes while it runs."""
+
+    def state(self) -> State:
+        """Everything that has to be known to go on."""
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+
+
+class RandomNumbers:
+    """A generator of random numbers, as a part that is saved."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def state(self) -> State:
+        """What the next numbers depend on."""
+        return self._generator.get_state()
+
+    def restore(self, state: State) -> None:
+        """Go on with the numbers that follow a state."""
+        self._generator.set_state(state)
+
+
+class Snapshots:
+    """The stages of one training and their files. Without a folder nothing is saved."""
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        seconds_between: float = 20.0,
+        interrupted: Callable[[], bool] = lambda: False,
+        on_saved: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`interrupted` is asked after every step; `on_saved` is told the name of a file when it is on the disk."""
+        self._folder = folder
+        self._interrupted = interrupted
+        self._on_saved = on_saved
+        self._always: dict[str, Resumable] = {}
+        self._stages = 0
+        self._wanted_seconds = self._seconds_between = seconds_between
+
+    def include(self, name: str, part: Resumable) -> None:
+        """Save this part with all stages from now on."""
+        self._always[name] = part
+
+    def stage(self, parts: Mapping[str, Resumable]) -> "Stage":
+        """Begin the next stage: its parts, and those that are always included, get back the state that was saved."""
+        stage = Stage(self, f"stage-{self._stages}", self._always | dict(parts))
+        self._stages += 1
+        stage.restore()
+        return stage
+
+    @property
+    def saving(self) -> bool:
+        """Whether there is a folder to save in."""
+        return self._folder is not None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training is to save and stop."""
+        return self._interrupted()
+
+    @property
+    def seconds_between(self) -> float:
+        """How long to wait before a stage is saved again."""
+        return self._seconds_between
+
+    def save(self, name: str, state: dict[str, State]) -> None:
+        """Replace the file of this name; the new one is on the disk when this returns."""
+        assert self._folder is not None
+        started = time.monotonic()
+        temporary = self._folder / f"{name}.writing"
+        write_state({_WRITTEN_BY: _program(), **state}, temporary)
+        _flush(temporary)
+        temporary.replace(self._folder / name)
+        _flush(self._folder)
+        affordable = (time.monotonic() - started) / _SHARE_OF_SAVING
+        self._seconds_between = max(self._wanted_seconds, min(affordable, _MOST_SECONDS_BETWEEN_SAVES))
+        self._on_saved(name)
+
+    def saved(self, name: str) -> dict[str, State] | None:
+        """What was saved under this name; None if nothing was, if it is damaged, or if another version wrote it."""
+        if self._folder is None or not (self._folder / name).exists():
+            return None
+        try:
+            found: dict[str, State] = read_state(self._folder / name)
+        except UnreadableStateError:
+            return None
+        return found if found.pop(_WRITTEN_BY) == _program() else None
+
+
+class Stage:
+    """One stage. Made by `Snapshots.stage`."""
+
+    def __init__(self, snapshots: Snapshots, name: str, parts: Mapping[str, Resumable]) -> None:
+        self._snapshots = snapshots
+        self._name = name
+        self._parts = parts
+        self._saved = time.monotonic()
+
+    def restore(self) -> None:
+        """Give the parts the state that was saved, if one was."""
+        saved = self._snapshots.saved(self._name)
+        if saved is not None:
+            for name, part in self._parts.items():
+                part.restore(saved[name])
+
+    def step_done(self) -> None:
+        """Save if it is time to. Raises `Interrupted`, after saving, if the training is to stop."""
+        interrupted = self._snapshots.interrupted
+        if interrupted or time.monotonic() - self._saved >= self._snapshots.seconds_between:
+            self.save()
+        if interrupted:
+            raise Interrupted
+
+    def save(self) -> None:
+        """Save now, as is also to be done at the end of the stage."""
+        if self._snapshots.saving:
+            self._snapshots.save(self._name, {name: part.state() for name, part in self._parts.items()})
+            self._saved = time.monotonic()
+
+
+def _program() -> str:
+    return f"nern {version('nern')}, torch {torch.__version__}"
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.access.quotas import Quotas, Usage
+from app.access.service import ApiKeyService
+from app.jobs.repository import JobRepository
+from app.problems import Problem
+from app.settings import Settings
+from tests.app.access.test_authentication import BOTH, bearer
+from tests.app.conftest import serving, stored_files, submit
+from tests.app.test_jobs_api import finish
+from tests.conftest import EXAMPLE, transaction
+
+SIZE = EXAMPLE.stat().st_size
+
+
+@contextmanager
+def tenant(settings: Settings, keys: ApiKeyService, **quotas: int) -> Iterator[TestClient]:
+    """A client of a tenant, with quotas."""
+    with serving(settings.model_copy(update=quotas)) as client:
+        client.headers.update(bearer(keys.create("acme", BOTH).reveal()))
+        yield client
+
+
+def usage(settings: Settings) -> Usage:
+    with transaction(settings) as session:
+        return JobRepository(session).usage("acme")
+
+
+def test_a_tenant_has_no_more_jobs_at_once_than_it_may(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys, max_active_jobs=2) as client:
+        first, second, third = [submit(client) for _ in range(3)]
+        assert [first.status_code, second.status_code, third.status_code] == [202, 202, 429]
+        assert third.json()["type"] == "too-many-jobs"
+        assert "You have 2 jobs queued or running, and may have 2" in third.json()["detail"]
+        assert third.headers["Retry-After"] == "60"
+        client.post(first.json()["links"]["cancel"])
+        assert submit(client).status_code == 202
+
+
+def test_the_jobs_of_others_do_not_count(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys, max_active_jobs=1) as client:
+        assert submit(client).status_code == 202
+        client.headers.update(bearer(keys.create("rival", BOTH).reveal()))
+        assert submit(client).status_code == 202
+
+
+def test_however_many_come_at_once_the_quota_holds(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys, max_active_jobs=3) as client, ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(lambda _: submit(client).status_code, range(8)))
+    assert sorted(statuses) == [202] * 3 + [429] * 5
+    assert usage(with_keys).active_jobs == 3
+
+
+def test_a_tenant_stores_no_more_bytes_than_it_may(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys, max_stored_bytes=2 * SIZE) as client:
+        answers = [submit(client) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["type"] == "storage-full"
+    assert f"take {2 * SIZE:,} bytes" in answers[2].json()["detail"]
+
+
+def test_results_count_too(with_keys: Settings, keys: ApiKeyService, tmp_path: Path) -> None:
+    with tenant(with_keys, keys) as client:
+        job_id = submit(client).json()["id"]
+    assert usage(with_keys) == Usage(1, SIZE)
+    results = finish(with_keys, job_id, tmp_path)
+    assert usage(with_keys) == Usage(0, SIZE + sum(map(len, results.values())))
+
+
+def test_a_tenant_that_is_full_sends_nothing_in_vain(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys, max_active_jobs=1) as client:
+        submit(client)
+        before = stored_files(with_keys)
+        answer = submit(client, checkpoint=b"x" * 1_000_000)
+    assert (answer.status_code, answer.headers["Connection"]) == (429, "close")
+    assert stored_files(with_keys) == before
+
+
+def test_what_is_exactly_full_is_not_too_full() -> None:
+    quotas = Quotas(active_jobs=2, stored_bytes=100)
+    quotas.refuse(Usage(1, 60), 40)
+    with pytest.raises(Problem):
+        quotas.refuse(Usage(1, 60), 41)
+    with pytest.raises(Problem):
+        quotas.refuse(Usage(2, 0))
+
+
+def test_without_keys_there_are_no_quotas(embedded: Settings) -> None:
+    with serving(embedded.model_copy(update={"max_active_jobs": 1, "max_stored_bytes": 1})) as client:
+        assert [submit(client).status_code for _ in range(2)] == [202, 202]

@@ -1,0 +1,94 @@
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.database import migrate
+from app.server import refuse_open_service
+from app.settings import Authentication, Settings
+from nern_core.errors import NernError
+from tests.service.conftest import API, Client, environment, free_port, process, wait_for
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_service_without_keys_may_listen_on_loopback(embedded: Settings, host: str) -> None:
+    refuse_open_service(embedded, host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "nern.example.org", ""])
+def test_a_service_without_keys_may_not_listen_elsewhere(embedded: Settings, host: str) -> None:
+    with pytest.raises(NernError, match="set NERN_AUTHENTICATION=keys"):
+        refuse_open_service(embedded, host)
+    refuse_open_service(embedded.model_copy(update={"authentication": Authentication.KEYS}), host)
+
+
+@pytest.fixture
+def port(embedded: Settings, tmp_path: Path) -> Iterator[int]:
+    """The port of an API that is quick to lose patience."""
+    settings = Settings(data_dir=embedded.data_dir, body_idle_timeout=timedelta(seconds=1))
+    migrate(settings)
+    port = free_port()
+    with process([*API, str(port)], environment(settings), tmp_path / "api.log"), Client(port) as client:
+        wait_for(client.is_ready, what="the API did not start")
+        yield port
+
+
+def exchange(port: int, request: bytes, seconds: float = 5) -> bytes:
+    """Send bytes and return all that comes until the server closes; fails if it does not close in time."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+
+
+def test_the_server_keeps_its_promises_on_the_wire(port: int) -> None:
+    plain = exchange(port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert plain.startswith(b"HTTP/1.1 200")
+    assert b"\r\nserver:" not in plain.lower()
+
+    start = time.monotonic()
+    paused = exchange(port, HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n")
+    assert paused.startswith(b"HTTP/1.1 408")
+    assert 0.9 < time.monotonic() - start < 4
+
+    foreign = exchange(port, b"GET /jobs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+    assert foreign.startswith(b"HTTP/1.1 421")
+
+    forwarded = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
+    assert exchange(port, forwarded).startswith(b"HTTP/1.1 403")
+
+    for smuggled in (
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"Content-Length: -1\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ):
+        assert exchange(port, HEAD + smuggled).startswith(b"HTTP/1.1 400"), smuggled
+
+    for large in (b"GET /" + b"x" * 100_000, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000):
+        assert exchange(port, large).startswith(b"HTTP/1.1 400")
+
+
+def drip(connection: socket.socket, seconds: float) -> None:
+    """Send a byte now and then."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        connection.sendall(b"x")
+        time.sleep(0.5)
+
+
+@pytest.mark.slow
+def test_a_request_whose_head_does_not_come_is_cut_off(port: int) -> None:
+    start = time.monotonic()
+    assert exchange(port, b"", 30) == b""
+    assert 10 < time.monotonic() - start < 25
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        start = time.monotonic()
+        with pytest.raises(OSError, match="Broken pipe|reset"):
+            drip(connection, seconds=25)
+    assert 10 < time.monotonic() - start < 25

@@ -1,0 +1,31 @@
+import re
+import tomllib
+
+from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
+
+PIN = re.compile(r"^([a-z0-9._-]+)==(\S+)", re.MULTILINE)
+
+
+def test_the_lock_has_the_versions_that_the_project_asks_for() -> None:
+    pins = dict(PIN.findall((ROOT / "requirements.lock").read_text()))
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for text in (*asked["project"]["dependencies"], *asked["build-system"]["requires"]):
+        requirement = Requirement(text)
+        assert pins[requirement.name] in requirement.specifier, f"{text}: run `make lock`"
+
+
+def test_everything_in_the_lock_has_a_hash_and_comes_from_nowhere_in_particular() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    for block in re.split(r"\n(?=[a-z])", text)[1:]:
+        assert re.search(r"^    --hash=sha256:[0-9a-f]{64}", block, re.MULTILINE), block
+    assert "://" not in text
+    assert not re.search(r"^(-|\.|/)", text, re.MULTILINE)
+
+
+def test_the_image_installs_what_the_lock_says() -> None:
+    assert "!requirements.lock\n" in (ROOT / ".dockerignore").read_text()
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes --requirement requirements.lock" in dockerfile
+    assert "--no-deps --no-build-isolation --no-index ." in dockerfile

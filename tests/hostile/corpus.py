@@ -1,0 +1,44 @@
+"""The hostile corpus: files that strangers could send, each with what is to become of it.
+
+python -m tests.hostile.corpus FOLDER writes them all, and `index.json` with what is expected of each.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from tests.hostile import archives, headers, pickles
+from tests.hostile.forge import HostileFile
+
+
+def corpus(canary: Path) -> list[HostileFile]:
+    """All files; none of them may ever make the file `canary`."""
+    return [
+        *pickles.code(canary),
+        *pickles.memory(),
+        *pickles.shapes(),
+        *pickles.kinds(),
+        *pickles.structures(),
+        *pickles.values(),
+        *archives.zips(canary),
+        *archives.legacy_files(),
+        *archives.other_formats(canary),
+        *headers.headers(),
+    ]
+
+
+def main(folder: Path) -> None:
+    """Write the corpus into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = []
+    for file in corpus(folder / "canary"):
+        (folder / file.name).write_bytes(file.content)
+        index.append(
+            {field.name: getattr(file, field.name) for field in dataclasses.fields(file) if field.name != "content"}
+        )
+    (folder / "index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

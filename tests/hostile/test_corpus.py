@@ -1,0 +1,93 @@
+"""Every hostile file, through the readers: it is read, or refused for the reason that was expected."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.checkpoint_structure import read_structure
+from nern_core.errors import NernError
+from tests.conftest import ROOT
+from tests.hostile.corpus import corpus
+from tests.hostile.forge import HostileFile
+
+CANARY = Path(__file__).with_name("canary")
+FILES = corpus(CANARY)
+ROWS_OF_FILES = {*range(1, 5), *range(6, 14)}
+
+
+@pytest.fixture(autouse=True)
+def _no_code_runs() -> None:
+    assert not CANARY.exists()
+
+
+def refusal(read: Callable[[Path], object], path: Path) -> NernError | None:
+    """Why the file is not read; None if it is."""
+    try:
+        read(path)
+    except NernError as error:
+        return error
+    return None
+
+
+def assert_ends(read: Callable[[Path], object], path: Path, code: str | None) -> None:
+    """The file is read, or refused with this code and one short sentence."""
+    error = refusal(read, path)
+    assert (error and error.code) == code
+    if error is not None:
+        assert error.message.endswith(".")
+        assert error.message.isprintable()
+        assert len(error.message) < 400
+
+
+def test_the_corpus_stands_for_every_row_of_the_threat_table_that_is_about_files() -> None:
+    assert len(FILES) >= 60
+    assert len({file.name for file in FILES}) == len(FILES)
+    assert {file.row for file in FILES} == ROWS_OF_FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_each_file_is_read_or_refused_as_expected(file: HostileFile, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(file.content)
+    assert_ends(read_structure, path, file.code if file.at_upload else None)
+    assert_ends(read_checkpoint, path, file.code)
+    assert not CANARY.exists()
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from nern_core.checkpoint_structure import read_structure
+from nern_core.errors import NernError
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(Path(sys.argv[1]).glob("file-*")):
+    try:
+        read_structure(path)
+    except NernError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_telling_the_structure_of_all_files_takes_no_more_than_64_mebibytes(tmp_path: Path) -> None:
+    for index, file in enumerate(FILES):
+        (tmp_path / f"file-{index}").write_bytes(file.content)
+    child = subprocess.run(
+        [sys.executable, "-c", MEASURE, tmp_path], cwd=ROOT, check=True, capture_output=True, text=True, timeout=200
+    )
+    assert int(child.stdout) * 1024 <= 64 * 2**20
+
+
+def test_reading_bombs_takes_no_more_memory_than_their_bytes(tmp_path: Path) -> None:
+    bombs = [file for file in FILES if file.row in {7, 8, 9} and len(file.content) < 2**21]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for file in bombs:
+        (tmp_path / "w").write_bytes(file.content)
+        refusal(read_checkpoint, tmp_path / "w")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 <= 128 * 2**20

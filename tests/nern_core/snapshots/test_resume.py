@@ -1,0 +1,94 @@
+"""An encoding that is stopped and started again ends with the same file as one that was not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions
+from nern_core.recipes import RECIPES
+from nern_core.report import Report
+from nern_core.snapshots import Interrupted, Snapshots
+from tests.conftest import DIGITS, EXAMPLE
+
+WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
+CASES: dict[str, dict[str, Any]] = {
+    "fast, with data": WITH_DATA,
+    "fast, without data": {},
+    "paper": WITH_DATA | {"recipe": "paper"},
+    "data-free": WITH_DATA | {"recipe": "data-free"},
+    "progressive": WITH_DATA | {"rounds": 3},
+    "for a size": WITH_DATA | {"target_bytes": 9000},
+    "for a drop": WITH_DATA | {"max_drop": 1.0},
+}
+
+
+class StopsAfter:
+    """Asks to stop once so many steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+def run(folder: Path, options: dict[str, Any], snapshots: Snapshots | None = None) -> Report:
+    whole = EncodeOptions(**({"steps": 60} | options))
+    return encode(EXAMPLE, folder / "x.nern", whole, snapshots=snapshots, recipe=RECIPES[whole.recipe]).report
+
+
+def encoded_with_stops(folder: Path, options: dict[str, Any], steps_between: int) -> tuple[Report, int]:
+    """Encode, stopping after every so many steps; returns the last report and how often it was started."""
+    (folder / "snapshots").mkdir()
+    for starts in range(1, 1000):
+        try:
+            snapshots = Snapshots(folder / "snapshots", interrupted=StopsAfter(steps_between))
+            return run(folder, options, snapshots), starts
+        except Interrupted:
+            continue
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_file_is_the_same_however_often_the_encoding_was_stopped(tmp_path: Path, name: str) -> None:
+    for folder in ("whole", "stopped"):
+        (tmp_path / folder).mkdir()
+    expected = run(tmp_path / "whole", CASES[name])
+    report, starts = encoded_with_stops(tmp_path / "stopped", CASES[name], steps_between=17)
+    assert starts >= 4
+    assert (tmp_path / "stopped" / "x.nern").read_bytes() == (tmp_path / "whole" / "x.nern").read_bytes()
+    assert report.metrics.model_copy(update={"seconds": {}}) == expected.metrics.model_copy(update={"seconds": {}})
+    assert report.size_trials == expected.size_trials
+    last = {point.phase: point.step for point in report.curve}
+    assert last == {point.phase: point.step for point in expected.curve}
+
+
+def test_a_budget_in_seconds_counts_what_was_trained_before_the_stop(tmp_path: Path) -> None:
+    options = {"seconds": 3.0, "steps": None}
+    (tmp_path / "snapshots").mkdir()
+    with pytest.raises(Interrupted):
+        run(tmp_path, options, Snapshots(tmp_path / "snapshots", interrupted=StopsAfter(50)))
+    report = run(tmp_path, options, Snapshots(tmp_path / "snapshots"))
+    assert report.metrics.seconds["reconstruction"] == pytest.approx(3.0, abs=0.5)
+    assert report.curve[-1].seconds == pytest.approx(3.0, abs=0.5)
+
+
+def test_damaged_and_foreign_snapshots_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    run(tmp_path, {})
+    whole = (tmp_path / "x.nern").read_bytes()
+    (tmp_path / "snapshots" / "stage-0").write_bytes(b"damaged")
+    run(tmp_path, {}, Snapshots(tmp_path / "snapshots"))
+    assert (tmp_path / "x.nern").read_bytes() == whole
+
+
+def test_every_stage_has_one_file_that_is_told_when_it_is_saved(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    told: list[str] = []
+    run(tmp_path, WITH_DATA, Snapshots(tmp_path / "snapshots", on_saved=told.append))
+    assert told == ["stage-0", "stage-1"]
+    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == told

@@ -1,0 +1,66 @@
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.database import migrate
+from app.settings import Settings
+from tests.hostile.corpus import corpus
+from tests.service.conftest import Service
+
+QUICK = {"steps": 1, "hidden_size": 8}
+MOST_GROWTH = 64 * 2**10
+
+
+@pytest.fixture
+def embedded_service(embedded: Settings, tmp_path: Path) -> Iterator[Service]:
+    migrate(embedded)
+    with ExitStack() as stack:
+        yield Service(embedded, stack, tmp_path)
+
+
+def peak_kibibytes(pid: int) -> int:
+    """The most memory that a process has had since its peak was last forgotten."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_among_hostile_files_the_api_stays_small_and_good_jobs_succeed(
+    embedded_service: Service, tmp_path: Path
+) -> None:
+    client, canary = embedded_service.client, tmp_path / "canary"
+    api, worker = embedded_service.start_api(), embedded_service.start_worker()
+    first = client.submit(**QUICK)
+    forget_peak(api.pid)
+    before = peak_kibibytes(api.pid)
+    jobs = {}
+    for file in corpus(canary):
+        answer = client.http.post(
+            "/jobs", files={"checkpoint": (file.name, file.content)}, data={"options": json.dumps(QUICK)}
+        )
+        if file.code is None or not file.at_upload:
+            assert answer.status_code == 202, (file.name, answer.text)
+            # One job of each row is enough of those that succeed.
+            if file.code is not None or file.row not in {other.row for other in jobs.values()}:
+                jobs[answer.headers["Location"]] = file
+            else:
+                client.http.post(answer.json()["links"]["cancel"]).raise_for_status()
+        else:
+            assert (answer.status_code, answer.json()["type"]) == (422, file.code.replace("_", "-")), file.name
+    assert peak_kibibytes(api.pid) - before <= MOST_GROWTH
+    last = client.submit(**QUICK)
+    for address, file in jobs.items():
+        job = client.ended(address, 300)
+        expected = ("succeeded", None) if file.code is None else ("failed", file.code)
+        assert (job["status"], (job["error"] or {"code": None})["code"]) == expected, file.name
+    assert [client.ended(address)["status"] for address in (first, last)] == ["succeeded", "succeeded"]
+    assert (api.poll(), worker.poll()) == (None, None)
+    assert not canary.exists()

@@ -1,0 +1,85 @@
+"""The heartbeat of a job: a thread that extends the lease, writes the progress and learns what is wanted of it."""
+
+import threading
+import time
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database import Sessions
+from app.jobs.models import JobStatus
+from app.jobs.repository import Claim, JobRepository
+from app.settings import Settings
+from nern_core.progress import Progress
+
+_log = structlog.get_logger()
+_SECONDS_BETWEEN_BEATS = 1.0
+# Part of the lease after which a supervisor that cannot reach the database takes its job for lost.
+_PATIENCE = 0.8
+
+
+class Hold(Enum):
+    """What a supervisor knows of its job: it has it, it is to cancel it, or it has it no more."""
+
+    HELD = auto()
+    CANCELING = auto()
+    LOST = auto()
+
+
+class Heartbeat:
+    """Beats while the context is open: writes the present `progress`, and finds out whether the job is still held."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, claim: Claim) -> None:
+        self.progress: Progress | None = None
+        self._lease = settings.lease
+        self._sessions = sessions
+        self._claim = claim
+        self._extended = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._hold = Hold.HELD
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def hold(self) -> Hold:
+        """What is known now. A database that cannot be reached for most of the lease means that the job is lost."""
+        if time.monotonic() - self._extended >= _PATIENCE * self._lease.total_seconds():
+            self._hold = Hold.LOST
+        return self._hold
+
+    def _run(self) -> None:
+        while not self._stop.wait(_SECONDS_BETWEEN_BEATS) and self.hold is not Hold.LOST:
+            # The lease counts from before the beat: the database's time of it is not earlier.
+            started = time.monotonic()
+            try:
+                status = self._beat()
+            except SQLAlchemyError as error:
+                _log.warning("heartbeat_failed", job=self._claim.job_id, error=repr(error))
+                continue
+            self._extended = started
+            if status is None:
+                self._hold = Hold.LOST
+            elif status is JobStatus.CANCELING:
+                self._hold = Hold.CANCELING
+
+    def _beat(self) -> JobStatus | None:
+        progress = self.progress
+        with self._sessions.begin() as session:
+            return JobRepository(session).heartbeat(
+                self._claim,
+                self._lease,
+                progress.phase.value if progress else None,
+                progress.model_dump(mode="json", exclude={"phase"}) if progress else None,
+            )

@@ -1,0 +1,49 @@
+"""How much a job may take of the worker's machine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from app.settings import Settings
+from worker.outcome import Failed, deadline_passed, out_of_memory
+
+_SHARE_OF_MEMORY = 0.75
+# Results are as large as the checkpoint, snapshots some times as large; what is small has room beside them.
+_FILE_BYTES_PER_CHECKPOINT_BYTE = 16
+_MOST_SMALL_FILE_BYTES = 2**30
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Memory and time of one attempt at a job."""
+
+    memory_bytes: int
+    seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What the settings allow, or three quarters of the memory that this machine or container has."""
+        return cls(settings.job_memory or round(_SHARE_OF_MEMORY * _memory()), settings.job_deadline.total_seconds())
+
+    @staticmethod
+    def file_bytes(checkpoint_bytes: int) -> int:
+        """How large a file a job may write for a checkpoint of this size."""
+        return _FILE_BYTES_PER_CHECKPOINT_BYTE * checkpoint_bytes + _MOST_SMALL_FILE_BYTES
+
+    def exceeded(self, resident_bytes: int, seconds: float) -> Failed | None:
+        """Why a job that has so much memory and has run for so long is to be stopped; None: it may go on."""
+        if resident_bytes > self.memory_bytes:
+            return out_of_memory(self.memory_bytes)
+        return deadline_passed(self.seconds) if seconds > self.seconds else None
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine, or of the container if it has less."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in map(Path, _CGROUP_LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdigit():
+            found.append(int(text))
+    return min(found)

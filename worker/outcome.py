@@ -1,0 +1,92 @@
+"""What an attempt at a job can come to."""
+
+import errno
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.folder import INTERRUPTED, ErrorLine
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The results are in the store: size and digest of each by name, and the metrics."""
+
+    artifacts: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There are no results, and why."""
+
+    error: ErrorLine
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody asked to cancel the job; the child is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker was told to stop; the child has saved where it is, if it could, and is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """The job is no longer this supervisor's; the child is gone."""
+
+
+Outcome = Completed | Failed | CancelRequested | Stopped | LeaseLost
+
+_KILLED = (
+    "The encoding was killed, most likely because the worker ran out of memory; use a smaller `hidden_size` or a "
+    "larger machine."
+)
+_NO_SPACE = "The disk of the worker is full; try again later, or tell the operator."
+_NO_STORAGE = "The worker could not read or write its files; tell the operator, whose log says why."
+
+
+def failed(code: str, message: str) -> Failed:
+    """A failure with this code and sentence."""
+    return Failed(ErrorLine(code=code, message=message))
+
+
+def failure_of(status: int, error: ErrorLine | None) -> Failed | Stopped:
+    """What it means that a child ended with a status other than 0, and perhaps said why."""
+    if error is not None:
+        return Failed(error)
+    if status == INTERRUPTED:
+        return Stopped()
+    if status == -signal.SIGKILL:
+        return failed("killed", _KILLED)
+    return failed(
+        "internal_error", f"The encoding ended unexpectedly with the status {status}; the worker's log says why."
+    )
+
+
+def storage_failure(error: OSError) -> Failed:
+    """What it means that the worker's own files fail."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return failed("disk_full", _NO_SPACE)
+    return failed("storage_failed", _NO_STORAGE)
+
+
+def out_of_memory(limit_bytes: int) -> Failed:
+    """The child took more memory than a job may."""
+    return failed(
+        "out_of_memory",
+        f"The encoding took more than the {limit_bytes:,} bytes of memory that a job may take here; use a smaller "
+        "`hidden_size` or fewer `kernels`.",
+    )
+
+
+def deadline_passed(seconds: float) -> Failed:
+    """The child ran for longer than a job may."""
+    return failed(
+        "deadline_exceeded",
+        f"The encoding ran for longer than the {seconds:,.0f} seconds that a job may run here; ask for fewer `steps` "
+        "or `seconds`.",
+    )

@@ -1,0 +1,107 @@
+"""Landlock: a process takes from itself the right to all files but some (Linux 5.13 and newer)."""
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_RULE_PATH_BENEATH = 1
+_ASK_FOR_VERSION = 1
+_WRITE_FILE, _READ_FILE, _READ_FOLDER = 1 << 1, 1 << 2, 1 << 3
+_FIRST_RIGHTS = (1 << 13) - 1
+# Rights that later versions of the interface know: moving between folders, truncating.
+_LATER_RIGHTS = {2: 1 << 13, 3: 1 << 14}
+_NETWORK_VERSION, _BIND_AND_CONNECT = 4, 0b11
+_SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
+# What Python, numpy, torch, CUDA and matplotlib read. Nothing in it is a secret, and of processes only the own one:
+# the environment of another one may hold passwords.
+_SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"),
+    *(
+        "/proc/self",
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/proc/stat",
+        "/proc/filesystems",
+        "/proc/driver",
+        "/proc/sys/vm",
+    ),
+)
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm")  # noqa: S108 # the device, not a file
+_PACKAGES = ("nern_core", "worker", "app")
+_ROOT = Path(__file__).parent.parent.parent
+
+
+class _RulesetAttributes(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
+
+
+def restrict_files(folder: Path, readable: Sequence[Path]) -> None:
+    """Leave this process `folder`, and what is `readable` and what Python needs to read. Raises `OSError`.
+
+    Needs `limits.forbid_new_privileges` before it. Where the kernel knows how, connections and signals to processes
+    outside are taken away as well.
+    """
+    version = _call(_CREATE_RULESET, None, 0, _ASK_FOR_VERSION)
+    rights = _FIRST_RIGHTS
+    for since, right in _LATER_RIGHTS.items():
+        rights |= right if version >= since else 0
+    attributes = _RulesetAttributes(
+        files=rights,
+        network=_BIND_AND_CONNECT if version >= _NETWORK_VERSION else 0,
+        scoped=_ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0,
+    )
+    ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), _size_for(version), 0)
+    try:
+        _allow(ruleset, folder, rights)
+        for path in (*map(Path, _SYSTEM), *_python(), *readable):
+            _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
+        for device in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+            _allow(ruleset, device, _READ_FILE | _READ_FOLDER | _WRITE_FILE)
+        _call(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _python() -> list[Path]:
+    """Folders of the interpreter, of its packages and of this program."""
+    return [*(_ROOT / package for package in _PACKAGES), Path(sys.prefix), Path(sys.base_prefix)]
+
+
+def _size_for(version: int) -> int:
+    """Bytes of the attributes that this version knows."""
+    known = 1 + (version >= _NETWORK_VERSION) + (version >= _SCOPE_VERSION)
+    return known * ctypes.sizeof(ctypes.c_uint64)
+
+
+def _allow(ruleset: int, path: Path, rights: int) -> None:
+    """Leave these rights to everything below a path; what is not there needs none."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not path.is_dir():
+            rights &= _READ_FILE | _WRITE_FILE
+        beneath = _PathBeneath(allowed=rights, folder=descriptor)
+        _call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(beneath), 0)
+    finally:
+        os.close(descriptor)
+
+
+def _call(number: int, *arguments: object) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    result: int = libc.syscall(number, *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        reason = "this kernel has no Landlock" if code in {errno.ENOSYS, errno.EOPNOTSUPP} else os.strerror(code)
+        raise OSError(code, reason)
+    return result

@@ -1,0 +1,31 @@
+"""Limits that every Linux process can put on itself."""
+
+import ctypes
+import resource
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def limit_resources(memory_bytes: int | None, file_bytes: int | None) -> None:
+    """Limit the memory that the process may allocate and the size of the files that it writes; no core dumps.
+
+    Allocations beyond the limit fail, which Python and torch raise as errors. Files, libraries and what is only
+    reserved do not count.
+    """
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_DATA: memory_bytes,
+        resource.RLIMIT_FSIZE: file_bytes,
+    }
+    for limit, value in limits.items():
+        if value is not None:
+            _, hard = resource.getrlimit(limit)
+            wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (wanted, wanted))
+
+
+def forbid_new_privileges() -> None:
+    """No program that is started from now on gains privileges, such as those of a set-user-id file."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")

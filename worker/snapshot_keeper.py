@@ -1,0 +1,49 @@
+"""Keeps the snapshots that a runner makes, and gives them to the runner of the next attempt."""
+
+from collections.abc import Iterable
+
+import structlog
+
+from app.database import Sessions
+from app.jobs.repository import Claim, JobRepository
+from app.snapshots import SnapshotStore
+from app.storage import StoredArtifact
+from worker.folder import RunFolder, open_regular
+
+_log = structlog.get_logger()
+
+
+class SnapshotKeeper:
+    """The snapshots of one attempt at a job."""
+
+    def __init__(self, store: SnapshotStore, sessions: Sessions, claim: Claim, folder: RunFolder) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._claim = claim
+        self._folder = folder
+        self._kept: dict[str, StoredArtifact] = {}
+
+    def hand_out(self) -> None:
+        """Put what earlier attempts have left into the folder of the run. What is damaged is left out."""
+        for name, described in self._claim.snapshots.items():
+            stored = StoredArtifact(described["sha256"], described["bytes"])
+            if self._store.fetch(self._claim.job_id, name, stored, self._folder.snapshots / name):
+                self._kept[name] = stored
+            else:
+                _log.warning("snapshot_unusable", job=self._claim.job_id, snapshot=name)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Keep these snapshots, if the job is still held. Raises `OSError`, and SQLAlchemy's errors."""
+        changed = {}
+        for name in sorted(names):
+            with open_regular(self._folder.snapshots / name) as file:
+                changed[name] = self._store.keep(self._claim.job_id, name, file)
+        if not changed:
+            return
+        kept = self._kept | changed
+        described = {name: {"sha256": stored.sha256, "bytes": stored.size} for name, stored in kept.items()}
+        with self._sessions.begin() as session:
+            held = JobRepository(session).keep_snapshots(self._claim, described)
+        if held:
+            self._kept = kept
+            self._store.keep_only(self._claim.job_id, kept)
