@@ -1,30 +1,45 @@
 """The database: engine, sessions and migrations, for SQLite and PostgreSQL alike."""
 
+import sqlite3
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+import psycopg
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, event, func, make_url, select
+from sqlalchemy import Engine, func, make_url, select
 from sqlalchemy import create_engine as create_sqlalchemy_engine
-from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.settings import Settings
+from app.sqlite import check_integrity, refuse_network, use_safely
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
-_SQLITE_PRAGMAS = (
-    # Rollback journal: WAL can corrupt under several writers before SQLite 3.51.3 (and is not needed here).
-    "PRAGMA journal_mode=DELETE",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA busy_timeout=10000",
-    "PRAGMA foreign_keys=ON",
-)
+# No request or round takes nearly as long; whoever does holds up others.
+_POSTGRESQL_LIMITS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=30s"
+_POSTGRESQL: dict[str, str | int] = {
+    "connect_timeout": 5,
+    "options": _POSTGRESQL_LIMITS,
+    # A server that vanishes without a word is missed within a minute.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# Classes of SQLSTATE: connection exceptions, the server shuts down, serialization failures and deadlocks.
+_TRANSIENT = ("08", "57P", "40001", "40P01")
+_PAUSES = (0.1, 0.5)
+_log = structlog.get_logger()
 
+Found = TypeVar("Found")
 Sessions = sessionmaker[Session]
 
 
@@ -33,15 +48,16 @@ class SchemaError(Exception):
 
 
 def create_engine(settings: Settings) -> Engine:
-    """Create the engine; nothing is connected yet."""
+    """Create the engine; nothing is connected yet. Raises `UnsafeDatabase` for SQLite on a network."""
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite":
-        return create_sqlalchemy_engine(url, pool_pre_ping=True, pool_recycle=1800, connect_args={"connect_timeout": 5})
+        return create_sqlalchemy_engine(url, pool_pre_ping=True, pool_recycle=1800, connect_args=_POSTGRESQL)
     if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_network(folder)
     engine = create_sqlalchemy_engine(url)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    use_safely(engine)
     return engine
 
 
@@ -50,13 +66,32 @@ def create_sessions(settings: Settings) -> Sessions:
     return sessionmaker(create_engine(settings), expire_on_commit=False)
 
 
+def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
+    """Do one unit of work in a transaction and return what it returns.
+
+    It is done again, three times at most, if the connection is lost or the database asks for it. The answer to
+    a commit may be lost too: `work` must be right where it has been done before.
+    """
+    for pause in _PAUSES:
+        try:
+            with sessions.begin() as session:
+                return work(session)
+        except DBAPIError as error:
+            if not _is_transient(error):
+                raise
+            _log.warning("transaction_repeated", error=repr(error.orig))
+        time.sleep(pause)
+    with sessions.begin() as session:
+        return work(session)
+
+
 def current_time(session: Session) -> datetime:
     """The database's own clock, so that those of several machines do not matter."""
     if session.get_bind().dialect.name == "sqlite":
         text = session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
     found: datetime = session.scalars(select(func.clock_timestamp())).one()
-    return found
+    return found.astimezone(UTC)
 
 
 def migrate(settings: Settings, revision: str = "head") -> None:
@@ -70,7 +105,9 @@ def migrate(settings: Settings, revision: str = "head") -> None:
 
 
 def check_schema(engine: Engine) -> None:
-    """Raise `SchemaError` unless the schema is exactly this version's."""
+    """Raise `SchemaError` unless the schema is exactly this version's, `UnsafeDatabase` if the file is damaged."""
+    if engine.dialect.name == "sqlite":
+        check_integrity(engine)
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
     expected = ScriptDirectory.from_config(_configuration()).get_current_head()
@@ -86,14 +123,10 @@ def _configuration() -> Config:
     return configuration
 
 
-def _prepare_sqlite(connection: object, entry: ConnectionPoolEntry) -> None:
-    # The driver's own transaction handling starts them deferred, and an upgrade of the lock then fails at once.
-    connection.isolation_level = None  # type: ignore[attr-defined]
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in _SQLITE_PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _is_transient(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    state = getattr(error.orig, "sqlstate", None)
+    # A refused or broken connection has no state.
+    unreachable = isinstance(error.orig, psycopg.OperationalError) and state is None
+    return error.connection_invalidated or unreachable or (state or "").startswith(_TRANSIENT)

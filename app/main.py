@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from app.access.quotas import Quotas
 from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
+from app.collection.collector import Collector
 from app.database import check_schema, create_engine
 from app.edge.layers import layers
 from app.jobs.broker import create_celery
@@ -18,10 +18,12 @@ from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
 from app.problems import use_problem_details
-from app.routes import health, jobs
+from app.routes import checkpoints, health, jobs, uploads
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.uploads.partial import PartialUploads
+from app.uploads.service import UploadService
 
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
@@ -40,14 +42,19 @@ def create_app(settings: Settings) -> FastAPI:
         sessions = sessionmaker(engine, expire_on_commit=False)
         store = ArtifactStore(settings.artifacts)
         relay = Relay(settings, sessions, create_celery(settings))
+        collector = Collector(settings, sessions, store)
         app.state.settings, app.state.store = settings, store
         app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
-        app.state.jobs = JobService(sessions, store, relay, Quotas.of(settings))
+        app.state.jobs = JobService(settings, sessions, store, relay)
+        app.state.uploads = UploadService(settings, sessions, store)
+        app.state.partial_uploads = PartialUploads(settings, sessions, store)
         relay.start()
+        collector.start()
         try:
             yield
         finally:
             await run_in_threadpool(relay.stop)
+            await run_in_threadpool(collector.stop)
             engine.dispose()
 
     app = FastAPI(
@@ -61,6 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     use_problem_details(app)
     app.include_router(jobs.router)
+    app.include_router(checkpoints.router)
+    app.include_router(uploads.router)
     app.include_router(health.router)
     app.include_router(documentation(app))
     return app

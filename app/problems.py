@@ -14,10 +14,12 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from app.durable_files import DiskFull
 from nern_core.errors import NernError
 from nern_core.options import explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger()
 _SCHEMA = "#/components/schemas/ProblemDetails"
 _HINTS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
@@ -104,7 +106,9 @@ def use_problem_details(app: FastAPI) -> None:
                         answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
         return document
 
-    _explain_lost_database(app)
+    app.add_exception_handler(DiskFull, _on_full_disk)
+    for lost in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(lost, _on_lost_database)
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
 
     @app.exception_handler(Problem)
@@ -123,18 +127,29 @@ def use_problem_details(app: FastAPI) -> None:
         return Problem(status, slug, detail, headers=dict(error.headers or {})).response()
 
 
-def _explain_lost_database(app: FastAPI) -> None:
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(NoConnection)
-    async def on_lost_database(request: Request, error: Exception) -> JSONResponse:
-        _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
-        return Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "database-unavailable",
-            "The database cannot be reached, so it is not known whether this was done; look, and try again soon.",
-            headers={"Retry-After": "5"},
-        ).response()
+def disk_full() -> Problem:
+    """The problem for what does not fit on the disk."""
+    return Problem(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "disk-full",
+        "There is no room for this file here; delete jobs that are no longer needed, or try again later.",
+        headers={"Retry-After": "600", "Connection": "close"},
+    )
+
+
+async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
+    _log.error("disk_full", error=repr(error))
+    return disk_full().response()
+
+
+async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
+    _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database-unavailable",
+        "The database cannot be reached, so it is not known whether this was done; look, and try again soon.",
+        headers={"Retry-After": "5"},
+    ).response()
 
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What the API says of a job."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
@@ -75,11 +75,13 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: Annotated[datetime | None, Field(description="When the files of a job that has ended are removed.")]
+    data_removed: Annotated[bool, Field(description="Whether that has happened.")]
     links: JobLinks
 
     @classmethod
-    def of(cls, job: Job) -> Self:
-        """The view of a row."""
+    def of(cls, job: Job, keep_results: timedelta) -> Self:
+        """The view of a row, whose files are kept for a while after its end."""
         failed = job.error_code is not None and job.error_message is not None
         address = f"/jobs/{job.id}"
         return cls(
@@ -95,11 +97,13 @@ class JobView(BaseModel):
             error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,
             artifacts={
                 name: ArtifactView(**artifact, url=address + ARTIFACT_ADDRESSES[name])
-                for name, artifact in (job.artifacts or {}).items()
+                for name, artifact in ({} if job.data_removed else job.artifacts or {}).items()
             },
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
+            expires_at=None if job.finished_at is None else job.finished_at + keep_results,
+            data_removed=job.data_removed,
             links=JobLinks(self=address, cancel=f"{address}/cancel"),
         )
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
@@ -104,6 +104,35 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
         8 * 2**30
     )
+    disk_reserve: Annotated[
+        ByteSize, Field(description="What uploads leave free on the disk of the artifacts, for results and databases.")
+    ] = ByteSize(2**30)
+    max_partial_uploads: Annotated[
+        int, Field(ge=1, description="Uploads that each tenant may have begun and not finished.")
+    ] = 16
+    keep_results: Annotated[Seconds, Field(description="How long the files of a job are kept after its end.")] = (
+        timedelta(days=30)
+    )
+    keep_uploads: Annotated[
+        Seconds, Field(description="How long a checkpoint is kept for jobs to name, after it was last sent or named.")
+    ] = timedelta(days=7)
+    keep_partial_uploads: Annotated[
+        Seconds, Field(description="How long an unfinished upload is kept after its last bytes.")
+    ] = timedelta(days=1)
+    keep_idempotency_keys: Annotated[
+        Seconds, Field(description="How long an Idempotency-Key stands for the job that it was first sent with.")
+    ] = timedelta(days=1)
+    collect_interval: Annotated[Seconds, Field(description="Pause between collections of what may be removed.")] = (
+        timedelta(minutes=5)
+    )
+    collect_grace: Annotated[
+        Seconds,
+        Field(
+            ge=timedelta(minutes=5),
+            description="Files that nobody needs are removed when they are this old; longer than anything takes "
+            "between the file and the row that names it.",
+        ),
+    ] = timedelta(hours=1)
     lease: Annotated[Seconds, Field(description="A worker that is silent for so long has lost its job.")] = timedelta(
         seconds=30
     )
@@ -142,6 +171,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _outlast_leases(self) -> Self:
+        if self.collect_grace <= self.lease:
+            raise ValueError("`collect_grace` must be longer than `lease`: a silent worker may still store results")
+        return self
 
     @property
     def database(self) -> str:

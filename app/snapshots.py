@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage import StoredArtifact, flush_folder
+from app.durable_files import flush_folder
+from app.storage import StoredArtifact
 
 _JOB = re.compile(r"job_[0-9a-f]{1,36}")
 _NAME = re.compile(r"[a-z]+-[0-9]{1,4}")

@@ -4,8 +4,10 @@ The parser holds about a mebibyte at a time. Parsing, hashing and writing happen
 a large upload neither fills the memory nor holds up other requests.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
@@ -13,16 +15,17 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from app.body import declared_length, read_body
 from app.dataset_folders import resolve_dataset
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from nern_core.checkpoint_structure import read_structure, refuse_without_kernels
+from app.uploads.receiving import structure_of, too_large
+from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
 
-_CHUNK_BYTES = 2**20
-_LARGEST_OPTIONS = 64 * 2**10
+LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the checkpoint: boundaries, headers of parts, options.
 _FORM_OVERHEAD = 2**20
 _HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
@@ -36,22 +39,28 @@ class Submission:
     options: EncodeOptions
 
 
-async def receive_submission(request: Request, store: ArtifactStore, settings: Settings) -> Submission:
-    """Read the form to its end. Raises `Problem`; nothing of a refused upload remains."""
+async def receive_submission(
+    request: Request, store: ArtifactStore, settings: Settings, go_on: Callable[[], None]
+) -> Submission:
+    """Read the form to its end, calling `go_on` now and then.
+
+    Raises `Problem` and `DiskFull`; nothing of a refused upload remains.
+    """
     boundary = _boundary(request)
-    _refuse_declared_size(request, settings.max_upload_bytes)
-    with store.writer() as writer:
+    length = declared_length(request)
+    if length > settings.max_upload_bytes + _FORM_OVERHEAD:
+        raise too_large(settings.max_upload_bytes)
+    with store.writer(length, settings.disk_reserve) as writer:
         form = _Form(boundary, writer, settings)
-        pending = bytearray()
+
+        def take(data: bytes) -> None:
+            go_on()
+            form.feed(data)
+
         try:
-            async for chunk in request.stream():
-                pending += chunk
-                if len(pending) >= _CHUNK_BYTES:
-                    await run_in_threadpool(form.feed, bytes(pending))
-                    pending.clear()
+            await read_body(request, take)
         except ClientDisconnect:
             raise _malformed("The upload was cut off") from None
-        await run_in_threadpool(form.feed, bytes(pending))
         return await run_in_threadpool(form.finish)
 
 
@@ -86,7 +95,7 @@ class _Form:
         """Take the next bytes of the body."""
         self._received += len(data)
         if self._received > self._settings.max_upload_bytes + _FORM_OVERHEAD:
-            raise _too_large(self._settings.max_upload_bytes)
+            raise too_large(self._settings.max_upload_bytes)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -100,11 +109,7 @@ class _Form:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
-        try:
-            structure = read_structure(self._writer.flush())
-            refuse_without_kernels(structure, self._options.represented, self._options.predictor_width)
-        except NernError as error:
-            raise Problem.of_input(error) from error
+        refuse_unfit(self._writer.flush(), self._options)
         return Submission(self._writer.commit(), self._options)
 
     def _begin_part(self) -> None:
@@ -136,24 +141,34 @@ class _Form:
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._part == "options":
             self._options_text += data[start:end]
-            if len(self._options_text) > _LARGEST_OPTIONS:
+            if len(self._options_text) > LARGEST_OPTIONS:
                 raise Problem(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "options-too-large", "The part `options` is over 64 KiB."
                 )
             return
         self._writer.write(memoryview(data)[start:end])
         if self._writer.size > self._settings.max_upload_bytes:
-            raise _too_large(self._settings.max_upload_bytes)
+            raise too_large(self._settings.max_upload_bytes)
 
     def _end_part(self) -> None:
         if self._part == "options":
-            self._options = _parse_options(bytes(self._options_text), self._settings)
+            self._options = parse_options(bytes(self._options_text), self._settings)
 
     def _end(self) -> None:
         self._complete = True
 
 
-def _parse_options(text: bytes, settings: Settings) -> EncodeOptions:
+def refuse_unfit(path: Path, options: EncodeOptions) -> None:
+    """Raise `Problem` for a file that is no checkpoint, or in which these options represent nothing."""
+    structure = structure_of(path)
+    try:
+        refuse_without_kernels(structure, options.represented, options.predictor_width)
+    except NernError as error:
+        raise Problem.of_input(error) from error
+
+
+def parse_options(text: bytes, settings: Settings) -> EncodeOptions:
+    """The options in a JSON text. Raises `Problem` (`invalid-options`, `unknown-dataset`)."""
     try:
         options = EncodeOptions.model_validate_json(text)
     except ValidationError as error:
@@ -168,21 +183,6 @@ def _boundary(request: Request) -> bytes:
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {_HOW_TO}.")
     return parameters[b"boundary"]
-
-
-def _refuse_declared_size(request: Request, max_bytes: int) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes + _FORM_OVERHEAD:
-        raise _too_large(max_bytes)
-
-
-def _too_large(max_bytes: int) -> Problem:
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "checkpoint-too-large",
-        f"The checkpoint is larger than the {max_bytes:,} bytes that are accepted here.",
-        headers={"Connection": "close"},
-    )
 
 
 def _malformed(what: str) -> Problem:

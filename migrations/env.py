@@ -3,7 +3,9 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from app.access import models as access_models  # noqa: F401 # the tables are known once their module is loaded
+import app.access.models
+import app.collection.models
+import app.uploads.models  # noqa: F401 # their tables belong to the metadata
 from app.database import create_engine
 from app.jobs.models import Base
 from app.settings import Settings
@@ -20,6 +22,7 @@ def _migrate(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
             # Rather give up than queue behind a long transaction and block everybody else.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         context.run_migrations()
 
 

@@ -19,7 +19,7 @@ from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
 from app.snapshots import SnapshotStore
-from app.storage import ArtifactStore
+from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from nern_core.options import EncodeOptions
 from worker.caches import Caches
 from worker.child import Child
@@ -91,6 +91,9 @@ class Supervisor:
                 snapshots.hand_out()
                 outcome = self._supervise(folder, snapshots, heartbeat)
                 return self._results(folder) if outcome is None else outcome
+        except (ArtifactMissing, ArtifactDamaged):
+            _log.exception("checkpoint_lost", job=claim.job_id)
+            return failed("damaged_checkpoint", "The disk has lost or changed the checkpoint; send it again.")
         except OSError as error:
             _log.exception("storage_failed", job=claim.job_id)
             return storage_failure(error)
@@ -103,7 +106,7 @@ class Supervisor:
         folder = RunFolder(path)
         folder.make()
         try:
-            self._store.link(claim.checkpoint_sha256, folder.checkpoint)
+            self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
             self._caches.copy_to(folder.caches)
             spec = RunSpec(
                 options=EncodeOptions.model_validate(claim.options),

@@ -3,10 +3,10 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from app.access.caller import ANYBODY, Caller
+from app.access.caller import ANYBODY, Caller, Scope
 from app.access.rate import RateLimit
 from app.access.service import ApiKeyService
 from app.problems import Problem
@@ -42,6 +42,15 @@ def authenticate(
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(required.scopes)}"'},
         )
     return caller
+
+
+async def _tenant(caller: Annotated[Caller, Depends(authenticate)]) -> str:
+    return caller.tenant
+
+
+# The tenant of the caller, whose key must be good for reading or for changing.
+Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
+WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 
 def _caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:

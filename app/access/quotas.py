@@ -12,7 +12,7 @@ _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tenant has: jobs that have not ended, and the bytes of all its checkpoints and results."""
+    """What a tenant has: jobs that have not ended, and the bytes of all its checkpoints, results and uploads."""
 
     active_jobs: int
     stored_bytes: int
@@ -47,6 +47,10 @@ class Quotas:
                 "this one when another has ended.",
                 headers={"Retry-After": _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED},
             )
+        self.refuse_bytes(usage, more_bytes)
+
+    def refuse_bytes(self, usage: Usage, more_bytes: int = 0) -> None:
+        """Refuse a checkpoint of so many bytes. Raises `Problem` (`storage-full`)."""
         if self.stored_bytes and usage.stored_bytes + more_bytes > self.stored_bytes:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,

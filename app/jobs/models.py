@@ -59,7 +59,8 @@ class Job(Base):
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
-    not ended; `result_bytes` is the sum of the artifacts' sizes.
+    not ended; `result_bytes` is the sum of the artifacts' sizes. Once `data_removed` is set, the
+    files may be gone.
     """
 
     __tablename__ = "jobs"
@@ -67,6 +68,7 @@ class Job(Base):
         Index(None, "tenant", "id"),
         Index(None, "tenant", "status", "id"),
         Index(None, "status", "announce_at"),
+        Index(None, "data_removed", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -87,8 +89,36 @@ class Job(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    data_removed: Mapped[bool] = mapped_column(default=False)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ArtifactUse(Base):
+    """A job needs an artifact: its checkpoint, or a result. What no row names may be removed from the store."""
+
+    __tablename__ = "artifact_uses"
+    __table_args__ = (Index(None, "sha256"),)
+
+    job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class IdempotencyKey(Base):
+    """A key that a client has given a submission, and the job that it stands for.
+
+    Without a `fingerprint` of the request that request still arrives, and the key is its own until the row
+    expires; with one the job is there.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(40))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

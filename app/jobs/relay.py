@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import structlog
 from celery import Celery
+from sqlalchemy.orm import Session
 
-from app.database import Sessions
+from app.database import Sessions, transact
 from app.jobs.broker import announce
 from app.jobs.repository import JobRepository, Waiting
 from app.settings import Settings
@@ -49,10 +50,7 @@ class Relay:
 
     def round(self) -> int:
         """Look once; returns how many jobs were announced."""
-        with self._sessions.begin() as session:
-            repository = JobRepository(session)
-            repository.expire_leases(self._settings.max_attempts)
-            waiting = repository.to_announce(_JOBS_PER_ROUND)
+        waiting = transact(self._sessions, self._look)
         announced: list[Waiting] = []
         try:
             for job in waiting:
@@ -63,10 +61,15 @@ class Relay:
             self._mark(announced)
         return len(announced)
 
+    def _look(self, session: Session) -> Sequence[Waiting]:
+        repository = JobRepository(session)
+        repository.expire_leases(self._settings.max_attempts)
+        return repository.to_announce(_JOBS_PER_ROUND)
+
     def _mark(self, announced: Sequence[Waiting]) -> None:
         if announced:
-            with self._sessions.begin() as session:
-                JobRepository(session).mark_announced((job, self._pause_after(job)) for job in announced)
+            marks = [(job, self._pause_after(job)) for job in announced]
+            transact(self._sessions, lambda session: JobRepository(session).mark_announced(marks))
 
     def _pause_after(self, job: Waiting) -> timedelta:
         return pause_after(job.announcements, self._settings.announce_pause)

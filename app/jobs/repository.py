@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, case, func, literal, null, select, update
+from sqlalchemy import CursorResult, case, delete, func, literal, null, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
 from app.database import current_time
-from app.jobs.models import TERMINAL, Job, JobStatus, UtcDateTime
+from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus, UtcDateTime
+from app.uploads.models import PartialUpload, Upload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +82,7 @@ class JobRepository:
             created_at=now,
         )
         self._session.add(job)
+        self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
         return job
 
@@ -106,9 +108,14 @@ class JobRepository:
     def usage(self, tenant: str) -> Usage:
         """What the tenant has now."""
         active = func.count().filter(Job.status.not_in(TERMINAL))
-        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes), 0)
+        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed), 0)
         found = self._session.execute(select(active, stored).where(Job.tenant == tenant)).one()
-        return Usage(int(found[0]), int(found[1]))
+        uploaded = select(func.coalesce(func.sum(Upload.bytes), 0)).where(Upload.tenant == tenant)
+        arriving = select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
+            PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
+        )
+        more = [self._session.scalars(query).one() for query in (uploaded, arriving)]
+        return Usage(int(found[0]), int(found[1]) + sum(map(int, more)))
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
@@ -155,7 +162,7 @@ class JobRepository:
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
-        return self._hit(
+        hit = self._hit(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
                 metrics=dict(metrics),
@@ -164,6 +171,9 @@ class JobRepository:
                 **self._ended(),
             )
         )
+        if hit:
+            self._use(claim.job_id, [artifact["sha256"] for artifact in artifacts.values()])
+        return hit
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
         """End a job with an error. A job that is being canceled does not fail any more."""
@@ -241,6 +251,36 @@ class JobRepository:
         queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
         return self._hit(queued.values(announce_at=self.now()))
 
+    def delete(self, job_id: str, tenant: str) -> bool:
+        """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
+        hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
+        if hit:
+            self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id == job_id))
+        return hit
+
+    def expire_data(self, age: timedelta, limit: int) -> int:
+        """Let go of the files of jobs that ended so long ago; returns of how many."""
+        query = select(Job.id).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
+        expired = self._session.scalars(query).all()
+        self._count(update(Job).where(Job.id.in_(expired)).values(data_removed=True))
+        self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
+        return len(expired)
+
+    def not_ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that may still be worked on."""
+        query = select(Job.id).where(Job.id.in_(job_ids), Job.status.not_in(TERMINAL))
+        return set(self._session.scalars(query))
+
+    def is_live(self, job_id: str, attempt: int) -> bool:
+        """Whether a worker may be working on this attempt of the job."""
+        live = (JobStatus.RUNNING, JobStatus.CANCELING)
+        query = select(Job.id).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(live))
+        return self._session.scalar(query) is not None
+
+    def _use(self, job_id: str, digests: Iterable[str]) -> None:
+        for digest in set(digests):
+            self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
+
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
 
@@ -254,10 +294,10 @@ class JobRepository:
             "progress": None,
         }
 
-    def _hit(self, statement: Update) -> bool:
+    def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1
 
-    def _count(self, statement: Update) -> int:
+    def _count(self, statement: Update | Delete) -> int:
         # Objects of this session are read again afterwards: the statement runs past them.
         result = self._session.execute(statement.execution_options(synchronize_session=False))
         assert isinstance(result, CursorResult)

@@ -1,100 +1,163 @@
 """What can be done with jobs, as the routes need it: each method is one unit of work."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+import structlog
 import uuid_utils
+from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
-from app.database import Sessions
+from app.database import Sessions, current_time, transact
+from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
 from app.problems import Problem
 from app.schemas import JobPage, JobView
-from app.storage import ArtifactStore, StoredArtifact
+from app.settings import Settings
+from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
 from app.submission import Submission
+from app.uploads.service import unknown_checkpoint
+
+_log = structlog.get_logger()
 
 
 class JobService:
     """What all jobs share; `of` gives what one tenant can do with its own."""
 
-    def __init__(self, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+        self._settings = settings
         self._sessions = sessions
         self._store = store
         self._relay = relay
-        self._quotas = quotas
 
     def of(self, tenant: str) -> "TenantJobs":
         """The jobs of a tenant."""
-        return TenantJobs(tenant, self._sessions, self._store, self._relay, self._quotas)
+        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay)
 
     def check(self) -> None:
         """Raise if the database or the store cannot be used."""
         with self._sessions.begin() as session:
-            JobRepository(session).now()
+            current_time(session)
         self._store.check()
 
 
 class TenantJobs:
-    """Submits, finds and cancels the jobs of one tenant, and finds their results. Those of others are unknown."""
+    """What one tenant can do with its jobs and their results. Those of others are unknown."""
 
-    def __init__(self, tenant: str, sessions: Sessions, store: ArtifactStore, relay: Relay, quotas: Quotas) -> None:
+    def __init__(self, tenant: str, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
         self._tenant = tenant
+        self._settings = settings
         self._sessions = sessions
         self._store = store
         self._relay = relay
-        self._quotas = quotas
+        self._quotas = Quotas.of(settings)
 
-    def admit(self) -> None:
-        """Refuse a job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+    def begin(self, key: str | None) -> "Draft":
+        """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
+        job_id = f"job_{uuid_utils.uuid7().hex}"
+        if key is None:
+            return Draft(self._tenant, job_id, None)
+        held = HeldKey(self._sessions, self._tenant, key, job_id)
+        return Draft(self._tenant, job_id, held, held.take())
+
+    def admit(self, draft: "Draft") -> None:
+        """Refuse a new job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        if self._quotas.limited and draft.bound is None:
+            usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
+            self._quotas.refuse(usage)
+
+    def submit(self, draft: "Draft", submission: Submission) -> JobView:
+        """Queue the job, or find the one that its key has made. When this returns, its row is committed.
+
+        Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
+        `too-many-jobs`, `storage-full`).
+        """
+        request = fingerprint(submission.checkpoint, submission.options)
+        if draft.bound is not None:
+            return self._first_answer(draft.bound, request)
+        view = transact(self._sessions, lambda session: self._add(session, draft, submission, request))
+        self._relay.wake()
+        return view
+
+    def _first_answer(self, bound: BoundKey, request: str) -> JobView:
+        if bound.fingerprint != request:
+            raise key_reused()
+        job = transact(self._sessions, lambda session: JobRepository(session).get(bound.job_id, self._tenant))
+        if job is None:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "job-deleted",
+                "The job that this Idempotency-Key has made was deleted; use a new key for a new job.",
+            )
+        return self._view(job)
+
+    def _add(self, session: Session, draft: "Draft", submission: Submission, request: str) -> JobView:
+        repository = JobRepository(session)
+        committed = repository.get(draft.job_id, self._tenant)
+        if committed is not None:
+            return self._view(committed)
         if self._quotas.limited:
-            with self._sessions.begin() as session:
-                self._quotas.refuse(JobRepository(session).usage(self._tenant))
-
-    def submit(self, submission: Submission) -> JobView:
-        """Queue a job. When this returns, its row is committed. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+            repository.lock(self._tenant)
+            self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
+        if draft.held is not None:
+            draft.held.bind(session, request, self._settings.keep_idempotency_keys)
+        try:
+            self._store.renew(submission.checkpoint.sha256)
+        except ArtifactMissing as error:
+            raise unknown_checkpoint() from error
         new = NewJob(
-            id=f"job_{uuid_utils.uuid7().hex}",
+            id=draft.job_id,
             tenant=self._tenant,
             device=submission.options.device.value,
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
         )
-        with self._sessions.begin() as session:
-            repository = JobRepository(session)
-            if self._quotas.limited:
-                repository.lock(self._tenant)
-                self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
-            view = JobView.of(repository.add(new))
-        self._relay.wake()
-        return view
+        return self._view(repository.add(new))
 
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""
-        with self._sessions.begin() as session:
-            return JobView.of(self._existing(JobRepository(session), job_id))
+        return self._view(transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id)))
 
     def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
         """List jobs, newest first. The cursor is the id of the last job seen."""
-        with self._sessions.begin() as session:
-            jobs = JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1)
-            items = [JobView.of(job) for job in jobs[:limit]]
+        jobs = transact(
+            self._sessions,
+            lambda session: JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1),
+        )
+        items = [self._view(job) for job in jobs[:limit]]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
-        with self._sessions.begin() as session:
+
+        def work(session: Session) -> tuple[bool, JobView]:
             repository = JobRepository(session)
             hit = repository.request_cancel(job_id, self._tenant)
-            view = JobView.of(self._existing(repository, job_id))
+            return hit, self._view(self._existing(repository, job_id))
+
+        hit, view = transact(self._sessions, work)
         if not hit and view.status is not JobStatus.CANCELED:
             raise Problem(
                 HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
             )
         return view
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its files. Raises `Problem` (`unknown-job`, `job-not-ended`)."""
+        view = self.get(job_id)
+        # From here on it is either there and ended, or deleted: a lost answer to the commit changes nothing.
+        if not view.ended:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "job-not-ended",
+                f"The job is {view.status}: cancel it with POST {view.links.cancel}, and delete it when it has ended.",
+            )
+        transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
 
     def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> tuple[StoredArtifact, Path]:
         """Find a result that comes only to jobs with the options `needs`.
@@ -109,16 +172,49 @@ class TenantJobs:
             raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
         if status is not JobStatus.SUCCEEDED:
             raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
+        if job.data_removed:
+            raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
         if name not in artifacts:
             raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
         stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
-        return stored, self._store.path(stored.sha256)
+        try:
+            return stored, self._store.verified(stored)
+        except (ArtifactMissing, ArtifactDamaged) as lost:
+            _log.error("artifact_lost", job=job_id, artifact=name, error=repr(lost))
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
 
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
         if job is None:
             raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
         return job
+
+    def _view(self, job: Job) -> JobView:
+        return JobView.of(job, self._settings.keep_results)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A submission that arrives: the id that its job will have, the key it holds, or what that key is bound to."""
+
+    tenant: str
+    job_id: str
+    held: HeldKey | None
+    bound: BoundKey | None = None
+
+    def go_on(self) -> None:
+        """The request still arrives."""
+        if self.held is not None:
+            self.held.extend()
+
+    def give_up(self) -> None:
+        """The request was refused."""
+        if self.held is not None:
+            self.held.let_go()
+
+
+_EXPIRED = "The results have expired and were removed; submit the checkpoint again."
+_DAMAGED = "The disk has lost or changed this result, so it is not sent; submit the checkpoint again."
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -13,11 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
 from app.edge.bodies import accept_upload
+from app.job_document import document_schema, receive_document
+from app.jobs.idempotency import parse_key
 from app.jobs.models import JobStatus
-from app.jobs.service import JobService, TenantJobs
+from app.jobs.service import Draft, JobService, TenantJobs
 from app.problems import describe
 from app.schemas import JobPage, JobView
-from app.submission import receive_submission
+from app.submission import Submission, receive_submission
 
 router = APIRouter(
     prefix="/jobs",
@@ -32,24 +34,23 @@ router = APIRouter(
 _SECONDS_BETWEEN_POLLS = "2"
 _BINARY = "application/octet-stream"
 _FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["checkpoint"],
+    "properties": {
+        "checkpoint": {
+            "type": "string",
+            "format": "binary",
+            "description": "A .safetensors, .pt, .pth or .th file.",
+        },
+        "options": {"$ref": "#/components/schemas/EncodeOptions"},
+    },
+}
+_SUBMISSION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["checkpoint"],
-                    "properties": {
-                        "checkpoint": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A .safetensors, .pt, .pth or .th file.",
-                        },
-                        "options": {"$ref": "#/components/schemas/EncodeOptions"},
-                    },
-                },
-                "encoding": {"options": {"contentType": "application/json"}},
-            }
+            "multipart/form-data": {"schema": _FORM, "encoding": {"options": {"contentType": "application/json"}}},
+            "application/json": {"schema": document_schema()},
         },
     }
 }
@@ -106,22 +107,46 @@ IfNoneMatch = Annotated[str | None, Header(include_in_schema=False)]
     summary="Submit a checkpoint",
     operation_id="submit_job",
     dependencies=[Depends(accept_upload)],
-    openapi_extra=_FORM,
+    openapi_extra=_SUBMISSION,
     responses=describe(
         HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.INSUFFICIENT_STORAGE,
     ),
 )
-async def submit_job(request: Request, response: Response, jobs: WritableJobs) -> JobView:
-    """Stores the checkpoint and queues a job that encodes it. The answer comes when both are on disk."""
-    await run_in_threadpool(jobs.admit)
-    submission = await receive_submission(request, request.app.state.store, request.app.state.settings)
-    job = await run_in_threadpool(jobs.submit, submission)
+async def submit_job(
+    request: Request,
+    response: Response,
+    jobs: WritableJobs,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="A key of your own, in quotes: a request that is sent again makes no second job."),
+    ] = None,
+) -> JobView:
+    """Queues a job that encodes a checkpoint: one in the form, or one that a JSON document names.
+
+    The answer comes when everything is on disk.
+    """
+    draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key))
+    try:
+        await run_in_threadpool(jobs.admit, draft)
+        job = await run_in_threadpool(jobs.submit, draft, await _receive(request, draft))
+    except BaseException:
+        await run_in_threadpool(draft.give_up)
+        raise
     response.headers["Location"] = job.links.self
     response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job
+
+
+async def _receive(request: Request, draft: Draft) -> Submission:
+    state = request.app.state
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
+    return await receive_submission(request, state.store, state.settings, draft.go_on)
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))
@@ -158,6 +183,18 @@ def cancel_job(job_id: str, response: Response, jobs: WritableJobs) -> JobView:
     return job
 
 
+@router.delete(
+    "/{job_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Delete a job",
+    operation_id="delete_job",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def delete_job(job_id: str, jobs: WritableJobs) -> None:
+    """Forgets a job that has ended; its files are removed soon after, unless another job needs them."""
+    jobs.delete(job_id)
+
+
 class _Download(FileResponse):
     """A file, or one range of it: whoever asks for several gets all of it."""
 
@@ -166,7 +203,7 @@ class _Download(FileResponse):
 
 _RESULTS: dict[str, Any] = {
     "response_class": FileResponse,
-    "responses": describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    "responses": describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, HTTPStatus.INTERNAL_SERVER_ERROR),
 }
 
 

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,18 @@ def keys(with_keys: Settings) -> Iterator[ApiKeyService]:
     sessions.kw["bind"].dispose()
 
 
-def submit(client: TestClient, options: Any = None, checkpoint: bytes | None = None) -> httpx2.Response:
+def submit(
+    client: TestClient,
+    options: Any = None,
+    checkpoint: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx2.Response:
     """Send a checkpoint, the example by default; `options` are JSON or text as it is."""
     data = {} if options is None else {"options": options if isinstance(options, str) else json.dumps(options)}
     content = EXAMPLE.read_bytes() if checkpoint is None else checkpoint
-    return client.post("/jobs", files={"checkpoint": ("model.bin", content)}, data=data)
+    return client.post("/jobs", files={"checkpoint": ("model.bin", content)}, data=data, headers=headers)
 
 
 def stored_files(settings: Settings) -> list[Path]:
     """All files in the artifact store, finished or not."""
-    return [path for path in settings.artifacts.rglob("*") if path.is_file()]
+    return [path for path in settings.artifacts.rglob("*") if path.is_file() and path.name != "lock"]

@@ -6,6 +6,8 @@ from nern_core.options import EncodeOptions
 def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
     document = embedded_client.get("/openapi.json").json()
     assert set(document["paths"]) == {
+        "/checkpoints",
+        "/checkpoints/{sha256}",
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
@@ -15,6 +17,8 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/jobs/{job_id}/weights",
         "/livez",
         "/readyz",
+        "/uploads",
+        "/uploads/{upload_id}",
     }
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     reference = form["properties"]["options"]["$ref"].rpartition("/")[2]

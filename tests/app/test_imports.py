@@ -14,7 +14,6 @@ def test_what_must_stay_small_never_imports_torch(module: str) -> None:
 
 def test_the_structure_of_a_checkpoint_is_told_without_torch_and_numpy() -> None:
     program = (
-        "import sys, nern_core.checkpoint_structure\n"
-        "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules)\n"
+        "import sys, nern_core.checkpoint_structure\nassert not {'torch', 'numpy', 'safetensors'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

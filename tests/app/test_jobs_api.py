@@ -2,7 +2,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
     [
         ({"data": {"options": "{}"}, "files": {"other": b"x"}}, 422, "unexpected-part"),
         ({"files": [("checkpoint", b"x"), ("checkpoint", b"y")]}, 422, "unexpected-part"),
-        ({"json": {"checkpoint": "x"}}, 415, "not-a-form"),
+        ({"data": {"checkpoint": "x"}}, 415, "not-a-form"),
         ({"content": b"", "headers": {"Content-Type": "multipart/form-data"}}, 415, "not-a-form"),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
         ({"content": b"", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
@@ -275,6 +275,50 @@ def test_a_job_that_has_ended_cannot_be_canceled(client: TestClient, settings: S
     answer = client.post(job["links"]["cancel"])
     assert (answer.status_code, answer.json()["type"]) == (409, "job-ended")
     assert "already succeeded" in answer.json()["detail"]
+
+
+def test_a_job_that_has_ended_can_be_deleted_once(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    assert [client.delete(job["links"]["self"]).status_code for _ in range(2)] == [204, 404]
+    for address in ("", "/weights", "/report"):
+        assert client.get(job["links"]["self"] + address).json()["type"] == "unknown-job"
+    assert client.get("/jobs").json()["items"] == []
+
+
+def test_a_job_that_has_not_ended_cannot_be_deleted(client: TestClient) -> None:
+    job = submit(client).json()
+    answer = client.delete(job["links"]["self"])
+    assert (answer.status_code, answer.json()["type"]) == (409, "job-not-ended")
+    assert answer.json()["detail"] == (
+        f"The job is queued: cancel it with POST {job['links']['cancel']}, and delete it when it has ended."
+    )
+    assert client.get(job["links"]["self"]).status_code == 200
+
+
+def test_the_files_of_a_job_that_has_ended_have_an_expiry(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    job = submit(client).json()
+    finish(settings, job["id"], tmp_path)
+    view = client.get(job["links"]["self"]).json()
+    lifetime = datetime.fromisoformat(view["expires_at"]) - datetime.fromisoformat(view["finished_at"])
+    assert (lifetime, view["data_removed"]) == (timedelta(days=30), False)
+
+
+@pytest.mark.parametrize("damage", [b"tOrch", b"torc", b"torch and more"])
+def test_a_damaged_result_is_not_sent(client: TestClient, settings: Settings, tmp_path: Path, damage: bytes) -> None:
+    job = submit(client).json()
+    results = finish(settings, job["id"], tmp_path)
+    address = f"/jobs/{job['id']}/weights?format=pt"
+    assert client.get(address).content == results["weights.pt"]
+    path = ArtifactStore(settings.artifacts).path(hashlib.sha256(results["weights.pt"]).hexdigest())
+    path.chmod(0o644)
+    path.write_bytes(damage)
+    answer = client.get(address)
+    assert (answer.status_code, answer.json()["type"]) == (500, "damaged-result")
+    path.unlink()
+    assert client.get(address).json()["type"] == "damaged-result"
 
 
 @pytest.mark.parametrize("address", ["", "/cancel", "/weights", "/encoding", "/report", "/importance"])

@@ -1,12 +1,18 @@
+from datetime import UTC, datetime
+
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, Table, inspect, select, text
+from sqlalchemy.orm import Session
 
 from app.access.caller import DEFAULT_TENANT
 from app.database import SchemaError, check_schema, create_engine, migrate
-from app.jobs.models import Base
+from app.jobs.models import ArtifactUse, Base, Job
 from app.settings import Settings
+from tests.conftest import ROOT
 
 
 def test_the_migrations_make_the_tables_that_the_models_describe(settings: Settings) -> None:
@@ -54,7 +60,10 @@ def test_the_results_that_there_are_are_added_up(settings: Settings) -> None:
     migrate(settings, "0001")
     engine = create_engine(settings)
     with engine.begin() as connection:
-        for job_id, artifacts in (("job_1", '{"a": {"bytes": 3}, "b": {"bytes": 4}}'), ("job_2", None)):
+        for job_id, artifacts in (
+            ("job_1", '{"a": {"bytes": 3, "sha256": "a"}, "b": {"bytes": 4, "sha256": "b"}}'),
+            ("job_2", None),
+        ):
             connection.execute(
                 text(
                     "INSERT INTO jobs (id, status, device, options, checkpoint_sha256, checkpoint_bytes, attempt,"
@@ -67,4 +76,37 @@ def test_the_results_that_there_are_are_added_up(settings: Settings) -> None:
     with engine.connect() as connection:
         found = connection.execute(text("SELECT id, result_bytes FROM jobs ORDER BY id")).all()
     assert found == [("job_1", 7), ("job_2", 0)]
+    engine.dispose()
+
+
+def test_the_jobs_from_before_use_their_checkpoints_and_results(settings: Settings) -> None:
+    migrate(settings, "0001")
+    engine = create_engine(settings)
+    with engine.begin() as connection:
+        metadata = MetaData()
+        jobs = Table("jobs", metadata, autoload_with=connection)
+        job = {"status": "queued", "device": "cpu", "options": {}, "checkpoint_bytes": 1, "attempt": 0, "releases": 0}
+        job |= {"announcements": 0, "created_at": datetime.now(UTC)}
+        artifacts = {name: {"sha256": digest, "bytes": 1} for name, digest in (("x", "a"), ("y", "b"), ("z", "a"))}
+        connection.execute(jobs.insert().values(**job, id="without", checkpoint_sha256="a", artifacts=None))
+        connection.execute(jobs.insert().values(**job, id="with", checkpoint_sha256="d", artifacts=artifacts))
+    migrate(settings)
+    with Session(engine) as session:
+        uses = {(use.job_id, use.sha256) for use in session.scalars(select(ArtifactUse))}
+        assert session.scalars(select(Job.data_removed)).all() == [False, False]
+    engine.dispose()
+    assert uses == {("without", "a"), ("with", "a"), ("with", "b"), ("with", "d")}
+
+
+def test_the_migration_of_uploads_can_be_undone_and_done_again(settings: Settings) -> None:
+    migrate(settings)
+    engine = create_engine(settings)
+    configuration = Config()
+    configuration.set_main_option("script_location", str(ROOT / "migrations"))
+    with engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "0002")
+    assert "uploads" not in inspect(engine).get_table_names()
+    migrate(settings)
+    check_schema(engine)
     engine.dispose()

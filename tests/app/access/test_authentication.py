@@ -26,7 +26,9 @@ def bearer(token: str) -> dict[str, str]:
 def operations(client: TestClient) -> list[tuple[str, str]]:
     """Method and path of everything that the documentation lists."""
     document = client.get("/openapi.json").json()
-    return [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
+    found = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
+    # The answer to a HEAD has no body to look at.
+    return [(method, path) for method, path in found if method != "HEAD"]
 
 
 def test_without_a_key_nothing_but_health_and_documentation_is_served(client: TestClient) -> None:

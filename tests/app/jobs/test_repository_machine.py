@@ -52,7 +52,9 @@ SAYINGS: dict[str, Callable[[Any, Claim], Any]] = {
     "heartbeat with progress": lambda jobs, claim: jobs.heartbeat(claim, LEASE, "reconstruction", {"step": 7}),
     "keep snapshots": lambda jobs, claim: jobs.keep_snapshots(claim, {"of": {"sha256": f"{claim.attempt}"}}),
     "succeed": lambda jobs, claim: jobs.succeed(claim, {"ratio": 2.0}, {"a": {"bytes": 3, "sha256": "a" * 64}}),
-    "succeed otherwise": lambda jobs, claim: jobs.succeed(claim, {"ratio": 3.0}, {"b": {"bytes": 4, "sha256": "b" * 64}}),
+    "succeed otherwise": lambda jobs, claim: jobs.succeed(
+        claim, {"ratio": 3.0}, {"b": {"bytes": 4, "sha256": "b" * 64}}
+    ),
     "fail": lambda jobs, claim: jobs.fail(claim, "no_kernels", "There is nothing."),
     "confirm cancel": lambda jobs, claim: jobs.confirm_cancel(claim),
     "release": lambda jobs, claim: jobs.release(claim),
@@ -94,7 +96,9 @@ class JobMachine(RuleBasedStateMachine):
     @rule(target=jobs, device=st.sampled_from(["cpu", "gpu"]))
     def submit(self, device: str) -> str:
         job_id = f"job_{len(self.model.rows)}"
-        new = NewJob(id=job_id, tenant=TENANT, device=device, options={"seed": 1}, checkpoint_sha256="c" * 64, checkpoint_bytes=5)
+        new = NewJob(
+            id=job_id, tenant=TENANT, device=device, options={"seed": 1}, checkpoint_sha256="c" * 64, checkpoint_bytes=5
+        )
         with self.sessions.begin() as session:
             self.repository(session).add(new)
         self.model.add(new)

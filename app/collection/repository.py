@@ -1,0 +1,47 @@
+"""Queries of the collector that concern no single kind of row. Callers own the transaction."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.collection.models import Lease
+from app.database import current_time
+from app.jobs.models import ArtifactUse, IdempotencyKey
+from app.uploads.models import Upload
+
+
+class CollectionRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def lease(self, name: str, holder: str, duration: timedelta) -> bool:
+        """Take or extend a lease. False: somebody else has it."""
+        now = current_time(self._session)
+        insert = sqlite.insert if self._session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        mine = {"holder": holder, "held_until": now + duration}
+        self._session.execute(
+            insert(Lease)
+            .values(name=name, **mine)
+            .on_conflict_do_update(
+                index_elements=["name"], set_=mine, where=(Lease.held_until <= now) | (Lease.holder == holder)
+            )
+        )
+        return self._session.scalars(select(Lease.holder).where(Lease.name == name)).one() == holder
+
+    def release(self, name: str, holder: str) -> None:
+        """Give a lease back."""
+        self._session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
+
+    def expire_keys(self) -> None:
+        """Forget idempotency keys that have expired."""
+        self._session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= current_time(self._session)))
+
+    def unused(self, digests: list[str]) -> set[str]:
+        """Those of the artifacts that neither a job nor an upload needs."""
+        by_jobs = select(ArtifactUse.sha256).where(ArtifactUse.sha256.in_(digests))
+        by_uploads = select(Upload.sha256).where(Upload.sha256.in_(digests))
+        return set(digests) - set(self._session.scalars(by_jobs.union(by_uploads)))

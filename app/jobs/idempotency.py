@@ -1,0 +1,174 @@
+"""Idempotency keys: a submission that is sent again under the same key makes no second job.
+
+While a request with a key arrives, it holds the key, a minute at a time; with the job's row the key is bound to
+that job and to a fingerprint of the request. The names are those of the IETF's draft of `Idempotency-Key`.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+
+import structlog
+from sqlalchemy import ColumnElement, CursorResult, delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import Update
+
+from app.database import Sessions, current_time, transact
+from app.jobs.models import IdempotencyKey
+from app.problems import Problem
+from app.storage import StoredArtifact
+from nern_core.options import EncodeOptions
+
+_log = structlog.get_logger()
+_HELD_FOR = timedelta(seconds=60)
+_SECONDS_BETWEEN_EXTENSIONS = 15.0
+# A quoted string of structured fields, or the same without quotes, as many clients send it.
+_HEADER = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-\[\]-~]{1,255})')
+
+
+def parse_key(header: str | None) -> str | None:
+    """The key in the header. Raises `Problem` (`invalid-idempotency-key`)."""
+    if header is None:
+        return None
+    found = _HEADER.fullmatch(header.strip())
+    if found is None:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "invalid-idempotency-key",
+            'The Idempotency-Key must be 1 to 255 printable ASCII characters in quotes, such as "b3c9…"; use a UUID.',
+        )
+    return found[1] or found[2]
+
+
+def fingerprint(checkpoint: StoredArtifact, options: EncodeOptions) -> str:
+    """What two requests have in common that ask for the same."""
+    asked = {"checkpoint": checkpoint.sha256, "options": options.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKey:
+    """The job that a key stands for, and the fingerprint of the request that made it."""
+
+    job_id: str
+    fingerprint: str
+
+
+class IdempotencyKeys:
+    """Queries of one session on the keys of one tenant."""
+
+    def __init__(self, session: Session, tenant: str) -> None:
+        self._session = session
+        self._tenant = tenant
+
+    def hold(self, key: str, job_id: str) -> BoundKey | None:
+        """Take a new or expired key for the job to come, or find what it is bound to.
+
+        Raises `Problem` (`request-in-progress`) if another request holds it.
+        """
+        now = current_time(self._session)
+        insert = sqlite.insert if self._session.get_bind().dialect.name == "sqlite" else postgresql.insert
+        mine = {"job_id": job_id, "fingerprint": None, "expires_at": now + _HELD_FOR}
+        self._session.execute(
+            insert(IdempotencyKey)
+            .values(tenant=self._tenant, key=key, **mine)
+            .on_conflict_do_update(index_elements=["tenant", "key"], set_=mine, where=IdempotencyKey.expires_at <= now)
+        )
+        found = self._session.get_one(IdempotencyKey, (self._tenant, key))
+        if found.job_id == job_id:
+            return None
+        if found.fingerprint is None:
+            raise _in_progress()
+        return BoundKey(found.job_id, found.fingerprint)
+
+    def extend(self, key: str, job_id: str) -> None:
+        """Hold the key for another while."""
+        held = self._held(key, job_id).values(expires_at=current_time(self._session) + _HELD_FOR)
+        self._session.execute(held)
+
+    def bind(self, key: str, job_id: str, fingerprint: str, keep: timedelta) -> None:
+        """Bind the key to its job. Raises `Problem` (`request-in-progress`) if another request has taken it."""
+        bound = self._held(key, job_id).values(fingerprint=fingerprint, expires_at=current_time(self._session) + keep)
+        result = self._session.execute(bound)
+        assert isinstance(result, CursorResult)
+        if result.rowcount != 1:
+            raise _in_progress()
+
+    def let_go(self, key: str, job_id: str) -> None:
+        """Give the key back: its request was refused, and may be sent again when it is repaired."""
+        self._session.execute(delete(IdempotencyKey).where(*self._is_held(key, job_id)))
+
+    def _held(self, key: str, job_id: str) -> Update:
+        return update(IdempotencyKey).where(*self._is_held(key, job_id))
+
+    def _is_held(self, key: str, job_id: str) -> tuple[ColumnElement[bool], ...]:
+        return (
+            IdempotencyKey.tenant == self._tenant,
+            IdempotencyKey.key == key,
+            IdempotencyKey.job_id == job_id,
+            IdempotencyKey.fingerprint.is_(None),
+        )
+
+
+class HeldKey:
+    """A key in the hands of the request that will make the job `job_id`."""
+
+    def __init__(self, sessions: Sessions, tenant: str, key: str, job_id: str) -> None:
+        self._sessions = sessions
+        self._tenant = tenant
+        self._key = key
+        self._job_id = job_id
+        self._extended = time.monotonic()
+
+    def take(self) -> BoundKey | None:
+        """Take the key, or find what it is bound to. Raises `Problem` (`request-in-progress`)."""
+        return transact(self._sessions, lambda session: self._keys(session).hold(self._key, self._job_id))
+
+    def extend(self) -> None:
+        """Hold the key for another while, if it is time for that."""
+        if time.monotonic() - self._extended >= _SECONDS_BETWEEN_EXTENSIONS:
+            self._quietly(lambda session: self._keys(session).extend(self._key, self._job_id))
+            self._extended = time.monotonic()
+
+    def bind(self, session: Session, fingerprint: str, keep: timedelta) -> None:
+        """Bind the key to its job, in the job's own transaction. Raises `Problem` (`request-in-progress`)."""
+        self._keys(session).bind(self._key, self._job_id, fingerprint, keep)
+
+    def let_go(self) -> None:
+        """Give the key back."""
+        self._quietly(lambda session: self._keys(session).let_go(self._key, self._job_id))
+
+    def _keys(self, session: Session) -> IdempotencyKeys:
+        return IdempotencyKeys(session, self._tenant)
+
+    def _quietly(self, work: Callable[[Session], None]) -> None:
+        """What fails here shows when the key is bound, or passes when the row expires."""
+        try:
+            transact(self._sessions, work)
+        except SQLAlchemyError as error:
+            _log.warning("idempotency_key_not_updated", error=repr(error))
+
+
+def key_reused() -> Problem:
+    """The problem for a key that was sent with another request before."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "This Idempotency-Key was sent with another checkpoint or other options before; use a new key.",
+    )
+
+
+def _in_progress() -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "request-in-progress",
+        "A request with this Idempotency-Key is still arriving; send it again later to get its answer.",
+        headers={"Retry-After": str(int(_HELD_FOR.total_seconds())), "Connection": "close"},
+    )

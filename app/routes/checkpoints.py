@@ -1,0 +1,98 @@
+"""Upload checkpoints on their own, for jobs to name."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.access.authentication import Tenant, WritingTenant
+from app.body import declared_length
+from app.edge.bodies import accept_upload
+from app.problems import describe
+from app.uploads.receiving import receive_checkpoint
+from app.uploads.service import UploadService, UploadView
+
+router = APIRouter(
+    prefix="/checkpoints",
+    tags=["checkpoints"],
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "A .safetensors, .pt, .pth or .th file.",
+                }
+            }
+        },
+    }
+}
+
+
+def _uploads(request: Request) -> UploadService:
+    service: UploadService = request.app.state.uploads
+    return service
+
+
+Uploads = Annotated[UploadService, Depends(_uploads)]
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    summary="Upload a checkpoint",
+    operation_id="upload_checkpoint",
+    dependencies=[Depends(accept_upload)],
+    openapi_extra=_BODY,
+    responses=describe(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.INSUFFICIENT_STORAGE,
+    ),
+)
+async def upload_checkpoint(
+    request: Request,
+    response: Response,
+    tenant: WritingTenant,
+    uploads: Uploads,
+    content_digest: Annotated[
+        str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
+    ] = None,
+) -> UploadView:
+    """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
+    await run_in_threadpool(uploads.admit, tenant, declared_length(request))
+    stored = await receive_checkpoint(request, content_digest, request.app.state.store, request.app.state.settings)
+    view = await run_in_threadpool(uploads.add, tenant, stored)
+    response.headers["Location"] = f"/checkpoints/{view.sha256}"
+    return view
+
+
+@router.get(
+    "/{sha256}",
+    summary="Find a checkpoint",
+    operation_id="get_checkpoint",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadView:
+    """Whether a checkpoint need not be sent again, and when it expires."""
+    return uploads.get(tenant, sha256)
+
+
+@router.delete(
+    "/{sha256}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Delete a checkpoint",
+    operation_id="delete_checkpoint",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def delete_checkpoint(sha256: Sha256, tenant: WritingTenant, uploads: Uploads) -> None:
+    """Jobs that use it keep it; the file is removed soon after the last of them."""
+    uploads.delete(tenant, sha256)

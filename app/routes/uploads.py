@@ -1,0 +1,221 @@
+"""Upload checkpoints piece by piece: the protocol tus 1.0.0 with its extensions creation, expiration, termination."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Coroutine
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from app.access.authentication import Tenant, WritingTenant
+from app.body import read_body
+from app.durable_files import DiskFull
+from app.edge.bodies import accept_upload
+from app.problems import Problem, describe, disk_full
+from app.uploads.models import PartialUpload
+from app.uploads.partial import PartialUploads
+
+_VERSION = "1.0.0"
+_MEDIA_TYPE = "application/offset+octet-stream"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "description": "The next bytes."}}},
+    }
+}
+
+
+class _TusRoute(APIRoute):
+    """Says in every answer which version of the protocol this is."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with the version told after."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                response = await handler(request)
+            except Problem as problem:
+                response = problem.response()
+            except DiskFull:
+                response = disk_full().response()
+            response.headers["Tus-Resumable"] = _VERSION
+            return response
+
+        return handle
+
+
+router = APIRouter(
+    prefix="/uploads",
+    tags=["checkpoints"],
+    route_class=_TusRoute,
+    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+)
+
+
+def _partial_uploads(request: Request) -> PartialUploads:
+    """What all routes ask for, after the tenant. Refuses other versions of the protocol."""
+    if request.headers.get("tus-resumable") != _VERSION:
+        raise _other_version()
+    service: PartialUploads = request.app.state.partial_uploads
+    return service
+
+
+Uploads = Annotated[PartialUploads, Depends(_partial_uploads)]
+UploadId = Annotated[str, Path(pattern="^upload_[0-9a-f]{32}$")]
+Size = Annotated[int, Header(ge=0, le=2**62)]
+TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", description="`1.0.0`")]
+
+
+@router.options(
+    "", status_code=HTTPStatus.NO_CONTENT, summary="What can be uploaded in pieces", operation_id="describe_uploads"
+)
+def describe_uploads(request: Request, response: Response, tenant: Tenant) -> None:
+    """The version and the extensions of the protocol, and the largest checkpoint."""
+    response.headers["Tus-Version"] = _VERSION
+    response.headers["Tus-Extension"] = "creation,expiration,termination"
+    response.headers["Tus-Max-Size"] = str(int(request.app.state.settings.max_upload_bytes))
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    summary="Begin an upload in pieces",
+    operation_id="begin_upload",
+    responses=describe(
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INSUFFICIENT_STORAGE,
+    ),
+)
+def begin_upload(
+    response: Response,
+    tenant: WritingTenant,
+    uploads: Uploads,
+    upload_length: Annotated[int, Header(ge=1, le=2**62, description="Bytes of the whole checkpoint.")],
+    upload_metadata: Annotated[
+        str, Header(max_length=4000, description="`sha256` and, in base64, the hexadecimal SHA-256 of the checkpoint.")
+    ],
+    tus_resumable: TusVersion = None,
+) -> None:
+    """The answer's `Location` takes the bytes."""
+    upload = uploads.begin(tenant, upload_length, _digest_in(upload_metadata))
+    response.headers["Location"] = f"/uploads/{upload.id}"
+    _tell_expiry(response, upload)
+
+
+@router.head(
+    "/{upload_id}",
+    summary="How much of an upload has arrived",
+    operation_id="get_upload_offset",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def get_upload_offset(
+    upload_id: UploadId, response: Response, tenant: Tenant, uploads: Uploads, tus_resumable: TusVersion = None
+) -> None:
+    """`Upload-Offset` is where to go on, `Upload-Length` where it ends."""
+    upload = uploads.find(tenant, upload_id)
+    response.headers["Upload-Length"] = str(upload.length)
+    response.headers["Cache-Control"] = "no-store"
+    _tell_offset(response, upload)
+
+
+@router.patch(
+    "/{upload_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Go on with an upload",
+    operation_id="continue_upload",
+    dependencies=[Depends(accept_upload)],
+    openapi_extra=_BODY,
+    responses=describe(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.LOCKED,
+        HTTPStatus.INSUFFICIENT_STORAGE,
+    ),
+)
+async def continue_upload(
+    request: Request,
+    upload_id: UploadId,
+    response: Response,
+    tenant: WritingTenant,
+    uploads: Uploads,
+    upload_offset: Size,
+    tus_resumable: TusVersion = None,
+) -> None:
+    """Appends the body at the offset. With the last byte the checkpoint is checked, and jobs may name it."""
+    if request.headers.get("content-type") != _MEDIA_TYPE:
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-piece", f"Send the bytes with Content-Type: {_MEDIA_TYPE}."
+        )
+    appender = await run_in_threadpool(uploads.append, tenant, upload_id, upload_offset)
+    try:
+        await read_body(request, appender.write)
+        upload = await run_in_threadpool(appender.end)
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; go on with it.") from None
+    finally:
+        await run_in_threadpool(appender.close)
+    _tell_offset(response, upload)
+
+
+@router.delete(
+    "/{upload_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Give up an upload",
+    operation_id="give_up_upload",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def give_up_upload(
+    upload_id: UploadId, tenant: WritingTenant, uploads: Uploads, tus_resumable: TusVersion = None
+) -> None:
+    """Its bytes are removed at once. A finished checkpoint stays; `DELETE /checkpoints/{sha256}` is for that."""
+    uploads.give_up(tenant, upload_id)
+
+
+def _tell_offset(response: Response, upload: PartialUpload) -> None:
+    response.headers["Upload-Offset"] = str(upload.received)
+    _tell_expiry(response, upload)
+
+
+def _tell_expiry(response: Response, upload: PartialUpload) -> None:
+    response.headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
+
+
+def _digest_in(metadata: str) -> str:
+    """The value of `sha256`. Raises `Problem` (`missing-digest`)."""
+    pairs = dict((pair.strip().partition(" ")[::2]) for pair in metadata.split(","))
+    try:
+        digest = base64.b64decode(pairs.get("sha256", ""), validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError):
+        digest = ""
+    if not _SHA256.fullmatch(digest):
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "missing-digest",
+            "Upload-Metadata has no `sha256`: give the SHA-256 of the whole file, 64 hexadecimal digits in base64.",
+        )
+    return digest
+
+
+def _other_version() -> Problem:
+    return Problem(
+        HTTPStatus.PRECONDITION_FAILED,
+        "other-tus-version",
+        f"This is tus {_VERSION}; send the header Tus-Resumable: {_VERSION}.",
+        headers={"Tus-Version": _VERSION},
+    )

@@ -1,0 +1,35 @@
+"""The tables of uploads."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.jobs.models import Base, UtcDateTime
+
+
+class Upload(Base):
+    """A checkpoint in the store that a tenant has sent, and that its jobs may name until the row expires."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "sha256"), Index(None, "expires_at"))
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PartialUpload(Base):
+    """A checkpoint that arrives piece by piece. The first `received` bytes of `length` are on the disk."""
+
+    __tablename__ = "partial_uploads"
+    __table_args__ = (Index(None, "tenant"), Index(None, "expires_at"))
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    length: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

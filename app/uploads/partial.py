@@ -1,0 +1,257 @@
+"""Checkpoints that arrive piece by piece, over as many requests as it takes.
+
+The bytes are in a file beside the artifact store; the row says how many of them are on the disk for sure, and
+everything beyond them is written again. The file is moved into the store when it is complete and its digest
+is right, before the row says so: where the row does not say so yet and the file is gone, the store has it.
+"""
+
+import fcntl
+import hashlib
+import os
+from http import HTTPStatus
+from io import FileIO
+from pathlib import Path
+
+import uuid_utils
+from sqlalchemy.orm import Session
+
+from app.access.quotas import Quotas
+from app.database import Sessions, transact
+from app.durable_files import flush_folder, full_disk_told, is_locked, make_folder, older, require_room
+from app.jobs.repository import JobRepository
+from app.problems import Problem
+from app.settings import Settings
+from app.storage import ArtifactMissing, ArtifactStore
+from app.uploads.digests import digest_mismatch
+from app.uploads.models import PartialUpload
+from app.uploads.partial_repository import PartialUploadRepository
+from app.uploads.receiving import structure_of, too_large
+from app.uploads.repository import UploadRepository
+
+_BYTES_BETWEEN_FLUSHES = 16 * 2**20
+
+
+class PartialUploads:
+    """Begins, continues, finishes and gives up uploads."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._quotas = Quotas.of(settings)
+        self.folder = store.folder / "partial"
+        make_folder(self.folder)
+
+    def begin(self, tenant: str, length: int, sha256: str) -> PartialUpload:
+        """Begin an upload.
+
+        Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`, `storage-full`) and `DiskFull`.
+        """
+        if length > self._settings.max_upload_bytes:
+            raise too_large(self._settings.max_upload_bytes)
+        require_room(self.folder, length, self._settings.disk_reserve)
+        upload_id = f"upload_{uuid_utils.uuid7().hex}"
+        self._path(upload_id).touch()
+        flush_folder(self.folder)
+
+        def work(session: Session) -> PartialUpload:
+            repository, jobs = PartialUploadRepository(session), JobRepository(session)
+            jobs.lock(tenant)
+            if self._quotas.limited:
+                self._quotas.refuse_bytes(jobs.usage(tenant), length)
+            if repository.count_unfinished(tenant) >= self._settings.max_partial_uploads:
+                raise _too_many(self._settings.max_partial_uploads)
+            return repository.add(upload_id, tenant, sha256, length, self._settings.keep_partial_uploads)
+
+        try:
+            return transact(self._sessions, work)
+        except Problem:
+            self._path(upload_id).unlink()
+            raise
+
+    def find(self, tenant: str, upload_id: str) -> PartialUpload:
+        """Find an upload. Raises `Problem` (`unknown-upload`)."""
+        upload = transact(self._sessions, lambda session: PartialUploadRepository(session).get(tenant, upload_id))
+        if upload is None:
+            raise _unknown()
+        if upload.received < upload.length and not self._path(upload_id).exists():
+            return self._note_finished(upload)
+        return upload
+
+    def append(self, tenant: str, upload_id: str, offset: int) -> "Appender":
+        """Go on from the offset. The appender has to be closed, whatever becomes of the request.
+
+        Raises `Problem` (`unknown-upload`, `upload-locked`, `wrong-offset`).
+        """
+        self._expect(tenant, upload_id, offset)
+        try:
+            file = self._path(upload_id).open("rb+", buffering=0)
+        except FileNotFoundError as error:
+            raise _unknown() from error
+        try:
+            _lock(file)
+            # Another request may have gone on before it let go of the lock.
+            return Appender(self, self._expect(tenant, upload_id, offset), file)
+        except BaseException:
+            file.close()
+            raise
+
+    def _expect(self, tenant: str, upload_id: str, offset: int) -> PartialUpload:
+        upload = self.find(tenant, upload_id)
+        if upload.received != offset or offset == upload.length:
+            raise _wrong_offset(upload.received)
+        return upload
+
+    def require_room(self, size: int) -> None:
+        """Raise `DiskFull` unless so many bytes leave the reserve free."""
+        require_room(self.folder, size, self._settings.disk_reserve)
+
+    def advance(self, upload: PartialUpload, received: int) -> None:
+        """So many bytes are on the disk. Raises `Problem` (`unknown-upload`) for an upload that was given up."""
+
+        def work(session: Session) -> bool:
+            return PartialUploadRepository(session).advance(upload.id, received, self._settings.keep_partial_uploads)
+
+        if not transact(self._sessions, work):
+            raise _unknown()
+
+    def finish(self, upload: PartialUpload) -> PartialUpload:
+        """Check the complete file and move it into the store.
+
+        Raises `Problem` (`digest-mismatch`, or why it is no checkpoint), and then nothing of the upload remains;
+        also `unknown-upload`, if it was given up meanwhile.
+        """
+        path = self._path(upload.id)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != upload.sha256:
+                raise digest_mismatch(upload.sha256, found)
+            structure_of(path)
+            self._store.adopt(path, upload.sha256)
+        except Problem:
+            self.give_up(upload.tenant, upload.id)
+            raise
+        except FileNotFoundError as error:
+            raise _unknown() from error
+        flush_folder(self.folder)
+        return self._note_finished(upload)
+
+    def give_up(self, tenant: str, upload_id: str) -> None:
+        """Forget an upload and its bytes. Raises `Problem` (`unknown-upload`)."""
+        self.find(tenant, upload_id)
+        transact(self._sessions, lambda session: PartialUploadRepository(session).delete(tenant, upload_id))
+        self._path(upload_id).unlink(missing_ok=True)
+
+    def collect(self, since: float) -> None:
+        """Forget uploads that have expired, and remove files that belong to none."""
+        transact(self._sessions, lambda session: PartialUploadRepository(session).expire())
+        old = [path for path in self.folder.iterdir() if older(path, since) and not is_locked(path)]
+        names = [path.name for path in old]
+        known = transact(self._sessions, lambda session: PartialUploadRepository(session).known(names))
+        for path in old:
+            if path.name not in known:
+                path.unlink(missing_ok=True)
+
+    def _note_finished(self, upload: PartialUpload) -> PartialUpload:
+        """The store has the file: say so. Raises `Problem` (`unknown-upload`) if it has not, or nobody waits for it."""
+
+        def work(session: Session) -> PartialUpload:
+            repository = PartialUploadRepository(session)
+            if not repository.advance(upload.id, upload.length, self._settings.keep_partial_uploads):
+                raise _unknown()
+            try:
+                self._store.renew(upload.sha256)
+            except ArtifactMissing as error:
+                raise _unknown() from error
+            UploadRepository(session).add(upload.tenant, upload.sha256, upload.length, self._settings.keep_uploads)
+            return session.get_one(PartialUpload, upload.id)
+
+        return transact(self._sessions, work)
+
+    def _path(self, upload_id: str) -> Path:
+        return self.folder / upload_id
+
+
+class Appender:
+    """Takes the bytes of one request. Made by `PartialUploads.append`."""
+
+    def __init__(self, uploads: PartialUploads, upload: PartialUpload, file: FileIO) -> None:
+        self._uploads = uploads
+        self._upload = upload
+        self._file = file
+        self._flushed = self._written = upload.received
+        file.truncate(upload.received)
+        file.seek(upload.received)
+
+    def write(self, data: bytes) -> None:
+        """Append bytes. Raises `Problem` (`checkpoint-too-large`) beyond the length, and `DiskFull`."""
+        if self._written + len(data) > self._upload.length:
+            raise too_large(self._upload.length)
+        self._uploads.require_room(len(data))
+        rest = memoryview(data)
+        with full_disk_told(self._uploads.folder):
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._written += len(data)
+        if self._written - self._flushed >= _BYTES_BETWEEN_FLUSHES:
+            self._flush()
+
+    def end(self) -> PartialUpload:
+        """The request is at its end; returns the upload, finished if this was the last of it. Raises `Problem`."""
+        self._flush()
+        if self._written == self._upload.length:
+            return self._uploads.finish(self._upload)
+        return self._uploads.find(self._upload.tenant, self._upload.id)
+
+    def close(self) -> None:
+        """Keep what has arrived, and let others go on. Raises `Problem` (`unknown-upload`)."""
+        with self._file:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Bring what was written to the disk and say so in the row.
+
+        The last byte is told of by `finish` alone: whoever sees it has a checkpoint.
+        """
+        if self._flushed < self._written:
+            with full_disk_told(self._uploads.folder):
+                os.fsync(self._file.fileno())
+            if self._written < self._upload.length:
+                self._uploads.advance(self._upload, self._written)
+            self._flushed = self._written
+
+
+def _lock(file: FileIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Problem(
+            HTTPStatus.LOCKED,
+            "upload-locked",
+            "Another request is writing to this upload; wait for its end, ask with HEAD for the offset, and go on.",
+            headers={"Retry-After": "2"},
+        ) from error
+
+
+def _wrong_offset(received: int) -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "wrong-offset",
+        f"The upload goes on at byte {received}; send the rest from there, with Upload-Offset: {received}.",
+        headers={"Upload-Offset": str(received)},
+    )
+
+
+def _too_many(most: int) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-many-uploads",
+        f"You have {most} uploads that are not finished; finish or DELETE one before you begin another.",
+    )
+
+
+def _unknown() -> Problem:
+    return Problem(
+        HTTPStatus.NOT_FOUND, "unknown-upload", "There is no upload with this id, or it has expired; begin it anew."
+    )

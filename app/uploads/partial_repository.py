@@ -1,0 +1,77 @@
+"""Every query on uploads that arrive piece by piece. Callers own the transaction."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.database import current_time
+from app.uploads.models import PartialUpload
+
+
+class PartialUploadRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, upload_id: str, tenant: str, sha256: str, length: int, keep: timedelta) -> PartialUpload:
+        """Insert an upload of which nothing has arrived; again if it is there already."""
+        upload = self._session.merge(
+            PartialUpload(
+                id=upload_id,
+                tenant=tenant,
+                sha256=sha256,
+                length=length,
+                received=0,
+                expires_at=current_time(self._session) + keep,
+            )
+        )
+        self._session.flush()
+        return upload
+
+    def count_unfinished(self, tenant: str) -> int:
+        """How many uploads the tenant has begun and not finished."""
+        query = select(func.count()).where(
+            PartialUpload.tenant == tenant,
+            PartialUpload.received < PartialUpload.length,
+            PartialUpload.expires_at > current_time(self._session),
+        )
+        return self._session.scalars(query).one()
+
+    def get(self, tenant: str, upload_id: str) -> PartialUpload | None:
+        """Find an upload of the tenant that has not expired."""
+        query = select(PartialUpload).where(
+            PartialUpload.id == upload_id,
+            PartialUpload.tenant == tenant,
+            PartialUpload.expires_at > current_time(self._session),
+        )
+        return self._session.scalars(query).one_or_none()
+
+    def advance(self, upload_id: str, received: int, keep: timedelta) -> bool:
+        """More bytes are on the disk. False: the upload has been given up, or somebody else is further."""
+        result = self._session.execute(
+            update(PartialUpload)
+            .where(PartialUpload.id == upload_id, PartialUpload.received <= received)
+            .values(received=received, expires_at=current_time(self._session) + keep)
+            .execution_options(synchronize_session=False)
+        )
+        assert isinstance(result, CursorResult)
+        return result.rowcount == 1
+
+    def delete(self, tenant: str, upload_id: str) -> bool:
+        """Forget an upload. False: there was none."""
+        result = self._session.execute(
+            delete(PartialUpload).where(PartialUpload.id == upload_id, PartialUpload.tenant == tenant)
+        )
+        assert isinstance(result, CursorResult)
+        return result.rowcount == 1
+
+    def expire(self) -> None:
+        """Forget what has expired."""
+        self._session.execute(delete(PartialUpload).where(PartialUpload.expires_at <= current_time(self._session)))
+
+    def known(self, upload_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that there are."""
+        return set(self._session.scalars(select(PartialUpload.id).where(PartialUpload.id.in_(upload_ids))))

@@ -1,0 +1,66 @@
+"""A checkpoint as the whole body of a request, streamed into the artifact store."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from app.body import declared_length, read_body
+from app.problems import Problem
+from app.settings import Settings
+from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
+from app.uploads.digests import digest_mismatch, parse_content_digest
+from nern_core.checkpoint_structure import CheckpointStructure, read_structure
+from nern_core.errors import NernError
+
+
+async def receive_checkpoint(
+    request: Request, content_digest: str | None, store: ArtifactStore, settings: Settings
+) -> StoredArtifact:
+    """Read the body to its end. Raises `Problem` and `DiskFull`; nothing of a refused upload remains."""
+    expected = parse_content_digest(content_digest)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Send the file as it is, without a Content-Encoding."
+        )
+    length = declared_length(request)
+    if length > settings.max_upload_bytes:
+        raise too_large(settings.max_upload_bytes)
+    with store.writer(length, settings.disk_reserve) as writer:
+
+        def take(data: bytes) -> None:
+            if writer.size + len(data) > settings.max_upload_bytes:
+                raise too_large(settings.max_upload_bytes)
+            writer.write(data)
+
+        try:
+            await read_body(request, take)
+        except ClientDisconnect:
+            raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
+        return await run_in_threadpool(_finish, writer, expected)
+
+
+def _finish(writer: ArtifactWriter, expected: str | None) -> StoredArtifact:
+    if expected not in {None, writer.sha256}:
+        raise digest_mismatch(str(expected), writer.sha256)
+    structure_of(writer.flush())
+    return writer.commit()
+
+
+def structure_of(path: Path) -> CheckpointStructure:
+    """What an uploaded file holds. Raises `Problem` for what is no checkpoint."""
+    try:
+        return read_structure(path)
+    except NernError as error:
+        raise Problem.of_input(error) from error
+
+
+def too_large(max_bytes: int) -> Problem:
+    """The problem for a checkpoint that is larger than is accepted."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "checkpoint-too-large",
+        f"The checkpoint is larger than the {max_bytes:,} bytes that are accepted here.",
+        headers={"Connection": "close"},
+    )

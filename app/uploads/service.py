@@ -1,0 +1,110 @@
+"""What can be done with checkpoints that are uploaded on their own: each method is one unit of work."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Self
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.access.quotas import Quotas
+from app.database import Sessions, transact
+from app.jobs.repository import JobRepository
+from app.problems import Problem
+from app.settings import Settings
+from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
+from app.uploads.models import Upload
+from app.uploads.repository import UploadRepository
+
+
+class UploadView(BaseModel):
+    """A checkpoint that jobs may name by its SHA-256, until it expires."""
+
+    sha256: str
+    bytes: int
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, upload: Upload) -> Self:
+        """The view of a row."""
+        return cls(sha256=upload.sha256, bytes=upload.bytes, expires_at=upload.expires_at)
+
+
+class UploadService:
+    """Notes, finds and forgets uploads."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._quotas = Quotas.of(settings)
+
+    def admit(self, tenant: str, size: int) -> None:
+        """Refuse a checkpoint of so many bytes before it comes. Raises `Problem` (`storage-full`)."""
+        if self._quotas.limited:
+            usage = transact(self._sessions, lambda session: JobRepository(session).usage(tenant))
+            self._quotas.refuse_bytes(usage, size)
+
+    def add(self, tenant: str, stored: StoredArtifact) -> UploadView:
+        """Note a checkpoint that a tenant has sent.
+
+        Raises `Problem` (`storage-full`; `unknown-checkpoint` if it is gone again).
+        """
+
+        def work(session: Session) -> UploadView:
+            jobs, uploads = JobRepository(session), UploadRepository(session)
+            if self._quotas.limited and uploads.get(tenant, stored.sha256) is None:
+                jobs.lock(tenant)
+                self._quotas.refuse_bytes(jobs.usage(tenant), stored.size)
+            view = UploadView.of(uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads))
+            self._renew(stored.sha256)
+            return view
+
+        return transact(self._sessions, work)
+
+    def get(self, tenant: str, sha256: str) -> UploadView:
+        """Find an upload. Raises `Problem` (`unknown-checkpoint`)."""
+
+        def work(session: Session) -> UploadView:
+            upload = UploadRepository(session).get(tenant, sha256)
+            if upload is None:
+                raise Problem(HTTPStatus.NOT_FOUND, "unknown-checkpoint", _UNKNOWN)
+            return UploadView.of(upload)
+
+        return transact(self._sessions, work)
+
+    def use(self, tenant: str, sha256: str) -> StoredArtifact:
+        """Find the checkpoint that a job names, and keep it for another while.
+
+        Raises `Problem` (`unknown-checkpoint`, the same for what others have sent).
+        """
+
+        def work(session: Session) -> StoredArtifact:
+            repository = UploadRepository(session)
+            upload = repository.get(tenant, sha256)
+            if upload is None:
+                raise unknown_checkpoint()
+            repository.renew(upload, self._settings.keep_uploads)
+            self._renew(sha256)
+            return StoredArtifact(upload.sha256, upload.bytes)
+
+        return transact(self._sessions, work)
+
+    def delete(self, tenant: str, sha256: str) -> None:
+        """Forget an upload; jobs that use it keep it. Raises `Problem` (`unknown-checkpoint`)."""
+        if not transact(self._sessions, lambda session: UploadRepository(session).delete(tenant, sha256)):
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown-checkpoint", _UNKNOWN)
+
+    def _renew(self, sha256: str) -> None:
+        try:
+            self._store.renew(sha256)
+        except ArtifactMissing as error:
+            raise unknown_checkpoint() from error
+
+
+_UNKNOWN = "There is no checkpoint of yours with this SHA-256, or it has expired; send it to POST /checkpoints."
+
+
+def unknown_checkpoint() -> Problem:
+    """The problem for a job that names a checkpoint that its tenant has not sent."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-checkpoint", _UNKNOWN)

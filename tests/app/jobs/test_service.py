@@ -1,0 +1,85 @@
+"""Every unit of work may be done a second time, because the answer to its commit was lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import psycopg
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.database import Sessions, create_sessions, migrate
+from app.jobs.broker import create_celery
+from app.jobs.models import Job
+from app.jobs.relay import Relay
+from app.jobs.service import JobService, TenantJobs
+from app.settings import Settings
+from app.storage import ArtifactStore
+from app.submission import Submission
+from nern_core.options import EncodeOptions
+from tests.app.test_jobs_api import finish
+from tests.conftest import EXAMPLE, transaction
+
+
+class ForgetfulSessions:
+    """Commits each transaction; of every first one of two the answer is lost."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.lost = 0
+        self._lose = False
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        with self._sessions.begin() as session:
+            yield session
+        self._lose = not self._lose
+        if self._lose:
+            self.lost += 1
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("the connection is lost"))
+
+
+@pytest.fixture
+def sessions(settings: Settings) -> Iterator[ForgetfulSessions]:
+    migrate(settings)
+    sessions = create_sessions(settings)
+    yield ForgetfulSessions(sessions)
+    sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def jobs(settings: Settings, sessions: ForgetfulSessions) -> TenantJobs:
+    forgetful = cast("Sessions", sessions)
+    relay = Relay(settings, forgetful, create_celery(settings))
+    return JobService(settings, forgetful, ArtifactStore(settings.artifacts), relay).of("default")
+
+
+@pytest.fixture
+def submission(settings: Settings) -> Submission:
+    return Submission(ArtifactStore(settings.artifacts).put(EXAMPLE), EncodeOptions())
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_submitting_makes_one_job(
+    jobs: TenantJobs, sessions: ForgetfulSessions, settings: Settings, submission: Submission, key: str | None
+) -> None:
+    view = jobs.submit(jobs.begin(key), submission)
+    assert sessions.lost == (1 if key is None else 2)
+    with transaction(settings) as session:
+        assert session.scalars(select(Job.id)).all() == [view.id]
+
+
+def test_canceling_succeeds(jobs: TenantJobs, submission: Submission) -> None:
+    view = jobs.submit(jobs.begin(None), submission)
+    assert jobs.cancel(view.id).status == "canceled"
+
+
+def test_deleting_succeeds(jobs: TenantJobs, submission: Submission, settings: Settings, tmp_path: Path) -> None:
+    view = jobs.submit(jobs.begin(None), submission)
+    finish(settings, view.id, tmp_path)
+    jobs.delete(view.id)
+    with transaction(settings) as session:
+        assert session.scalars(select(func.count()).select_from(Job)).one() == 0
