@@ -2,15 +2,17 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.database import migrate
 from app.settings import Settings
 from tests.hostile.corpus import corpus
+from tests.hostile.forge import HostileFile
 from tests.service.conftest import Service
 
-QUICK = {"steps": 1, "hidden_size": 8}
+QUICK: dict[str, Any] = {"steps": 1, "hidden_size": 8}
 MOST_GROWTH = 64 * 2**10
 
 
@@ -41,7 +43,7 @@ def test_among_hostile_files_the_api_stays_small_and_good_jobs_succeed(
     first = client.submit(**QUICK)
     forget_peak(api.pid)
     before = peak_kibibytes(api.pid)
-    jobs = {}
+    jobs: dict[str, HostileFile] = {}
     for file in corpus(canary):
         answer = client.http.post(
             "/jobs", files={"checkpoint": (file.name, file.content)}, data={"options": json.dumps(QUICK)}

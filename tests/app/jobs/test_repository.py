@@ -258,7 +258,7 @@ def test_a_job_that_is_given_back_while_it_is_being_canceled_is_canceled(
     with ThreadPoolExecutor(1) as other:
         with sessions.begin() as session:
             assert JobRepository(session).release(claim)
-            canceling = other.submit(database.request_cancel, "job_1", TENANT)
+            canceling = other.submit(database.request_cancel, "job_1")
             # The other transaction has to wait for this one.
             with pytest.raises(TimeoutError):
                 canceling.result(0.5)

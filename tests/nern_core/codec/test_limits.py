@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from nern_core.codec import read_encoding
+from nern_core.codec import read_encoding, write_encoding
 from nern_core.errors import NernError
-from tests.nern_core.codec.test_file import predicted, quantized, with_contents, write_encoding
+from tests.nern_core.codec.test_file import predicted, quantized, with_contents
 
 
 def with_shape(contents: dict[str, Any], *shape: int) -> None:
