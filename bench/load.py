@@ -31,7 +31,7 @@ _PORT = 8765
 _WORKERS = 4
 _API = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(_PORT), "--no-access-log"]
 _WORKER = [sys.executable, "-m", "celery", "-A", "bench.load_worker", "worker", "-Q", "cpu"]
-_JOBS = {"port": _PORT, "clients": 200, "checkpoint": str(_EXAMPLE)}
+_JOBS = {"port": _PORT, "clients": 200, "checkpoint": str(_EXAMPLE.relative_to(_ROOT))}
 _POLLS = {"port": _PORT, "uploads": 20, "mebibytes": 50, "rate": 300, "pollers": 32}
 
 
@@ -55,6 +55,7 @@ def _service() -> Iterator[None]:
             "NERN_DATA_DIR": str(folder),
             "NERN_DATABASE_URL": stack.enter_context(_database()),
             "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
+            "NERN_AUTHENTICATION": "none",
             "NERN_BROKER_PREFIX": f"nern-load-{secrets.token_hex(4)}:",
         }
         migrate(Settings(data_dir=folder, database_url=given["NERN_DATABASE_URL"]))

@@ -22,6 +22,8 @@ def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
+IDS = {"job_id": "job_1", "sha256": "a" * 64, "upload_id": "upload_1"}
+
 
 def operations(client: TestClient) -> list[tuple[str, str]]:
     """Method and path of everything that the documentation lists."""
@@ -33,7 +35,7 @@ def operations(client: TestClient) -> list[tuple[str, str]]:
 
 def test_without_a_key_nothing_but_health_and_documentation_is_served(client: TestClient) -> None:
     for method, path in operations(client):
-        answer = client.request(method, path.format(job_id="job_1"))
+        answer = client.request(method, path.format(**IDS))
         if path in OPEN:
             assert answer.status_code == 200
         else:
@@ -46,7 +48,7 @@ def test_without_a_key_nothing_but_health_and_documentation_is_served(client: Te
 def test_a_wrong_key_is_refused_everywhere(client: TestClient) -> None:
     for method, path in operations(client):
         if path not in OPEN:
-            answer = client.request(method, path.format(job_id="job_1"), headers=bearer("nern_x"))
+            answer = client.request(method, path.format(**IDS), headers=bearer("nern_x"))
             assert (answer.status_code, answer.json()["type"]) == (401, "invalid-key"), (method, path)
 
 
