@@ -29,13 +29,13 @@ from worker.supervisor import Supervisor
 FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
 
 
-LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 150}
+LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 250}
 
 
 @pytest.fixture
 def frequent_jobs(embedded: Settings) -> Iterator[Jobs]:
     """Jobs of which snapshots are taken all the time."""
-    settings = embedded.model_copy(update={"snapshot_interval": timedelta(seconds=0.3)})
+    settings = embedded.model_copy(update={"snapshot_interval": timedelta(seconds=0.1)})
     migrate(settings)
     jobs = Jobs(settings)
     yield jobs
