@@ -207,11 +207,12 @@ def test_a_job_goes_on_from_the_last_snapshot_of_a_lost_worker(frequent_jobs: Jo
     thread.join()
     before = jobs.get(lost).snapshots
     assert before
-    starts: list[int] = []
-    thread = meanwhile(jobs, lost, lambda: starts.append((jobs.get(lost).progress or {})["step"]))
+    starts: list[float] = []
+    thread = meanwhile(jobs, lost, lambda: starts.append((jobs.get(lost).progress or {})["fraction"]))
     supervisor(jobs).run(lost)
     thread.join()
-    assert starts[0] > 1
+    # The first step of one that starts anew is told as 0.0518.
+    assert starts[0] > 0.0525
     assert encoding_of(jobs, lost) == encoding_of(jobs, whole)
     assert jobs.get(lost).snapshots is None
     assert SnapshotStore(jobs.settings.snapshots).jobs() == []

@@ -22,6 +22,7 @@ def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
+
 IDS = {"job_id": "job_1", "sha256": "a" * 64, "upload_id": "upload_1"}
 
 
