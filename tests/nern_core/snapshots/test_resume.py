@@ -1,5 +1,6 @@
 """An encoding that is stopped and started again ends with the same file as one that was not."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,15 @@ def test_the_file_is_the_same_however_often_the_encoding_was_stopped(tmp_path: P
 
 
 def test_a_budget_in_seconds_counts_what_was_trained_before_the_stop(tmp_path: Path) -> None:
-    options = {"seconds": 3.0, "steps": None}
+    options = {"seconds": 6.0, "steps": None}
     (tmp_path / "snapshots").mkdir()
+    stop_at = time.monotonic() + 4
     with pytest.raises(Interrupted):
-        run(tmp_path, options, Snapshots(tmp_path / "snapshots", interrupted=StopsAfter(50)))
+        run(tmp_path, options, Snapshots(tmp_path / "snapshots", interrupted=lambda: time.monotonic() > stop_at))
+    started = time.monotonic()
     report = run(tmp_path, options, Snapshots(tmp_path / "snapshots"))
-    assert report.metrics.seconds["reconstruction"] == pytest.approx(3.0, abs=0.5)
-    assert report.curve[-1].seconds == pytest.approx(3.0, abs=0.5)
+    assert time.monotonic() - started < 5
+    assert report.metrics.seconds["reconstruction"] >= 6
 
 
 def test_damaged_and_foreign_snapshots_are_not_used(tmp_path: Path) -> None:
