@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.settings import Authentication, Settings
 from tests.chaos.experiment import Backends, Experiment, experiment_on
 from tests.chaos.proxy import proxy_to
 from tests.chaos.servers import Postgres, Redis, private_postgres, private_redis
@@ -49,6 +49,7 @@ def experiment(
         stack.callback(postgres.start)
         url = postgres.url(postgres.create_database(), to_postgres.port)
         settings = Settings(
+            authentication=Authentication.NONE,
             data_dir=tmp_path / "data",
             database_url=url.replace("postgresql:", "postgresql+psycopg:", 1),
             broker_url=f"redis://127.0.0.1:{to_redis.port}/0",
@@ -76,7 +77,7 @@ def scale() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All experiments belong to `make chaos`, until they know the runner that confines itself; see the changelog."""
+    """All experiments belong to `make chaos`, which takes its time; see the changelog."""
     for item in items:
         if "tests/chaos" in item.path.as_posix():
             item.add_marker(pytest.mark.chaos)
