@@ -13,10 +13,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, func, make_url, select
+from sqlalchemy import CursorResult, Engine, func, make_url, select
 from sqlalchemy import create_engine as create_sqlalchemy_engine
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.sql.dml import Delete, Update
 
 from app.settings import Settings
 from app.sqlite import check_integrity, refuse_network, use_safely
@@ -85,9 +87,21 @@ def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
         return work(session)
 
 
+def rows_changed(session: Session, statement: Update | Delete) -> int:
+    """Execute a change; returns how many rows it has hit."""
+    result = session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def insert_into(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
+    """An insert that can say what is to be done with a row that is there already."""
+    return sqlite.insert(table) if _is_sqlite(session) else postgresql.insert(table)
+
+
 def current_time(session: Session) -> datetime:
     """The database's own clock, so that those of several machines do not matter."""
-    if session.get_bind().dialect.name == "sqlite":
+    if _is_sqlite(session):
         text = session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
     found: datetime = session.scalars(select(func.clock_timestamp())).one()
@@ -121,6 +135,10 @@ def _configuration() -> Config:
     configuration = Config()
     configuration.set_main_option("script_location", str(_MIGRATIONS))
     return configuration
+
+
+def _is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
 
 
 def _is_transient(error: DBAPIError) -> bool:

@@ -18,13 +18,18 @@ class DiskFull(OSError):
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Whether this is one of the ways in which the system says that there is no room."""
+    return error.errno in _NO_SPACE
+
+
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
     """Raise `DiskFull` where the system says so in one of its ways."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_full_disk(error):
             raise DiskFull(folder) from error
         raise
 

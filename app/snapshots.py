@@ -4,7 +4,6 @@ Unlike artifacts they are private to their job, so that they can be removed as s
 place. The job's row names those that count; a file that no row names is only waiting to be removed.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -13,12 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from app.durable_files import flush_folder
-from app.storage import StoredArtifact
+from app.durable_files import flush_folder, make_folder
+from app.storage import StoredArtifact, copy_hashed
 
 _JOB = re.compile(r"job_[0-9a-f]{1,36}")
 _NAME = re.compile(r"[a-z]+-[0-9]{1,4}")
-_COPY_BYTES = 2**20
 
 
 class SnapshotStore:
@@ -30,25 +28,24 @@ class SnapshotStore:
     def keep(self, job_id: str, name: str, source: BinaryIO) -> StoredArtifact:
         """Copy a snapshot into the store; it is on the disk when this returns."""
         folder = self._of(job_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix="incoming-")
         try:
             with os.fdopen(descriptor, "wb") as target:
-                stored = _copy(source, target)
+                stored = copy_hashed(source, target)
                 target.flush()
                 os.fsync(target.fileno())
             Path(temporary).replace(folder / _file_name(name, stored))
         finally:
             Path(temporary).unlink(missing_ok=True)
-        for changed in (folder, self._folder):
-            flush_folder(changed)
+        flush_folder(folder)
         return stored
 
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
         """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
         try:
             with (self._of(job_id) / _file_name(name, stored)).open("rb") as file, target.open("wb") as copy:
-                found = _copy(file, copy)
+                found = copy_hashed(file, copy)
         except FileNotFoundError:
             return False
         if found != stored:
@@ -80,13 +77,3 @@ def _file_name(name: str, stored: StoredArtifact) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not the name of a snapshot: {name!r}")
     return f"{name}.{stored.sha256}"
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> StoredArtifact:
-    """Copy to the end; returns what was copied."""
-    digest, size = hashlib.sha256(), 0
-    while data := source.read(_COPY_BYTES):
-        target.write(data)
-        digest.update(data)
-        size += len(data)
-    return StoredArtifact(digest.hexdigest(), size)

@@ -13,11 +13,12 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 from app.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
 from app.integrity import VerifiedFiles
@@ -43,6 +44,25 @@ class StoredArtifact:
 
     sha256: str
     size: int
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Self:
+        """The file that a row describes."""
+        return cls(described["sha256"], described["bytes"])
+
+    def described(self) -> dict[str, str | int]:
+        """Size and digest, as rows hold them."""
+        return {"bytes": self.size, "sha256": self.sha256}
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO) -> StoredArtifact:
+    """Copy to the end; returns what was copied."""
+    digest, size = hashlib.sha256(), 0
+    while data := source.read(_COPY_BYTES):
+        target.write(data)
+        digest.update(data)
+        size += len(data)
+    return StoredArtifact(digest.hexdigest(), size)
 
 
 class ArtifactWriter:
@@ -167,15 +187,12 @@ class ArtifactStore:
 
         Raises `ArtifactMissing`, `ArtifactDamaged`.
         """
-        digest = hashlib.sha256()
         try:
             with self.path(sha256).open("rb") as file, target.open("wb") as copy:
-                while data := file.read(_COPY_BYTES):
-                    digest.update(data)
-                    copy.write(data)
+                found = copy_hashed(file, copy)
         except FileNotFoundError as error:
             raise ArtifactMissing(sha256) from error
-        if digest.hexdigest() != sha256:
+        if found.sha256 != sha256:
             target.unlink()
             raise ArtifactDamaged(sha256)
 

@@ -18,11 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
-
 from app.database import migrate
 from app.settings import Settings
 from bench.machine import describe_machine
+from tests.conftest import new_database
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
 _ROOT = Path(__file__).parent.parent
@@ -53,7 +52,7 @@ def _service() -> Iterator[None]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nern-load-")))
         given = {
             "NERN_DATA_DIR": str(folder),
-            "NERN_DATABASE_URL": stack.enter_context(_database()),
+            "NERN_DATABASE_URL": stack.enter_context(new_database()),
             "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
             "NERN_AUTHENTICATION": "none",
             "NERN_BROKER_PREFIX": f"nern-load-{secrets.token_hex(4)}:",
@@ -63,19 +62,6 @@ def _service() -> Iterator[None]:
             stack.enter_context(_process(command, os.environ | given, folder / "log"))
         _wait_until_ready()
         yield
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    server = sqlalchemy.make_url(os.environ["NERN_TEST_POSTGRES_URL"])
-    name = f"nern_load_{secrets.token_hex(4)}"
-    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 @contextmanager

@@ -50,6 +50,13 @@ def service_url(variable: str) -> str:
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """A new, empty PostgreSQL database."""
+    with new_database() as url:
+        yield url
+
+
+@contextmanager
+def new_database() -> Iterator[str]:
+    """A new, empty database on the PostgreSQL server, which is dropped in the end."""
     server = sqlalchemy.make_url(service_url("NERN_TEST_POSTGRES_URL"))
     name = f"nern_test_{secrets.token_hex(6)}"
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")

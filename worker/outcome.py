@@ -1,11 +1,11 @@
 """What an attempt at a job can come to."""
 
-import errno
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.durable_files import is_full_disk
 from worker.folder import INTERRUPTED, ErrorLine
 
 
@@ -45,7 +45,9 @@ _KILLED = (
     "The encoding was killed, most likely because the worker ran out of memory; use a smaller `hidden_size` or a "
     "larger machine."
 )
-_NO_SPACE = "The disk of the worker is full; try again later, or tell the operator."
+DISK_FULL = ErrorLine(
+    code="disk_full", message="The disk of the worker is full; try again later, or tell the operator."
+)
 _NO_STORAGE = "The worker could not read or write its files; tell the operator, whose log says why."
 
 
@@ -69,8 +71,8 @@ def failure_of(status: int, error: ErrorLine | None) -> Failed | Stopped:
 
 def storage_failure(error: OSError) -> Failed:
     """What it means that the worker's own files fail."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return failed("disk_full", _NO_SPACE)
+    if is_full_disk(error):
+        return Failed(DISK_FULL)
     return failed("storage_failed", _NO_STORAGE)
 
 

@@ -6,7 +6,6 @@ itself what it does not need before it reads the checkpoint, and dies with the p
 """
 
 import ctypes
-import errno
 import os
 import signal
 import sys
@@ -16,10 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from app.durable_files import is_full_disk
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
 from nern_core.progress import OnProgress, Progress
 from worker.folder import INTERRUPTED, LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
+from worker.outcome import DISK_FULL
 from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _SHARE_OF_IMPORTANCE = 0.2
 # The accuracy is measured about a hundred times.
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = ("out_of_memory", "The encoding ran out of memory; use a smaller `hidden_size` or a larger machine.")
-_NO_SPACE = ("disk_full", "The disk of the worker is full; try again later, or tell the operator.")
 _NO_SANDBOX = ("no_sandbox", "This worker cannot confine the encoding as its operator requires; tell the operator.")
 _UNEXPECTED = ("internal_error", "The encoding failed unexpectedly; the worker's log says why.")
 
@@ -166,8 +166,8 @@ def _explained(error: Exception) -> tuple[str, str]:
         return _NO_MEMORY
     if isinstance(error, SandboxError):
         return _NO_SANDBOX
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _NO_SPACE
+    if isinstance(error, OSError) and is_full_disk(error):
+        return DISK_FULL.code, DISK_FULL.message
     return _UNEXPECTED
 
 

@@ -26,7 +26,7 @@ class SnapshotKeeper:
     def hand_out(self) -> None:
         """Put what earlier attempts have left into the folder of the run. What is damaged is left out."""
         for name, described in self._claim.snapshots.items():
-            stored = StoredArtifact(described["sha256"], described["bytes"])
+            stored = StoredArtifact.of(described)
             if self._store.fetch(self._claim.job_id, name, stored, self._folder.snapshots / name):
                 self._kept[name] = stored
             else:
@@ -41,7 +41,7 @@ class SnapshotKeeper:
         if not changed:
             return
         kept = self._kept | changed
-        described = {name: {"sha256": stored.sha256, "bytes": stored.size} for name, stored in kept.items()}
+        described = {name: stored.described() for name, stored in kept.items()}
         with self._sessions.begin() as session:
             held = JobRepository(session).keep_snapshots(self._claim, described)
         if held:

@@ -166,8 +166,7 @@ class Supervisor:
         except ValidationError:
             _log.exception("report_unreadable")
             return failed("internal_error", "The encoding left no proper report; the worker's log says why.")
-        stored = {name: self._store.put(folder.result(name)) for name in folder.result_names()}
-        artifacts = {name: {"bytes": artifact.size, "sha256": artifact.sha256} for name, artifact in stored.items()}
+        artifacts = {name: self._store.put(folder.result(name)).described() for name in folder.result_names()}
         return Completed(artifacts, metrics.model_dump())
 
     def _settle(self, claim: Claim, heartbeat: Heartbeat, outcome: Outcome) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.access.caller import Scope
 from app.access.models import ApiKey
 from app.access.token import Token
-from app.database import current_time
+from app.database import current_time, rows_changed
 
 
 class ApiKeyRepository:
@@ -50,8 +50,5 @@ class ApiKeyRepository:
 
     def revoke(self, key_id: str) -> bool:
         """End a key. False: there is no such key, or it was revoked before."""
-        result = self._session.execute(
-            update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=self.now())
-        )
-        assert isinstance(result, CursorResult)
-        return result.rowcount == 1
+        good = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+        return rows_changed(self._session, good.values(revoked_at=self.now())) == 1

@@ -3,11 +3,10 @@
 from datetime import timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.collection.models import Lease
-from app.database import current_time
+from app.database import current_time, insert_into
 from app.jobs.models import ArtifactUse, IdempotencyKey
 from app.uploads.models import Upload
 
@@ -21,10 +20,9 @@ class CollectionRepository:
     def lease(self, name: str, holder: str, duration: timedelta) -> bool:
         """Take or extend a lease. False: somebody else has it."""
         now = current_time(self._session)
-        insert = sqlite.insert if self._session.get_bind().dialect.name == "sqlite" else postgresql.insert
         mine = {"holder": holder, "held_until": now + duration}
         self._session.execute(
-            insert(Lease)
+            insert_into(self._session, Lease)
             .values(name=name, **mine)
             .on_conflict_do_update(
                 index_elements=["name"], set_=mine, where=(Lease.held_until <= now) | (Lease.holder == holder)

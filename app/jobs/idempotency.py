@@ -14,13 +14,12 @@ from datetime import timedelta
 from http import HTTPStatus
 
 import structlog
-from sqlalchemy import ColumnElement, CursorResult, delete, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
-from app.database import Sessions, current_time, transact
+from app.database import Sessions, current_time, insert_into, rows_changed, transact
 from app.jobs.models import IdempotencyKey
 from app.problems import Problem
 from app.storage import StoredArtifact
@@ -74,10 +73,9 @@ class IdempotencyKeys:
         Raises `Problem` (`request-in-progress`) if another request holds it.
         """
         now = current_time(self._session)
-        insert = sqlite.insert if self._session.get_bind().dialect.name == "sqlite" else postgresql.insert
         mine = {"job_id": job_id, "fingerprint": None, "expires_at": now + _HELD_FOR}
         self._session.execute(
-            insert(IdempotencyKey)
+            insert_into(self._session, IdempotencyKey)
             .values(tenant=self._tenant, key=key, **mine)
             .on_conflict_do_update(index_elements=["tenant", "key"], set_=mine, where=IdempotencyKey.expires_at <= now)
         )
@@ -96,9 +94,7 @@ class IdempotencyKeys:
     def bind(self, key: str, job_id: str, fingerprint: str, keep: timedelta) -> None:
         """Bind the key to its job. Raises `Problem` (`request-in-progress`) if another request has taken it."""
         bound = self._held(key, job_id).values(fingerprint=fingerprint, expires_at=current_time(self._session) + keep)
-        result = self._session.execute(bound)
-        assert isinstance(result, CursorResult)
-        if result.rowcount != 1:
+        if rows_changed(self._session, bound) != 1:
             raise _in_progress()
 
     def let_go(self, key: str, job_id: str) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, case, delete, func, literal, null, select, update
+from sqlalchemy import case, delete, func, literal, null, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
-from app.database import current_time
+from app.database import current_time, rows_changed
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
 
@@ -299,10 +299,9 @@ class JobRepository:
 
     def _count(self, statement: Update | Delete) -> int:
         # Objects of this session are read again afterwards: the statement runs past them.
-        result = self._session.execute(statement.execution_options(synchronize_session=False))
-        assert isinstance(result, CursorResult)
+        count = rows_changed(self._session, statement.execution_options(synchronize_session=False))
         self._session.expire_all()
-        return result.rowcount
+        return count
 
 
 def _held(claim: Claim, *statuses: JobStatus) -> Update:

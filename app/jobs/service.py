@@ -33,10 +33,11 @@ class JobService:
         self._sessions = sessions
         self._store = store
         self._relay = relay
+        self._quotas = Quotas.of(settings)
 
     def of(self, tenant: str) -> "TenantJobs":
         """The jobs of a tenant."""
-        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay)
+        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay, self._quotas)
 
     def check(self) -> None:
         """Raise if the database or the store cannot be used."""
@@ -48,13 +49,21 @@ class JobService:
 class TenantJobs:
     """What one tenant can do with its jobs and their results. Those of others are unknown."""
 
-    def __init__(self, tenant: str, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        settings: Settings,
+        sessions: Sessions,
+        store: ArtifactStore,
+        relay: Relay,
+        quotas: Quotas,
+    ) -> None:
         self._tenant = tenant
         self._settings = settings
         self._sessions = sessions
         self._store = store
         self._relay = relay
-        self._quotas = Quotas.of(settings)
+        self._quotas = quotas
 
     def begin(self, key: str | None) -> "Draft":
         """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
@@ -176,7 +185,7 @@ class TenantJobs:
             raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
         if name not in artifacts:
             raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
-        stored = StoredArtifact(artifacts[name]["sha256"], artifacts[name]["bytes"])
+        stored = StoredArtifact.of(artifacts[name])
         try:
             return stored, self._store.verified(stored)
         except (ArtifactMissing, ArtifactDamaged) as lost:

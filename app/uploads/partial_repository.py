@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.database import current_time
+from app.database import current_time, rows_changed
 from app.uploads.models import PartialUpload
 
 
@@ -51,22 +51,18 @@ class PartialUploadRepository:
 
     def advance(self, upload_id: str, received: int, keep: timedelta) -> bool:
         """More bytes are on the disk. False: the upload has been given up, or somebody else is further."""
-        result = self._session.execute(
+        further = (
             update(PartialUpload)
             .where(PartialUpload.id == upload_id, PartialUpload.received <= received)
             .values(received=received, expires_at=current_time(self._session) + keep)
             .execution_options(synchronize_session=False)
         )
-        assert isinstance(result, CursorResult)
-        return result.rowcount == 1
+        return rows_changed(self._session, further) == 1
 
     def delete(self, tenant: str, upload_id: str) -> bool:
         """Forget an upload. False: there was none."""
-        result = self._session.execute(
-            delete(PartialUpload).where(PartialUpload.id == upload_id, PartialUpload.tenant == tenant)
-        )
-        assert isinstance(result, CursorResult)
-        return result.rowcount == 1
+        named = delete(PartialUpload).where(PartialUpload.id == upload_id, PartialUpload.tenant == tenant)
+        return rows_changed(self._session, named) == 1
 
     def expire(self) -> None:
         """Forget what has expired."""

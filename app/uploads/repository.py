@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from sqlalchemy import CursorResult, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.database import current_time
+from app.database import current_time, rows_changed
 from app.uploads.models import Upload
 
 
@@ -38,12 +38,9 @@ class UploadRepository:
 
     def delete(self, tenant: str, sha256: str) -> bool:
         """Forget an upload. False: there was none."""
-        result = self._session.execute(delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256))
-        assert isinstance(result, CursorResult)
-        return result.rowcount == 1
+        named = delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256)
+        return rows_changed(self._session, named) == 1
 
     def expire(self) -> int:
         """Forget what has expired; returns how many."""
-        result = self._session.execute(delete(Upload).where(Upload.expires_at <= current_time(self._session)))
-        assert isinstance(result, CursorResult)
-        return result.rowcount
+        return rows_changed(self._session, delete(Upload).where(Upload.expires_at <= current_time(self._session)))

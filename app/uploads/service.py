@@ -68,7 +68,7 @@ class UploadService:
         def work(session: Session) -> UploadView:
             upload = UploadRepository(session).get(tenant, sha256)
             if upload is None:
-                raise Problem(HTTPStatus.NOT_FOUND, "unknown-checkpoint", _UNKNOWN)
+                raise _no_such_checkpoint()
             return UploadView.of(upload)
 
         return transact(self._sessions, work)
@@ -93,7 +93,7 @@ class UploadService:
     def delete(self, tenant: str, sha256: str) -> None:
         """Forget an upload; jobs that use it keep it. Raises `Problem` (`unknown-checkpoint`)."""
         if not transact(self._sessions, lambda session: UploadRepository(session).delete(tenant, sha256)):
-            raise Problem(HTTPStatus.NOT_FOUND, "unknown-checkpoint", _UNKNOWN)
+            raise _no_such_checkpoint()
 
     def _renew(self, sha256: str) -> None:
         try:
@@ -103,6 +103,10 @@ class UploadService:
 
 
 _UNKNOWN = "There is no checkpoint of yours with this SHA-256, or it has expired; send it to POST /checkpoints."
+
+
+def _no_such_checkpoint() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-checkpoint", _UNKNOWN)
 
 
 def unknown_checkpoint() -> Problem:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.sandbox.kernel import system_call
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
 _ASK_FOR_VERSION = 1
@@ -98,10 +100,9 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 
 def _call(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    result: int = libc.syscall(number, *arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        reason = "this kernel has no Landlock" if code in {errno.ENOSYS, errno.EOPNOTSUPP} else os.strerror(code)
-        raise OSError(code, reason)
-    return result
+    try:
+        return system_call(number, *arguments)
+    except OSError as error:
+        if error.errno in {errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise OSError(error.errno, "this kernel has no Landlock") from error
+        raise

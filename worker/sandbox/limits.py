@@ -1,7 +1,8 @@
 """Limits that every Linux process can put on itself."""
 
-import ctypes
 import resource
+
+from worker.sandbox.kernel import prctl
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -26,6 +27,4 @@ def limit_resources(memory_bytes: int | None, file_bytes: int | None) -> None:
 
 def forbid_new_privileges() -> None:
     """No program that is started from now on gains privileges, such as those of a set-user-id file."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

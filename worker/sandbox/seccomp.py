@@ -6,10 +6,11 @@ else, files and memory first, stays as it is.
 
 import ctypes
 import errno
-import os
 import platform
 import struct
 from dataclasses import dataclass
+
+from worker.sandbox.kernel import prctl
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 # Classic BPF: load a 32-bit word of the call's data; jump if equal, if not smaller, if a bit is set; return.
@@ -104,10 +105,7 @@ def restrict_system_calls() -> None:
         raise OSError(errno.ENOSYS, f"the system calls of {platform.machine()} are not known")
     instructions = b"".join(_filter(architecture))
     program = _Program(len(instructions) // 8, instructions)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
 def _filter(architecture: _Architecture) -> list[bytes]:

@@ -1,0 +1,25 @@
+"""Calls to the kernel that Python has no function for."""
+
+import ctypes
+import os
+
+
+def prctl(option: int, *arguments: object) -> None:
+    """Change something about this process. Raises `OSError`."""
+    _checked(_libc().prctl(option, *arguments))
+
+
+def system_call(number: int, *arguments: object) -> int:
+    """Call the kernel by a number; returns its answer. Raises `OSError`."""
+    return _checked(_libc().syscall(number, *arguments))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
