@@ -19,7 +19,8 @@ _LENGTH_BYTES = 8
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
 _TENSOR = r"\{[^{}]{1,2000}\}"
 _METADATA = rf"\{{\s*+(?:{_STRING}\s*+:\s*+{_STRING}\s*+,?\s*+)*+\}}"
-_ENTRY = re.compile(rf"\s*+({_STRING})\s*+:\s*+(?:({_TENSOR})|{_METADATA})\s*+([,}}])")
+# Texts alone come first, since a table of them has the form of a tensor too.
+_ENTRY = re.compile(rf"\s*+({_STRING})\s*+:\s*+(?:{_METADATA}|({_TENSOR}))\s*+([,}}])")
 
 
 class _Entry(BaseModel):

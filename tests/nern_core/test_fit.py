@@ -109,7 +109,7 @@ def test_the_last_round_and_distillation_have_one_schedule_in_the_published_reci
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     windows: list[tuple[float, float]] = []
-    monkeypatch.setattr("nern_core.fit.train", lambda loss, optimizers, clock, window, report: windows.append(window))
+    monkeypatch.setattr("nern_core.fit.train", lambda loss, optimizers, clock, window, *_: windows.append(window))
     run(PAPER, teacher(read_image_set(DIGITS, "train")), steps=10, rounds=2)
     half = PAPER.reconstruction.share.seconds / 2
     assert windows[0] == (0.0, 1.0)

@@ -33,7 +33,7 @@ def with_kept(contents: dict[str, Any], size: int, aliases: int = 0) -> None:
         lambda contents: with_shape(contents, 2**40, 1, 3, 3),
         lambda contents: contents["document"]["layers"][0].update(tile=2**40),
         lambda contents: with_kept(contents, 2**40),
-        lambda contents: with_kept(contents, 2**20, aliases=100),
+        lambda contents: with_kept(contents, 2**20, aliases=200),
     ],
     ids=["kernels", "filters", "tile", "constant", "tied"],
 )
@@ -71,3 +71,9 @@ def test_numbers_that_no_encoder_writes_are_refused(tmp_path: Path, change: Any)
     with pytest.raises(NernError) as error:
         read_encoding(tmp_path / "x.nern")
     assert error.value.code == "bad_encoding"
+
+
+def test_a_large_network_in_a_small_file_is_read(tmp_path: Path) -> None:
+    write_encoding(predicted(), tmp_path / "x.nern")
+    with_contents(tmp_path / "x.nern", lambda contents: with_kept(contents, 10**8))
+    assert read_encoding(tmp_path / "x.nern").kept["x"].shape == (10**8,)
