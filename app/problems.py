@@ -13,6 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from app.durable_files import DiskFull
 from nern_core.errors import NernError
@@ -96,20 +97,10 @@ class Problem(Exception):
 def use_problem_details(app: FastAPI) -> None:
     """Answer every error of `app` with problem details, and say so in its documentation."""
     generated = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generated()
-        for methods in document["paths"].values():
-            for operation in methods.values():
-                for status, answer in operation["responses"].items():
-                    if int(status) >= HTTPStatus.BAD_REQUEST:
-                        answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
-        return document
-
+    app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
     for lost in (OperationalError, InterfaceError, NoConnection):
         app.add_exception_handler(lost, _on_lost_database)
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to change the document
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
@@ -124,7 +115,19 @@ def use_problem_details(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         slug = status.phrase.lower().replace(" ", "-")
         detail = _HINTS.get(status, error.detail)
-        return Problem(status, slug, detail, headers=dict(error.headers or {})).response()
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed_methods(request)):
+            headers["Allow"] = ", ".join(allowed)
+        return Problem(status, slug, detail, headers=headers).response()
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= HTTPStatus.BAD_REQUEST:
+                    answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}
+    return document
 
 
 def disk_full() -> Problem:
@@ -150,6 +153,13 @@ async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
         "The database cannot be reached, so it is not known whether this was done; look, and try again soon.",
         headers={"Retry-After": "5"},
     ).response()
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Of all routes with this path; Starlette tells those of the first one only."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    here = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path)]
+    return sorted(method.upper() for methods in here for method in methods)
 
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

@@ -25,6 +25,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Killed:
+    """Somebody has killed the child; another attempt may come through. The error is for when none does."""
+
+    error: ErrorLine
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Somebody asked to cancel the job; the child is gone."""
 
@@ -39,11 +46,12 @@ class LeaseLost:
     """The job is no longer this supervisor's; the child is gone."""
 
 
-Outcome = Completed | Failed | CancelRequested | Stopped | LeaseLost
+Outcome = Completed | Failed | Killed | CancelRequested | Stopped | LeaseLost
 
-_KILLED = (
-    "The encoding was killed, most likely because the worker ran out of memory; use a smaller `hidden_size` or a "
-    "larger machine."
+_KILLED = ErrorLine(
+    code="killed",
+    message="The encoding was killed again and again, most likely because the worker's machine ran out of memory; use "
+    "a smaller `hidden_size`, or tell the operator.",
 )
 DISK_FULL = ErrorLine(
     code="disk_full", message="The disk of the worker is full; try again later, or tell the operator."
@@ -56,14 +64,14 @@ def failed(code: str, message: str) -> Failed:
     return Failed(ErrorLine(code=code, message=message))
 
 
-def failure_of(status: int, error: ErrorLine | None) -> Failed | Stopped:
+def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Stopped:
     """What it means that a child ended with a status other than 0, and perhaps said why."""
     if error is not None:
         return Failed(error)
     if status == INTERRUPTED:
         return Stopped()
     if status == -signal.SIGKILL:
-        return failed("killed", _KILLED)
+        return Killed(_KILLED)
     return failed(
         "internal_error", f"The encoding ended unexpectedly with the status {status}; the worker's log says why."
     )

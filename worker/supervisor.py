@@ -30,6 +30,7 @@ from worker.outcome import (
     CancelRequested,
     Completed,
     Failed,
+    Killed,
     LeaseLost,
     Outcome,
     Stopped,
@@ -177,19 +178,21 @@ class Supervisor:
         while heartbeat.hold is not Hold.LOST:
             try:
                 with self._sessions.begin() as session:
-                    return _written(JobRepository(session), claim, outcome)
+                    return _written(JobRepository(session), claim, outcome, self._settings.max_attempts)
             except SQLAlchemyError as error:
                 _log.warning("settling_failed", job=claim.job_id, error=repr(error))
                 time.sleep(_SECONDS_BETWEEN_TRIES)
         return "lost"
 
 
-def _written(jobs: JobRepository, claim: Claim, outcome: Outcome) -> str:
+def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> str:
     match outcome:
         case Completed(artifacts, metrics) if jobs.succeed(claim, metrics, artifacts):
             return JobStatus.SUCCEEDED
         case Failed(error) if jobs.fail(claim, error.code, error.message):
             return JobStatus.FAILED
+        case Killed(error) if status := jobs.try_again(claim, max_attempts, error.code, error.message):
+            return status
         case Stopped() if jobs.release(claim):
             return JobStatus.QUEUED
         case LeaseLost():

@@ -183,6 +183,18 @@ class JobRepository:
             )
         )
 
+    def try_again(self, claim: Claim, max_attempts: int, code: str, message: str) -> JobStatus | None:
+        """Queue a job again whose attempt was cut off, or end it with an error after so many attempts.
+
+        Returns what it is now, or None if the job is no longer held or being canceled.
+        """
+        is_last = Job.attempt - Job.releases >= max_attempts
+        held = _held(claim, JobStatus.RUNNING)
+        if self._hit(held.where(~is_last).values(**self._queued_again())):
+            return JobStatus.QUEUED
+        ended = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
+        return JobStatus.FAILED if self._hit(held.where(is_last).values(**ended)) else None
+
     def confirm_cancel(self, claim: Claim) -> bool:
         """The worker has stopped a job that is being canceled."""
         return self._hit(_held(claim, JobStatus.CANCELING).values(status=JobStatus.CANCELED, **self._ended()))
@@ -208,17 +220,17 @@ class JobRepository:
 
     def expire_leases(self, max_attempts: int) -> int:
         """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
-        lost = Job.lease_until < self.now()
+        lost, is_last = Job.lease_until < self.now(), Job.attempt - Job.releases >= max_attempts
         running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
         hits = self._count(
-            running.where(Job.attempt - Job.releases >= max_attempts).values(
+            running.where(is_last).values(
                 status=JobStatus.FAILED,
                 error_code="worker_lost",
                 error_message=f"The worker of this job was lost {max_attempts} times; submit the job again.",
                 **self._ended(),
             )
         )
-        hits += self._count(running.where(Job.attempt - Job.releases < max_attempts).values(**self._queued_again()))
+        hits += self._count(running.where(~is_last).values(**self._queued_again()))
         canceling = update(Job).where(Job.status == JobStatus.CANCELING, lost)
         return hits + self._count(canceling.values(status=JobStatus.CANCELED, **self._ended()))
 

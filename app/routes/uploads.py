@@ -71,7 +71,7 @@ def _partial_uploads(request: Request) -> PartialUploads:
 Uploads = Annotated[PartialUploads, Depends(_partial_uploads)]
 UploadId = Annotated[str, Path(pattern="^upload_[0-9a-f]{32}$")]
 Size = Annotated[int, Header(ge=0, le=2**62)]
-TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", description="`1.0.0`")]
+TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_extra={"const": _VERSION})]
 
 
 @router.options(

@@ -12,7 +12,6 @@ from typing import Any
 from app.storage import ArtifactStore
 from tests.chaos import audit
 from tests.chaos.experiment import Experiment
-from tests.conftest import EXAMPLE
 from tests.service.conftest import TERMINAL
 
 RESULTS_VARIABLE = "NERN_CHAOS_RESULTS"
@@ -106,7 +105,7 @@ def _wrong_downloads(experiment: Experiment, jobs: list[dict[str, Any]]) -> list
 def _wrong_files(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
     """I5, I6: accepted uploads are there as they were sent, and no other file has a name that it does not deserve."""
     store = ArtifactStore(experiment.settings.artifacts)
-    sent = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
+    sent = _digest(experiment.checkpoint)
     found = [f"{job['id']}: its upload has another digest" for job in jobs if job["checkpoint"]["sha256"] != sent]
     if jobs and not store.path(sent).exists():
         found.append("the upload of accepted jobs is gone")

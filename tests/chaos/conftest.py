@@ -73,11 +73,3 @@ def embedded_experiment(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 def scale() -> int:
     """How much larger an experiment is than in CI; `make chaos` sets it."""
     return int(os.environ.get("NERN_CHAOS_SCALE", "1"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All experiments belong to `make chaos`, which takes its time; see the changelog."""
-    for item in items:
-        if "tests/chaos" in item.path.as_posix():
-            item.add_marker(pytest.mark.chaos)

@@ -27,8 +27,8 @@ from tests.chaos.witness import Run, Witness
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import API, TERMINAL, WORKER, environment, free_port, wait_for
 
-# A second or two of training on the example, whose bytes depend on the seed alone.
-STEPS = {"architecture": "digits-cnn", "hidden_size": 16, "steps": 60}
+# Some seconds of training on the example, so that it is seen to train; the seed alone decides its bytes.
+STEPS = {"architecture": "digits-cnn", "hidden_size": 16, "steps": 1000}
 # As good as nothing to do: what is left is starting a runner.
 TINY = {"hidden_size": 8, "steps": 2}
 FOREVER = {"architecture": "digits-cnn", "hidden_size": 16, "seconds": 600}
@@ -59,6 +59,7 @@ class Experiment:
         self.started = time.monotonic()
         self.random = random.Random(name)
         self.engine = create_engine(settings)
+        self.checkpoint = EXAMPLE
         self._backends = backends
         self._seeds = iter(range(1, 1_000_000))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -79,7 +80,7 @@ class Experiment:
 
     def start_worker(self, command: list[str] | None = None) -> subprocess.Popen[bytes]:
         """Start a worker."""
-        return self.start([*(command or WORKER), "-Q", "cpu"], "worker")
+        return self.start([*(command or WORKER), "-Q", "cpu", "--loglevel", "INFO"], "worker")
 
     def start(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
         """Start a process with the settings of the experiment, in a session of its own."""
@@ -114,7 +115,7 @@ class Experiment:
         seed = options.get("seed") or next(self._seeds)
         form = {"options": json.dumps(dict(options) | {"seed": seed})}
         with self.history.operation("submit", seed=seed) as told:
-            files = {"checkpoint": EXAMPLE.read_bytes()}
+            files = {"checkpoint": self.checkpoint.read_bytes()}
             answer = httpx2.post(f"{self.base}/jobs", files=files, data=form, timeout=seconds).raise_for_status()
             told["job"] = answer.json()["id"]
         return str(told["job"])

@@ -35,7 +35,11 @@ class Server:
 
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers."""
-        if self._process is None:
+        wait_for(self._runs, what=f"{self._command[0]} did not start")
+
+    def _runs(self) -> bool:
+        # What is left of a server that was killed may keep the next one from starting for a moment.
+        if self._process is None or self._process.poll() is not None:
             with (self._folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     self._command,
@@ -45,7 +49,7 @@ class Server:
                     start_new_session=True,
                     **unprivileged(),
                 )
-        wait_for(self.answers, what=f"{self._command[0]} did not start")
+        return self.answers()
 
     def stop(self, number: signal.Signals) -> None:
         """Stop it by a signal, and wait until it has gone."""
@@ -53,6 +57,10 @@ class Server:
             self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
+
+    def kill(self) -> None:
+        """Kill it with no chance to do anything."""
+        self.stop(signal.SIGKILL)
 
     def answers(self) -> bool:
         raise NotImplementedError
@@ -105,10 +113,6 @@ class Redis(Server):
         with redis.Redis(port=self.port) as client:
             client.flushall()
 
-    def crash(self) -> None:
-        """Kill it."""
-        self.stop(signal.SIGKILL)
-
 
 @contextmanager
 def private_postgres() -> Iterator[Postgres]:
@@ -136,4 +140,4 @@ def private_redis() -> Iterator[Redis]:
         try:
             yield server
         finally:
-            server.crash()
+            server.kill()

@@ -21,7 +21,7 @@ def test_jobs_outlive_a_broker_that_comes_back_empty(experiment: Experiment, sca
     for _ in range(2):
         experiment.training(experiment.submit(STEPS))
     waiting = [experiment.submit(TINY) for _ in range(2 * scale)]
-    experiment.backends.redis.crash()
+    experiment.backends.redis.kill()
     experiment.faults["kill -9 Redis"] += 1
     waiting.append(experiment.submit(TINY))
     assert len(waiting) == 2 * scale + 1

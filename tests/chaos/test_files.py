@@ -6,13 +6,18 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx2
 import pytest
+from pydantic import ByteSize
 
 from tests.chaos.checker import judge, stored_files
-from tests.chaos.experiment import TINY, Experiment
+from tests.chaos.experiment import STEPS, TINY, Experiment
+from tests.chaos.history import Unanswered
 from tests.chaos.proxy import Direction
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import wait_for
@@ -92,9 +97,9 @@ def publish_under_strace(store: Path, source: Path, call: str, action: str) -> i
 
 
 @pytest.mark.skipif(not can_trace(), reason="strace is not installed or may not trace")
-@pytest.mark.parametrize("call", ["rename", "fsync", "chmod", "write"])
+@pytest.mark.parametrize("call", ["rename", "fsync", "fchmod", "write"])
 def test_a_kill_at_any_call_of_publishing_leaves_a_whole_file_or_none(tmp_path: Path, call: str) -> None:
-    """E3: the process is killed at each rename, fsync, chmod and write of publishing, one after the other."""
+    """E3: the process is killed at each rename, fsync, fchmod and write of publishing, one after the other."""
     digest = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     for number in range(1, MOST_CALLS):
         folder = tmp_path / str(number)
@@ -107,3 +112,42 @@ def test_a_kill_at_any_call_of_publishing_leaves_a_whole_file_or_none(tmp_path: 
             assert number > 1
             return
     pytest.fail("publishing did not come to an end")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Experiment) -> None:
+    """E11: the disk of the artifacts is full while jobs are submitted and run; then there is room again."""
+    experiment = embedded_experiment
+    disk = experiment.folder / "disk"
+    experiment.settings = experiment.settings.model_copy(
+        update={"artifact_dir": disk / "artifacts", "disk_reserve": ByteSize(2**20)}
+    )
+    with small_disk(disk):
+        experiment.start_api()
+        experiment.start_worker()
+        experiment.training(experiment.submit(STEPS))
+        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free))
+        experiment.faults["full disk"] += 1
+        with pytest.raises(Unanswered):
+            experiment.submit(TINY)
+        assert experiment.history.read("submit", "unknown")[0]["status"] == HTTPStatus.INSUFFICIENT_STORAGE
+        assert httpx2.get(f"{experiment.base}/livez", timeout=5).is_success
+        wait_for(lambda: [job for job in experiment.jobs() if job["status"] == "failed"], 60, "the job got on")
+        (disk / "ballast").unlink()
+        experiment.submit(TINY)
+        verdict = judge(experiment)
+        assert verdict.violations == []
+        assert verdict.outcomes == {"failed": 1, "succeeded": 1}
+        assert {job["error"]["code"] for job in experiment.jobs() if job["error"]} == {"disk_full"}
+        experiment.close()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of its own, of 16 MiB."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

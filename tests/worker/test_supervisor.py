@@ -1,9 +1,12 @@
 import errno
 import hashlib
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -78,6 +81,14 @@ def running(jobs: Jobs, job_id: str) -> bool:
     """Whether the child of a job has begun to train."""
     step: int = (jobs.get(job_id).progress or {}).get("step", 0)
     return step > 0
+
+
+def kill_runner(job_id: str) -> None:
+    """Kill the process that encodes a job, which is known by the folder that its command names."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"/{job_id}-".encode() in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
 
 
 def meanwhile(
@@ -228,6 +239,28 @@ def test_a_damaged_snapshot_is_not_used(frequent_jobs: Jobs) -> None:
         path.write_bytes(b"damaged")
     supervisor(jobs).run(job_id)
     assert jobs.get(job_id).status == JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_runner_is_killed_goes_on_from_its_last_snapshot(frequent_jobs: Jobs) -> None:
+    jobs = frequent_jobs
+    whole, killed = jobs.submit(**LONG), jobs.submit(**LONG)
+    supervisor(jobs).run(whole)
+    thread = meanwhile(jobs, killed, lambda: kill_runner(killed), when=lambda: bool(jobs.get(killed).snapshots))
+    supervisor(jobs).run(killed)
+    thread.join()
+    job = jobs.get(killed)
+    assert (job.status, job.attempt, job.releases) == (JobStatus.QUEUED, 1, 0)
+    supervisor(jobs).run(killed)
+    assert encoding_of(jobs, killed) == encoding_of(jobs, whole)
+
+
+def test_a_job_whose_runner_is_killed_again_and_again_fails(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit(**FOREVER)
+    thread = meanwhile(embedded_jobs, job_id, lambda: kill_runner(job_id))
+    supervisor_with(embedded_jobs, max_attempts=1).run(job_id)
+    thread.join()
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "killed")
 
 
 def test_a_job_that_takes_too_much_memory_is_stopped(embedded_jobs: Jobs) -> None:

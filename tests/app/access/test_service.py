@@ -1,4 +1,5 @@
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 import sqlalchemy
@@ -7,6 +8,7 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.access.token import Token
+from app.database import create_sessions
 from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
@@ -24,6 +26,13 @@ def refusal(keys: ApiKeyService, text: str) -> str:
     return refused.value.details.type
 
 
+def show_to_another_process(settings: Settings, token: Token) -> None:
+    """Authenticate where nobody has shown a key yet."""
+    sessions = create_sessions(settings)
+    ApiKeyService(sessions).authenticate(token.reveal())
+    sessions.kw["bind"].dispose()
+
+
 def test_a_key_tells_its_tenant_and_its_scopes(keys: ApiKeyService) -> None:
     token = keys.create("acme", [Scope.READ])
     assert keys.authenticate(token.reveal()) == Caller("acme", frozenset({Scope.READ}), token.key_id)
@@ -39,11 +48,17 @@ def test_a_key_that_was_never_made_and_a_text_that_is_none_are_no_keys(keys: Api
     assert refusal(keys, "password") == "invalid-key"
 
 
-def test_a_revoked_key_is_refused_at_once(keys: ApiKeyService) -> None:
+def test_a_revoked_key_is_refused(keys: ApiKeyService) -> None:
     token = keys.create("acme", BOTH)
-    keys.authenticate(token.reveal())
     keys.revoke(token.key_id)
     assert refusal(keys, token.reveal()) == "revoked-key"
+
+
+def test_a_key_that_was_good_a_moment_ago_costs_no_query(keys: ApiKeyService) -> None:
+    token = keys.create("acme", BOTH)
+    first = keys.authenticate(token.reveal())
+    with patch.object(keys, "_sessions"):
+        assert keys.authenticate(token.reveal()) == first
 
 
 def test_revoking_again_changes_nothing(keys: ApiKeyService) -> None:
@@ -79,12 +94,12 @@ def test_a_key_remembers_when_it_was_used_to_the_hour(keys: ApiKeyService, with_
     keys.authenticate(token.reveal())
     (first,) = keys.all()
     assert first.last_used_at is not None
-    keys.authenticate(token.reveal())
+    show_to_another_process(with_keys, token)
     (soon,) = keys.all()
     assert soon.last_used_at == first.last_used_at
     with transaction(with_keys) as session:
         session.get_one(ApiKey, token.key_id).last_used_at = first.last_used_at - timedelta(hours=1)
-    keys.authenticate(token.reveal())
+    show_to_another_process(with_keys, token)
     (later,) = keys.all()
     assert later.last_used_at is not None
     assert later.last_used_at >= first.last_used_at

@@ -90,6 +90,17 @@ class JobModel:
             row.error_code = code
         return self._end(row, JobStatus.FAILED)
 
+    def try_again(self, claim: Claim, max_attempts: int, code: str, message: str) -> JobStatus | None:
+        row = self._held(claim, JobStatus.RUNNING)
+        if row is None:
+            return None
+        if row.attempt - row.releases >= max_attempts:
+            row.error_code = code
+            self._end(row, JobStatus.FAILED)
+        else:
+            self._queue_again(row)
+        return row.status
+
     def confirm_cancel(self, claim: Claim) -> bool:
         return self._end(self._held(claim, JobStatus.CANCELING), JobStatus.CANCELED)
 

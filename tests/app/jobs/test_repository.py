@@ -118,6 +118,16 @@ def test_failure_has_a_code_and_a_sentence(database: Database) -> None:
     assert (job.status, job.error_code, job.error_message) == (JobStatus.FAILED, "no_kernels", "There is nothing.")
 
 
+def test_an_attempt_that_was_cut_off_is_tried_again_until_there_were_too_many(database: Database) -> None:
+    claim = database.running()
+    assert database.try_again(claim, 2, "killed", "It was killed.") == JobStatus.QUEUED
+    again = database.claim("job_1", LEASE)
+    assert database.try_again(claim, 2, "killed", "It was killed.") is None
+    assert database.try_again(again, 2, "killed", "It was killed.") == JobStatus.FAILED
+    job = database.get("job_1")
+    assert (job.attempt, job.error_code, job.error_message) == (2, "killed", "It was killed.")
+
+
 def test_what_has_ended_stays_as_it_is(database: Database) -> None:
     claim = database.running()
     database.fail(claim, "x", "y")

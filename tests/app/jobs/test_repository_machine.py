@@ -56,6 +56,7 @@ SAYINGS: dict[str, Callable[[Any, Claim], Any]] = {
         claim, {"ratio": 3.0}, {"b": {"bytes": 4, "sha256": "b" * 64}}
     ),
     "fail": lambda jobs, claim: jobs.fail(claim, "no_kernels", "There is nothing."),
+    "try again": lambda jobs, claim: jobs.try_again(claim, MAX_ATTEMPTS, "killed", "It was killed."),
     "confirm cancel": lambda jobs, claim: jobs.confirm_cancel(claim),
     "release": lambda jobs, claim: jobs.release(claim),
 }
@@ -161,9 +162,9 @@ class JobMachine(RuleBasedStateMachine):
         self.sweep()
         return self.claim(job_id)
 
-    @rule(target=claims, job_id=jobs)
-    def a_worker_stops_and_another_takes_over(self, job_id: str) -> Any:
-        self.the_last_holder_says(job_id, "release")
+    @rule(target=claims, job_id=jobs, say=st.sampled_from(["release", "try again"]))
+    def a_worker_gives_its_job_back_and_another_takes_over(self, job_id: str, say: str) -> Any:
+        self.the_last_holder_says(job_id, say)
         return self.claim(job_id)
 
     @rule(limit=st.integers(1, 3))
