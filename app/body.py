@@ -1,14 +1,29 @@
-"""The body of a request, taken as it arrives."""
+"""The body of a request, taken as it arrives.
 
+Uploads give way: what takes long anyway waits for what is over at once. They share a few threads, and pause as long as
+the event loop is behind.
+"""
+
+import asyncio
+import os
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
+from typing import TypeVar, TypeVarTuple, Unpack
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from app.problems import Problem
 
 _CHUNK_BYTES = 2**20
+# A round of the event loop that takes longer keeps others waiting.
+_LONG_ROUND = 0.005
+_ROUNDS_TO_PAUSE = 16
+_LONGEST_PAUSE = 0.5
+
+Found = TypeVar("Found")
+Arguments = TypeVarTuple("Arguments")
 
 
 async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
@@ -24,10 +39,32 @@ async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
             size += len(chunk)
             if size >= _CHUNK_BYTES:
                 data, pending, size = b"".join(pending), [], 0
-                await run_in_threadpool(take, data)
+                await in_turn(take, data)
+                await _give_way()
     finally:
         if pending:
-            await run_in_threadpool(take, b"".join(pending))
+            await in_turn(take, b"".join(pending))
+
+
+async def in_turn(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
+    """Do a part of an upload in one of the threads that all uploads share."""
+    return await to_thread.run_sync(work, *arguments, limiter=_threads())
+
+
+@cache
+def _threads() -> CapacityLimiter:
+    """Of all uploads together: with more of them than cores, the event loop would hardly get its turn."""
+    return CapacityLimiter(max(1, (os.cpu_count() or 1) // 2))
+
+
+async def _give_way() -> None:
+    """Pause for some rounds of the event loop if they are long."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await asyncio.sleep(0)
+    behind = loop.time() - start
+    if behind > _LONG_ROUND:
+        await asyncio.sleep(min(_ROUNDS_TO_PAUSE * behind, _LONGEST_PAUSE))
 
 
 async def read_small_body(request: Request, most: int) -> bytes:

@@ -53,7 +53,9 @@ def create_engine(settings: Settings) -> Engine:
     """Create the engine; nothing is connected yet. Raises `UnsafeDatabase` for SQLite on a network."""
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite":
-        return create_sqlalchemy_engine(url, pool_pre_ping=True, pool_recycle=1800, connect_args=_POSTGRESQL)
+        return create_sqlalchemy_engine(
+            url, pool_size=20, max_overflow=20, pool_pre_ping=True, pool_recycle=1800, connect_args=_POSTGRESQL
+        )
     if url.database:
         folder = Path(url.database).parent
         folder.mkdir(parents=True, exist_ok=True)

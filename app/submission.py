@@ -12,10 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from app.body import declared_length, read_body
+from app.body import declared_length, in_turn, read_body
 from app.dataset_folders import resolve_dataset
 from app.problems import Problem
 from app.settings import Settings
@@ -61,7 +60,7 @@ async def receive_submission(
             await read_body(request, take)
         except ClientDisconnect:
             raise _malformed("The upload was cut off") from None
-        return await run_in_threadpool(form.finish)
+        return await in_turn(form.finish)
 
 
 class _Form:

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ _ROOT = Path(__file__).parent.parent
 _EXAMPLE = _ROOT / "examples" / "digits-cnn.safetensors"
 _PORT = 8765
 _WORKERS = 4
-_API = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(_PORT), "--no-access-log"]
-_WORKER = [sys.executable, "-m", "celery", "-A", "bench.load_worker", "worker", "-Q", "cpu"]
+_API = [str(Path(sys.executable).with_name("nern")), "api", "--port", str(_PORT)]
+_WORKER = [sys.executable, "-m", "celery", "-A", "bench.load_worker", "worker", "-Q", "cpu", "--loglevel", "INFO"]
 _JOBS = {"port": _PORT, "clients": 200, "checkpoint": str(_EXAMPLE.relative_to(_ROOT))}
 _POLLS = {"port": _PORT, "uploads": 20, "mebibytes": 50, "rate": 300, "pollers": 32}
 
@@ -60,7 +60,8 @@ def _service() -> Iterator[None]:
         migrate(Settings(data_dir=folder, database_url=given["NERN_DATABASE_URL"]))
         for command in [_API, *([_WORKER] * _WORKERS)]:
             stack.enter_context(_process(command, os.environ | given, folder / "log"))
-        _wait_until_ready()
+        _wait_until(_api_is_ready)
+        _wait_until(lambda: (folder / "log").read_text().count(" ready.") == _WORKERS)
         yield
 
 
@@ -75,17 +76,20 @@ def _process(command: list[str], environment: dict[str, str], log: Path) -> Iter
         process.wait()
 
 
-def _wait_until_ready() -> None:
+def _api_is_ready() -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/readyz", timeout=5).close()
+    except urllib.error.URLError:
+        return False
+    return True
+
+
+def _wait_until(is_ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/readyz", timeout=5).close()
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+    while not is_ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from typing import Any
 
 _BOUNDARY = b"b0undary"
 _CHUNK = bytes(256 * 1024)
+# Seconds of polls before the uploads begin, so that nobody waits for a first connection.
+_WARM_UP = 2
 _TERMINAL = {"succeeded", "failed", "canceled"}
 
 
@@ -131,14 +133,10 @@ async def poll_during_uploads(port: int, uploads: int, mebibytes: int, rate: int
             await _timed(measured, "upload", lambda: connection.submit(start, filler), 202)
 
     polling = [asyncio.create_task(poller()) for _ in range(pollers)]
-    uploading = asyncio.gather(*(upload() for _ in range(uploads)))
-    started, asked = time.perf_counter(), 0
-    while not uploading.done():
-        while asked < (time.perf_counter() - started) * rate:
-            due.put_nowait(started + asked / rate)
-            asked += 1
-        await asyncio.sleep(1 / rate)
-    await uploading
+    await _ask(due, rate, asyncio.create_task(asyncio.sleep(_WARM_UP)))
+    measured.latencies.clear()
+    started = time.perf_counter()
+    asked = await _ask(due, rate, asyncio.gather(*(upload() for _ in range(uploads))))
     seconds = time.perf_counter() - started
     for _ in polling:
         due.put_nowait(None)
@@ -148,6 +146,18 @@ async def poll_during_uploads(port: int, uploads: int, mebibytes: int, rate: int
         "polls_per_second": round(asked / seconds),
         "mebibytes_per_second": round(uploads * mebibytes / seconds, 1),
     }
+
+
+async def _ask(due: "asyncio.Queue[float | None]", rate: int, until: "asyncio.Future[Any]") -> int:
+    """Make so many polls due every second until something is done; returns how many."""
+    started, asked = time.perf_counter(), 0
+    while not until.done():
+        while asked < (time.perf_counter() - started) * rate:
+            due.put_nowait(started + asked / rate)
+            asked += 1
+        await asyncio.sleep(1 / rate)
+    await until
+    return asked
 
 
 async def _timed(measured: Measured, kind: str, ask: Callable[[], Awaitable[Answer]], expected: int) -> Answer:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from starlette.concurrency import run_in_threadpool
 
 from app.access.caller import ANYBODY, Caller, Scope
 from app.access.rate import RateLimit
@@ -20,18 +21,16 @@ _bearer = HTTPBearer(
 )
 
 
-def authenticate(
+async def authenticate(
     request: Request, required: SecurityScopes, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
     """The caller, who has all required scopes.
 
     Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
     """
-    caller = _caller(request, bearer)
+    settings: Settings = request.app.state.settings
+    caller = await run_in_threadpool(_holder, request, bearer) if settings.keys_required else ANYBODY
     request.state.caller = caller
-    if caller.key_id is not None:
-        rate: RateLimit = request.app.state.rate
-        request.state.allowance = rate.take(caller.key_id)
     missing = [scope for scope in required.scopes if scope not in caller.scopes]
     if missing:
         names = " and ".join(f"`{scope}`" for scope in missing)
@@ -53,10 +52,8 @@ Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
 WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 
-def _caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
-    settings: Settings = request.app.state.settings
-    if not settings.keys_required:
-        return ANYBODY
+def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
+    """Who holds the key, with one request less that they may make."""
     if bearer is None:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
@@ -66,4 +63,10 @@ def _caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Ca
             headers={"WWW-Authenticate": "Bearer"},
         )
     keys: ApiKeyService = request.app.state.keys
-    return keys.authenticate(bearer.credentials)
+    rate: RateLimit = request.app.state.rate
+    caller = keys.authenticate(bearer.credentials)
+    # One who asks too often is in the log too.
+    request.state.caller = caller
+    if caller.key_id is not None:
+        request.state.allowance = rate.take(caller.key_id)
+    return caller

@@ -90,6 +90,10 @@ class JobRepository:
         """Find a job of a tenant; that of another one is not there."""
         return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
+    def find(self, job_ids: Iterable[str]) -> Sequence[Job]:
+        """Those of the jobs that there are, whosever they are."""
+        return self._session.scalars(select(Job).where(Job.id.in_(list(job_ids)))).all()
+
     def page(self, tenant: str, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
         """The tenant's jobs, newest first; `before` is the id to go on after."""
         query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)

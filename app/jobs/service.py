@@ -13,6 +13,7 @@ from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.models import TERMINAL, Job, JobStatus
+from app.jobs.reader import JobReader
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
 from app.problems import Problem
@@ -34,10 +35,11 @@ class JobService:
         self._store = store
         self._relay = relay
         self._quotas = Quotas.of(settings)
+        self._reader = JobReader(sessions, settings.keep_results)
 
     def of(self, tenant: str) -> "TenantJobs":
         """The jobs of a tenant."""
-        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay, self._quotas)
+        return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay, self._quotas, self._reader)
 
     def check(self) -> None:
         """Raise if the database or the store cannot be used."""
@@ -57,6 +59,7 @@ class TenantJobs:
         store: ArtifactStore,
         relay: Relay,
         quotas: Quotas,
+        reader: JobReader,
     ) -> None:
         self._tenant = tenant
         self._settings = settings
@@ -64,6 +67,7 @@ class TenantJobs:
         self._store = store
         self._relay = relay
         self._quotas = quotas
+        self._reader = reader
 
     def begin(self, key: str | None) -> "Draft":
         """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
@@ -132,6 +136,13 @@ class TenantJobs:
         """Find a job. Raises `Problem` (`unknown-job`)."""
         return self._view(transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id)))
 
+    async def look(self, job_id: str) -> JobView:
+        """Find a job, together with others who look now. Raises `Problem` (`unknown-job`)."""
+        view = await self._reader.find(job_id, self._tenant)
+        if view is None:
+            raise _unknown_job()
+        return view
+
     def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
         """List jobs, newest first. The cursor is the id of the last job seen."""
         jobs = transact(
@@ -195,7 +206,7 @@ class TenantJobs:
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
         if job is None:
-            raise Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+            raise _unknown_job()
         return job
 
     def _view(self, job: Job) -> JobView:
@@ -224,6 +235,10 @@ class Draft:
 
 _EXPIRED = "The results have expired and were removed; submit the checkpoint again."
 _DAMAGED = "The disk has lost or changed this result, so it is not sent; submit the checkpoint again."
+
+
+def _unknown_job() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
+from app.body import in_turn
 from app.edge.bodies import accept_upload
 from app.job_document import document_schema, receive_document
 from app.jobs.idempotency import parse_key
@@ -133,7 +134,7 @@ async def submit_job(
     draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key))
     try:
         await run_in_threadpool(jobs.admit, draft)
-        job = await run_in_threadpool(jobs.submit, draft, await _receive(request, draft))
+        job = await in_turn(jobs.submit, draft, await _receive(request, draft))
     except BaseException:
         await run_in_threadpool(draft.give_up)
         raise
@@ -163,7 +164,7 @@ def list_jobs(
 @router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))
 async def get_job(job_id: str, response: Response, jobs: Jobs) -> JobView:
     """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
-    job = await run_in_threadpool(jobs.get, job_id)
+    job = await jobs.look(job_id)
     if not job.ended:
         response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job

@@ -3,10 +3,9 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from app.body import declared_length, read_body
+from app.body import declared_length, in_turn, read_body
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
@@ -38,7 +37,7 @@ async def receive_checkpoint(
             await read_body(request, take)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
-        return await run_in_threadpool(_finish, writer, expected)
+        return await in_turn(_finish, writer, expected)
 
 
 def _finish(writer: ArtifactWriter, expected: str | None) -> StoredArtifact:

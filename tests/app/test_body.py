@@ -1,0 +1,68 @@
+import asyncio
+import threading
+import time
+from typing import Any
+
+from starlette.requests import Request
+
+from app.body import _threads, read_body
+
+MEBIBYTE = bytes(2**20)
+
+
+def request_of(chunks: list[bytes]) -> Request:
+    """A request whose body comes in these chunks."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    coming = iter(messages)
+
+    async def receive() -> Any:
+        return next(coming)
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+def test_the_body_is_taken_a_mebibyte_at_a_time() -> None:
+    taken: list[int] = []
+    asyncio.run(read_body(request_of([MEBIBYTE[: 2**19]] * 5), lambda data: taken.append(len(data))))
+    assert taken == [2**20, 2**20, 2**19]
+
+
+def test_no_more_uploads_are_taken_at_once_than_there_are_threads_for_them() -> None:
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def take(data: bytes) -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+
+    async def all_at_once() -> int:
+        await asyncio.gather(*(read_body(request_of([MEBIBYTE]), take) for _ in range(20)))
+        return int(_threads().total_tokens)
+
+    assert asyncio.run(all_at_once()) == most
+
+
+def test_an_upload_pauses_while_the_event_loop_is_busy() -> None:
+    async def seconds_of_an_upload(busy: float) -> float:
+        stop = asyncio.Event()
+
+        async def others() -> None:
+            while not stop.is_set():
+                time.sleep(busy)  # noqa: ASYNC251 # that is what keeps the loop from everybody
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(others())
+        start = time.monotonic()
+        await read_body(request_of([MEBIBYTE] * 4), lambda data: None)
+        stop.set()
+        await task
+        return time.monotonic() - start
+
+    # Four pauses of sixteen rounds.
+    assert asyncio.run(seconds_of_an_upload(0.02)) > 4 * 16 * 0.02
+    assert asyncio.run(seconds_of_an_upload(0.0)) < 0.3
