@@ -13,6 +13,7 @@ from tests.service.conftest import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+@pytest.mark.chaos
 def test_jobs_outlive_a_broker_that_comes_back_empty(experiment: Experiment, scale: int) -> None:
     """E5: Redis is killed while jobs wait and run, and comes back empty."""
     experiment.start_api()
@@ -31,6 +32,7 @@ def test_jobs_outlive_a_broker_that_comes_back_empty(experiment: Experiment, sca
     assert verdict.outcomes == {"succeeded": len(waiting) + 2}
 
 
+@pytest.mark.chaos
 def test_jobs_are_accepted_in_time_while_the_broker_is_deaf(experiment: Experiment, scale: int) -> None:
     """E6: Redis swallows everything while jobs are submitted."""
     experiment.start_api()

@@ -13,6 +13,7 @@ from tests.service.conftest import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+@pytest.mark.chaos
 def test_jobs_outlive_crashes_of_the_database(experiment: Experiment, scale: int) -> None:
     """E8: PostgreSQL crashes at random moments, or its answers get lost, while jobs are submitted and run."""
     experiment.start_api()

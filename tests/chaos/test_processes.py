@@ -78,6 +78,7 @@ def test_a_worker_that_was_frozen_for_longer_than_its_lease_changes_nothing_any_
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
 
 
+@pytest.mark.chaos
 def test_restarting_everything_in_turn_costs_no_job_and_no_try(experiment: Experiment, scale: int) -> None:
     """E13: API and worker get SIGTERM every few seconds under load."""
     api, worker = experiment.start_api(), experiment.start_worker()
