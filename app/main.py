@@ -17,6 +17,8 @@ from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
+from app.pages import routes as pages
+from app.pages import sign_in
 from app.problems import use_problem_details
 from app.routes import checkpoints, health, jobs, uploads
 from app.routes.documentation import documentation
@@ -72,6 +74,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(uploads.router)
     app.include_router(health.router)
     app.include_router(documentation(app))
+    app.include_router(pages.router)
+    app.include_router(sign_in.router)
     return app
 
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.concurrency import run_in_threadpool
 
+from app.access.browser import key_of_browser
 from app.access.caller import ANYBODY, Caller, Scope
 from app.access.rate import RateLimit
 from app.access.service import ApiKeyService
@@ -54,7 +55,8 @@ WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
     """Who holds the key, with one request less that they may make."""
-    if bearer is None:
+    key = key_of_browser(request) if bearer is None else bearer.credentials
+    if key is None:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "missing-key",
@@ -64,7 +66,7 @@ def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Ca
         )
     keys: ApiKeyService = request.app.state.keys
     rate: RateLimit = request.app.state.rate
-    caller = keys.authenticate(bearer.credentials)
+    caller = keys.authenticate(key)
     # One who asks too often is in the log too.
     request.state.caller = caller
     if caller.key_id is not None:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.problems import Problem
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})
 
 
@@ -53,7 +53,7 @@ def _refusal(scope: Scope) -> Problem | None:
             "Without API keys this service serves its own machine only; the operator sets NERN_AUTHENTICATION=keys "
             "and makes a key with `nern keys create`.",
         )
-    if scope["method"] not in _SAFE_METHODS and _is_foreign(Headers(scope=scope)):
+    if scope["method"] not in SAFE_METHODS and is_foreign(Headers(scope=scope)):
         return Problem(
             HTTPStatus.FORBIDDEN,
             "foreign-origin",
@@ -66,7 +66,8 @@ def _is_local(end: tuple[str, Any] | None) -> bool:
     return end is not None and is_loopback(end[0])
 
 
-def _is_foreign(headers: Headers) -> bool:
+def is_foreign(headers: Headers) -> bool:
+    """Whether the page of another origin sends this, as far as a browser says."""
     if headers.get("sec-fetch-site", "none") not in _OWN_SITES:
         return True
     origin = headers.get("origin")

@@ -87,7 +87,7 @@ _IMPORTANCE = {
     ImportanceFormat.SVG: ("pruning-curve.svg", "image/svg+xml", ("importance", "dataset")),
 }
 # The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
 async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:

@@ -357,7 +357,7 @@ def test_the_report_comes_as_json_or_as_a_page_in_which_nothing_runs(
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.headers["Content-Disposition"] == "inline"
     assert page.headers["Content-Security-Policy"] == (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
     )
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert client.get(f"{address}?format=pdf").status_code == 422

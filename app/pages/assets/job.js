@@ -1,0 +1,99 @@
+// The curves and the log of a job: all of its events so far, and then each one as it comes.
+
+const PAGE = 1000;
+const job = () => document.getElementById("job");
+const address = `/jobs/${job().dataset.job}/events`;
+const section = document.getElementById("curve");
+const log = document.getElementById("events");
+const curves = new Map();
+let last = 0;
+
+/** Losses of the phases are different quantities: each has a chart of its own. */
+function chartOf(phase) {
+  if (curves.has(phase)) return curves.get(phase);
+  const holder = document.createElement("div");
+  holder.className = "chart";
+  holder.setAttribute("role", "img");
+  section.querySelector(".charts").append(holder);
+  section.hidden = false;
+  const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
+  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
+  const plot = new uPlot(
+    {
+      title: phase,
+      width: holder.clientWidth - 16,
+      height: 260,
+      scales: { x: { time: false }, y: { distr: 3 } },
+      axes: [{ ...axis, label: "step" }, { ...axis, label: "loss", size: 70 }],
+      series: [{ label: "step" }, { label: "loss", stroke: colour("--accent"), width: 2 }],
+    },
+    [[], []],
+    holder,
+  );
+  new ResizeObserver(() => plot.setSize({ width: holder.clientWidth - 16, height: 260 })).observe(holder);
+  const curve = { plot, holder, steps: [], losses: [] };
+  curves.set(phase, curve);
+  return curve;
+}
+
+function addPoint({ phase, step, loss }) {
+  if (loss === null || loss === undefined || loss <= 0) return null;
+  const curve = chartOf(phase);
+  // An attempt that goes on from a snapshot takes some steps again.
+  while (curve.steps.length && curve.steps.at(-1) >= step) {
+    curve.steps.pop();
+    curve.losses.pop();
+  }
+  curve.steps.push(step);
+  curve.losses.push(loss);
+  return curve;
+}
+
+function addLine(event) {
+  const item = document.createElement("li");
+  const time = document.createElement("time");
+  time.dateTime = event.time;
+  time.textContent = new Date(event.time).toLocaleString();
+  item.append(time, wordsOf(event));
+  log.append(item);
+}
+
+function wordsOf({ kind, data }) {
+  const { attempt, reason, message } = data ?? {};
+  const more = [attempt ? `attempt ${attempt}` : null, reason, message].filter(Boolean).join(", ");
+  return more ? `${kind}: ${more}` : kind;
+}
+
+function take(events) {
+  const changed = new Set();
+  for (const event of events) {
+    if (event.number <= last) continue;
+    last = event.number;
+    if (event.kind === "progress") changed.add(addPoint(event.data));
+    else addLine(event);
+  }
+  changed.delete(null);
+  for (const { plot, holder, steps, losses } of changed) {
+    plot.setData([steps, losses]);
+    holder.setAttribute("aria-label", `Loss against steps: ${losses.at(-1).toPrecision(3)} after ${steps.at(-1)} steps`);
+  }
+}
+
+async function takeAll() {
+  for (;;) {
+    const answer = await fetch(`${address}?after=${last}&limit=${PAGE}`);
+    if (!answer.ok) return;
+    const { items } = await answer.json();
+    take(items);
+    if (items.length < PAGE) return;
+  }
+}
+
+await takeAll();
+while (job().dataset.ended === "no") {
+  await new Promise((done) => setTimeout(done, 1000));
+  await takeAll().catch(() => {});
+}
+await takeAll();
+// The report has come with the end.
+if (!document.querySelector(".report") && document.getElementById("get-report.html")) location.reload();

@@ -1,0 +1,115 @@
+"""Jobs in words and figures, as the pages show them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from app.schemas import JobView
+from nern_core.metrics import Metrics
+from nern_core.options import EncodeOptions, RecipeName
+from nern_core.progress import Phase
+
+_UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
+_THOUSAND: Final = 1000
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# What each result is for; the names are those of the artifacts.
+_RESULTS: Final = {
+    "weights.safetensors": "The reconstructed weights",
+    "weights.pt": "The same as a torch file",
+    "encoding.nern": "The neural representation",
+    "report.json": "The report, for programs",
+    "report.html": "The report, to look at",
+    "importance.json": "Kernels and filters by importance",
+    "importance.safetensors": "All scores of importance",
+    "pruning-curve.svg": "Accuracy after pruning",
+}
+
+
+def size(count: float) -> str:
+    """A number of bytes with three digits: `12.3 MB`."""
+    for unit in _UNITS:
+        if count < _THOUSAND or unit == _UNITS[-1]:
+            return f"{count:,.0f} {unit}" if unit == _UNITS[0] else f"{count:.3g} {unit}"
+        count /= _THOUSAND
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: `1 h 5 min`."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def moment(time: datetime) -> str:
+    """A time as people write it, in UTC."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def title(job: JobView) -> str:
+    """What is encoded, and to what end: `cifar-resnet20, 20 times smaller`."""
+    return f"{job.options.architecture or 'Weights alone'}, {goal(job.options)}"
+
+
+def goal(options: EncodeOptions) -> str:
+    """What the size of the result is to be."""
+    if options.target_ratio is not None:
+        return f"{options.target_ratio:g} times smaller"
+    if options.target_bytes is not None:
+        return f"in {options.target_bytes:,} bytes"
+    if options.max_drop is not None:
+        return f"at most {options.max_drop:g} points of accuracy less"
+    if options.hidden_size is not None:
+        return f"hidden size {options.hidden_size}"
+    return "default size"
+
+
+def drop(metrics: Metrics) -> float | None:
+    """Points of accuracy that the encoding has cost; None without data."""
+    if metrics.original_accuracy is None or metrics.reconstructed_accuracy is None:
+        return None
+    return metrics.original_accuracy - metrics.reconstructed_accuracy
+
+
+def result(job: JobView) -> str:
+    """What has come of a job: its size and accuracy, or why there is none."""
+    if job.metrics is None:
+        return job.message
+    smaller = f"{job.metrics.ratio:.1f} times smaller"
+    lost = drop(job.metrics)
+    return smaller if lost is None else f"{smaller}, {abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate"
+
+
+def result_name(name: str) -> str:
+    """What an artifact is for."""
+    return _RESULTS.get(name, name)
+
+
+def phases(job: JobView) -> list[Mapping[str, Any]]:
+    """The phases that a job goes through: name, and whether it is `done`, `now` or `next`."""
+    options = job.options
+    makes_images = options.recipe == RecipeName.DATA_FREE
+    expected = [Phase.READING]
+    expected += [Phase.SYNTHESIS] if makes_images else []
+    expected += [Phase.RECONSTRUCTION] if not options.has_target else []
+    expected += [Phase.DISTILLATION] if options.has_target or options.dataset or makes_images else []
+    expected += [Phase.WRITING, Phase.EVALUATION]
+    expected += [Phase.IMPORTANCE] if options.importance else []
+    names = [phase.value for phase in expected]
+    if job.phase is not None and job.phase not in names:
+        names.append(job.phase)
+    at = len(names) if job.metrics is not None else names.index(job.phase) if job.phase is not None else -1
+    return [
+        {"name": name, "state": "done" if index < at else "now" if index == at else "next"}
+        for index, name in enumerate(names)
+    ]
+
+
+def given(options: EncodeOptions) -> dict[str, Any]:
+    """The options that a job was given, by name."""
+    return options.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,49 @@
+"""Templates into answers: every name from a file or a form is escaped, and a page runs no scripts but its own."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from app.pages import presentation
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_FILTERS = {
+    "size": presentation.size,
+    "duration": presentation.duration,
+    "moment": presentation.moment,
+    "count": "{:,}".format,
+    "percent": "{:.2f} %".format,
+}
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("app.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= _FILTERS
+    environment.globals |= {"words": presentation, "version": version("nern")}
+    return environment
+
+
+_TEMPLATES = _environment()
+
+
+def render(
+    request: Request, template: str, context: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK
+) -> HTMLResponse:
+    """The page that a template makes of its context."""
+    settings = request.app.state.settings
+    page = _TEMPLATES.get_template(template).render(with_keys=settings.keys_required, **context)
+    return HTMLResponse(page, status, headers={"Content-Security-Policy": _POLICY})

@@ -1,0 +1,74 @@
+"""A real browser, before a real service. Screenshots go to the folder that NERN_TEST_SCREENSHOTS names, if it does."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from app.database import migrate
+from app.settings import Settings
+from tests.service.conftest import Service
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_QUIET += ["--disable-component-update", "--disable-sync"]
+
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; `scripts/with-services` installs it where it can."""
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if program is None:
+        pytest.fail("no Chromium is installed: the tests of the pages need one (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """A page of the running service. Fails on any error that the browser has told."""
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # An answer of 4xx is told here too; the tests look at what the page makes of it.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            errors.append(message.text)
+
+    context = browser.new_context(base_url=f"http://127.0.0.1:{service.port}", viewport={"width": 1100, "height": 900})
+    page = context.new_page()
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def settings(embedded: Settings) -> Settings:
+    """The embedded mode; there is one set of pages."""
+    return embedded
+
+
+@pytest.fixture
+def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
+    """A service whose API runs."""
+    migrate(settings)
+    with ExitStack() as stack:
+        service = Service(settings, stack, tmp_path)
+        service.start_api()
+        yield service
+
+
+def take_screenshot(page: Page, name: str) -> None:
+    """Keep a picture of the page, where one is asked for."""
+    folder = os.environ.get("NERN_TEST_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

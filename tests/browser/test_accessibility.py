@@ -1,0 +1,56 @@
+"""The pages for people who do not see them, who use no mouse, or who have a small screen."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.service.conftest import Service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+GRAVE = {"serious", "critical"}
+
+
+@pytest.fixture
+def addresses(service: Service) -> list[str]:
+    """All pages, with a job on them."""
+    job = service.client.submit(architecture="digits-cnn", target_ratio=12)
+    return ["/", "/new", f"/view/{job.rpartition('/')[2]}", "/view/unknown", "/sign-in"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_grave_fault(page: Page, addresses: list[str], scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # a parameter of the test
+    for address in addresses:
+        page.goto(address)
+        found = Axe().run(page).response["violations"]
+        grave = [(fault["id"], fault["nodes"][0]["html"]) for fault in found if fault["impact"] in GRAVE]
+        assert grave == [], address
+
+
+def test_the_pages_fit_a_phone(page: Page, addresses: list[str]) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    for address in addresses:
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
+
+
+def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("New job")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New job")
+
+
+def test_the_lists_are_readable_without_scripts(browser: Browser, service: Service) -> None:
+    service.client.submit(target_ratio=12)
+    context = browser.new_context(base_url=f"http://127.0.0.1:{service.port}", java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("link", name="Weights alone, 12 times smaller").click()
+    expect(page.locator(".badge")).to_have_text("queued")
+    context.close()

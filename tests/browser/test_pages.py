@@ -1,0 +1,120 @@
+"""The pages as people use them."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import take_screenshot
+from tests.conftest import DIGITS, EXAMPLE
+from tests.service.conftest import Service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def fill_in(page: Page, **values: str) -> None:
+    """Open the form of a new job and fill in these fields."""
+    page.goto("/new")
+    page.get_by_label("Checkpoint").set_input_files(EXAMPLE)
+    for label, value in values.items():
+        page.locator(f"[data-option={label}]").fill(value)
+
+
+def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: Service, tmp_path: Path) -> None:
+    service.start_worker()
+    fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="3000")
+    take_screenshot(page, "new")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits-cnn, hidden size 24")
+    expect(page.locator(".phases .now")).to_have_text("reconstruction")
+    expect(page.locator(".chart canvas").first).to_be_visible()
+    take_screenshot(page, "running")
+    expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
+    expect(page.locator(".phases .done")).to_have_text(
+        ["reading", "reconstruction", "distillation", "writing", "evaluation"]
+    )
+    expect(page.locator("#events li")).to_contain_text(["queued", "running", "succeeded"])
+    report = page.frame_locator("iframe.report")
+    expect(report.get_by_role("heading", level=1)).to_contain_text("digits-cnn")
+    take_screenshot(page, "job")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="weights.safetensors").click()
+    download.value.save_as(tmp_path / "weights.safetensors")
+    digest = hashlib.sha256((tmp_path / "weights.safetensors").read_bytes()).hexdigest()
+    expect(page.locator(".downloads li", has_text="weights.safetensors").locator("code")).to_have_text(f"{digest[:12]}…")
+    assert safetensors.torch.load_file(tmp_path / "weights.safetensors").keys() == (
+        safetensors.torch.load_file(EXAMPLE).keys()
+    )
+
+
+def test_a_running_job_is_canceled_and_deleted(page: Page, service: Service) -> None:
+    service.start_worker()
+    fill_in(page, architecture="digits-cnn", hidden_size="16", seconds="600")
+    page.get_by_role("button", name="Submit").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    expect(page.locator(".phases .now")).to_have_text("reconstruction")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".badge")).to_have_text("canceled")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("#jobs")).to_contain_text("There are no jobs yet")
+
+
+def test_the_list_shows_new_states_by_itself(page: Page, service: Service) -> None:
+    page.goto("/")
+    expect(page.locator("#jobs")).to_contain_text("There are no jobs yet")
+    job = service.client.submit(hidden_size=8, steps=2)
+    expect(page.locator("tbody .badge")).to_have_text("queued")
+    service.client.http.post(f"{job}/cancel").raise_for_status()
+    expect(page.locator("tbody .badge")).to_have_text("canceled")
+    page.get_by_role("navigation", name="Jobs by status").get_by_role("link", name="failed").click()
+    expect(page.locator("#jobs")).to_have_text("There are no such jobs.")
+
+
+def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Service, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    page.goto("/new")
+    page.get_by_label("Checkpoint").set_input_files(picture)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#refusal")).to_contain_text("neither a safetensors nor a torch checkpoint")
+    page.get_by_label("Checkpoint").set_input_files(EXAMPLE)
+    page.locator("[data-option=architecture]").fill("resnet9000")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#refusal")).to_contain_text("there is no such architecture")
+    expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+
+
+def test_a_job_that_fails_says_why(page: Page, service: Service, tmp_path: Path) -> None:
+    service.start_worker()
+    fill_in(page, target_bytes="100")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator(".badge")).to_have_text("failed", timeout=60_000)
+    expect(page.locator(".state [role=status]")).to_contain_text("bytes")
+
+
+def test_another_job_begins_with_the_same_options(page: Page, service: Service) -> None:
+    job = service.client.submit(architecture="digits-cnn", target_ratio=12, seed=7)
+    page.goto(f"/view/{job.rpartition('/')[2]}")
+    page.get_by_role("link", name="Another job with these options").click()
+    expect(page.locator("[data-option=architecture]")).to_have_value("digits-cnn")
+    expect(page.locator("[data-option=target_ratio]")).to_have_value("12.0")
+    expect(page.locator("[data-option=seed]")).to_have_value("7")
+
+
+def test_an_unknown_job_and_an_unknown_page_are_told(page: Page) -> None:
+    for address in ("/view/job_unknown", "/?status=unknown"):
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", level=1)).to_have_text("Not Found")
+
+
+def test_a_file_is_dropped_onto_the_form(page: Page) -> None:
+    page.goto("/new")
+    transfer = page.evaluate_handle(
+        "() => { const t = new DataTransfer(); t.items.add(new File(['x'], 'model.pt')); return t; }"
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    assert page.evaluate("document.getElementById('checkpoint').files[0].name") == "model.pt"
