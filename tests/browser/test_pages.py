@@ -43,7 +43,9 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: 
         page.get_by_role("link", name="weights.safetensors").click()
     download.value.save_as(tmp_path / "weights.safetensors")
     digest = hashlib.sha256((tmp_path / "weights.safetensors").read_bytes()).hexdigest()
-    expect(page.locator(".downloads li", has_text="weights.safetensors").locator("code")).to_have_text(f"{digest[:12]}…")
+    expect(page.locator(".downloads li", has_text="weights.safetensors").locator("code")).to_have_text(
+        f"{digest[:12]}…"
+    )
     assert safetensors.torch.load_file(tmp_path / "weights.safetensors").keys() == (
         safetensors.torch.load_file(EXAMPLE).keys()
     )

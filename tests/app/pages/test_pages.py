@@ -1,0 +1,56 @@
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.app.conftest import submit
+
+PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_a_page_runs_its_own_scripts_and_no_others(embedded_client: TestClient, address: str) -> None:
+    answer = embedded_client.get(address)
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?![^>]* src=)|style=|\son[a-z]+=", answer.text)
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_everything_that_a_page_needs_comes_from_the_service(embedded_client: TestClient, address: str) -> None:
+    needed = re.findall(r'<(?:script|link|img|iframe)[^>]* (?:src|href)="([^"]+)"', embedded_client.get(address).text)
+    assert needed
+    for asset in needed:
+        assert asset.startswith("/assets/")
+        assert embedded_client.get(asset).status_code == 200, asset
+
+
+def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: TestClient) -> None:
+    for _ in range(26):
+        submit(embedded_client, {"target_ratio": 12})
+    first = embedded_client.get("/", params={"status": "queued"}).text
+    assert first.count("Weights alone, 12 times smaller") == 25
+    (older,) = re.findall(r'href="(/\?status=queued&cursor=[^"]+)"', first.replace("&amp;", "&"))
+    assert embedded_client.get(older).text.count("Weights alone, 12 times smaller") == 1
+    assert "There are no such jobs." in embedded_client.get("/", params={"status": "failed"}).text
+
+
+def test_names_of_strangers_are_text(embedded_client: TestClient) -> None:
+    job = submit(embedded_client, {"kernels": ["all", "!<script>alert(1)</script>"]}).json()
+    page = embedded_client.get(f"/view/{job['id']}").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestClient) -> None:
+    job = submit(embedded_client, {"target_bytes": 5000, "permutation": "in-filter", "importance": True}).json()
+    page = embedded_client.get("/new", params={"like": job["id"]}).text
+    assert 'value="5000"' in page
+    assert "<option selected>in-filter</option>" in page
+    assert re.search(r'id="importance"[^>]* checked', page)
+
+
+def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:
+    assert embedded_client.get("/assets/..%2fmain.py").status_code == 404
+    assert embedded_client.get("/assets/more.js").status_code == 404

@@ -1,0 +1,96 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.jobs.models import Job, JobStatus
+from app.pages import presentation
+from app.schemas import JobView
+from nern_core.options import EncodeOptions
+
+METRICS = {
+    "source_bytes": 1_000_000,
+    "file_bytes": 80_000,
+    "predictor_bytes": 0,
+    "permutation_bytes": 0,
+    "integer_bytes": 70_000,
+    "kept_bytes": 9_000,
+    "ratio": 12.5,
+    "relative_error": 0.1,
+    "original_accuracy": 91.73,
+    "reconstructed_accuracy": 91.5,
+    "seconds": {"total": 60.0},
+}
+
+
+def view(status: JobStatus = JobStatus.RUNNING, **columns: Any) -> JobView:
+    """A job as the API tells it."""
+    defaults: dict[str, Any] = {"options": {}, "attempt": 1, "data_removed": False, "created_at": datetime.now(UTC)}
+    job = Job(id="job_1", status=status, checkpoint_sha256="c" * 64, checkpoint_bytes=5, **(defaults | columns))
+    return JobView.of(job, timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1234, "1.23 KB"), (231_448, "231 KB"), (5e12, "5 TB")]
+)
+def test_sizes_have_three_digits(count: float, text: str) -> None:
+    assert presentation.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5.4, "5 s"), (61, "1 min 1 s"), (3900, "1 h 5 min"), (180_000, "2 d 2 h")]
+)
+def test_times_have_two_units(seconds: float, text: str) -> None:
+    assert presentation.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("options", "goal"),
+    [
+        ({}, "default size"),
+        ({"target_ratio": 12}, "12 times smaller"),
+        ({"target_bytes": 73000}, "in 73,000 bytes"),
+        ({"hidden_size": 160}, "hidden size 160"),
+    ],
+)
+def test_the_goal_is_what_was_asked_for(options: dict[str, Any], goal: str) -> None:
+    assert presentation.goal(EncodeOptions.model_validate(options)) == goal
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "text"),
+    [
+        (91.5, "12.5 times smaller, 0.23 points less accurate"),
+        (91.8, "12.5 times smaller, 0.07 points more accurate"),
+        (None, "12.5 times smaller"),
+    ],
+)
+def test_the_result_is_its_size_and_what_it_costs(accuracy: float | None, text: str) -> None:
+    assert presentation.result(view(metrics=METRICS | {"reconstructed_accuracy": accuracy})) == text
+
+
+def test_without_a_result_the_list_says_why() -> None:
+    assert presentation.result(view(JobStatus.QUEUED)) == "The job waits for a worker."
+
+
+def states(job: JobView) -> dict[str, str]:
+    return {phase["name"]: phase["state"] for phase in presentation.phases(job)}
+
+
+def test_phases_before_the_present_one_are_done() -> None:
+    job = view(options={"architecture": "digits-cnn", "dataset": "digits"}, phase="distillation")
+    assert states(job) == {
+        "reading": "done",
+        "reconstruction": "done",
+        "distillation": "now",
+        "writing": "next",
+        "evaluation": "next",
+    }
+
+
+def test_a_job_with_a_result_has_done_all_phases() -> None:
+    assert set(states(view(JobStatus.SUCCEEDED, metrics=METRICS, phase="evaluation")).values()) == {"done"}
+
+
+def test_a_phase_that_was_not_expected_is_shown() -> None:
+    assert states(view(options={"target_ratio": 12}, phase="synthesis"))["synthesis"] == "now"
