@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test chaos check fix lock audit clean
+.PHONY: help setup serve demo test chaos check fix openapi lock audit clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: setup ## Lint, formatting, types, import contracts
 fix: setup ## Repair what can be repaired by a tool
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+openapi: setup ## Renew docs/openapi.json, the description of the API
+	.venv/bin/python -m scripts.write_openapi
 
 lock: ## Pin what the image installs, with hashes, in requirements.lock; needs the network
 	scripts/lock

@@ -1,8 +1,9 @@
 """Entry of the API: `nern api`, or any ASGI server on `app.main:app`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
@@ -13,6 +14,8 @@ from app.access.service import ApiKeyService
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
 from app.edge.layers import layers
+from app.events.places import Places
+from app.events.reader import AT_STOP, EventReader
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
@@ -20,7 +23,7 @@ from app.logs import configure_logging
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
-from app.routes import checkpoints, health, jobs, uploads
+from app.routes import checkpoints, downloads, events, health, jobs, uploads
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
@@ -38,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         engine = create_engine(settings)
         await run_in_threadpool(check_schema, engine)
         sessions = sessionmaker(engine, expire_on_commit=False)
@@ -50,11 +53,13 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.jobs = JobService(settings, sessions, store, relay)
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
+        app.state.events, app.state.places = EventReader(sessions), Places(settings.max_listeners)
         relay.start()
         collector.start()
         try:
-            yield
+            yield {AT_STOP: app.state.events.stop}
         finally:
+            app.state.events.stop()
             await run_in_threadpool(relay.stop)
             await run_in_threadpool(collector.stop)
             engine.dispose()
@@ -70,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     use_problem_details(app)
     app.include_router(jobs.router)
+    app.include_router(events.router)
+    app.include_router(downloads.router)
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
     app.include_router(health.router)

@@ -56,6 +56,7 @@ class JobLinks(BaseModel):
 
     self: str
     cancel: str
+    events: str
 
 
 class JobView(BaseModel):
@@ -104,7 +105,7 @@ class JobView(BaseModel):
             finished_at=job.finished_at,
             expires_at=None if job.finished_at is None else job.finished_at + keep_results,
             data_removed=job.data_removed,
-            links=JobLinks(self=address, cancel=f"{address}/cancel"),
+            links=JobLinks(self=address, cancel=f"{address}/cancel", events=f"{address}/events"),
         )
 
     @property

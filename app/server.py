@@ -7,6 +7,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.edge.local_only import is_loopback
+from app.events.reader import AT_STOP
 from app.settings import Settings
 from nern_core.errors import NernError
 
@@ -68,6 +69,12 @@ class PromptProtocol(H11Protocol):
         super().connection_lost(exc)
         if self._head_due is not None:
             self._head_due.cancel()
+
+    def shutdown(self) -> None:
+        """The server stops: whoever waits for events is let go, so that it need not be waited for."""
+        super().shutdown()
+        if AT_STOP in self.app_state:
+            self.app_state[AT_STOP]()
 
     def _watch_head(self) -> None:
         if self.conn.their_state is h11.IDLE:

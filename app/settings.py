@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         ),
     ] = ()
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
+    max_listeners: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Requests of one API process that wait for events of jobs at once, as streams or by `wait`.",
+        ),
+    ] = 500
     body_idle_timeout: Annotated[
         Seconds, Field(description="An upload that pauses for so long is cut off.", gt=timedelta(0))
     ] = timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""Every query on jobs. A change of state is one compare-and-set, and says whether it hit.
+"""Every query on jobs. A change of state is one compare-and-set, is told as an event, and says whether it hit.
 
 Times are the database's own, so that the clocks of several machines do not matter. Callers own the
 transaction.
@@ -15,8 +15,12 @@ from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
+from app.events.models import EventKind
+from app.events.repository import EventRepository
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
+
+_LOST = "worker_lost"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +65,7 @@ class JobRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._events = EventRepository(session)
 
     def now(self) -> datetime:
         """The database's clock."""
@@ -84,6 +89,7 @@ class JobRepository:
         self._session.add(job)
         self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
+        self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0})
         return job
 
     def get(self, job_id: str, tenant: str) -> Job | None:
@@ -124,7 +130,7 @@ class JobRepository:
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
         now = self.now()
-        hit = self._hit(
+        hit = self._turn(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
             .values(
@@ -151,13 +157,16 @@ class JobRepository:
         self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
     ) -> JobStatus | None:
         """Extend the lease and write the progress; returns the status, or None if the job is no longer held."""
+        now = self.now()
         hit = self._hit(
             _held(claim).values(
-                lease_until=self.now() + lease, phase=phase, progress=None if progress is None else dict(progress)
+                lease_until=now + lease, phase=phase, progress=None if progress is None else dict(progress)
             )
         )
         if not hit:
             return None
+        if progress is not None:
+            self._events.add_progress(claim.job_id, now, {"phase": phase, **progress})
         return JobStatus(self._session.scalars(select(Job.status).where(Job.id == claim.job_id)).one())
 
     def keep_snapshots(self, claim: Claim, snapshots: Mapping[str, Any]) -> bool:
@@ -166,7 +175,7 @@ class JobRepository:
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
-        hit = self._hit(
+        hit = self._turn(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
                 metrics=dict(metrics),
@@ -177,15 +186,12 @@ class JobRepository:
         )
         if hit:
             self._use(claim.job_id, [artifact["sha256"] for artifact in artifacts.values()])
-        return hit
+        return bool(hit)
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
         """End a job with an error. A job that is being canceled does not fail any more."""
-        return self._hit(
-            _held(claim, JobStatus.RUNNING).values(
-                status=JobStatus.FAILED, error_code=code, error_message=message, **self._ended()
-            )
-        )
+        failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
+        return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**failed), code=code, message=message))
 
     def try_again(self, claim: Claim, max_attempts: int, code: str, message: str) -> JobStatus | None:
         """Queue a job again whose attempt was cut off, or end it with an error after so many attempts.
@@ -194,26 +200,29 @@ class JobRepository:
         """
         is_last = Job.attempt - Job.releases >= max_attempts
         held = _held(claim, JobStatus.RUNNING)
-        if self._hit(held.where(~is_last).values(**self._queued_again())):
+        if self._turn(held.where(~is_last).values(**self._queued_again()), reason=code):
             return JobStatus.QUEUED
-        ended = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
-        return JobStatus.FAILED if self._hit(held.where(is_last).values(**ended)) else None
+        failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
+        hit = self._turn(held.where(is_last).values(**failed), code=code, message=message)
+        return JobStatus.FAILED if hit else None
 
     def confirm_cancel(self, claim: Claim) -> bool:
         """The worker has stopped a job that is being canceled."""
-        return self._hit(_held(claim, JobStatus.CANCELING).values(status=JobStatus.CANCELED, **self._ended()))
+        canceled = {"status": JobStatus.CANCELED, **self._ended()}
+        return bool(self._turn(_held(claim, JobStatus.CANCELING).values(**canceled)))
 
     def release(self, claim: Claim) -> bool:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
-        return self._hit(_held(claim, JobStatus.RUNNING).values(releases=Job.releases + 1, **self._queued_again()))
+        released = {"releases": Job.releases + 1, **self._queued_again()}
+        return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**released), reason="worker_stopped"))
 
     def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
         # One statement: between two, a job could go from running to queued and be missed by both.
-        queued = Job.status == JobStatus.QUEUED
-        return self._hit(
+        queued, mine = Job.status == JobStatus.QUEUED, (Job.id == job_id, Job.tenant == tenant)
+        hit = self._turn(
             update(Job)
-            .where(Job.id == job_id, Job.tenant == tenant, Job.status.not_in(TERMINAL))
+            .where(*mine, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
             .values(
                 status=case((queued, JobStatus.CANCELED), else_=JobStatus.CANCELING),
                 finished_at=case((queued, literal(self.now(), UtcDateTime())), else_=null()),
@@ -221,22 +230,21 @@ class JobRepository:
                 announce_at=None,
             )
         )
+        # Asked for again: there is nothing to change, and nothing new to tell.
+        return bool(hit) or self._session.scalar(select(Job.status).where(*mine)) == JobStatus.CANCELING
 
     def expire_leases(self, max_attempts: int) -> int:
         """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
         lost, is_last = Job.lease_until < self.now(), Job.attempt - Job.releases >= max_attempts
         running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
-        hits = self._count(
-            running.where(is_last).values(
-                status=JobStatus.FAILED,
-                error_code="worker_lost",
-                error_message=f"The worker of this job was lost {max_attempts} times; submit the job again.",
-                **self._ended(),
-            )
-        )
-        hits += self._count(running.where(~is_last).values(**self._queued_again()))
+        message = f"The worker of this job was lost {max_attempts} times; submit the job again."
+        failed = {"status": JobStatus.FAILED, "error_code": _LOST, "error_message": message, **self._ended()}
         canceling = update(Job).where(Job.status == JobStatus.CANCELING, lost)
-        return hits + self._count(canceling.values(status=JobStatus.CANCELED, **self._ended()))
+        return (
+            self._turn(running.where(is_last).values(**failed), code=_LOST, message=message)
+            + self._turn(running.where(~is_last).values(**self._queued_again()), reason=_LOST)
+            + self._turn(canceling.values(status=JobStatus.CANCELED, **self._ended()))
+        )
 
     def to_announce(self, limit: int) -> Sequence[Waiting]:
         """Queued jobs that the broker is to be told of now, the longest due first."""
@@ -272,14 +280,16 @@ class JobRepository:
         hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
         if hit:
             self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id == job_id))
+            self._events.forget([job_id])
         return hit
 
     def expire_data(self, age: timedelta, limit: int) -> int:
-        """Let go of the files of jobs that ended so long ago; returns of how many."""
+        """Let go of the files and events of jobs that ended so long ago; returns of how many."""
         query = select(Job.id).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
         expired = self._session.scalars(query).all()
         self._count(update(Job).where(Job.id.in_(expired)).values(data_removed=True))
         self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
+        self._events.forget(expired)
         return len(expired)
 
     def not_ended(self, job_ids: Sequence[str]) -> set[str]:
@@ -309,6 +319,16 @@ class JobRepository:
             "phase": None,
             "progress": None,
         }
+
+    def _turn(self, statement: Update, **told: str) -> int:
+        """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit."""
+        changed = self._session.execute(
+            statement.returning(Job.id, Job.status, Job.attempt), execution_options={"synchronize_session": False}
+        ).all()
+        self._session.expire_all()
+        for job_id, status, attempt in changed:
+            self._events.add(job_id, EventKind(status), self.now(), {"attempt": attempt, **told})
+        return len(changed)
 
     def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1

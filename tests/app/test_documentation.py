@@ -1,6 +1,9 @@
+import json
+
 from starlette.testclient import TestClient
 
 from nern_core.options import EncodeOptions
+from tests.conftest import ROOT
 
 
 def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
@@ -10,8 +13,10 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/checkpoints/{sha256}",
         "/jobs",
         "/jobs/{job_id}",
+        "/jobs/{job_id}/artifacts/{name}",
         "/jobs/{job_id}/cancel",
         "/jobs/{job_id}/encoding",
+        "/jobs/{job_id}/events",
         "/jobs/{job_id}/importance",
         "/jobs/{job_id}/report",
         "/jobs/{job_id}/weights",
@@ -23,6 +28,11 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     reference = form["properties"]["options"]["$ref"].rpartition("/")[2]
     assert set(document["components"]["schemas"][reference]["properties"]) == set(EncodeOptions.model_fields)
+
+
+def test_the_description_in_the_repository_is_the_one_that_is_served(embedded_client: TestClient) -> None:
+    kept = json.loads((ROOT / "docs" / "openapi.json").read_text())
+    assert embedded_client.get("/openapi.json").json() == kept, "the API has changed: run `make openapi`, and commit"
 
 
 def test_every_error_is_documented_as_problem_details(embedded_client: TestClient) -> None:

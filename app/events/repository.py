@@ -1,0 +1,106 @@
+"""Every query on events. They are written in the transaction that changes the row of their job.
+
+The lock of that row lets one writer after another take the next number. Progress is told ever more rarely the
+longer a job runs, so that the longest has about a thousand events.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Integer, String, and_, column, delete, func, insert, literal, select, values
+from sqlalchemy.orm import Session
+
+from app.events.models import EventKind, JobEvent
+from app.jobs.models import TERMINAL, Job, JobStatus, UtcDateTime
+
+_SHORTEST_PAUSE = timedelta(seconds=2)
+# After so many events the pause between points of progress is doubled, ten times at most: to half an hour.
+_EVENTS_PER_DOUBLING = 100
+_MOST_DOUBLINGS = 10
+# Of each job in one answer.
+MOST_EVENTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where somebody is who follows a job: after the event of this number."""
+
+    job_id: str
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What comes after a position, 200 events at most, and the status of the job; None: there is no such job."""
+
+    events: Sequence[JobEvent]
+    status: JobStatus | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing will come after these events."""
+        return len(self.events) < MOST_EVENTS and (self.status is None or self.status in TERMINAL)
+
+
+class EventRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, job_id: str, kind: EventKind, time: datetime, data: Mapping[str, Any]) -> None:
+        """Add the next event of a job, whose row this transaction has changed."""
+        number = func.coalesce(func.max(JobEvent.number), 0) + literal(1, Integer())
+        event = select(
+            literal(job_id, String()),
+            number,
+            literal(kind.value, String()),
+            literal(time, UtcDateTime()),
+            literal(dict(data), JSON()),
+        ).where(JobEvent.job_id == job_id)
+        self._session.execute(insert(JobEvent).from_select(["job_id", "number", "kind", "time", "data"], event))
+
+    def add_progress(self, job_id: str, time: datetime, progress: Mapping[str, Any]) -> None:
+        """Add a point of progress, unless the event before it is too young."""
+        query = select(JobEvent.number, JobEvent.time).where(JobEvent.job_id == job_id)
+        last = self._session.execute(query.order_by(JobEvent.number.desc()).limit(1)).one_or_none()
+        if last is None or time >= last.time + pause_after(last.number):
+            self.add(job_id, EventKind.PROGRESS, time, progress)
+
+    def page(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
+        """The events after this number."""
+        query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > after)
+        return self._session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
+
+    def news(self, positions: Iterable[Position]) -> Mapping[Position, News]:
+        """What there is after each of the positions, in one query."""
+        rows = [(position.job_id, position.after, position.after + MOST_EVENTS) for position in positions]
+        # Numbers without gaps make a page of them; a CTE, because SQLite names columns of values nowhere else.
+        columns = column("job_id", String()), column("after", BigInteger()), column("until", BigInteger())
+        asked = values(*columns, name="asked").data(rows).cte("asked")
+        is_new = and_(
+            JobEvent.job_id == asked.c.job_id, JobEvent.number > asked.c.after, JobEvent.number <= asked.c.until
+        )
+        query = (
+            select(asked.c.job_id, asked.c.after, Job.status, JobEvent)
+            .outerjoin_from(asked, Job, Job.id == asked.c.job_id)
+            .outerjoin(JobEvent, is_new)
+            .order_by(JobEvent.number)
+        )
+        found: dict[Position, tuple[JobStatus | None, list[JobEvent]]] = {}
+        for job_id, after, status, event in self._session.execute(query):
+            known = found.setdefault(Position(job_id, after), (JobStatus(status) if status else None, []))
+            if event is not None:
+                known[1].append(event)
+        return {position: News(events, status) for position, (status, events) in found.items()}
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Delete the events of these jobs."""
+        self._session.execute(delete(JobEvent).where(JobEvent.job_id.in_(list(job_ids))))
+
+
+def pause_after(number: int) -> timedelta:
+    """The shortest time between an event of this number and a point of progress: doubled with every 100 events."""
+    return _SHORTEST_PAUSE * (1 << min(number // _EVENTS_PER_DOUBLING, _MOST_DOUBLINGS))

@@ -1,0 +1,68 @@
+"""The events of a job as server-sent events, until its end.
+
+Each has its number as `id`, so that a client that was cut off goes on with `Last-Event-ID`. The last one, `end`,
+has none and is not stored: it tells the client that it need not come back.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.events.places import Places
+from app.events.reader import EventReader
+from app.events.repository import News, Position
+from app.events.schemas import EventView
+
+MEDIA_TYPE = "text/event-stream"
+_MILLISECONDS_TO_COME_BACK = 2000
+_SECONDS_BETWEEN_COMMENTS = 15.0
+# A client comes back by itself, and shows its key again.
+_LONGEST_SECONDS = 900.0
+_COMMENT = ": waiting\n\n"
+
+
+class EventStream(StreamingResponse):
+    """Follows a job; whoever follows has one of the places meanwhile."""
+
+    def __init__(self, reader: EventReader, places: Places, position: Position) -> None:
+        self._places = places
+        # A proxy that collects answers before it passes them on would hold the events back.
+        super().__init__(follow(reader, position), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises `Problem` (`too-many-listeners`) before anything is sent."""
+        with self._places.taken():
+            await super().__call__(scope, receive, send)
+
+
+async def follow(reader: EventReader, position: Position) -> AsyncIterator[str]:
+    """The text of the stream from this position on."""
+    yield f"retry: {_MILLISECONDS_TO_COME_BACK}\n\n"
+    ends_at = time.monotonic() + _LONGEST_SECONDS
+    while time.monotonic() < ends_at:
+        try:
+            async with asyncio.timeout(_SECONDS_BETWEEN_COMMENTS):
+                news = await reader.next(position)
+        except TimeoutError:
+            yield _COMMENT
+            continue
+        if news is None:
+            return
+        yield _text(news)
+        if news.complete:
+            return
+        position = Position(position.job_id, news.events[-1].number)
+
+
+def _text(news: News) -> str:
+    parts = []
+    for event in news.events:
+        view = EventView.of(event)
+        parts.append(f"id: {view.number}\nevent: {view.kind}\ndata: {view.model_dump_json()}\n\n")
+    if news.complete:
+        parts.append(f"event: end\ndata: {json.dumps({'status': news.status})}\n\n")
+    return "".join(parts)

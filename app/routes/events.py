@@ -1,0 +1,68 @@
+"""Follow a job event by event: as pages, or as a stream of server-sent events."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Header, Query, Request, Response
+
+from app.events.places import Places
+from app.events.reader import EventReader
+from app.events.repository import Position
+from app.events.schemas import EventPage, EventView
+from app.events.stream import MEDIA_TYPE, EventStream
+from app.problems import describe
+from app.routes.jobs import Jobs, jobs_router
+
+router = jobs_router()
+# Where numbers of events end.
+_LARGEST = 2**31 - 1
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A page of events, or a stream of them.",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "string",
+                    "description": "Events whose `id` is their number, `event` their kind and `data` an EventView; the "
+                    "last one is `end`, with the status of the job.",
+                }
+            }
+        },
+    }
+}
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Follow the events of a job",
+    operation_id="get_job_events",
+    response_model=EventPage,
+    responses=_EVENTS | describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+async def get_job_events(
+    job_id: str,
+    request: Request,
+    response: Response,
+    jobs: Jobs,
+    after: Annotated[int, Query(ge=0, le=_LARGEST, description="The events after the one of this number.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Events on a page.")] = 100,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=_LARGEST, description="As `after`, for a stream that goes on.")
+    ] = None,
+) -> EventPage | Response:
+    """What has happened to a job. With `Accept: text/event-stream` also what happens from now on, until its end.
+
+    A stream may be cut off before the event `end`: then ask again, with the last `id` as `Last-Event-ID`.
+    """
+    await jobs.look(job_id)
+    reader: EventReader = request.app.state.events
+    if MEDIA_TYPE in accept:
+        places: Places = request.app.state.places
+        stream = EventStream(reader, places, Position(job_id, after if last_event_id is None else last_event_id))
+        stream.headers["Vary"] = "Accept"
+        return stream
+    response.headers["Vary"] = "Accept"
+    found = [EventView.of(event) for event in await reader.page(job_id, after, limit + 1)]
+    items = found[:limit]
+    return EventPage(items=items, next_after=items[-1].number if len(found) > limit else None)

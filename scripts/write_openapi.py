@@ -1,0 +1,18 @@
+"""Write docs/openapi.json: the description of the API as it is served at /openapi.json."""
+
+import json
+from pathlib import Path
+
+from app.main import create_app
+from app.settings import Settings
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.json"
+
+
+def described() -> str:
+    """The description, as the file holds it."""
+    return json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(described(), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""Streams of events from real processes: they go on after cuts and restarts, and hold up nobody who stops a server."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import httpx2
+import pytest
+
+from app.database import Sessions, create_sessions
+from app.events.models import EventKind
+from app.events.repository import EventRepository
+from app.jobs.repository import Claim, JobRepository
+from tests.server_sent_events import Event, events_of
+from tests.service.conftest import Service
+
+LEASE = timedelta(seconds=600)
+
+
+@pytest.fixture
+def sessions(service: Service) -> Iterator[Sessions]:
+    """The database of the service."""
+    sessions = create_sessions(service.settings)
+    yield sessions
+    sessions.kw["bind"].dispose()
+
+
+@contextmanager
+def stream(service: Service, address: str, after: str | None = None) -> Iterator[Iterator[Event]]:
+    """The events of a job as they come, after the one that the client has seen last."""
+    headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
+    with service.client.http.stream("GET", f"{address}/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        yield events_of(answer.iter_lines())
+
+
+def take(service: Service, sessions: Sessions) -> tuple[str, Claim]:
+    """A job that a worker has taken: its address, and what the worker holds."""
+    address = service.client.submit()
+    with sessions.begin() as session:
+        claim = JobRepository(session).claim(address.rpartition("/")[2], LEASE)
+    assert claim is not None
+    return address, claim
+
+
+def tell(sessions: Sessions, claim: Claim, steps: range) -> None:
+    """Points of progress, sooner after one another than a worker would tell them."""
+    for step in steps:
+        with sessions.begin() as session:
+            now = JobRepository(session).now()
+            EventRepository(session).add(
+                claim.job_id, EventKind.PROGRESS, now, {"phase": "reconstruction", "step": step}
+            )
+
+
+def test_a_client_that_is_cut_off_sees_every_event_once_across_a_restart(service: Service, sessions: Sessions) -> None:
+    api = service.start_api()
+    address, claim = take(service, sessions)
+    tell(sessions, claim, range(5))
+    seen: list[str | None] = []
+    with stream(service, address) as events:
+        # The client goes away in the middle of what it was sent.
+        seen += [next(events).id for _ in range(4)]
+    with stream(service, address, seen[-1]) as events:
+        seen += [next(events).id for _ in range(3)]
+        api.kill()
+        with pytest.raises(httpx2.TransportError):
+            next(events)
+    api.wait()
+    tell(sessions, claim, range(5, 300))
+    service.start_api()
+    with stream(service, address, seen[-1]) as events:
+        seen += [next(events).id for _ in range(100)]
+    with stream(service, address, seen[-1]) as events:
+        tell(sessions, claim, range(300, 310))
+        with sessions.begin() as session:
+            assert JobRepository(session).succeed(claim, {}, {})
+        rest = list(events)
+    seen += [event.id for event in rest]
+    assert seen == [*map(str, range(1, 314)), None]
+    assert [(event.kind, event.data) for event in rest[-1:]] == [("end", '{"status": "succeeded"}')]
+
+
+def test_an_event_reaches_those_who_wait_within_a_second_or_two(service: Service, sessions: Sessions) -> None:
+    service.start_api()
+    address, claim = take(service, sessions)
+    with stream(service, address, "2") as events:
+        time.sleep(1.2)
+        told = time.monotonic()
+        tell(sessions, claim, range(1))
+        assert next(events).id == "3"
+        assert time.monotonic() - told < 2
+
+
+def test_a_server_that_stops_lets_its_listeners_go_at_once(service: Service, sessions: Sessions) -> None:
+    api = service.start_api()
+    address, claim = take(service, sessions)
+    with stream(service, address) as events:
+        assert [next(events).kind for _ in range(2)] == ["queued", "running"]
+        stopped = time.monotonic()
+        api.send_signal(signal.SIGTERM)
+        # The stream ends properly, and without the event that would keep the client from coming back.
+        assert list(events) == []
+    api.wait(15)
+    assert time.monotonic() - stopped < 8
+    assert claim.attempt == 1
+
+
+def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessions) -> None:
+    service.settings = service.settings.model_copy(update={"max_listeners": 2})
+    service.start_api()
+    address, _ = take(service, sessions)
+    for _ in range(5):
+        with stream(service, address) as first, stream(service, address) as second:
+            assert next(first) == next(second)
+            taken = service.client.http.get(f"{address}/events", headers={"Accept": "text/event-stream"})
+            assert taken.status_code == 503
+        time.sleep(0.3)
