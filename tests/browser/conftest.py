@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from app.database import migrate
 from app.settings import Settings
+from tests.conftest import ROOT
 from tests.service.conftest import Service
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -22,8 +24,11 @@ expect.set_options(timeout=60_000)
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; `scripts/with-services` installs it where it can."""
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    """Chromium, which is installed where this user may."""
+    program = _find()
+    if program is None:
+        subprocess.run([ROOT / "scripts" / "apt-install", "chromium"], check=False)
+        program = _find()
     if program is None:
         pytest.fail("no Chromium is installed: the tests of the pages need one (Debian: apt install chromium)")
     with sync_playwright() as playwright:
@@ -65,6 +70,10 @@ def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
         service = Service(settings, stack, tmp_path)
         service.start_api()
         yield service
+
+
+def _find() -> str | None:
+    return next(filter(None, map(shutil.which, _PROGRAMS)), None)
 
 
 def take_screenshot(page: Page, name: str) -> None:

@@ -24,7 +24,7 @@ def fill_in(page: Page, **values: str) -> None:
 
 def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: Service, tmp_path: Path) -> None:
     service.start_worker()
-    fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="3000")
+    fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="600")
     take_screenshot(page, "new")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("digits-cnn, hidden size 24")

@@ -17,7 +17,8 @@ function chartOf(phase) {
   section.querySelector(".charts").append(holder);
   section.hidden = false;
   const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
-  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
+  const thin = { stroke: colour("--line"), width: 1 };
+  const axis = { stroke: colour("--quiet"), grid: thin, ticks: thin };
   const plot = new uPlot(
     {
       title: phase,

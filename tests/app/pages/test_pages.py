@@ -1,9 +1,12 @@
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.app.conftest import submit
+from tests.conftest import DIGITS
 
 PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
 
@@ -36,11 +39,12 @@ def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: T
     assert "There are no such jobs." in embedded_client.get("/", params={"status": "failed"}).text
 
 
-def test_names_of_strangers_are_text(embedded_client: TestClient) -> None:
-    job = submit(embedded_client, {"kernels": ["all", "!<script>alert(1)</script>"]}).json()
+def test_names_of_others_are_text(embedded_client: TestClient, tmp_path: Path) -> None:
+    folder = shutil.copytree(DIGITS, tmp_path / "<img src=x>")
+    job = submit(embedded_client, {"architecture": "digits-cnn", "dataset": str(folder)}).json()
     page = embedded_client.get(f"/view/{job['id']}").text
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert(1)" in page
+    assert "<img" not in page
+    assert "&lt;img src=x&gt;" in page
 
 
 def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestClient) -> None:
