@@ -1,14 +1,18 @@
 """The pages as people use them."""
 
 import hashlib
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 from playwright.sync_api import Page, expect
 
+from app.events.models import EventKind, JobEvent
+from app.settings import Settings
 from tests.browser.conftest import take_screenshot
-from tests.conftest import DIGITS, EXAMPLE
+from tests.conftest import DIGITS, EXAMPLE, transaction
 from tests.service.conftest import Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -120,3 +124,24 @@ def test_a_file_is_dropped_onto_the_form(page: Page) -> None:
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
     assert page.evaluate("document.getElementById('checkpoint').files[0].name") == "model.pt"
+
+
+def test_ten_thousand_events_are_drawn_at_once(page: Page, service: Service, settings: Settings) -> None:
+    job_id = service.client.submit(target_ratio=12).rpartition("/")[2]
+    progress = {"phase": "distillation", "fraction": 0.5, "total": None}
+    with transaction(settings) as session:
+        session.add_all(
+            JobEvent(
+                job_id=job_id,
+                number=number,
+                kind=EventKind.PROGRESS,
+                time=datetime.now(UTC),
+                data=progress | {"step": number, "loss": 1 / number},
+            )
+            for number in range(2, 10_001)
+        )
+    page.goto("/")
+    start = time.monotonic()
+    page.goto(f"/view/{job_id}")
+    expect(page.locator(".chart")).to_have_attribute("aria-label", "Loss against steps: 0.000100 after 10000 steps")
+    assert time.monotonic() - start < 1
