@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -106,6 +107,19 @@ def test_a_server_that_stops_lets_its_listeners_go_at_once(service: Service, ses
     api.wait(15)
     assert time.monotonic() - stopped < 8
     assert claim.attempt == 1
+
+
+def test_a_server_that_stops_answers_those_who_wait_for_a_change(service: Service, sessions: Sessions) -> None:
+    api = service.start_api()
+    address, _ = take(service, sessions)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(service.client.http.get, address, headers={"Prefer": "wait=60"})
+        time.sleep(1)
+        stopped = time.monotonic()
+        api.send_signal(signal.SIGTERM)
+        assert waiting.result(10).json()["status"] == "running"
+    api.wait(15)
+    assert time.monotonic() - stopped < 8
 
 
 def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessions) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,6 +148,26 @@ def test_the_longest_job_has_about_a_thousand_points_of_progress() -> None:
         number += 1
     assert number == 1027
     assert pause_after(10**9) == timedelta(seconds=2048)
+
+
+def test_those_who_write_at_the_same_time_take_one_number_after_another(settings: Settings) -> None:
+    migrate(settings)
+    sessions = create_sessions(settings)
+    with sessions.begin() as session:
+        held = running(JobRepository(session))
+
+    def beat(number: int) -> None:
+        with sessions.begin() as session:
+            assert JobRepository(session).heartbeat(held, LEASE, None, None) is JobStatus.RUNNING
+            EventRepository(session).add("job_1", EventKind.PROGRESS, START, {"step": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(beat, range(40)))
+    with sessions.begin() as session:
+        found = told(EventRepository(session))
+    assert [number for number, _, _ in found] == [*range(1, 43)]
+    assert {data["step"] for _, kind, data in found if kind == "progress"} == {*range(40)}
+    sessions.kw["bind"].dispose()
 
 
 def test_the_events_go_with_the_job(jobs: JobRepository, events: EventRepository) -> None:
