@@ -1,5 +1,6 @@
 """Streams of events from real processes: they go on after cuts and restarts, and hold up nobody who stops a server."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -132,3 +133,21 @@ def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessio
             taken = service.client.http.get(f"{address}/events", headers={"Accept": "text/event-stream"})
             assert taken.status_code == 503
         time.sleep(0.3)
+
+
+@pytest.mark.slow
+def test_an_encode_can_be_watched_from_its_beginning_to_its_end(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    with stream(service, service.client.submit(architecture="digits-cnn", seconds=8)) as events:
+        seen = list(events)
+    kinds = [event.kind for event in seen]
+    assert [kind for kind in kinds if kind != "progress"] == ["queued", "running", "succeeded", "end"]
+    points = [json.loads(event.data)["data"] for event in seen if event.kind == "progress"]
+    assert len(points) >= 3
+    fractions = [point["fraction"] for point in points]
+    assert fractions == sorted(fractions)
+    trained = [point for point in points if point["phase"] == "reconstruction" and point["step"]]
+    # Each step predicts a batch of kernels, or all where there are fewer.
+    assert all(point["kernels_per_second"] > point["steps_per_second"] > 0 for point in trained)
+    assert trained

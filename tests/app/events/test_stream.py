@@ -96,6 +96,16 @@ def test_a_stream_goes_on_after_the_last_event_that_the_client_has(client: TestC
     assert [event.kind for event in follow(client, job_id, **{"Last-Event-ID": "3"})] == ["end"]
 
 
+def test_a_job_whose_events_have_expired_has_nothing_but_an_end(
+    client: TestClient, settings: Settings, sessions: Sessions
+) -> None:
+    job_id = failed_job(client, settings)
+    with sessions.begin() as session:
+        EventRepository(session).forget([job_id])
+    assert [(event.kind, event.data) for event in follow(client, job_id)] == [("end", '{"status": "failed"}')]
+    assert client.get(f"/jobs/{job_id}/events").json() == {"items": [], "next_after": None}
+
+
 def test_a_long_stream_has_every_event_once(client: TestClient, settings: Settings, sessions: Sessions) -> None:
     job_id = submit(client).json()["id"]
     with sessions.begin() as session:
