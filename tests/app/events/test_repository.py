@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.database import Sessions, create_sessions, migrate
+from app.events import repository
 from app.events.models import EventKind
 from app.events.repository import MOST_EVENTS, EventRepository, Position, pause_after
 from app.jobs.models import Job, JobStatus
@@ -190,6 +191,17 @@ def test_news_of_many_positions_come_at_once(jobs: JobRepository, events: EventR
     assert [[event.number for event in found[position].events] for position in asked] == [[1, 2], [2], [], [1], []]
     assert [found[position].status for position in asked] == [JobStatus.RUNNING] * 3 + [JobStatus.QUEUED, None]
     assert [found[position].complete for position in asked] == [False, False, False, False, True]
+
+
+def test_where_the_news_are_many_some_positions_get_theirs_later(
+    jobs: JobRepository, events: EventRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_MOST_AT_ONCE", 2)
+    running(jobs)
+    submit(jobs, "job_2")
+    asked = [Position("job_1", 0), Position("job_2", 0), Position("job_2", 1)]
+    assert list(events.news(asked)) == [Position("job_1", 0), Position("job_2", 1)]
+    assert list(events.news(asked[1:])) == asked[1:]
 
 
 def test_news_come_a_page_at_a_time_and_are_complete_with_the_last(
