@@ -33,6 +33,9 @@ class ProgressView(BaseModel):
     total: int | None
     loss: float | None
     steps_per_second: float | None
+    kernels_per_second: Annotated[
+        float | None, Field(description="Kernels that are predicted each second, in the phases that predict any.")
+    ] = None
     seconds_left: float | None
 
 

@@ -71,6 +71,8 @@ def _details(progress: Observation) -> str:
         parts.append(f"loss {progress.loss:.4g}")
     if progress.steps_per_second is not None:
         parts.append(f"{progress.steps_per_second:.1f} steps/s")
+    if progress.kernels_per_second is not None:
+        parts.append(f"{progress.kernels_per_second:,.0f} kernels/s")
     if progress.seconds_left is not None:
         parts.append(f"{progress.seconds_left:.0f} s left")
     return "  ".join(parts)

@@ -18,7 +18,7 @@ from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.distill import DistillationLoss
 from nern_core.training.image_source import image_source
 from nern_core.training.kernel_weights import kernel_weights
-from nern_core.training.loop import Loss, StepReport, train
+from nern_core.training.loop import StepReport, train
 from nern_core.training.predictions import Predictions
 from nern_core.training.reconstruct import ReconstructionLoss
 from nern_core.training.teacher import Teacher
@@ -28,7 +28,8 @@ from nern_core.training.teacher import Teacher
 class FitReport:
     """A step; `start` and `share` are the place of its stage in the time of all training, 0 to 1.
 
-    `earlier_steps` are those of the phase's earlier rounds, `later_rounds` the number of rounds to come.
+    `earlier_steps` are those of the phase's earlier rounds, `later_rounds` the number of rounds to come, `kernels` how
+    many the stage has predicted; None: it predicts none.
     """
 
     phase: Phase
@@ -37,6 +38,7 @@ class FitReport:
     earlier_steps: int
     later_rounds: int
     step: StepReport
+    kernels: int | None = None
 
 
 def fit(
@@ -91,7 +93,7 @@ class _Stage:
     phase: Phase
     share: Share
     optimizer: OptimizerConfig
-    loss: Loss
+    loss: ReconstructionLoss | DistillationLoss
     later_rounds: int = 0
 
 
@@ -133,6 +135,7 @@ class _Training:
                 earlier_steps=self._steps.get(stage.phase, 0),
                 later_rounds=stage.later_rounds,
                 step=step,
+                kernels=stage.loss.predictions.made,
             )
         )
 

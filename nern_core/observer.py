@@ -49,6 +49,7 @@ class TrainingObserver:
                 fraction=TRAINING_STARTS + (TRAINING_ENDS - TRAINING_STARTS) * done,
                 loss=loss,
                 steps_per_second=clock.step / clock.elapsed,
+                kernels_per_second=None if report.kernels is None else report.kernels / clock.elapsed,
                 seconds_left=self._seconds_left(report, seconds),
             )
         )

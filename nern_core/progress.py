@@ -22,7 +22,8 @@ class Phase(StrEnum):
 class Progress(BaseModel):
     """One observation. `fraction` is of the whole encoding, `step` and `total` are of the phase.
 
-    `total` is an estimate where the budget is in seconds; `seconds_left` is of the training phases.
+    `total` is an estimate where the budget is in seconds; `seconds_left` is of the training phases, and
+    `kernels_per_second` of those that predict kernels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -33,6 +34,7 @@ class Progress(BaseModel):
     fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     loss: float | None = None
     steps_per_second: float | None = None
+    kernels_per_second: float | None = None
     seconds_left: float | None = None
 
 

@@ -1,4 +1,4 @@
-"""Finds what is new for everybody who follows a job, with one query each half second for all of them.
+"""Finds what is new for everybody who follows a job: one query each half second tells for all of them who has news.
 
 Who waits holds neither a thread nor a connection to the database. Since it is the database that is read, it does not
 matter which of several API processes somebody follows a job at, or was connected to before.

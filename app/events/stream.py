@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -22,6 +23,7 @@ _MILLISECONDS_TO_COME_BACK = 2000
 _SECONDS_BETWEEN_COMMENTS = 15.0
 # A client comes back by itself, and shows its key again.
 _LONGEST_SECONDS = 900.0
+_SECONDS_TO_TAKE = 60.0
 _COMMENT = ": waiting\n\n"
 
 
@@ -35,8 +37,10 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. Raises `Problem` (`too-many-listeners`) before anything is sent."""
-        with self._places.taken():
-            await super().__call__(scope, receive, send)
+        with self._places.taken(), suppress(TimeoutError):
+            # One who takes nothing of what is sent does not keep the place for ever.
+            async with asyncio.timeout(_LONGEST_SECONDS + _SECONDS_TO_TAKE):
+                await super().__call__(scope, receive, send)
 
 
 async def follow(reader: EventReader, position: Position) -> AsyncIterator[str]:

@@ -25,7 +25,8 @@ class Predictions:
 
     Batches are no larger than memory allows for a predictor of this size. Kernels outside of a batch are
     predicted anew for every step (`refresh="all"`, published), or are as they were when they were last drawn
-    (`"sampled"`): predicting all kernels of a ResNet18 once takes 12 TFLOP.
+    (`"sampled"`): predicting all kernels of a ResNet18 once takes 12 TFLOP. `made` counts all kernels that were
+    predicted.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Predictions:
         }
         self._refresh = refresh
         self._latest: dict[str, Tensor] | None = None
+        self.made = 0
 
     def state(self) -> State:
-        """What has been drawn, and the latest predictions if those of earlier steps are used again."""
+        """What has been drawn and made, and the latest predictions if those of earlier steps are used again."""
         latest = self._latest if self._refresh == "sampled" else None
-        return {"samplers": {head: sampler.state() for head, sampler in self._samplers.items()}, "latest": latest}
+        samplers = {head: sampler.state() for head, sampler in self._samplers.items()}
+        return {"samplers": samplers, "latest": latest, "made": self.made}
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
@@ -67,6 +70,7 @@ class Predictions:
             sampler.restore(state["samplers"][head])
         device = next(self._predictor.parameters()).device
         latest = state["latest"]
+        self.made = state["made"]
         self._latest = None if latest is None else {head: kernels.to(device) for head, kernels in latest.items()}
 
     def of_batch(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -74,7 +78,7 @@ class Predictions:
         drawn = {}
         for head, target in self._targets.heads.items():
             indices = self._samplers[head].draw().to(target.coordinates.device)
-            drawn[head] = (indices, self._predictor.at(target.coordinates[indices], head).float())
+            drawn[head] = (indices, self._predict(indices, head))
         return drawn
 
     def of_all(self) -> dict[str, Tensor]:
@@ -91,12 +95,17 @@ class Predictions:
         for head, target in self._targets.heads.items():
             # Each kernel once: which of two predictions is put in its place would be up to the threads.
             indices = self._samplers[head].draw().unique().to(target.coordinates.device)
-            predictions = self._predictor.at(target.coordinates[indices], head).float()
+            predictions = self._predict(indices, head)
             kernels[head] = self._latest[head].index_put((indices,), predictions)
             self._latest[head][indices] = predictions.detach()
         return kernels
 
+    def _predict(self, indices: Tensor, head: str) -> Tensor:
+        self.made += len(indices)
+        return self._predictor.at(self._targets.heads[head].coordinates[indices], head).float()
+
     def _predict_all(self) -> dict[str, Tensor]:
+        self.made += self._targets.kernels
         return {
             head: torch.cat([self._predictor.of_filters(block, head) for block in blocks]).float()
             for head, blocks in self._blocks.items()

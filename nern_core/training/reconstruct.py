@@ -49,25 +49,25 @@ class ReconstructionLoss:
         self._config = config
         self._targets = targets
         self._importance = importance
-        self._predictions = Predictions(config.sampling, predictor, targets, generator)
+        self.predictions = Predictions(config.sampling, predictor, targets, generator)
         self._kernels = {head: target.kernels for head, target in targets.heads.items()}
         self._device = next(predictor.parameters()).device
 
     def state(self) -> State:
         """What the next batches depend on."""
-        return self._predictions.state()
+        return self.predictions.state()
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
-        self._predictions.restore(state)
+        self.predictions.restore(state)
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch, with the precision that this fraction of the phase has."""
         precision = mixed_precision if fraction < self._config.mixed_precision_until else full_precision
         with precision(self._device):
             if self._config.loss == "rmse":
-                return root_mean_squared_error(self._predictions.of_all(), self._kernels)
-            drawn = self._predictions.of_batch()
+                return root_mean_squared_error(self.predictions.of_all(), self._kernels)
+            drawn = self.predictions.of_batch()
         losses = [
             weighted_squared_error(
                 predictions,

@@ -51,6 +51,7 @@ def test_without_a_teacher_or_its_images_reconstruction_has_the_whole_budget() -
         _, reports, seconds = run(FAST, subject, steps=10)
         assert set(seconds) == {"reconstruction"}
         assert (reports[-1].step.clock.step, reports[-1].start, reports[-1].share) == (10, 0.0, 1.0)
+        assert reports[-1].kernels == 10 * min(FAST.reconstruction.sampling.kernels_per_step, targets().kernels)
 
 
 def test_with_images_the_phases_share_the_budget() -> None:

@@ -1,8 +1,10 @@
 """Streams of events from real processes: they go on after cuts and restarts, and hold up nobody who stops a server."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -108,6 +110,19 @@ def test_a_server_that_stops_lets_its_listeners_go_at_once(service: Service, ses
     assert claim.attempt == 1
 
 
+def test_a_server_that_stops_answers_those_who_wait_for_a_change(service: Service, sessions: Sessions) -> None:
+    api = service.start_api()
+    address, _ = take(service, sessions)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(service.client.http.get, address, headers={"Prefer": "wait=60"})
+        time.sleep(1)
+        stopped = time.monotonic()
+        api.send_signal(signal.SIGTERM)
+        assert waiting.result(10).json()["status"] == "running"
+    api.wait(15)
+    assert time.monotonic() - stopped < 8
+
+
 def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessions) -> None:
     service.settings = service.settings.model_copy(update={"max_listeners": 2})
     service.start_api()
@@ -118,3 +133,21 @@ def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessio
             taken = service.client.http.get(f"{address}/events", headers={"Accept": "text/event-stream"})
             assert taken.status_code == 503
         time.sleep(0.3)
+
+
+@pytest.mark.slow
+def test_an_encode_can_be_watched_from_its_beginning_to_its_end(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    with stream(service, service.client.submit(architecture="digits-cnn", seconds=8)) as events:
+        seen = list(events)
+    kinds = [event.kind for event in seen]
+    assert [kind for kind in kinds if kind != "progress"] == ["queued", "running", "succeeded", "end"]
+    points = [json.loads(event.data)["data"] for event in seen if event.kind == "progress"]
+    assert len(points) >= 3
+    fractions = [point["fraction"] for point in points]
+    assert fractions == sorted(fractions)
+    trained = [point for point in points if point["phase"] == "reconstruction" and point["step"]]
+    # Each step predicts a batch of kernels, or all where there are fewer.
+    assert all(point["kernels_per_second"] > point["steps_per_second"] > 0 for point in trained)
+    assert trained

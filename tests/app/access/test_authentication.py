@@ -25,7 +25,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-IDS = {"job_id": "job_1", "sha256": "a" * 64, "upload_id": "upload_1"}
+IDS = {"job_id": "job_1", "name": "weights.pt", "sha256": "a" * 64, "upload_id": "upload_1"}
 
 
 def operations(client: TestClient) -> list[tuple[str, str]]:

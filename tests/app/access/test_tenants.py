@@ -49,9 +49,9 @@ def test_whatever_is_asked_about_the_job_of_another_tenant_it_is_unknown(
     addressed = [(method, path) for method, path in operations(client) if "{job_id}" in path]
     assert len(addressed) >= 6
     for method, path in addressed:
-        unknown = client.request(method, path.format(job_id="job_unknown"), headers=rival)
+        unknown = client.request(method, path.format(job_id="job_unknown", name="weights.pt"), headers=rival)
         for job_id in (finished, queued):
-            foreign = client.request(method, path.format(job_id=job_id), headers=rival)
+            foreign = client.request(method, path.format(job_id=job_id, name="weights.pt"), headers=rival)
             assert foreign.status_code == unknown.status_code == 404, (method, path)
             assert foreign.json() | {"request_id": ""} == unknown.json() | {"request_id": ""}, (method, path)
     assert client.get(f"/jobs/{queued}", headers=acme).json()["status"] == "queued"

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.database import Sessions, create_sessions, migrate
+from app.events import repository
 from app.events.models import EventKind
 from app.events.repository import MOST_EVENTS, EventRepository, Position, pause_after
 from app.jobs.models import Job, JobStatus
@@ -149,6 +151,26 @@ def test_the_longest_job_has_about_a_thousand_points_of_progress() -> None:
     assert pause_after(10**9) == timedelta(seconds=2048)
 
 
+def test_those_who_write_at_the_same_time_take_one_number_after_another(settings: Settings) -> None:
+    migrate(settings)
+    sessions = create_sessions(settings)
+    with sessions.begin() as session:
+        held = running(JobRepository(session))
+
+    def beat(number: int) -> None:
+        with sessions.begin() as session:
+            assert JobRepository(session).heartbeat(held, LEASE, None, None) is JobStatus.RUNNING
+            EventRepository(session).add("job_1", EventKind.PROGRESS, START, {"step": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(beat, range(40)))
+    with sessions.begin() as session:
+        found = told(EventRepository(session))
+    assert [number for number, _, _ in found] == [*range(1, 43)]
+    assert {data["step"] for _, kind, data in found if kind == "progress"} == {*range(40)}
+    sessions.kw["bind"].dispose()
+
+
 def test_the_events_go_with_the_job(jobs: JobRepository, events: EventRepository) -> None:
     jobs.fail(running(jobs), "x", "y")
     assert jobs.delete("job_1", TENANT)
@@ -169,6 +191,17 @@ def test_news_of_many_positions_come_at_once(jobs: JobRepository, events: EventR
     assert [[event.number for event in found[position].events] for position in asked] == [[1, 2], [2], [], [1], []]
     assert [found[position].status for position in asked] == [JobStatus.RUNNING] * 3 + [JobStatus.QUEUED, None]
     assert [found[position].complete for position in asked] == [False, False, False, False, True]
+
+
+def test_where_the_news_are_many_some_positions_get_theirs_later(
+    jobs: JobRepository, events: EventRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_MOST_AT_ONCE", 2)
+    running(jobs)
+    submit(jobs, "job_2")
+    asked = [Position("job_1", 0), Position("job_2", 0), Position("job_2", 1)]
+    assert list(events.news(asked)) == [Position("job_1", 0), Position("job_2", 1)]
+    assert list(events.news(asked[1:])) == asked[1:]
 
 
 def test_news_come_a_page_at_a_time_and_are_complete_with_the_last(

@@ -1,5 +1,6 @@
 """The events of a job over HTTP, as pages and as streams."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,7 +12,9 @@ from starlette.testclient import TestClient
 from app.database import Sessions, create_sessions
 from app.events import stream
 from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.events.places import Places
+from app.events.reader import EventReader
+from app.events.repository import EventRepository, Position
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from tests.app.conftest import serving, submit
@@ -93,6 +96,16 @@ def test_a_stream_goes_on_after_the_last_event_that_the_client_has(client: TestC
     assert [event.kind for event in follow(client, job_id, **{"Last-Event-ID": "3"})] == ["end"]
 
 
+def test_a_job_whose_events_have_expired_has_nothing_but_an_end(
+    client: TestClient, settings: Settings, sessions: Sessions
+) -> None:
+    job_id = failed_job(client, settings)
+    with sessions.begin() as session:
+        EventRepository(session).forget([job_id])
+    assert [(event.kind, event.data) for event in follow(client, job_id)] == [("end", '{"status": "failed"}')]
+    assert client.get(f"/jobs/{job_id}/events").json() == {"items": [], "next_after": None}
+
+
 def test_a_long_stream_has_every_event_once(client: TestClient, settings: Settings, sessions: Sessions) -> None:
     job_id = submit(client).json()["id"]
     with sessions.begin() as session:
@@ -121,6 +134,26 @@ def test_a_stream_shows_that_it_lives_and_ends_in_time(
     answer = embedded_client.get(f"/jobs/{submit(embedded_client).json()['id']}/events", headers=STREAM)
     assert answer.text.count(": waiting\n\n") >= 2
     assert [event.kind for event in events_of(answer.text.splitlines())] == ["queued"]
+
+
+def test_one_who_takes_nothing_does_not_keep_the_place(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "_SECONDS_TO_TAKE", 0.1)
+    places = Places(1)
+
+    async def never(*message: Any) -> Any:
+        await asyncio.sleep(60)
+
+    async def send_to_nobody() -> bool:
+        answer = stream.EventStream(EventReader(sessions), places, Position("job_1", 0))
+        sending = asyncio.create_task(answer({"type": "http"}, never, never))
+        await asyncio.sleep(0.1)
+        full = places.full
+        await sending
+        return full
+
+    assert asyncio.run(send_to_nobody())
+    assert not places.full
 
 
 def test_whoever_comes_when_all_places_are_taken_is_told_when_to_come_back(embedded: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
@@ -22,6 +23,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.database import Sessions, create_engine, migrate
+from app.events.models import EventKind, JobEvent
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.repository import Claim, JobRepository, NewJob, Waiting
 from app.settings import Settings
@@ -82,6 +84,7 @@ class JobMachine(RuleBasedStateMachine):
         self.successes: dict[str, int] = {}
         with self.sessions.begin() as session:
             session.execute(delete(Job))
+            session.execute(delete(JobEvent))
 
     def repository(self, session: Session) -> JobRepository:
         return RepositoryAt(session, lambda: self.now)
@@ -216,6 +219,19 @@ class JobMachine(RuleBasedStateMachine):
             assert (row.announce_at is not None) == (row.status is JobStatus.QUEUED)
             assert (row.lease_until is not None) == (row.status in {JobStatus.RUNNING, JobStatus.CANCELING})
             assert (row.finished_at is not None) == (row.status in TERMINAL)
+
+    @invariant()
+    def the_events_have_no_gaps_and_the_last_status_that_they_tell_is_that_of_the_job(self) -> None:
+        told: dict[str, list[str]] = {job_id: [] for job_id in self.model.rows}
+        with self.sessions.begin() as session:
+            for event in session.scalars(select(JobEvent).order_by(JobEvent.job_id, JobEvent.number)):
+                told[event.job_id].append(event.kind)
+                assert event.number == len(told[event.job_id])
+        for job_id, kinds in told.items():
+            statuses = [kind for kind in kinds if kind != EventKind.PROGRESS]
+            assert statuses[-1] == self.model.rows[job_id].status
+            assert all(before != after for before, after in pairwise(statuses))
+            assert not set(kinds[:-1]) & TERMINAL
 
     def teardown(self) -> None:
         """Even if every worker is lost from here on, every job comes to an end."""

@@ -68,3 +68,23 @@ def test_a_batch_is_no_larger_than_memory_allows(
 @pytest.mark.parametrize(("kernels", "hidden_size"), [(29_744, 200), (94_256, 360)])
 def test_all_kernels_of_the_cifar_resnets_pass_gradients(kernels: int, hidden_size: int) -> None:
     assert kernels * hidden_size <= predictions._MOST_ACTIVATIONS
+
+
+def test_what_was_predicted_is_counted_and_counted_on(predictor: Predictor, targets: Targets) -> None:
+    subject = Predictions(BATCH, predictor, targets, generator(), "sampled")
+    for _ in range(3):
+        subject.of_batch()
+    assert subject.made == 3 * 10
+    subject.of_all()
+    # Of the batch each kernel once, however often it was drawn.
+    assert 3 * 10 + targets.kernels < subject.made <= 4 * 10 + targets.kernels
+    again = Predictions(BATCH, predictor, targets, generator(), "sampled")
+    again.restore(subject.state())
+    assert again.made == subject.made
+
+
+def test_who_sees_all_kernels_has_predicted_all_of_them_in_each_step(predictor: Predictor, targets: Targets) -> None:
+    subject = Predictions(SamplingConfig(kind="all"), predictor, targets, generator())
+    for _ in range(3):
+        subject.of_all()
+    assert subject.made == 3 * targets.kernels
