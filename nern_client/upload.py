@@ -1,0 +1,119 @@
+"""Send checkpoints: those that the service has already are not sent, large ones in pieces that go on after a break."""
+
+import base64
+from typing import Final
+
+from nern_client.effects import Operation, Request, Work
+from nern_client.errors import ApiError, NernClientError, NotFound
+from nern_client.models import Checkpoint
+from nern_client.retries import Attempts, Session, send, send_once
+from nern_client.sources import CheckpointFile, Source
+from nern_client.upload_memory import UploadMemory
+
+LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
+# The server reads a large file once more before it answers.
+_SECONDS_TO_STORE = 600.0
+_TUS = {"Tus-Resumable": "1.0.0"}
+_BUSY_OR_ELSEWHERE = frozenset({409, 423})
+_MOST_BEGINNINGS = 3
+
+
+def upload(session: Session, file: CheckpointFile) -> Operation[Checkpoint]:
+    """Send a checkpoint, unless the service has it."""
+    source: Source = yield Work(lambda: Source.of(file))
+    return (yield from upload_source(session, source))
+
+
+def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
+    """Send a file whose digest is known, unless the service has it."""
+    try:
+        return (yield from _find(session, source.sha256))
+    except NotFound:
+        if source.size > LARGEST_IN_ONE_PIECE:
+            yield from _send_in_pieces(session, source)
+            return (yield from _find(session, source.sha256))
+        return (yield from _send_whole(session, source))
+
+
+def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
+    answer = yield from send(session, Request(method="GET", path=f"/checkpoints/{sha256}", repeatable=True))
+    return Checkpoint.model_validate_json(answer.body)
+
+
+def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
+    request = Request(
+        method="POST",
+        path="/checkpoints",
+        headers={"Content-Type": "application/octet-stream", "Content-Digest": source.content_digest},
+        content=source.content(),
+        # The same bytes are the same checkpoint.
+        repeatable=True,
+        seconds_to_answer=_SECONDS_TO_STORE,
+    )
+    answer = yield from send(session, request)
+    return Checkpoint.model_validate_json(answer.body)
+
+
+def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
+    """One piece as long as nothing breaks; after each break the server says where to go on."""
+    memory = UploadMemory(session.url, source.sha256)
+    address: str | None = yield Work(memory.recall)
+    attempts, furthest, beginnings = Attempts(session), 0, 0
+    while True:
+        if address is None:
+            beginnings += 1
+            address = yield from _begin(session, source)
+            yield Work(lambda: memory.keep(address))  # noqa: B023 # done at once
+        offset = yield from _offset(session, address)
+        if offset is None and beginnings == _MOST_BEGINNINGS:
+            yield Work(memory.forget)
+            raise NernClientError("The server forgets the upload again and again; ask its operator why.")
+        if offset is None:
+            address = None
+            continue
+        if offset == source.size:
+            yield Work(memory.forget)
+            return
+        if offset > furthest:
+            furthest = offset
+            attempts.went_on()
+        try:
+            yield from send_once(session, _rest(source, address, offset))
+        except NernClientError as error:
+            elsewhere = isinstance(error, ApiError) and error.status in _BUSY_OR_ELSEWHERE
+            if not (error.temporary or elsewhere or isinstance(error, NotFound)):
+                yield Work(memory.forget)
+                raise
+            yield attempts.after(error)
+
+
+def _begin(session: Session, source: Source) -> Operation[str]:
+    digest = base64.b64encode(source.sha256.encode()).decode()
+    request = Request(
+        method="POST",
+        path="/uploads",
+        headers=_TUS | {"Upload-Length": str(source.size), "Upload-Metadata": f"sha256 {digest}"},
+        # An upload that nobody goes on with expires.
+        repeatable=True,
+    )
+    answer = yield from send(session, request)
+    return answer.headers["location"]
+
+
+def _offset(session: Session, address: str) -> Operation[int | None]:
+    """How much the server has; None if it does not know the upload any more."""
+    try:
+        answer = yield from send(session, Request(method="HEAD", path=address, headers=_TUS, repeatable=True))
+    except NotFound:
+        return None
+    return int(answer.headers["upload-offset"])
+
+
+def _rest(source: Source, address: str, offset: int) -> Request:
+    return Request(
+        method="PATCH",
+        path=address,
+        headers=_TUS | {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"},
+        content=source.content(offset),
+        seconds_to_answer=_SECONDS_TO_STORE,
+    )
