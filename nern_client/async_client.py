@@ -13,7 +13,7 @@ import httpx2
 from nern_client import job_operations, submit
 from nern_client.connection import Server, answer_of, lost, request_arguments
 from nern_client.download import download
-from nern_client.effects import Answer, ConnectionLost, Content, Effect, Operation, Pause, Request
+from nern_client.effects import Answer, Content, Effect, Operation, Pause, Request
 from nern_client.job_operations import OnUpdate
 from nern_client.models import Checkpoint, Job, JobStatus
 from nern_client.options import EncodeOptions
@@ -121,7 +121,7 @@ class _Performer:
             while True:
                 try:
                     outcome = await self._perform(effect)
-                except ConnectionLost as error:
+                except Exception as error:  # noqa: BLE001 # the operation knows what to make of it
                     effect = operation.throw(error)
                 else:
                     effect = operation.send(outcome)

@@ -1,7 +1,8 @@
 """What an operation asks for, and what it is told.
 
 Operations are generators without any input or output of their own: they yield a request, a pause or work on files,
-and are sent what came of it. All rules are in them, once; `Client` and `AsyncClient` only carry out.
+and are sent what came of it, or it is raised there. All rules are in them, once; `Client` and `AsyncClient` only carry
+them out.
 """
 
 import json

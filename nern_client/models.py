@@ -1,4 +1,4 @@
-"""What the service says of jobs and checkpoints. Fields that it has gained since are ignored."""
+"""What the service says of jobs and checkpoints. Fields that it has gained since are kept as they come."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,7 +23,7 @@ _TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Progress(_Model):

@@ -1,0 +1,33 @@
+"""`nern download`: bring a result of a job here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nern_cli.arguments import Json, require_folder
+from nern_cli.display import print_json
+from nern_cli.service import JobId, Url, service
+
+
+def download(
+    job: JobId,
+    artifact: Annotated[
+        str, typer.Argument(help="weights.safetensors, weights.pt, encoding.nern, report.json, report.html, …")
+    ] = "weights.safetensors",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File or folder to write. Default: ARTIFACT, here.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Download ARTIFACT of a job, and check its SHA-256. A download that broke off goes on."""
+    target = Path(artifact) if output is None else output / artifact if output.is_dir() else output
+    require_folder(target)
+    with service(url) as client:
+        client.jobs.download(job, artifact, target)
+        published = client.jobs.get(job).artifacts[artifact]
+    if json:
+        print_json({"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256})
+    else:
+        print(f"{target}: {published.bytes:,} bytes")
