@@ -8,6 +8,7 @@ import typer
 from nern_cli.arguments import Json, require_folder
 from nern_cli.display import print_json
 from nern_cli.service import JobId, Url, service
+from nern_core.errors import NernError
 
 
 def download(
@@ -24,6 +25,8 @@ def download(
     """Download ARTIFACT of a job, and check its SHA-256. A download that broke off goes on."""
     target = Path(artifact) if output is None else output / artifact if output.is_dir() else output
     require_folder(target)
+    if target.is_dir():
+        raise NernError("is_folder", f"'{target}' is a folder; name a file with -o.")
     with service(url) as client:
         client.jobs.download(job, artifact, target)
         published = client.jobs.get(job).artifacts[artifact]

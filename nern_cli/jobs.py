@@ -8,7 +8,7 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_points, print_table
-from nern_cli.service import JobId, Timeout, Url, as_json, follow, print_metrics, service
+from nern_cli.service import JobId, Timeout, Url, as_json, follow, fraction_of, print_metrics, service
 
 if TYPE_CHECKING:
     from nern_client import Job
@@ -93,10 +93,9 @@ def delete(job: JobId, url: Url = None, json: Json = False) -> None:
 
 
 def _row(job: "Job") -> dict[str, str]:
-    fraction = 1.0 if job.status == "succeeded" else 0.0 if job.progress is None else job.progress.fraction
     return {
         "id": job.id,
         "status": job.status.value,
-        "percent": f"{100 * fraction:.0f}",
+        "percent": f"{100 * fraction_of(job):.0f}",
         "created": job.created_at.strftime("%Y-%m-%d %H:%M"),
     }

@@ -43,6 +43,10 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
             print_json(as_json(job))
         print(f"nern: {_sentence(error)}", file=sys.stderr)
         raise typer.Exit(_exit_code(error)) from error
+    except OSError as error:
+        named = f"'{error.filename}': " if error.filename else ""
+        print(f"nern: {named}{error.strerror or error}.", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED) from error
 
 
 def follow(client: "Client", job_id: str, timeout: float | None, on_update: Callable[["Job"], None]) -> "Job":
@@ -50,9 +54,8 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
     with ProgressDisplay(lines=False) as display:
 
         def show(job: "Job") -> None:
-            fraction = 0.0 if job.progress is None else job.progress.fraction
             details = job.message if job.progress is None else describe_progress(job.progress)
-            display.update(job.phase or job.status, fraction, details)
+            display.update(job.phase or job.status, fraction_of(job), details)
             on_update(job)
 
         try:
@@ -60,6 +63,13 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
         except KeyboardInterrupt:
             print(f"nern: Interrupted; the job goes on: nern jobs watch {job_id}", file=sys.stderr)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def fraction_of(job: "Job") -> float:
+    """How much of a job is done."""
+    if job.status == "succeeded":
+        return 1.0
+    return 0.0 if job.progress is None else job.progress.fraction
 
 
 def as_json(job: "Job") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from nern_client.errors import (
     ServerError,
     ServerUnreachable,
     TooManyRequests,
+    UnexpectedAnswer,
     WaitTimeout,
 )
 from nern_client.models import Artifact, Checkpoint, Job, JobError, JobStatus, Progress
@@ -57,5 +58,6 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "TooManyRequests",
+    "UnexpectedAnswer",
     "WaitTimeout",
 ]

@@ -22,6 +22,10 @@ class ServerUnreachable(NernClientError):
     temporary = True
 
 
+class UnexpectedAnswer(NernClientError):
+    """What answers is no NeRN service, or one of another version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProblem:
     """What is wrong with one field of the input."""

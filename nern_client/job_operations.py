@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote
 
+from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
 from nern_client.models import Job, JobPage, JobStatus
@@ -16,7 +17,7 @@ _JOBS_ON_A_PAGE = "100"
 
 def get(session: Session, job_id: str) -> Operation[Job]:
     """Find a job."""
-    return _job_in((yield from _look(session, job_id)))
+    return read(session, (yield from _look(session, job_id)), Job)
 
 
 def page(session: Session, status: JobStatus | str | None, cursor: str | None) -> Operation[JobPage]:
@@ -27,13 +28,13 @@ def page(session: Session, status: JobStatus | str | None, cursor: str | None) -
     if cursor is not None:
         query["cursor"] = cursor
     answer = yield from send(session, Request(method="GET", path="/jobs", query=query, repeatable=True))
-    return JobPage.model_validate_json(answer.body)
+    return read(session, answer, JobPage)
 
 
 def cancel(session: Session, job_id: str) -> Operation[Job]:
     """Cancel a job; doing so again changes nothing."""
     request = Request(method="POST", path=f"{_address(job_id)}/cancel", repeatable=True)
-    return _job_in((yield from send(session, request)))
+    return read(session, (yield from send(session, request)), Job)
 
 
 def delete(session: Session, job_id: str) -> Operation[None]:
@@ -65,7 +66,7 @@ def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: flo
     last = None
     while True:
         answer = yield from _look(session, job_id)
-        job = _job_in(answer)
+        job = read(session, answer, Job)
         if on_update is not None and job != last:
             on_update(job)
         last = job
@@ -90,10 +91,6 @@ def _results_of(job: Job) -> Job:
 
 def _look(session: Session, job_id: str) -> Operation[Answer]:
     return send(session, Request(method="GET", path=_address(job_id), repeatable=True))
-
-
-def _job_in(answer: Answer) -> Job:
-    return Job.model_validate_json(answer.body)
 
 
 def _address(job_id: str) -> str:

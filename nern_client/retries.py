@@ -10,7 +10,9 @@ from http import HTTPStatus
 from nern_client.effects import Answer, ConnectionLost, Operation, Pause, Request
 from nern_client.errors import ApiError, FieldProblem, NernClientError, Problem, ServerUnreachable, family_of
 
-_TEMPORARY = frozenset({429, 502, 503, 504})
+_TEMPORARY = frozenset({408, 502, 503, 504})
+# With `Retry-After`: without one the limit is of a kind that time alone does not lift.
+_LIMITED = 429
 # Somebody else, perhaps an earlier attempt of this very request, is still at it.
 _BUSY = frozenset({"request-in-progress", "upload-locked"})
 
@@ -104,8 +106,10 @@ def _never_left(error: ServerUnreachable) -> bool:
 def error_of(answer: Answer) -> ApiError:
     """The error that an answer tells of, be it of the service or of a proxy before it."""
     problem = _problem_of(answer)
-    temporary = answer.status in _TEMPORARY or problem.type in _BUSY
-    return family_of(answer.status)(problem, temporary=temporary, retry_after=seconds_told(answer.headers))
+    told = seconds_told(answer.headers)
+    limited_for_now = answer.status == _LIMITED and told is not None
+    temporary = answer.status in _TEMPORARY or limited_for_now or problem.type in _BUSY
+    return family_of(answer.status)(problem, temporary=temporary, retry_after=told)
 
 
 def seconds_told(headers: Mapping[str, str]) -> float | None:
@@ -131,15 +135,19 @@ def _problem_of(answer: Answer) -> Problem:
             request_id=told.get("request_id"),
         )
     except (ValueError, KeyError, TypeError):
-        title = _phrase(answer.status)
-        detail = f"The server has answered {answer.status} ({title}) and says no more."
         return Problem(
             type="no-problem-document",
-            title=title,
+            title=_phrase(answer.status),
             status=answer.status,
-            detail=detail,
+            detail=_what_little_is_told(answer),
             request_id=answer.headers.get("x-request-id"),
         )
+
+
+def _what_little_is_told(answer: Answer) -> str:
+    if 300 <= answer.status < 400 and "location" in answer.headers:
+        return f"The server is elsewhere: it redirects to {answer.headers['location']}; give the address there."
+    return f"The server has answered {answer.status} ({_phrase(answer.status)}) and says no more."
 
 
 def _phrase(status: int) -> str:

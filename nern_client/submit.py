@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from nern_client.answers import read
 from nern_client.effects import Content, Operation, Request, Work
 from nern_client.errors import InvalidRequest
 from nern_client.models import Checkpoint, Job
@@ -44,4 +45,4 @@ def _submit(session: Session, sha256: str, options: Mapping[str, Any], key: str)
         repeatable=True,
     )
     answer = yield from send(session, request)
-    return Job.model_validate_json(answer.body)
+    return read(session, answer, Job)

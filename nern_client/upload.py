@@ -3,6 +3,7 @@
 import base64
 from typing import Final
 
+from nern_client.answers import header, read
 from nern_client.effects import Operation, Request, Work
 from nern_client.errors import ApiError, NernClientError, NotFound
 from nern_client.models import Checkpoint
@@ -37,7 +38,7 @@ def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
 
 def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
     answer = yield from send(session, Request(method="GET", path=f"/checkpoints/{sha256}", repeatable=True))
-    return Checkpoint.model_validate_json(answer.body)
+    return read(session, answer, Checkpoint)
 
 
 def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
@@ -51,7 +52,7 @@ def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
         seconds_to_answer=_SECONDS_TO_STORE,
     )
     answer = yield from send(session, request)
-    return Checkpoint.model_validate_json(answer.body)
+    return read(session, answer, Checkpoint)
 
 
 def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
@@ -97,7 +98,7 @@ def _begin(session: Session, source: Source) -> Operation[str]:
         repeatable=True,
     )
     answer = yield from send(session, request)
-    return answer.headers["location"]
+    return header(session, answer, "location")
 
 
 def _offset(session: Session, address: str) -> Operation[int | None]:
@@ -106,7 +107,7 @@ def _offset(session: Session, address: str) -> Operation[int | None]:
         answer = yield from send(session, Request(method="HEAD", path=address, headers=_TUS, repeatable=True))
     except NotFound:
         return None
-    return int(answer.headers["upload-offset"])
+    return int(header(session, answer, "upload-offset"))
 
 
 def _rest(source: Source, address: str, offset: int) -> Request:

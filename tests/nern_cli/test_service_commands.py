@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -14,11 +15,12 @@ import pytest
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.database import create_sessions, migrate
+from app.jobs.repository import JobRepository
 from app.settings import Authentication, Settings
 from nern_cli.jobs import Status
 from nern_cli.main import main
 from nern_client import JobStatus
-from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.conftest import DIGITS, EXAMPLE, ROOT, transaction
 from tests.nern_client.conftest import claim, fail, listening, succeed
 from tests.nern_client.wire import Wire, cut_answer, lose_answer, wire_to
 
@@ -178,6 +180,9 @@ def test_a_result_is_downloaded_under_its_name_or_another(
     told = json.loads(capsys.readouterr().out)
     assert (told["path"], told["bytes"]) == ("mine.nern", 12)
     assert (tmp_path / "mine.nern").read_bytes() == b"the encoding"
+    (tmp_path / "locked" / "weights.safetensors").mkdir(parents=True)
+    assert nern("download", job_id, "-o", "locked") == 1
+    assert capsys.readouterr().err == "nern: 'locked/weights.safetensors' is a folder; name a file with -o.\n"
     assert nern("download", job_id, "weights.pt") == 1
     assert "has no weights.pt; it has encoding.nern, weights.safetensors." in capsys.readouterr().err
 
@@ -196,6 +201,8 @@ def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
         capsys.readouterr().err.replace("│", " ").split()
     )
     assert nern("submit", str(EXAMPLE), "-o", "no/such/weights.pt") == 1
+    capsys.readouterr()
+    assert nern("submit", str(EXAMPLE), "--wait", "--timeout", "soon") == 2
     assert nern("submit", str(EXAMPLE), "--hidden-size", "2") == 2
     assert nern("submit", "no-such-file.pt") == 2
     assert nern("jobs", "list", "--status", "done") == 2
@@ -237,6 +244,24 @@ def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> N
         130,
         f"nern: Interrupted; the job goes on: nern jobs watch {job_id}\n",
     )
+
+
+def test_somebody_who_looks_sees_phase_loss_and_time_left(embedded: Settings, job_id: str) -> None:
+    begun = claim(embedded, job_id)
+    progress = {"fraction": 0.42, "step": 7, "total": 20, "loss": 0.125, "steps_per_second": 2.0, "seconds_left": 6.5}
+    with transaction(embedded) as session:
+        JobRepository(session).heartbeat(begun, timedelta(seconds=60), phase="distillation", progress=progress)
+    nern = str(Path(sys.executable).with_name("nern"))
+    terminal, its_end = os.openpty()
+    env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "120"}
+    command = [nern, "jobs", "watch", job_id, "--timeout", "1"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=its_end, env=env, check=False)
+    os.close(its_end)
+    shown = os.read(terminal, 2**16).decode()
+    os.close(terminal)
+    assert (ended.returncode, ended.stdout) == (5, b"")
+    for part in ("distillation", "42 %", "step 7/20  loss 0.125  2.0 steps/s  6 s left"):
+        assert part in shown
 
 
 def test_the_statuses_that_can_be_asked_for_are_all_there_are() -> None:

@@ -3,7 +3,17 @@ import time
 import pytest
 
 from app.settings import Settings
-from nern_client import Client, JobStatus, NotFound, Retries, ServerError, ServerUnreachable, TooManyRequests
+from nern_client import (
+    Client,
+    InvalidRequest,
+    JobStatus,
+    NotFound,
+    Retries,
+    ServerError,
+    ServerUnreachable,
+    TooManyRequests,
+    UnexpectedAnswer,
+)
 from tests.conftest import EXAMPLE
 from tests.nern_client.conftest import QUICK, succeed
 from tests.nern_client.wire import Wire, lose_answer, nothing_wrong, refuse, reset
@@ -82,3 +92,23 @@ def test_a_server_that_never_answered_is_given_up_soon(wire: Wire) -> None:
     assert len(wire.seen) == QUICK.first_attempts
     with Client(NOT_HERE, retries=QUICK) as client, pytest.raises(ServerUnreachable, match=NOT_HERE):
         client.jobs.get("job_1")
+
+
+def test_a_limit_that_time_does_not_lift_is_told_at_once(client: Client, wire: Wire) -> None:
+    wire.harm("POST /jobs", refuse("429 Too Many Requests"))
+    with pytest.raises(TooManyRequests):
+        client.jobs.create(EXAMPLE)
+    assert wire.seen.count("POST /jobs") == 1
+
+
+def test_a_redirection_is_told_and_not_followed(client: Client, wire: Wire) -> None:
+    wire.harm("GET /jobs", refuse("308 Permanent Redirect", "Location: https://nern.example/jobs"))
+    with pytest.raises(InvalidRequest, match="it redirects to https://nern.example/jobs; give the address there"):
+        list(client.jobs.list())
+
+
+@pytest.mark.parametrize("body", ["<h1>Welcome</h1>", "{}", '{"items": [{"id": 7}]}'])
+def test_what_is_no_service_of_this_kind_is_told(client: Client, wire: Wire, body: str) -> None:
+    wire.harm("GET /jobs", refuse("200 OK", body=body))
+    with pytest.raises(UnexpectedAnswer, match=f"What answers at {wire.url} is no NeRN service"):
+        list(client.jobs.list())

@@ -4,11 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
+from pydantic import ByteSize
 
 from app.settings import Settings
 from nern_client import Client, InvalidRequest, ServerUnreachable, upload
 from nern_client.upload import LARGEST_IN_ONE_PIECE
-from tests.nern_client.conftest import QUICK
+from tests.nern_client.conftest import QUICK, listening
 from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset
 
 MIB = 2**20
@@ -109,3 +110,15 @@ def test_a_small_checkpoint_that_is_cut_is_sent_again(
     client.checkpoints.upload(checkpoint)
     assert stored(embedded, checkpoint)
     assert wire.seen.count("POST /checkpoints") == 3
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_what_is_too_large_is_told_although_nobody_reads_to_its_end(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, in_pieces: bool
+) -> None:
+    monkeypatch.setattr(upload, "LARGEST_IN_ONE_PIECE", MIB if in_pieces else 64 * MIB)
+    settings = Settings(data_dir=tmp_path / "small", max_upload_bytes=ByteSize(MIB))
+    with listening(settings) as port, Client(f"http://127.0.0.1:{port}", retries=QUICK) as client:
+        for _ in range(5):
+            with pytest.raises(InvalidRequest, match="larger than the 1,048,576 bytes"):
+                client.checkpoints.upload(checkpoint)
