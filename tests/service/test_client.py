@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.service.conftest import API, Service, free_port, process, wait_for
 
 NERN = API[0]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
@@ -72,5 +75,10 @@ def test_the_commands_of_the_documentation_work_with_nern_serve(tmp_path: Path) 
         assert nern("jobs", "watch", job_id).returncode == 0
         assert nern("download", job_id, "encoding.nern").stdout.startswith("encoding.nern: ")
         assert nern("inspect", "encoding.nern", "--json").returncode == 0
+        (tmp_path / "model.safetensors").write_bytes(EXAMPLE.read_bytes())
+        for program in PYTHON.findall((ROOT / "docs" / "client.md").read_text()):
+            ended = subprocess.run([sys.executable, "-c", program], env=env, cwd=tmp_path, timeout=120, check=False)
+            assert ended.returncode == 0
+        assert {"weights.safetensors", "model-0.nern", "model-1.nern"} <= {path.name for path in tmp_path.iterdir()}
         assert nern("jobs", "delete", job_id).returncode == 0
         assert nern("jobs", "watch", job_id).returncode == 1
