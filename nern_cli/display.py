@@ -35,10 +35,10 @@ class ProgressDisplay:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:<14}"),
+                TextColumn("{task.description:<14}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
-                TextColumn("{task.fields[details]}"),
+                TextColumn("{task.fields[details]}", markup=False),
                 TimeElapsedColumn(),
                 console=self._console,
             )
@@ -92,7 +92,7 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in _rows(result):
         table.add_row(name, value)
-    Console().print(table)
+    _print(table)
 
 
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:
@@ -100,7 +100,12 @@ def print_points(points: Sequence[Mapping[str, Any]]) -> None:
     table = Table(*(name.replace("_", " ") for name in points[0]))
     for point in points:
         table.add_row(*(_formatted(name, value) for name, value in point.items()))
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Names and sentences may hold brackets and colons, which mean nothing here."""
+    Console(markup=False, emoji=False).print(table)
 
 
 def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

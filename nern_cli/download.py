@@ -1,5 +1,6 @@
 """`nern download`: bring a result of a job here."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from nern_cli.arguments import Json, require_folder
 from nern_cli.display import print_json
+from nern_cli.exit_codes import ExitCode
 from nern_cli.service import JobId, Url, service
 from nern_core.errors import NernError
 
@@ -28,7 +30,11 @@ def download(
     if target.is_dir():
         raise NernError("is_folder", f"'{target}' is a folder; name a file with -o.")
     with service(url) as client:
-        client.jobs.download(job, artifact, target)
+        try:
+            client.jobs.download(job, artifact, target)
+        except KeyboardInterrupt:
+            print("nern: Interrupted; the same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         published = client.jobs.get(job).artifacts[artifact]
     if json:
         print_json({"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256})

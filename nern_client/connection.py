@@ -33,7 +33,10 @@ class Server:
         url = url or os.environ.get(_URL_VARIABLE) or _DEFAULT_URL
         if not url.startswith(("http://", "https://")):
             raise NernClientError(f"The address of the service has to start with http:// or https://; it is {url!r}.")
-        return cls(url.rstrip("/"), api_key or os.environ.get(_KEY_VARIABLE) or None)
+        key = (api_key or os.environ.get(_KEY_VARIABLE) or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise NernClientError(f"The API key has characters that no key has; look at {_KEY_VARIABLE}.")
+        return cls(url.rstrip("/"), key or None)
 
     def settings(self) -> dict[str, Any]:
         """What both clients of httpx2 are made with."""

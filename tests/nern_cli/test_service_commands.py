@@ -251,17 +251,35 @@ def test_somebody_who_looks_sees_phase_loss_and_time_left(embedded: Settings, jo
     progress = {"fraction": 0.42, "step": 7, "total": 20, "loss": 0.125, "steps_per_second": 2.0, "seconds_left": 6.5}
     with transaction(embedded) as session:
         JobRepository(session).heartbeat(begun, timedelta(seconds=60), phase="distillation", progress=progress)
+    status, shown = watched_on_a_terminal(job_id, "--timeout", "1")
+    assert status == 5
+    for part in ("distillation", "42 %", "step 7/20  loss 0.125  2.0 steps/s  6 s left"):
+        assert part in shown
+
+
+def test_brackets_in_a_sentence_mean_nothing(
+    nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str
+) -> None:
+    fail(embedded, job_id, "There is no 'a[/b]' [red]here :bug:")
+    status, shown = watched_on_a_terminal(job_id)
+    assert status == 3
+    assert "'a[/b]' [red]here :bug:" in shown
+    assert nern("jobs", "show", job_id) == 0
+    assert "There is no 'a[/b]' [red]here :bug:" in capsys.readouterr().out
+
+
+def watched_on_a_terminal(job_id: str, *arguments: str) -> tuple[int, str]:
+    """Exit status of `nern jobs watch`, and what somebody sees of its standard error."""
     nern = str(Path(sys.executable).with_name("nern"))
     terminal, its_end = os.openpty()
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "120"}
-    command = [nern, "jobs", "watch", job_id, "--timeout", "1"]
+    command = [nern, "jobs", "watch", job_id, *arguments]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=its_end, env=env, check=False)
     os.close(its_end)
     shown = os.read(terminal, 2**16).decode()
     os.close(terminal)
-    assert (ended.returncode, ended.stdout) == (5, b"")
-    for part in ("distillation", "42 %", "step 7/20  loss 0.125  2.0 steps/s  6 s left"):
-        assert part in shown
+    assert ended.stdout == b""
+    return ended.returncode, shown
 
 
 def test_the_statuses_that_can_be_asked_for_are_all_there_are() -> None:

@@ -95,8 +95,8 @@ def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> No
         assert JobRepository(session).succeed(begun, METRICS, artifacts)
 
 
-def fail(settings: Settings, job_id: str) -> None:
+def fail(settings: Settings, job_id: str, message: str = "The job needs more memory than there is.") -> None:
     """Do what a worker does for a job that fails."""
     begun = claim(settings, job_id)
     with transaction(settings) as session:
-        assert JobRepository(session).fail(begun, "out_of_memory", "The job needs more memory than there is.")
+        assert JobRepository(session).fail(begun, "out_of_memory", message)

@@ -7,6 +7,7 @@ from nern_client import (
     Client,
     InvalidRequest,
     JobStatus,
+    NernClientError,
     NotFound,
     Retries,
     ServerError,
@@ -112,3 +113,16 @@ def test_what_is_no_service_of_this_kind_is_told(client: Client, wire: Wire, bod
     wire.harm("GET /jobs", refuse("200 OK", body=body))
     with pytest.raises(UnexpectedAnswer, match=f"What answers at {wire.url} is no NeRN service"):
         list(client.jobs.list())
+
+
+@pytest.mark.parametrize("key", ["", 'a"b', "a\\b", "é", "a\nb", "x" * 256])
+def test_an_idempotency_key_that_is_none_is_refused_before_anything_is_sent(
+    client: Client, wire: Wire, key: str
+) -> None:
+    with pytest.raises(NernClientError, match="An idempotency key is 1 to 255 printable ASCII characters"):
+        client.jobs.create(EXAMPLE, idempotency_key=key)
+    assert wire.seen == []
+
+
+def test_every_key_that_is_one_is_taken(client: Client) -> None:
+    assert client.jobs.create(EXAMPLE, idempotency_key=" !#$%&'()*+,-./:;<=>?@[]^_`{|}~").status is JobStatus.QUEUED

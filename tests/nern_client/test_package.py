@@ -74,3 +74,9 @@ def test_fields_that_a_later_service_has_are_kept() -> None:
     }
     kept = Job.model_validate(told).model_dump(mode="json", exclude_unset=True)
     assert kept == told
+
+
+@pytest.mark.parametrize("key", ["nern_é", "nern_a\nHost: x"])
+def test_a_key_that_is_none_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(NernClientError, match=r"^The API key has characters that no key has; look at NERN_API_KEY\.$"):
+        Client(api_key=key)
