@@ -55,6 +55,7 @@ def test_a_download_that_is_cut_five_times_goes_on_and_has_the_digest(
     client.jobs.download(job_id, NAME, tmp_path / NAME)
     assert hashlib.sha256((tmp_path / NAME).read_bytes()).hexdigest() == DIGEST
     assert ranges(wire) == [f"bytes={offset}-" for offset in offsets]
+    assert all(f'if-range: "{DIGEST}"' in head for head in wire.heads if "range: bytes" in head)
     assert files(tmp_path) == [NAME]
 
 

@@ -49,7 +49,9 @@ def test_whatever_breaks_there_is_one_job_and_the_right_file(
 
     with Client(wire.url, retries=QUICK) as client:
         assert list(client.jobs.list()) == []
-        harm()
+        wire.harm("POST /jobs", *(dice.choice([*FAULTS, cut_anywhere(dice)]) for _ in range(4)))
+        wire.harm("GET", *(dice.choice(FAULTS) for _ in range(4)))
+        wire.harm("PATCH", *(cut_anywhere(dice) for _ in range(4)))
         job = client.jobs.create(EXAMPLE)
         succeed(embedded, job.id, {NAME: content})
         harm()
