@@ -5,7 +5,7 @@ from typing import Final
 
 from nern_client.answers import header, read
 from nern_client.effects import Operation, Request, Work
-from nern_client.errors import ApiError, NernClientError, NotFound
+from nern_client.errors import Conflict, InvalidRequest, NernClientError, NotFound
 from nern_client.models import Checkpoint
 from nern_client.retries import Attempts, Session, send, send_once
 from nern_client.sources import CheckpointFile, Source
@@ -15,7 +15,6 @@ LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
 # The server reads a large file once more before it answers.
 _SECONDS_TO_STORE = 600.0
 _TUS = {"Tus-Resumable": "1.0.0"}
-_BUSY_OR_ELSEWHERE = frozenset({409, 423})
 _MOST_BEGINNINGS = 3
 
 
@@ -80,10 +79,14 @@ def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
             attempts.went_on()
         try:
             yield from send_once(session, _rest(source, address, offset))
-        except NernClientError as error:
-            elsewhere = isinstance(error, ApiError) and error.status in _BUSY_OR_ELSEWHERE
-            if not (error.temporary or elsewhere or isinstance(error, NotFound)):
+        except InvalidRequest as error:
+            if not error.temporary:
                 yield Work(memory.forget)
+                raise
+            yield attempts.after(error)
+        except NernClientError as error:
+            # Asking for the offset again tells where the upload is now.
+            if not (error.temporary or isinstance(error, (Conflict, NotFound))):
                 raise
             yield attempts.after(error)
 

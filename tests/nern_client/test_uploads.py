@@ -7,7 +7,7 @@ import pytest
 from pydantic import ByteSize
 
 from app.settings import Settings
-from nern_client import Client, InvalidRequest, ServerUnreachable, upload
+from nern_client import Client, InvalidRequest, ServerError, ServerUnreachable, upload
 from nern_client.upload import LARGEST_IN_ONE_PIECE
 from tests.nern_client.conftest import QUICK, listening
 from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset
@@ -42,7 +42,8 @@ def stored(settings: Settings, path: Path) -> bool:
 def test_a_large_checkpoint_goes_on_after_every_cut(
     client: Client, wire: Wire, embedded: Settings, checkpoint: Path, cache: Path
 ) -> None:
-    wire.harm("PATCH", cut_request(5 * MIB), reset, cut_request(MIB), refuse("503 Busy", "Retry-After: 0"))
+    slow = refuse("408 Request Timeout")
+    wire.harm("PATCH", cut_request(5 * MIB), reset, cut_request(MIB), refuse("503 Busy", "Retry-After: 0"), slow)
     wire.harm("HEAD", reset)
     wire.harm("POST /uploads", lose_answer)
     found = client.checkpoints.upload(checkpoint)
@@ -92,6 +93,17 @@ def test_an_upload_that_the_server_has_forgotten_begins_anew(
     client.checkpoints.upload(checkpoint)
     assert stored(embedded, checkpoint)
     assert wire.seen.count("POST /uploads") == 2
+
+
+def test_an_upload_that_a_full_disk_has_stopped_goes_on_later(
+    client: Client, wire: Wire, embedded: Settings, checkpoint: Path
+) -> None:
+    wire.harm("PATCH", refuse("507 Insufficient Storage", "Retry-After: 600"))
+    with pytest.raises(ServerError):
+        client.checkpoints.upload(checkpoint)
+    client.checkpoints.upload(checkpoint)
+    assert stored(embedded, checkpoint)
+    assert wire.seen.count("POST /uploads") == 1
 
 
 @pytest.mark.parametrize("size", [100, 2 * MIB])
