@@ -1,6 +1,7 @@
 """Send checkpoints: those that the service has already are not sent, large ones in pieces that go on after a break."""
 
 import base64
+from functools import partial
 from typing import Final
 
 from nern_client.answers import header, read
@@ -55,35 +56,42 @@ def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
 
 
 def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
-    """One piece as long as nothing breaks; after each break the server says where to go on."""
+    """Go on with an upload that has begun, or begin one; anew if the server has forgotten it."""
     memory = UploadMemory(session.url, source.sha256)
     address: str | None = yield Work(memory.recall)
-    attempts, furthest, beginnings = Attempts(session), 0, 0
-    while True:
+    for _ in range(_MOST_BEGINNINGS):
         if address is None:
-            beginnings += 1
             address = yield from _begin(session, source)
-            yield Work(lambda: memory.keep(address))  # noqa: B023 # done at once
-        offset = yield from _offset(session, address)
-        if offset is None and beginnings == _MOST_BEGINNINGS:
-            yield Work(memory.forget)
-            raise NernClientError("The server forgets the upload again and again; ask its operator why.")
-        if offset is None:
-            address = None
-            continue
-        if offset == source.size:
+            yield Work(partial(memory.keep, address))
+        try:
+            finished = yield from _go_on(session, source, address)
+        except InvalidRequest as error:
+            if not error.temporary:
+                yield Work(memory.forget)
+            raise
+        if finished:
             yield Work(memory.forget)
             return
+        address = None
+    yield Work(memory.forget)
+    raise NernClientError("The server forgets the upload again and again; ask its operator why.")
+
+
+def _go_on(session: Session, source: Source, address: str) -> Operation[bool]:
+    """One piece as long as nothing breaks; after each break the server says where to go on.
+
+    Returns whether the upload is finished; false: the server does not know it.
+    """
+    attempts, furthest = Attempts(session), 0
+    while True:
+        offset = yield from _offset(session, address)
+        if offset is None or offset == source.size:
+            return offset is not None
         if offset > furthest:
             furthest = offset
             attempts.went_on()
         try:
             yield from send_once(session, _rest(source, address, offset))
-        except InvalidRequest as error:
-            if not error.temporary:
-                yield Work(memory.forget)
-                raise
-            yield attempts.after(error)
         except NernClientError as error:
             # Asking for the offset again tells where the upload is now.
             if not (error.temporary or isinstance(error, (Conflict, NotFound))):

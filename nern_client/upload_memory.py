@@ -21,11 +21,11 @@ class UploadMemory:
             return None
         return address if address.startswith("/uploads/") else None
 
-    def keep(self, address: str | None) -> None:
+    def keep(self, address: str) -> None:
         """The upload has begun."""
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(address or "", encoding="utf-8")
+            self._path.write_text(address, encoding="utf-8")
 
     def forget(self) -> None:
         """The upload is over."""
