@@ -19,6 +19,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY app app
 COPY worker worker
 COPY nern_core nern_core
+COPY nern_client nern_client
 COPY nern_cli nern_cli
 COPY migrations migrations
 RUN /opt/nern/bin/pip install --no-deps --no-build-isolation --no-index .

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -15,14 +15,18 @@ from rich.table import Table
 
 from nern_core.progress import Progress as Observation
 
+if TYPE_CHECKING:
+    from nern_client import Progress as JobProgress
+
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressDisplay:
-    """Shows the progress of one encoding while the context is open."""
+    """Shows the progress of one encoding while the context is open; without `lines`, on a terminal only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = True) -> None:
         self._console = Console(stderr=True)
+        self._lines = lines
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._phase: str | None = None
@@ -31,10 +35,10 @@ class ProgressDisplay:
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:<14}"),
+                TextColumn("{task.description:<14}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
-                TextColumn("{task.fields[details]}"),
+                TextColumn("{task.fields[details]}", markup=False),
                 TimeElapsedColumn(),
                 console=self._console,
             )
@@ -50,19 +54,20 @@ class ProgressDisplay:
 
     def show(self, progress: Observation) -> None:
         """Show one observation; plain lines come with every phase and every few seconds."""
+        self.update(progress.phase, progress.fraction, describe_progress(progress))
+
+    def update(self, phase: str, fraction: float, details: str) -> None:
+        """Show a phase by its name, and how far all of it is."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task, description=progress.phase, completed=progress.fraction, details=_details(progress)
-            )
+            self._bar.update(self._task, description=phase, completed=fraction, details=details)
             return
         now = time.monotonic()
-        if progress.phase != self._phase or now - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._phase, self._last_line = progress.phase, now
-            line = f"{progress.phase} {100 * progress.fraction:.0f} % {_details(progress)}"
-            print(line.rstrip(), file=self._console.file, flush=True)
+        if self._lines and (phase != self._phase or now - self._last_line >= _SECONDS_BETWEEN_LINES):
+            self._phase, self._last_line = phase, now
+            print(f"{phase} {100 * fraction:.0f} % {details}".rstrip(), file=self._console.file, flush=True)
 
 
-def _details(progress: Observation) -> str:
+def describe_progress(progress: "Observation | JobProgress") -> str:
     """Step, loss, speed and time left, as far as they are known."""
     parts = []
     if progress.step:
@@ -89,7 +94,7 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in _rows(result):
         table.add_row(name, value)
-    Console().print(table)
+    _print(table)
 
 
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:
@@ -97,7 +102,12 @@ def print_points(points: Sequence[Mapping[str, Any]]) -> None:
     table = Table(*(name.replace("_", " ") for name in points[0]))
     for point in points:
         table.add_row(*(_formatted(name, value) for name, value in point.items()))
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Names and sentences may hold brackets and colons, which mean nothing here."""
+    Console(markup=False, emoji=False).print(table)
 
 
 def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -14,61 +14,35 @@ from pydantic_core import ErrorDetails
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.compress_report import compress_report
 from nern_cli.display import ProgressDisplay, print_json, print_table
+from nern_cli.download import download
+from nern_cli.encode_options import takes_encode_options
+from nern_cli.exit_codes import EXIT_CODES, ExitCode
 from nern_cli.importance import importance
+from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.report import report as write_report
+from nern_cli.submit import submit
 from nern_core.errors import NernError
-from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, explain_invalid
+from nern_core.options import EncodeOptions, explain_invalid
 
 app = typer.Typer(
     name="nern",
     help="Compact neural representations of trained networks.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-_FAILED = 1
-_MISUSED = 2
-_INTERRUPTED = 130
-
-Architecture = Annotated[
-    str | None,
-    typer.Option(help=f"{ARCHITECTURE_NAMES}."),
-]
-Dataset = Annotated[str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need API keys.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 
 
 @app.command()
+@takes_encode_options
 def encode(
     checkpoint: InputFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .nern file to write.")],
-    architecture: Architecture = None,
-    dataset: Dataset = None,
-    recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
-    kernels: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What is represented: spatial (the default), all (the default with a target), or patterns of tensor "
-            "names, with a leading ! to exclude. May be repeated."
-        ),
-    ] = None,
-    target_bytes: Annotated[
-        int | None, typer.Option(help="Size of the file to aim for: weights are quantized for it.")
-    ] = None,
-    target_ratio: Annotated[
-        float | None, typer.Option(help="The same as a ratio, bytes of the checkpoint over bytes of the file.")
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="The smallest file that costs no more than so many points of accuracy."),
-    ] = None,
-    hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
-    permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
-    seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
+    options: EncodeOptions,
     teacher: Annotated[
         Path | None,
         typer.Option(
@@ -81,27 +55,9 @@ def encode(
     report: Annotated[
         Path | None, typer.Option(help="Also write report.json: all figures, and the training curve for `nern report`.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     json: Json = False,
 ) -> None:
     """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file."""
-    options = EncodeOptions(
-        architecture=architecture,
-        dataset=dataset,
-        recipe=recipe,
-        kernels=tuple(kernels) if kernels else None,
-        target_bytes=target_bytes,
-        target_ratio=target_ratio,
-        max_drop=max_drop,
-        hidden_size=hidden_size,
-        permutation=permutation,
-        seconds=seconds,
-        steps=steps,
-        rounds=rounds,
-        seed=seed,
-        device=device,
-    )
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
     for file in (output, report):
@@ -202,6 +158,9 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     run(host, port)
 
 
+app.command("submit")(submit)
+app.command("download")(download)
+app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
 app.command("report")(write_report)
 app.command("compress-report")(compress_report)
@@ -213,11 +172,11 @@ def main() -> None:
     try:
         app()
     except NernError as error:
-        _fail(error.message, _FAILED)
+        _fail(error.message, ExitCode.FAILED)
     except ValidationError as error:
-        _fail(" ".join(_sentence(detail) for detail in error.errors()), _MISUSED)
+        _fail(" ".join(_sentence(detail) for detail in error.errors()), ExitCode.MISUSED)
     except KeyboardInterrupt:
-        _fail("Interrupted; nothing was written.", _INTERRUPTED)
+        _fail("Interrupted; nothing was written.", ExitCode.INTERRUPTED)
 
 
 def _sentence(detail: ErrorDetails) -> str:

@@ -83,5 +83,5 @@ def test_no_password_is_written_down() -> None:
 
 def test_the_image_holds_every_package() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    for package in ("app", "worker", "nern_core", "nern_cli", "migrations"):
+    for package in ("app", "worker", "nern_core", "nern_client", "nern_cli", "migrations"):
         assert f"COPY {package} {package}\n" in dockerfile

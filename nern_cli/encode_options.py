@@ -1,0 +1,77 @@
+"""The options of an encoding as flags, the same for every command that has them."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName
+
+_PARAMETER = "options"
+
+
+def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these flags in place of its parameter `options`. Raises pydantic's `ValidationError`."""
+    flags = inspect.signature(_options).parameters
+
+    @functools.wraps(command)
+    def with_flags(**given: Any) -> None:  # noqa: ANN401 # what typer has parsed
+        options = _options(**{name: given.pop(name) for name in flags})
+        command(**given, options=options)
+
+    own = inspect.signature(command).parameters.values()
+    parameters = [shown for one in own for shown in (flags.values() if one.name == _PARAMETER else [one])]
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    with_flags.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined] # what typer reads
+    return with_flags
+
+
+def _options(
+    architecture: Annotated[str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")
+    ] = None,
+    recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
+    kernels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is represented: spatial (the default), all (the default with a target), or patterns of tensor "
+            "names, with a leading ! to exclude. May be repeated."
+        ),
+    ] = None,
+    target_bytes: Annotated[
+        int | None, typer.Option(help="Size of the file to aim for: weights are quantized for it.")
+    ] = None,
+    target_ratio: Annotated[
+        float | None, typer.Option(help="The same as a ratio, bytes of the checkpoint over bytes of the file.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="The smallest file that costs no more than so many points of accuracy."),
+    ] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
+    permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
+    seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+) -> EncodeOptions:
+    return EncodeOptions(
+        architecture=architecture,
+        dataset=dataset,
+        recipe=recipe,
+        kernels=tuple(kernels) if kernels else None,
+        target_bytes=target_bytes,
+        target_ratio=target_ratio,
+        max_drop=max_drop,
+        hidden_size=hidden_size,
+        permutation=permutation,
+        seconds=seconds,
+        steps=steps,
+        rounds=rounds,
+        seed=seed,
+        device=device,
+    )

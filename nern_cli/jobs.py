@@ -1,0 +1,101 @@
+"""`nern jobs`: the jobs of a service."""
+
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from nern_cli.arguments import Json
+from nern_cli.display import print_json, print_points, print_table
+from nern_cli.service import JobId, Timeout, Url, as_json, follow, fraction_of, print_metrics, service
+
+if TYPE_CHECKING:
+    from nern_client import Job
+
+jobs = typer.Typer(help="List, follow, cancel and delete the jobs of a service.", no_args_is_help=True)
+Status = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled"]
+
+
+@jobs.command("list")
+def list_jobs(
+    status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Jobs to show at most.")] = 20,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Show jobs, newest first; in a pipe as lines of id, status, percent and time, separated by tabs."""
+    with service(url) as client:
+        found = list(islice(client.jobs.list(status=status), limit))
+    rows = [_row(job) for job in found]
+    if json:
+        print_json({"jobs": [as_json(job) for job in found]})
+    elif not sys.stdout.isatty():
+        print("".join("\t".join(row.values()) + "\n" for row in rows), end="")
+    elif rows:
+        print_points(rows)
+    else:
+        print("There are no such jobs; `nern submit` makes one.")
+
+
+@jobs.command()
+def show(job: JobId, url: Url = None, json: Json = False) -> None:
+    """Show all that is known of a job."""
+    with service(url) as client:
+        found = client.jobs.get(job)
+    if json:
+        print_json(as_json(found))
+    else:
+        known = found.model_dump(mode="json", exclude_none=True, exclude={"id", "links"})
+        print_table(found.id, known)
+
+
+@jobs.command()
+def watch(
+    job: JobId,
+    timeout: Timeout = None,
+    url: Url = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each change, on a line.")] = False,
+) -> None:
+    """Follow a job to its end. Exit status: 0 succeeded, 3 failed, 4 canceled, 5 not ended in time."""
+
+    def print_line(job: "Job") -> None:
+        if json:
+            print_json(as_json(job))
+            sys.stdout.flush()
+
+    with service(url) as client:
+        ended = follow(client, job, timeout, print_line)
+    if not json:
+        print_metrics(ended.id, ended)
+
+
+@jobs.command()
+def cancel(job: JobId, url: Url = None, json: Json = False) -> None:
+    """Cancel a job. A running one is `canceling` until its worker has stopped."""
+    with service(url) as client:
+        found = client.jobs.cancel(job)
+    if json:
+        print_json(as_json(found))
+    else:
+        print(f"{found.id} is {found.status}.")
+
+
+@jobs.command()
+def delete(job: JobId, url: Url = None, json: Json = False) -> None:
+    """Delete a job that has ended, with its files."""
+    with service(url) as client:
+        client.jobs.delete(job)
+    if json:
+        print_json({"id": job, "deleted": True})
+    else:
+        print(f"{job} is deleted.")
+
+
+def _row(job: "Job") -> dict[str, str]:
+    return {
+        "id": job.id,
+        "status": job.status.value,
+        "percent": f"{100 * fraction_of(job):.0f}",
+        "created": job.created_at.strftime("%Y-%m-%d %H:%M"),
+    }

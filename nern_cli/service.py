@@ -1,0 +1,109 @@
+"""What the commands that talk to a service have in common."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_table
+from nern_cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from nern_client import Client, Job, NernClientError
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="NERN_URL",
+        help="Address of the service, whose key NERN_API_KEY holds. Default: http://127.0.0.1:8000.",
+        show_default=False,
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `nern submit` and `nern jobs list` print.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; the job goes on afterwards.")]
+
+
+@contextmanager
+def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
+    """A client of the service. What goes wrong is one sentence on standard error and an exit status.
+
+    With `json`, a job that has no results is printed all the same.
+    """
+    from nern_client import Client, NernClientError
+
+    try:
+        with Client(url) as client:
+            yield client
+    except NernClientError as error:
+        job = getattr(error, "job", None)
+        if json and job is not None:
+            print_json(as_json(job))
+        print(f"nern: {_sentence(error)}", file=sys.stderr)
+        raise typer.Exit(_exit_code(error)) from error
+    except OSError as error:
+        named = f"'{error.filename}': " if error.filename else ""
+        print(f"nern: {named}{error.strerror or error}.", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED) from error
+
+
+def follow(client: "Client", job_id: str, timeout: float | None, on_update: Callable[["Job"], None]) -> "Job":
+    """Wait for a job, with a bar where somebody looks."""
+    with ProgressDisplay(lines=False) as display:
+
+        def show(job: "Job") -> None:
+            details = job.message if job.progress is None else describe_progress(job.progress)
+            display.update(job.phase or job.status, fraction_of(job), details)
+            on_update(job)
+
+        try:
+            return client.jobs.wait(job_id, on_update=show, timeout=timeout)
+        except KeyboardInterrupt:
+            print(f"nern: Interrupted; the job goes on: nern jobs watch {job_id}", file=sys.stderr)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def fraction_of(job: "Job") -> float:
+    """How much of a job is done."""
+    if job.status == "succeeded":
+        return 1.0
+    return 0.0 if job.progress is None else job.progress.fraction
+
+
+def as_json(job: "Job") -> dict[str, Any]:
+    """A job as the service describes it."""
+    return job.model_dump(mode="json")
+
+
+def print_metrics(title: str, job: "Job") -> None:
+    """What came of a job, for people."""
+    print_table(title, job.metrics or {})
+
+
+def _exit_code(error: "NernClientError") -> ExitCode:
+    from nern_client import JobCanceled, JobFailed, ServerUnreachable, WaitTimeout
+
+    codes = {
+        JobFailed: ExitCode.JOB_FAILED,
+        JobCanceled: ExitCode.JOB_CANCELED,
+        WaitTimeout: ExitCode.TIMED_OUT,
+        ServerUnreachable: ExitCode.UNREACHABLE,
+    }
+    return codes.get(type(error), ExitCode.FAILED)
+
+
+def _sentence(error: "NernClientError") -> str:
+    """What is wrong, and what to do about it here."""
+    from nern_client import ApiError, NotAuthorized, ServerUnreachable
+
+    if isinstance(error, ServerUnreachable):
+        return f"{error} Start a service with `nern serve`, or name another one with --url or NERN_URL."
+    if isinstance(error, NotAuthorized) and error.type == "missing-key":
+        return "This service asks for an API key: set NERN_API_KEY. Its operator makes one with `nern keys create`."
+    if isinstance(error, NotAuthorized):
+        return f"{error} The key is the one in NERN_API_KEY."
+    if isinstance(error, ApiError) and error.status >= 500 and error.request_id:
+        return f"{error} The operator finds this by {error.request_id}."
+    return str(error)

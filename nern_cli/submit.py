@@ -1,0 +1,77 @@
+"""`nern submit`: have a service encode a checkpoint."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.display import print_json
+from nern_cli.encode_options import takes_encode_options
+from nern_cli.service import Timeout, Url, as_json, follow, print_metrics, service
+from nern_core.options import EncodeOptions
+
+_ARTIFACTS = {
+    ".safetensors": "weights.safetensors",
+    ".pt": "weights.pt",
+    ".nern": "encoding.nern",
+    ".json": "report.json",
+    ".html": "report.html",
+}
+
+
+@takes_encode_options
+def submit(
+    checkpoint: InputFile,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            dir_okay=False,
+            help="Wait, and write the weights (.safetensors, .pt), the encoding (.nern) or the report (.json, .html).",
+        ),
+    ] = None,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
+    timeout: Timeout = None,
+    options: EncodeOptions,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
+    ] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="A key of your own: submitting again with it makes no second job.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Send CHECKPOINT (.safetensors, .pt, .pth, .th) to a service that encodes it.
+
+    Prints the job's id. Paths of data sets are those of the service. Exit status: 3 the job has failed, 4 it was
+    canceled, 5 it has not ended in time, 6 the service cannot be reached.
+    """
+    artifact = None if output is None else _artifact_for(output)
+    asked = options.model_copy(update={"importance": importance}).model_dump(mode="json", exclude_defaults=True)
+    with service(url, json=json) as client:
+        job = client.jobs.create(checkpoint, idempotency_key=idempotency_key, **cast("Any", asked))
+        if wait or artifact is not None:
+            job = follow(client, job.id, timeout, on_update=lambda job: None)
+        if output is not None and artifact is not None:
+            client.jobs.download(job.id, artifact, output)
+    if json:
+        print_json(as_json(job))
+    elif job.ended:
+        print_metrics(f"{checkpoint.name} → {output or job.id}", job)
+    else:
+        print(job.id)
+        if sys.stderr.isatty():
+            print(f"Follow it with: nern jobs watch {job.id}", file=sys.stderr)
+
+
+def _artifact_for(output: Path) -> str:
+    """The result that a file name asks for. Raises `BadParameter`, and `NernError` (`no_folder`)."""
+    if output.suffix not in _ARTIFACTS:
+        raise typer.BadParameter(f"'{output}' has to end in {', '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
+    require_folder(output)
+    return _ARTIFACTS[output.suffix]

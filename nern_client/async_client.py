@@ -1,0 +1,157 @@
+"""The client for programs with an event loop."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import anyio
+import anyio.to_thread
+import httpx2
+
+from nern_client import job_operations, submit
+from nern_client.connection import Server, answer_of, lost, request_arguments
+from nern_client.download import download
+from nern_client.effects import Answer, Content, Effect, Operation, Pause, Request
+from nern_client.job_operations import OnUpdate
+from nern_client.models import Checkpoint, Job, JobStatus
+from nern_client.options import EncodeOptions
+from nern_client.retries import Retries, Session
+from nern_client.sources import CheckpointFile
+from nern_client.upload import upload
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """What `Client` is, with methods to await."""
+
+    def __init__(self, url: str | None = None, api_key: str | None = None, *, retries: Retries | None = None) -> None:
+        server = Server.named(url, api_key)
+        self._http = httpx2.AsyncClient(**server.settings())
+        performer = _Performer(self._http, Session(server.url, retries or Retries()))
+        self.jobs = AsyncJobs(performer)
+        self.checkpoints = AsyncCheckpoints(performer)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+class AsyncJobs:
+    """What can be done with jobs; as `Jobs`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    async def create(
+        self,
+        checkpoint: CheckpointFile | Checkpoint,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Job:
+        """Submit a checkpoint; as `Jobs.create`."""
+        session = self._performer.session
+        return await self._performer.run(submit.create(session, checkpoint, options, idempotency_key))
+
+    async def get(self, job_id: str) -> Job:
+        """Find a job."""
+        return await self._performer.run(job_operations.get(self._performer.session, job_id))
+
+    async def list(self, *, status: JobStatus | str | None = None) -> AsyncIterator[Job]:
+        """All jobs, newest first; pages are fetched as they are needed."""
+        cursor: str | None = None
+        while True:
+            page = await self._performer.run(job_operations.page(self._performer.session, status, cursor))
+            for job in page.items:
+                yield job
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; as `Jobs.cancel`."""
+        return await self._performer.run(job_operations.cancel(self._performer.session, job_id))
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its files."""
+        await self._performer.run(job_operations.delete(self._performer.session, job_id))
+
+    async def wait(self, job_id: str, *, on_update: OnUpdate | None = None, timeout: float | None = None) -> Job:  # noqa: ASYNC109 # the same name as in `Client`
+        """Wait until a job has succeeded; as `Jobs.wait`."""
+        return await self._performer.run(job_operations.wait(self._performer.session, job_id, on_update, timeout))
+
+    async def download(self, job_id: str, artifact: str, path: str | os.PathLike[str]) -> Path:
+        """Bring a result into a file; as `Jobs.download`."""
+        return await self._performer.run(download(self._performer.session, job_id, artifact, path))
+
+
+class AsyncCheckpoints:
+    """What can be done with checkpoints; as `Checkpoints`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    async def upload(self, file: CheckpointFile) -> Checkpoint:
+        """Send a checkpoint for jobs to name; as `Checkpoints.upload`."""
+        return await self._performer.run(upload(self._performer.session, file))
+
+
+class _Performer:
+    """Does what operations ask for; work on files in a thread."""
+
+    def __init__(self, http: httpx2.AsyncClient, session: Session) -> None:
+        self._http = http
+        self.session = session
+
+    async def run(self, operation: Operation[Result]) -> Result:
+        """Carry out an operation; returns its result."""
+        try:
+            effect = next(operation)
+            while True:
+                try:
+                    outcome = await self._perform(effect)
+                except Exception as error:  # noqa: BLE001 # the operation knows what to make of it
+                    effect = operation.throw(error)
+                else:
+                    effect = operation.send(outcome)
+        except StopIteration as ended:
+            result: Result = ended.value
+            return result
+        finally:
+            operation.close()
+
+    async def _perform(self, effect: Effect) -> Any:  # noqa: ANN401 # what the effect brings
+        if isinstance(effect, Request):
+            return await self._send(effect)
+        if isinstance(effect, Pause):
+            return await anyio.sleep(effect.seconds)
+        return await anyio.to_thread.run_sync(effect.call)
+
+    async def _send(self, request: Request) -> Answer:
+        content = None if request.content is None else _chunks(request.content)
+        try:
+            async with self._http.stream(content=content, **request_arguments(request)) as response:
+                if request.sink is None or not request.sink.begin(answer_of(response)):
+                    return answer_of(response, await response.aread())
+                async for chunk in response.aiter_raw():
+                    await anyio.to_thread.run_sync(request.sink.write, chunk)
+                return answer_of(response)
+        except httpx2.TransportError as error:
+            raise lost(error) from error
+
+
+async def _chunks(content: Content) -> AsyncIterator[bytes]:
+    chunks = content.chunks()
+    while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
+        yield chunk

@@ -1,0 +1,61 @@
+"""Download a result: what has arrived stays when the connection breaks, and the digest has the last word."""
+
+import os
+from pathlib import Path
+
+from nern_client.effects import Operation, Request, Work
+from nern_client.errors import DigestMismatch, NernClientError, NoSuchArtifact, ServerUnreachable
+from nern_client.job_operations import get
+from nern_client.models import Artifact, Job
+from nern_client.partial_file import PartialFile
+from nern_client.retries import Attempts, Session, send_once
+
+
+def download(session: Session, job_id: str, name: str, path: str | os.PathLike[str]) -> Operation[Path]:
+    """Bring a result of a job into a file, which appears when it is whole."""
+    job = yield from get(session, job_id)
+    artifact = _artifact_of(job, name)
+    partial = PartialFile(Path(path), artifact.bytes, artifact.sha256)
+    resumed: bool = yield Work(partial.open)
+    try:
+        yield from _fill(session, artifact, partial)
+        if resumed and not (yield Work(partial.is_right)):
+            # What an earlier call left may have been damaged since.
+            partial.begin_anew()
+            yield from _fill(session, artifact, partial)
+        yield Work(partial.publish)
+    except DigestMismatch:
+        partial.remove()
+        raise
+    finally:
+        partial.close()
+    return partial.path
+
+
+def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operation[None]:
+    attempts = Attempts(session)
+    while partial.size < artifact.bytes:
+        before = partial.size
+        request = Request(method="GET", path=artifact.url, headers=partial.headers, sink=partial, repeatable=True)
+        try:
+            yield from send_once(session, request)
+            error: NernClientError = ServerUnreachable(f"{session.url} has sent too little.")
+        except NernClientError as broken:
+            error = broken
+        if partial.size > before:
+            attempts.went_on()
+        if partial.size < artifact.bytes:
+            if not error.temporary:
+                raise error
+            yield attempts.after(error)
+
+
+def _artifact_of(job: Job, name: str) -> Artifact:
+    """The result of this name. Raises `NoSuchArtifact`."""
+    if name in job.artifacts:
+        return job.artifacts[name]
+    if job.data_removed:
+        raise NoSuchArtifact(f"The results of {job.id} have expired; submit the checkpoint again.")
+    if not job.artifacts:
+        raise NoSuchArtifact(f"The job {job.id} has no results: it is {job.status}. {job.message}")
+    raise NoSuchArtifact(f"The job {job.id} has no {name}; it has {', '.join(sorted(job.artifacts))}.")

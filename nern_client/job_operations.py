@@ -1,0 +1,97 @@
+"""What can be done with jobs."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+from nern_client.answers import read
+from nern_client.effects import Answer, Operation, Pause, Request
+from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
+from nern_client.models import Job, JobPage, JobStatus
+from nern_client.retries import Attempts, Session, seconds_told, send, send_once
+
+OnUpdate = Callable[[Job], object]
+_SECONDS_BETWEEN_POLLS = 2.0
+_JOBS_ON_A_PAGE = "100"
+
+
+def get(session: Session, job_id: str) -> Operation[Job]:
+    """Find a job."""
+    return read(session, (yield from _look(session, job_id)), Job)
+
+
+def page(session: Session, status: JobStatus | str | None, cursor: str | None) -> Operation[JobPage]:
+    """Some jobs, newest first."""
+    query = {"limit": _JOBS_ON_A_PAGE}
+    if status is not None:
+        query["status"] = JobStatus(status).value
+    if cursor is not None:
+        query["cursor"] = cursor
+    answer = yield from send(session, Request(method="GET", path="/jobs", query=query, repeatable=True))
+    return read(session, answer, JobPage)
+
+
+def cancel(session: Session, job_id: str) -> Operation[Job]:
+    """Cancel a job; doing so again changes nothing."""
+    request = Request(method="POST", path=f"{_address(job_id)}/cancel", repeatable=True)
+    return read(session, (yield from send(session, request)), Job)
+
+
+def delete(session: Session, job_id: str) -> Operation[None]:
+    """Delete a job that has ended. A job that is gone when the request is sent again was deleted by it."""
+    request = Request(method="DELETE", path=_address(job_id), repeatable=True)
+    attempts = Attempts(session)
+    perhaps_done = False
+    while True:
+        try:
+            yield from send_once(session, request)
+        except NotFound:
+            if not perhaps_done:
+                raise
+        except NernClientError as error:
+            if not error.temporary:
+                raise
+            perhaps_done = True
+            yield attempts.after(error)
+            continue
+        return
+
+
+def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: float | None) -> Operation[Job]:
+    """Look at a job, as often as the server wants, until it has succeeded.
+
+    Raises `JobFailed`, `JobCanceled` and `WaitTimeout`.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    last = None
+    while True:
+        answer = yield from _look(session, job_id)
+        job = read(session, answer, Job)
+        if on_update is not None and job != last:
+            on_update(job)
+        last = job
+        if job.ended:
+            return _results_of(job)
+        pause = seconds_told(answer.headers) or _SECONDS_BETWEEN_POLLS
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(job)
+            pause = min(pause, left)
+        yield Pause(pause)
+
+
+def _results_of(job: Job) -> Job:
+    if job.status is JobStatus.FAILED:
+        raise JobFailed(job)
+    if job.status is JobStatus.CANCELED:
+        raise JobCanceled(job)
+    return job
+
+
+def _look(session: Session, job_id: str) -> Operation[Answer]:
+    return send(session, Request(method="GET", path=_address(job_id), repeatable=True))
+
+
+def _address(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"

@@ -1,0 +1,100 @@
+"""What the service says of jobs and checkpoints. Fields that it has gained since are kept as they come."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class JobStatus(StrEnum):
+    """queued → running → (canceling) → succeeded | failed | canceled."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELING = "canceling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+_TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Progress(_Model):
+    """How far a running job is. `step` and `total` are of the phase, `fraction` is of the whole job."""
+
+    fraction: float
+    step: int
+    total: int | None = None
+    loss: float | None = None
+    steps_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class JobError(_Model):
+    """Why a job failed. `code` is a stable slug for programs, `message` a sentence for people."""
+
+    code: str
+    message: str
+
+
+class Artifact(_Model):
+    """One result: its size in bytes, its SHA-256, and its address."""
+
+    bytes: int
+    sha256: str
+    url: str
+
+
+class SubmittedCheckpoint(_Model):
+    """The file that a job encodes."""
+
+    bytes: int
+    sha256: str
+
+
+class Job(_Model):
+    """A job."""
+
+    id: str
+    status: JobStatus
+    message: str
+    phase: str | None = None
+    progress: Progress | None = None
+    options: Mapping[str, Any]
+    checkpoint: SubmittedCheckpoint
+    attempt: int
+    metrics: Mapping[str, Any] | None = None
+    error: JobError | None = None
+    artifacts: Mapping[str, Artifact]
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    data_removed: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in _TERMINAL
+
+
+class JobPage(_Model):
+    """Some jobs, newest first. `next_cursor` leads to the older ones."""
+
+    items: tuple[Job, ...]
+    next_cursor: str | None = None
+
+
+class Checkpoint(_Model):
+    """A checkpoint that jobs may name by its SHA-256, until it expires."""
+
+    sha256: str
+    bytes: int
+    expires_at: datetime

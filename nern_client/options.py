@@ -1,0 +1,24 @@
+"""What can be asked of a job. The service says what each option means (`/docs`), and checks them."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+
+class EncodeOptions(TypedDict, total=False):
+    """The options of one encoding; those that are not given are the service's defaults."""
+
+    architecture: str | None
+    dataset: str | None
+    recipe: Literal["fast", "paper", "data-free"]
+    kernels: str | Sequence[str] | None
+    target_bytes: int | None
+    target_ratio: float | None
+    max_drop: float | None
+    hidden_size: int | None
+    permutation: Literal["none", "in-filter", "cross-filter"]
+    seconds: float | None
+    steps: int | None
+    rounds: int
+    importance: bool
+    seed: int
+    device: Literal["cpu", "gpu"]

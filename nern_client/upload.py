@@ -1,0 +1,131 @@
+"""Send checkpoints: those that the service has already are not sent, large ones in pieces that go on after a break."""
+
+import base64
+from functools import partial
+from typing import Final
+
+from nern_client.answers import header, read
+from nern_client.effects import Operation, Request, Work
+from nern_client.errors import Conflict, InvalidRequest, NernClientError, NotFound
+from nern_client.models import Checkpoint
+from nern_client.retries import Attempts, Session, send, send_once
+from nern_client.sources import CheckpointFile, Source
+from nern_client.upload_memory import UploadMemory
+
+LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
+# The server reads a large file once more before it answers.
+_SECONDS_TO_STORE = 600.0
+_TUS = {"Tus-Resumable": "1.0.0"}
+_MOST_BEGINNINGS = 3
+
+
+def upload(session: Session, file: CheckpointFile) -> Operation[Checkpoint]:
+    """Send a checkpoint, unless the service has it."""
+    source: Source = yield Work(lambda: Source.of(file))
+    return (yield from upload_source(session, source))
+
+
+def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
+    """Send a file whose digest is known, unless the service has it."""
+    try:
+        return (yield from _find(session, source.sha256))
+    except NotFound:
+        if source.size > LARGEST_IN_ONE_PIECE:
+            yield from _send_in_pieces(session, source)
+            return (yield from _find(session, source.sha256))
+        return (yield from _send_whole(session, source))
+
+
+def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
+    answer = yield from send(session, Request(method="GET", path=f"/checkpoints/{sha256}", repeatable=True))
+    return read(session, answer, Checkpoint)
+
+
+def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
+    request = Request(
+        method="POST",
+        path="/checkpoints",
+        headers={"Content-Type": "application/octet-stream", "Content-Digest": source.content_digest},
+        content=source.content(),
+        # The same bytes are the same checkpoint.
+        repeatable=True,
+        seconds_to_answer=_SECONDS_TO_STORE,
+    )
+    answer = yield from send(session, request)
+    return read(session, answer, Checkpoint)
+
+
+def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
+    """Go on with an upload that has begun, or begin one; anew if the server has forgotten it."""
+    memory = UploadMemory(session.url, source.sha256)
+    address: str | None = yield Work(memory.recall)
+    for _ in range(_MOST_BEGINNINGS):
+        if address is None:
+            address = yield from _begin(session, source)
+            yield Work(partial(memory.keep, address))
+        try:
+            finished = yield from _go_on(session, source, address)
+        except InvalidRequest as error:
+            if not error.temporary:
+                yield Work(memory.forget)
+            raise
+        if finished:
+            yield Work(memory.forget)
+            return
+        address = None
+    yield Work(memory.forget)
+    raise NernClientError("The server forgets the upload again and again; ask its operator why.")
+
+
+def _go_on(session: Session, source: Source, address: str) -> Operation[bool]:
+    """One piece as long as nothing breaks; after each break the server says where to go on.
+
+    Returns whether the upload is finished; false: the server does not know it.
+    """
+    attempts, furthest = Attempts(session), 0
+    while True:
+        offset = yield from _offset(session, address)
+        if offset is None or offset == source.size:
+            return offset is not None
+        if offset > furthest:
+            furthest = offset
+            attempts.went_on()
+        try:
+            yield from send_once(session, _rest(source, address, offset))
+        except NernClientError as error:
+            # Asking for the offset again tells where the upload is now.
+            if not (error.temporary or isinstance(error, (Conflict, NotFound))):
+                raise
+            yield attempts.after(error)
+
+
+def _begin(session: Session, source: Source) -> Operation[str]:
+    digest = base64.b64encode(source.sha256.encode()).decode()
+    request = Request(
+        method="POST",
+        path="/uploads",
+        headers=_TUS | {"Upload-Length": str(source.size), "Upload-Metadata": f"sha256 {digest}"},
+        # An upload that nobody goes on with expires.
+        repeatable=True,
+    )
+    answer = yield from send(session, request)
+    return header(session, answer, "location")
+
+
+def _offset(session: Session, address: str) -> Operation[int | None]:
+    """How much the server has; None if it does not know the upload any more."""
+    try:
+        answer = yield from send(session, Request(method="HEAD", path=address, headers=_TUS, repeatable=True))
+    except NotFound:
+        return None
+    return int(header(session, answer, "upload-offset"))
+
+
+def _rest(source: Source, address: str, offset: int) -> Request:
+    return Request(
+        method="PATCH",
+        path=address,
+        headers=_TUS | {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"},
+        content=source.content(offset),
+        seconds_to_answer=_SECONDS_TO_STORE,
+    )

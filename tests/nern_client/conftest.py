@@ -1,0 +1,102 @@
+"""The real API on a port of this process, and a wire to it that does harm when it is told to."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from app.database import migrate
+from app.jobs.repository import Claim, JobRepository
+from app.main import create_app
+from app.settings import Settings
+from app.storage import ArtifactStore
+from nern_client import Client, Retries
+from tests.conftest import transaction
+from tests.nern_client.wire import Wire, wire_to
+
+QUICK = Retries(first_pause=0.01, longest_pause=0.05)
+METRICS = {
+    "source_bytes": 100,
+    "file_bytes": 50,
+    "predictor_bytes": 40,
+    "permutation_bytes": 4,
+    "kept_bytes": 4,
+    "ratio": 2.0,
+    "relative_error": 0.1,
+    "original_accuracy": None,
+    "reconstructed_accuracy": None,
+    "seconds": {"total": 1.5},
+}
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[int]:
+    """The API on a free port, which is given."""
+    migrate(settings)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def wire(embedded: Settings) -> Iterator[Wire]:
+    """A wire to the service."""
+    with listening(embedded) as port, wire_to(port) as wire:
+        yield wire
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of the environment is used, and nothing is remembered between tests."""
+    for name in ("NERN_URL", "NERN_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def client(wire: Wire) -> Iterator[Client]:
+    """A client that does not wait long."""
+    with Client(wire.url, retries=QUICK) as client:
+        yield client
+
+
+def claim(settings: Settings, job_id: str) -> Claim:
+    """Do what a worker does that begins with a job."""
+    with transaction(settings) as session:
+        found = JobRepository(session).claim(job_id, timedelta(seconds=30))
+    assert found is not None
+    return found
+
+
+def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> None:
+    """Do what a worker does for a job that succeeds."""
+    store = ArtifactStore(settings.artifacts)
+    artifacts = {}
+    for name, content in results.items():
+        with store.writer() as writer:
+            writer.write(content)
+            artifacts[name] = writer.commit().described()
+    begun = claim(settings, job_id)
+    with transaction(settings) as session:
+        assert JobRepository(session).succeed(begun, METRICS, artifacts)
+
+
+def fail(settings: Settings, job_id: str, message: str = "The job needs more memory than there is.") -> None:
+    """Do what a worker does for a job that fails."""
+    begun = claim(settings, job_id)
+    with transaction(settings) as session:
+        assert JobRepository(session).fail(begun, "out_of_memory", message)

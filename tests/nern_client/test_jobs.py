@@ -1,0 +1,115 @@
+import io
+import threading
+import time
+
+import pytest
+
+from app.settings import Settings
+from nern_client import (
+    Client,
+    Conflict,
+    InvalidRequest,
+    Job,
+    JobCanceled,
+    JobFailed,
+    JobStatus,
+    NotFound,
+    WaitTimeout,
+)
+from tests.conftest import EXAMPLE
+from tests.nern_client.conftest import claim, fail, succeed
+from tests.nern_client.wire import Wire
+
+
+def test_a_job_is_made_of_a_checkpoint_that_is_sent_once(client: Client, wire: Wire) -> None:
+    job = client.jobs.create(EXAMPLE, steps=10, hidden_size=16)
+    assert (job.status, job.checkpoint.bytes) == (JobStatus.QUEUED, EXAMPLE.stat().st_size)
+    assert (job.options["steps"], job.options["hidden_size"]) == (10, 16)
+    with EXAMPLE.open("rb") as file:
+        other = client.jobs.create(file, steps=20)
+    assert other.checkpoint == job.checkpoint
+    assert wire.seen == [
+        f"GET /checkpoints/{job.checkpoint.sha256}",
+        "POST /checkpoints",
+        "POST /jobs",
+        f"GET /checkpoints/{job.checkpoint.sha256}",
+        "POST /jobs",
+    ]
+
+
+def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client) -> None:
+    checkpoint = client.checkpoints.upload(io.BytesIO(EXAMPLE.read_bytes()))
+    assert client.jobs.create(checkpoint).checkpoint.sha256 == checkpoint.sha256
+
+
+def test_jobs_are_found_listed_and_deleted(client: Client, embedded: Settings) -> None:
+    first, second = (client.jobs.create(EXAMPLE, seed=seed) for seed in range(2))
+    succeed(embedded, first.id, {})
+    assert client.jobs.get(second.id) == second
+    assert [job.id for job in client.jobs.list()] == [second.id, first.id]
+    assert [job.id for job in client.jobs.list(status="succeeded")] == [first.id]
+    client.jobs.delete(first.id)
+    with pytest.raises(NotFound) as caught:
+        client.jobs.get(first.id)
+    assert (caught.value.type, caught.value.status) == ("unknown-job", 404)
+    assert caught.value.request_id is not None
+
+
+def test_a_list_goes_over_all_pages(client: Client, wire: Wire) -> None:
+    checkpoint = client.checkpoints.upload(EXAMPLE)
+    made = [client.jobs.create(checkpoint).id for _ in range(103)]
+    assert [job.id for job in client.jobs.list()] == made[::-1]
+    assert wire.seen[-2:] == ["GET /jobs?limit=100", f"GET /jobs?limit=100&cursor={made[3]}"]
+
+
+def test_a_job_is_canceled_as_often_as_one_likes_and_an_ended_one_is_not(client: Client, embedded: Settings) -> None:
+    job, other = client.jobs.create(EXAMPLE), client.jobs.create(EXAMPLE)
+    assert [client.jobs.cancel(job.id).status for _ in range(2)] == [JobStatus.CANCELED] * 2
+    succeed(embedded, other.id, {})
+    with pytest.raises(Conflict, match="already succeeded"):
+        client.jobs.cancel(other.id)
+
+
+def test_what_the_service_refuses_says_what_is_wrong_with_which_option(client: Client) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        client.jobs.create(EXAMPLE, hidden_size=2)
+    assert caught.value.type == "invalid-options"
+    assert [error.field for error in caught.value.problem.errors] == ["hidden_size"]
+
+
+def test_waiting_tells_every_change_and_ends_with_the_job(client: Client, embedded: Settings) -> None:
+    job = client.jobs.create(EXAMPLE)
+    told: list[Job] = []
+
+    def on_update(job: Job) -> None:
+        told.append(job)
+        if len(told) == 1:
+            threading.Timer(0.1, succeed, (embedded, job.id, {"encoding.nern": b"encoding"})).start()
+
+    ended = client.jobs.wait(job.id, on_update=on_update)
+    assert [job.status for job in told] == [JobStatus.QUEUED, JobStatus.SUCCEEDED]
+    assert ended == told[-1]
+    assert ended.metrics is not None
+    assert ended.metrics["ratio"] == 2.0
+
+
+def test_waiting_for_a_job_without_results_raises_what_became_of_it(client: Client, embedded: Settings) -> None:
+    failed, canceled = client.jobs.create(EXAMPLE), client.jobs.create(EXAMPLE)
+    fail(embedded, failed.id)
+    client.jobs.cancel(canceled.id)
+    with pytest.raises(JobFailed, match="needs more memory") as caught:
+        client.jobs.wait(failed.id)
+    assert caught.value.job.error is not None
+    assert caught.value.job.error.code == "out_of_memory"
+    with pytest.raises(JobCanceled):
+        client.jobs.wait(canceled.id)
+
+
+def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, embedded: Settings) -> None:
+    job = client.jobs.create(EXAMPLE)
+    claim(embedded, job.id)
+    begun = time.monotonic()
+    with pytest.raises(WaitTimeout, match="is still running; it goes on") as caught:
+        client.jobs.wait(job.id, timeout=0.3)
+    assert 0.3 <= time.monotonic() - begun < 1.5
+    assert caught.value.job.status is JobStatus.RUNNING
