@@ -34,6 +34,7 @@ class Progress(_Model):
     total: int | None = None
     loss: float | None = None
     steps_per_second: float | None = None
+    kernels_per_second: float | None = None
     seconds_left: float | None = None
 
 
