@@ -18,7 +18,7 @@ from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
 from app.problems import use_problem_details
-from app.routes import checkpoints, health, jobs, uploads
+from app.routes import catalogue, checkpoints, health, jobs, uploads
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
@@ -70,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(jobs.router)
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
+    app.include_router(catalogue.router)
     app.include_router(health.router)
     app.include_router(documentation(app))
     return app

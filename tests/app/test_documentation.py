@@ -6,8 +6,10 @@ from nern_core.options import EncodeOptions
 def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
     document = embedded_client.get("/openapi.json").json()
     assert set(document["paths"]) == {
+        "/architectures",
         "/checkpoints",
         "/checkpoints/{sha256}",
+        "/datasets",
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
@@ -16,7 +18,9 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/jobs/{job_id}/report",
         "/jobs/{job_id}/weights",
         "/livez",
+        "/options/schema",
         "/readyz",
+        "/recipes",
         "/uploads",
         "/uploads/{upload_id}",
     }
