@@ -9,13 +9,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from app.body import read_small_body
+from app.jobs.labels import Labels
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.submission import LARGEST_OPTIONS, Submission, parse_options, refuse_unfit
 from app.uploads.service import UploadService
 
-_LARGEST_DOCUMENT = LARGEST_OPTIONS + 1024
+_LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
 
 
@@ -34,6 +35,7 @@ class JobDocument(BaseModel):
 
     checkpoint: NamedCheckpoint
     options: dict[str, JsonValue] = {}
+    labels: Labels = {}
 
 
 async def receive_document(
@@ -55,7 +57,7 @@ def _resolve(body: bytes, tenant: str, uploads: UploadService, store: ArtifactSt
     options = parse_options(json.dumps(document.options).encode(), settings)
     checkpoint = uploads.use(tenant, document.checkpoint.sha256)
     refuse_unfit(store.path(checkpoint.sha256), options)
-    return Submission(checkpoint, options)
+    return Submission(checkpoint, options, document.labels)
 
 
 def _invalid(error: ValidationError) -> Problem:

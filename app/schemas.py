@@ -67,6 +67,7 @@ class JobView(BaseModel):
     phase: str | None
     progress: ProgressView | None
     options: EncodeOptions
+    labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
     checkpoint: CheckpointView
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
     metrics: Metrics | None
@@ -91,6 +92,7 @@ class JobView(BaseModel):
             phase=job.phase,
             progress=None if job.progress is None else ProgressView.model_validate(job.progress),
             options=EncodeOptions.model_validate(job.options),
+            labels=job.labels or {},
             checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
             attempt=job.attempt,
             metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),
