@@ -17,8 +17,10 @@ from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
+from app.metrics.service import ServiceMetrics
 from app.problems import use_problem_details
 from app.routes import catalogue, checkpoints, health, jobs, uploads
+from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
@@ -34,6 +36,7 @@ header `X-Request-ID`, which tells the operator where to look."""
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
+    metrics = ServiceMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,6 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.jobs = JobService(settings, sessions, store, relay)
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
+        app.state.metrics = metrics
+        await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
         relay.start()
         collector.start()
         try:
@@ -64,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=layers(settings),
+        middleware=layers(settings, metrics),
     )
     use_problem_details(app)
     app.include_router(jobs.router)
@@ -72,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(uploads.router)
     app.include_router(catalogue.router)
     app.include_router(health.router)
+    app.include_router(metrics_route.router)
     app.include_router(documentation(app))
     return app
 

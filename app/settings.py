@@ -93,6 +93,15 @@ class Settings(BaseSettings):
             "public, and without TLS."
         ),
     ] = ()
+    metrics_token: Annotated[
+        str,
+        Field(
+            pattern=r"^(\S{16,})?$",
+            description="What Prometheus has to send to `GET /metrics` as a bearer token, 16 characters or more. "
+            "Default: with keys there are no metrics, without keys they need no token.",
+            repr=False,
+        ),
+    ] = ""
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
     body_idle_timeout: Annotated[
         Seconds, Field(description="An upload that pauses for so long is cut off.", gt=timedelta(0))

@@ -18,6 +18,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/jobs/{job_id}/report",
         "/jobs/{job_id}/weights",
         "/livez",
+        "/metrics",
         "/options/schema",
         "/readyz",
         "/recipes",
