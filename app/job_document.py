@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore
 from app.submission import LARGEST_OPTIONS, Submission, parse_options, refuse_unfit
 from app.uploads.service import UploadService
+from app.webhooks.webhook import Webhook
 
 _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
@@ -36,6 +37,7 @@ class JobDocument(BaseModel):
     checkpoint: NamedCheckpoint
     options: dict[str, JsonValue] = {}
     labels: Labels = {}
+    webhook: Webhook | None = None
 
 
 async def receive_document(
@@ -57,7 +59,7 @@ def _resolve(body: bytes, tenant: str, uploads: UploadService, store: ArtifactSt
     options = parse_options(json.dumps(document.options).encode(), settings)
     checkpoint = uploads.use(tenant, document.checkpoint.sha256)
     refuse_unfit(store.path(checkpoint.sha256), options)
-    return Submission(checkpoint, options, document.labels)
+    return Submission(checkpoint, options, document.labels, document.webhook)
 
 
 def _invalid(error: ValidationError) -> Problem:
@@ -79,5 +81,6 @@ def document_schema() -> dict[str, Any]:
     schema = JobDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     definitions = schema.pop("$defs")
     schema["properties"]["checkpoint"] = definitions["NamedCheckpoint"]
+    schema["properties"]["webhook"] = {"$ref": "#/components/schemas/Webhook"}
     schema["properties"]["options"] = {"$ref": "#/components/schemas/EncodeOptions"}
     return schema

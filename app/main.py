@@ -18,14 +18,17 @@ from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
 from app.metrics.service import ServiceMetrics
+from app.outbound.client import OutboundClient
 from app.problems import use_problem_details
-from app.routes import catalogue, checkpoints, health, jobs, uploads
+from app.routes import catalogue, checkpoints, health, jobs, uploads, webhooks
 from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
+from app.webhooks.courier import Courier
+from app.webhooks.service import WebhookService
 
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
@@ -51,15 +54,20 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.jobs = JobService(settings, sessions, store, relay)
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
+        app.state.outbound = OutboundClient(settings.outbound_networks)
+        app.state.webhooks = WebhookService(sessions)
+        courier = Courier(settings, sessions, app.state.outbound)
         app.state.metrics = metrics
         await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
         relay.start()
         collector.start()
+        courier.start()
         try:
             yield
         finally:
             await run_in_threadpool(relay.stop)
             await run_in_threadpool(collector.stop)
+            await run_in_threadpool(courier.stop)
             engine.dispose()
 
     app = FastAPI(
@@ -76,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
     app.include_router(catalogue.router)
+    app.include_router(webhooks.router)
     app.include_router(health.router)
     app.include_router(metrics_route.router)
     app.include_router(documentation(app))

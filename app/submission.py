@@ -21,6 +21,7 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.uploads.receiving import structure_of, too_large
+from app.webhooks.webhook import Webhook, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
@@ -29,7 +30,7 @@ LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the checkpoint: boundaries, headers of parts, options.
 _FORM_OVERHEAD = 2**20
 # The parts that are JSON.
-_DOCUMENTS = frozenset({"options", "labels"})
+_DOCUMENTS = frozenset({"options", "labels", "webhook"})
 _HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
 
 
@@ -40,6 +41,7 @@ class Submission:
     checkpoint: StoredArtifact
     options: EncodeOptions
     labels: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
 
 async def receive_submission(
@@ -93,6 +95,7 @@ class _Form:
         self._text = bytearray()
         self._options = EncodeOptions()
         self._labels: Mapping[str, str] = {}
+        self._webhook: Webhook | None = None
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -114,7 +117,7 @@ class _Form:
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
         refuse_unfit(self._writer.flush(), self._options)
-        return Submission(self._writer.commit(), self._options, self._labels)
+        return Submission(self._writer.commit(), self._options, self._labels, self._webhook)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -164,6 +167,8 @@ class _Form:
                 self._options = parse_options(text, self._settings)
             case "labels":
                 self._labels = parse_labels(text)
+            case "webhook":
+                self._webhook = parse_webhook(text)
 
     def _end(self) -> None:
         self._complete = True

@@ -54,6 +54,8 @@ def fingerprint(submission: Submission) -> str:
     }
     if submission.labels:
         asked["labels"] = dict(submission.labels)
+    if submission.webhook is not None:
+        asked["webhook"] = submission.webhook.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -162,7 +164,7 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint, other options or other labels before; use a new key.",
+        "This Idempotency-Key was sent with another checkpoint, options, labels or webhook before; use a new key.",
     )
 
 

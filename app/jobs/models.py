@@ -77,6 +77,7 @@ class Job(Base):
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     labels: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))
     checkpoint_bytes: Mapped[int] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(default=0)

@@ -18,6 +18,9 @@ from app.database import current_time, rows_changed
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
+from app.webhooks.models import WebhookDelivery
+from app.webhooks.repository import WebhookRepository
+from app.webhooks.webhook import Webhook
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,7 @@ class NewJob:
     checkpoint_sha256: str
     checkpoint_bytes: int
     labels: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class JobRepository:
             device=new.device,
             options=dict(new.options),
             labels=dict(new.labels) or None,
+            webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
             checkpoint_bytes=new.checkpoint_bytes,
             attempt=0,
@@ -183,7 +188,7 @@ class JobRepository:
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
         """Publish the results. A job that is being canceled does not succeed any more."""
-        hit = self._hit(
+        hit = self._end(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
                 metrics=dict(metrics),
@@ -198,7 +203,7 @@ class JobRepository:
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
         """End a job with an error. A job that is being canceled does not fail any more."""
-        return self._hit(
+        return self._end(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.FAILED, error_code=code, error_message=message, **self._ended()
             )
@@ -214,11 +219,11 @@ class JobRepository:
         if self._hit(held.where(~is_last).values(**self._queued_again())):
             return JobStatus.QUEUED
         ended = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
-        return JobStatus.FAILED if self._hit(held.where(is_last).values(**ended)) else None
+        return JobStatus.FAILED if self._end(held.where(is_last).values(**ended)) else None
 
     def confirm_cancel(self, claim: Claim) -> bool:
         """The worker has stopped a job that is being canceled."""
-        return self._hit(_held(claim, JobStatus.CANCELING).values(status=JobStatus.CANCELED, **self._ended()))
+        return self._end(_held(claim, JobStatus.CANCELING).values(status=JobStatus.CANCELED, **self._ended()))
 
     def release(self, claim: Claim) -> bool:
         """Give a job back to the queue because the worker stops. It counts as no attempt."""
@@ -228,7 +233,7 @@ class JobRepository:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
         # One statement: between two, a job could go from running to queued and be missed by both.
         queued = Job.status == JobStatus.QUEUED
-        return self._hit(
+        return self._end(
             update(Job)
             .where(Job.id == job_id, Job.tenant == tenant, Job.status.not_in(TERMINAL))
             .values(
@@ -243,7 +248,7 @@ class JobRepository:
         """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
         lost, is_last = Job.lease_until < self.now(), Job.attempt - Job.releases >= max_attempts
         running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
-        hits = self._count(
+        hits = self._end_all(
             running.where(is_last).values(
                 status=JobStatus.FAILED,
                 error_code="worker_lost",
@@ -253,7 +258,7 @@ class JobRepository:
         )
         hits += self._count(running.where(~is_last).values(**self._queued_again()))
         canceling = update(Job).where(Job.status == JobStatus.CANCELING, lost)
-        return hits + self._count(canceling.values(status=JobStatus.CANCELED, **self._ended()))
+        return hits + self._end_all(canceling.values(status=JobStatus.CANCELED, **self._ended()))
 
     def to_announce(self, limit: int) -> Sequence[Waiting]:
         """Queued jobs that the broker is to be told of now, the longest due first."""
@@ -288,7 +293,7 @@ class JobRepository:
         """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
         hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
         if hit:
-            for table in (ArtifactUse, JobLabel):
+            for table in (ArtifactUse, JobLabel, WebhookDelivery):
                 self._session.execute(delete(table).where(table.job_id == job_id))
         return hit
 
@@ -327,6 +332,19 @@ class JobRepository:
             "phase": None,
             "progress": None,
         }
+
+    def _end(self, statement: Update) -> bool:
+        return self._end_all(statement) == 1
+
+    def _end_all(self, statement: Update) -> int:
+        """Change jobs so that they may have ended, and note what their webhooks are to be told of that."""
+        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.webhook)
+        rows = self._session.execute(changed.execution_options(synchronize_session=False)).all()
+        self._session.expire_all()
+        webhooks, now = WebhookRepository(self._session), self.now()
+        for job_id, tenant, status, webhook in rows:
+            webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
+        return len(rows)
 
     def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1

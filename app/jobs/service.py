@@ -131,6 +131,7 @@ class TenantJobs:
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
             labels=submission.labels,
+            webhook=submission.webhook,
         )
         return self._view(repository.add(new))
 

@@ -21,6 +21,7 @@ from app.database import Sessions
 from app.jobs.models import JobStatus
 from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
+from app.webhooks.repository import WebhookRepository
 from nern_core.options import Device
 
 _log = structlog.get_logger()
@@ -40,6 +41,7 @@ class JobMetrics(Collector):
         self._wait = self._gauge(
             "nern_queue_oldest_wait_seconds", "Age of the oldest job that waits for a worker.", "device"
         )
+        self._deliveries = self._gauge("nern_webhook_deliveries_pending", "Webhooks that are still to be delivered.")
         self._up = self._gauge("nern_database_up", "Whether the database has answered.")
         self._free = self._gauge("nern_artifact_store_free_bytes", "Room on the disk of the artifacts.")
         self._ended = EndedJobMetrics(self._registry)
@@ -70,6 +72,7 @@ class JobMetrics(Collector):
     def _read(self, session: Session) -> None:
         repository = MetricsRepository(session)
         self._show(repository.active())
+        self._deliveries.set(WebhookRepository(session).pending())
         for job in repository.ended_since(self._since - _OVERLAP):
             if job.id not in self._counted and job.finished_at >= self._began:
                 self._ended.count(job)

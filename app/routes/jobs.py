@@ -23,6 +23,7 @@ from app.jobs.service import Draft, JobService, TenantJobs
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.submission import Submission, receive_submission
+from app.webhooks.webhook import check_address
 
 router = APIRouter(
     prefix="/jobs",
@@ -47,6 +48,7 @@ _FORM: dict[str, Any] = {
         },
         "options": {"$ref": "#/components/schemas/EncodeOptions"},
         "labels": TypeAdapter(Labels).json_schema(),
+        "webhook": {"$ref": "#/components/schemas/Webhook"},
     },
 }
 _JSON_PART = {"contentType": "application/json"}
@@ -56,7 +58,7 @@ _SUBMISSION: dict[str, Any] = {
         "content": {
             "multipart/form-data": {
                 "schema": _FORM,
-                "encoding": {"options": _JSON_PART, "labels": _JSON_PART},
+                "encoding": {"options": _JSON_PART, "labels": _JSON_PART, "webhook": _JSON_PART},
             },
             "application/json": {"schema": document_schema()},
         },
@@ -153,8 +155,12 @@ async def submit_job(
 async def _receive(request: Request, draft: Draft) -> Submission:
     state = request.app.state
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        return await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
-    return await receive_submission(request, state.store, state.settings, draft.go_on)
+        submission = await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
+    else:
+        submission = await receive_submission(request, state.store, state.settings, draft.go_on)
+    if submission.webhook is not None:
+        await run_in_threadpool(check_address, submission.webhook, state.outbound)
+    return submission
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))

@@ -13,6 +13,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/deliveries",
         "/jobs/{job_id}/encoding",
         "/jobs/{job_id}/importance",
         "/jobs/{job_id}/report",
@@ -24,6 +25,8 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/recipes",
         "/uploads",
         "/uploads/{upload_id}",
+        "/webhooks/secret",
+        "/webhooks/secret/rotate",
     }
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     reference = form["properties"]["options"]["$ref"].rpartition("/")[2]
