@@ -13,6 +13,7 @@ from app.access.service import ApiKeyService
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
 from app.edge.layers import layers
+from app.job_document import DocumentReceiver
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
@@ -25,6 +26,7 @@ from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.uploads.fetching import CheckpointFetcher
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
 from app.webhooks.courier import Courier
@@ -55,6 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
         app.state.outbound = OutboundClient(settings.outbound_networks)
+        fetcher = CheckpointFetcher(settings, store, app.state.outbound)
+        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, fetcher)
         app.state.webhooks = WebhookService(sessions)
         courier = Courier(settings, sessions, app.state.outbound)
         app.state.metrics = metrics

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
         8 * 2**30
     )
+    fetch_timeout: Annotated[
+        Seconds, Field(description="How long it may take to fetch a checkpoint from its URL.", gt=timedelta(0))
+    ] = timedelta(minutes=5)
     disk_reserve: Annotated[
         ByteSize, Field(description="What uploads leave free on the disk of the artifacts, for results and databases.")
     ] = ByteSize(2**30)
@@ -162,9 +165,9 @@ class Settings(BaseSettings):
             "Otherwise the worker's log says what is missing."
         ),
     ] = False
-    relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
-        timedelta(seconds=1)
-    )
+    relay_interval: Annotated[
+        Seconds, Field(description="Pause between looks for jobs to announce and webhooks to deliver.")
+    ] = timedelta(seconds=1)
     announce_pause: Annotated[
         Seconds,
         Field(description="A queued job that no worker has taken for so long is announced again; doubled each time."),

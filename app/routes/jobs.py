@@ -15,7 +15,7 @@ from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
 from app.body import in_turn
 from app.edge.bodies import accept_upload
-from app.job_document import document_schema, receive_document
+from app.job_document import DocumentReceiver, document_schema
 from app.jobs.idempotency import parse_key
 from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
@@ -155,7 +155,8 @@ async def submit_job(
 async def _receive(request: Request, draft: Draft) -> Submission:
     state = request.app.state
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        submission = await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
+        documents: DocumentReceiver = state.documents
+        submission = await documents.receive(request, draft.tenant, draft.go_on)
     else:
         submission = await receive_submission(request, state.store, state.settings, draft.go_on)
     if submission.webhook is not None:
