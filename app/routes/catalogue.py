@@ -39,6 +39,12 @@ class RecipeList(BaseModel):
     items: tuple[RecipeEntry, ...]
 
 
+class SchemaResponse(JSONResponse):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
 @router.get("/architectures", summary="List architectures", operation_id="list_architectures")
 async def list_architectures() -> ArchitectureList:
     """What the option `architecture` takes, and what the option `kernels` represents of each."""
@@ -61,9 +67,9 @@ def get_datasets(request: Request) -> DatasetList:
     "/options/schema",
     summary="The schema of the options",
     operation_id="get_options_schema",
-    response_class=JSONResponse,
+    response_class=SchemaResponse,
 )
-async def get_options_schema() -> JSONResponse:
+async def get_options_schema() -> SchemaResponse:
     """The options of a job as JSON Schema, with their defaults, for forms and editors."""
     schema: dict[str, Any] = {"$schema": _DIALECT} | EncodeOptions.model_json_schema()
-    return JSONResponse(schema, media_type="application/schema+json")
+    return SchemaResponse(schema)

@@ -19,21 +19,16 @@ _bearer = HTTPBearer(
 
 def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
     settings: Settings = request.app.state.settings
-    if not settings.metrics_token:
-        if settings.keys_required:
-            raise Problem(
-                HTTPStatus.NOT_FOUND,
-                "metrics-not-offered",
-                "This service offers no metrics; the operator sets NERN_METRICS_TOKEN to have them.",
-            )
+    if not settings.metrics_token and not settings.keys_required:
         return
     given = "" if bearer is None else bearer.credentials
-    if not hmac.compare_digest(given.encode(), settings.metrics_token.encode()):
+    is_good = hmac.compare_digest(given.encode(), settings.metrics_token.encode())
+    if not settings.metrics_token or not is_good:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "invalid-metrics-token",
             "Send the token that the operator has set as NERN_METRICS_TOKEN in the header `Authorization: Bearer …`; "
-            "API keys are not good for metrics.",
+            "API keys are not good for metrics, and without such a token there are none.",
             headers={"WWW-Authenticate": "Bearer"},
         )
 
@@ -44,8 +39,7 @@ def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials 
     operation_id="get_metrics",
     dependencies=[Depends(_authorize)],
     response_class=Response,
-    responses={HTTPStatus.OK: {"content": {"text/plain": {}}}}
-    | describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses={HTTPStatus.OK: {"content": {"text/plain": {}}}} | describe(HTTPStatus.UNAUTHORIZED),
 )
 def get_metrics(request: Request) -> Response:
     """Requests of this process and jobs of all, in Prometheus' text format."""

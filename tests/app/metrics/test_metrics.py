@@ -109,11 +109,13 @@ def test_a_lost_database_is_told_and_requests_still_are(embedded: Settings) -> N
         assert found["nern_http_requests_total", "GET", "/metrics", "200"] == 1
 
 
-def test_with_keys_metrics_are_offered_only_with_a_token(with_keys: Settings, keys: ApiKeyService) -> None:
+def test_with_keys_there_are_no_metrics_without_a_token(with_keys: Settings, keys: ApiKeyService) -> None:
     key = keys.create("acme", tuple(Scope)).reveal()
     with serving(with_keys) as client:
-        answer = client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
-    assert (answer.status_code, answer.json()["type"]) == (404, "metrics-not-offered")
+        for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {key}"}):
+            answer = client.get("/metrics", headers=headers)
+            assert (answer.status_code, answer.json()["type"]) == (401, "invalid-metrics-token")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_a_token_is_asked_for_where_one_is_set(with_keys: Settings, keys: ApiKeyService) -> None:

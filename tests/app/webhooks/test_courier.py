@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from app.access.caller import Scope
+from app.access.service import ApiKeyService
 from app.database import create_sessions
 from app.outbound.client import OutboundClient
 from app.settings import Settings
@@ -255,6 +257,18 @@ BAD_WEBHOOKS = [
 def test_a_webhook_that_nothing_is_sent_to_is_refused(client: TestClient, webhook: Any, slug: str) -> None:
     answer = submit_with(client, webhook)
     assert (answer.status_code, answer.json()["type"]) == (422, slug)
+
+
+def test_a_tenant_has_its_own_secret_which_reading_keys_do_not_show(with_keys: Settings, keys: ApiKeyService) -> None:
+    acme, rival, reader = (
+        {"Authorization": f"Bearer {keys.create(tenant, [scope]).reveal()}"}
+        for tenant, scope in (("acme", Scope.WRITE), ("rival", Scope.WRITE), ("acme", Scope.READ))
+    )
+    with serving(with_keys) as client:
+        found = [client.get("/webhooks/secret", headers=headers).json()["secret"] for headers in (acme, rival, acme)]
+        assert client.get("/webhooks/secret", headers=reader).json()["type"] == "missing-scope"
+        assert client.post("/webhooks/secret/rotate", headers=reader).json()["type"] == "missing-scope"
+    assert found[0] == found[2] != found[1]
 
 
 def test_secrets_are_random() -> None:
