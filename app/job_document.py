@@ -11,13 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.body import read_small_body
 from app.jobs.labels import Labels
+from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.submission import LARGEST_OPTIONS, Submission, parse_options, refuse_unfit
 from app.uploads.fetching import CheckpointFetcher
 from app.uploads.service import UploadService
-from app.webhooks.webhook import Webhook
+from app.webhooks.webhook import Webhook, check_address
 from nern_core.options import EncodeOptions
 
 _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
@@ -62,12 +63,13 @@ class DocumentReceiver:
     """Reads documents and finds or fetches their checkpoints."""
 
     def __init__(
-        self, settings: Settings, store: ArtifactStore, uploads: UploadService, fetcher: CheckpointFetcher
+        self, settings: Settings, store: ArtifactStore, uploads: UploadService, outbound: OutboundClient
     ) -> None:
         self._settings = settings
         self._store = store
         self._uploads = uploads
-        self._fetcher = fetcher
+        self._outbound = outbound
+        self._fetcher = CheckpointFetcher(settings, store, outbound)
 
     async def receive(self, request: Request, tenant: str, go_on: Callable[[], None]) -> Submission:
         """Read the body, calling `go_on` now and then while a checkpoint is fetched. Raises `Problem`, `DiskFull`."""
@@ -92,6 +94,8 @@ class DocumentReceiver:
             document = JobDocument.model_validate_json(body)
         except ValidationError as error:
             raise _invalid(error) from error
+        if document.webhook is not None:
+            check_address(document.webhook, self._outbound)
         return document, parse_options(json.dumps(document.options).encode(), self._settings)
 
     def _find(self, tenant: str, source: CheckpointSource, options: EncodeOptions) -> StoredArtifact:

@@ -26,7 +26,6 @@ from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
-from app.uploads.fetching import CheckpointFetcher
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
 from app.webhooks.courier import Courier
@@ -57,8 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
         app.state.outbound = OutboundClient(settings.outbound_networks)
-        fetcher = CheckpointFetcher(settings, store, app.state.outbound)
-        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, fetcher)
+        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.outbound)
         app.state.webhooks = WebhookService(sessions)
         courier = Courier(settings, sessions, app.state.outbound)
         app.state.metrics = metrics

@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from app.body import declared_length, in_turn, read_body
 from app.dataset_folders import resolve_dataset
 from app.jobs.labels import parse_labels
+from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.uploads.receiving import structure_of, too_large
-from app.webhooks.webhook import Webhook, parse_webhook
+from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
@@ -45,7 +46,7 @@ class Submission:
 
 
 async def receive_submission(
-    request: Request, store: ArtifactStore, settings: Settings, go_on: Callable[[], None]
+    request: Request, store: ArtifactStore, settings: Settings, outbound: OutboundClient, go_on: Callable[[], None]
 ) -> Submission:
     """Read the form to its end, calling `go_on` now and then.
 
@@ -56,7 +57,7 @@ async def receive_submission(
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
         raise too_large(settings.max_upload_bytes)
     with store.writer(length, settings.disk_reserve) as writer:
-        form = _Form(boundary, writer, settings)
+        form = _Form(boundary, writer, settings, outbound)
 
         def take(data: bytes) -> None:
             go_on()
@@ -72,7 +73,7 @@ async def receive_submission(
 class _Form:
     """The form as far as it has arrived."""
 
-    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings) -> None:
+    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings, outbound: OutboundClient) -> None:
         self._parser = MultipartParser(
             boundary,
             {
@@ -88,6 +89,7 @@ class _Form:
         )
         self._writer = writer
         self._settings = settings
+        self._outbound = outbound
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
         self._part = ""
@@ -169,6 +171,7 @@ class _Form:
                 self._labels = parse_labels(text)
             case "webhook":
                 self._webhook = parse_webhook(text)
+                check_address(self._webhook, self._outbound)
 
     def _end(self) -> None:
         self._complete = True

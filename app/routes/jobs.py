@@ -23,7 +23,6 @@ from app.jobs.service import Draft, JobService, TenantJobs
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.submission import Submission, receive_submission
-from app.webhooks.webhook import check_address
 
 router = APIRouter(
     prefix="/jobs",
@@ -156,12 +155,8 @@ async def _receive(request: Request, draft: Draft) -> Submission:
     state = request.app.state
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         documents: DocumentReceiver = state.documents
-        submission = await documents.receive(request, draft.tenant, draft.go_on)
-    else:
-        submission = await receive_submission(request, state.store, state.settings, draft.go_on)
-    if submission.webhook is not None:
-        await run_in_threadpool(check_address, submission.webhook, state.outbound)
-    return submission
+        return await documents.receive(request, draft.tenant, draft.go_on)
+    return await receive_submission(request, state.store, state.settings, state.outbound, draft.go_on)
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.webhooks.courier import MOST_ATTEMPTS, Courier, pause_after
 from app.webhooks.models import WebhookDelivery
 from app.webhooks.signing import new_secret, sign
-from tests.app.conftest import serving, submit
+from tests.app.conftest import serving, stored_files, submit
 from tests.app.test_jobs_api import finish
 from tests.app.webhooks.receiver import Receiver, receiving
 from tests.conftest import EXAMPLE, transaction
@@ -254,9 +254,19 @@ BAD_WEBHOOKS = [
 
 
 @pytest.mark.parametrize(("webhook", "slug"), BAD_WEBHOOKS)
-def test_a_webhook_that_nothing_is_sent_to_is_refused(client: TestClient, webhook: Any, slug: str) -> None:
+def test_a_webhook_that_nothing_is_sent_to_is_refused(
+    client: TestClient, reaching: Settings, webhook: Any, slug: str
+) -> None:
     answer = submit_with(client, webhook)
     assert (answer.status_code, answer.json()["type"]) == (422, slug)
+    assert stored_files(reaching) == []
+
+
+def test_a_document_whose_webhook_is_refused_fetches_nothing(client: TestClient, receiver: Receiver) -> None:
+    webhook = {"url": "https://10.0.0.1/hook"}
+    answer = client.post("/jobs", json={"checkpoint": {"url": receiver.url}, "webhook": webhook})
+    assert answer.json()["detail"].startswith("webhook.url: ")
+    assert receiver.received == []
 
 
 def test_a_tenant_has_its_own_secret_which_reading_keys_do_not_show(with_keys: Settings, keys: ApiKeyService) -> None:
