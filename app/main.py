@@ -16,19 +16,25 @@ from app.database import check_schema, create_engine
 from app.edge.layers import layers
 from app.events.places import Places
 from app.events.reader import AT_STOP, EventReader
+from app.job_document import DocumentReceiver
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.logs import configure_logging
+from app.metrics.service import ServiceMetrics
+from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
-from app.routes import checkpoints, downloads, events, health, jobs, uploads
+from app.routes import catalogue, checkpoints, downloads, events, health, jobs, uploads, webhooks
+from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
+from app.webhooks.courier import Courier
+from app.webhooks.service import WebhookService
 
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
@@ -39,6 +45,7 @@ header `X-Request-ID`, which tells the operator where to look."""
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
+    metrics = ServiceMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -54,14 +61,22 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
         app.state.events, app.state.places = EventReader(sessions), Places(settings.max_listeners)
+        app.state.outbound = OutboundClient(settings.outbound_networks)
+        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.outbound)
+        app.state.webhooks = WebhookService(sessions)
+        courier = Courier(settings, sessions, app.state.outbound)
+        app.state.metrics = metrics
+        await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
         relay.start()
         collector.start()
+        courier.start()
         try:
             yield {AT_STOP: app.state.events.stop}
         finally:
             app.state.events.stop()
             await run_in_threadpool(relay.stop)
             await run_in_threadpool(collector.stop)
+            await run_in_threadpool(courier.stop)
             engine.dispose()
 
     app = FastAPI(
@@ -71,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=layers(settings),
+        middleware=layers(settings, metrics),
     )
     use_problem_details(app)
     app.include_router(jobs.router)
@@ -79,7 +94,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(downloads.router)
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
+    app.include_router(catalogue.router)
+    app.include_router(webhooks.router)
     app.include_router(health.router)
+    app.include_router(metrics_route.router)
     app.include_router(documentation(app))
     app.include_router(pages.router)
     app.include_router(sign_in.router)

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from app.jobs.models import TERMINAL, Job, JobStatus
+from app.webhooks.webhook import Webhook
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 
@@ -71,6 +72,8 @@ class JobView(BaseModel):
     phase: str | None
     progress: ProgressView | None
     options: EncodeOptions
+    labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
+    webhook: Annotated[Webhook | None, Field(description="Where the end of the job is told.")]
     checkpoint: CheckpointView
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
     metrics: Metrics | None
@@ -95,6 +98,8 @@ class JobView(BaseModel):
             phase=job.phase,
             progress=None if job.progress is None else ProgressView.model_validate(job.progress),
             options=EncodeOptions.model_validate(job.options),
+            labels=job.labels or {},
+            webhook=None if job.webhook is None else Webhook.model_validate(job.webhook),
             checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
             attempt=job.attempt,
             metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),

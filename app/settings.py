@@ -93,6 +93,15 @@ class Settings(BaseSettings):
             "public, and without TLS."
         ),
     ] = ()
+    metrics_token: Annotated[
+        str,
+        Field(
+            pattern=r"^(\S{16,})?$",
+            description="What Prometheus has to send to `GET /metrics` as a bearer token, 16 characters or more. "
+            "Default: with keys there are no metrics, without keys they need no token.",
+            repr=False,
+        ),
+    ] = ""
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
     max_listeners: Annotated[
         int,
@@ -110,6 +119,9 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
         8 * 2**30
     )
+    fetch_timeout: Annotated[
+        Seconds, Field(description="How long it may take to fetch a checkpoint from its URL.", gt=timedelta(0))
+    ] = timedelta(minutes=5)
     disk_reserve: Annotated[
         ByteSize, Field(description="What uploads leave free on the disk of the artifacts, for results and databases.")
     ] = ByteSize(2**30)
@@ -160,9 +172,9 @@ class Settings(BaseSettings):
             "Otherwise the worker's log says what is missing."
         ),
     ] = False
-    relay_interval: Annotated[Seconds, Field(description="Pause between looks for jobs that wait to be announced.")] = (
-        timedelta(seconds=1)
-    )
+    relay_interval: Annotated[
+        Seconds, Field(description="Pause between looks for jobs to announce and webhooks to deliver.")
+    ] = timedelta(seconds=1)
     announce_pause: Annotated[
         Seconds,
         Field(description="A queued job that no worker has taken for so long is announced again; doubled each time."),

@@ -4,8 +4,8 @@ The parser holds about a mebibyte at a time. Parsing, hashing and writing happen
 a large upload neither fills the memory nor holds up other requests.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.body import declared_length, in_turn, read_body
 from app.dataset_folders import resolve_dataset
+from app.jobs.labels import parse_labels
+from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.uploads.receiving import structure_of, too_large
+from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
@@ -27,6 +30,8 @@ from nern_core.options import EncodeOptions
 LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the checkpoint: boundaries, headers of parts, options.
 _FORM_OVERHEAD = 2**20
+# The parts that are JSON.
+_DOCUMENTS = frozenset({"options", "labels", "webhook"})
 _HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
 
 
@@ -36,10 +41,12 @@ class Submission:
 
     checkpoint: StoredArtifact
     options: EncodeOptions
+    labels: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
 
 async def receive_submission(
-    request: Request, store: ArtifactStore, settings: Settings, go_on: Callable[[], None]
+    request: Request, store: ArtifactStore, settings: Settings, outbound: OutboundClient, go_on: Callable[[], None]
 ) -> Submission:
     """Read the form to its end, calling `go_on` now and then.
 
@@ -50,7 +57,7 @@ async def receive_submission(
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
         raise too_large(settings.max_upload_bytes)
     with store.writer(length, settings.disk_reserve) as writer:
-        form = _Form(boundary, writer, settings)
+        form = _Form(boundary, writer, settings, outbound)
 
         def take(data: bytes) -> None:
             go_on()
@@ -66,7 +73,7 @@ async def receive_submission(
 class _Form:
     """The form as far as it has arrived."""
 
-    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings) -> None:
+    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings, outbound: OutboundClient) -> None:
         self._parser = MultipartParser(
             boundary,
             {
@@ -82,12 +89,15 @@ class _Form:
         )
         self._writer = writer
         self._settings = settings
+        self._outbound = outbound
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
         self._part = ""
         self._seen: set[str] = set()
-        self._options_text = bytearray()
+        self._text = bytearray()
         self._options = EncodeOptions()
+        self._labels: Mapping[str, str] = {}
+        self._webhook: Webhook | None = None
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -109,7 +119,7 @@ class _Form:
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
         refuse_unfit(self._writer.flush(), self._options)
-        return Submission(self._writer.commit(), self._options)
+        return Submission(self._writer.commit(), self._options, self._labels, self._webhook)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -128,7 +138,7 @@ class _Form:
         self._header_value.clear()
 
     def _end_headers(self) -> None:
-        if self._part not in {"checkpoint", "options"} or self._part in self._seen:
+        if self._part not in {"checkpoint", *_DOCUMENTS} or self._part in self._seen:
             problem = "has two parts" if self._part in self._seen else "has an unknown part"
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -138,11 +148,13 @@ class _Form:
         self._seen.add(self._part)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part == "options":
-            self._options_text += data[start:end]
-            if len(self._options_text) > LARGEST_OPTIONS:
+        if self._part in _DOCUMENTS:
+            self._text += data[start:end]
+            if len(self._text) > LARGEST_OPTIONS:
                 raise Problem(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "options-too-large", "The part `options` is over 64 KiB."
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"{self._part}-too-large",
+                    f"The part `{self._part}` is over 64 KiB.",
                 )
             return
         self._writer.write(memoryview(data)[start:end])
@@ -150,8 +162,16 @@ class _Form:
             raise too_large(self._settings.max_upload_bytes)
 
     def _end_part(self) -> None:
-        if self._part == "options":
-            self._options = parse_options(bytes(self._options_text), self._settings)
+        text = bytes(self._text)
+        self._text.clear()
+        match self._part:
+            case "options":
+                self._options = parse_options(text, self._settings)
+            case "labels":
+                self._labels = parse_labels(text)
+            case "webhook":
+                self._webhook = parse_webhook(text)
+                check_address(self._webhook, self._outbound)
 
     def _end(self) -> None:
         self._complete = True

@@ -6,7 +6,8 @@ from sqlalchemy import Connection
 import app.access.models
 import app.collection.models
 import app.events.models
-import app.uploads.models  # noqa: F401 # their tables belong to the metadata
+import app.uploads.models
+import app.webhooks.models  # noqa: F401 # their tables belong to the metadata
 from app.database import create_engine
 from app.jobs.models import Base
 from app.settings import Settings

@@ -8,12 +8,15 @@ from app.edge.local_only import LocalOnly
 from app.edge.rate_headers import RateHeaders
 from app.edge.request_record import RequestRecord
 from app.edge.safe_headers import SafeHeaders
+from app.metrics.requests import CountRequests
+from app.metrics.service import ServiceMetrics
 from app.settings import Settings
 
 
-def layers(settings: Settings) -> list[Middleware]:
+def layers(settings: Settings, metrics: ServiceMetrics) -> list[Middleware]:
     """The middleware of the API, the outermost first."""
     return [
+        Middleware(CountRequests, metrics=metrics.requests),
         Middleware(SafeHeaders),
         Middleware(RequestRecord),
         Middleware(RateHeaders),

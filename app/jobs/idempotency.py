@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, delete, update
@@ -22,8 +23,7 @@ from sqlalchemy.sql.dml import Update
 from app.database import Sessions, current_time, insert_into, rows_changed, transact
 from app.jobs.models import IdempotencyKey
 from app.problems import Problem
-from app.storage import StoredArtifact
-from nern_core.options import EncodeOptions
+from app.submission import Submission
 
 _log = structlog.get_logger()
 _HELD_FOR = timedelta(seconds=60)
@@ -46,9 +46,16 @@ def parse_key(header: str | None) -> str | None:
     return found[1] or found[2]
 
 
-def fingerprint(checkpoint: StoredArtifact, options: EncodeOptions) -> str:
+def fingerprint(submission: Submission) -> str:
     """What two requests have in common that ask for the same."""
-    asked = {"checkpoint": checkpoint.sha256, "options": options.model_dump(mode="json")}
+    asked: dict[str, Any] = {
+        "checkpoint": submission.checkpoint.sha256,
+        "options": submission.options.model_dump(mode="json"),
+    }
+    if submission.labels:
+        asked["labels"] = dict(submission.labels)
+    if submission.webhook is not None:
+        asked["webhook"] = submission.webhook.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,7 +164,7 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint or other options before; use a new key.",
+        "This Idempotency-Key was sent with another checkpoint, options, labels or webhook before; use a new key.",
     )
 
 

@@ -76,6 +76,8 @@ class Job(Base):
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    labels: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))
     checkpoint_bytes: Mapped[int] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(default=0)
@@ -95,6 +97,18 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobLabel(Base):
+    """One label of a job. The job's own column shows them; these rows are there to find it by."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index(None, "tenant", "key", "value", "job_id"),)
+
+    job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))
+    tenant: Mapped[str] = mapped_column(String(64))
 
 
 class ArtifactUse(Base):

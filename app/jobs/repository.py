@@ -5,20 +5,24 @@ transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, func, literal, null, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, case, delete, exists, func, literal, null, select, update
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
 from app.events.models import EventKind
 from app.events.repository import EventRepository
-from app.jobs.models import TERMINAL, ArtifactUse, Job, JobStatus, UtcDateTime
+from app.jobs.labels import Label
+from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
+from app.webhooks.models import WebhookDelivery
+from app.webhooks.repository import WebhookRepository
+from app.webhooks.webhook import Webhook
 
 _LOST = "worker_lost"
 
@@ -48,6 +52,8 @@ class NewJob:
     options: Mapping[str, Any]
     checkpoint_sha256: str
     checkpoint_bytes: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class JobRepository:
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
+            labels=dict(new.labels) or None,
+            webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
             checkpoint_bytes=new.checkpoint_bytes,
             attempt=0,
@@ -87,6 +95,7 @@ class JobRepository:
             created_at=now,
         )
         self._session.add(job)
+        self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
         self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
         self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0})
@@ -100,14 +109,27 @@ class JobRepository:
         """Those of the jobs that there are, whosever they are."""
         return self._session.scalars(select(Job).where(Job.id.in_(list(job_ids)))).all()
 
-    def page(self, tenant: str, *, status: JobStatus | None, before: str | None, limit: int) -> Sequence[Job]:
-        """The tenant's jobs, newest first; `before` is the id to go on after."""
-        query = select(Job).where(Job.tenant == tenant).order_by(Job.id.desc()).limit(limit)
+    def page(
+        self,
+        tenant: str,
+        *,
+        status: JobStatus | None,
+        labels: Sequence[Label] = (),
+        before: str | None,
+        limit: int,
+    ) -> Sequence[Job]:
+        """The tenant's jobs with all of these labels, newest first; `before` is the id to go on after."""
+        query, job_id = select(Job).where(Job.tenant == tenant), Job.id
+        if labels:
+            # The first one leads: its index has the jobs in their order, however many or few there are.
+            query, job_id = query.join(JobLabel, JobLabel.job_id == Job.id), JobLabel.job_id
+            query = query.where(JobLabel.tenant == tenant, JobLabel.key == labels[0].key)
+            query = query.where(JobLabel.value == labels[0].value, *map(_has_label, labels[1:]))
         if status is not None:
             query = query.where(Job.status == status)
         if before is not None:
-            query = query.where(Job.id < before)
-        return self._session.scalars(query).all()
+            query = query.where(job_id < before)
+        return self._session.scalars(query.order_by(job_id.desc()).limit(limit)).all()
 
     def lock(self, tenant: str) -> None:
         """Let nobody else count or add jobs of this tenant until the transaction ends."""
@@ -279,7 +301,8 @@ class JobRepository:
         """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
         hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
         if hit:
-            self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id == job_id))
+            for table in (ArtifactUse, JobLabel, WebhookDelivery):
+                self._session.execute(delete(table).where(table.job_id == job_id))
             self._events.forget([job_id])
         return hit
 
@@ -321,14 +344,18 @@ class JobRepository:
         }
 
     def _turn(self, statement: Update, **told: str) -> int:
-        """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit."""
-        changed = self._session.execute(
-            statement.returning(Job.id, Job.status, Job.attempt), execution_options={"synchronize_session": False}
-        ).all()
+        """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit.
+
+        It becomes an event of each job, and what its webhook is to be told.
+        """
+        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook)
+        rows = self._session.execute(changed, execution_options={"synchronize_session": False}).all()
         self._session.expire_all()
-        for job_id, status, attempt in changed:
-            self._events.add(job_id, EventKind(status), self.now(), {"attempt": attempt, **told})
-        return len(changed)
+        webhooks, now = WebhookRepository(self._session), self.now()
+        for job_id, tenant, status, attempt, webhook in rows:
+            self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
+            webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
+        return len(rows)
 
     def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1
@@ -338,6 +365,11 @@ class JobRepository:
         count = rows_changed(self._session, statement.execution_options(synchronize_session=False))
         self._session.expire_all()
         return count
+
+
+def _has_label(label: Label) -> ColumnElement[bool]:
+    other = aliased(JobLabel)
+    return exists().where(other.job_id == Job.id, other.key == label.key, other.value == label.value)
 
 
 def _held(claim: Claim, *statuses: JobStatus) -> Update:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
+from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.reader import JobReader
 from app.jobs.relay import Relay
@@ -89,7 +90,7 @@ class TenantJobs:
         Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
         `too-many-jobs`, `storage-full`).
         """
-        request = fingerprint(submission.checkpoint, submission.options)
+        request = fingerprint(submission)
         if draft.bound is not None:
             return self._first_answer(draft.bound, request)
         view = transact(self._sessions, lambda session: self._add(session, draft, submission, request))
@@ -129,6 +130,8 @@ class TenantJobs:
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
+            labels=submission.labels,
+            webhook=submission.webhook,
         )
         return self._view(repository.add(new))
 
@@ -143,11 +146,15 @@ class TenantJobs:
             raise _unknown_job()
         return view
 
-    def page(self, *, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
-        """List jobs, newest first. The cursor is the id of the last job seen."""
+    def page(
+        self, *, status: JobStatus | None, labels: Sequence[Label] = (), cursor: str | None, limit: int
+    ) -> JobPage:
+        """List jobs with all of the labels, newest first. The cursor is the id of the last job seen."""
         jobs = transact(
             self._sessions,
-            lambda session: JobRepository(session).page(self._tenant, status=status, before=cursor, limit=limit + 1),
+            lambda session: JobRepository(session).page(
+                self._tenant, status=status, labels=labels, before=cursor, limit=limit + 1
+            ),
         )
         items = [self._view(job) for job in jobs[:limit]]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)

@@ -29,6 +29,10 @@ class OutboundError(Exception):
     """A request that was not allowed or has failed; the sentence is for whoever named the address."""
 
 
+class AddressRefused(OutboundError):
+    """An address that no request is sent to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a request goes: the parts of its URL, and the addresses that were checked."""
@@ -162,9 +166,9 @@ class OutboundClient:
             raise OutboundError(f"The host {host} cannot be found; check its name.") from error
         allowed = bool(addresses) and all(is_allowed(address, self._networks) for address in addresses)
         if not allowed and not (addresses and all(map(is_public, addresses))):
-            raise OutboundError(f"The host {host} is not on the public internet; name one that is.")
+            raise AddressRefused(f"The host {host} is not on the public internet; name one that is.")
         if not allowed and (scheme != "https" or port not in _PORTS):
-            raise OutboundError(
+            raise AddressRefused(
                 "The address has to begin with https:// and to use port 443 or 8443; name one that does."
             )
         return Target(scheme == "https", host, port, path, addresses)
@@ -190,9 +194,9 @@ def _parts(url: str) -> tuple[str, str, int, str]:
         host = (parts.hostname or "").encode("idna").decode()
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except (ValueError, UnicodeError):
-        raise OutboundError("This is no address; write one like https://host/path.") from None
+        raise AddressRefused("This is no address; write one like https://host/path.") from None
     if not host or parts.scheme not in _DEFAULT_PORTS or not url.isprintable() or " " in url:
-        raise OutboundError("This is no address of the web; write one like https://host/path.")
+        raise AddressRefused("This is no address of the web; write one like https://host/path.")
     if parts.username is not None or parts.password is not None:
-        raise OutboundError("The address holds a name or a password, which would be kept and logged; leave them out.")
+        raise AddressRefused("The address holds a name or a password, which would be kept and logged; leave them out.")
     return parts.scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

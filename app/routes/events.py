@@ -45,7 +45,7 @@ async def get_job_events(
     response: Response,
     jobs: Jobs,
     after: Annotated[int, Query(ge=0, le=_LARGEST, description="The events after the one of this number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Events on a page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=5000, description="Events on a page.")] = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[
         int | None, Header(ge=0, le=_LARGEST, description="As `after`, for a stream that goes on.")

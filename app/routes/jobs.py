@@ -4,14 +4,16 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
 from app.body import in_turn
 from app.edge.bodies import accept_upload
-from app.job_document import document_schema, receive_document
+from app.job_document import DocumentReceiver, document_schema
 from app.jobs.idempotency import parse_key
+from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
 from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, preferred_wait, wait_for_change
@@ -46,13 +48,19 @@ _FORM: dict[str, Any] = {
             "description": "A .safetensors, .pt, .pth or .th file.",
         },
         "options": {"$ref": "#/components/schemas/EncodeOptions"},
+        "labels": TypeAdapter(Labels).json_schema(),
+        "webhook": {"$ref": "#/components/schemas/Webhook"},
     },
 }
+_JSON_PART = {"contentType": "application/json"}
 _SUBMISSION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _FORM, "encoding": {"options": {"contentType": "application/json"}}},
+            "multipart/form-data": {
+                "schema": _FORM,
+                "encoding": {"options": _JSON_PART, "labels": _JSON_PART, "webhook": _JSON_PART},
+            },
             "application/json": {"schema": document_schema()},
         },
     }
@@ -114,19 +122,24 @@ async def submit_job(
 async def _receive(request: Request, draft: Draft) -> Submission:
     state = request.app.state
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        return await receive_document(request, draft.tenant, state.uploads, state.store, state.settings)
-    return await receive_submission(request, state.store, state.settings, draft.go_on)
+        documents: DocumentReceiver = state.documents
+        return await documents.receive(request, draft.tenant, draft.go_on)
+    return await receive_submission(request, state.store, state.settings, state.outbound, draft.go_on)
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))
 def list_jobs(
     jobs: Jobs,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    label: Annotated[
+        tuple[str, ...],
+        Query(max_length=16, description="Only jobs with this label, `key=value`; all if there are several."),
+    ] = (),
     cursor: Annotated[str | None, Query(max_length=40, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
 ) -> JobPage:
     """Newest first, a page at a time."""
-    return jobs.page(status=status, cursor=cursor, limit=limit)
+    return jobs.page(status=status, labels=parse_wanted(label), cursor=cursor, limit=limit)
 
 
 @router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))

@@ -39,6 +39,11 @@ _BUILT_IN = {
 }
 
 
+def built_in_names() -> list[str]:
+    """Names of this project's own architectures."""
+    return list(_BUILT_IN)
+
+
 def find_architecture(name: str) -> Architecture:
     """Look an architecture up. Raises `NernError` (`unknown_architecture`)."""
     if name.startswith(PREFIX):

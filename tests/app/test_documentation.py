@@ -9,21 +9,29 @@ from tests.conftest import ROOT
 def test_the_documentation_shows_every_address_and_option(embedded_client: TestClient) -> None:
     document = embedded_client.get("/openapi.json").json()
     assert set(document["paths"]) == {
+        "/architectures",
         "/checkpoints",
         "/checkpoints/{sha256}",
+        "/datasets",
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/artifacts/{name}",
         "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/deliveries",
         "/jobs/{job_id}/encoding",
         "/jobs/{job_id}/events",
         "/jobs/{job_id}/importance",
         "/jobs/{job_id}/report",
         "/jobs/{job_id}/weights",
         "/livez",
+        "/metrics",
+        "/options/schema",
         "/readyz",
+        "/recipes",
         "/uploads",
         "/uploads/{upload_id}",
+        "/webhooks/secret",
+        "/webhooks/secret/rotate",
     }
     form = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     reference = form["properties"]["options"]["$ref"].rpartition("/")[2]

@@ -43,6 +43,14 @@ def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(Settings(database_url="postgresql://u:secret@h/d", broker_url="redis://:secret@h"))
 
 
+def test_a_metrics_token_that_can_be_guessed_is_refused() -> None:
+    assert Settings(metrics_token="x" * 16).metrics_token == "x" * 16
+    for token in ("x" * 15, "sixteen letters and spaces"):
+        with pytest.raises(ValidationError, match="metrics_token"):
+            Settings(metrics_token=token)
+    assert "x" * 16 not in repr(Settings(metrics_token="x" * 16))
+
+
 def test_keys_are_needed_unless_everything_is_on_this_machine() -> None:
     server = {"database_url": "postgresql+psycopg://h/d"}
     assert not Settings().keys_required

@@ -1,6 +1,6 @@
 // The curves and the log of a job: all of its events so far, and then each one as it comes.
 
-const PAGE = 1000;
+const PAGE = 5000;
 const job = () => document.getElementById("job");
 const address = `/jobs/${job().dataset.job}/events`;
 const section = document.getElementById("curve");

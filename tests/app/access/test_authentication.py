@@ -29,9 +29,9 @@ IDS = {"job_id": "job_1", "name": "weights.pt", "sha256": "a" * 64, "upload_id":
 
 
 def operations(client: TestClient) -> list[tuple[str, str]]:
-    """Method and path of everything that the documentation lists."""
-    document = client.get("/openapi.json").json()
-    found = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
+    """Method and path of everything that the documentation lists, but for metrics, which have a token of their own."""
+    paths = client.get("/openapi.json").json()["paths"]
+    found = [(method.upper(), path) for path in paths for method in paths[path] if path != "/metrics"]
     # The answer to a HEAD has no body to look at.
     return [(method, path) for method, path in found if method != "HEAD"]
 

@@ -177,5 +177,5 @@ def test_a_document_that_does_not_fit_is_explained(
 
 
 def test_a_document_is_small(embedded_client: TestClient) -> None:
-    answer = embedded_client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}, "options": {"x": "x" * 70_000}})
+    answer = embedded_client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}, "options": {"x": "x" * 100_000}})
     assert (answer.status_code, answer.json()["type"]) == (413, "body-too-large")

@@ -1,0 +1,92 @@
+"""The data sets that jobs may name, for those who look for one."""
+
+import ast
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from app.dataset_folders import resolve_dataset
+from app.problems import Problem
+from app.settings import Settings
+
+_SPLITS = ("train", "test")
+_DEEPEST = 3
+_MOST = 1000
+_LONGEST_HEADER = 4096
+
+
+class SplitView(BaseModel):
+    """One of the two files of a data set. `images` and `shape` are null if the file does not tell."""
+
+    bytes: int
+    images: int | None
+    shape: Annotated[list[int] | None, Field(description="Height, width and channels of an image.")]
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The view of a file."""
+        shape = _shape_of_images(path)
+        return cls(bytes=path.stat().st_size, images=shape[0] if shape else None, shape=shape[1:] or None)
+
+
+class DatasetView(BaseModel):
+    """A data set. `name` is what the option `dataset` takes."""
+
+    name: str
+    train: SplitView
+    test: SplitView
+
+
+class DatasetList(BaseModel):
+    """The data sets that are offered. With `any_folder`, jobs may also name any folder of this machine."""
+
+    items: list[DatasetView]
+    any_folder: bool
+
+
+def list_datasets(settings: Settings) -> DatasetList:
+    """What is below the roots, a thousand at most."""
+    found: dict[str, DatasetView] = {}
+    for root in settings.dataset_roots:
+        for name in _names(root):
+            if name not in found and len(found) < _MOST and (folder := _offered(name, settings)) is not None:
+                train, test = (SplitView.of(folder / f"{split}.npz") for split in _SPLITS)
+                found[name] = DatasetView(name=name, train=train, test=test)
+    return DatasetList(
+        items=[found[name] for name in sorted(found)], any_folder=settings.embedded and not settings.dataset_roots
+    )
+
+
+def _names(root: Path) -> Iterator[str]:
+    """Folders with a data set, relative to the root."""
+    for folder, below, files in os.walk(root):
+        relative = Path(folder).relative_to(root)
+        if {f"{split}.npz" for split in _SPLITS} <= set(files):
+            yield relative.as_posix()
+        if len(relative.parts) >= _DEEPEST:
+            below.clear()
+
+
+def _offered(name: str, settings: Settings) -> Path | None:
+    """The folder that a job would get by this name: links may lead out of the roots."""
+    try:
+        return Path(resolve_dataset(name, settings))
+    except Problem:
+        return None
+
+
+def _shape_of_images(path: Path) -> list[int]:
+    """The shape of the array `images`, from its header alone; empty for another kind of file."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("images.npy") as array:
+            _, major = array.read(6), array.read(2)[0]
+            length = int.from_bytes(array.read(2 if major == 1 else 4), "little")
+            header = ast.literal_eval(array.read(min(length, _LONGEST_HEADER)).decode("latin-1").strip())
+            return [int(axis) for axis in header["shape"]]
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
+        return []

@@ -1,0 +1,57 @@
+"""Labels: what users call their jobs by, in pairs of a key and a value."""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from app.problems import Problem
+
+_KEY = r"^[a-z0-9._/-]{1,63}$"
+_PAIR = re.compile(r"([a-z0-9._/-]{1,63})=([^\x00-\x1f\x7f]{0,255})")
+
+Key = Annotated[str, Field(pattern=_KEY)]
+# PostgreSQL keeps no NUL in a text, and a list of jobs no line breaks.
+Value = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Labels = Annotated[
+    dict[Key, Value],
+    Field(
+        max_length=16,
+        description="Pairs of your own, which `GET /jobs?label=key=value` finds the job by: keys of small letters, "
+        "digits and `._/-`, values of up to 255 characters.",
+    ),
+]
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
+
+
+class Label(NamedTuple):
+    """One pair."""
+
+    key: str
+    value: str
+
+
+def parse_labels(text: bytes) -> dict[str, str]:
+    """The labels in a JSON text. Raises `Problem` (`invalid-labels`)."""
+    try:
+        return _LABELS.validate_json(text)
+    except ValidationError as error:
+        raise Problem.of_validation("invalid-labels", error) from error
+
+
+def parse_wanted(pairs: Iterable[str]) -> list[Label]:
+    """The labels that a list is to be narrowed to, each as `key=value`. Raises `Problem` (`invalid-label`)."""
+    return [_parse_pair(pair) for pair in dict.fromkeys(pairs)]
+
+
+def _parse_pair(pair: str) -> Label:
+    found = _PAIR.fullmatch(pair)
+    if found is None:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid-label",
+            f"{pair[:64]!r} is no label; write ?label=key=value, such as ?label=team=vision.",
+        )
+    return Label(found[1], found[2])

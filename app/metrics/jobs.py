@@ -1,0 +1,98 @@
+"""The jobs of all processes, as Prometheus is told of them: every API process says the same, from the database.
+
+Those that wait or run are counted when somebody asks, every few seconds at most. Those that end are counted
+once, from the moment on that this process has begun to watch.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.database import Sessions
+from app.jobs.models import JobStatus
+from app.metrics.ended_jobs import EndedJobMetrics
+from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
+from app.webhooks.repository import WebhookRepository
+from nern_core.options import Device
+
+_log = structlog.get_logger()
+_SECONDS_BETWEEN_LOOKS = 5.0
+# A transaction may be committed so long after the time that it has written.
+_OVERLAP = timedelta(minutes=1)
+
+
+class JobMetrics(Collector):
+    """Looks at the database when its metrics are collected."""
+
+    def __init__(self, sessions: Sessions, artifacts: Path) -> None:
+        self._sessions = sessions
+        self._artifacts = artifacts
+        self._registry = CollectorRegistry()
+        self._jobs = self._gauge("nern_jobs", "Jobs that have not ended.", "status", "device")
+        self._wait = self._gauge(
+            "nern_queue_oldest_wait_seconds", "Age of the oldest job that waits for a worker.", "device"
+        )
+        self._deliveries = self._gauge("nern_webhook_deliveries_pending", "Webhooks that are still to be delivered.")
+        self._up = self._gauge("nern_database_up", "Whether the database has answered.")
+        self._free = self._gauge("nern_artifact_store_free_bytes", "Room on the disk of the artifacts.")
+        self._ended = EndedJobMetrics(self._registry)
+        self._counted: dict[str, datetime] = {}
+        self._began = self._since = self._now()
+        self._next_look = 0.0
+        self._lock = Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics of jobs."""
+        with self._lock:
+            if time.monotonic() >= self._next_look:
+                self._look()
+                self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+            return list(self._registry.collect())
+
+    def _look(self) -> None:
+        self._free.set(shutil.disk_usage(self._artifacts).free)
+        try:
+            with self._sessions.begin() as session:
+                self._read(session)
+        except SQLAlchemyError as error:
+            _log.warning("metrics_not_read", error=repr(error))
+            self._up.set(0)
+        else:
+            self._up.set(1)
+
+    def _read(self, session: Session) -> None:
+        repository = MetricsRepository(session)
+        self._show(repository.active())
+        self._deliveries.set(WebhookRepository(session).pending())
+        for job in repository.ended_since(self._since - _OVERLAP):
+            if job.id not in self._counted and job.finished_at >= self._began:
+                self._ended.count(job)
+                self._counted[job.id] = job.finished_at
+                self._since = max(self._since, job.finished_at)
+        self._counted = {job_id: at for job_id, at in self._counted.items() if at >= self._since - _OVERLAP}
+
+    def _show(self, active: Sequence[ActiveJobs]) -> None:
+        for device in Device:
+            for status in ACTIVE:
+                self._jobs.labels(status.value, device.value).set(0)
+            self._wait.labels(device.value).set(0)
+        for found in active:
+            self._jobs.labels(found.status, found.device).set(found.count)
+            if found.status == JobStatus.QUEUED:
+                self._wait.labels(found.device).set(found.oldest.total_seconds())
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def _now(self) -> datetime:
+        with self._sessions.begin() as session:
+            return MetricsRepository(session).now()

@@ -1,0 +1,83 @@
+"""Every query of the metrics. Callers own the transaction."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.database import current_time
+from app.jobs.models import Job, JobStatus
+
+ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELING)
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveJobs:
+    """How many jobs of a status and a device there are, and how old the oldest is."""
+
+    status: str
+    device: str
+    count: int
+    oldest: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """What is told of a job that has ended."""
+
+    id: str
+    status: str
+    device: str
+    error_code: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+    metrics: Mapping[str, Any] | None
+
+
+class MetricsRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        return current_time(self._session)
+
+    def active(self) -> list[ActiveJobs]:
+        """The jobs that have not ended."""
+        now, oldest = self.now(), func.min(Job.created_at)
+        query = (
+            select(Job.status, Job.device, func.count(), oldest)
+            .where(Job.status.in_(ACTIVE))
+            .group_by(Job.status, Job.device)
+        )
+        return [
+            ActiveJobs(status, device, count, now - at) for status, device, count, at in self._session.execute(query)
+        ]
+
+    def ended_since(self, moment: datetime) -> Iterator[EndedJob]:
+        """The jobs that have ended since then, the first one first."""
+        query = (
+            select(
+                Job.id,
+                Job.status,
+                Job.device,
+                Job.error_code,
+                Job.created_at,
+                Job.started_at,
+                Job.finished_at,
+                Job.metrics,
+            )
+            # Both values are named for the index, which begins with them.
+            .where(Job.data_removed.in_((False, True)), Job.finished_at >= moment)
+            .order_by(Job.finished_at)
+            .execution_options(yield_per=_ROWS_AT_ONCE)
+        )
+        for row in self._session.execute(query):
+            yield EndedJob(*row)

@@ -1,0 +1,41 @@
+"""All metrics of an API process, in Prometheus' text format."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from app.database import Sessions
+from app.metrics.jobs import JobMetrics
+from app.metrics.requests import RequestMetrics
+
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+# They are for OpenMetrics; in the text format each would be a metric of its own.
+disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
+
+
+class ServiceMetrics:
+    """What is told of one API process, and of all jobs once they are watched."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = RequestMetrics(self._registry)
+        ProcessCollector(registry=self._registry)
+        build = Gauge("nern_build_info", "Versions of what runs.", ["version", "python"], registry=self._registry)
+        build.labels(version("nern"), platform.python_version()).set(1)
+
+    def watch(self, sessions: Sessions, artifacts: Path) -> None:
+        """From now on, tell of the jobs too."""
+        self._registry.register(JobMetrics(sessions, artifacts))
+
+    def text(self) -> bytes:
+        """All of them."""
+        return generate_latest(self._registry)

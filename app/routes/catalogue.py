@@ -1,0 +1,75 @@
+"""What jobs can ask for: architectures, recipes, data sets, and the schema of the options."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request, Security
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.access.authentication import authenticate
+from app.access.caller import Scope
+from app.dataset_catalogue import DatasetList, list_datasets
+from app.problems import describe
+from nern_core.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
+from nern_core.options import EncodeOptions
+
+router = APIRouter(
+    tags=["catalogue"],
+    dependencies=[Security(authenticate, scopes=[Scope.READ])],
+    responses=describe(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class ArchitectureList(BaseModel):
+    """All architectures."""
+
+    items: tuple[ArchitectureEntry, ...]
+
+
+class RecipeList(BaseModel):
+    """All recipes, the default one first."""
+
+    items: tuple[RecipeEntry, ...]
+
+
+class SchemaResponse(JSONResponse):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
+@router.get("/architectures", summary="List architectures", operation_id="list_architectures")
+async def list_architectures() -> ArchitectureList:
+    """What the option `architecture` takes, and what the option `kernels` represents of each."""
+    return ArchitectureList(items=architectures())
+
+
+@router.get("/recipes", summary="List recipes", operation_id="list_recipes")
+async def list_recipes() -> RecipeList:
+    """What the option `recipe` takes."""
+    return RecipeList(items=RECIPE_ENTRIES)
+
+
+@router.get("/datasets", summary="List data sets", operation_id="list_datasets")
+def get_datasets(request: Request) -> DatasetList:
+    """What the option `dataset` takes: the folders that the operator offers."""
+    return list_datasets(request.app.state.settings)
+
+
+@router.get(
+    "/options/schema",
+    summary="The schema of the options",
+    operation_id="get_options_schema",
+    response_class=SchemaResponse,
+)
+async def get_options_schema() -> SchemaResponse:
+    """The options of a job as JSON Schema, with their defaults, for forms and editors."""
+    schema: dict[str, Any] = {"$schema": _DIALECT} | EncodeOptions.model_json_schema()
+    return SchemaResponse(schema)

@@ -1,0 +1,47 @@
+"""What Prometheus asks for."""
+
+import hmac
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.metrics.service import MEDIA_TYPE, ServiceMetrics
+from app.problems import Problem, describe
+from app.settings import Settings
+
+router = APIRouter(tags=["health"])
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="Metrics token", description="What the operator has set as NERN_METRICS_TOKEN."
+)
+
+
+def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    settings: Settings = request.app.state.settings
+    if not settings.metrics_token and not settings.keys_required:
+        return
+    given = "" if bearer is None else bearer.credentials
+    is_good = hmac.compare_digest(given.encode(), settings.metrics_token.encode())
+    if not settings.metrics_token or not is_good:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "invalid-metrics-token",
+            "Send the token that the operator has set as NERN_METRICS_TOKEN in the header `Authorization: Bearer …`; "
+            "API keys are not good for metrics, and without such a token there are none.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    operation_id="get_metrics",
+    dependencies=[Depends(_authorize)],
+    response_class=Response,
+    responses={HTTPStatus.OK: {"content": {"text/plain": {}}}} | describe(HTTPStatus.UNAUTHORIZED),
+)
+def get_metrics(request: Request) -> Response:
+    """Requests of this process and jobs of all, in Prometheus' text format."""
+    metrics: ServiceMetrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=MEDIA_TYPE)

@@ -1,0 +1,53 @@
+"""Webhooks: what they are signed with, and how they were delivered."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from app.access.authentication import Tenant, WritingTenant
+from app.problems import describe
+from app.routes.jobs import Jobs
+from app.webhooks.service import DeliveryList, SecretView, WebhookService
+
+router = APIRouter(
+    tags=["webhooks"],
+    responses=describe(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+
+
+def _webhooks(request: Request) -> WebhookService:
+    service: WebhookService = request.app.state.webhooks
+    return service
+
+
+Webhooks = Annotated[WebhookService, Depends(_webhooks)]
+
+
+@router.get(
+    "/jobs/{job_id}/deliveries",
+    summary="Follow a job's webhook",
+    operation_id="list_deliveries",
+    responses=describe(HTTPStatus.NOT_FOUND),
+)
+def list_deliveries(job_id: str, jobs: Jobs, tenant: Tenant, webhooks: Webhooks) -> DeliveryList:
+    """What the webhook was told, every attempt at it, and when the next one is due."""
+    jobs.get(job_id)
+    return webhooks.deliveries(tenant, job_id)
+
+
+@router.get("/webhooks/secret", summary="The secret of webhooks", operation_id="get_webhook_secret")
+def get_secret(tenant: WritingTenant, webhooks: Webhooks) -> SecretView:
+    """What the webhooks of all your jobs are signed with, by Standard Webhooks. It is made when first asked for."""
+    return webhooks.secret(tenant)
+
+
+@router.post("/webhooks/secret/rotate", summary="Rotate the secret of webhooks", operation_id="rotate_webhook_secret")
+def rotate_secret(tenant: WritingTenant, webhooks: Webhooks) -> SecretView:
+    """Makes a new secret. For a day webhooks carry a signature of the one before too."""
+    return webhooks.rotate(tenant)

@@ -1,0 +1,102 @@
+"""A checkpoint at an address that a job names, streamed into the artifact store."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urljoin
+
+from anyio import CapacityLimiter, to_thread
+
+from app.outbound.client import AddressRefused, Answer, OutboundClient, OutboundError
+from app.problems import Problem
+from app.settings import Settings
+from app.storage import ArtifactStore, StoredArtifact
+from app.uploads.digests import digest_mismatch
+from app.uploads.receiving import too_large
+
+_AT_ONCE = 8
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# More than one read of the client: what is too large is told here.
+_MARGIN = 2**20
+
+
+class CheckpointFetcher:
+    """Fetches checkpoints through the guarded client, several at once in threads of their own."""
+
+    def __init__(self, settings: Settings, store: ArtifactStore, client: OutboundClient) -> None:
+        self._most = int(settings.max_upload_bytes)
+        self._reserve = settings.disk_reserve
+        self._seconds = settings.fetch_timeout.total_seconds()
+        self._store = store
+        self._client = client
+
+    async def fetch(
+        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
+    ) -> StoredArtifact:
+        """Fetch all of it, calling `go_on` now and then, and `refuse_unfit` with the file before it is kept.
+
+        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`) and
+        `DiskFull`; nothing of what is refused remains.
+        """
+        return await to_thread.run_sync(self._fetch, url, sha256, refuse_unfit, go_on, limiter=_threads())
+
+    def _fetch(
+        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
+    ) -> StoredArtifact:
+        try:
+            with self._answer(url) as answer:
+                length = _length(answer)
+                if length > self._most:
+                    raise too_large(self._most)
+                with self._store.writer(length, self._reserve) as writer:
+                    for chunk in answer.chunks():
+                        go_on()
+                        if writer.size + len(chunk) > self._most:
+                            raise too_large(self._most)
+                        writer.write(chunk)
+                    if sha256 not in {None, writer.sha256}:
+                        raise digest_mismatch(str(sha256), writer.sha256)
+                    refuse_unfit(writer.flush())
+                    return writer.commit()
+        except AddressRefused as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"checkpoint.url: {error}") from error
+        except OutboundError as error:
+            raise _unreachable(str(error)) from error
+
+    @contextmanager
+    def _answer(self, url: str) -> Iterator[Answer]:
+        """The answer at the end of redirects, each of which the client checks like the address itself."""
+        end = time.monotonic() + self._seconds
+        for _ in range(_MOST_REDIRECTS + 1):
+            seconds = max(0.1, end - time.monotonic())
+            with self._client.send("GET", url, seconds=seconds, max_bytes=self._most + _MARGIN) as answer:
+                location = answer.headers.get("Location")
+                if answer.status == HTTPStatus.OK:
+                    yield answer
+                    return
+                if answer.status not in _REDIRECTS or location is None:
+                    raise _unreachable(
+                        f"The address answers with the status {answer.status}; check that anybody can read the file."
+                    )
+                url = urljoin(url, location)
+        raise _unreachable(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
+
+
+def _unreachable(sentence: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "checkpoint-unreachable", f"checkpoint.url: {sentence}")
+
+
+def _length(answer: Answer) -> int:
+    """What the server says that it will send; 0 if it does not say."""
+    declared = answer.headers.get("Content-Length", "")
+    return int(declared) if declared.isdecimal() and declared.isascii() else 0
+
+
+@cache
+def _threads() -> CapacityLimiter:
+    """Of their own: a slow server must not hold up what arrives here."""
+    return CapacityLimiter(_AT_ONCE)

@@ -1,0 +1,166 @@
+"""The courier: delivers webhooks, again and again until their receivers have taken them.
+
+A thread of every API process, since workers may not reach the internet. A courier holds what it sends for a
+minute; one that dies leaves it to the next, so that an event may come twice, under the same `webhook-id`.
+"""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.database import Sessions, transact
+from app.jobs.repository import JobRepository
+from app.outbound.client import OutboundClient, OutboundError
+from app.schemas import JobView
+from app.settings import Settings
+from app.webhooks.repository import Due, WebhookRepository
+from app.webhooks.signing import sign
+
+_log = structlog.get_logger()
+_AT_ONCE = 8
+_SECONDS_FOR_ANSWER = 10.0
+_HOLD = timedelta(minutes=1)
+_SECONDS_TO_STOP = 15.0
+MOST_ATTEMPTS = 8
+_FIRST_PAUSE = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(days=1)
+_GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """What is sent, to the address and signed with the secrets of the moment."""
+
+    url: str
+    body: bytes
+    secrets: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What became of an attempt: a status, or why there was none. `retry_after` is what the receiver asks for."""
+
+    status_code: int | None
+    error: str | None
+    milliseconds: int
+    retry_after: timedelta = timedelta()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver has taken it."""
+        return self.status_code is not None and self.status_code // 100 == 2
+
+    def logged(self) -> Mapping[str, Any]:
+        """Its entry in the log of the delivery."""
+        return {"status_code": self.status_code, "error": self.error, "milliseconds": self.milliseconds}
+
+
+class Courier:
+    """A background thread."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, client: OutboundClient) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._client = client
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the round that is under way."""
+        self._stopping.set()
+        self._thread.join(_SECONDS_TO_STOP)
+
+    def round(self) -> int:
+        """Try what is due; returns how much that was."""
+        due = transact(self._sessions, lambda session: WebhookRepository(session).take(_AT_ONCE, _HOLD))
+        if due:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="courier") as threads:
+                list(threads.map(self._deliver, due))
+        return len(due)
+
+    def _deliver(self, due: Due) -> None:
+        message = transact(self._sessions, lambda session: self._message(session, due))
+        if message is None:
+            return
+        response = self._send(due, message)
+        pause = None if response.delivered else pause_after(due.attempts + 1, response.status_code)
+        if pause is not None:
+            pause = max(pause, response.retry_after)
+
+        def work(session: Session) -> bool:
+            return WebhookRepository(session).settle(due, response.logged(), delivered=response.delivered, pause=pause)
+
+        transact(self._sessions, work)
+        _log.info("webhook_sent", delivery=due.id, job=due.job_id, **response.logged())
+
+    def _message(self, session: Session, due: Due) -> _Message | None:
+        """What to send; None: the job has been deleted."""
+        job = JobRepository(session).get(due.job_id, due.tenant)
+        if job is None or job.webhook is None:
+            return None
+        view = JobView.of(job, self._settings.keep_results)
+        content = {"type": due.event, "timestamp": due.created_at.isoformat(), "data": view.model_dump(mode="json")}
+        secrets = WebhookRepository(session).signing_secrets(due.tenant)
+        return _Message(job.webhook["url"], json.dumps(content, separators=(",", ":")).encode(), secrets)
+
+    def _send(self, due: Due, message: _Message) -> _Response:
+        timestamp, start = int(time.time()), time.perf_counter()
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"nern/{version('nern')}",
+            "webhook-id": due.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(message.secrets, due.id, timestamp, message.body),
+        }
+
+        def milliseconds() -> int:
+            return round(1000 * (time.perf_counter() - start))
+
+        try:
+            with self._client.send(
+                "POST", message.url, headers=headers, body=message.body, seconds=_SECONDS_FOR_ANSWER
+            ) as answer:
+                asked = answer.headers.get("Retry-After", "")
+                return _Response(answer.status, None, milliseconds(), _seconds(asked))
+        except OutboundError as error:
+            return _Response(None, str(error), milliseconds())
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self.round() == _AT_ONCE:
+                    continue
+            except Exception as error:  # noqa: BLE001 # the thread must outlive every outage of the database
+                _log.warning("courier_failed", error=repr(error))
+            self._stopping.wait(self._settings.relay_interval.total_seconds())
+
+
+def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
+    """How long to wait after so many attempts: five times as long each time, a fifth more or less. None: give up.
+
+    The last one comes a day after the first. Who answers 410 wants no more.
+    """
+    if attempts >= MOST_ATTEMPTS or status_code == _GONE:
+        return None
+    return _FIRST_PAUSE * float(5 ** (attempts - 1)) * random.uniform(0.8, 1.2)  # noqa: S311 # no secret
+
+
+def _seconds(retry_after: str) -> timedelta:
+    """What a receiver asks for, a day at most; nothing if it gives a date."""
+    if not (retry_after.isascii() and retry_after.isdecimal()):
+        return timedelta()
+    return min(_LONGEST_PAUSE, timedelta(seconds=int(retry_after[:9])))

@@ -1,0 +1,131 @@
+"""Every query on webhooks. Callers own the transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.database import current_time, insert_into, rows_changed
+from app.jobs.models import JobStatus
+from app.webhooks.models import WebhookDelivery, WebhookSecret
+from app.webhooks.signing import new_secret
+from app.webhooks.webhook import WebhookEvent
+
+_EVENTS = {
+    JobStatus.SUCCEEDED: WebhookEvent.SUCCEEDED,
+    JobStatus.FAILED: WebhookEvent.FAILED,
+    JobStatus.CANCELED: WebhookEvent.CANCELED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A delivery that one courier has taken: nobody else tries it for a while."""
+
+    id: str
+    job_id: str
+    tenant: str
+    event: str
+    attempts: int
+    log: Sequence[Mapping[str, Any]]
+    created_at: datetime
+
+
+class WebhookRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        return current_time(self._session)
+
+    def note(
+        self, job_id: str, tenant: str, status: JobStatus, webhook: Mapping[str, Any] | None, now: datetime
+    ) -> None:
+        """A job has a new status; if its webhook is to be told, that is due at once."""
+        event = _EVENTS.get(status)
+        if event is None or webhook is None or event not in webhook["events"]:
+            return
+        self._session.add(
+            WebhookDelivery(
+                id=f"msg_{uuid_utils.uuid7().hex}",
+                job_id=job_id,
+                tenant=tenant,
+                event=event,
+                attempts=0,
+                log=[],
+                created_at=now,
+                due_at=now,
+            )
+        )
+
+    def take(self, limit: int, hold: timedelta) -> list[Due]:
+        """Take what is due, the longest due first, for so long."""
+        now = self.now()
+        query = (
+            select(WebhookDelivery).where(WebhookDelivery.due_at <= now).order_by(WebhookDelivery.due_at).limit(limit)
+        )
+        return [
+            Due(row.id, row.job_id, row.tenant, row.event, row.attempts, row.log, row.created_at)
+            for row in self._session.scalars(query).all()
+            if self._hold(row, now + hold)
+        ]
+
+    def settle(self, due: Due, entry: Mapping[str, Any], *, delivered: bool, pause: timedelta | None) -> bool:
+        """Note an attempt, and when the next one is due. False: another courier was quicker, or the job is deleted."""
+        now = self.now()
+        attempted = (
+            update(WebhookDelivery)
+            .where(WebhookDelivery.id == due.id, WebhookDelivery.attempts == due.attempts)
+            .values(
+                attempts=due.attempts + 1,
+                log=[*due.log, {"at": now.isoformat(), **entry}],
+                due_at=None if pause is None else now + pause,
+                delivered_at=now if delivered else None,
+            )
+        )
+        return rows_changed(self._session, attempted) == 1
+
+    def of_job(self, job_id: str, tenant: str) -> Sequence[WebhookDelivery]:
+        """The deliveries of a job, the first one first."""
+        query = select(WebhookDelivery).where(WebhookDelivery.job_id == job_id, WebhookDelivery.tenant == tenant)
+        return self._session.scalars(query.order_by(WebhookDelivery.id)).all()
+
+    def pending(self) -> int:
+        """How many are still to be delivered."""
+        query = select(func.count()).where(WebhookDelivery.due_at.is_not(None))
+        return self._session.scalars(query).one()
+
+    def secret(self, tenant: str) -> WebhookSecret:
+        """What the tenant's webhooks are signed with, made when it is first asked for."""
+        self._session.execute(
+            insert_into(self._session, WebhookSecret)
+            .values(tenant=tenant, secret=new_secret())
+            .on_conflict_do_nothing(index_elements=["tenant"])
+        )
+        return self._session.get_one(WebhookSecret, tenant)
+
+    def signing_secrets(self, tenant: str) -> list[str]:
+        """All secrets that sign now, the newest first."""
+        found = self.secret(tenant)
+        if found.previous is None or found.previous_until is None or found.previous_until <= self.now():
+            return [found.secret]
+        return [found.secret, found.previous]
+
+    def rotate(self, tenant: str, overlap: timedelta) -> WebhookSecret:
+        """Make a new secret; the one that there is signs too for so long."""
+        found = self.secret(tenant)
+        found.previous, found.previous_until, found.secret = found.secret, self.now() + overlap, new_secret()
+        self._session.flush()
+        return found
+
+    def _hold(self, row: WebhookDelivery, until: datetime) -> bool:
+        seen = update(WebhookDelivery).where(WebhookDelivery.id == row.id, WebhookDelivery.due_at == row.due_at)
+        held = seen.values(due_at=until).execution_options(synchronize_session=False)
+        return rows_changed(self._session, held) == 1

@@ -1,0 +1,66 @@
+"""Count the architectures of the zoo for `nern_core/catalogue/architectures.json`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from nern_core.catalogue import ArchitectureEntry, Represented
+from nern_core.errors import NernError
+from nern_core.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
+from nern_core.zoo.registry import WeightlessModules, built_in_names, find_architecture
+from nern_core.zoo.torchvision_models import PREFIX, classifier_names
+
+FILE = Path(__file__).parent.parent / "nern_core" / "catalogue" / "architectures.json"
+_CLASSES, _TORCHVISION_CLASSES = 10, 1000
+
+
+def names() -> list[str]:
+    """Names of all architectures, as the option `architecture` takes them."""
+    return [*built_in_names(), *(PREFIX + name for name in classifier_names())]
+
+
+def entry(name: str) -> ArchitectureEntry:
+    """Count one architecture."""
+    found = find_architecture(name)
+    classes = _TORCHVISION_CLASSES if name.startswith(PREFIX) else _CLASSES
+    with WeightlessModules():
+        network = found.build(classes)
+    for auxiliary in found.auxiliary:
+        setattr(network, auxiliary, None)
+    shapes = _floating_shapes(network)
+    return ArchitectureEntry(
+        name=name,
+        input_size=found.preprocessing.input_size,
+        classes=classes,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        represented={word: counted for word in (SPATIAL, ALL) if (counted := _represented(shapes, word)) is not None},
+    )
+
+
+def _floating_shapes(network: nn.Module) -> dict[str, Shape]:
+    return {name: tuple(t.shape) for name, t in network.state_dict().items() if t.is_floating_point()}
+
+
+def _represented(shapes: Mapping[str, Shape], word: str) -> Represented | None:
+    try:
+        chosen = choose_tensors(shapes, [word], None)
+    except NernError:
+        return None
+    kernels = {kernel_shape_of(shapes[name]) for name in chosen}
+    return Represented(
+        tensors=len(chosen),
+        weights=sum(math.prod(shapes[name]) for name in chosen),
+        kernel_shapes=tuple(sorted(kernels)),
+    )
+
+
+def _written(entries: list[ArchitectureEntry]) -> str:
+    lines = [json.dumps(found.model_dump(mode="json")) for found in entries]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(_written([entry(name) for name in names()]))

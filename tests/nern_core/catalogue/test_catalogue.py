@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+
+from nern_core.catalogue import RECIPE_ENTRIES, architectures
+from nern_core.options import EncodeOptions, RecipeName
+from nern_core.recipes import RECIPES
+from scripts import write_catalogue
+from tests.conftest import ROOT
+
+
+def test_the_architectures_are_those_of_the_zoo() -> None:
+    assert [found.name for found in architectures()] == write_catalogue.names()
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-cnn", "cifar-resnet20", "torchvision:resnet18", "torchvision:googlenet", "torchvision:vit_b_16"]
+)
+def test_an_architecture_is_described_as_it_is_built(name: str) -> None:
+    assert next(found for found in architectures() if found.name == name) == write_catalogue.entry(name)
+
+
+def test_every_architecture_can_be_asked_for() -> None:
+    for found in architectures():
+        assert EncodeOptions(architecture=found.name).architecture == found.name
+
+
+def test_resnet20_is_counted_as_published() -> None:
+    resnet20 = next(found for found in architectures() if found.name == "cifar-resnet20")
+    assert (resnet20.parameters, resnet20.represented["spatial"].weights) == (269_722, 267_696)
+    assert resnet20.represented["spatial"].kernel_shapes == ((3, 3),)
+
+
+def test_the_recipes_are_those_that_can_be_asked_for() -> None:
+    assert [entry.name for entry in RECIPE_ENTRIES] == list(RecipeName) == list(RECIPES)
+    assert RECIPE_ENTRIES[0].name is EncodeOptions().recipe
+
+
+@pytest.mark.parametrize("entry", RECIPE_ENTRIES, ids=lambda entry: entry.name)
+def test_a_recipe_is_described_as_it_is(entry: object) -> None:
+    found = next(one for one in RECIPE_ENTRIES if one is entry)
+    recipe = RECIPES[found.name]
+    assert (found.default_seconds, found.default_steps) == (
+        recipe.default_budget.seconds,
+        recipe.default_budget.steps,
+    )
+    assert found.learns_from_dataset is not recipe.data_free
+    given = {"recipe": found.name, "architecture": "digits-cnn", "dataset": "digits"}
+    assert _accepted(recipe=found.name) is not found.needs_architecture
+    assert _accepted(**given, target_ratio=8) is found.takes_target
+    assert _accepted(**given, max_drop=1) is found.takes_max_drop
+
+
+def _accepted(**options: object) -> bool:
+    try:
+        EncodeOptions.model_validate(options)
+    except ValueError:
+        return False
+    return True
+
+
+def test_the_catalogue_is_told_without_torch_and_numpy() -> None:
+    program = "import sys, nern_core.catalogue\nassert not {'torch', 'numpy', 'numba'} & set(sys.modules)\n"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
