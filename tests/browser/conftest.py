@@ -80,4 +80,4 @@ def take_screenshot(page: Page, name: str) -> None:
     """Keep a picture of the page, where one is asked for."""
     folder = os.environ.get("NERN_TEST_SCREENSHOTS")
     if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        page.screenshot(path=Path(folder) / f"{name}.png")

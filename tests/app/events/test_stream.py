@@ -182,7 +182,7 @@ def test_the_events_of_an_unknown_job_are_not_found(embedded_client: TestClient,
     [
         ({"params": {"after": -1}}, "after"),
         ({"params": {"after": 2**31}}, "after"),
-        ({"params": {"limit": 1001}}, "limit"),
+        ({"params": {"limit": 5001}}, "limit"),
         ({"headers": {"Last-Event-ID": "x"}}, "header.last-event-id"),
     ],
 )
