@@ -8,7 +8,18 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_points, print_table
-from nern_cli.service import JobId, Timeout, Url, as_json, follow, fraction_of, print_metrics, service
+from nern_cli.service import (
+    JobId,
+    Labels,
+    Timeout,
+    Url,
+    as_json,
+    follow,
+    fraction_of,
+    labels_of,
+    print_metrics,
+    service,
+)
 
 if TYPE_CHECKING:
     from nern_client import Job
@@ -20,13 +31,14 @@ Status = Literal["queued", "running", "canceling", "succeeded", "failed", "cance
 @jobs.command("list")
 def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+    label: Labels = None,
     limit: Annotated[int, typer.Option(min=1, help="Jobs to show at most.")] = 20,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """Show jobs, newest first; in a pipe as lines of id, status, percent and time, separated by tabs."""
     with service(url) as client:
-        found = list(islice(client.jobs.list(status=status), limit))
+        found = list(islice(client.jobs.list(status=status, labels=labels_of(label)), limit))
     rows = [_row(job) for job in found]
     if json:
         print_json({"jobs": [as_json(job) for job in found]})

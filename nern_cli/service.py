@@ -23,7 +23,18 @@ Url = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `nern submit` and `nern jobs list` print.")]
+Labels = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job; give the option again for another.")
+]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; the job goes on afterwards.")]
+
+
+def labels_of(given: list[str] | None) -> dict[str, str]:
+    """The labels that were given. Raises `BadParameter` for what has no `=`."""
+    pairs = [label.partition("=") for label in given or []]
+    if not all(separator for _, separator, _ in pairs):
+        raise typer.BadParameter("A label is KEY=VALUE, such as team=vision.", param_hint="'--label'")
+    return {key: value for key, _, value in pairs}
 
 
 @contextmanager

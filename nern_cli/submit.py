@@ -9,7 +9,7 @@ import typer
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.display import print_json
 from nern_cli.encode_options import takes_encode_options
-from nern_cli.service import Timeout, Url, as_json, follow, print_metrics, service
+from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_core.options import EncodeOptions
 
 _ARTIFACTS = {
@@ -40,6 +40,10 @@ def submit(
     importance: Annotated[
         bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
     ] = False,
+    label: Labels = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="An address that the service tells when the job has ended (Standard Webhooks).")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="A key of your own: submitting again with it makes no second job.")
     ] = None,
@@ -54,7 +58,13 @@ def submit(
     artifact = None if output is None else _artifact_for(output)
     asked = options.model_copy(update={"importance": importance}).model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client:
-        job = client.jobs.create(checkpoint, idempotency_key=idempotency_key, **cast("Any", asked))
+        job = client.jobs.create(
+            checkpoint,
+            labels=labels_of(label),
+            webhook=webhook,
+            idempotency_key=idempotency_key,
+            **cast("Any", asked),
+        )
         if wait or artifact is not None:
             job = follow(client, job.id, timeout, on_update=lambda job: None)
         if output is not None and artifact is not None:

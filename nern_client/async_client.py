@@ -1,7 +1,7 @@
 """The client for programs with an event loop."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -57,22 +57,26 @@ class AsyncJobs:
         self,
         checkpoint: CheckpointFile | Checkpoint,
         *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
         """Submit a checkpoint; as `Jobs.create`."""
-        session = self._performer.session
-        return await self._performer.run(submit.create(session, checkpoint, options, idempotency_key))
+        new = submit.NewJob(options=options, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return await self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     async def get(self, job_id: str) -> Job:
         """Find a job."""
         return await self._performer.run(job_operations.get(self._performer.session, job_id))
 
-    async def list(self, *, status: JobStatus | str | None = None) -> AsyncIterator[Job]:
-        """All jobs, newest first; pages are fetched as they are needed."""
+    async def list(
+        self, *, status: JobStatus | str | None = None, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Job]:
+        """All jobs that have these labels, newest first; pages are fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = await self._performer.run(job_operations.page(self._performer.session, status, cursor))
+            page = await self._performer.run(job_operations.page(self._performer.session, status, labels or {}, cursor))
             for job in page.items:
                 yield job
             cursor = page.next_cursor

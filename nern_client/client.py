@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -66,25 +66,28 @@ class Jobs:
         self,
         checkpoint: CheckpointFile | Checkpoint,
         *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
         """Submit a checkpoint: a path, an open file, or one that `checkpoints.upload` has sent.
 
-        The same `idempotency_key` makes the same job, also in another process; by default each call has its own.
+        `labels` are for `list` to find it by; `webhook` is an address that is told when the job has ended. The same
+        `idempotency_key` makes the same job, also in another process; by default each call has its own.
         """
-        session = self._performer.session
-        return self._performer.run(submit.create(session, checkpoint, options, idempotency_key))
+        new = submit.NewJob(options=options, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     def get(self, job_id: str) -> Job:
         """Find a job."""
         return self._performer.run(job_operations.get(self._performer.session, job_id))
 
-    def list(self, *, status: JobStatus | str | None = None) -> Iterator[Job]:
-        """All jobs, newest first; pages are fetched as they are needed."""
+    def list(self, *, status: JobStatus | str | None = None, labels: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """All jobs that have these labels, newest first; pages are fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = self._performer.run(job_operations.page(self._performer.session, status, cursor))
+            page = self._performer.run(job_operations.page(self._performer.session, status, labels or {}, cursor))
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:

@@ -1,7 +1,7 @@
 """What can be done with jobs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from nern_client.answers import read
@@ -20,9 +20,13 @@ def get(session: Session, job_id: str) -> Operation[Job]:
     return read(session, (yield from _look(session, job_id)), Job)
 
 
-def page(session: Session, status: JobStatus | str | None, cursor: str | None) -> Operation[JobPage]:
-    """Some jobs, newest first."""
-    query = {"limit": _JOBS_ON_A_PAGE}
+def page(
+    session: Session, status: JobStatus | str | None, labels: Mapping[str, str], cursor: str | None
+) -> Operation[JobPage]:
+    """Some jobs that have these labels, newest first."""
+    query: dict[str, str | list[str]] = {"limit": _JOBS_ON_A_PAGE}
+    if labels:
+        query["label"] = [f"{key}={value}" for key, value in labels.items()]
     if status is not None:
         query["status"] = JobStatus(status).value
     if cursor is not None:

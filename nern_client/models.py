@@ -69,6 +69,7 @@ class Job(_Model):
     phase: str | None = None
     progress: Progress | None = None
     options: Mapping[str, Any]
+    labels: Mapping[str, str] = {}
     checkpoint: SubmittedCheckpoint
     attempt: int
     metrics: Mapping[str, Any] | None = None

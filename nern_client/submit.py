@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from nern_client.answers import read
@@ -18,31 +19,47 @@ _KEY = re.compile(r"[ !#-\[\]-~]{1,255}")
 _UNKNOWN = "unknown-checkpoint"
 
 
-def create(
-    session: Session, checkpoint: CheckpointFile | Checkpoint, options: Mapping[str, Any], idempotency_key: str | None
-) -> Operation[Job]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What is asked for: options of the encoding, labels, and the address of a webhook that is told of the end.
+
+    The same `idempotency_key` makes the same job; without one, each submission makes its own.
+    """
+
+    options: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    webhook: str | None = None
+    idempotency_key: str | None = None
+
+    def document(self, sha256: str) -> dict[str, Any]:
+        """As the service takes it, for a checkpoint that it has."""
+        document: dict[str, Any] = {"checkpoint": {"sha256": sha256}, "options": self.options}
+        document |= {"labels": self.labels} if self.labels else {}
+        return document | ({"webhook": {"url": self.webhook}} if self.webhook else {})
+
+
+def create(session: Session, checkpoint: CheckpointFile | Checkpoint, new: NewJob) -> Operation[Job]:
     """Send what is not there yet, and submit a job. One key for all attempts, so that they make one job."""
-    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
+    key = uuid.uuid4().hex if new.idempotency_key is None else new.idempotency_key
     if not _KEY.fullmatch(key):
         raise NernClientError(
             "An idempotency key is 1 to 255 printable ASCII characters, without quotes and backslashes."
         )
     if isinstance(checkpoint, Checkpoint):
-        return (yield from _submit(session, checkpoint.sha256, options, key))
+        return (yield from _submit(session, new.document(checkpoint.sha256), key))
     source: Source = yield Work(lambda: Source.of(checkpoint))
     yield from upload_source(session, source)
     try:
-        return (yield from _submit(session, source.sha256, options, key))
+        return (yield from _submit(session, new.document(source.sha256), key))
     except InvalidRequest as error:
         if error.type != _UNKNOWN:
             raise
     # It has expired between the two requests.
     yield from upload_source(session, source)
-    return (yield from _submit(session, source.sha256, options, key))
+    return (yield from _submit(session, new.document(source.sha256), key))
 
 
-def _submit(session: Session, sha256: str, options: Mapping[str, Any], key: str) -> Operation[Job]:
-    document = {"checkpoint": {"sha256": sha256}, "options": options}
+def _submit(session: Session, document: Mapping[str, Any], key: str) -> Operation[Job]:
     request = Request(
         method="POST",
         path="/jobs",

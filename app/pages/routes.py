@@ -2,17 +2,20 @@
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from app.jobs.labels import parse_wanted
 from app.jobs.models import JobStatus
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.problems import Problem
 from app.routes.jobs import Jobs
+from nern_core.catalogue import architectures
 from nern_core.options import Device, EncodeOptions, Permutation, RecipeName
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -28,11 +31,21 @@ async def list_jobs(
     request: Request,
     jobs: Jobs,
     status: JobStatus | None = None,
+    label: Annotated[tuple[str, ...], Query(max_length=16)] = (),
     cursor: Annotated[str | None, Query(max_length=40)] = None,
 ) -> HTMLResponse:
-    """All jobs, newest first."""
-    page = await run_in_threadpool(lambda: jobs.page(status=status, cursor=cursor, limit=_JOBS_ON_A_PAGE))
-    return render(request, "jobs.html", {"page": page, "status": status, "cursor": cursor, "statuses": list(JobStatus)})
+    """All jobs, or those of a status and with labels, newest first."""
+    wanted = parse_wanted(label)
+    page = await run_in_threadpool(
+        lambda: jobs.page(status=status, labels=wanted, cursor=cursor, limit=_JOBS_ON_A_PAGE)
+    )
+
+    def address(**changes: str | None) -> str:
+        query = {"status": status, "label": label, "cursor": None} | changes
+        return "/?" + urlencode({name: value for name, value in query.items() if value}, doseq=True)
+
+    context = {"page": page, "status": status, "cursor": cursor, "labels": label, "statuses": list(JobStatus)}
+    return render(request, "jobs.html", context | {"address": address})
 
 
 @router.get("/new")
@@ -41,7 +54,8 @@ async def new_job(
 ) -> HTMLResponse:
     """A form for a new job, with the options of another one if asked for."""
     options = EncodeOptions() if like is None else (await jobs.look(like)).options
-    choices = {"recipes": list(RecipeName), "permutations": list(Permutation), "devices": list(Device)}
+    choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
+    choices |= {"permutations": list(Permutation), "devices": list(Device)}
     return render(request, "new.html", {"options": options, "fields": EncodeOptions.model_fields, **choices})
 
 

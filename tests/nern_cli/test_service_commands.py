@@ -229,6 +229,21 @@ def test_a_service_with_keys_is_asked_with_the_one_in_the_environment(
         assert "not good for `jobs:write`" in capsys.readouterr().err
 
 
+def test_labels_are_given_and_looked_for(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for team in ("vision", "speech"):
+        assert nern("submit", str(EXAMPLE), "--label", f"team={team}", "--label", "model=x") == 0
+    vision, speech = capsys.readouterr().out.split()
+    assert nern("jobs", "list", "--label", "team=vision", "--json") == 0
+    assert [job["id"] for job in json.loads(capsys.readouterr().out)["jobs"]] == [vision]
+    assert nern("jobs", "list", "--label", "model=x", "--json") == 0
+    assert [job["id"] for job in json.loads(capsys.readouterr().out)["jobs"]] == [speech, vision]
+
+
+def test_a_label_without_a_value_is_explained(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern("submit", str(EXAMPLE), "--label", "team") == 2
+    assert "KEY=VALUE" in capsys.readouterr().err
+
+
 def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> None:
     claim(embedded, job_id)
     nern = str(Path(sys.executable).with_name("nern"))

@@ -42,6 +42,20 @@ def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client
     assert client.jobs.create(checkpoint).checkpoint.sha256 == checkpoint.sha256
 
 
+def test_jobs_are_listed_by_their_labels(client: Client) -> None:
+    vision, _ = (client.jobs.create(EXAMPLE, labels={"team": team, "model": "a b=c"}) for team in ("vision", "speech"))
+    assert vision.labels == {"team": "vision", "model": "a b=c"}
+    assert [job.id for job in client.jobs.list(labels={"team": "vision"})] == [vision.id]
+    assert len(list(client.jobs.list(labels={"model": "a b=c"}))) == 2
+    assert list(client.jobs.list(labels={"team": "vision", "model": "other"})) == []
+
+
+def test_a_webhook_that_the_service_refuses_is_a_problem(client: Client) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        client.jobs.create(EXAMPLE, webhook="http://127.0.0.1/hook")
+    assert caught.value.type == "refused-address"
+
+
 def test_jobs_are_found_listed_and_deleted(client: Client, embedded: Settings) -> None:
     first, second = (client.jobs.create(EXAMPLE, seed=seed) for seed in range(2))
     succeed(embedded, first.id, {})

@@ -48,6 +48,12 @@ function options() {
   return found;
 }
 
+/** The labels that were filled in; one without a value has an empty one. */
+function labels() {
+  const pairs = document.getElementById("labels").value.split(",").map((pair) => pair.trim()).filter(Boolean);
+  return Object.fromEntries(pairs.map((pair) => [pair.split("=")[0].trim(), pair.split("=").slice(1).join("=").trim()]));
+}
+
 function valueOf(input) {
   if (input.type === "checkbox") return input.checked;
   if (input.value.trim() === "") return null;
@@ -58,8 +64,9 @@ function valueOf(input) {
 
 function send(options) {
   const body = new FormData();
-  // Options first: what is wrong with them is told before the checkpoint has been sent.
+  // Small parts first: what is wrong with them is told before the checkpoint has been sent.
   body.append("options", JSON.stringify(options));
+  body.append("labels", JSON.stringify(labels()));
   body.append("checkpoint", file.files[0]);
   const request = new XMLHttpRequest();
   request.open("POST", form.action);

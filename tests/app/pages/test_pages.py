@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.app.conftest import submit
-from tests.conftest import DIGITS
+from tests.conftest import DIGITS, EXAMPLE
 
 PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
 
@@ -37,6 +38,18 @@ def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: T
     (older,) = re.findall(r'href="(/\?status=queued&cursor=[^"]+)"', first.replace("&amp;", "&"))
     assert embedded_client.get(older).text.count("Weights alone, 12 times smaller") == 1
     assert "There are no such jobs." in embedded_client.get("/", params={"status": "failed"}).text
+
+
+def test_the_list_is_narrowed_by_labels(embedded_client: TestClient) -> None:
+    checkpoint = {"checkpoint": EXAMPLE.read_bytes()}
+    for team in ("vision", "speech & more"):
+        embedded_client.post("/jobs", files=checkpoint, data={"labels": json.dumps({"team": team})})
+    everything = embedded_client.get("/").text
+    (address,) = set(re.findall(r'href="(/\?label=team%3Dspeech[^"]*)"', everything))
+    found = embedded_client.get(address.replace("&amp;", "&")).text
+    assert "team=speech &amp; more" in found
+    assert "team=vision" not in found
+    assert embedded_client.get("/", params={"label": "team"}).status_code == 422
 
 
 def test_names_of_others_are_text(embedded_client: TestClient, tmp_path: Path) -> None:
