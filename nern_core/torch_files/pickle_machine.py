@@ -12,7 +12,7 @@ from nern_core.torch_files.descriptions import Storage, StoredTensor, Unreadable
 from nern_core.torch_files.problems import damaged, executable, quoted, unsupported_format
 
 MOST_TENSORS: Final = 20_000
-_LARGEST_MEMORY = 2**25 + 2**24
+_LARGEST_MEMORY = 2**25
 # About the bytes that Python takes for each.
 VALUE: Final = 64
 _SLOT, _ENTRY, _MAPPING, _DESCRIPTION = 8, 100, 240, 256

@@ -22,7 +22,8 @@ _QUIET += ["--disable-component-update", "--disable-sync"]
 expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop in this thread, which tests of other modules could not do with.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, which is installed where this user may."""
     program = _find()

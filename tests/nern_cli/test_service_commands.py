@@ -247,7 +247,8 @@ def test_a_label_without_a_value_is_explained(nern: Run, capsys: pytest.CaptureF
 def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> None:
     claim(embedded, job_id)
     nern = str(Path(sys.executable).with_name("nern"))
-    command = [nern, "jobs", "watch", job_id, "--json"]
+    # A job of a shell's background has Ctrl-C ignored, and so would all of its children.
+    command = ["env", "--default-signal=INT", nern, "jobs", "watch", job_id, "--json"]
     watching = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
