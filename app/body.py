@@ -81,5 +81,9 @@ async def read_small_body(request: Request, most: int) -> bytes:
 
 def declared_length(request: Request) -> int:
     """What the client says that it will send; 0 if it does not say."""
-    declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() and declared.isascii() else 0
+    return parse_length(request.headers.get("content-length", ""))
+
+
+def parse_length(text: str) -> int:
+    """The number of a `Content-Length`; 0 for what is none."""
+    return int(text) if text.isdecimal() and text.isascii() else 0

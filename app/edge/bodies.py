@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.body import parse_length
 from app.problems import Problem
 
 # Of what is no upload.
@@ -64,8 +65,7 @@ class _Body:
         self._receive = receive
         self._idle = idle
         self._bytes_per_second = bytes_per_second
-        declared = headers.get("content-length", "")
-        self._declared = int(declared) if declared.isdigit() else 0
+        self._declared = parse_length(headers.get("content-length", ""))
         self._waited = 0.0
         self._received = 0
         chunked = "transfer-encoding" in headers

@@ -212,8 +212,7 @@ class JobRepository:
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
         """End a job with an error. A job that is being canceled does not fail any more."""
-        failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
-        return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**failed), code=code, message=message))
+        return bool(self._fail(_held(claim, JobStatus.RUNNING), code, message))
 
     def try_again(self, claim: Claim, max_attempts: int, code: str, message: str) -> JobStatus | None:
         """Queue a job again whose attempt was cut off, or end it with an error after so many attempts.
@@ -224,9 +223,7 @@ class JobRepository:
         held = _held(claim, JobStatus.RUNNING)
         if self._turn(held.where(~is_last).values(**self._queued_again()), reason=code):
             return JobStatus.QUEUED
-        failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
-        hit = self._turn(held.where(is_last).values(**failed), code=code, message=message)
-        return JobStatus.FAILED if hit else None
+        return JobStatus.FAILED if self._fail(held.where(is_last), code, message) else None
 
     def confirm_cancel(self, claim: Claim) -> bool:
         """The worker has stopped a job that is being canceled."""
@@ -260,10 +257,9 @@ class JobRepository:
         lost, is_last = Job.lease_until < self.now(), Job.attempt - Job.releases >= max_attempts
         running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
         message = f"The worker of this job was lost {max_attempts} times; submit the job again."
-        failed = {"status": JobStatus.FAILED, "error_code": _LOST, "error_message": message, **self._ended()}
         canceling = update(Job).where(Job.status == JobStatus.CANCELING, lost)
         return (
-            self._turn(running.where(is_last).values(**failed), code=_LOST, message=message)
+            self._fail(running.where(is_last), _LOST, message)
             + self._turn(running.where(~is_last).values(**self._queued_again()), reason=_LOST)
             + self._turn(canceling.values(status=JobStatus.CANCELED, **self._ended()))
         )
@@ -342,6 +338,11 @@ class JobRepository:
             "phase": None,
             "progress": None,
         }
+
+    def _fail(self, statement: Update, code: str, message: str) -> int:
+        """End jobs with an error; returns how many were hit."""
+        failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
+        return self._turn(statement.values(**failed), code=code, message=message)
 
     def _turn(self, statement: Update, **told: str) -> int:
         """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit.

@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 
 from anyio import CapacityLimiter, to_thread
 
+from app.body import parse_length
 from app.outbound.client import AddressRefused, Answer, OutboundClient, OutboundError
 from app.problems import Problem
 from app.settings import Settings
@@ -49,7 +50,7 @@ class CheckpointFetcher:
     ) -> StoredArtifact:
         try:
             with self._answer(url) as answer:
-                length = _length(answer)
+                length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
                     raise too_large(self._most)
                 with self._store.writer(length, self._reserve) as writer:
@@ -88,12 +89,6 @@ class CheckpointFetcher:
 
 def _unreachable(sentence: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "checkpoint-unreachable", f"checkpoint.url: {sentence}")
-
-
-def _length(answer: Answer) -> int:
-    """What the server says that it will send; 0 if it does not say."""
-    declared = answer.headers.get("Content-Length", "")
-    return int(declared) if declared.isdecimal() and declared.isascii() else 0
 
 
 @cache

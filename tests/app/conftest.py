@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.service import ApiKeyService
-from app.database import create_sessions, migrate
+from app.database import Sessions, create_sessions, migrate
+from app.jobs.repository import JobRepository, NewJob
 from app.main import create_app
 from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE
@@ -51,6 +52,27 @@ def keys(with_keys: Settings) -> Iterator[ApiKeyService]:
     migrate(with_keys)
     sessions = create_sessions(with_keys)
     yield ApiKeyService(sessions)
+    sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def ten_jobs(settings: Settings) -> Iterator[Sessions]:
+    """A database with the jobs `job_0` to `job_9` of the tenant `acme`."""
+    migrate(settings)
+    sessions = create_sessions(settings)
+    with sessions.begin() as session:
+        for number in range(10):
+            JobRepository(session).add(
+                NewJob(
+                    id=f"job_{number}",
+                    tenant="acme",
+                    device="cpu",
+                    options={},
+                    checkpoint_sha256="c" * 64,
+                    checkpoint_bytes=5,
+                )
+            )
+    yield sessions
     sessions.kw["bind"].dispose()
 
 

@@ -1,40 +1,16 @@
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.database import Sessions, create_sessions, migrate
+from app.database import Sessions
 from app.events.reader import EventReader
 from app.events.repository import News, Position
 from app.jobs.models import JobStatus
-from app.jobs.repository import JobRepository, NewJob
-from app.settings import Settings
+from app.jobs.repository import JobRepository
 
 TENANT = "acme"
-
-
-@pytest.fixture
-def sessions(settings: Settings) -> Iterator[Sessions]:
-    """A database with the jobs `job_0` to `job_9`."""
-    migrate(settings)
-    sessions = create_sessions(settings)
-    with sessions.begin() as session:
-        for number in range(10):
-            JobRepository(session).add(
-                NewJob(
-                    id=f"job_{number}",
-                    tenant=TENANT,
-                    device="cpu",
-                    options={},
-                    checkpoint_sha256="c" * 64,
-                    checkpoint_bytes=5,
-                )
-            )
-    yield sessions
-    sessions.kw["bind"].dispose()
 
 
 class Counted(EventReader):
@@ -59,19 +35,19 @@ def numbers(news: News | None) -> list[int]:
     return [event.number for event in news.events]
 
 
-def test_what_is_there_already_comes_at_once(sessions: Sessions) -> None:
-    assert numbers(asyncio.run(EventReader(sessions).next(Position("job_1", 0)))) == [1]
+def test_what_is_there_already_comes_at_once(ten_jobs: Sessions) -> None:
+    assert numbers(asyncio.run(EventReader(ten_jobs).next(Position("job_1", 0)))) == [1]
 
 
-def test_whoever_waits_is_told_when_something_happens(sessions: Sessions) -> None:
-    reader = Counted(sessions)
+def test_whoever_waits_is_told_when_something_happens(ten_jobs: Sessions) -> None:
+    reader = Counted(ten_jobs)
 
     async def follow() -> list[News | None]:
         waiting = [asyncio.create_task(reader.next(Position(f"job_{number}", 1))) for number in (1, 1, 2)]
         await asyncio.sleep(0.8)
         assert not any(task.done() for task in waiting)
         for job_id in ("job_1", "job_2"):
-            await asyncio.to_thread(cancel, sessions, job_id)
+            await asyncio.to_thread(cancel, ten_jobs, job_id)
         return list(await asyncio.gather(*waiting))
 
     found = asyncio.run(follow())
@@ -81,14 +57,14 @@ def test_whoever_waits_is_told_when_something_happens(sessions: Sessions) -> Non
     assert reader.queries[0] == {Position("job_1", 1), Position("job_2", 1)}
 
 
-def test_nobody_looks_for_those_who_have_gone(sessions: Sessions) -> None:
-    reader = Counted(sessions)
+def test_nobody_looks_for_those_who_have_gone(ten_jobs: Sessions) -> None:
+    reader = Counted(ten_jobs)
 
     async def leave() -> None:
         gone, stays = (asyncio.create_task(reader.next(Position(f"job_{number}", 1))) for number in (1, 2))
         await asyncio.sleep(0.2)
         gone.cancel()
-        await asyncio.to_thread(cancel, sessions, "job_2")
+        await asyncio.to_thread(cancel, ten_jobs, "job_2")
         await stays
         asked = len(reader.queries)
         await asyncio.sleep(1.2)
@@ -98,7 +74,7 @@ def test_nobody_looks_for_those_who_have_gone(sessions: Sessions) -> None:
     assert reader.queries[1:] == [{Position("job_2", 1)}]
 
 
-def test_a_lost_database_is_waited_for(sessions: Sessions) -> None:
+def test_a_lost_database_is_waited_for(ten_jobs: Sessions) -> None:
     class Failing(EventReader):
         failures = 1
 
@@ -108,11 +84,11 @@ def test_a_lost_database_is_waited_for(sessions: Sessions) -> None:
                 raise OperationalError("SELECT", {}, Exception("gone"))
             return super()._query(positions)
 
-    assert numbers(asyncio.run(Failing(sessions).next(Position("job_1", 0)))) == [1]
+    assert numbers(asyncio.run(Failing(ten_jobs).next(Position("job_1", 0)))) == [1]
 
 
-def test_everybody_is_let_go_when_the_service_stops(sessions: Sessions) -> None:
-    reader = EventReader(sessions)
+def test_everybody_is_let_go_when_the_service_stops(ten_jobs: Sessions) -> None:
+    reader = EventReader(ten_jobs)
 
     async def stop() -> list[News | None]:
         waiting = [asyncio.create_task(reader.next(Position(f"job_{number}", 1))) for number in (1, 2)]
@@ -124,8 +100,8 @@ def test_everybody_is_let_go_when_the_service_stops(sessions: Sessions) -> None:
     assert asyncio.run(stop()) == [None, None, None]
 
 
-def test_a_thousand_listeners_hold_no_threads(sessions: Sessions) -> None:
-    reader = EventReader(sessions)
+def test_a_thousand_listeners_hold_no_threads(ten_jobs: Sessions) -> None:
+    reader = EventReader(ten_jobs)
 
     async def count() -> int:
         positions = [Position(f"job_{number % 10}", 1 + number) for number in range(1000)]
@@ -140,9 +116,9 @@ def test_a_thousand_listeners_hold_no_threads(sessions: Sessions) -> None:
     assert asyncio.run(count()) <= before + 1
 
 
-def test_a_job_that_is_deleted_meanwhile_has_no_more_news(sessions: Sessions) -> None:
-    cancel(sessions, "job_1")
-    with sessions.begin() as session:
+def test_a_job_that_is_deleted_meanwhile_has_no_more_news(ten_jobs: Sessions) -> None:
+    cancel(ten_jobs, "job_1")
+    with ten_jobs.begin() as session:
         assert JobRepository(session).delete("job_1", TENANT)
-    news = asyncio.run(EventReader(sessions).next(Position("job_1", 2)))
+    news = asyncio.run(EventReader(ten_jobs).next(Position("job_1", 2)))
     assert (numbers(news), news and news.status, news and news.complete) == ([], None, True)

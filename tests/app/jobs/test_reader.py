@@ -1,39 +1,14 @@
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.database import Sessions, create_sessions, migrate
+from app.database import Sessions
 from app.jobs.reader import JobReader
-from app.jobs.repository import JobRepository, NewJob
-from app.settings import Settings
 
 TENANT = "acme"
-
-
-@pytest.fixture
-def sessions(settings: Settings) -> Iterator[Sessions]:
-    """A database with the jobs `job_0` to `job_9`."""
-    migrate(settings)
-    sessions = create_sessions(settings)
-    with sessions.begin() as session:
-        for number in range(10):
-            JobRepository(session).add(
-                NewJob(
-                    id=f"job_{number}",
-                    tenant=TENANT,
-                    device="cpu",
-                    options={},
-                    checkpoint_sha256="c" * 64,
-                    checkpoint_bytes=5,
-                )
-            )
-    yield sessions
-    sessions.kw["bind"].dispose()
 
 
 class Counted(JobReader):
@@ -50,8 +25,8 @@ class Counted(JobReader):
         return super()._query(job_ids)
 
 
-def test_all_who_look_while_a_query_runs_are_answered_by_the_next_one(sessions: Sessions) -> None:
-    reader = Counted(sessions)
+def test_all_who_look_while_a_query_runs_are_answered_by_the_next_one(ten_jobs: Sessions) -> None:
+    reader = Counted(ten_jobs)
 
     async def look() -> list[str | None]:
         first = asyncio.create_task(reader.find("job_0", TENANT))
@@ -65,8 +40,8 @@ def test_all_who_look_while_a_query_runs_are_answered_by_the_next_one(sessions: 
     assert reader.queries == [{"job_0"}, {"job_1", "job_2", "job_3"}]
 
 
-def test_unknown_jobs_and_those_of_others_are_not_there(sessions: Sessions) -> None:
-    reader = JobReader(sessions, timedelta(days=1))
+def test_unknown_jobs_and_those_of_others_are_not_there(ten_jobs: Sessions) -> None:
+    reader = JobReader(ten_jobs, timedelta(days=1))
 
     async def look() -> list[object]:
         return list(await asyncio.gather(reader.find("job_x", TENANT), reader.find("job_1", "another")))
@@ -74,8 +49,8 @@ def test_unknown_jobs_and_those_of_others_are_not_there(sessions: Sessions) -> N
     assert asyncio.run(look()) == [None, None]
 
 
-def test_one_who_goes_away_does_not_take_the_answer_from_the_others(sessions: Sessions) -> None:
-    reader = Counted(sessions)
+def test_one_who_goes_away_does_not_take_the_answer_from_the_others(ten_jobs: Sessions) -> None:
+    reader = Counted(ten_jobs)
 
     async def look() -> str | None:
         gone, stays = (asyncio.create_task(reader.find("job_1", TENANT)) for _ in range(2))
@@ -88,7 +63,7 @@ def test_one_who_goes_away_does_not_take_the_answer_from_the_others(sessions: Se
     assert asyncio.run(look()) == "job_1"
 
 
-def test_an_error_reaches_everybody_who_looked_and_nobody_after(sessions: Sessions) -> None:
+def test_an_error_reaches_everybody_who_looked_and_nobody_after(ten_jobs: Sessions) -> None:
     class Failing(JobReader):
         failures = 1
 
@@ -98,7 +73,7 @@ def test_an_error_reaches_everybody_who_looked_and_nobody_after(sessions: Sessio
                 raise OperationalError("SELECT", {}, Exception("gone"))
             return super()._query(job_ids)
 
-    reader = Failing(sessions, timedelta(days=1))
+    reader = Failing(ten_jobs, timedelta(days=1))
 
     async def look() -> tuple[list[type], str]:
         answers = await asyncio.gather(
