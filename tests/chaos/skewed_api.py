@@ -1,0 +1,8 @@
+"""The API of a machine whose clock is wrong: `uvicorn tests.chaos.skewed_api:app`."""
+
+from app.main import app
+from tests.chaos.skewed_clock import skew_clock
+
+__all__ = ["app"]
+
+skew_clock()

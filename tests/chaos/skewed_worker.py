@@ -1,0 +1,8 @@
+"""The worker of a machine whose clock is wrong: `celery -A tests.chaos.skewed_worker worker`."""
+
+from tests.chaos.skewed_clock import skew_clock
+from worker.celery_app import celery
+
+__all__ = ["celery"]
+
+skew_clock()
