@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nern_cli.arguments import Json
-from nern_cli.display import print_json, print_points, print_table
+from nern_cli.display import describe_progress, print_json, print_points, print_table
 from nern_cli.service import (
     JobId,
     Labels,
@@ -22,7 +22,7 @@ from nern_cli.service import (
 )
 
 if TYPE_CHECKING:
-    from nern_client import Job
+    from nern_client import Job, JobEvent
 
 jobs = typer.Typer(help="List, follow, cancel and delete the jobs of a service.", no_args_is_help=True)
 Status = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled"]
@@ -83,6 +83,23 @@ def watch(
 
 
 @jobs.command()
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    url: Url = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each event, on a line.")] = False,
+) -> None:
+    """Show what has happened to a job, a line for each event."""
+    with service(url) as client:
+        for event in client.jobs.events(job, follow=follow):
+            if json:
+                print_json(event.model_dump(mode="json"))
+            else:
+                print(f"{event.time:%Y-%m-%d %H:%M:%S}  {event.kind:<9}  {_told(event)}".rstrip())
+            sys.stdout.flush()
+
+
+@jobs.command()
 def cancel(job: JobId, url: Url = None, json: Json = False) -> None:
     """Cancel a job. A running one is `canceling` until its worker has stopped."""
     with service(url) as client:
@@ -102,6 +119,17 @@ def delete(job: JobId, url: Url = None, json: Json = False) -> None:
         print_json({"id": job, "deleted": True})
     else:
         print(f"{job} is deleted.")
+
+
+def _told(event: "JobEvent") -> str:
+    """What an event says, in words."""
+    from nern_client import Progress
+
+    if event.kind == "progress":
+        progress = Progress.model_validate(event.data)
+        return f"{event.data['phase']} {100 * progress.fraction:.0f} %  {describe_progress(progress)}"
+    reason = event.data.get("message") or event.data.get("reason") or ""
+    return f"attempt {event.data['attempt']}  {reason}"
 
 
 def _row(job: "Job") -> dict[str, str]:

@@ -1,18 +1,19 @@
 """What can be done with jobs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
-from nern_client.models import Job, JobPage, JobStatus
+from nern_client.models import EventPage, Job, JobEvent, JobPage, JobStatus
 from nern_client.retries import Attempts, Session, seconds_told, send, send_once
 
 OnUpdate = Callable[[Job], object]
 _SECONDS_BETWEEN_POLLS = 2.0
 _JOBS_ON_A_PAGE = "100"
+_EVENTS_ON_A_PAGE = "1000"
 
 
 def get(session: Session, job_id: str) -> Operation[Job]:
@@ -83,6 +84,22 @@ def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: flo
                 raise WaitTimeout(job)
             pause = min(pause, left)
         yield Pause(pause)
+
+
+def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> Operation[Sequence[JobEvent]]:
+    """The next events of a job after one of them, as many as come at once; none: there are no more.
+
+    With `follow` it waits for the next ones, unless the job has ended.
+    """
+    query: Mapping[str, str | list[str]] = {"after": str(after), "limit": _EVENTS_ON_A_PAGE}
+    request = Request(method="GET", path=f"{_address(job_id)}/events", query=query, repeatable=True)
+    while True:
+        # Asked before the events: once it has ended, they are all there.
+        ended = not follow or (yield from get(session, job_id)).ended
+        page = read(session, (yield from send(session, request)), EventPage)
+        if page.items or ended:
+            return page.items
+        yield Pause(_SECONDS_BETWEEN_POLLS)
 
 
 def _results_of(job: Job) -> Job:

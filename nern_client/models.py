@@ -87,6 +87,21 @@ class Job(_Model):
         return self.status in _TERMINAL
 
 
+class JobEvent(_Model):
+    """Something that has happened to a job: it has taken a status, or told its progress."""
+
+    number: int
+    kind: str
+    time: datetime
+    data: Mapping[str, Any]
+
+
+class EventPage(_Model):
+    """Some events, in the order in which they happened."""
+
+    items: tuple[JobEvent, ...]
+
+
 class JobPage(_Model):
     """Some jobs, newest first. `next_cursor` leads to the older ones."""
 

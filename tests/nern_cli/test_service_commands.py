@@ -122,6 +122,36 @@ def test_watch_prints_a_line_of_json_for_each_change(
     assert [(line["id"], line["status"]) for line in lines] == [(job_id, "queued"), (job_id, "succeeded")]
 
 
+def test_logs_tell_what_has_happened_line_by_line(
+    nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str
+) -> None:
+    begun = claim(embedded, job_id)
+    progress = {"fraction": 0.5, "step": 10, "total": 20, "loss": 0.25}
+    with transaction(embedded) as session:
+        JobRepository(session).heartbeat(begun, timedelta(seconds=30), "reconstruction", progress)
+    with transaction(embedded) as session:
+        assert JobRepository(session).fail(begun, "out_of_memory", "The job needs more memory than there is.")
+    assert nern("jobs", "logs", job_id, "--follow") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in lines)
+    assert [line[21:] for line in lines] == [
+        "queued     attempt 0",
+        "running    attempt 1",
+        "progress   reconstruction 50 %  step 10/20  loss 0.25",
+        "failed     attempt 1  The job needs more memory than there is.",
+    ]
+
+
+def test_logs_are_lines_of_json_for_programs(nern: Run, capsys: pytest.CaptureFixture[str], job_id: str) -> None:
+    assert nern("jobs", "logs", job_id, "--json") == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert {name: json.loads(line)[name] for name in ("number", "kind", "data")} == {
+        "number": 1,
+        "kind": "queued",
+        "data": {"attempt": 0},
+    }
+
+
 def test_the_exit_status_says_what_became_of_a_job(
     nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str
 ) -> None:

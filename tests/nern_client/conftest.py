@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.database import migrate
 from app.jobs.repository import Claim, JobRepository
 from app.main import create_app
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import ArtifactStore, StoredArtifact
 from nern_client import Client, Retries
 from tests.conftest import transaction
 from tests.nern_client.wire import Wire, wire_to
@@ -84,15 +84,23 @@ def claim(settings: Settings, job_id: str) -> Claim:
 
 def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> None:
     """Do what a worker does for a job that succeeds."""
-    store = ArtifactStore(settings.artifacts)
-    artifacts = {}
-    for name, content in results.items():
-        with store.writer() as writer:
-            writer.write(content)
-            artifacts[name] = writer.commit().described()
+    publish(settings, job_id, {name: store(settings, [content]) for name, content in results.items()})
+
+
+def store(settings: Settings, parts: Iterable[bytes]) -> StoredArtifact:
+    """Put what is to be a result into the store."""
+    with ArtifactStore(settings.artifacts).writer() as writer:
+        for part in parts:
+            writer.write(part)
+        return writer.commit()
+
+
+def publish(settings: Settings, job_id: str, results: Mapping[str, StoredArtifact]) -> None:
+    """Do what a worker does when it has stored all results of a job."""
     begun = claim(settings, job_id)
+    described = {name: artifact.described() for name, artifact in results.items()}
     with transaction(settings) as session:
-        assert JobRepository(session).succeed(begun, METRICS, artifacts)
+        assert JobRepository(session).succeed(begun, METRICS, described)
 
 
 def fail(settings: Settings, job_id: str, message: str = "The job needs more memory than there is.") -> None:

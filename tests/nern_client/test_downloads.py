@@ -1,5 +1,7 @@
 import hashlib
+import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,18 @@ import pytest
 from app.settings import Settings
 from nern_client import Client, DigestMismatch, NoSuchArtifact, ServerUnreachable
 from tests.conftest import EXAMPLE
-from tests.nern_client.conftest import fail, succeed
-from tests.nern_client.wire import Wire, cut_answer, damage, lose_answer, nothing_wrong, refuse, reset, without_ranges
+from tests.nern_client.conftest import fail, publish, store, succeed
+from tests.nern_client.wire import (
+    Wire,
+    cut_answer,
+    cut_long_answer,
+    damage,
+    lose_answer,
+    nothing_wrong,
+    refuse,
+    reset,
+    without_ranges,
+)
 
 SEED = 11
 CONTENT = random.Random(SEED).randbytes(2**20)
@@ -57,6 +69,31 @@ def test_a_download_that_is_cut_five_times_goes_on_and_has_the_digest(
     assert ranges(wire) == [f"bytes={offset}-" for offset in offsets]
     assert all(f'if-range: "{DIGEST}"' in head for head in wire.heads if "range: bytes" in head)
     assert files(tmp_path) == [NAME]
+
+
+@pytest.mark.slow
+def test_a_download_of_1_gib_that_is_cut_five_times_goes_on_and_has_the_digest(
+    client: Client, wire: Wire, embedded: Settings, tmp_path: Path
+) -> None:
+    job, artifact = client.jobs.create(EXAMPLE), store(embedded, different_blocks(2**10))
+    publish(embedded, job.id, {NAME: artifact})
+    assert artifact.size == 2**30
+    cuts = sorted(random.Random(SEED).sample(range(1, artifact.size), 5))
+    parts = [end - start for start, end in itertools.pairwise([0, *cuts])]
+    wire.harm(DOWNLOAD.format(job.id), *map(cut_long_answer, parts), cut_long_answer(artifact.size))
+    client.jobs.download(job.id, NAME, tmp_path / NAME)
+    with (tmp_path / NAME).open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+    assert ranges(wire) == [f"bytes={cut}-" for cut in cuts]
+    assert files(tmp_path) == [NAME]
+
+
+def different_blocks(count: int) -> Iterator[bytes]:
+    """So many MiB, of which no two are the same."""
+    block = bytearray(random.Random(SEED).randbytes(2**20))
+    for number in range(count):
+        block[:8] = number.to_bytes(8, "little")
+        yield bytes(block)
 
 
 def test_cuts_that_let_something_through_cost_no_patience(

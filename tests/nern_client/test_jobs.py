@@ -15,6 +15,7 @@ from nern_client import (
     JobStatus,
     NotFound,
     WaitTimeout,
+    job_operations,
 )
 from tests.conftest import EXAMPLE
 from tests.nern_client.conftest import claim, fail, succeed
@@ -48,6 +49,30 @@ def test_jobs_are_listed_by_their_labels(client: Client) -> None:
     assert [job.id for job in client.jobs.list(labels={"team": "vision"})] == [vision.id]
     assert len(list(client.jobs.list(labels={"model": "a b=c"}))) == 2
     assert list(client.jobs.list(labels={"team": "vision", "model": "other"})) == []
+
+
+def test_events_are_what_has_happened_so_far(client: Client, embedded: Settings) -> None:
+    job = client.jobs.create(EXAMPLE)
+    assert [(event.number, event.kind) for event in client.jobs.events(job.id)] == [(1, "queued")]
+    succeed(embedded, job.id, {})
+    assert [event.kind for event in client.jobs.events(job.id)] == ["queued", "running", "succeeded"]
+    assert [event.number for event in client.jobs.events(job.id, after=2)] == [3]
+    with pytest.raises(NotFound):
+        list(client.jobs.events("job_none"))
+
+
+def test_events_can_be_followed_to_the_end_of_the_job(
+    client: Client, embedded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_operations, "_SECONDS_BETWEEN_POLLS", 0.05)
+    job = client.jobs.create(EXAMPLE)
+    seen = []
+    for event in client.jobs.events(job.id, follow=True):
+        seen.append((event.number, event.kind))
+        if event.kind == "queued":
+            threading.Timer(0.2, succeed, (embedded, job.id, {})).start()
+    assert seen == [(1, "queued"), (2, "running"), (3, "succeeded")]
+    assert list(client.jobs.events(job.id, after=3, follow=True)) == []
 
 
 def test_a_webhook_that_the_service_refuses_is_a_problem(client: Client) -> None:

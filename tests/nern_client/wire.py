@@ -37,6 +37,21 @@ class Exchange:
                 return b""
             return b"".join(iter(lambda: service.recv(_READ_BYTES), b""))
 
+    def stream(self, most: int) -> None:
+        """Hand the request on, and the answer back as it comes, up to so many bytes of its body."""
+        head = re.sub(rb"\r\nconnection: [^\r]*", b"", self.head, flags=re.IGNORECASE)
+        with socket.create_connection(self.service) as service:
+            service.sendall(head[:-2] + b"Connection: close\r\n\r\n")
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += service.recv(_READ_BYTES)
+            head, _, body = received.partition(b"\r\n\r\n")
+            self.answer(head + b"\r\n\r\n")
+            while body and most:
+                self.answer(body[:most])
+                most -= min(most, len(body))
+                body = service.recv(_READ_BYTES)
+
     def _body(self, left: int) -> Iterator[bytes]:
         data = self.begun[:left]
         while left:
@@ -90,6 +105,15 @@ def cut_answer(at: int) -> Fault:
         assert len(body) > at
         exchange.answer(head + b"\r\n\r\n" + body[:at])
         # An orderly end in the middle of a body: a reset might overtake the bytes before it.
+
+    return fault
+
+
+def cut_long_answer(at: int) -> Fault:
+    """As `cut_answer`, for what is too long to be held here; beyond the end of the body, nothing is cut."""
+
+    def fault(exchange: Exchange) -> None:
+        exchange.stream(at)
 
     return fault
 
