@@ -15,11 +15,13 @@ import pytest
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.database import create_sessions, migrate
+from app.events import repository
 from app.jobs.repository import JobRepository
 from app.settings import Authentication, Settings
 from nern_cli.jobs import Status
 from nern_cli.main import main
 from nern_client import JobStatus
+from nern_core.progress import Phase, Progress
 from tests.conftest import DIGITS, EXAMPLE, ROOT, transaction
 from tests.nern_client.conftest import claim, fail, listening, succeed
 from tests.nern_client.wire import Wire, cut_answer, lose_answer, wire_to
@@ -123,10 +125,12 @@ def test_watch_prints_a_line_of_json_for_each_change(
 
 
 def test_logs_tell_what_has_happened_line_by_line(
-    nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str
+    nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(repository, "_SHORTEST_PAUSE", timedelta(0))
     begun = claim(embedded, job_id)
-    progress = {"fraction": 0.5, "step": 10, "total": 20, "loss": 0.25}
+    told = Progress(phase=Phase.RECONSTRUCTION, fraction=0.5, step=10, total=20, loss=0.25)
+    progress = told.model_dump(mode="json", exclude={"phase"})
     with transaction(embedded) as session:
         JobRepository(session).heartbeat(begun, timedelta(seconds=30), "reconstruction", progress)
     with transaction(embedded) as session:
