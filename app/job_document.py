@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Self
 
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from app.body import read_small_body
+from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
 from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
@@ -57,6 +59,7 @@ class JobDocument(BaseModel):
     options: dict[str, JsonValue] = {}
     labels: Labels = {}
     webhook: Webhook | None = None
+    deadline_seconds: DeadlineSeconds | None = None
 
 
 class DocumentReceiver:
@@ -87,7 +90,9 @@ class DocumentReceiver:
             checkpoint = await self._fetcher.fetch(
                 source.url, source.sha256, lambda path: refuse_unfit(path, options), go_on
             )
-        return Submission(checkpoint, options, document.labels, document.webhook)
+        seconds = document.deadline_seconds
+        deadline = None if seconds is None else timedelta(seconds=seconds)
+        return Submission(checkpoint, options, document.labels, document.webhook, deadline)
 
     def _parse(self, body: bytes) -> tuple[JobDocument, EncodeOptions]:
         try:

@@ -80,6 +80,9 @@ class JobView(BaseModel):
     error: ErrorView | None
     artifacts: Annotated[dict[str, ArtifactView], Field(description="The results by name, once the job has succeeded.")]
     created_at: datetime
+    deadline_at: Annotated[
+        datetime | None, Field(description="When the job fails unless it has ended, if it was given a deadline.")
+    ]
     started_at: datetime | None
     finished_at: datetime | None
     expires_at: Annotated[datetime | None, Field(description="When the files of a job that has ended are removed.")]
@@ -109,6 +112,7 @@ class JobView(BaseModel):
                 for name, artifact in ({} if job.data_removed else job.artifacts or {}).items()
             },
             created_at=job.created_at,
+            deadline_at=job.deadline_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
             expires_at=None if job.finished_at is None else job.finished_at + keep_results,

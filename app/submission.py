@@ -6,6 +6,7 @@ a large upload neither fills the memory nor holds up other requests.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.body import declared_length, in_turn, read_body
 from app.dataset_folders import resolve_dataset
+from app.jobs.deadline import parse_deadline
 from app.jobs.labels import parse_labels
 from app.outbound.client import OutboundClient
 from app.problems import Problem
@@ -31,7 +33,7 @@ LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the checkpoint: boundaries, headers of parts, options.
 _FORM_OVERHEAD = 2**20
 # The parts that are JSON.
-_DOCUMENTS = frozenset({"options", "labels", "webhook"})
+_DOCUMENTS = frozenset({"options", "labels", "webhook", "deadline_seconds"})
 _HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
 
 
@@ -43,6 +45,7 @@ class Submission:
     options: EncodeOptions
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
+    deadline: timedelta | None = None
 
 
 async def receive_submission(
@@ -98,6 +101,7 @@ class _Form:
         self._options = EncodeOptions()
         self._labels: Mapping[str, str] = {}
         self._webhook: Webhook | None = None
+        self._deadline: timedelta | None = None
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -119,7 +123,7 @@ class _Form:
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
         refuse_unfit(self._writer.flush(), self._options)
-        return Submission(self._writer.commit(), self._options, self._labels, self._webhook)
+        return Submission(self._writer.commit(), self._options, self._labels, self._webhook, self._deadline)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -172,6 +176,8 @@ class _Form:
             case "webhook":
                 self._webhook = parse_webhook(text)
                 check_address(self._webhook, self._outbound)
+            case "deadline_seconds":
+                self._deadline = parse_deadline(text)
 
     def _end(self) -> None:
         self._complete = True

@@ -44,6 +44,9 @@ def submit(
     webhook: Annotated[
         str | None, typer.Option(help="An address that the service tells when the job has ended (Standard Webhooks).")
     ] = None,
+    deadline: Annotated[
+        int | None, typer.Option(min=1, help="Seconds after which the job fails unless it has ended, waiting included.")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="A key of your own: submitting again with it makes no second job.")
     ] = None,
@@ -62,6 +65,7 @@ def submit(
             checkpoint,
             labels=labels_of(label),
             webhook=webhook,
+            deadline_seconds=deadline,
             idempotency_key=idempotency_key,
             **cast("Any", asked),
         )

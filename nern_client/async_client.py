@@ -59,11 +59,18 @@ class AsyncJobs:
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
+        deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
         """Submit a checkpoint; as `Jobs.create`."""
-        new = submit.NewJob(options=options, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        new = submit.NewJob(
+            options=options,
+            labels=labels or {},
+            webhook=webhook,
+            deadline_seconds=deadline_seconds,
+            idempotency_key=idempotency_key,
+        )
         return await self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     async def get(self, job_id: str) -> Job:

@@ -68,15 +68,23 @@ class Jobs:
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
+        deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
         """Submit a checkpoint: a path, an open file, or one that `checkpoints.upload` has sent.
 
-        `labels` are for `list` to find it by; `webhook` is an address that is told when the job has ended. The same
-        `idempotency_key` makes the same job, also in another process; by default each call has its own.
+        `labels` are for `list` to find it by; `webhook` is an address that is told when the job has ended; after
+        `deadline_seconds` a job that has not ended fails. The same `idempotency_key` makes the same job, also in another
+        process; by default each call has its own.
         """
-        new = submit.NewJob(options=options, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        new = submit.NewJob(
+            options=options,
+            labels=labels or {},
+            webhook=webhook,
+            deadline_seconds=deadline_seconds,
+            idempotency_key=idempotency_key,
+        )
         return self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     def get(self, job_id: str) -> Job:

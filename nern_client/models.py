@@ -76,6 +76,7 @@ class Job(_Model):
     error: JobError | None = None
     artifacts: Mapping[str, Artifact]
     created_at: datetime
+    deadline_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None

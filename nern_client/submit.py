@@ -21,7 +21,8 @@ _UNKNOWN = "unknown-checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is asked for: options of the encoding, labels, and the address of a webhook that is told of the end.
+    """What is asked for: options of the encoding, labels, the address of a webhook that is told of the end, and
+    the seconds after which the job is of no use any more.
 
     The same `idempotency_key` makes the same job; without one, each submission makes its own.
     """
@@ -29,13 +30,15 @@ class NewJob:
     options: Mapping[str, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: str | None = None
+    deadline_seconds: int | None = None
     idempotency_key: str | None = None
 
     def document(self, sha256: str) -> dict[str, Any]:
         """As the service takes it, for a checkpoint that it has."""
         document: dict[str, Any] = {"checkpoint": {"sha256": sha256}, "options": self.options}
         document |= {"labels": self.labels} if self.labels else {}
-        return document | ({"webhook": {"url": self.webhook}} if self.webhook else {})
+        document |= {"webhook": {"url": self.webhook}} if self.webhook else {}
+        return document | ({} if self.deadline_seconds is None else {"deadline_seconds": self.deadline_seconds})
 
 
 def create(session: Session, checkpoint: CheckpointFile | Checkpoint, new: NewJob) -> Operation[Job]:

@@ -1,12 +1,13 @@
 """How much a job may take of the worker's machine."""
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from app.settings import Settings
-from worker.outcome import Failed, deadline_passed, out_of_memory
+from worker.outcome import Failed, deadline_passed, out_of_memory, own_deadline_passed
 
 _SHARE_OF_MEMORY = 0.75
 # Results are as large as the checkpoint, snapshots some times as large; what is small has room beside them.
@@ -17,15 +18,20 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Memory and time of one attempt at a job."""
+    """Memory and time of one attempt at a job; `seconds_left` are those until the job's own deadline."""
 
     memory_bytes: int
     seconds: float
+    seconds_left: float = math.inf
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """What the settings allow, or three quarters of the memory that this machine or container has."""
         return cls(settings.job_memory or round(_SHARE_OF_MEMORY * _memory()), settings.job_deadline.total_seconds())
+
+    def before(self, seconds_left: float | None) -> "Limits":
+        """The same for a job that may have a deadline of its own."""
+        return self if seconds_left is None else replace(self, seconds_left=seconds_left)
 
     @staticmethod
     def file_bytes(checkpoint_bytes: int) -> int:
@@ -36,6 +42,8 @@ class Limits:
         """Why a job that has so much memory and has run for so long is to be stopped; None: it may go on."""
         if resident_bytes > self.memory_bytes:
             return out_of_memory(self.memory_bytes)
+        if seconds > self.seconds_left:
+            return own_deadline_passed()
         return deadline_passed(self.seconds) if seconds > self.seconds else None
 
 

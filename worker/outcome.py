@@ -56,6 +56,7 @@ _KILLED = ErrorLine(
 DISK_FULL = ErrorLine(
     code="disk_full", message="The disk of the worker is full; try again later, or tell the operator."
 )
+_DEADLINE_EXCEEDED = "deadline_exceeded"
 _NO_STORAGE = "The worker could not read or write its files; tell the operator, whose log says why."
 
 
@@ -93,10 +94,15 @@ def out_of_memory(limit_bytes: int) -> Failed:
     )
 
 
+def own_deadline_passed() -> Failed:
+    """The deadline that the job was submitted with is over."""
+    return failed(_DEADLINE_EXCEEDED, "The job was still running when its deadline was over.")
+
+
 def deadline_passed(seconds: float) -> Failed:
     """The child ran for longer than a job may."""
     return failed(
-        "deadline_exceeded",
+        _DEADLINE_EXCEEDED,
         f"The encoding ran for longer than the {seconds:,.0f} seconds that a job may run here; ask for fewer `steps` "
         "or `seconds`.",
     )

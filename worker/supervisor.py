@@ -90,7 +90,7 @@ class Supervisor:
             with self._folder(claim) as folder:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder)
                 snapshots.hand_out()
-                outcome = self._supervise(folder, snapshots, heartbeat)
+                outcome = self._supervise(folder, snapshots, heartbeat, self._limits.before(claim.seconds_left))
                 return self._results(folder) if outcome is None else outcome
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("checkpoint_lost", job=claim.job_id)
@@ -121,7 +121,9 @@ class Supervisor:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _supervise(self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat) -> Outcome | None:
+    def _supervise(
+        self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits
+    ) -> Outcome | None:
         """Watch a child until it is gone; None: it has left its results."""
         child, started = Child(folder), time.monotonic()
         try:
@@ -133,7 +135,7 @@ class Supervisor:
                     return CancelRequested()
                 if self._stopping():
                     return self._stop(child, snapshots)
-                exceeded = self._limits.exceeded(child.resident_bytes, time.monotonic() - started)
+                exceeded = limits.exceeded(child.resident_bytes, time.monotonic() - started)
                 if exceeded is not None:
                     return exceeded
                 self._keep(snapshots, child)

@@ -56,6 +56,8 @@ def fingerprint(submission: Submission) -> str:
         asked["labels"] = dict(submission.labels)
     if submission.webhook is not None:
         asked["webhook"] = submission.webhook.model_dump(mode="json")
+    if submission.deadline is not None:
+        asked["deadline_seconds"] = submission.deadline.total_seconds()
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -164,7 +166,7 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint, options, labels or webhook before; use a new key.",
+        "This Idempotency-Key was sent with another checkpoint, options, labels, webhook or deadline before; use a new key.",
     )
 
 

@@ -60,7 +60,7 @@ class Job(Base):
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
     not ended; `result_bytes` is the sum of the artifacts' sizes. Once `data_removed` is set, the
-    files may be gone.
+    files may be gone. A job that has not ended at `deadline_at` fails.
     """
 
     __tablename__ = "jobs"
@@ -95,6 +95,7 @@ class Job(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -1,4 +1,5 @@
-"""The relay: tells the broker of queued jobs, and takes jobs from workers that have fallen silent.
+"""The relay: tells the broker of queued jobs, and ends those whose deadline is over, and takes jobs from workers
+that have fallen silent.
 
 Request handlers commit rows and never talk to the broker. The relay runs in a thread of every API
 process; several of them, or a message that is lost or doubled, change nothing but the time a job waits.
@@ -64,6 +65,7 @@ class Relay:
     def _look(self, session: Session) -> Sequence[Waiting]:
         repository = JobRepository(session)
         repository.expire_leases(self._settings.max_attempts)
+        repository.expire_deadlines()
         return repository.to_announce(_JOBS_PER_ROUND)
 
     def _mark(self, announced: Sequence[Waiting]) -> None:

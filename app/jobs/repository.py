@@ -17,6 +17,7 @@ from app.access.quotas import Usage
 from app.database import current_time, rows_changed
 from app.events.models import EventKind
 from app.events.repository import EventRepository
+from app.jobs.deadline import DEADLINE_EXCEEDED
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
@@ -31,7 +32,8 @@ _LOST = "worker_lost"
 class Claim:
     """What a worker holds while it works on a job; `attempt` is its fencing token.
 
-    `snapshots`, by name, are what attempts before it have left to go on from.
+    `snapshots`, by name, are what attempts before it have left to go on from; after `seconds_left` the job's deadline
+    is over.
     """
 
     job_id: str
@@ -40,6 +42,7 @@ class Claim:
     checkpoint_bytes: int
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,7 @@ class NewJob:
     checkpoint_bytes: int
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
+    deadline: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class JobRepository:
             attempt=0,
             announce_at=now,
             created_at=now,
+            deadline_at=None if new.deadline is None else now + new.deadline,
         )
         self._session.add(job)
         self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
@@ -173,6 +178,7 @@ class JobRepository:
             checkpoint_bytes=job.checkpoint_bytes,
             options=job.options,
             snapshots=job.snapshots or {},
+            seconds_left=None if job.deadline_at is None else (job.deadline_at - now).total_seconds(),
         )
 
     def heartbeat(
@@ -263,6 +269,11 @@ class JobRepository:
             + self._turn(running.where(~is_last).values(**self._queued_again()), reason=_LOST)
             + self._turn(canceling.values(status=JobStatus.CANCELED, **self._ended()))
         )
+
+    def expire_deadlines(self) -> int:
+        """End jobs that still wait when their deadline is over; that of a running one is its worker's business."""
+        waiting = update(Job).where(Job.status == JobStatus.QUEUED, Job.deadline_at < self.now())
+        return self._fail(waiting, DEADLINE_EXCEEDED, "The job still waited for a worker when its deadline was over.")
 
     def to_announce(self, limit: int) -> Sequence[Waiting]:
         """Queued jobs that the broker is to be told of now, the longest due first."""

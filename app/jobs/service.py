@@ -132,6 +132,7 @@ class TenantJobs:
             checkpoint_bytes=submission.checkpoint.size,
             labels=submission.labels,
             webhook=submission.webhook,
+            deadline=submission.deadline,
         )
         return self._view(repository.add(new))
 

@@ -12,6 +12,7 @@ from app.access.caller import Caller, Scope
 from app.body import in_turn
 from app.edge.bodies import accept_upload
 from app.job_document import DocumentReceiver, document_schema
+from app.jobs.deadline import DeadlineSeconds
 from app.jobs.idempotency import parse_key
 from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
@@ -50,6 +51,7 @@ _FORM: dict[str, Any] = {
         "options": {"$ref": "#/components/schemas/EncodeOptions"},
         "labels": TypeAdapter(Labels).json_schema(),
         "webhook": {"$ref": "#/components/schemas/Webhook"},
+        "deadline_seconds": TypeAdapter(DeadlineSeconds).json_schema(),
     },
 }
 _JSON_PART = {"contentType": "application/json"}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -71,6 +71,13 @@ def test_submit_prints_the_id_alone(nern: Run, capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr()
     assert re.fullmatch(r"job_[0-9a-f]{32}\n", printed.out)
     assert printed.err == ""
+
+
+def test_submit_takes_a_deadline(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern("submit", str(EXAMPLE), "--deadline", "60", "--json") == 0
+    job = json.loads(capsys.readouterr().out)
+    created, deadline = (datetime.fromisoformat(job[name]) for name in ("created_at", "deadline_at"))
+    assert deadline - created == timedelta(seconds=60)
 
 
 def test_submit_takes_the_options_of_encode(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:

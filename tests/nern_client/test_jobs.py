@@ -51,6 +51,13 @@ def test_jobs_are_listed_by_their_labels(client: Client) -> None:
     assert list(client.jobs.list(labels={"team": "vision", "model": "other"})) == []
 
 
+def test_a_job_may_have_a_deadline(client: Client) -> None:
+    job = client.jobs.create(EXAMPLE, deadline_seconds=60)
+    assert job.deadline_at is not None
+    assert (job.deadline_at - job.created_at).total_seconds() == 60
+    assert client.jobs.create(EXAMPLE).deadline_at is None
+
+
 def test_events_are_what_has_happened_so_far(client: Client, embedded: Settings) -> None:
     job = client.jobs.create(EXAMPLE)
     assert [(event.number, event.kind) for event in client.jobs.events(job.id)] == [(1, "queued")]

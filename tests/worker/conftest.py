@@ -24,7 +24,7 @@ class Jobs:
         self.sessions: Sessions = create_sessions(settings)
         self.store = ArtifactStore(settings.artifacts)
 
-    def submit(self, checkpoint: Path = EXAMPLE, **options: Any) -> str:
+    def submit(self, checkpoint: Path = EXAMPLE, deadline: timedelta | None = None, **options: Any) -> str:
         stored = self.store.put(checkpoint)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
@@ -33,6 +33,7 @@ class Jobs:
             options=EncodeOptions(**options).model_dump(mode="json"),
             checkpoint_sha256=stored.sha256,
             checkpoint_bytes=stored.size,
+            deadline=deadline,
         )
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id

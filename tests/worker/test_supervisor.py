@@ -281,6 +281,14 @@ def test_a_job_that_runs_for_too_long_is_stopped(embedded_jobs: Jobs) -> None:
     )
 
 
+def test_a_job_that_still_runs_when_its_own_deadline_is_over_is_stopped(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit(deadline=timedelta(seconds=3), **FOREVER)
+    supervisor(embedded_jobs).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
+    assert job.error_message == "The job was still running when its deadline was over."
+
+
 def test_a_full_disk_is_said_to_be_the_reason(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -17,6 +17,7 @@ class Row:
 
     status: JobStatus
     announce_at: datetime | None
+    deadline_at: datetime | None = None
     attempt: int = 0
     releases: int = 0
     announcements: int = 0
@@ -42,7 +43,8 @@ class JobModel:
 
     def add(self, new: NewJob) -> None:
         self._new[new.id] = new
-        self.rows[new.id] = Row(JobStatus.QUEUED, announce_at=self._now())
+        deadline_at = None if new.deadline is None else self._now() + new.deadline
+        self.rows[new.id] = Row(JobStatus.QUEUED, announce_at=self._now(), deadline_at=deadline_at)
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
         row = self.rows.get(job_id)
@@ -59,6 +61,7 @@ class JobModel:
             checkpoint_bytes=new.checkpoint_bytes,
             options=new.options,
             snapshots=row.snapshots or {},
+            seconds_left=None if row.deadline_at is None else (row.deadline_at - self._now()).total_seconds(),
         )
 
     def heartbeat(
@@ -132,6 +135,14 @@ class JobModel:
             else:
                 self._queue_again(row)
         return len(lost)
+
+    def expire_deadlines(self) -> int:
+        waiting = [row for row in self.rows.values() if row.status is JobStatus.QUEUED]
+        late = [row for row in waiting if row.deadline_at is not None and row.deadline_at < self._now()]
+        for row in late:
+            row.error_code = "deadline_exceeded"
+            self._end(row, JobStatus.FAILED)
+        return len(late)
 
     def to_announce(self, limit: int) -> Sequence[Waiting]:
         due = [

@@ -97,11 +97,17 @@ class JobMachine(RuleBasedStateMachine):
         return found
 
     @precondition(lambda self: len(self.model.rows) < MOST_JOBS)
-    @rule(target=jobs, device=st.sampled_from(["cpu", "gpu"]))
-    def submit(self, device: str) -> str:
+    @rule(target=jobs, device=st.sampled_from(["cpu", "gpu"]), deadline=st.sampled_from([None, timedelta(seconds=90)]))
+    def submit(self, device: str, deadline: timedelta | None) -> str:
         job_id = f"job_{len(self.model.rows)}"
         new = NewJob(
-            id=job_id, tenant=TENANT, device=device, options={"seed": 1}, checkpoint_sha256="c" * 64, checkpoint_bytes=5
+            id=job_id,
+            tenant=TENANT,
+            device=device,
+            options={"seed": 1},
+            checkpoint_sha256="c" * 64,
+            checkpoint_bytes=5,
+            deadline=deadline,
         )
         with self.sessions.begin() as session:
             self.repository(session).add(new)
@@ -157,6 +163,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self.both(lambda jobs: jobs.expire_leases(MAX_ATTEMPTS))
+        self.both(lambda jobs: jobs.expire_deadlines())
 
     @rule(target=claims, job_id=jobs, seconds=st.sampled_from([30, 31]))
     def a_worker_falls_silent_and_another_takes_over(self, job_id: str, seconds: int) -> Any:

@@ -1,0 +1,30 @@
+"""Deadlines: when a job is of no use any more to who has submitted it."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from app.problems import Problem
+
+DEADLINE_EXCEEDED = "deadline_exceeded"
+_THIRTY_DAYS = 30 * 86400
+
+DeadlineSeconds = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=_THIRTY_DAYS,
+        description="Seconds after its submission by which the job has to have ended: one that still waits or runs then "
+        "fails with `deadline_exceeded`.",
+    ),
+]
+_SECONDS: TypeAdapter[int] = TypeAdapter(DeadlineSeconds)
+
+
+def parse_deadline(text: bytes) -> timedelta:
+    """The deadline in a JSON text. Raises `Problem` (`invalid-deadline`)."""
+    try:
+        return timedelta(seconds=_SECONDS.validate_json(text))
+    except ValidationError as error:
+        raise Problem.of_validation("invalid-deadline", error) from error

@@ -1,0 +1,19 @@
+"""Deadlines of jobs."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.add_column("jobs", sa.Column("deadline_at", sa.DateTime(timezone=True)))
+
+
+def downgrade() -> None:
+    """Go back."""
+    op.drop_column("jobs", "deadline_at")
