@@ -75,8 +75,8 @@ class Jobs:
         """Submit a checkpoint: a path, an open file, or one that `checkpoints.upload` has sent.
 
         `labels` are for `list` to find it by; `webhook` is an address that is told when the job has ended; after
-        `deadline_seconds` a job that has not ended fails. The same `idempotency_key` makes the same job, also in another
-        process; by default each call has its own.
+        `deadline_seconds` a job that has not ended fails. The same `idempotency_key` makes the same job, also in
+        another process; by default each call has its own.
         """
         new = submit.NewJob(
             options=options,

@@ -21,8 +21,7 @@ _UNKNOWN = "unknown-checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is asked for: options of the encoding, labels, the address of a webhook that is told of the end, and
-    the seconds after which the job is of no use any more.
+    """What is asked for: options of the encoding, labels, a webhook that is told of the end, and a deadline.
 
     The same `idempotency_key` makes the same job; without one, each submission makes its own.
     """

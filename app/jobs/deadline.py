@@ -15,8 +15,8 @@ DeadlineSeconds = Annotated[
     Field(
         ge=1,
         le=_THIRTY_DAYS,
-        description="Seconds after its submission by which the job has to have ended: one that still waits or runs then "
-        "fails with `deadline_exceeded`.",
+        description="Seconds after its submission by which the job has to have ended: one that still waits or runs "
+        "then fails with `deadline_exceeded`.",
     ),
 ]
 _SECONDS: TypeAdapter[int] = TypeAdapter(DeadlineSeconds)

@@ -166,7 +166,8 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint, options, labels, webhook or deadline before; use a new key.",
+        "This Idempotency-Key was sent with another checkpoint, options, labels, webhook or deadline before; use a "
+        "new key.",
     )
 
 
