@@ -1,7 +1,8 @@
 """The relay: tells the broker of queued jobs, and takes jobs from workers that have fallen silent.
 
-It also ends those that still wait when their deadline is over. Request handlers commit rows and never talk to the broker. The relay runs in a thread of every API
-process; several of them, or a message that is lost or doubled, change nothing but the time a job waits.
+It also ends those that still wait when their deadline is over. Request handlers commit rows and never talk to the
+broker. The relay runs in a thread of every API process; several of them, or a message that is lost or doubled, change
+nothing but the time a job waits.
 """
 
 import threading
