@@ -14,7 +14,7 @@ demo: setup ## Encode the example through the running service, in about two minu
 	@.venv/bin/python scripts/demo.py
 
 test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses
-	scripts/with-services .venv/bin/python -m pytest $(ARGS)
+	scripts/test $(ARGS)
 
 chaos: setup ## Break everything around the service, three times over; ARGS="--only word" chooses
 	.venv/bin/python -m bench.chaos $(ARGS)

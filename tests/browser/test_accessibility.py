@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.service.conftest import Service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 GRAVE = {"serious", "critical"}
 
 

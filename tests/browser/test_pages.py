@@ -15,7 +15,7 @@ from tests.browser.conftest import take_screenshot
 from tests.conftest import DIGITS, EXAMPLE, transaction
 from tests.service.conftest import Service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def fill_in(page: Page, **values: str) -> None:

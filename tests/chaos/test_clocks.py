@@ -12,7 +12,7 @@ from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.chaos.skewed_clock import SKEW_VARIABLE
 from tests.service.conftest import WORKER
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(900)]
 # The monotonic clock of a machine that has been up for a day longer.
 UP_FOR_A_DAY_MORE = ["unshare", "--time", "--monotonic", "86400", "--fork"]
 

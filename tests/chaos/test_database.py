@@ -10,7 +10,7 @@ from tests.chaos.experiment import STEPS, TINY, Experiment, unreliable
 from tests.chaos.proxy import Direction
 from tests.service.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.chaos

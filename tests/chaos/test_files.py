@@ -22,7 +22,7 @@ from tests.chaos.proxy import Direction
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 PUBLISH = "import sys; from pathlib import Path; from app.storage import ArtifactStore; "
 PUBLISH += "ArtifactStore(Path(sys.argv[1])).put(Path(sys.argv[2]))"
 # A store makes fewer calls of each kind than this for one artifact.

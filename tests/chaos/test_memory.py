@@ -11,7 +11,7 @@ from tests.chaos.control_group import can_limit_memory, little_memory
 from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.service.conftest import is_running, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 # Far less than a runner needs for its next step.
 LITTLE = 16 * 2**20
 # What a runner of a tiny job takes, more than twice; the weights alone of the greedy one take more.

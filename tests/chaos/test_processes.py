@@ -12,7 +12,7 @@ from tests.chaos.checker import judge
 from tests.chaos.experiment import FOREVER, STEPS, TINY, Experiment
 from tests.service.conftest import is_running, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def has_gone(pid: int) -> bool:

@@ -10,7 +10,7 @@ from tests.chaos.experiment import Experiment
 from tests.conftest import RealCheckpoints
 from tests.service.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 
 def test_a_real_encode_outlives_a_kill_of_each_process(experiment: Experiment, real: RealCheckpoints) -> None:

@@ -13,7 +13,7 @@ from tests.chaos.checker import judge
 from tests.chaos.experiment import TINY, Experiment
 from tests.chaos.proxy import Direction
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(6 * 3600)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(6 * 3600)]
 SECONDS_BETWEEN_JOBS = 5
 SECONDS_BETWEEN_FAULTS = 15
 MOST_GROWTH_BYTES = 24 * 2**20
