@@ -1,7 +1,9 @@
 """How much can one API process take? 200 clients with jobs, and status polls while large checkpoints arrive.
 
+The polls are measured with and without API keys: without, nobody has to be looked up.
+
 `scripts/with-services .venv/bin/python -m bench.load`: one API process, four workers whose jobs take a second, and
-PostgreSQL and Redis, all on this machine, which the clients share. Two minutes.
+PostgreSQL and Redis, all on this machine, which the clients share. Three minutes.
 """
 
 import json
@@ -18,8 +20,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.database import migrate
-from app.settings import Settings
+from app.access.caller import Scope
+from app.access.service import ApiKeyService
+from app.database import create_sessions, migrate
+from app.settings import Authentication, Settings
 from bench.machine import describe_machine
 from tests.conftest import new_database
 
@@ -30,39 +34,59 @@ _PORT = 8765
 _WORKERS = 4
 _API = [str(Path(sys.executable).with_name("nern")), "api", "--port", str(_PORT)]
 _WORKER = [sys.executable, "-m", "celery", "-A", "bench.load_worker", "worker", "-Q", "cpu", "--loglevel", "INFO"]
-_JOBS = {"port": _PORT, "clients": 200, "checkpoint": str(_EXAMPLE.relative_to(_ROOT))}
-_POLLS = {"port": _PORT, "uploads": 20, "mebibytes": 50, "rate": 300, "pollers": 32}
+_JOBS = {"clients": 200, "checkpoint": str(_EXAMPLE.relative_to(_ROOT))}
+_POLLS = {"uploads": 20, "mebibytes": 50, "rate": 300, "pollers": 32}
+
+_PARTS: tuple[tuple[str, str, dict[str, Any], Authentication], ...] = (
+    ("poll_during_uploads", "poll_during_uploads", _POLLS, Authentication.NONE),
+    ("poll_during_uploads_with_keys", "poll_during_uploads", _POLLS, Authentication.KEYS),
+    ("upload_and_poll", "upload_and_poll", _JOBS, Authentication.NONE),
+)
 
 
 def main() -> None:
     """Run both parts on an empty service each, and write the results."""
     result: dict[str, Any] = {"machine": describe_machine(), "load_before": os.getloadavg()}
-    for part, arguments in (("poll_during_uploads", _POLLS), ("upload_and_poll", _JOBS)):
-        with _service():
-            command = [sys.executable, "-m", "bench.load_client", part, json.dumps(arguments)]
+    for name, part, arguments, authentication in _PARTS:
+        with _service(authentication) as key:
+            asked = json.dumps({"port": _PORT, "key": key, **arguments})
+            command = [sys.executable, "-m", "bench.load_client", part, asked]
             answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=_ROOT).stdout
-        result[part] = {"asked": arguments, **json.loads(answer)}
-        print(part, json.dumps(result[part], indent=2), flush=True)
+        result[name] = {"asked": arguments, **json.loads(answer)}
+        print(name, json.dumps(result[name], indent=2), flush=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
 
 
 @contextmanager
-def _service() -> Iterator[None]:
+def _service(authentication: Authentication) -> Iterator[str]:
+    """An empty service, and a key to it if it asks for one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nern-load-")))
         given = {
             "NERN_DATA_DIR": str(folder),
             "NERN_DATABASE_URL": stack.enter_context(new_database()),
             "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
-            "NERN_AUTHENTICATION": "none",
+            "NERN_AUTHENTICATION": authentication.value,
+            # More than anybody may ask for by default: 300 polls a second are 18,000 a minute.
+            "NERN_REQUESTS_PER_MINUTE": "100000",
             "NERN_BROKER_PREFIX": f"nern-load-{secrets.token_hex(4)}:",
         }
-        migrate(Settings(data_dir=folder, database_url=given["NERN_DATABASE_URL"]))
+        settings = Settings(data_dir=folder, database_url=given["NERN_DATABASE_URL"])
+        migrate(settings)
         for command in [_API, *([_WORKER] * _WORKERS)]:
             stack.enter_context(_process(command, os.environ | given, folder / "log"))
         _wait_until(_api_is_ready)
         _wait_until(lambda: (folder / "log").read_text().count(" ready.") == _WORKERS)
-        yield
+        yield _key(settings) if authentication is Authentication.KEYS else ""
+
+
+def _key(settings: Settings) -> str:
+    """A new key that is good for everything."""
+    sessions = create_sessions(settings)
+    try:
+        return ApiKeyService(sessions).create("bench", tuple(Scope)).reveal()
+    finally:
+        sessions.kw["bind"].dispose()
 
 
 @contextmanager

@@ -51,13 +51,14 @@ class Measured:
 class Connection:
     """One connection that is kept open."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
         self._reader = reader
         self._writer = writer
+        self._headers = "Host: localhost\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
 
     async def get(self, path: str) -> Answer:
         """Ask for something."""
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        self._writer.write(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
         return await self._answer()
 
     async def submit(self, start: bytes, filler: int = 0) -> Answer:
@@ -66,8 +67,8 @@ class Connection:
         tail = b"\r\n--%s--\r\n" % _BOUNDARY
         length = len(head) + len(start) + filler + len(tail)
         self._writer.write(
-            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
-            b"Content-Type: multipart/form-data; boundary=%s\r\n\r\n" % (length, _BOUNDARY)
+            b"POST /jobs HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Type: multipart/form-data; boundary=%s\r\n\r\n"
+            % (self._headers.encode(), length, _BOUNDARY)
         )
         self._writer.write(head + start)
         while filler:
@@ -84,21 +85,21 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(port: int) -> AsyncIterator[Connection]:
-    """A connection to the API."""
+async def connect(port: int, key: str) -> AsyncIterator[Connection]:
+    """A connection to the API; `key` is empty where the service asks for none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        yield Connection(reader, writer)
+        yield Connection(reader, writer, key)
     finally:
         writer.close()
 
 
-async def upload_and_poll(port: int, clients: int, checkpoint: bytes) -> dict[str, Any]:
+async def upload_and_poll(port: int, key: str, clients: int, checkpoint: bytes) -> dict[str, Any]:
     """So many clients at once, each with one job that it follows to its end, looking every two seconds."""
     measured = Measured()
 
     async def client() -> None:
-        async with connect(port) as connection:
+        async with connect(port, key) as connection:
             answer = await _timed(measured, "submit", lambda: connection.submit(checkpoint), 202)
             address, status = f"/jobs/{json.loads(answer.body)['id']}", "queued"
             while status not in _TERMINAL:
@@ -112,24 +113,26 @@ async def upload_and_poll(port: int, clients: int, checkpoint: bytes) -> dict[st
     return measured.summary() | {"seconds": round(seconds, 1), "jobs_per_second": round(clients / seconds, 2)}
 
 
-async def poll_during_uploads(port: int, uploads: int, mebibytes: int, rate: int, pollers: int) -> dict[str, Any]:
+async def poll_during_uploads(
+    port: int, key: str, uploads: int, mebibytes: int, rate: int, pollers: int
+) -> dict[str, Any]:
     """Status polls at a fixed rate while large checkpoints arrive, until the last of them has.
 
     A poll's latency counts from when it was due: one that has to wait for a connection is late, not left out.
     """
     measured, start, filler = Measured(), *_large(mebibytes)
-    async with connect(port) as connection:
+    async with connect(port, key) as connection:
         job = json.loads((await connection.submit(start, filler)).body)["id"]
     due: asyncio.Queue[float | None] = asyncio.Queue()
 
     async def poller() -> None:
-        async with connect(port) as connection:
+        async with connect(port, key) as connection:
             while (moment := await due.get()) is not None:
                 answer = await connection.get(f"/jobs/{job}")
                 measured.add("poll", time.perf_counter() - moment, answer, 200)
 
     async def upload() -> None:
-        async with connect(port) as connection:
+        async with connect(port, key) as connection:
             await _timed(measured, "upload", lambda: connection.submit(start, filler), 202)
 
     polling = [asyncio.create_task(poller()) for _ in range(pollers)]
