@@ -5,6 +5,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, Table, inspect, select, text
 from sqlalchemy.orm import Session
 
@@ -110,3 +111,33 @@ def test_the_migration_of_uploads_can_be_undone_and_done_again(settings: Setting
     migrate(settings)
     check_schema(engine)
     engine.dispose()
+
+
+def columns(settings: Settings) -> dict[str, dict[str, bool]]:
+    """The columns of every table, and whether a row can be inserted without a value for it."""
+    engine = create_engine(settings)
+    inspected = inspect(engine)
+    found = {
+        table: {
+            column["name"]: bool(column["nullable"] or column["default"] is not None)
+            for column in inspected.get_columns(table)
+        }
+        for table in inspected.get_table_names()
+    }
+    engine.dispose()
+    return found
+
+
+def test_processes_of_the_version_before_go_on_working_beside_a_migrated_database(embedded: Settings) -> None:
+    scripts = ScriptDirectory(str(ROOT / "migrations"))
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
+    # The first ones were made before there was anything to upgrade from.
+    migrate(embedded, "0003")
+    for revision in revisions[revisions.index("0003") + 1 :]:
+        before = columns(embedded)
+        migrate(embedded, revision)
+        after = columns(embedded)
+        for table, known in before.items():
+            assert known.keys() <= after[table].keys(), f"{revision} takes a column of {table} away"
+            added = {name for name in after[table].keys() - known.keys() if not after[table][name]}
+            assert added == set(), f"{revision} wants values in {table} that the version before does not know of"
