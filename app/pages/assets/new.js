@@ -67,6 +67,8 @@ function send(options) {
   // Small parts first: what is wrong with them is told before the checkpoint has been sent.
   body.append("options", JSON.stringify(options));
   body.append("labels", JSON.stringify(labels()));
+  const deadline = document.getElementById("deadline").value;
+  if (deadline) body.append("deadline_seconds", deadline);
   body.append("checkpoint", file.files[0]);
   const request = new XMLHttpRequest();
   request.open("POST", form.action);
