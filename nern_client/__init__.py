@@ -26,7 +26,7 @@ from nern_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from nern_client.models import Artifact, Checkpoint, Job, JobError, JobStatus, Progress
+from nern_client.models import Artifact, Checkpoint, Job, JobError, JobEvent, JobStatus, Progress
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries
 
@@ -45,6 +45,7 @@ __all__ = [
     "Job",
     "JobCanceled",
     "JobError",
+    "JobEvent",
     "JobFailed",
     "JobNotSucceeded",
     "JobStatus",

@@ -15,7 +15,7 @@ from nern_client.connection import Server, answer_of, lost, request_arguments
 from nern_client.download import download
 from nern_client.effects import Answer, Content, Effect, Operation, Pause, Request
 from nern_client.job_operations import OnUpdate
-from nern_client.models import Checkpoint, Job, JobStatus
+from nern_client.models import Checkpoint, Job, JobEvent, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
 from nern_client.sources import CheckpointFile
@@ -82,6 +82,15 @@ class AsyncJobs:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def events(self, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
+        """The events of a job after the one of this number, so far; as `Jobs.events`."""
+        following: int | None = after
+        while following is not None:
+            page = await self._performer.run(job_operations.events(self._performer.session, job_id, following))
+            for event in page.items:
+                yield event
+            following = page.next_after
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; as `Jobs.cancel`."""

@@ -15,7 +15,7 @@ from nern_client.connection import Server, answer_of, lost, request_arguments
 from nern_client.download import download
 from nern_client.effects import Answer, Effect, Operation, Pause, Request
 from nern_client.job_operations import OnUpdate
-from nern_client.models import Checkpoint, Job, JobStatus
+from nern_client.models import Checkpoint, Job, JobEvent, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
 from nern_client.sources import CheckpointFile
@@ -92,6 +92,14 @@ class Jobs:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[JobEvent]:
+        """What has happened to a job so far, after the event of this number; pages are fetched as they are needed."""
+        following: int | None = after
+        while following is not None:
+            page = self._performer.run(job_operations.events(self._performer.session, job_id, following))
+            yield from page.items
+            following = page.next_after
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job. A running one is `canceling` until its worker has stopped."""

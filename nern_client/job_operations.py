@@ -7,12 +7,13 @@ from urllib.parse import quote
 from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
-from nern_client.models import Job, JobPage, JobStatus
+from nern_client.models import EventPage, Job, JobPage, JobStatus
 from nern_client.retries import Attempts, Session, seconds_told, send, send_once
 
 OnUpdate = Callable[[Job], object]
 _SECONDS_BETWEEN_POLLS = 2.0
 _JOBS_ON_A_PAGE = "100"
+_EVENTS_ON_A_PAGE = "1000"
 
 
 def get(session: Session, job_id: str) -> Operation[Job]:
@@ -33,6 +34,13 @@ def page(
         query["cursor"] = cursor
     answer = yield from send(session, Request(method="GET", path="/jobs", query=query, repeatable=True))
     return read(session, answer, JobPage)
+
+
+def events(session: Session, job_id: str, after: int) -> Operation[EventPage]:
+    """Some of the events of a job that have a larger number, in their order."""
+    query: dict[str, str | list[str]] = {"after": str(after), "limit": _EVENTS_ON_A_PAGE}
+    request = Request(method="GET", path=f"{_address(job_id)}/events", query=query, repeatable=True)
+    return read(session, (yield from send(session, request)), EventPage)
 
 
 def cancel(session: Session, job_id: str) -> Operation[Job]:

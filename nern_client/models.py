@@ -94,6 +94,22 @@ class JobPage(_Model):
     next_cursor: str | None = None
 
 
+class JobEvent(_Model):
+    """Something that has happened to a job. `kind` is the status that it has taken, or `progress`."""
+
+    number: int
+    kind: str
+    time: datetime
+    data: Mapping[str, Any]
+
+
+class EventPage(_Model):
+    """Some events, in the order in which they happened. `next_after` leads to those after them; None: none yet."""
+
+    items: tuple[JobEvent, ...]
+    next_after: int | None = None
+
+
 class Checkpoint(_Model):
     """A checkpoint that jobs may name by its SHA-256, until it expires."""
 

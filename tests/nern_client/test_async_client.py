@@ -26,6 +26,8 @@ def test_it_does_what_the_other_one_does_beside_other_tasks(wire: Wire, embedded
                 ended = await client.jobs.wait(job.id, on_update=told.append)
             assert [told[0].status, ended.status] == [JobStatus.QUEUED, JobStatus.SUCCEEDED]
             assert [found.id async for found in client.jobs.list()] == [job.id]
+            kinds = [event.kind async for event in client.jobs.events(job.id)]
+            assert kinds == ["queued", "running", "succeeded"]
             wire.harm(f"GET /jobs/{job.id}/encoding", cut_answer(1000), cut_answer(70000))
             await client.jobs.download(job.id, NAME, tmp_path / NAME)
             assert (tmp_path / NAME).read_bytes() == CONTENT
