@@ -18,8 +18,9 @@ _MOST_FOLDERS = 64
 _MOST_FILES = 2000
 _MOST_NAMES = 5
 HOW_TO_LOG = (
-    'Log its state dict: mlflow.pytorch.log_state_dict(model.state_dict(), "checkpoint") beside the model, or write it '
-    'with safetensors and give it to log_model(…, extra_files=["model.safetensors"])'
+    "Log its state dict: write it with safetensors.torch.save_file and give that file to "
+    'log_model(…, extra_files=["model.safetensors"]); or call '
+    'mlflow.pytorch.log_state_dict(model.state_dict(), "checkpoint") and name runs:/RUN/checkpoint'
 )
 
 

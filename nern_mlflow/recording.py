@@ -9,7 +9,7 @@ from typing import Any, Self
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
-from nern_client import ApiError, Job, JobCanceled, JobEvent, JobNotSucceeded
+from nern_client import ApiError, Job, JobCanceled, JobEvent, JobNotSucceeded, NoSuchArtifact
 from nern_mlflow.tags import ERROR, JOB_ID, KEY
 
 RESULTS_FOLDER = "nern"
@@ -58,7 +58,7 @@ class Recording:
             self._tracking.set_tag(self.run_id, ERROR, str(error))
             self._end("KILLED" if isinstance(error, JobCanceled) else "FAILED")
             raise
-        except ApiError as error:
+        except (ApiError, NoSuchArtifact) as error:
             if not error.temporary:
                 self._tracking.set_tag(self.run_id, ERROR, str(error))
                 self._end("FAILED")

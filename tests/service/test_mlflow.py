@@ -14,22 +14,31 @@ import safetensors.torch
 
 from app.database import migrate
 from app.settings import Settings
-from tests.conftest import DIGITS, EXAMPLE
+from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.mlflow_server import QUIET, mlflow_server
 from tests.service.conftest import Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NERN = str(Path(sys.executable).with_name("nern"))
-# As a user logs and registers a checkpoint.
+# As a user logs and registers a model: the module for those who run it, its state dict for everybody else.
 REGISTER = """
 import sys
 
 import mlflow
 from safetensors.torch import load_file
 
-with mlflow.start_run() as run:
-    mlflow.pytorch.log_state_dict(load_file(sys.argv[1]), "checkpoint")
-mlflow.register_model(f"runs:/{run.info.run_id}/checkpoint", "digits")
+from nern_core.zoo import build_network, find_architecture
+
+network = build_network(find_architecture("digits-cnn"), load_file(sys.argv[1]))
+with mlflow.start_run():
+    mlflow.pytorch.log_model(
+        network,
+        name="model",
+        extra_files=[sys.argv[1]],
+        registered_model_name="digits",
+        serialization_format="pickle",
+        pip_requirements=["torch"],
+    )
 """
 
 
@@ -38,7 +47,7 @@ def mlflow(tmp_path: Path) -> Iterator[str]:
     """A server with the example as the first version of the model `digits`."""
     (tmp_path / "mlflow").mkdir()
     with mlflow_server(tmp_path / "mlflow") as url:
-        environment = os.environ | QUIET | {"MLFLOW_TRACKING_URI": url}
+        environment = os.environ | QUIET | {"MLFLOW_TRACKING_URI": url, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", REGISTER, str(EXAMPLE)], env=environment, cwd=tmp_path, check=True)
         yield url
 
@@ -57,7 +66,7 @@ def running(mlflow: str, tmp_path: Path) -> Iterator[Service]:
 
 def test_a_registered_model_is_encoded_and_registered_as_another(running: Service, mlflow: str, tmp_path: Path) -> None:
     environment = os.environ | QUIET | {"MLFLOW_TRACKING_URI": mlflow, "NERN_URL": f"http://127.0.0.1:{running.port}"}
-    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     options = ["--architecture", "digits-cnn", "--dataset", str(DIGITS), "--hidden-size", "48", "--steps", "600"]
     command = [NERN, "mlflow", "encode", "models:/digits/1", *options, "--json"]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
