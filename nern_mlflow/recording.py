@@ -54,14 +54,10 @@ class Recording:
         """End the run as its job ends. Whatever else breaks off leaves it to the next process."""
         try:
             yield
-        except JobNotSucceeded as error:
-            self._tracking.set_tag(self.run_id, ERROR, str(error))
-            self._end("KILLED" if isinstance(error, JobCanceled) else "FAILED")
-            raise
-        except (ApiError, NoSuchArtifact) as error:
+        except (JobNotSucceeded, ApiError, NoSuchArtifact) as error:
             if not error.temporary:
                 self._tracking.set_tag(self.run_id, ERROR, str(error))
-                self._end("FAILED")
+                self._end("KILLED" if isinstance(error, JobCanceled) else "FAILED")
             raise
         self._end("FINISHED")
 
