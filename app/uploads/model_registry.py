@@ -156,7 +156,9 @@ class _Exchange:
     @contextmanager
     def open(self, target: str, max_bytes: int, *, what: object) -> Iterator[Answer]:
         """Send a request. Raises `Problem` for every answer but that which was asked for."""
-        seconds = max(0.1, self._end - time.monotonic())
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise self._unavailable(target, "the time is over")
         sending = self._client.send(
             "GET", self._url + target, headers=self._headers, seconds=seconds, max_bytes=max_bytes
         )
