@@ -20,6 +20,8 @@ COPY app app
 COPY worker worker
 COPY nern_core nern_core
 COPY nern_client nern_client
+COPY nern_mlflow nern_mlflow
+COPY nern_huggingface nern_huggingface
 COPY nern_cli nern_cli
 COPY migrations migrations
 RUN /opt/nern/bin/pip install --no-deps --no-build-isolation --no-index .

@@ -39,7 +39,9 @@ class CheckpointSource(BaseModel):
         str | None,
         Field(
             max_length=2048,
-            description="An https address on the public internet. With `sha256` the file must have that digest.",
+            description="An https address on the public internet or, where the operator has set up an MLflow server, "
+            "`models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/RUN/PATH`. With `sha256` the file must have that "
+            "digest.",
         ),
     ] = None
 

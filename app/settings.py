@@ -93,6 +93,19 @@ class Settings(BaseSettings):
             "public, and without TLS."
         ),
     ] = ()
+    mlflow_tracking_uri: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/\s]\S*)?$",
+            description="Address of the MLflow server whose models and runs jobs may name as their checkpoints; "
+            "`https://user:password@host` where it asks for these. Default: none. Whoever may submit jobs can encode "
+            "whatever this server shows to the service.",
+            repr=False,
+        ),
+    ] = ""
+    mlflow_tracking_token: Annotated[
+        str, Field(pattern=r"^\S*$", description="Bearer token for the MLflow server.", repr=False)
+    ] = ""
     metrics_token: Annotated[
         str,
         Field(

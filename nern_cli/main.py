@@ -17,9 +17,11 @@ from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
 from nern_cli.exit_codes import EXIT_CODES, ExitCode
+from nern_cli.huggingface import huggingface
 from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
+from nern_cli.mlflow import mlflow
 from nern_cli.report import report as write_report
 from nern_cli.submit import submit
 from nern_core.errors import NernError
@@ -162,6 +164,8 @@ app.command("submit")(submit)
 app.command("download")(download)
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
+app.add_typer(mlflow, name="mlflow")
+app.add_typer(huggingface, name="huggingface")
 app.command("report")(write_report)
 app.command("compress-report")(compress_report)
 app.command("importance")(importance)

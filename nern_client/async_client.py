@@ -93,10 +93,12 @@ class AsyncJobs:
     async def events(self, job_id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[JobEvent]:
         """What has happened to a job; as `Jobs.events`."""
         session = self._performer.session
-        while events := await self._performer.run(job_operations.events_after(session, job_id, after, follow=follow)):
-            for event in events:
+        following: int | None = after
+        while following is not None:
+            page = await self._performer.run(job_operations.events_after(session, job_id, following, follow=follow))
+            for event in page.items:
                 yield event
-            after = events[-1].number
+            following = page.next_after
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job; as `Jobs.cancel`."""

@@ -104,9 +104,11 @@ class Jobs:
     def events(self, job_id: str, *, after: int = 0, follow: bool = False) -> Iterator[JobEvent]:
         """What has happened to a job after the event of this number; with `follow` also what happens, to its end."""
         session = self._performer.session
-        while events := self._performer.run(job_operations.events_after(session, job_id, after, follow=follow)):
-            yield from events
-            after = events[-1].number
+        following: int | None = after
+        while following is not None:
+            page = self._performer.run(job_operations.events_after(session, job_id, following, follow=follow))
+            yield from page.items
+            following = page.next_after
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job. A running one is `canceling` until its worker has stopped."""

@@ -1,13 +1,13 @@
 """What can be done with jobs."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
-from nern_client.models import EventPage, Job, JobEvent, JobPage, JobStatus
+from nern_client.models import EventPage, Job, JobPage, JobStatus
 from nern_client.retries import Attempts, Session, seconds_told, send, send_once
 
 OnUpdate = Callable[[Job], object]
@@ -86,10 +86,10 @@ def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: flo
         yield Pause(pause)
 
 
-def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> Operation[Sequence[JobEvent]]:
-    """The next events of a job after one of them, as many as come at once; none: there are no more.
+def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> Operation[EventPage]:
+    """Some of the events of a job that have a larger number; without `next_after`, there are no more.
 
-    With `follow` it waits for the next ones, unless the job has ended.
+    With `follow` it waits for some, unless the job has ended.
     """
     query: Mapping[str, str | list[str]] = {"after": str(after), "limit": _EVENTS_ON_A_PAGE}
     request = Request(method="GET", path=f"{_address(job_id)}/events", query=query, repeatable=True)
@@ -97,8 +97,10 @@ def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> 
         # Asked before the events: once it has ended, they are all there.
         ended = not follow or (yield from get(session, job_id)).ended
         page = read(session, (yield from send(session, request)), EventPage)
-        if page.items or ended:
-            return page.items
+        if ended or page.next_after is not None:
+            return page
+        if page.items:
+            return page.model_copy(update={"next_after": page.items[-1].number})
         yield Pause(_SECONDS_BETWEEN_POLLS)
 
 

@@ -88,8 +88,15 @@ class Job(_Model):
         return self.status in _TERMINAL
 
 
+class JobPage(_Model):
+    """Some jobs, newest first. `next_cursor` leads to the older ones."""
+
+    items: tuple[Job, ...]
+    next_cursor: str | None = None
+
+
 class JobEvent(_Model):
-    """Something that has happened to a job: it has taken a status, or told its progress."""
+    """Something that has happened to a job. `kind` is the status that it has taken, or `progress`."""
 
     number: int
     kind: str
@@ -98,16 +105,10 @@ class JobEvent(_Model):
 
 
 class EventPage(_Model):
-    """Some events, in the order in which they happened."""
+    """Some events, in the order in which they happened. `next_after` leads to those after them; None: none yet."""
 
     items: tuple[JobEvent, ...]
-
-
-class JobPage(_Model):
-    """Some jobs, newest first. `next_cursor` leads to the older ones."""
-
-    items: tuple[Job, ...]
-    next_cursor: str | None = None
+    next_after: int | None = None
 
 
 class Checkpoint(_Model):

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.database import create_engine
 from app.settings import Authentication, Settings
+from tests.mlflow_server import mlflow_url, registered_model, tracking
 
+__all__ = ["mlflow_url", "registered_model", "tracking"]
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "digits-cnn.safetensors"
 DIGITS = ROOT / "examples" / "digits"

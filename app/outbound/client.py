@@ -8,7 +8,7 @@ Redirects are not followed, proxies of the environment not asked, bodies not dec
 import http.client
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -42,6 +42,20 @@ class Target:
     port: int
     path: str
     addresses: Sequence[Address]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server, as the operator has named it."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """The server of an address. Raises `AddressRefused` for what is none."""
+        return cls(*_parts(url)[:3])
 
 
 class Answer:
@@ -111,16 +125,18 @@ def resolve(host: str, port: int) -> Sequence[Address]:
 
 
 class OutboundClient:
-    """Sends requests to public addresses over TLS, and to `networks` with and without."""
+    """Sends requests to public addresses over TLS, to `networks` with and without, and to `origins` anywhere."""
 
     def __init__(
         self,
         networks: Sequence[Network] = (),
         *,
+        origins: Collection[Origin] = (),
         resolver: Resolver = resolve,
         context: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
+        self._origins = origins
         self._resolver = resolver
         self._context = context or ssl.create_default_context()
 
@@ -164,7 +180,10 @@ class OutboundClient:
             addresses = self._resolver(host, port)
         except OSError as error:
             raise OutboundError(f"The host {host} cannot be found; check its name.") from error
-        allowed = bool(addresses) and all(is_allowed(address, self._networks) for address in addresses)
+        allowed = bool(addresses) and (
+            Origin(scheme, host, port) in self._origins
+            or all(is_allowed(address, self._networks) for address in addresses)
+        )
         if not allowed and not (addresses and all(map(is_public, addresses))):
             raise AddressRefused(f"The host {host} is not on the public internet; name one that is.")
         if not allowed and (scheme != "https" or port not in _PORTS):

@@ -1,8 +1,11 @@
-"""A checkpoint at an address that a job names, streamed into the artifact store."""
+"""A checkpoint at an address that a job names, streamed into the artifact store.
+
+The address is one of the web, or a name of MLflow's, which `model_registry` looks up.
+"""
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +19,9 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.uploads.digests import digest_mismatch
+from app.uploads.model_registry import ModelRegistry, no_registry, unreachable
 from app.uploads.receiving import too_large
+from nern_mlflow.references import is_reference
 
 _AT_ONCE = 8
 _MOST_REDIRECTS = 5
@@ -34,14 +39,15 @@ class CheckpointFetcher:
         self._seconds = settings.fetch_timeout.total_seconds()
         self._store = store
         self._client = client
+        self._registry = ModelRegistry.of(settings)
 
     async def fetch(
         self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
     ) -> StoredArtifact:
         """Fetch all of it, calling `go_on` now and then, and `refuse_unfit` with the file before it is kept.
 
-        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`) and
-        `DiskFull`; nothing of what is refused remains.
+        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, and
+        those of `ModelRegistry.open`) and `DiskFull`; nothing of what is refused remains.
         """
         return await to_thread.run_sync(self._fetch, url, sha256, refuse_unfit, go_on, limiter=_threads())
 
@@ -49,7 +55,7 @@ class CheckpointFetcher:
         self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
     ) -> StoredArtifact:
         try:
-            with self._answer(url) as answer:
+            with self._open(url) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
                     raise too_large(self._most)
@@ -66,7 +72,14 @@ class CheckpointFetcher:
         except AddressRefused as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"checkpoint.url: {error}") from error
         except OutboundError as error:
-            raise _unreachable(str(error)) from error
+            raise unreachable(str(error)) from error
+
+    def _open(self, url: str) -> AbstractContextManager[Answer]:
+        if not is_reference(url):
+            return self._answer(url)
+        if self._registry is None:
+            raise no_registry()
+        return self._registry.open(url, seconds=self._seconds, max_bytes=self._most + _MARGIN)
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[Answer]:
@@ -80,15 +93,11 @@ class CheckpointFetcher:
                     yield answer
                     return
                 if answer.status not in _REDIRECTS or location is None:
-                    raise _unreachable(
+                    raise unreachable(
                         f"The address answers with the status {answer.status}; check that anybody can read the file."
                     )
                 url = urljoin(url, location)
-        raise _unreachable(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
-
-
-def _unreachable(sentence: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "checkpoint-unreachable", f"checkpoint.url: {sentence}")
+        raise unreachable(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
 
 
 @cache

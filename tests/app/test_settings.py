@@ -79,3 +79,11 @@ def test_hosts_are_those_of_loopback_and_what_the_operator_names(monkeypatch: py
 def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NERN_OUTBOUND_NETWORKS", "10.1.0.0/16,fd00:1::/32")
     assert Settings().outbound_networks == (ip_network("10.1.0.0/16"), ip_network("fd00:1::/32"))
+
+
+def test_the_mlflow_server_has_an_address_of_the_web_which_is_not_shown() -> None:
+    found = Settings(mlflow_tracking_uri="https://me:secret@mlflow.example/prefix", mlflow_tracking_token="secret")
+    assert "secret" not in repr(found)
+    for uri in ("sqlite:///mlflow.db", "mlruns", "http://", "https:// x"):
+        with pytest.raises(ValidationError, match="mlflow_tracking_uri"):
+            Settings(mlflow_tracking_uri=uri)

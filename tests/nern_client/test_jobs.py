@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from app.events.models import EventKind
+from app.events.repository import EventRepository
 from app.settings import Settings
 from nern_client import (
     Client,
@@ -17,7 +19,7 @@ from nern_client import (
     WaitTimeout,
     job_operations,
 )
-from tests.conftest import EXAMPLE
+from tests.conftest import EXAMPLE, transaction
 from tests.nern_client.conftest import claim, fail, succeed
 from tests.nern_client.wire import Wire
 
@@ -43,6 +45,27 @@ def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client
     assert client.jobs.create(checkpoint).checkpoint.sha256 == checkpoint.sha256
 
 
+def test_events_come_in_their_order_and_after_a_number(client: Client, embedded: Settings) -> None:
+    job = client.jobs.create(EXAMPLE)
+    fail(embedded, job.id)
+    events = list(client.jobs.events(job.id))
+    assert [(event.number, event.kind) for event in events] == [(1, "queued"), (2, "running"), (3, "failed")]
+    assert events[2].data["code"] == "out_of_memory"
+    assert list(client.jobs.events(job.id, after=2)) == events[2:]
+    assert list(client.jobs.events(job.id, after=3)) == []
+
+
+def test_more_events_than_a_page_has_are_fetched_as_they_are_needed(
+    client: Client, wire: Wire, embedded: Settings
+) -> None:
+    job = client.jobs.create(EXAMPLE)
+    with transaction(embedded) as session:
+        for number in range(1, 1500):
+            EventRepository(session).add(job.id, EventKind.PROGRESS, job.created_at, {"step": number})
+    assert [event.number for event in client.jobs.events(job.id)] == list(range(1, 1501))
+    assert wire.seen.count(f"GET /jobs/{job.id}/events") == 2
+
+
 def test_jobs_are_listed_by_their_labels(client: Client) -> None:
     vision, _ = (client.jobs.create(EXAMPLE, labels={"team": team, "model": "a b=c"}) for team in ("vision", "speech"))
     assert vision.labels == {"team": "vision", "model": "a b=c"}
@@ -58,12 +81,7 @@ def test_a_job_may_have_a_deadline(client: Client) -> None:
     assert client.jobs.create(EXAMPLE).deadline_at is None
 
 
-def test_events_are_what_has_happened_so_far(client: Client, embedded: Settings) -> None:
-    job = client.jobs.create(EXAMPLE)
-    assert [(event.number, event.kind) for event in client.jobs.events(job.id)] == [(1, "queued")]
-    succeed(embedded, job.id, {})
-    assert [event.kind for event in client.jobs.events(job.id)] == ["queued", "running", "succeeded"]
-    assert [event.number for event in client.jobs.events(job.id, after=2)] == [3]
+def test_an_unknown_job_has_no_events(client: Client) -> None:
     with pytest.raises(NotFound):
         list(client.jobs.events("job_none"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.outbound.addresses import Address
-from app.outbound.client import OutboundClient, OutboundError, resolve
+from app.outbound.client import Origin, OutboundClient, OutboundError, resolve
 
 NAME = "hooks.nern.test"
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -281,3 +281,13 @@ def test_the_proxies_of_the_environment_are_not_asked(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with client.send("GET", f"http://{NAME}:{plain_server.server_port}/") as answer:
         assert answer.status == 200
+
+
+def test_an_origin_that_the_operator_has_named_is_reached_wherever_it_is(plain_server: Server) -> None:
+    url = f"http://127.0.0.1:{plain_server.server_port}"
+    client = OutboundClient(origins=[Origin.of(f"{url}/anything")])
+    with client.send("GET", f"{url}/models") as answer:
+        assert answer.status == 200
+    assert "is not on the public internet" in refusal(client, f"http://127.0.0.1:{plain_server.server_port + 1}/")
+    assert "is not on the public internet" in refusal(client, f"https://127.0.0.1:{plain_server.server_port}/")
+    assert "is not on the public internet" in refusal(client, f"http://127.0.0.2:{plain_server.server_port}/")

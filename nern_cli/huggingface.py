@@ -1,0 +1,108 @@
+"""`nern huggingface`: encodings for the Hugging Face Hub."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nern_cli.arguments import Json
+from nern_cli.display import print_json
+from nern_cli.service import Url, service
+from nern_core.errors import NernError
+
+if TYPE_CHECKING:
+    from nern_huggingface.card import About, Card
+
+huggingface = typer.Typer(help="Prepare encodings for the Hugging Face Hub.", no_args_is_help=True)
+_JOB_PREFIX = "job_"
+
+
+@huggingface.command()
+def export(
+    encoding: Annotated[str, typer.Argument(metavar="JOB_OR_FILE", help="A job that has succeeded, or a .nern file.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="The folder to write, which is new or empty.")],
+    name: Annotated[str | None, typer.Option(help="Title of the model card. Default: the name of the folder.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(metavar="USER/MODEL", help="The model on the hub that was encoded.")
+    ] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="The licence as the hub names it, such as mit; it is not guessed.")
+    ] = None,
+    repository: Annotated[
+        str, typer.Option("--repo-id", metavar="USER/MODEL", help="Where the folder will be uploaded to.")
+    ] = "USER/MODEL",
+    report: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="report.json of a .nern file: accuracies for the card."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the exported files in a folder that is not empty.")
+    ] = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Write FOLDER as the hub expects it: model card, configuration, weights as safetensors, and the encoding.
+
+    Nothing is sent; `huggingface_hub.upload_folder` does that.
+    """
+    from nern_huggingface.card import About
+
+    about = About(name=name or folder.resolve().name, base_model=base_model, license=license_, repository=repository)
+    card = (
+        _export_file(Path(encoding), folder, about, report, overwrite=overwrite)
+        if _is_file(encoding)
+        else _export_job(encoding, folder, about, report, url, overwrite=overwrite)
+    )
+    if json:
+        print_json(
+            {
+                "folder": str(folder),
+                "encoding_bytes": card.encoding_bytes,
+                "encoding_sha256": card.encoding_sha256,
+                "weights_sha256": card.weights_sha256,
+            }
+        )
+        return
+    print(f"{folder}: model.safetensors, encoding.nern, config.json and README.md")
+    if license_ is None:
+        print("README.md names no licence yet: it is that of the network that was encoded.")
+
+
+def _is_file(encoding: str) -> bool:
+    """Whether a file is named. Raises `NernError` (`no_such_file`) for what is neither a file nor the id of a job."""
+    if Path(encoding).is_file():
+        return True
+    if not encoding.startswith(_JOB_PREFIX):
+        raise NernError("no_such_file", f"'{encoding}' is neither a .nern file nor the id of a job.")
+    return False
+
+
+def _export_file(file: Path, folder: Path, about: "About", report: Path | None, *, overwrite: bool) -> "Card":
+    from nern_huggingface.export import export as export_file
+
+    return export_file(file, folder, about, report=report, overwrite=overwrite)
+
+
+def _export_job(
+    job: str, folder: Path, about: "About", report: Path | None, url: str | None, *, overwrite: bool
+) -> "Card":
+    """Export what a job has published; its report is its own."""
+    if report is not None:
+        raise typer.BadParameter("A job has a report of its own.", param_hint="'--report'")
+    from nern_huggingface.export import export as export_file
+
+    with ExitStack() as stack:
+        results = Path(stack.enter_context(TemporaryDirectory(prefix="nern-")))
+        client = stack.enter_context(service(url))
+        for artifact in ("encoding.nern", "weights.safetensors", "report.json"):
+            client.jobs.download(job, artifact, results / artifact)
+        return export_file(
+            results / "encoding.nern",
+            folder,
+            about,
+            report=results / "report.json",
+            weights=results / "weights.safetensors",
+            overwrite=overwrite,
+        )

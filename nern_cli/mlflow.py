@@ -1,0 +1,113 @@
+"""`nern mlflow`: models of an MLflow server, encoded by a service."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nern_cli.arguments import Json
+from nern_cli.display import print_json, print_table
+from nern_cli.encode_options import takes_encode_options
+from nern_cli.service import Timeout, Url, follow, service
+from nern_core.errors import NernError
+from nern_core.options import EncodeOptions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from nern_client import Job
+
+mlflow = typer.Typer(help="Encode models of an MLflow server.", no_args_is_help=True)
+_LONGEST_SENTENCE = 500
+
+
+@mlflow.command()
+@takes_encode_options
+def encode(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/PATH; with the path of a file behind it, if "
+            "there are several checkpoints.",
+        ),
+    ],
+    register_as: Annotated[
+        str | None, typer.Option(help="The registered model that the result becomes a version of. Default: NAME-nern.")
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_EXPERIMENT_NAME", help="Where the run is recorded. Default: the experiment of the model."
+        ),
+    ] = None,
+    *,
+    options: EncodeOptions,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Encode although the same was encoded before, as another version.")
+    ] = False,
+    timeout: Timeout = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Address of the MLflow server.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Have a service encode MODEL, record that as a run, and register the result as a version of a model.
+
+    What was interrupted is gone on with by the same command; what was done is not done again. Exit status: 3 the job
+    has failed, 4 it was canceled, 5 it has not ended in time, 6 the service cannot be reached.
+    """
+    asked = options.model_copy(update={"importance": importance}).model_dump(mode="json", exclude_defaults=True)
+    with service(url, json=json) as client, _tracking(tracking_uri) as tracking:
+        from nern_mlflow.encode import OnUpdate, Order
+        from nern_mlflow.encode import encode as encode_model
+
+        def wait(job_id: str, on_update: OnUpdate) -> "Job":
+            return follow(client, job_id, timeout, on_update)
+
+        order = Order(source=source, options=asked, register_as=register_as, experiment=experiment, again=again)
+        result = encode_model(tracking, client, order, wait)
+    told = {
+        "model": result.model,
+        "version": result.version,
+        "source": result.source,
+        "run_id": result.run_id,
+        "job_id": result.job_id,
+        "made": result.made,
+        "metrics": dict(result.metrics),
+    }
+    if json:
+        print_json(told)
+    else:
+        title = "" if result.made else ", which was there before"
+        print_table(f"{result.source} → models:/{result.model}/{result.version}{title}", told)
+
+
+@contextmanager
+def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
+    """A client of MLflow, whose errors are told in one sentence. Raises `NernError` (`no_mlflow`, `mlflow_failed`)."""
+    # Standard output is for results, and standard error for what the user has to know.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        from mlflow import MlflowClient, set_tracking_uri
+        from mlflow.exceptions import MlflowException
+    except ModuleNotFoundError as error:
+        raise NernError(
+            "no_mlflow", "MLflow's client is not installed; install it with: pip install 'nern[mlflow]'"
+        ) from error
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if uri is not None:
+        set_tracking_uri(uri)
+    try:
+        yield MlflowClient()
+    except MlflowException as error:
+        sentence = " ".join(str(error).split())[:_LONGEST_SENTENCE]
+        raise NernError("mlflow_failed", f"MLflow: {sentence}") from error

@@ -1,0 +1,61 @@
+"""A `.nern` file as a folder for the Hugging Face Hub."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nern_core.checkpoint import write_checkpoint
+from nern_core.codec import read_encoding
+from nern_core.decode import decode_encoding
+from nern_core.digest import file_sha256
+from nern_core.errors import NernError
+from nern_core.report.files import read_report
+from nern_huggingface.card import About, Card, render_config, render_readme
+
+WEIGHTS, ENCODING, CONFIG, README = "model.safetensors", "encoding.nern", "config.json", "README.md"
+
+
+def export(
+    encoding: Path,
+    folder: Path,
+    about: About,
+    *,
+    report: Path | None = None,
+    weights: Path | None = None,
+    overwrite: bool = False,
+) -> Card:
+    """Write the files, all of them or none; returns what the card says.
+
+    `weights` are those that the encoding is known to decode to; without, it is decoded. Raises `NernError`
+    (`folder_not_empty` unless `overwrite`, `another_encoding` for a report of another file).
+    """
+    if not overwrite and folder.exists() and any(folder.iterdir()):
+        raise NernError("folder_not_empty", f"'{folder}' is not empty; give --overwrite to replace what is exported.")
+    contents, figures = read_encoding(encoding), None if report is None else read_report(report)
+    sha256 = file_sha256(encoding)
+    if figures is not None and figures.encoding_sha256 != sha256:
+        raise NernError(
+            "another_encoding",
+            f"The report is not that of '{encoding.name}': give the one that was written when that file was encoded.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # On the same disk, so that files appear whole.
+    with TemporaryDirectory(prefix=".nern-", dir=folder.parent) as name:
+        new = Path(name)
+        shutil.copyfile(encoding, new / ENCODING)
+        if weights is None:
+            write_checkpoint(decode_encoding(contents), new / WEIGHTS)
+        else:
+            shutil.copyfile(weights, new / WEIGHTS)
+        card = Card.of(
+            contents.document,
+            figures,
+            encoding_bytes=encoding.stat().st_size,
+            encoding_sha256=sha256,
+            weights_sha256=file_sha256(new / WEIGHTS),
+        )
+        (new / CONFIG).write_text(render_config(card), encoding="utf-8")
+        (new / README).write_text(render_readme(card, about), encoding="utf-8")
+        for file in (WEIGHTS, ENCODING, CONFIG, README):
+            (new / file).replace(folder / file)
+    return card

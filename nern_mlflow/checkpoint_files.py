@@ -1,0 +1,110 @@
+"""Which file among the artifacts of a model is the checkpoint. Names decide here, and the bytes later.
+
+A model of MLflow's PyTorch flavour is a pickled module or an exported program, which are opened by running them; what
+can be taken is a state dict that lies beside it or alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from nern_core.errors import NernError, quoted
+
+_SAFETENSORS = ".safetensors"
+_SUFFIXES = (_SAFETENSORS, ".pt", ".pth", ".th", ".ckpt")
+_EXPORTED_PROGRAM = ".pt2"
+# MLflow writes this beside `model.pth`, which is a whole module then.
+_PICKLED_MODULE, _SIGN_OF_PICKLED_MODULE = "model.pth", "pickle_module_info.txt"
+_MOST_FOLDERS = 64
+_MOST_FILES = 2000
+_MOST_NAMES = 5
+HOW_TO_LOG = (
+    "Log its state dict: write it with safetensors.torch.save_file and give that file to "
+    'log_model(…, extra_files=["model.safetensors"]); or call '
+    'mlflow.pytorch.log_state_dict(model.state_dict(), "checkpoint") and name runs:/RUN/checkpoint'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or a folder, by its name within a folder."""
+
+    name: str
+    is_folder: bool
+
+
+ListFolder = Callable[[str], Sequence[Entry]]
+
+
+def find_checkpoint(list_folder: ListFolder, path: str = "") -> str:
+    """The path of the checkpoint: the file `path`, or the one below that folder; an empty path is the root.
+
+    `list_folder` tells what a folder holds, and nothing of what is none. Raises `NernError` with the code
+    `no_such_artifact`, `pickled_module`, `several_checkpoints`, `no_checkpoint` or `too_many_artifacts`.
+    """
+    if path:
+        folder, _, name = path.rpartition("/")
+        entries = {entry.name: entry for entry in list_folder(folder)}
+        if name not in entries:
+            raise NernError("no_such_artifact", f"There is no artifact {quoted(path)}; look at its name in MLflow.")
+        if not entries[name].is_folder:
+            if name == _PICKLED_MODULE and _SIGN_OF_PICKLED_MODULE in entries:
+                raise _pickled(path)
+            return path
+    return _choose(sorted(_walk(list_folder, path)))
+
+
+def _walk(list_folder: ListFolder, root: str) -> Iterator[str]:
+    """All files below a folder."""
+    folders, visited, files = [root], 0, 0
+    while folders:
+        folder = folders.pop()
+        visited += 1
+        for entry in list_folder(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_folder:
+                folders.append(path)
+            else:
+                files += 1
+                yield path
+        if visited + len(folders) > _MOST_FOLDERS or files > _MOST_FILES:
+            raise NernError(
+                "too_many_artifacts",
+                "There are too many artifacts to look through; name the file, such as models:/NAME/VERSION/PATH.",
+            )
+
+
+def _choose(files: Sequence[str]) -> str:
+    """The checkpoint among files; one of safetensors is preferred to torch files of the same model."""
+    pickled = [
+        file
+        for file in files
+        if _name(file) == _PICKLED_MODULE and f"{file.removesuffix(_PICKLED_MODULE)}{_SIGN_OF_PICKLED_MODULE}" in files
+    ]
+    candidates = [file for file in files if file.endswith(_SUFFIXES) and file not in pickled]
+    preferred = [file for file in candidates if file.endswith(_SAFETENSORS)] or candidates
+    if len(preferred) == 1:
+        return preferred[0]
+    if preferred:
+        shown = ", ".join(map(quoted, preferred[:_MOST_NAMES])) + (", …" if len(preferred) > _MOST_NAMES else "")
+        raise NernError(
+            "several_checkpoints", f"There are several checkpoints ({shown}); name one, behind the model or the run."
+        )
+    whole = pickled + [file for file in files if file.endswith(_EXPORTED_PROGRAM)]
+    if whole:
+        raise _pickled(whole[0])
+    raise NernError(
+        "no_checkpoint",
+        f"There is no checkpoint among these artifacts, no file ending in {', '.join(_SUFFIXES)}. {HOW_TO_LOG}.",
+    )
+
+
+def _pickled(path: str) -> NernError:
+    return NernError(
+        "pickled_module",
+        f"{quoted(path)} is a whole module, which could only be opened by running what it holds; nothing that a file "
+        f"asks for is run. {HOW_TO_LOG}.",
+    )
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,176 @@
+"""Have a service encode a model of MLflow, and make a version of a registered model of what comes of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from nern_client import Client, Job
+from nern_core.digest import file_sha256
+from nern_core.errors import NernError
+from nern_mlflow.recording import Recording
+from nern_mlflow.references import VersionReference
+from nern_mlflow.sources import Source, find_source
+from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256
+from nern_mlflow.versions import find_version, register_version
+
+OnUpdate: TypeAlias = Callable[[Job], None]
+# Waits for a job by its id, and returns it when it has succeeded.
+Wait: TypeAlias = Callable[[str, OnUpdate], Job]
+# The same weights as those of safetensors, which MLflow's users can load without torch.
+_LEFT_OUT = frozenset({"weights.pt"})
+_DEFAULT_EXPERIMENT = "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted: a model of MLflow by its name, the options of the encoding, and where the result goes.
+
+    What was done before for the same checkpoint, options and model is not done again, unless `again` says so.
+    """
+
+    source: str
+    options: Mapping[str, Any]
+    register_as: str | None = None
+    experiment: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The version that the encoding is, where it came from, and its figures. `made` is false if it was there before."""
+
+    model: str
+    version: str
+    source: str
+    run_id: str
+    job_id: str
+    made: bool
+    metrics: Mapping[str, float]
+
+
+def encode(tracking: MlflowClient, service: Client, order: Order, wait: Wait) -> Result:
+    """Encode, or find what was encoded before. A call that was interrupted is gone on with by the next one.
+
+    Raises `NernError`, `NernClientError` and `MlflowException`.
+    """
+    source = find_source(tracking, order.source)
+    model = order.register_as or _default_model(source)
+    with TemporaryDirectory(prefix="nern-") as name:
+        folder = Path(name)
+        checkpoint = source.download(folder)
+        sha256 = file_sha256(checkpoint)
+        key = _key(sha256, order.options, model)
+        if not order.again and (version := find_version(tracking, model, key)):
+            return _found(tracking, version)
+        tags = {KEY: key, SOURCE: str(source.origin), SOURCE_SHA256: sha256}
+        experiment = _experiment(tracking, order, source)
+        recording = None if order.again else Recording.unfinished(tracking, experiment, key)
+        recording = recording or Recording.begin(tracking, experiment, f"{model} of {source.origin}", tags)
+        with recording.of_job():
+            job = _run_job(service, checkpoint, order, recording, wait)
+            figures = recording.add_results(job, _download(service, job, folder / "results"))
+            version = register_version(
+                tracking,
+                model,
+                uri=recording.results_uri,
+                run_id=recording.run_id,
+                tags=tags | _tags_of(job),
+                description=_description(job, source),
+            )
+    return Result(
+        model=model,
+        version=str(version.version),
+        source=str(source.origin),
+        run_id=recording.run_id,
+        job_id=job.id,
+        made=True,
+        metrics=figures,
+    )
+
+
+def _run_job(service: Client, checkpoint: Path, order: Order, recording: Recording, wait: Wait) -> Job:
+    """Submit the job, or find the one that was submitted, and record it to its end."""
+    job_id = recording.job_id
+    if job_id is None:
+        job = service.jobs.create(
+            checkpoint,
+            labels={"mlflow.run": recording.run_id},
+            idempotency_key=f"mlflow-{recording.run_id}",
+            **order.options,
+        )
+        recording.begin_job(job)
+        job_id = job.id
+
+    def follow(job: Job) -> None:
+        recording.follow(service.jobs.events(job.id, after=recording.last_event))
+
+    return wait(job_id, follow)
+
+
+def _download(service: Client, job: Job, folder: Path) -> Path:
+    folder.mkdir()
+    for name in sorted(job.artifacts.keys() - _LEFT_OUT):
+        service.jobs.download(job.id, name, folder / name)
+    return folder
+
+
+def _default_model(source: Source) -> str:
+    if isinstance(source.origin, VersionReference):
+        return f"{source.origin.name}-nern"
+    raise NernError("no_model_name", "An artifact of a run belongs to no model: name one with --register-as.")
+
+
+def _experiment(tracking: MlflowClient, order: Order, source: Source) -> str:
+    """The experiment that is named, or else that of the run which has made the checkpoint."""
+    if order.experiment is not None:
+        found = tracking.get_experiment_by_name(order.experiment)
+        return tracking.create_experiment(order.experiment) if found is None else found.experiment_id
+    if source.run_id is None:
+        return _DEFAULT_EXPERIMENT
+    experiment_id: str = tracking.get_run(source.run_id).info.experiment_id
+    return experiment_id
+
+
+def _key(sha256: str, options: Mapping[str, Any], model: str) -> str:
+    asked = json.dumps([sha256, options, model], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _tags_of(job: Job) -> dict[str, str]:
+    return {
+        JOB_ID: job.id,
+        ENCODING_SHA256: job.artifacts["encoding.nern"].sha256,
+        WEIGHTS_SHA256: job.artifacts["weights.safetensors"].sha256,
+    }
+
+
+def _description(job: Job, source: Source) -> str:
+    figures = dict(job.metrics or {})
+    sizes = f"{figures['file_bytes']:,} bytes in place of {figures['source_bytes']:,}"
+    accuracies = ""
+    if figures["reconstructed_accuracy"] is not None:
+        accuracies = f", {figures['reconstructed_accuracy']:.2f} % instead of {figures['original_accuracy']:.2f} %"
+    return f"Neural representation of {source.origin}: {sizes}{accuracies}."
+
+
+def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
+    run = tracking.get_run(version.run_id)
+    if run.info.status == "RUNNING":
+        # Whoever has made the version was interrupted just then.
+        tracking.set_terminated(version.run_id, "FINISHED")
+    return Result(
+        model=version.name,
+        version=str(version.version),
+        source=version.tags[SOURCE],
+        run_id=version.run_id,
+        job_id=version.tags[JOB_ID],
+        made=False,
+        metrics=dict(run.data.metrics),
+    )

@@ -1,0 +1,119 @@
+"""One MLflow run that tells of one job: its options as parameters, progress as metrics, results as artifacts."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run
+
+from nern_client import ApiError, Job, JobCanceled, JobEvent, JobNotSucceeded, NoSuchArtifact
+from nern_mlflow.tags import ERROR, JOB_ID, KEY
+
+RESULTS_FOLDER = "nern"
+# What MLflow takes at once.
+_MOST_METRICS = 1000
+_CURVES = ("loss", "steps_per_second", "kernels_per_second")
+
+
+class Recording:
+    """A run while it is written. Noting the same again changes nothing, so that another process may go on.
+
+    `last_event` is the number of the job's last event that was noted.
+    """
+
+    def __init__(self, tracking: MlflowClient, run: Run) -> None:
+        self.run_id: str = run.info.run_id
+        self.job_id: str | None = run.data.tags.get(JOB_ID)
+        self._tracking = tracking
+        self._artifacts: str = run.info.artifact_uri
+        self.last_event = 0
+
+    @classmethod
+    def begin(cls, tracking: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Self:
+        """Begin a run."""
+        own = {"mlflow.source.name": "nern mlflow encode", "mlflow.source.type": "LOCAL"}
+        return cls(tracking, tracking.create_run(experiment_id, tags=own | dict(tags), run_name=name))
+
+    @classmethod
+    def unfinished(cls, tracking: MlflowClient, experiment_id: str, key: str) -> Self | None:
+        """The run that has begun to record the same and was interrupted."""
+        wanted = f"tags.`{KEY}` = '{key}' and attributes.status = 'RUNNING'"
+        runs = tracking.search_runs([experiment_id], wanted, max_results=1)
+        return cls(tracking, runs[0]) if runs else None
+
+    @property
+    def results_uri(self) -> str:
+        """Where the results are among MLflow's artifacts."""
+        return f"{self._artifacts}/{RESULTS_FOLDER}"
+
+    @contextmanager
+    def of_job(self) -> Iterator[None]:
+        """End the run as its job ends. Whatever else breaks off leaves it to the next process."""
+        try:
+            yield
+        except (JobNotSucceeded, ApiError, NoSuchArtifact) as error:
+            if not error.temporary:
+                self._tracking.set_tag(self.run_id, ERROR, str(error))
+                self._end("KILLED" if isinstance(error, JobCanceled) else "FAILED")
+            raise
+        self._end("FINISHED")
+
+    def begin_job(self, job: Job) -> None:
+        """Note which job it is, and what was asked of it."""
+        params = [Param(name, _text(value)) for name, value in job.options.items() if value is not None]
+        self._tracking.log_batch(self.run_id, params=params)
+        self._tracking.set_tag(self.run_id, JOB_ID, job.id)
+        self.job_id = job.id
+
+    def follow(self, events: Iterable[JobEvent]) -> None:
+        """Note the points of progress that have come since the last call."""
+        metrics: list[Metric] = []
+        for event in events:
+            self.last_event = event.number
+            metrics += _points(event)
+        self._log(metrics)
+
+    def add_results(self, job: Job, folder: Path) -> dict[str, float]:
+        """Note the figures, and keep the files of a folder. Returns the figures."""
+        figures = figures_of(job)
+        moment = round((job.finished_at or job.created_at).timestamp() * 1000)
+        self._log([Metric(name, value, moment, 0) for name, value in figures.items()])
+        self._tracking.log_artifacts(self.run_id, str(folder), RESULTS_FOLDER)
+        return figures
+
+    def _log(self, metrics: Sequence[Metric]) -> None:
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._tracking.log_batch(self.run_id, metrics=metrics[start : start + _MOST_METRICS])
+
+    def _end(self, status: str) -> None:
+        self._tracking.set_terminated(self.run_id, status)
+
+
+def figures_of(job: Job) -> dict[str, float]:
+    """The figures of a job by the names of their metrics; those that are not known are left out."""
+    given = dict(job.metrics or {})
+    seconds: Mapping[str, float] = given.pop("seconds", {})
+    figures = {name: float(value) for name, value in given.items() if value is not None}
+    if {"original_accuracy", "reconstructed_accuracy"} <= figures.keys():
+        figures["accuracy_drop"] = figures["original_accuracy"] - figures["reconstructed_accuracy"]
+    return figures | {f"seconds/{phase}": value for phase, value in seconds.items()}
+
+
+def _points(event: JobEvent) -> list[Metric]:
+    """What a point of progress adds to the curves, of which each phase has its own."""
+    data = event.data
+    if event.kind != "progress" or data.get("loss") is None:
+        return []
+    moment = round(event.time.timestamp() * 1000)
+    return [
+        Metric(f"{data['phase']}/{name}", data[name], moment, data["step"])
+        for name in _CURVES
+        if data.get(name) is not None
+    ]
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 # any option
+    return value if isinstance(value, str) else json.dumps(value)

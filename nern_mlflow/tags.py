@@ -1,0 +1,12 @@
+"""Names of the tags that link runs and model versions with jobs and with what these have encoded."""
+
+from typing import Final
+
+# Everything that an encoding follows from: the same key is the same request.
+KEY: Final = "nern.key"
+JOB_ID: Final = "nern.job_id"
+SOURCE: Final = "nern.source"
+SOURCE_SHA256: Final = "nern.source_sha256"
+ENCODING_SHA256: Final = "nern.encoding_sha256"
+WEIGHTS_SHA256: Final = "nern.weights_sha256"
+ERROR: Final = "nern.error"

@@ -1,0 +1,28 @@
+"""Versions of registered models that are encodings."""
+
+from collections.abc import Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from nern_mlflow.tags import KEY
+
+
+def find_version(tracking: MlflowClient, model: str, key: str) -> ModelVersion | None:
+    """The newest version of a model that came of the same request."""
+    found = tracking.search_model_versions(f"tags.`{KEY}` = '{key}'")
+    ours = [version for version in found if version.name == model]
+    return max(ours, key=lambda version: int(version.version), default=None)
+
+
+def register_version(
+    tracking: MlflowClient, model: str, *, uri: str, run_id: str, tags: Mapping[str, str], description: str
+) -> ModelVersion:
+    """Make a new version of a model, and the model itself if need be."""
+    try:
+        tracking.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return tracking.create_model_version(model, uri, run_id=run_id, tags=dict(tags), description=description)
