@@ -16,7 +16,7 @@ from sqlalchemy.sql.dml import Delete, Update
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
 from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, QueueHistory
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
@@ -31,7 +31,7 @@ _LOST = "worker_lost"
 class Claim:
     """What a worker holds while it works on a job; `attempt` is its fencing token.
 
-    `snapshots`, by name, are what attempts before it have left to go on from.
+    `snapshots`, by name, are what attempts before it have left to go on from; `history` is how it came here.
     """
 
     job_id: str
@@ -40,6 +40,7 @@ class Claim:
     checkpoint_bytes: int
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
+    history: QueueHistory = field(default_factory=QueueHistory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,7 @@ class NewJob:
     checkpoint_bytes: int
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class JobRepository:
         self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
         self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
-        self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0})
+        traced = {} if new.traceparent is None else {"traceparent": new.traceparent}
+        self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0, **traced})
         return job
 
     def get(self, job_id: str, tenant: str) -> Job | None:
@@ -173,6 +176,7 @@ class JobRepository:
             checkpoint_bytes=job.checkpoint_bytes,
             options=job.options,
             snapshots=job.snapshots or {},
+            history=self._events.queue_history(job_id),
         )
 
     def heartbeat(
