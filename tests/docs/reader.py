@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from tests.service.conftest import free_port, process, wait_for
 
 # The ports that the pages name. Here each is another one, as others may be using these.
 _PORTS = re.compile(r"(?<![\d.])(8000|8001|9000|9001)(?![\d.])")
+# Where the command begins, after variables for it.
+_COMMAND = re.compile(r"^((?:\w+=\S+ )*)")
 _SERVE_ON_DEFAULT_PORT = re.compile(r"\bnern serve\b(?!.*--port)")
 
 
@@ -81,7 +85,8 @@ class Reader:
 
     def _start(self, script: str, name: str, *, python: bool = False) -> None:
         """Start what goes on, and wait until it listens on its ports."""
-        command = ["bash", "-c", script]
+        # Instead of the shell, so that whoever stops it stops the program.
+        command = ["bash", "-c", _COMMAND.sub(r"\1exec ", script)]
         if python:
             path = self._logs / f"{name}.py"
             path.write_text(script, encoding="utf-8")
@@ -90,7 +95,7 @@ class Reader:
         self._stack.enter_context(process(command, self._environment, log, self._folder))
         named = {int(port) for port in re.findall(r"\d{4,5}", script)} & set(self._ports.values())
         for port in named:
-            wait_for(lambda port=port: _is_open(port), what=f"{script} does not start:\n{log.read_text()[-2000:]}")
+            wait_for(partial(_is_open, port), what=f"{script} does not start; {log} says why")
 
     def _here(self, text: str) -> str:
         """The text with the ports of this run."""
@@ -129,8 +134,11 @@ def _shell(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Pop
         start_new_session=True,
     )
     with shell:
-        yield shell
-        shell.kill()
+        try:
+            yield shell
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
 
 
 def _is_open(port: int) -> bool:
