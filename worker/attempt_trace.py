@@ -15,7 +15,7 @@ class AttemptTrace:
     """A span within that of the request that has made the job, from the claim to the end of the `with`.
 
     Within it are the starting of the child, each phase that the child has told of, and the publication of what it has
-    left. Beside it is the time in the queue.
+    left. Beside it is the time in the queue. The attempt at a job whose request was not traced is a trace of its own.
     """
 
     def __init__(self, tracer: Tracer, claim: Claim) -> None:
@@ -27,7 +27,7 @@ class AttemptTrace:
         self._last = time.time()
 
     def __enter__(self) -> Self:
-        if self._queued_at is not None:
+        if self._parent is not None and self._queued_at is not None:
             self._tracer.part("queued", self._parent, self._queued_at.timestamp(), self._last)
         self._span = self._context.__enter__()
         return self
