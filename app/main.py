@@ -31,6 +31,7 @@ from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.tracing import create_tracer
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
 from app.webhooks.courier import Courier
@@ -45,7 +46,7 @@ header `X-Request-ID`, which tells the operator where to look."""
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
-    metrics = ServiceMetrics()
+    metrics, tracer = ServiceMetrics(), create_tracer(settings, "api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             await run_in_threadpool(relay.stop)
             await run_in_threadpool(collector.stop)
             await run_in_threadpool(courier.stop)
+            await run_in_threadpool(tracer.stop)
             engine.dispose()
 
     app = FastAPI(
@@ -86,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=layers(settings, metrics),
+        middleware=layers(settings, metrics, tracer),
     )
     use_problem_details(app)
     app.include_router(jobs.router)

@@ -115,6 +115,14 @@ class Settings(BaseSettings):
             repr=False,
         ),
     ] = ""
+    otlp_endpoint: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://\S+)?$",
+            description="Address of an OpenTelemetry collector that takes traces by OTLP over HTTP. Default: that of "
+            "OTEL_EXPORTER_OTLP_ENDPOINT, if it is set; without either there are no traces.",
+        ),
+    ] = ""
     max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
     max_listeners: Annotated[
         int,

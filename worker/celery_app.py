@@ -5,7 +5,7 @@ The process that Celery runs never imports torch: it waits, claims, and supervis
 
 from functools import cache
 
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutdown
 from celery.worker import state
 
 from app.database import create_sessions
@@ -13,16 +13,24 @@ from app.jobs.broker import RUN_JOB, create_celery
 from app.logs import configure_logging
 from app.settings import Settings
 from app.storage import ArtifactStore
+from app.tracing import create_tracer
 from worker.supervisor import Supervisor
 
 settings = Settings()
 celery = create_celery(settings)
+tracer = create_tracer(settings, "worker")
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator] # Celery has no annotations
 def set_up_logging(loglevel: int, **_: object) -> None:
     """Log as the API does; Celery leaves it to whoever listens to this signal."""
     configure_logging(loglevel)
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator] # Celery has no annotations
+def tell_last_spans(**_: object) -> None:
+    """Tell a collector of what has happened until now."""
+    tracer.stop()
 
 
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations
@@ -34,7 +42,8 @@ def run_job(job_id: str) -> None:
 @cache
 def _supervisor() -> Supervisor:
     """Made at the first message, so that starting a worker connects to nothing but the broker."""
-    return Supervisor(settings, create_sessions(settings), ArtifactStore(settings.artifacts), _stopping)
+    store = ArtifactStore(settings.artifacts)
+    return Supervisor(settings, create_sessions(settings), store, _stopping, tracer)
 
 
 def _stopping() -> bool:

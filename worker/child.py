@@ -5,18 +5,21 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
 import structlog
 from pydantic import ValidationError
 
-from nern_core.progress import Progress
+from nern_core.progress import Phase, Progress
 from worker.caches import cache_variables
 from worker.folder import ErrorLine, RunFolder, RunnerLine
 
 _log = structlog.get_logger()
 _LONGEST_LINE = 64 * 2**10
+# A search for a size goes through some phases again and again; what is hostile would do so without end.
+_MOST_PHASES = 1000
 # What a computation may need of its environment. Everything else, passwords first, stays here.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
@@ -29,6 +32,8 @@ class Child:
     def __init__(self, folder: RunFolder) -> None:
         self.progress: Progress | None = None
         self.error: ErrorLine | None = None
+        # When it has first told of each phase, by the clock.
+        self.phases: list[tuple[Phase, float]] = []
         self._snapshots: set[str] = set()
         self._process = subprocess.Popen(  # noqa: S603 # an own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
@@ -91,9 +96,16 @@ class Child:
                     _log.warning("runner_line_dropped", line=repr(line[:200]))
                     continue
                 self.progress = said.progress or self.progress
+                if said.progress:
+                    self._note_phase(said.progress.phase)
                 self.error = said.error or self.error
                 if said.snapshot:
                     self._snapshots.add(said.snapshot)
+
+    def _note_phase(self, phase: Phase) -> None:
+        last = self.phases[-1][0] if self.phases else None
+        if phase is not last and len(self.phases) < _MOST_PHASES:
+            self.phases.append((phase, time.time()))
 
 
 def runner_environment(folder: RunFolder) -> dict[str, str]:

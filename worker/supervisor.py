@@ -20,7 +20,9 @@ from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
 from app.snapshots import SnapshotStore
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from app.tracing import SilentTracer, Tracer
 from nern_core.options import EncodeOptions
+from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
 from worker.child import Child
 from worker.folder import LONGEST_REPORT, RunFolder, RunnerReport, RunSpec
@@ -51,7 +53,12 @@ class Supervisor:
     """Runs one job at a time. `stopping` tells whether the worker is to stop."""
 
     def __init__(
-        self, settings: Settings, sessions: Sessions, store: ArtifactStore, stopping: Callable[[], bool]
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        store: ArtifactStore,
+        stopping: Callable[[], bool],
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
@@ -60,6 +67,7 @@ class Supervisor:
         self._caches = Caches()
         self._limits = Limits.of(settings)
         self._stopping = stopping
+        self._tracer = tracer or SilentTracer()
 
     def run(self, job_id: str) -> None:
         """Run the job to an end, unless somebody else has it or it has ended."""
@@ -68,9 +76,11 @@ class Supervisor:
             _log.info("job_not_queued", job=job_id)
             return
         _log.info("job_started", job=job_id, attempt=claim.attempt)
-        with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
-            outcome = self._attempt(claim, heartbeat)
-            status = self._settle(claim, heartbeat, outcome)
+        with AttemptTrace(self._tracer, claim) as trace:
+            with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
+                outcome = self._attempt(claim, heartbeat, trace)
+                status = self._settle(claim, heartbeat, outcome)
+            trace.settled(outcome, status)
         if status in TERMINAL:
             self._snapshots.forget(job_id)
         _log.info("job_left", job=job_id, attempt=claim.attempt, status=status)
@@ -84,13 +94,14 @@ class Supervisor:
                 return None
             return jobs.claim(job_id, self._settings.lease)
 
-    def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Outcome:
+    def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
         """Encode in a folder of the attempt's own."""
         try:
             with self._folder(claim) as folder:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder)
                 snapshots.hand_out()
-                outcome = self._supervise(folder, snapshots, heartbeat, self._limits.before(claim.seconds_left))
+                limits = self._limits.before(claim.seconds_left)
+                outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
                 return self._results(folder) if outcome is None else outcome
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("checkpoint_lost", job=claim.job_id)
@@ -122,9 +133,10 @@ class Supervisor:
             shutil.rmtree(path, ignore_errors=True)
 
     def _supervise(
-        self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits
+        self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits, trace: AttemptTrace
     ) -> Outcome | None:
         """Watch a child until it is gone; None: it has left its results."""
+        trace.starts_child()
         child, started = Child(folder), time.monotonic()
         try:
             while (status := child.wait(_SECONDS_BETWEEN_LOOKS)) is None:
@@ -143,6 +155,7 @@ class Supervisor:
             return None if status == 0 else failure_of(status, child.error)
         finally:
             child.kill()
+            trace.child_ended(child.phases)
 
     def _stop(self, child: Child, snapshots: SnapshotKeeper) -> Stopped:
         """Ask the child to save where it is, and wait a while for it."""

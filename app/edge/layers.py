@@ -7,16 +7,19 @@ from app.edge.bodies import Bodies
 from app.edge.local_only import LocalOnly
 from app.edge.rate_headers import RateHeaders
 from app.edge.request_record import RequestRecord
+from app.edge.request_traces import RequestTraces
 from app.edge.safe_headers import SafeHeaders
 from app.metrics.requests import CountRequests
 from app.metrics.service import ServiceMetrics
 from app.settings import Settings
+from app.tracing import SilentTracer, Tracer
 
 
-def layers(settings: Settings, metrics: ServiceMetrics) -> list[Middleware]:
+def layers(settings: Settings, metrics: ServiceMetrics, tracer: Tracer) -> list[Middleware]:
     """The middleware of the API, the outermost first."""
     return [
         Middleware(CountRequests, metrics=metrics.requests),
+        *([] if isinstance(tracer, SilentTracer) else [Middleware(RequestTraces, tracer=tracer)]),
         Middleware(SafeHeaders),
         Middleware(RequestRecord),
         Middleware(RateHeaders),

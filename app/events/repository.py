@@ -45,6 +45,14 @@ class News:
         return len(self.events) < MOST_EVENTS and (self.status is None or self.status in TERMINAL)
 
 
+@dataclass(frozen=True, slots=True)
+class QueueHistory:
+    """The span of the request that has queued a job, if it was traced, and when the job was last queued."""
+
+    traceparent: str | None = None
+    queued_at: datetime | None = None
+
+
 class EventRepository:
     """Queries of one session."""
 
@@ -74,6 +82,12 @@ class EventRepository:
         """The events after this number."""
         query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > after)
         return self._session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
+
+    def queue_history(self, job_id: str) -> QueueHistory:
+        """How a job came into the queue."""
+        query = select(JobEvent.time, JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == EventKind.QUEUED)
+        found = self._session.execute(query.order_by(JobEvent.number)).all()
+        return QueueHistory(found[0].data.get("traceparent"), found[-1].time) if found else QueueHistory()
 
     def news(self, positions: Iterable[Position]) -> Mapping[Position, News]:
         """What there is after the positions: one query, and one more for each position that is behind.

@@ -18,7 +18,8 @@ class EventView(BaseModel):
         dict[str, Any],
         Field(
             description="Of a status `attempt`, and `reason` where the job was queued again or `code` and `message` "
-            "where it failed; of progress the `phase` and what `progress` of the job has."
+            "where it failed; of the first one `traceparent` where requests are traced; of progress the `phase` and "
+            "what `progress` of the job has."
         ),
     ]
 

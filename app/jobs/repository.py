@@ -16,7 +16,7 @@ from sqlalchemy.sql.dml import Delete, Update
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
 from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.events.repository import EventRepository, QueueHistory
 from app.jobs.deadline import DEADLINE_EXCEEDED
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
@@ -33,7 +33,7 @@ class Claim:
     """What a worker holds while it works on a job; `attempt` is its fencing token.
 
     `snapshots`, by name, are what attempts before it have left to go on from; after `seconds_left` the job's deadline
-    is over.
+    is over; `history` is how it came here.
     """
 
     job_id: str
@@ -43,6 +43,7 @@ class Claim:
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
     seconds_left: float | None = None
+    history: QueueHistory = field(default_factory=QueueHistory)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,7 @@ class NewJob:
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     deadline: timedelta | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ class JobRepository:
         self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
         self._use(new.id, [new.checkpoint_sha256])
         self._session.flush()
-        self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0})
+        traced = {} if new.traceparent is None else {"traceparent": new.traceparent}
+        self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0, **traced})
         return job
 
     def get(self, job_id: str, tenant: str) -> Job | None:
@@ -179,6 +182,7 @@ class JobRepository:
             options=job.options,
             snapshots=job.snapshots or {},
             seconds_left=None if job.deadline_at is None else (job.deadline_at - now).total_seconds(),
+            history=self._events.queue_history(job_id),
         )
 
     def heartbeat(

@@ -70,13 +70,13 @@ class TenantJobs:
         self._quotas = quotas
         self._reader = reader
 
-    def begin(self, key: str | None) -> "Draft":
+    def begin(self, key: str | None, traceparent: str | None = None) -> "Draft":
         """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
         job_id = f"job_{uuid_utils.uuid7().hex}"
         if key is None:
-            return Draft(self._tenant, job_id, None)
+            return Draft(self._tenant, job_id, None, traceparent=traceparent)
         held = HeldKey(self._sessions, self._tenant, key, job_id)
-        return Draft(self._tenant, job_id, held, held.take())
+        return Draft(self._tenant, job_id, held, held.take(), traceparent)
 
     def admit(self, draft: "Draft") -> None:
         """Refuse a new job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
@@ -133,6 +133,7 @@ class TenantJobs:
             labels=submission.labels,
             webhook=submission.webhook,
             deadline=submission.deadline,
+            traceparent=draft.traceparent,
         )
         return self._view(repository.add(new))
 
@@ -223,12 +224,16 @@ class TenantJobs:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A submission that arrives: the id that its job will have, the key it holds, or what that key is bound to."""
+    """A submission that arrives: the id that its job will have, the key it holds, or what that key is bound to.
+
+    `traceparent` is the span that the request is, where requests are traced.
+    """
 
     tenant: str
     job_id: str
     held: HeldKey | None
     bound: BoundKey | None = None
+    traceparent: str | None = None
 
     def go_on(self) -> None:
         """The request still arrives."""

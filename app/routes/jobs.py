@@ -109,7 +109,8 @@ async def submit_job(
 
     The answer comes when everything is on disk.
     """
-    draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key))
+    traceparent = getattr(request.state, "traceparent", None)
+    draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
         await run_in_threadpool(jobs.admit, draft)
         job = await in_turn(jobs.submit, draft, await _receive(request, draft))

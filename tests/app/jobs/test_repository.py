@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import sessionmaker
 
 from app.database import Sessions, create_engine, migrate
+from app.events.repository import QueueHistory
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import Claim, JobRepository, NewJob
 from app.settings import Settings
@@ -274,3 +275,23 @@ def test_a_job_that_is_given_back_while_it_is_being_canceled_is_canceled(
                 canceling.result(0.5)
         assert canceling.result(10)
     assert database.status() == JobStatus.CANCELED
+
+
+def test_a_claim_knows_which_request_has_made_the_job_and_since_when_it_is_queued(database: Database) -> None:
+    database.add(
+        NewJob(
+            id="job_1",
+            tenant=TENANT,
+            device="cpu",
+            options={},
+            checkpoint_sha256="c" * 64,
+            checkpoint_bytes=5,
+            traceparent="00-trace-request-01",
+        )
+    )
+    first = database.claim("job_1", LEASE)
+    assert first.history == QueueHistory("00-trace-request-01", database.get("job_1").created_at)
+    database.release(first)
+    second = database.claim("job_1", LEASE)
+    assert second.history.traceparent == "00-trace-request-01"
+    assert second.history.queued_at > first.history.queued_at

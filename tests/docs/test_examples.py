@@ -1,0 +1,46 @@
+import shutil
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs.blocks import PAGES, RUNNABLE, Block, blocks_of
+from tests.docs.reader import Reader
+
+_PROGRAMS = ("curl", "jq")
+EXAMPLES = {
+    page: [block for block in blocks_of(page) if block.language in RUNNABLE and block.not_run is None] for page in PAGES
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    """What the pages say that they need, which is installed where this user may."""
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        subprocess.run([ROOT / "scripts" / "apt-install", *missing], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page, blocks in EXAMPLES.items() if blocks], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_examples_of_a_page_work_in_their_order(page: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    blocks = EXAMPLES[page]
+    with ExitStack() as stack:
+        reader = Reader(tmp_path / "here", logs, stack)
+        if needs_service(blocks):
+            reader.start_service()
+        for block in blocks:
+            reader.read(block)
+
+
+def needs_service(blocks: list[Block]) -> bool:
+    """Whether the examples talk to a service that none of them starts."""
+    text = "".join(block.text for block in blocks)
+    asked = any(word in text for word in ("8000", "nern submit", "nern jobs", "nern_client"))
+    return asked and "nern serve" not in text
