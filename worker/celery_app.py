@@ -12,10 +12,11 @@ from app.database import create_sessions
 from app.jobs.broker import RUN_JOB, create_celery
 from app.logs import configure_logging
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import check_storage, open_store
 from worker.supervisor import Supervisor
 
 settings = Settings()
+check_storage(settings)
 celery = create_celery(settings)
 
 
@@ -34,7 +35,7 @@ def run_job(job_id: str) -> None:
 @cache
 def _supervisor() -> Supervisor:
     """Made at the first message, so that starting a worker connects to nothing but the broker."""
-    return Supervisor(settings, create_sessions(settings), ArtifactStore(settings.artifacts), _stopping)
+    return Supervisor(settings, create_sessions(settings), open_store(settings), _stopping)
 
 
 def _stopping() -> bool:

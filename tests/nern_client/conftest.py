@@ -14,7 +14,7 @@ from app.database import migrate
 from app.jobs.repository import Claim, JobRepository
 from app.main import create_app
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import open_store
 from nern_client import Client, Retries
 from tests.conftest import transaction
 from tests.nern_client.wire import Wire, wire_to
@@ -84,7 +84,7 @@ def claim(settings: Settings, job_id: str) -> Claim:
 
 def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> None:
     """Do what a worker does for a job that succeeds."""
-    store = ArtifactStore(settings.artifacts)
+    store = open_store(settings)
     artifacts = {}
     for name, content in results.items():
         with store.writer() as writer:
