@@ -123,7 +123,12 @@ def begin_upload(
     "/{upload_id}",
     summary="How much of an upload has arrived",
     operation_id="get_upload_offset",
-    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=describe(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 def get_upload_offset(
     upload_id: UploadId, response: Response, tenant: Tenant, uploads: Uploads, tus_resumable: TusVersion = None
@@ -185,7 +190,12 @@ async def continue_upload(
     status_code=HTTPStatus.NO_CONTENT,
     summary="Give up an upload",
     operation_id="give_up_upload",
-    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=describe(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 def give_up_upload(
     upload_id: UploadId, tenant: WritingTenant, uploads: Uploads, tus_resumable: TusVersion = None
