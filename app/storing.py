@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,9 @@ from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
 _AT_ONCE = 8
+
+Found = TypeVar("Found")
+Arguments = TypeVarTuple("Arguments")
 
 
 @asynccontextmanager
@@ -26,11 +30,13 @@ async def writing(store: ArtifactStore, expected: int, reserve: int) -> AsyncIte
 
 
 async def commit(writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-    """Put the artifact in its place, in one of a few threads of their own, which wait for disks and networks.
+    """Put the artifact in its place, calling `go_on` now and then. Raises `DiskFull` and `StoreUnavailable`."""
+    return await waiting(writer.commit, go_on)
 
-    What is computed meanwhile has its own threads (`app.body`).
-    """
-    return await to_thread.run_sync(writer.commit, go_on, limiter=_threads())
+
+async def waiting(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
+    """Do what waits for the store, in one of a few threads; what is computed for uploads has its own (`app.body`)."""
+    return await to_thread.run_sync(work, *arguments, limiter=_threads())
 
 
 @cache
