@@ -1,17 +1,20 @@
 """The service as real processes, with its files in a bucket."""
 
 import hashlib
+import os
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from app.database import migrate
 from app.settings import Downloads, Settings
 from nern_client import Client
 from tests.conftest import EXAMPLE
 from tests.s3 import keys_of
-from tests.service.conftest import Service
+from tests.service.conftest import API, Service, free_port
 
 
 def test_a_checkpoint_goes_in_and_its_results_come_out_of_the_bucket(with_bucket: Settings, tmp_path: Path) -> None:
@@ -42,3 +45,30 @@ def test_a_checkpoint_goes_in_and_its_results_come_out_of_the_bucket(with_bucket
         with Client(f"http://127.0.0.1:{service.port}") as client:
             client.jobs.download(job["id"], "weights.safetensors", tmp_path / "weights.safetensors")
         assert (tmp_path / "weights.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"NERN_S3_ENDPOINT": "https://minio.example.org"}, "`s3_endpoint` is for a bucket: set `artifact_store` too"),
+        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_S3_ENDPOINT": "http://minio:9000"}, "in the clear"),
+        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_DOWNLOADS": "redirected"}, "needs keys to sign addresses with"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_refused_at_the_start(
+    tmp_path: Path, settings: dict[str, str], sentence: str
+) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("NERN_", "AWS_"))}
+    ended = subprocess.run(
+        [*API, str(free_port())],
+        env=outside | settings,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
