@@ -4,11 +4,33 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 _SECONDS_TO_TRUST = 3600.0
 _MOST_REMEMBERED = 10_000
+
+
+class Verifications:
+    """Remembers in which state something was found whole: for an hour, as disks forget too, and while that state lasts.
+
+    The state has to change whenever the bytes do.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Hashable, tuple[Hashable, float]] = OrderedDict()
+
+    def knows(self, thing: Hashable, state: Hashable) -> bool:
+        """Whether it was found whole in this very state, not long ago."""
+        known, since = self._found.get(thing, (None, 0.0))
+        return known == state and time.monotonic() - since < _SECONDS_TO_TRUST
+
+    def note(self, thing: Hashable, state: Hashable) -> None:
+        """It was just found whole in this state."""
+        self._found[thing] = (state, time.monotonic())
+        while len(self._found) > _MOST_REMEMBERED:
+            self._found.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +48,10 @@ class _State:
 
 
 class VerifiedFiles:
-    """Remembers which files were found whole: for an hour, as disks forget too, and while they do not change."""
+    """Looks whether files are whole, and reads them only if that is not known."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Path, tuple[_State, float]] = OrderedDict()
+        self._verifications = Verifications()
 
     def holds(self, path: Path, sha256: str, size: int) -> bool:
         """Whether the file has this size and digest. Raises `FileNotFoundError`."""
@@ -37,12 +59,9 @@ class VerifiedFiles:
             state = _State.of(os.fstat(file.fileno()))
             if state.size != size:
                 return False
-            known, since = self._found.get(path, (None, 0.0))
-            if known == state and time.monotonic() - since < _SECONDS_TO_TRUST:
+            if self._verifications.knows(path, state):
                 return True
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return False
-        self._found[path] = (state, time.monotonic())
-        while len(self._found) > _MOST_REMEMBERED:
-            self._found.popitem(last=False)
+        self._verifications.note(path, state)
         return True

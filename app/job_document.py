@@ -90,7 +90,7 @@ class DocumentReceiver:
             checkpoint = await run_in_threadpool(self._find, tenant, source, options)
         else:
             checkpoint = await self._fetcher.fetch(
-                source.url, source.sha256, lambda path: refuse_unfit(path, options), go_on
+                source.url, source.sha256, lambda file: refuse_unfit(file, options), go_on
             )
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)
@@ -107,7 +107,8 @@ class DocumentReceiver:
 
     def _find(self, tenant: str, source: CheckpointSource, options: EncodeOptions) -> StoredArtifact:
         checkpoint = self._uploads.use(tenant, str(source.sha256))
-        refuse_unfit(self._store.path(checkpoint.sha256), options)
+        with self._store.open(checkpoint.sha256) as file:
+            refuse_unfit(file, options)
         return checkpoint
 
 

@@ -30,7 +30,7 @@ from app.routes import catalogue, checkpoints, downloads, events, health, jobs, 
 from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import check_storage, open_store
 from app.tracing import create_tracer
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
@@ -45,7 +45,11 @@ header `X-Request-ID`, which tells the operator where to look."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the API. Nothing is connected before it starts; then the schema must be this version's."""
+    """Make the API. Nothing is connected before it starts; then the schema must be this version's.
+
+    Raises `NernError` (`storage_settings`).
+    """
+    check_storage(settings)
     metrics, tracer = ServiceMetrics(), create_tracer(settings, "api")
 
     @asynccontextmanager
@@ -53,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine = create_engine(settings)
         await run_in_threadpool(check_schema, engine)
         sessions = sessionmaker(engine, expire_on_commit=False)
-        store = ArtifactStore(settings.artifacts)
+        store = open_store(settings)
         relay = Relay(settings, sessions, create_celery(settings))
         collector = Collector(settings, sessions, store)
         app.state.settings, app.state.store = settings, store

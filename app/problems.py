@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from app.durable_files import DiskFull
+from app.storage.artifacts import StoreUnavailable
 from nern_core.errors import NernError
 from nern_core.options import explain_invalid
 
@@ -99,6 +100,7 @@ def use_problem_details(app: FastAPI) -> None:
     generated = app.openapi
     app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
+    app.add_exception_handler(StoreUnavailable, _on_lost_store)
     for lost in (OperationalError, InterfaceError, NoConnection):
         app.add_exception_handler(lost, _on_lost_database)
 
@@ -140,9 +142,24 @@ def disk_full() -> Problem:
     )
 
 
+def store_unavailable() -> Problem:
+    """The problem for what needs the artifact store while that does not answer."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "storage-unavailable",
+        "The artifact store cannot be reached, so nothing was done; try again soon.",
+        headers={"Retry-After": "5", "Connection": "close"},
+    )
+
+
 async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
     _log.error("disk_full", error=repr(error))
     return disk_full().response()
+
+
+async def _on_lost_store(request: Request, error: Exception) -> JSONResponse:
+    _log.error("storage_unavailable", method=request.method, path=request.url.path, error=repr(error))
+    return store_unavailable().response()
 
 
 async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:

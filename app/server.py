@@ -9,6 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.edge.local_only import is_loopback
 from app.events.reader import AT_STOP
 from app.settings import Settings
+from app.storage import check_storage
 from nern_core.errors import NernError
 
 # Of the request line and all headers.
@@ -18,9 +19,10 @@ _SECONDS_TO_STOP = 20
 
 
 def serve(host: str, port: int) -> None:
-    """Serve the API until SIGTERM or SIGINT. Raises `NernError` (`keys_needed`)."""
+    """Serve the API until SIGTERM or SIGINT. Raises `NernError` (`keys_needed`, `storage_settings`)."""
     settings = Settings()
     refuse_open_service(settings, host)
+    check_storage(settings)
     uvicorn.run(
         "app.main:app",
         host=host,

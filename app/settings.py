@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, BeforeValidator, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 FILESYSTEM_BROKER = "filesystem://localhost"
@@ -19,6 +19,17 @@ class Authentication(StrEnum):
 
     KEYS = "keys"
     NONE = "none"
+
+
+class Downloads(StrEnum):
+    """How clients get results: through the API, or from the bucket, to which the API sends them."""
+
+    PROXIED = "proxied"
+    REDIRECTED = "redirected"
+
+
+# A bucket by the rules of S3, and a prefix of letters that no part of a URL has to escape.
+_BUCKET_URL = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?)?$"
 
 
 def _as_seconds(value: object) -> object:
@@ -47,8 +58,52 @@ class Settings(BaseSettings):
         str, Field(description="What the names of all keys in Redis start with, where several services share one.")
     ] = "nern:"
     artifact_dir: Annotated[
-        Path | None, Field(description="Folder of uploads and results; default: in the data folder.")
+        Path | None,
+        Field(
+            description="Folder of uploads and results; with a bucket, of uploads that still arrive. Default: in the "
+            "data folder."
+        ),
     ] = None
+    artifact_store: Annotated[
+        str,
+        Field(
+            pattern=_BUCKET_URL,
+            description="`s3://bucket/prefix`: uploads, results and snapshots are kept there. Default: in the folder.",
+        ),
+    ] = ""
+    s3_endpoint: Annotated[
+        AnyHttpUrl | None,
+        Field(description="Address of an S3-compatible store. Default: `AWS_ENDPOINT_URL_S3`, or AWS in the region."),
+    ] = None
+    s3_public_endpoint: Annotated[
+        AnyHttpUrl | None,
+        Field(description="Address of the same store for clients that are redirected, if they know it by another one."),
+    ] = None
+    s3_region: Annotated[str, Field(description="Region of the bucket. Default: `AWS_REGION`, or `us-east-1`.")] = ""
+    s3_access_key_id: Annotated[
+        str, Field(description="Access key. Default: `AWS_ACCESS_KEY_ID`, or the role of the machine.")
+    ] = ""
+    s3_secret_access_key: Annotated[
+        SecretStr | None, Field(description="Secret of the access key. Default: `AWS_SECRET_ACCESS_KEY`.")
+    ] = None
+    s3_allow_http: Annotated[
+        bool, Field(description="Whether the store may be reached without TLS on another machine than this one.")
+    ] = False
+    downloads: Annotated[
+        Downloads,
+        Field(
+            description="`proxied`: results come through the API. `redirected`: large ones come from the bucket, by an "
+            "address that is good for a short while."
+        ),
+    ] = Downloads.PROXIED
+    redirect_lifetime: Annotated[
+        Seconds,
+        Field(
+            ge=timedelta(seconds=10),
+            le=timedelta(days=7),
+            description="How long such an address is good for; a download that has begun goes on beyond it.",
+        ),
+    ] = timedelta(minutes=5)
     scratch_dir: Annotated[Path | None, Field(description="Folder that jobs work in; default: in the data folder.")] = (
         None
     )
@@ -217,6 +272,17 @@ class Settings(BaseSettings):
             raise ValueError("`collect_grace` must be longer than `lease`: a silent worker may still store results")
         return self
 
+    @model_validator(mode="after")
+    def _complete_bucket(self) -> Self:
+        if bool(self.s3_access_key_id) != (self.s3_secret_access_key is not None):
+            raise ValueError("`s3_access_key_id` and `s3_secret_access_key` belong together: set both or none")
+        of_bucket = {name for name in self.model_fields_set if name.startswith("s3_")}
+        if self.downloads is Downloads.REDIRECTED:
+            of_bucket.add("downloads")
+        if of_bucket and not self.artifact_store:
+            raise ValueError(f"`{min(of_bucket)}` is for a bucket: set `artifact_store` too")
+        return self
+
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the database."""
@@ -224,7 +290,7 @@ class Settings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the artifact store."""
+        """Folder of the artifact store; with a bucket, of what is still to be put into it."""
         return self.artifact_dir or self.data_dir / "artifacts"
 
     @property
@@ -234,7 +300,7 @@ class Settings(BaseSettings):
 
     @property
     def snapshots(self) -> Path:
-        """Folder of the snapshots of running jobs, which all workers must reach."""
+        """Folder of the snapshots of running jobs, which all workers must reach; with a bucket they are there."""
         return self.artifacts / "snapshots"
 
     @property

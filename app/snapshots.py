@@ -10,16 +10,47 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from app.durable_files import flush_folder, make_folder
+from app.settings import Settings
 from app.storage import StoredArtifact, copy_hashed
 
 _JOB = re.compile(r"job_[0-9a-f]{1,36}")
 _NAME = re.compile(r"[a-z]+-[0-9]{1,4}")
 
 
-class SnapshotStore:
+class SnapshotStore(Protocol):
+    """Keeps the snapshots of jobs, by name and digest."""
+
+    def keep(self, job_id: str, name: str, source: BinaryIO) -> StoredArtifact:
+        """Copy a snapshot into the store; it is durable when this returns. Raises `OSError`."""
+
+    def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
+        """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
+
+    def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
+        """Remove what is not among these of a job."""
+
+    def forget(self, job_id: str) -> None:
+        """Remove all snapshots of a job."""
+
+    def jobs(self) -> list[str]:
+        """Ids of the jobs that have snapshots here."""
+
+
+def open_snapshots(settings: Settings) -> SnapshotStore:
+    """The store of snapshots that belongs to the artifact store."""
+    if not settings.artifact_store:
+        return SnapshotFolder(settings.snapshots)
+    from app.storage.s3.bucket import Bucket
+    from app.storage.s3.location import Location
+    from app.storage.s3.snapshots import SnapshotBucket
+
+    return SnapshotBucket(Bucket(Location.of(settings)))
+
+
+class SnapshotFolder:
     """A folder with one folder for each job."""
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +66,7 @@ class SnapshotStore:
                 stored = copy_hashed(source, target)
                 target.flush()
                 os.fsync(target.fileno())
-            Path(temporary).replace(folder / _file_name(name, stored))
+            Path(temporary).replace(folder / file_name(name, stored))
         finally:
             Path(temporary).unlink(missing_ok=True)
         flush_folder(folder)
@@ -44,7 +75,7 @@ class SnapshotStore:
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
         """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
         try:
-            with (self._of(job_id) / _file_name(name, stored)).open("rb") as file, target.open("wb") as copy:
+            with (self._of(job_id) / file_name(name, stored)).open("rb") as file, target.open("wb") as copy:
                 found = copy_hashed(file, copy)
         except FileNotFoundError:
             return False
@@ -54,7 +85,7 @@ class SnapshotStore:
 
     def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
         """Remove what is not among these of a job."""
-        wanted = {_file_name(name, stored) for name, stored in snapshots.items()}
+        wanted = {file_name(name, stored) for name, stored in snapshots.items()}
         for path in self._of(job_id).glob("*"):
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
@@ -68,12 +99,18 @@ class SnapshotStore:
         return sorted(path.name for path in self._folder.glob("job_*"))
 
     def _of(self, job_id: str) -> Path:
-        if not _JOB.fullmatch(job_id):
-            raise ValueError(f"not the id of a job: {job_id!r}")
+        require_job_id(job_id)
         return self._folder / job_id
 
 
-def _file_name(name: str, stored: StoredArtifact) -> str:
+def require_job_id(job_id: str) -> None:
+    """Raise `ValueError` for what is not the id of a job."""
+    if not _JOB.fullmatch(job_id):
+        raise ValueError(f"not the id of a job: {job_id!r}")
+
+
+def file_name(name: str, stored: StoredArtifact) -> str:
+    """What a snapshot is called among those of its job. Raises `ValueError` for what is not the name of one."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"not the name of a snapshot: {name!r}")
     return f"{name}.{stored.sha256}"

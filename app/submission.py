@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
-from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
@@ -23,7 +23,8 @@ from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from app.uploads.receiving import structure_of, too_large
+from app.storing import commit, writing
+from app.uploads.receiving import checked_structure, too_large
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
@@ -53,13 +54,13 @@ async def receive_submission(
 ) -> Submission:
     """Read the form to its end, calling `go_on` now and then.
 
-    Raises `Problem` and `DiskFull`; nothing of a refused upload remains.
+    Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
     boundary = _boundary(request)
     length = declared_length(request)
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
         raise too_large(settings.max_upload_bytes)
-    with store.writer(length, settings.disk_reserve) as writer:
+    async with writing(store, length, settings.disk_reserve) as writer:
         form = _Form(boundary, writer, settings, outbound)
 
         def take(data: bytes) -> None:
@@ -70,7 +71,8 @@ async def receive_submission(
             await read_body(request, take)
         except ClientDisconnect:
             raise _malformed("The upload was cut off") from None
-        return await in_turn(form.finish)
+        await in_turn(form.finish)
+        return form.submission(await commit(writer, go_on))
 
 
 class _Form:
@@ -114,16 +116,20 @@ class _Form:
         except MultipartParseError as error:
             raise _malformed("The body is not a multipart form") from error
 
-    def finish(self) -> Submission:
-        """The form is at its end: check the file and put it in its place."""
+    def finish(self) -> None:
+        """The form is at its end: check that all is there, and the file."""
         if not self._complete:
             raise _malformed("The form is cut short")
         if "checkpoint" not in self._seen:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
-        refuse_unfit(self._writer.flush(), self._options)
-        return Submission(self._writer.commit(), self._options, self._labels, self._webhook, self._deadline)
+        with self._writer.flush().open("rb") as file:
+            refuse_unfit(file, self._options)
+
+    def submission(self, checkpoint: StoredArtifact) -> Submission:
+        """What was asked for, now that the checkpoint is in its place."""
+        return Submission(checkpoint, self._options, self._labels, self._webhook, self._deadline)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -183,9 +189,9 @@ class _Form:
         self._complete = True
 
 
-def refuse_unfit(path: Path, options: EncodeOptions) -> None:
+def refuse_unfit(file: BinaryIO, options: EncodeOptions) -> None:
     """Raise `Problem` for a file that is no checkpoint, or in which these options represent nothing."""
-    structure = structure_of(path)
+    structure = checked_structure(file)
     try:
         refuse_without_kernels(structure, options.represented, options.predictor_width)
     except NernError as error:

@@ -27,16 +27,19 @@ _SECONDS_TO_STOP = 30.0
 def serve(data_dir: Path, host: str, port: int) -> int:
     """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code.
 
-    Raises `NernError` (`keys_needed`) for an address that needs API keys where there are none.
+    Raises `NernError` for an address that needs API keys where there are none (`keys_needed`), and for a bucket that
+    cannot be used (`storage_settings`).
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
     from app.database import migrate
     from app.server import refuse_open_service
     from app.settings import Settings
+    from app.storage import check_storage
 
     settings = Settings()
     refuse_open_service(settings, host)
+    check_storage(settings)
     if not _is_free(host, port):
         print(f"nern: the port {port} is in use; choose another one with --port.", file=sys.stderr)
         return 1

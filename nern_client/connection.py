@@ -1,7 +1,7 @@
 """Where the service is and who asks, and how httpx2 is told what an operation wants."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,20 @@ class Server:
     def settings(self) -> dict[str, Any]:
         """What both clients of httpx2 are made with."""
         headers = {"User-Agent": "nern-client", "Accept": "application/json"}
-        if self.api_key is not None:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        return {"base_url": self.url, "headers": headers, "follow_redirects": False}
+        key = None if self.api_key is None else _Bearer(self.api_key)
+        return {"base_url": self.url, "headers": headers, "auth": key, "follow_redirects": False}
+
+
+class _Bearer(httpx2.Auth):
+    """Sends the key with every request, unless that goes elsewhere."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """One request, with the key."""
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        yield request
 
 
 def request_arguments(request: Request) -> dict[str, Any]:
@@ -56,6 +67,7 @@ def request_arguments(request: Request) -> dict[str, Any]:
         "url": request.path,
         "params": dict(request.query) or None,
         "headers": headers,
+        "auth": None if request.elsewhere else httpx2.USE_CLIENT_DEFAULT,
         "timeout": httpx2.Timeout(request.seconds_to_answer, connect=_SECONDS_TO_CONNECT),
     }
 

@@ -1,14 +1,17 @@
 """Download a result: what has arrived stays when the connection breaks, and the digest has the last word."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from nern_client.effects import Operation, Request, Work
+from nern_client.effects import Answer, Operation, Request, Work
 from nern_client.errors import DigestMismatch, NernClientError, NoSuchArtifact, ServerUnreachable
 from nern_client.job_operations import get
 from nern_client.models import Artifact, Job
 from nern_client.partial_file import PartialFile
-from nern_client.retries import Attempts, Session, send_once
+from nern_client.retries import Attempts, Session, error_of, exchange
+
+_ELSEWHERE = 307
 
 
 def download(session: Session, job_id: str, name: str, path: str | os.PathLike[str]) -> Operation[Path]:
@@ -38,7 +41,7 @@ def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operati
         before = partial.size
         request = Request(method="GET", path=artifact.url, headers=partial.headers, sink=partial, repeatable=True)
         try:
-            yield from send_once(session, request)
+            yield from _fetch(session, request)
             error: NernClientError = ServerUnreachable(f"{session.url} has sent too little.")
         except NernClientError as broken:
             error = broken
@@ -48,6 +51,19 @@ def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operati
             if not error.temporary:
                 raise error
             yield attempts.after(error)
+
+
+def _fetch(session: Session, request: Request) -> Operation[Answer]:
+    """Ask for bytes, elsewhere if the service says that they are there. Raises `ApiError` and `ServerUnreachable`."""
+    answer = yield from exchange(session, request)
+    if answer.status == _ELSEWHERE and "location" in answer.headers:
+        # The store there has another tag for the very same file; that it is the same, the digest will tell.
+        headers = {name: value for name, value in request.headers.items() if name != "If-Range"}
+        address = answer.headers["location"]
+        answer = yield from exchange(session, replace(request, path=address, headers=headers, elsewhere=True))
+    if not answer.succeeded:
+        raise error_of(answer)
+    return answer
 
 
 def _artifact_of(job: Job, name: str) -> Artifact:

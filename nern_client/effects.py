@@ -56,7 +56,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Something to ask the server for. What is `repeatable` may be sent again when nobody knows what became of it."""
+    """Something to ask the server for. What is `repeatable` may be sent again when nobody knows what became of it.
+
+    With `elsewhere` the path is an address that the server has told, and nobody there learns the key.
+    """
 
     method: str
     path: str
@@ -65,6 +68,7 @@ class Request:
     content: Content | None = None
     sink: Sink | None = None
     repeatable: bool = False
+    elsewhere: bool = False
     seconds_to_answer: float = _SECONDS_TO_ANSWER
 
 

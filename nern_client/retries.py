@@ -89,13 +89,20 @@ def send(session: Session, request: Request) -> Operation[Answer]:
 
 def send_once(session: Session, request: Request) -> Operation[Answer]:
     """Send a request a single time. Raises `ApiError` and `ServerUnreachable`."""
+    answer = yield from exchange(session, request)
+    if not answer.succeeded:
+        raise error_of(answer)
+    return answer
+
+
+def exchange(session: Session, request: Request) -> Operation[Answer]:
+    """Send a request a single time, whatever is answered. Raises `ServerUnreachable`."""
     try:
         answer: Answer = yield request
     except ConnectionLost as lost:
-        raise ServerUnreachable(f"{session.url} does not answer: {lost}.") from lost
+        asked = "/".join(request.path.split("/")[:3]) if request.elsewhere else session.url
+        raise ServerUnreachable(f"{asked} does not answer: {lost}.") from lost
     session.reached = True
-    if not answer.succeeded:
-        raise error_of(answer)
     return answer
 
 

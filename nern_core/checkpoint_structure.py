@@ -47,16 +47,21 @@ class CheckpointStructure:
 
 
 def read_structure(path: Path) -> CheckpointStructure:
-    """Tell a file's structure without reading its tensors.
+    """Tell a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""
+    with path.open("rb") as file:
+        return structure_of(file)
+
+
+def structure_of(file: BinaryIO) -> CheckpointStructure:
+    """Tell the structure of an open file, wherever it is, from its beginning and a few places in it.
 
     Raises `NernError` with the code `empty_checkpoint`, `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
     `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
-    with path.open("rb") as file:
-        found = detect_format(file)
-        if found is CheckpointFormat.SAFETENSORS:
-            return CheckpointStructure(found, read_header(file, os.fstat(file.fileno()).st_size))
-        tensors = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP)
+    found = detect_format(file)
+    if found is CheckpointFormat.SAFETENSORS:
+        return CheckpointStructure(found, read_header(file, file.seek(0, os.SEEK_END)))
+    tensors = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP)
     return CheckpointStructure(found, {name: tensor.claim for name, tensor in tensors.items()})
 
 

@@ -5,17 +5,22 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 import sqlalchemy
+from pydantic import AnyHttpUrl
 from sqlalchemy.orm import Session
 
 from app.database import create_engine
 from app.settings import Authentication, Settings
+from app.storage.s3 import bucket as bucket_module
+from tests.chaos.proxy import proxy_to
 from tests.mlflow_server import mlflow_url, registered_model, tracking
+from tests.s3 import FaultyBucket, S3Server, bucket_settings
 
 __all__ = ["mlflow_url", "registered_model", "tracking"]
 ROOT = Path(__file__).parent.parent
@@ -78,6 +83,36 @@ def redis_settings() -> Iterator[dict[str, str]]:
     with redis.Redis.from_url(url) as client:
         for key in client.scan_iter(f"{prefix}*"):
             client.delete(key)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that all tests share; each has a bucket of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def with_bucket(s3_server: S3Server, tmp_path: Path) -> Settings:
+    """Settings of the embedded mode, with a bucket for artifacts."""
+    return Settings(data_dir=tmp_path / "data", **bucket_settings(s3_server.url, s3_server.make_bucket()))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of buckets give up soon."""
+    monkeypatch.setattr(bucket_module, "_ANSWERING", (timedelta(seconds=2), timedelta(seconds=2)))
+    monkeypatch.setattr(bucket_module, "_CARRYING", (timedelta(seconds=5), timedelta(seconds=2)))
+
+
+@pytest.fixture
+def faulty(with_bucket: Settings, s3_server: S3Server, impatient: None) -> Iterator[FaultyBucket]:
+    """A bucket that can be made unreachable."""
+    with proxy_to(s3_server.port) as proxy:
+        address = AnyHttpUrl(f"http://127.0.0.1:{proxy.port}")
+        yield FaultyBucket(with_bucket.model_copy(update={"s3_endpoint": address}), proxy)
 
 
 @pytest.fixture(params=["embedded", "production"])

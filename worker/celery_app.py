@@ -12,11 +12,12 @@ from app.database import create_sessions
 from app.jobs.broker import RUN_JOB, create_celery
 from app.logs import configure_logging
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import check_storage, open_store
 from app.tracing import create_tracer
 from worker.supervisor import Supervisor
 
 settings = Settings()
+check_storage(settings)
 celery = create_celery(settings)
 tracer = create_tracer(settings, "worker")
 
@@ -42,7 +43,7 @@ def run_job(job_id: str) -> None:
 @cache
 def _supervisor() -> Supervisor:
     """Made at the first message, so that starting a worker connects to nothing but the broker."""
-    store = ArtifactStore(settings.artifacts)
+    store = open_store(settings)
     return Supervisor(settings, create_sessions(settings), store, _stopping, tracer)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.durable_files import is_full_disk
+from app.storage import StoreUnavailable
 from worker.folder import INTERRUPTED, ErrorLine
 
 
@@ -58,6 +59,7 @@ DISK_FULL = ErrorLine(
 )
 _DEADLINE_EXCEEDED = "deadline_exceeded"
 _NO_STORAGE = "The worker could not read or write its files; tell the operator, whose log says why."
+_NO_STORE = "The artifact store did not answer the worker for a long time; submit the job again, or tell the operator."
 
 
 def failed(code: str, message: str) -> Failed:
@@ -79,7 +81,9 @@ def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Stoppe
 
 
 def storage_failure(error: OSError) -> Failed:
-    """What it means that the worker's own files fail."""
+    """What it means that the worker's own files fail, or the artifact store."""
+    if isinstance(error, StoreUnavailable):
+        return failed("storage_unavailable", _NO_STORE)
     if is_full_disk(error):
         return Failed(DISK_FULL)
     return failed("storage_failed", _NO_STORAGE)

@@ -7,7 +7,7 @@ has lost its lease changes nothing any more.
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -18,8 +18,8 @@ from app.database import Sessions
 from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
-from app.snapshots import SnapshotStore
-from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from app.snapshots import open_snapshots
+from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
 from app.tracing import SilentTracer, Tracer
 from nern_core.options import EncodeOptions
 from worker.attempt_trace import AttemptTrace
@@ -40,6 +40,7 @@ from worker.outcome import (
     failure_of,
     storage_failure,
 )
+from worker.patience import Interrupted, Patience
 from worker.snapshot_keeper import SnapshotKeeper
 
 _log = structlog.get_logger()
@@ -63,7 +64,7 @@ class Supervisor:
         self._settings = settings
         self._sessions = sessions
         self._store = store
-        self._snapshots = SnapshotStore(settings.snapshots)
+        self._snapshots = open_snapshots(settings)
         self._caches = Caches()
         self._limits = Limits.of(settings)
         self._stopping = stopping
@@ -82,7 +83,7 @@ class Supervisor:
                 status = self._settle(claim, heartbeat, outcome)
             trace.settled(outcome, status)
         if status in TERMINAL:
-            self._snapshots.forget(job_id)
+            self._forget_snapshots(job_id)
         _log.info("job_left", job=job_id, attempt=claim.attempt, status=status)
 
     def _claim(self, job_id: str) -> Claim | None:
@@ -97,28 +98,31 @@ class Supervisor:
     def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
         """Encode in a folder of the attempt's own."""
         try:
-            with self._folder(claim) as folder:
+            patience = Patience(heartbeat, self._stopping)
+            with self._folder(claim, patience) as folder:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder)
-                snapshots.hand_out()
+                patience.keep_trying(snapshots.hand_out)
                 limits = self._limits.before(claim.seconds_left)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
-                return self._results(folder) if outcome is None else outcome
+                return self._results(folder, patience) if outcome is None else outcome
+        except Interrupted as interrupted:
+            return interrupted.outcome
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("checkpoint_lost", job=claim.job_id)
-            return failed("damaged_checkpoint", "The disk has lost or changed the checkpoint; send it again.")
+            return failed("damaged_checkpoint", "The store has lost or changed the checkpoint; send it again.")
         except OSError as error:
             _log.exception("storage_failed", job=claim.job_id)
             return storage_failure(error)
 
     @contextmanager
-    def _folder(self, claim: Claim) -> Iterator[RunFolder]:
+    def _folder(self, claim: Claim, patience: Patience) -> Iterator[RunFolder]:
         """The attempt's folder with the checkpoint and the spec; it is removed afterwards."""
         path = self._settings.scratch.resolve() / f"{claim.job_id}-{claim.attempt}"
         shutil.rmtree(path, ignore_errors=True)
         folder = RunFolder(path)
         folder.make()
         try:
-            self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
+            patience.keep_trying(lambda: self._store.copy(claim.checkpoint_sha256, folder.checkpoint))
             self._caches.copy_to(folder.caches)
             spec = RunSpec(
                 options=EncodeOptions.model_validate(claim.options),
@@ -171,7 +175,7 @@ class Supervisor:
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
-    def _results(self, folder: RunFolder) -> Completed | Failed:
+    def _results(self, folder: RunFolder, patience: Patience) -> Completed | Failed:
         """Put the results of a child that is gone into the store."""
         # A link would make something else of the worker's files a result.
         if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in folder.result_names()):
@@ -182,8 +186,26 @@ class Supervisor:
         except ValidationError:
             _log.exception("report_unreadable")
             return failed("internal_error", "The encoding left no proper report; the worker's log says why.")
-        artifacts = {name: self._store.put(folder.result(name)).described() for name in folder.result_names()}
-        return Completed(artifacts, metrics.model_dump())
+        artifacts = patience.keep_trying(lambda: self._publish(folder))
+        return Completed({name: artifact.described() for name, artifact in artifacts.items()}, metrics.model_dump())
+
+    def _publish(self, folder: RunFolder) -> Mapping[str, StoredArtifact]:
+        """Store the results. All of them are there to stay until the row can name them."""
+        artifacts = {name: self._store.put(folder.result(name)) for name in folder.result_names()}
+        # The last may have kept the first waiting for longer than what nobody names is kept.
+        try:
+            for artifact in artifacts.values():
+                self._store.renew(artifact.sha256)
+        except ArtifactMissing as error:
+            raise StoreUnavailable("a result was removed before all of them were stored") from error
+        return artifacts
+
+    def _forget_snapshots(self, job_id: str) -> None:
+        try:
+            self._snapshots.forget(job_id)
+        except StoreUnavailable as error:
+            # The collector does it later.
+            _log.warning("snapshots_not_removed", job=job_id, error=repr(error))
 
     def _settle(self, claim: Claim, heartbeat: Heartbeat, outcome: Outcome) -> str:
         """Write what has become of the job, as soon as the database answers.

@@ -23,7 +23,7 @@ from app.database import Sessions, transact
 from app.durable_files import older
 from app.jobs.repository import JobRepository
 from app.settings import Settings
-from app.snapshots import SnapshotStore
+from app.snapshots import open_snapshots
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
 from app.uploads.repository import UploadRepository
@@ -44,7 +44,7 @@ class Collector:
         self._settings = settings
         self._sessions = sessions
         self._store = store
-        self._snapshots = SnapshotStore(settings.snapshots)
+        self._snapshots = open_snapshots(settings)
         self._partial_uploads = PartialUploads(settings, sessions, store)
         self._name = secrets.token_hex(16)
         self._stopping = threading.Event()
@@ -66,9 +66,8 @@ class Collector:
         try:
             self._expire()
             self._remove_unused()
-            since = self._store.moment(self._settings.collect_grace)
-            self._store.remove_abandoned(since)
-            self._partial_uploads.collect(since)
+            self._store.remove_abandoned(self._settings.collect_grace)
+            self._partial_uploads.collect(self._settings.collect_grace)
             self._remove_snapshots()
             self._remove_scratch()
         finally:

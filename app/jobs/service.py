@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 
-import structlog
 import uuid_utils
 from sqlalchemy.orm import Session
 
@@ -20,11 +18,9 @@ from app.jobs.repository import JobRepository, NewJob
 from app.problems import Problem
 from app.schemas import JobPage, JobView
 from app.settings import Settings
-from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
+from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
-
-_log = structlog.get_logger()
 
 
 class JobService:
@@ -188,7 +184,7 @@ class TenantJobs:
             )
         transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
 
-    def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> tuple[StoredArtifact, Path]:
+    def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> StoredArtifact:
         """Find a result that comes only to jobs with the options `needs`.
 
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
@@ -205,12 +201,7 @@ class TenantJobs:
             raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
         if name not in artifacts:
             raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
-        stored = StoredArtifact.of(artifacts[name])
-        try:
-            return stored, self._store.verified(stored)
-        except (ArtifactMissing, ArtifactDamaged) as lost:
-            _log.error("artifact_lost", job=job_id, artifact=name, error=repr(lost))
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
+        return StoredArtifact.of(artifacts[name])
 
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
@@ -247,7 +238,6 @@ class Draft:
 
 
 _EXPIRED = "The results have expired and were removed; submit the checkpoint again."
-_DAMAGED = "The disk has lost or changed this result, so it is not sent; submit the checkpoint again."
 
 
 def _unknown_job() -> Problem:

@@ -9,7 +9,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
-from app.body import in_turn
 from app.edge.bodies import accept_upload
 from app.job_document import DocumentReceiver, document_schema
 from app.jobs.deadline import DeadlineSeconds
@@ -20,6 +19,7 @@ from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, preferred_wait, wait_for_change
 from app.problems import describe
 from app.schemas import JobPage, JobView
+from app.storing import waiting
 from app.submission import Submission, receive_submission
 
 
@@ -113,7 +113,7 @@ async def submit_job(
     draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
         await run_in_threadpool(jobs.admit, draft)
-        job = await in_turn(jobs.submit, draft, await _receive(request, draft))
+        job = await waiting(jobs.submit, draft, await _receive(request, draft))
     except BaseException:
         await run_in_threadpool(draft.give_up)
         raise

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +18,12 @@ from app.access.authentication import Tenant, WritingTenant
 from app.body import read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
-from app.problems import Problem, describe, disk_full
+from app.problems import Problem, describe, disk_full, store_unavailable
+from app.storage import StoreUnavailable
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
 
+_log = structlog.get_logger()
 _VERSION = "1.0.0"
 _MEDIA_TYPE = "application/offset+octet-stream"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -46,6 +49,9 @@ class _TusRoute(APIRoute):
                 response = problem.response()
             except DiskFull:
                 response = disk_full().response()
+            except StoreUnavailable as error:
+                _log.error("storage_unavailable", method=request.method, path=request.url.path, error=repr(error))
+                response = store_unavailable().response()
             response.headers["Tus-Resumable"] = _VERSION
             return response
 
@@ -117,7 +123,12 @@ def begin_upload(
     "/{upload_id}",
     summary="How much of an upload has arrived",
     operation_id="get_upload_offset",
-    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=describe(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 def get_upload_offset(
     upload_id: UploadId, response: Response, tenant: Tenant, uploads: Uploads, tus_resumable: TusVersion = None
@@ -145,6 +156,7 @@ def get_upload_offset(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.LOCKED,
+        HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.INSUFFICIENT_STORAGE,
     ),
 )
@@ -178,7 +190,12 @@ async def continue_upload(
     status_code=HTTPStatus.NO_CONTENT,
     summary="Give up an upload",
     operation_id="give_up_upload",
-    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=describe(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 def give_up_upload(
     upload_id: UploadId, tenant: WritingTenant, uploads: Uploads, tus_resumable: TusVersion = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urljoin
 
 from anyio import CapacityLimiter, to_thread
@@ -42,17 +42,17 @@ class CheckpointFetcher:
         self._registry = ModelRegistry.of(settings)
 
     async def fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
+        self, url: str, sha256: str | None, refuse_unfit: Callable[[BinaryIO], None], go_on: Callable[[], None]
     ) -> StoredArtifact:
         """Fetch all of it, calling `go_on` now and then, and `refuse_unfit` with the file before it is kept.
 
         Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, and
-        those of `ModelRegistry.open`) and `DiskFull`; nothing of what is refused remains.
+        those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is refused remains.
         """
         return await to_thread.run_sync(self._fetch, url, sha256, refuse_unfit, go_on, limiter=_threads())
 
     def _fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
+        self, url: str, sha256: str | None, refuse_unfit: Callable[[BinaryIO], None], go_on: Callable[[], None]
     ) -> StoredArtifact:
         try:
             with self._open(url) as answer:
@@ -67,8 +67,9 @@ class CheckpointFetcher:
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
                         raise digest_mismatch(str(sha256), writer.sha256)
-                    refuse_unfit(writer.flush())
-                    return writer.commit()
+                    with writer.flush().open("rb") as file:
+                        refuse_unfit(file)
+                    return writer.commit(go_on)
         except AddressRefused as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"checkpoint.url: {error}") from error
         except OutboundError as error:

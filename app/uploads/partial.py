@@ -1,13 +1,16 @@
 """Checkpoints that arrive piece by piece, over as many requests as it takes.
 
-The bytes are in a file beside the artifact store; the row says how many of them are on the disk for sure, and
+The bytes are in a file in the folder of the artifacts; the row says how many of them are on the disk for sure, and
 everything beyond them is written again. The file is moved into the store when it is complete and its digest
-is right, before the row says so: where the row does not say so yet and the file is gone, the store has it.
+is right, before the row says so. That it was right is noted beside it first: where the row does not say so yet, the
+file is gone and the note is there, the store has it. Without the note it may be on the disk of another machine, and
+nobody gets a checkpoint by its digest who has not sent it.
 """
 
 import fcntl
 import hashlib
 import os
+from datetime import timedelta
 from http import HTTPStatus
 from io import FileIO
 from pathlib import Path
@@ -17,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
 from app.database import Sessions, transact
-from app.durable_files import flush_folder, full_disk_told, is_locked, make_folder, older, require_room
+from app.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
 from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
@@ -25,10 +28,11 @@ from app.storage import ArtifactMissing, ArtifactStore
 from app.uploads.digests import digest_mismatch
 from app.uploads.models import PartialUpload
 from app.uploads.partial_repository import PartialUploadRepository
-from app.uploads.receiving import structure_of, too_large
+from app.uploads.receiving import checked_structure, too_large
 from app.uploads.repository import UploadRepository
 
 _BYTES_BETWEEN_FLUSHES = 16 * 2**20
+_CHECKED = ".checked"
 
 
 class PartialUploads:
@@ -39,8 +43,9 @@ class PartialUploads:
         self._sessions = sessions
         self._store = store
         self._quotas = Quotas.of(settings)
-        self.folder = store.folder / "partial"
+        self.folder = settings.artifacts / "partial"
         make_folder(self.folder)
+        self._clock = LockFile(settings.artifacts / "lock")
 
     def begin(self, tenant: str, length: int, sha256: str) -> PartialUpload:
         """Begin an upload.
@@ -75,6 +80,8 @@ class PartialUploads:
         if upload is None:
             raise _unknown()
         if upload.received < upload.length and not self._path(upload_id).exists():
+            if not self._note(upload_id).exists():
+                raise _unknown()
             return self._note_finished(upload)
         return upload
 
@@ -119,15 +126,18 @@ class PartialUploads:
         """Check the complete file and move it into the store.
 
         Raises `Problem` (`digest-mismatch`, or why it is no checkpoint), and then nothing of the upload remains;
-        also `unknown-upload`, if it was given up meanwhile.
+        also `unknown-upload`, if it was given up meanwhile. After `StoreUnavailable` its end may be sent again.
         """
         path = self._path(upload.id)
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != upload.sha256:
-                raise digest_mismatch(upload.sha256, found)
-            structure_of(path)
+                if found != upload.sha256:
+                    raise digest_mismatch(upload.sha256, found)
+                file.seek(0)
+                checked_structure(file)
+            self._note(upload.id).touch()
+            flush_folder(self.folder)
             self._store.adopt(path, upload.sha256)
         except Problem:
             self.give_up(upload.tenant, upload.id)
@@ -135,22 +145,26 @@ class PartialUploads:
         except FileNotFoundError as error:
             raise _unknown() from error
         flush_folder(self.folder)
-        return self._note_finished(upload)
+        finished = self._note_finished(upload)
+        self._note(upload.id).unlink(missing_ok=True)
+        return finished
 
     def give_up(self, tenant: str, upload_id: str) -> None:
         """Forget an upload and its bytes. Raises `Problem` (`unknown-upload`)."""
         self.find(tenant, upload_id)
         transact(self._sessions, lambda session: PartialUploadRepository(session).delete(tenant, upload_id))
         self._path(upload_id).unlink(missing_ok=True)
+        self._note(upload_id).unlink(missing_ok=True)
 
-    def collect(self, since: float) -> None:
-        """Forget uploads that have expired, and remove files that belong to none."""
+    def collect(self, grace: timedelta) -> None:
+        """Forget uploads that have expired, and remove files of that age that belong to none."""
         transact(self._sessions, lambda session: PartialUploadRepository(session).expire())
+        since = self._clock.now() - grace.total_seconds()
         old = [path for path in self.folder.iterdir() if older(path, since) and not is_locked(path)]
-        names = [path.name for path in old]
+        names = [path.stem for path in old]
         known = transact(self._sessions, lambda session: PartialUploadRepository(session).known(names))
         for path in old:
-            if path.name not in known:
+            if path.stem not in known:
                 path.unlink(missing_ok=True)
 
     def _note_finished(self, upload: PartialUpload) -> PartialUpload:
@@ -171,6 +185,10 @@ class PartialUploads:
 
     def _path(self, upload_id: str) -> Path:
         return self.folder / upload_id
+
+    def _note(self, upload_id: str) -> Path:
+        """Is there once the file has all its bytes, and they were found right."""
+        return self.folder / f"{upload_id}{_CHECKED}"
 
 
 class Appender:

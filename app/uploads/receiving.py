@@ -1,7 +1,7 @@
 """A checkpoint as the whole body of a request, streamed into the artifact store."""
 
 from http import HTTPStatus
-from pathlib import Path
+from typing import BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -9,15 +9,19 @@ from app.body import declared_length, in_turn, read_body
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
+from app.storing import commit, writing
 from app.uploads.digests import digest_mismatch, parse_content_digest
-from nern_core.checkpoint_structure import CheckpointStructure, read_structure
+from nern_core.checkpoint_structure import CheckpointStructure, structure_of
 from nern_core.errors import NernError
 
 
 async def receive_checkpoint(
     request: Request, content_digest: str | None, store: ArtifactStore, settings: Settings
 ) -> StoredArtifact:
-    """Read the body to its end. Raises `Problem` and `DiskFull`; nothing of a refused upload remains."""
+    """Read the body to its end.
+
+    Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
+    """
     expected = parse_content_digest(content_digest)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(
@@ -26,7 +30,7 @@ async def receive_checkpoint(
     length = declared_length(request)
     if length > settings.max_upload_bytes:
         raise too_large(settings.max_upload_bytes)
-    with store.writer(length, settings.disk_reserve) as writer:
+    async with writing(store, length, settings.disk_reserve) as writer:
 
         def take(data: bytes) -> None:
             if writer.size + len(data) > settings.max_upload_bytes:
@@ -37,20 +41,21 @@ async def receive_checkpoint(
             await read_body(request, take)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
-        return await in_turn(_finish, writer, expected)
+        await in_turn(_check, writer, expected)
+        return await commit(writer)
 
 
-def _finish(writer: ArtifactWriter, expected: str | None) -> StoredArtifact:
+def _check(writer: ArtifactWriter, expected: str | None) -> None:
     if expected not in {None, writer.sha256}:
         raise digest_mismatch(str(expected), writer.sha256)
-    structure_of(writer.flush())
-    return writer.commit()
+    with writer.flush().open("rb") as file:
+        checked_structure(file)
 
 
-def structure_of(path: Path) -> CheckpointStructure:
+def checked_structure(file: BinaryIO) -> CheckpointStructure:
     """What an uploaded file holds. Raises `Problem` for what is no checkpoint."""
     try:
-        return read_structure(path)
+        return structure_of(file)
     except NernError as error:
         raise Problem.of_input(error) from error
 

@@ -41,6 +41,6 @@ def read_torch_file(file: BinaryIO, *, zipped: bool) -> dict[str, TorchTensor]:
         )
         for name, tensor in find_state_dict(contents.root).items()
     }
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     check_expansion({name: tensor.claim for name, tensor in tensors.items()}, size)
     return tensors

@@ -18,7 +18,7 @@ _LENGTH_BYTES = 8
 
 def read_legacy(file: BinaryIO) -> Contents:
     """Describe what the file holds. Raises `NernError` with one of the codes of `read_torch_file`."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     reader = PickleReader(file.read(LARGEST_PICKLE))
     if reader.read() != _MAGIC_NUMBER or reader.read() != _VERSION:

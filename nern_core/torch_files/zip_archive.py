@@ -81,7 +81,7 @@ def read_entries(file: BinaryIO) -> dict[str, Entry]:
 
 
 def _find_directory(file: BinaryIO) -> _Directory:
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     at = size - _END.size
     magic, disk, first_disk, here, entries, length, start, comment = _unpack(file, _END, at)
     if magic != _END_MAGIC or comment:

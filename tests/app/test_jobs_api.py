@@ -13,7 +13,8 @@ from app.dataset_folders import resolve_dataset
 from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import open_store
+from app.storage.folder import FolderStore
 from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import DIGITS, EXAMPLE, transaction
 
@@ -52,7 +53,7 @@ def finish(
         "report.html": b"<!doctype html>",
     }
     results.pop(without, None)
-    store, artifacts = ArtifactStore(settings.artifacts), {}
+    store, artifacts = open_store(settings), {}
     for name, content in results.items():
         (tmp_path / name).write_bytes(content)
         stored = store.put(tmp_path / name)
@@ -86,7 +87,7 @@ def test_a_submission_is_accepted_with_its_address(client: TestClient) -> None:
 
 def test_the_checkpoint_is_stored_as_it_was_sent(client: TestClient, settings: Settings) -> None:
     digest = submit(client).json()["checkpoint"]["sha256"]
-    assert ArtifactStore(settings.artifacts).path(digest).read_bytes() == EXAMPLE.read_bytes()
+    assert FolderStore(settings.artifacts).path(digest).read_bytes() == EXAMPLE.read_bytes()
 
 
 def test_options_may_come_before_the_checkpoint(embedded_client: TestClient) -> None:
@@ -312,7 +313,7 @@ def test_a_damaged_result_is_not_sent(client: TestClient, settings: Settings, tm
     results = finish(settings, job["id"], tmp_path)
     address = f"/jobs/{job['id']}/weights?format=pt"
     assert client.get(address).content == results["weights.pt"]
-    path = ArtifactStore(settings.artifacts).path(hashlib.sha256(results["weights.pt"]).hexdigest())
+    path = FolderStore(settings.artifacts).path(hashlib.sha256(results["weights.pt"]).hexdigest())
     path.chmod(0o644)
     path.write_bytes(damage)
     answer = client.get(address)

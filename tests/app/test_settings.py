@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Authentication, Settings
+from app.settings import Authentication, Downloads, Settings
 from tests.conftest import ROOT
 
 
@@ -40,7 +40,33 @@ def test_any_server_ends_the_embedded_mode(server: dict[str, str]) -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "secret" not in repr(Settings(database_url="postgresql://u:secret@h/d", broker_url="redis://:secret@h"))
+    assert "hunter2" not in repr(Settings(database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"))
+    keys = Settings(artifact_store="s3://models", s3_access_key_id="id", s3_secret_access_key="hunter2")  # type: ignore[arg-type] # as the environment gives it
+    assert "hunter2" not in repr(keys)
+    assert "hunter2" not in keys.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["models", "http://models", "s3://", "s3://Models", "s3://ab", "s3://models/../x", "s3://models?x", "s3://a/b c"],
+)
+def test_what_is_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="artifact_store"):
+        Settings(artifact_store=url)
+
+
+@pytest.mark.parametrize(
+    ("half", "sentence"),
+    [
+        ({"artifact_store": "s3://models", "s3_access_key_id": "id"}, "belong together"),
+        ({"artifact_store": "s3://models", "s3_secret_access_key": "secret"}, "belong together"),
+        ({"s3_endpoint": "https://minio"}, "`s3_endpoint` is for a bucket"),
+        ({"downloads": Downloads.REDIRECTED}, "`downloads` is for a bucket"),
+    ],
+)
+def test_half_a_bucket_is_refused(half: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Settings(**half)  # type: ignore[arg-type] # fields are given by name
 
 
 def test_a_metrics_token_that_can_be_guessed_is_refused() -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from tests.chaos import audit
 from tests.chaos.experiment import Experiment
 from tests.service.conftest import TERMINAL
@@ -104,7 +104,7 @@ def _wrong_downloads(experiment: Experiment, jobs: list[dict[str, Any]]) -> list
 
 def _wrong_files(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
     """I5, I6: accepted uploads are there as they were sent, and no other file has a name that it does not deserve."""
-    store = ArtifactStore(experiment.settings.artifacts)
+    store = FolderStore(experiment.settings.artifacts)
     sent = _digest(experiment.checkpoint)
     found = [f"{job['id']}: its upload has another digest" for job in jobs if job["checkpoint"]["sha256"] != sent]
     if jobs and not store.path(sent).exists():

@@ -23,8 +23,8 @@ from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
-PUBLISH = "import sys; from pathlib import Path; from app.storage import ArtifactStore; "
-PUBLISH += "ArtifactStore(Path(sys.argv[1])).put(Path(sys.argv[2]))"
+PUBLISH = "import sys; from pathlib import Path; from app.storage.folder import FolderStore; "
+PUBLISH += "FolderStore(Path(sys.argv[1])).put(Path(sys.argv[2]))"
 # A store makes fewer calls of each kind than this for one artifact.
 MOST_CALLS = 40
 

@@ -14,7 +14,7 @@ from app.database import migrate
 from app.jobs.repository import Claim, JobRepository
 from app.main import create_app
 from app.settings import Settings
-from app.storage import ArtifactStore, StoredArtifact
+from app.storage import StoredArtifact, open_store
 from nern_client import Client, Retries
 from tests.conftest import transaction
 from tests.nern_client.wire import Wire, wire_to
@@ -89,7 +89,7 @@ def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> No
 
 def store(settings: Settings, parts: Iterable[bytes]) -> StoredArtifact:
     """Put what is to be a result into the store."""
-    with ArtifactStore(settings.artifacts).writer() as writer:
+    with open_store(settings).writer() as writer:
         for part in parts:
             writer.write(part)
         return writer.commit()

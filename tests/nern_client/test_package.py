@@ -57,7 +57,9 @@ def test_the_environment_names_the_service_and_the_key(monkeypatch: pytest.Monke
     monkeypatch.setenv("NERN_API_KEY", "nern_x")
     with Client() as client:
         assert str(client._http.base_url) == "https://nern.example/prefix/"
-        assert client._http.headers["Authorization"] == "Bearer nern_x"
+        assert client._http.auth is not None
+        asked = next(client._http.auth.auth_flow(client._http.build_request("GET", "/jobs")))
+        assert asked.headers["Authorization"] == "Bearer nern_x"
 
 
 def test_fields_that_a_later_service_has_are_kept() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from app.database import migrate
 from app.settings import Settings
@@ -34,9 +35,13 @@ def free_port() -> int:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as a process gets them."""
-    given = {f"NERN_{name.upper()}": getattr(settings, name) for name in settings.model_fields_set}
+    given = {f"NERN_{name.upper()}": _plain(getattr(settings, name)) for name in settings.model_fields_set}
     given["NERN_DATASET_ROOTS"] = os.pathsep.join(map(str, settings.dataset_roots))
     return os.environ | {name: str(value) for name, value in given.items()}
+
+
+def _plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def is_running(pid: int) -> bool:

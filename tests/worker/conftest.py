@@ -11,7 +11,8 @@ from app.database import Sessions, create_sessions, migrate
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage import open_store
+from app.storage.folder import FolderStore
 from nern_core.options import EncodeOptions
 from tests.conftest import EXAMPLE
 
@@ -22,7 +23,12 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sessions: Sessions = create_sessions(settings)
-        self.store = ArtifactStore(settings.artifacts)
+        self.store = open_store(settings)
+
+    @property
+    def folder(self) -> FolderStore:
+        """The store where it is a folder, to look into."""
+        return FolderStore(self.settings.artifacts)
 
     def submit(self, checkpoint: Path = EXAMPLE, deadline: timedelta | None = None, **options: Any) -> str:
         stored = self.store.put(checkpoint)

@@ -21,8 +21,8 @@ from app.database import migrate
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings
-from app.snapshots import SnapshotStore
-from app.storage import ArtifactStore
+from app.snapshots import SnapshotFolder
+from app.storage.folder import FolderStore
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.worker.conftest import Jobs
@@ -62,7 +62,7 @@ def steps_of(jobs: Jobs, job_id: str) -> dict[str, int]:
     """Steps of each phase, as the report tells them."""
     artifacts = jobs.get(job_id).artifacts
     assert artifacts is not None
-    report = json.loads(jobs.store.path(artifacts["report.json"]["sha256"]).read_bytes())
+    report = json.loads(jobs.folder.path(artifacts["report.json"]["sha256"]).read_bytes())
     return {point["phase"]: point["step"] for point in report["curve"]}
 
 
@@ -114,9 +114,9 @@ def test_a_job_is_encoded_and_its_results_are_published(jobs: Jobs) -> None:
     assert job.metrics["original_accuracy"] == pytest.approx(99, abs=1)
     assert job.artifacts is not None
     for artifact in job.artifacts.values():
-        content = jobs.store.path(artifact["sha256"]).read_bytes()
+        content = jobs.folder.path(artifact["sha256"]).read_bytes()
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (artifact["sha256"], artifact["bytes"])
-    report = json.loads(jobs.store.path(job.artifacts["report.json"]["sha256"]).read_bytes())
+    report = json.loads(jobs.folder.path(job.artifacts["report.json"]["sha256"]).read_bytes())
     assert report["metrics"] == job.metrics
     assert report["source_sha256"] == job.checkpoint_sha256
 
@@ -127,7 +127,7 @@ def test_both_formats_hold_the_same_weights_named_as_in_the_original(embedded_jo
     artifacts = embedded_jobs.get(job_id).artifacts
     assert artifacts is not None
     found = [
-        read_checkpoint(embedded_jobs.store.path(artifacts[name]["sha256"])).tensors
+        read_checkpoint(embedded_jobs.folder.path(artifacts[name]["sha256"])).tensors
         for name in ("weights.safetensors", "weights.pt")
     ]
     original = read_checkpoint(EXAMPLE).tensors
@@ -227,7 +227,7 @@ def test_a_job_goes_on_from_the_last_snapshot_of_a_lost_worker(frequent_jobs: Jo
     assert starts[0] > 0.0525
     assert encoding_of(jobs, lost) == encoding_of(jobs, whole)
     assert jobs.get(lost).snapshots is None
-    assert SnapshotStore(jobs.settings.snapshots).jobs() == []
+    assert SnapshotFolder(jobs.settings.snapshots).jobs() == []
 
 
 def test_a_damaged_snapshot_is_not_used(frequent_jobs: Jobs) -> None:
@@ -295,7 +295,7 @@ def test_a_full_disk_is_said_to_be_the_reason(embedded_jobs: Jobs, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     job_id = embedded_jobs.submit(steps=1, hidden_size=8)
-    monkeypatch.setattr(ArtifactStore, "put", full)
+    monkeypatch.setattr(FolderStore, "put", full)
     supervisor(embedded_jobs).run(job_id)
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "disk_full")

@@ -14,8 +14,8 @@ from app.database import Sessions, create_sessions, migrate
 from app.jobs.models import IdempotencyKey, Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
-from app.snapshots import SnapshotStore
-from app.storage import ArtifactStore
+from app.snapshots import SnapshotFolder
+from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
 from tests.app.conftest import stored_files, submit
@@ -34,12 +34,12 @@ def sessions(settings: Settings) -> Iterator[Sessions]:
 
 
 @pytest.fixture
-def store(settings: Settings) -> ArtifactStore:
-    return ArtifactStore(settings.artifacts)
+def store(settings: Settings) -> FolderStore:
+    return FolderStore(settings.artifacts)
 
 
 @pytest.fixture
-def collector(settings: Settings, sessions: Sessions, store: ArtifactStore) -> Collector:
+def collector(settings: Settings, sessions: Sessions, store: FolderStore) -> Collector:
     return Collector(settings, sessions, store)
 
 
@@ -50,7 +50,7 @@ def age(folder: Path, seconds: float = 7200) -> None:
         os.utime(path, (changed, changed))
 
 
-def put(store: ArtifactStore, tmp_path: Path, content: bytes = b"content") -> str:
+def put(store: FolderStore, tmp_path: Path, content: bytes = b"content") -> str:
     (tmp_path / "source").write_bytes(content)
     return store.put(tmp_path / "source").sha256
 
@@ -77,7 +77,7 @@ def let_pass(settings: Settings, time: timedelta) -> None:
 
 
 def test_an_old_artifact_that_nobody_needs_is_removed(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     put(store, tmp_path)
     age(settings.artifacts)
@@ -86,7 +86,7 @@ def test_an_old_artifact_that_nobody_needs_is_removed(
 
 
 def test_an_artifact_that_was_just_stored_or_renewed_is_kept(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     stored, renewed = put(store, tmp_path, b"stored"), put(store, tmp_path, b"renewed")
     age(settings.artifacts)
@@ -97,7 +97,7 @@ def test_an_artifact_that_was_just_stored_or_renewed_is_kept(
 
 
 def test_the_checkpoint_of_a_job_and_an_upload_are_kept(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     checkpoint, upload = put(store, tmp_path, b"checkpoint"), put(store, tmp_path, b"upload")
     new_job(settings, checkpoint)
@@ -109,7 +109,7 @@ def test_the_checkpoint_of_a_job_and_an_upload_are_kept(
 
 
 def test_a_file_that_two_jobs_need_goes_with_the_second(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     checkpoint = put(store, tmp_path)
     jobs = [new_job(settings, checkpoint, f"job_{number:032}") for number in (1, 2)]
@@ -124,7 +124,7 @@ def test_a_file_that_two_jobs_need_goes_with_the_second(
 
 
 def test_an_expired_upload_goes_and_the_job_that_has_named_it_keeps_the_file(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     named, unnamed = put(store, tmp_path, b"named"), put(store, tmp_path, b"unnamed")
     with transaction(settings) as session:
@@ -140,7 +140,7 @@ def test_an_expired_upload_goes_and_the_job_that_has_named_it_keeps_the_file(
 
 
 def test_a_writer_that_still_writes_keeps_its_file_and_a_dead_one_does_not(
-    collector: Collector, settings: Settings, store: ArtifactStore
+    collector: Collector, settings: Settings, store: FolderStore
 ) -> None:
     (store.incoming / "left-behind").touch()
     with store.writer() as writer:
@@ -152,7 +152,7 @@ def test_a_writer_that_still_writes_keeps_its_file_and_a_dead_one_does_not(
 
 
 def test_only_folders_of_attempts_that_are_over_are_removed(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     job = new_job(settings, put(store, tmp_path))
     with transaction(settings) as session:
@@ -169,10 +169,10 @@ def test_only_folders_of_attempts_that_are_over_are_removed(
 
 
 def test_snapshots_go_with_their_job(
-    collector: Collector, settings: Settings, store: ArtifactStore, tmp_path: Path
+    collector: Collector, settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     jobs = [new_job(settings, put(store, tmp_path), f"job_{number:032}") for number in range(2)]
-    snapshots = SnapshotStore(settings.snapshots)
+    snapshots = SnapshotFolder(settings.snapshots)
     for job in [*jobs, f"job_{'9' * 32}"]:
         snapshots.keep(job, "fit-0", io.BytesIO(b"state"))
     with transaction(settings) as session:

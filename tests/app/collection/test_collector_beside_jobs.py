@@ -11,7 +11,8 @@ from app.collection.collector import Collector
 from app.database import Sessions, create_sessions, migrate
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
-from app.storage import ArtifactMissing, ArtifactStore
+from app.storage import ArtifactMissing
+from app.storage.folder import FolderStore
 
 GRACE = 0.5
 CONTENTS = [bytes([number]) * 100 for number in range(3)]
@@ -25,7 +26,7 @@ class Client:
         self.found_removed = 0
         self._number = number
         self._sessions = sessions
-        self._store = ArtifactStore(settings.artifacts)
+        self._store = FolderStore(settings.artifacts)
         self._dice = random.Random(number)
 
     def run(self) -> None:
@@ -76,7 +77,7 @@ class SlowCollector(Collector):
 
 
 def collect(settings: Settings, sessions: Sessions, stop: threading.Event) -> None:
-    collector = SlowCollector(settings, sessions, ArtifactStore(settings.artifacts))
+    collector = SlowCollector(settings, sessions, FolderStore(settings.artifacts))
     collector._name = "the only one"
     while not stop.wait(0.01):
         collector._remove_unused()

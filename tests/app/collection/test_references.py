@@ -17,7 +17,7 @@ from app.database import create_sessions, migrate
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
 
@@ -36,7 +36,7 @@ class Files(RuleBasedStateMachine):
         self._settings = Settings(data_dir=Path(self._folder.name))
         migrate(self._settings)
         self._sessions = create_sessions(self._settings)
-        self._store = ArtifactStore(self._settings.artifacts)
+        self._store = FolderStore(self._settings.artifacts)
         self._collector = Collector(self._settings, self._sessions, self._store)
         self._needed: dict[str, set[str]] = {}
         self._uploaded: set[str] = set()

@@ -17,7 +17,7 @@ from app.jobs.models import Job
 from app.jobs.relay import Relay
 from app.jobs.service import JobService, TenantJobs
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from app.submission import Submission
 from nern_core.options import EncodeOptions
 from tests.app.test_jobs_api import finish
@@ -54,12 +54,12 @@ def sessions(settings: Settings) -> Iterator[ForgetfulSessions]:
 def jobs(settings: Settings, sessions: ForgetfulSessions) -> TenantJobs:
     forgetful = cast("Sessions", sessions)
     relay = Relay(settings, forgetful, create_celery(settings))
-    return JobService(settings, forgetful, ArtifactStore(settings.artifacts), relay).of("default")
+    return JobService(settings, forgetful, FolderStore(settings.artifacts), relay).of("default")
 
 
 @pytest.fixture
 def submission(settings: Settings) -> Submission:
-    return Submission(ArtifactStore(settings.artifacts).put(EXAMPLE), EncodeOptions())
+    return Submission(FolderStore(settings.artifacts).put(EXAMPLE), EncodeOptions())
 
 
 @pytest.mark.parametrize("key", [None, "a key"])

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.database import current_time
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
 from tests.app.conftest import serving, stored_files
@@ -29,7 +29,7 @@ def test_an_uploaded_checkpoint_is_stored_and_can_be_found(client: TestClient, s
     assert answer.status_code == 201
     assert (answer.json()["sha256"], answer.json()["bytes"]) == (DIGEST, len(CONTENT))
     assert client.get(answer.headers["Location"]).json() == answer.json()
-    assert ArtifactStore(settings.artifacts).path(DIGEST).read_bytes() == CONTENT
+    assert FolderStore(settings.artifacts).path(DIGEST).read_bytes() == CONTENT
 
 
 def test_a_body_without_a_length_is_taken_too(embedded_client: TestClient) -> None:
@@ -143,7 +143,7 @@ def test_an_expired_checkpoint_is_unknown(client: TestClient, settings: Settings
 
 def test_a_checkpoint_that_the_disk_has_lost_is_to_be_sent_again(client: TestClient, settings: Settings) -> None:
     client.post("/checkpoints", content=CONTENT)
-    ArtifactStore(settings.artifacts).path(DIGEST).unlink()
+    FolderStore(settings.artifacts).path(DIGEST).unlink()
     answer = client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}})
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-checkpoint")
     assert "send it to POST /checkpoints" in answer.json()["detail"]
@@ -155,7 +155,7 @@ def test_a_deleted_checkpoint_is_gone_and_its_jobs_are_not(client: TestClient, s
     answers = [client.delete(f"/checkpoints/{DIGEST}").status_code for _ in range(2)]
     assert answers == [204, 404]
     assert client.get(job["links"]["self"]).json()["status"] == "queued"
-    assert ArtifactStore(settings.artifacts).path(DIGEST).exists()
+    assert FolderStore(settings.artifacts).path(DIGEST).exists()
 
 
 BAD_DOCUMENTS: list[tuple[dict[str, Any], str, str]] = [

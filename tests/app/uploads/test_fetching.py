@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from tests.app.conftest import serving, stored_files
 from tests.conftest import EXAMPLE
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_fetched_into_the_store(client: TestClient, reaching: Se
     job = answer.json()
     assert job["checkpoint"] == {"bytes": len(CONTENT), "sha256": DIGEST}
     assert job["options"]["steps"] == 10
-    assert ArtifactStore(reaching.artifacts).path(DIGEST).read_bytes() == CONTENT
+    assert FolderStore(reaching.artifacts).path(DIGEST).read_bytes() == CONTENT
 
 
 def test_a_checkpoint_with_the_announced_digest_is_taken(client: TestClient, server: str) -> None:

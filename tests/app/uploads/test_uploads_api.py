@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from app.collection.collector import Collector
 from app.database import create_sessions
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
 from tests.app.collection.test_collector import age
@@ -55,7 +55,7 @@ def test_a_checkpoint_arrives_piece_by_piece(client: TestClient, settings: Setti
         answer = send(client, address, start, piece)
         assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(start + len(piece)))
     assert client.get(f"/checkpoints/{DIGEST}").json()["bytes"] == len(CONTENT)
-    assert ArtifactStore(settings.artifacts).path(DIGEST).read_bytes() == CONTENT
+    assert FolderStore(settings.artifacts).path(DIGEST).read_bytes() == CONTENT
     assert files_of(settings) == []
     assert client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}}).status_code == 202
     assert offset_of(client, address) == len(CONTENT)
@@ -193,9 +193,19 @@ def test_a_process_killed_between_the_move_and_the_row_loses_nothing(client: Tes
     send(client, address, 0, CONTENT[:-1])
     file = files_of(settings)[0]
     file.write_bytes(CONTENT)
-    ArtifactStore(settings.artifacts).adopt(file, DIGEST)
+    file.with_name(f"{file.name}.checked").touch()
+    FolderStore(settings.artifacts).adopt(file, DIGEST)
     assert offset_of(client, address) == len(CONTENT)
     assert client.get(f"/checkpoints/{DIGEST}").status_code == 200
+
+
+def test_nobody_gets_a_checkpoint_whose_bytes_they_have_not_sent(client: TestClient, settings: Settings) -> None:
+    """The file is not here, as it is on the disk of another API; somebody else's of that digest is in the store."""
+    address = begin(client).headers["Location"]
+    FolderStore(settings.artifacts).put(EXAMPLE)
+    files_of(settings)[0].unlink()
+    assert client.head(address, headers=TUS).status_code == 404
+    assert client.get(f"/checkpoints/{DIGEST}").status_code == 404
 
 
 def test_an_upload_whose_bytes_are_lost_is_unknown(client: TestClient, settings: Settings) -> None:
@@ -214,7 +224,7 @@ def test_abandoned_uploads_expire_and_their_bytes_go(client: TestClient, setting
     (settings.artifacts / "partial" / "of-a-dead-process").touch()
     age(settings.artifacts)
     sessions = create_sessions(settings)
-    Collector(settings, sessions, ArtifactStore(settings.artifacts)).round()
+    Collector(settings, sessions, FolderStore(settings.artifacts)).round()
     sessions.kw["bind"].dispose()
     assert [path.name for path in files_of(settings)] == [kept.rpartition("/")[2]]
     assert client.head(abandoned, headers=TUS).status_code == 404

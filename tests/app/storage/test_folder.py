@@ -10,7 +10,7 @@ import pytest
 
 from app.durable_files import DiskFull
 from app.settings import Settings
-from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
+from app.storage.folder import FolderStore
 from tests.app.conftest import serving
 
 CONTENT = b"weights" * 1000
@@ -18,18 +18,11 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path / "artifacts")
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "artifacts")
 
 
-def damage(store: ArtifactStore) -> None:
-    """Flip a bit of the artifact."""
-    path = store.path(DIGEST)
-    path.chmod(0o644)
-    path.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
-
-
-def leftovers(store: ArtifactStore) -> list[str]:
+def leftovers(store: FolderStore) -> list[str]:
     return [
         str(path.relative_to(store.folder))
         for path in store.folder.rglob("*")
@@ -37,7 +30,7 @@ def leftovers(store: ArtifactStore) -> list[str]:
     ]
 
 
-def test_a_committed_artifact_is_found_under_its_digest(store: ArtifactStore) -> None:
+def test_a_committed_artifact_is_found_under_its_digest(store: FolderStore) -> None:
     with store.writer() as writer:
         writer.write(CONTENT[:10])
         writer.write(CONTENT[10:])
@@ -47,51 +40,14 @@ def test_a_committed_artifact_is_found_under_its_digest(store: ArtifactStore) ->
     assert leftovers(store) == [f"{DIGEST[:2]}/{DIGEST}"]
 
 
-def test_nothing_remains_of_what_is_not_committed(store: ArtifactStore) -> None:
-    with store.writer() as writer:
-        writer.write(CONTENT)
-    assert leftovers(store) == []
-
-
-def test_the_same_content_is_stored_once(store: ArtifactStore, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(CONTENT)
-    assert store.put(tmp_path / "source") == store.put(tmp_path / "source")
-    assert leftovers(store) == [f"{DIGEST[:2]}/{DIGEST}"]
-
-
-def test_an_artifact_is_read_only(store: ArtifactStore, tmp_path: Path) -> None:
+def test_an_artifact_is_read_only(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
     store.put(tmp_path / "source")
     assert store.path(DIGEST).stat().st_mode & 0o777 == 0o444
 
 
-def test_a_copy_may_be_changed_without_harm_to_the_artifact(store: ArtifactStore, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(CONTENT)
-    store.put(tmp_path / "source")
-    store.copy(DIGEST, tmp_path / "checkpoint")
-    assert (tmp_path / "checkpoint").read_bytes() == CONTENT
-    (tmp_path / "checkpoint").write_bytes(b"hostile")
-    assert store.path(DIGEST).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("name", ["", "../../etc/passwd", DIGEST.upper(), DIGEST + "/", DIGEST + "\n"])
-def test_only_digests_name_artifacts(store: ArtifactStore, name: str) -> None:
-    with pytest.raises(ValueError, match="not a SHA-256"):
-        store.path(name)
-
-
-def test_storing_again_heals_a_damaged_artifact(store: ArtifactStore, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(CONTENT)
-    stored = store.put(tmp_path / "source")
-    damage(store)
-    with pytest.raises(ArtifactDamaged):
-        store.verified(stored)
-    store.put(tmp_path / "source")
-    assert store.verified(stored).read_bytes() == CONTENT
-
-
 def test_an_artifact_is_read_to_be_verified_once_until_it_changes(
-    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
     stored = store.put(tmp_path / "source")
@@ -111,26 +67,7 @@ def test_an_artifact_is_read_to_be_verified_once_until_it_changes(
     assert len(read) == 2
 
 
-def test_a_damaged_artifact_is_not_copied(store: ArtifactStore, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(CONTENT)
-    store.put(tmp_path / "source")
-    damage(store)
-    with pytest.raises(ArtifactDamaged):
-        store.copy(DIGEST, tmp_path / "checkpoint")
-    assert not (tmp_path / "checkpoint").exists()
-
-
-def test_what_is_not_there_is_missing(store: ArtifactStore, tmp_path: Path) -> None:
-    for use in (
-        lambda: store.verified(StoredArtifact(DIGEST, 1)),
-        lambda: store.copy(DIGEST, tmp_path / "checkpoint"),
-        lambda: store.renew(DIGEST),
-    ):
-        with pytest.raises(ArtifactMissing):
-            use()
-
-
-def test_what_does_not_leave_the_reserve_free_is_refused_before_it_is_written(store: ArtifactStore) -> None:
+def test_what_does_not_leave_the_reserve_free_is_refused_before_it_is_written(store: FolderStore) -> None:
     free = shutil.disk_usage(store.folder).free
     with pytest.raises(DiskFull), store.writer(expected=free, reserve=1):
         pass
@@ -154,7 +91,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_nothing_remains_of_what_a_full_disk_refuses(small_disk: Path) -> None:
-    store = ArtifactStore(small_disk)
+    store = FolderStore(small_disk)
     with pytest.raises(DiskFull), store.writer() as writer:
         writer.write(bytes(5 * 2**20))
     assert leftovers(store) == []
@@ -176,7 +113,7 @@ def test_uploads_to_a_full_disk_are_refused_until_there_is_room(embedded: Settin
         ]
         assert [(answer.status_code, answer.json()["type"]) for answer in refused] == [(507, "disk-full")] * 3
         assert {answer.headers["Retry-After"] for answer in refused} == {"600"}
-        assert leftovers(ArtifactStore(small_disk)) == ["ballast"]
+        assert leftovers(FolderStore(small_disk)) == ["ballast"]
         (small_disk / "ballast").unlink()
         assert client.post("/checkpoints", content=large).status_code == 201
     assert shutil.disk_usage(small_disk).free >= settings.disk_reserve
@@ -188,7 +125,7 @@ def test_a_disk_that_fills_up_without_a_reserve_refuses_too(embedded: Settings, 
         large = large_checkpoint(5 * 2**20)
         answer = client.post("/checkpoints", content=iter([large[:1000], large[1000:]]))
     assert (answer.status_code, answer.json()["type"]) == (507, "disk-full")
-    assert leftovers(ArtifactStore(small_disk)) == []
+    assert leftovers(FolderStore(small_disk)) == []
 
 
 def large_checkpoint(size: int) -> bytes:

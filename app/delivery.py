@@ -1,0 +1,98 @@
+"""Results on their way to clients, with the digest that was published, as ETag and as RFC 9530's `Repr-Digest`."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPMethod, HTTPStatus
+
+import structlog
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from app.problems import Problem
+from app.ranges import content_range, requested_part
+from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
+
+_log = structlog.get_logger()
+_BINARY = "application/octet-stream"
+# By the ending of an artifact's name.
+_MEDIA_TYPES = {"json": "application/json", "html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
+_SHOWN = (".html", ".svg")
+# The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A result of a job: the artifact, and what it is called."""
+
+    artifact: StoredArtifact
+    name: str
+    filename: str
+
+    def answer(self, request: Request, store: ArtifactStore) -> Response:
+        """The answer to a request for it, or for a part of it.
+
+        Raises `Problem` (`damaged-result`, `range-not-satisfiable`) and `StoreUnavailable`.
+        """
+        headers = self._headers()
+        if self._is_known(request.headers.get("if-none-match")):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        with self._losses_told():
+            if request.method == HTTPMethod.HEAD:
+                store.require(self.artifact)
+                return Response(headers=headers | {"Content-Length": str(self.artifact.size)})
+            if (address := self._address(store, headers)) is not None:
+                store.require(self.artifact)
+                return RedirectResponse(address, headers={"ETag": headers["ETag"], "Cache-Control": "no-store"})
+            return self._stream(request, store, headers)
+
+    def _stream(self, request: Request, store: ArtifactStore, headers: dict[str, str]) -> Response:
+        size, asked, if_range = self.artifact.size, request.headers.get("range"), request.headers.get("if-range")
+        part, status = requested_part(asked, if_range, headers["ETag"], size), HTTPStatus.PARTIAL_CONTENT
+        if part is None:
+            part, status = self.artifact.whole, HTTPStatus.OK
+        else:
+            headers["Content-Range"] = content_range(part, size)
+        headers["Content-Length"] = str(len(part))
+        return StreamingResponse(store.read(self.artifact, part), status_code=status, headers=headers)
+
+    def _address(self, store: ArtifactStore, headers: Mapping[str, str]) -> str | None:
+        """Where else the client may get it. What has a meaning to browsers comes from here, with its policy."""
+        if headers["Content-Type"] != _BINARY:
+            return None
+        return store.address(self.artifact, headers["Content-Type"], headers["Content-Disposition"])
+
+    def _headers(self) -> dict[str, str]:
+        digest = base64.b64encode(bytes.fromhex(self.artifact.sha256)).decode()
+        headers = {
+            "ETag": f'"{self.artifact.sha256}"',
+            "Repr-Digest": f"sha-256=:{digest}:",
+            "Cache-Control": "private, immutable",
+            "Accept-Ranges": "bytes",
+            "Content-Type": _MEDIA_TYPES.get(self.name.rpartition(".")[2], _BINARY),
+            "Content-Disposition": f'attachment; filename="{self.filename}"',
+        }
+        if self.name.endswith(_SHOWN):
+            # A browser may show it, and nothing in it runs.
+            headers |= {"Content-Disposition": "inline", "Content-Security-Policy": _PAGE_POLICY}
+        return headers
+
+    def _is_known(self, if_none_match: str | None) -> bool:
+        """Whether the client has it; a weak comparison, as RFC 9110 has it."""
+        if if_none_match is None:
+            return False
+        tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+        return "*" in tags or f'"{self.artifact.sha256}"' in tags
+
+    @contextmanager
+    def _losses_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (ArtifactMissing, ArtifactDamaged) as lost:
+            _log.error("artifact_lost", file=self.filename, error=repr(lost))
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
+
+
+_DAMAGED = "The store has lost or changed this result, so it is not sent; submit the checkpoint again."

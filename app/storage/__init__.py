@@ -1,0 +1,57 @@
+"""Where uploads and results are kept: a local folder, or a bucket of an S3-compatible store.
+
+What uses artifacts knows the protocol `ArtifactStore` alone; the settings decide what is behind it.
+"""
+
+from importlib.util import find_spec
+
+from app.settings import Settings
+from app.storage.artifacts import (
+    ArtifactDamaged,
+    ArtifactMissing,
+    StoredArtifact,
+    StoreUnavailable,
+    copy_hashed,
+)
+from app.storage.folder import FolderStore
+from app.storage.store import ArtifactStore
+from app.storage.writer import ArtifactWriter
+from nern_core.errors import NernError
+
+__all__ = [
+    "ArtifactDamaged",
+    "ArtifactMissing",
+    "ArtifactStore",
+    "ArtifactWriter",
+    "StoreUnavailable",
+    "StoredArtifact",
+    "check_storage",
+    "copy_hashed",
+    "open_store",
+]
+
+
+def check_storage(settings: Settings) -> None:
+    """Refuse what cannot work or is not safe, before anything starts. Raises `NernError` (`storage_settings`)."""
+    if not settings.artifact_store:
+        return
+    if find_spec("obstore") is None:
+        raise NernError(
+            "storage_settings", "NERN_ARTIFACT_STORE names a bucket, for which obstore is needed: install nern[s3]."
+        )
+    from app.storage.s3.location import Location
+
+    Location.of(settings)
+
+
+def open_store(settings: Settings) -> ArtifactStore:
+    """The store that the settings name; nothing is connected yet. Raises `NernError` (`storage_settings`)."""
+    check_storage(settings)
+    if not settings.artifact_store:
+        return FolderStore(settings.artifacts)
+    from app.storage.s3.bucket import Bucket
+    from app.storage.s3.location import Location
+    from app.storage.s3.store import S3Store
+
+    location = Location.of(settings)
+    return S3Store(Bucket(location), location, settings.artifacts, settings.redirect_lifetime)

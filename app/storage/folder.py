@@ -1,0 +1,166 @@
+"""The artifact store in a local folder.
+
+A file is written under a temporary name, flushed to the disk, and renamed: what stands under a digest is
+whole. What is stored again replaces the old copy, which heals a damaged one. No part of a path ever comes
+from a client.
+
+A file's modification time is that of its last use. `remove_unused` takes files under a lock that keeps it
+apart from storing and renewing.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from app.durable_files import flush_folder, full_disk_told, older
+from app.integrity import VerifiedFiles
+from app.storage.artifacts import (
+    ArtifactDamaged,
+    ArtifactMissing,
+    StoredArtifact,
+    copy_hashed,
+    is_digest,
+    require_digest,
+)
+from app.storage.writer import ArtifactWriter, Staging, nothing
+
+_COPY_BYTES = 2**20
+_SENT_BYTES = 2**18
+_READ_ONLY = 0o444
+
+
+class FolderStore:
+    """An `ArtifactStore` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._staging = Staging(folder)
+        self._verified = VerifiedFiles()
+
+    @property
+    def incoming(self) -> Path:
+        """The folder of what is still being written."""
+        return self._staging.incoming
+
+    def writer(self, expected: int = 0, reserve: int = 0) -> AbstractContextManager[ArtifactWriter]:
+        """As `ArtifactStore` has it."""
+        return self._staging.writer(self.adopt, expected, reserve)
+
+    def put(self, source: Path) -> StoredArtifact:
+        """Copy a file into the store. Raises `DiskFull`."""
+        with self.writer() as writer, source.open("rb") as file:
+            while data := file.read(_COPY_BYTES):
+                writer.write(data)
+            return writer.commit()
+
+    def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
+        """Move a file of this digest from the store's own disk to its place, flushed before and after."""
+        target = self.path(sha256)
+        with full_disk_told(self.folder):
+            with path.open("rb") as file:
+                os.fchmod(file.fileno(), _READ_ONLY)
+                os.utime(file.fileno())
+                os.fsync(file.fileno())
+            target.parent.mkdir(exist_ok=True)
+            with self._staging.lock.shared():
+                path.replace(target)
+            # The folder may be new, and whoever made it may not have come to this line yet.
+            for folder in (target.parent, self.folder):
+                flush_folder(folder)
+
+    def path(self, sha256: str) -> Path:
+        """Where the artifact of this digest is. Raises `ValueError` for what is not a digest."""
+        require_digest(sha256)
+        return self.folder / sha256[:2] / sha256
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The artifact to look into, unverified. Raises `ArtifactMissing`."""
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError as error:
+            raise ArtifactMissing(sha256) from error
+
+    def verified(self, artifact: StoredArtifact) -> Path:
+        """Where the artifact is, whose bytes have been checked.
+
+        They are read once an hour, and again whenever the file has changed. Raises `ArtifactMissing`,
+        `ArtifactDamaged`.
+        """
+        path = self.path(artifact.sha256)
+        try:
+            if not self._verified.holds(path, artifact.sha256, artifact.size):
+                raise ArtifactDamaged(artifact.sha256)
+        except FileNotFoundError as error:
+            raise ArtifactMissing(artifact.sha256) from error
+        return path
+
+    def require(self, artifact: StoredArtifact) -> None:
+        """Raise `ArtifactMissing` or `ArtifactDamaged` unless the artifact is whole."""
+        self.verified(artifact)
+
+    def read(self, artifact: StoredArtifact, part: range) -> Iterator[bytes]:
+        """The bytes of a part. Raises `ArtifactMissing` or `ArtifactDamaged` unless the whole has its digest."""
+        return _read(self.verified(artifact), part)
+
+    def address(self, artifact: StoredArtifact, media_type: str, disposition: str) -> None:
+        """There is no other way to a file of this machine."""
+
+    def copy(self, sha256: str, target: Path) -> None:
+        """Write a copy of the artifact to `target`. Raises `ArtifactMissing`, `ArtifactDamaged`."""
+        try:
+            with self.path(sha256).open("rb") as file, target.open("wb") as copy:
+                found = copy_hashed(file, copy)
+        except FileNotFoundError as error:
+            raise ArtifactMissing(sha256) from error
+        if found.sha256 != sha256:
+            target.unlink()
+            raise ArtifactDamaged(sha256)
+
+    def renew(self, sha256: str) -> None:
+        """Keep the artifact from being removed for a while. Raises `ArtifactMissing`."""
+        try:
+            with self._staging.lock.shared():
+                os.utime(self.path(sha256))
+        except FileNotFoundError as error:
+            raise ArtifactMissing(sha256) from error
+
+    def moment(self, ago: timedelta) -> float:
+        """A moment that lies so far back, by the clock that files are stamped with."""
+        return self._staging.moment(ago)
+
+    def unused_since(self, moment: float) -> Iterator[list[str]]:
+        """Digests of what has neither been stored nor renewed since then, some at a time."""
+        for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
+            found = [path.name for path in folder.iterdir() if is_digest(path.name) and older(path, moment)]
+            if found:
+                yield found
+
+    def remove_unused(self, sha256: str, since: float) -> bool:
+        """Remove the artifact, unless it has been stored or renewed since then; returns whether it was removed."""
+        path = self.path(sha256)
+        with self._staging.lock.exclusive():
+            if not older(path, since):
+                return False
+            path.unlink()
+        return True
+
+    def remove_abandoned(self, grace: timedelta) -> int:
+        """Remove temporary files that are older and that nobody writes any more; returns how many."""
+        return self._staging.remove_abandoned(grace)
+
+    def check(self) -> None:
+        """Raise `OSError` if nothing can be written."""
+        with self.writer():
+            pass
+
+
+def _read(path: Path, part: range) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(part.start)
+        left = len(part)
+        while data := file.read(min(_SENT_BYTES, left)):
+            yield data
+            left -= len(data)

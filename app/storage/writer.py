@@ -1,0 +1,116 @@
+"""Artifacts that are still being written: files in a folder on this machine's disk."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from app.durable_files import LockFile, full_disk_told, is_locked, make_folder, older, require_room
+from app.storage.artifacts import StoredArtifact
+
+# The parser of a form hands over many small pieces.
+_BYTES_BETWEEN_LOOKS = 2**20
+
+
+def nothing() -> None:
+    """What is done now and then where nobody asks for more."""
+
+
+class Adopt(Protocol):
+    """Puts a file of this digest in its place, calling `go_on` now and then."""
+
+    def __call__(self, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
+        """Do it."""
+
+
+class ArtifactWriter:
+    """Takes the bytes of one new artifact and hashes them on the way. Made by `ArtifactStore.writer`."""
+
+    def __init__(self, staging: "Staging", adopt: Adopt, reserve: int) -> None:
+        self._staging = staging
+        self._adopt = adopt
+        self._reserve = reserve
+        with full_disk_told(staging.folder):
+            descriptor, name = tempfile.mkstemp(dir=staging.incoming)
+        # Whoever tidies up sees by the lock that somebody still writes.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self.path = Path(name)
+        self._file = os.fdopen(descriptor, "wb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self._next_look = 0
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what has been written so far."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes. Raises `DiskFull`."""
+        if self.size + len(data) >= self._next_look:
+            require_room(self._staging.folder, len(data), self._reserve)
+            self._next_look = self.size + len(data) + _BYTES_BETWEEN_LOOKS
+        with full_disk_told(self._staging.folder):
+            self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def flush(self) -> Path:
+        """Make everything written so far readable under the temporary path, which is returned."""
+        with full_disk_told(self._staging.folder):
+            self._file.flush()
+        return self.path
+
+    def commit(self, go_on: Callable[[], None] = nothing) -> StoredArtifact:
+        """Put the artifact in its place, durably before this returns, calling `go_on` now and then.
+
+        Raises `DiskFull` and `StoreUnavailable`.
+        """
+        stored = StoredArtifact(self.sha256, self.size)
+        self.flush()
+        self._adopt(self.path, stored.sha256, go_on)
+        self._file.close()
+        return stored
+
+    def discard(self) -> None:
+        """Remove what is not committed."""
+        with suppress(OSError):  # what did not fit on the disk is not missed
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Staging:
+    """A folder for what is being written. `folder` may hold more; its `lock` is for whoever moves files in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.incoming = folder / "incoming"
+        make_folder(self.incoming)
+        self.lock = LockFile(folder / "lock")
+
+    @contextmanager
+    def writer(self, adopt: Adopt, expected: int, reserve: int) -> Iterator[ArtifactWriter]:
+        """A writer whose file `adopt` takes when it is committed, and of which else nothing remains."""
+        require_room(self.folder, expected, reserve)
+        writer = ArtifactWriter(self, adopt, reserve)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+    def moment(self, ago: timedelta) -> float:
+        """A moment that lies so far back, by the clock that files are stamped with."""
+        return self.lock.now() - ago.total_seconds()
+
+    def remove_abandoned(self, grace: timedelta) -> int:
+        """Remove temporary files that are older and that nobody writes any more; returns how many."""
+        since = self.moment(grace)
+        abandoned = [path for path in self.incoming.iterdir() if older(path, since) and not is_locked(path)]
+        for path in abandoned:
+            path.unlink(missing_ok=True)
+        return len(abandoned)
