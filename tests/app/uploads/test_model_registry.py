@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.settings import Settings
-from app.storage import ArtifactStore
+from app.storage.folder import FolderStore
 from tests.app.conftest import serving, stored_files
 from tests.conftest import EXAMPLE
 from tests.mlflow_server import register
@@ -56,7 +56,7 @@ def test_models_aliases_and_runs_are_fetched_into_the_store(
         answer = submit(client, url)
         assert answer.status_code == 202, answer.text
         assert answer.json()["checkpoint"] == {"bytes": len(CONTENT), "sha256": DIGEST}
-    assert ArtifactStore(knowing.artifacts).path(DIGEST).read_bytes() == CONTENT
+    assert FolderStore(knowing.artifacts).path(DIGEST).read_bytes() == CONTENT
 
 
 @pytest.mark.slow
