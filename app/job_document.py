@@ -2,20 +2,22 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from app.body import read_small_body
+from app.datasets.service import DatasetService
 from app.jobs.labels import Labels
 from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
-from app.submission import LARGEST_OPTIONS, Submission, parse_options, refuse_unfit
+from app.submission import LARGEST_OPTIONS, FindDataset, Submission, parse_options, refuse_unfit
 from app.uploads.fetching import CheckpointFetcher
 from app.uploads.service import UploadService
 from app.webhooks.webhook import Webhook, check_address
@@ -63,23 +65,24 @@ class DocumentReceiver:
     """Reads documents and finds or fetches their checkpoints."""
 
     def __init__(
-        self, settings: Settings, store: ArtifactStore, uploads: UploadService, outbound: OutboundClient
+        self,
+        settings: Settings,
+        store: ArtifactStore,
+        uploads: UploadService,
+        datasets: DatasetService,
+        outbound: OutboundClient,
     ) -> None:
-        self._settings = settings
         self._store = store
         self._uploads = uploads
+        self._datasets = datasets
         self._outbound = outbound
         self._fetcher = CheckpointFetcher(settings, store, outbound)
 
     async def receive(self, request: Request, tenant: str, go_on: Callable[[], None]) -> Submission:
         """Read the body, calling `go_on` now and then while a checkpoint is fetched. Raises `Problem`, `DiskFull`."""
-        try:
-            body = await read_small_body(request, _LARGEST_DOCUMENT)
-        except ClientDisconnect:
-            raise Problem(
-                HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was cut off; send it again."
-            ) from None
-        document, options = await run_in_threadpool(self._parse, body)
+        body = await read_small_body(request, _LARGEST_DOCUMENT)
+        find_dataset = partial(self._datasets.resolve, tenant)
+        document, options, dataset = await run_in_threadpool(self._parse, body, find_dataset)
         source = document.checkpoint
         if source.url is None:
             checkpoint = await run_in_threadpool(self._find, tenant, source, options)
@@ -87,16 +90,18 @@ class DocumentReceiver:
             checkpoint = await self._fetcher.fetch(
                 source.url, source.sha256, lambda path: refuse_unfit(path, options), go_on
             )
-        return Submission(checkpoint, options, document.labels, document.webhook)
+        return Submission(checkpoint, options, document.labels, document.webhook, dataset)
 
-    def _parse(self, body: bytes) -> tuple[JobDocument, EncodeOptions]:
+    def _parse(
+        self, body: bytes, find_dataset: FindDataset
+    ) -> tuple[JobDocument, EncodeOptions, StoredArtifact | None]:
         try:
             document = JobDocument.model_validate_json(body)
         except ValidationError as error:
             raise _invalid(error) from error
         if document.webhook is not None:
             check_address(document.webhook, self._outbound)
-        return document, parse_options(json.dumps(document.options).encode(), self._settings)
+        return document, *parse_options(json.dumps(document.options).encode(), find_dataset)
 
     def _find(self, tenant: str, source: CheckpointSource, options: EncodeOptions) -> StoredArtifact:
         checkpoint = self._uploads.use(tenant, str(source.sha256))

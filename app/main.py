@@ -13,6 +13,7 @@ from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
+from app.datasets.service import DatasetService
 from app.edge.layers import layers
 from app.events.places import Places
 from app.events.reader import AT_STOP, EventReader
@@ -26,7 +27,7 @@ from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
-from app.routes import catalogue, checkpoints, downloads, events, health, jobs, uploads, webhooks
+from app.routes import catalogue, checkpoints, datasets, downloads, events, health, jobs, uploads, webhooks
 from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
@@ -61,8 +62,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.uploads = UploadService(settings, sessions, store)
         app.state.partial_uploads = PartialUploads(settings, sessions, store)
         app.state.events, app.state.places = EventReader(sessions), Places(settings.max_listeners)
+        app.state.datasets = DatasetService(settings, sessions, store)
         app.state.outbound = OutboundClient(settings.outbound_networks)
-        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.outbound)
+        app.state.documents = DocumentReceiver(
+            settings, store, app.state.uploads, app.state.datasets, app.state.outbound
+        )
         app.state.webhooks = WebhookService(sessions)
         courier = Courier(settings, sessions, app.state.outbound)
         app.state.metrics = metrics
@@ -94,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(downloads.router)
     app.include_router(checkpoints.router)
     app.include_router(uploads.router)
+    app.include_router(datasets.router)
     app.include_router(catalogue.router)
     app.include_router(webhooks.router)
     app.include_router(health.router)

@@ -75,6 +75,7 @@ class JobView(BaseModel):
     labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
     webhook: Annotated[Webhook | None, Field(description="Where the end of the job is told.")]
     checkpoint: CheckpointView
+    dataset_sha256: Annotated[str | None, Field(description="SHA-256 of the uploaded data set that the job uses.")]
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
     metrics: Metrics | None
     error: ErrorView | None
@@ -101,6 +102,7 @@ class JobView(BaseModel):
             labels=job.labels or {},
             webhook=None if job.webhook is None else Webhook.model_validate(job.webhook),
             checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
+            dataset_sha256=job.dataset_sha256,
             attempt=job.attempt,
             metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),
             error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,

@@ -15,13 +15,13 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from app.body import declared_length, in_turn, read_body
-from app.dataset_folders import resolve_dataset
+from app.datasets.service import NamedDataset
 from app.jobs.labels import parse_labels
 from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from app.uploads.receiving import structure_of, too_large
+from app.uploads.receiving import CHECKPOINT, structure_of
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
@@ -35,29 +35,38 @@ _DOCUMENTS = frozenset({"options", "labels", "webhook"})
 _HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
 
 
+FindDataset = Callable[[str], NamedDataset]
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A stored checkpoint and what is to be done with it."""
+    """A stored checkpoint and what is to be done with it. `dataset` is the uploaded one that the options name."""
 
     checkpoint: StoredArtifact
     options: EncodeOptions
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
+    dataset: StoredArtifact | None = None
 
 
 async def receive_submission(
-    request: Request, store: ArtifactStore, settings: Settings, outbound: OutboundClient, go_on: Callable[[], None]
+    request: Request,
+    store: ArtifactStore,
+    settings: Settings,
+    outbound: OutboundClient,
+    find_dataset: FindDataset,
+    go_on: Callable[[], None],
 ) -> Submission:
-    """Read the form to its end, calling `go_on` now and then.
+    """Read the form to its end, calling `go_on` now and then, and `find_dataset` with what its options name.
 
     Raises `Problem` and `DiskFull`; nothing of a refused upload remains.
     """
     boundary = _boundary(request)
     length = declared_length(request)
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
-        raise too_large(settings.max_upload_bytes)
+        raise CHECKPOINT.too_large(settings.max_upload_bytes)
     with store.writer(length, settings.disk_reserve) as writer:
-        form = _Form(boundary, writer, settings, outbound)
+        form = _Form(boundary, writer, settings, outbound, find_dataset)
 
         def take(data: bytes) -> None:
             go_on()
@@ -73,7 +82,14 @@ async def receive_submission(
 class _Form:
     """The form as far as it has arrived."""
 
-    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings, outbound: OutboundClient) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        writer: ArtifactWriter,
+        settings: Settings,
+        outbound: OutboundClient,
+        find_dataset: FindDataset,
+    ) -> None:
         self._parser = MultipartParser(
             boundary,
             {
@@ -90,12 +106,14 @@ class _Form:
         self._writer = writer
         self._settings = settings
         self._outbound = outbound
+        self._find_dataset = find_dataset
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
         self._part = ""
         self._seen: set[str] = set()
         self._text = bytearray()
         self._options = EncodeOptions()
+        self._dataset: StoredArtifact | None = None
         self._labels: Mapping[str, str] = {}
         self._webhook: Webhook | None = None
         self._complete = False
@@ -104,7 +122,7 @@ class _Form:
         """Take the next bytes of the body."""
         self._received += len(data)
         if self._received > self._settings.max_upload_bytes + _FORM_OVERHEAD:
-            raise too_large(self._settings.max_upload_bytes)
+            raise CHECKPOINT.too_large(self._settings.max_upload_bytes)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -119,7 +137,7 @@ class _Form:
                 HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
             )
         refuse_unfit(self._writer.flush(), self._options)
-        return Submission(self._writer.commit(), self._options, self._labels, self._webhook)
+        return Submission(self._writer.commit(), self._options, self._labels, self._webhook, self._dataset)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -159,14 +177,14 @@ class _Form:
             return
         self._writer.write(memoryview(data)[start:end])
         if self._writer.size > self._settings.max_upload_bytes:
-            raise too_large(self._settings.max_upload_bytes)
+            raise CHECKPOINT.too_large(self._settings.max_upload_bytes)
 
     def _end_part(self) -> None:
         text = bytes(self._text)
         self._text.clear()
         match self._part:
             case "options":
-                self._options = parse_options(text, self._settings)
+                self._options, self._dataset = parse_options(text, self._find_dataset)
             case "labels":
                 self._labels = parse_labels(text)
             case "webhook":
@@ -186,15 +204,19 @@ def refuse_unfit(path: Path, options: EncodeOptions) -> None:
         raise Problem.of_input(error) from error
 
 
-def parse_options(text: bytes, settings: Settings) -> EncodeOptions:
-    """The options in a JSON text. Raises `Problem` (`invalid-options`, `unknown-dataset`)."""
+def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions, StoredArtifact | None]:
+    """The options in a JSON text, and the uploaded data set that they name, if they name one.
+
+    Raises `Problem` (`invalid-options`, `unknown-dataset`, `dataset-lost`).
+    """
     try:
         options = EncodeOptions.model_validate_json(text)
     except ValidationError as error:
         raise Problem.of_validation("invalid-options", error) from error
     if options.dataset is None:
-        return options
-    return options.model_copy(update={"dataset": resolve_dataset(options.dataset, settings)})
+        return options, None
+    found = find_dataset(options.dataset)
+    return options.model_copy(update={"dataset": found.name}), found.stored
 
 
 def _boundary(request: Request) -> bytes:

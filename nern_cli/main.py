@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.compress_report import compress_report
+from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
@@ -98,7 +99,7 @@ def reconstruct(
 def evaluate(
     weights: InputFile,
     architecture: Annotated[str, typer.Option(help="The network that the weights belong to.")],
-    dataset: Annotated[Path, typer.Option(help="Folder with test.npz.")],
+    dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
     json: Json = False,
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
@@ -161,6 +162,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 app.command("submit")(submit)
 app.command("download")(download)
 app.add_typer(jobs, name="jobs")
+app.add_typer(datasets, name="datasets")
 app.add_typer(keys, name="keys")
 app.command("report")(write_report)
 app.command("compress-report")(compress_report)

@@ -71,6 +71,7 @@ class Job(_Model):
     options: Mapping[str, Any]
     labels: Mapping[str, str] = {}
     checkpoint: SubmittedCheckpoint
+    dataset_sha256: str | None = None
     attempt: int
     metrics: Mapping[str, Any] | None = None
     error: JobError | None = None
@@ -100,3 +101,29 @@ class Checkpoint(_Model):
     sha256: str
     bytes: int
     expires_at: datetime
+
+
+class Split(_Model):
+    """One of the two splits of a data set; `shape` is height, width and channels of an image."""
+
+    bytes: int
+    images: int | None = None
+    shape: tuple[int, ...] | None = None
+
+
+class Dataset(_Model):
+    """A data set that jobs may name: one that was uploaded, or one that the operator offers."""
+
+    name: str
+    source: str
+    train: Split
+    test: Split
+    bytes: int | None = None
+    sha256: str | None = None
+    created_at: datetime | None = None
+
+
+class DatasetList(_Model):
+    """All data sets that jobs may name, by name."""
+
+    items: tuple[Dataset, ...]

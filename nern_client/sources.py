@@ -1,4 +1,4 @@
-"""Checkpoints on this side: files to send, as a whole or from some byte on."""
+"""Files on this side, to send as a whole or from some byte on."""
 
 import base64
 import hashlib
@@ -54,7 +54,7 @@ class Source:
         while left:
             data = opened.read(min(_CHUNK_BYTES, left))
             if not data:
-                raise FileChanged("The checkpoint became shorter while it was sent; send it again when it is finished.")
+                raise FileChanged("The file became shorter while it was sent; send it again when it is finished.")
             left -= len(data)
             yield data
 

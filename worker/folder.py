@@ -32,6 +32,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def datasets(self) -> Path:
+        """Folder of an uploaded data set, a file of its name. The runner works here: its name is its path."""
+        return self.path / "datasets"
+
+    @property
     def spec(self) -> Path:
         """What is to be done: a `RunSpec` as JSON."""
         return self.path / "spec.json"
@@ -62,8 +67,8 @@ class RunFolder:
         return self.path / "home"
 
     def make(self) -> None:
-        """Make the folders that the runner writes into."""
-        for folder in (self.snapshots, self.results, self.home):
+        """Make the folders that the runner works in and writes into."""
+        for folder in (self.datasets, self.snapshots, self.results, self.home):
             folder.mkdir(parents=True)
 
     def result(self, name: str) -> Path:

@@ -44,6 +44,7 @@ def main(folder: RunFolder, parent: int) -> int:
     stop = _StopRequest()
     try:
         spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+        os.chdir(folder.datasets)
         _confine(folder, spec)
         return _encode(folder, spec, say, stop)
     except NernError as error:

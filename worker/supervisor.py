@@ -93,24 +93,29 @@ class Supervisor:
                 outcome = self._supervise(folder, snapshots, heartbeat)
                 return self._results(folder) if outcome is None else outcome
         except (ArtifactMissing, ArtifactDamaged):
-            _log.exception("checkpoint_lost", job=claim.job_id)
-            return failed("damaged_checkpoint", "The disk has lost or changed the checkpoint; send it again.")
+            _log.exception("input_lost", job=claim.job_id)
+            return failed(
+                "damaged_checkpoint", "The disk has lost or changed the checkpoint or its data set; send them again."
+            )
         except OSError as error:
             _log.exception("storage_failed", job=claim.job_id)
             return storage_failure(error)
 
     @contextmanager
     def _folder(self, claim: Claim) -> Iterator[RunFolder]:
-        """The attempt's folder with the checkpoint and the spec; it is removed afterwards."""
+        """The attempt's folder with the checkpoint, the data set and the spec; it is removed afterwards."""
         path = self._settings.scratch.resolve() / f"{claim.job_id}-{claim.attempt}"
         shutil.rmtree(path, ignore_errors=True)
         folder = RunFolder(path)
         folder.make()
         try:
+            options = EncodeOptions.model_validate(claim.options)
             self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
+            if claim.dataset_sha256 is not None and options.dataset is not None:
+                self._store.copy(claim.dataset_sha256, folder.datasets / options.dataset)
             self._caches.copy_to(folder.caches)
             spec = RunSpec(
-                options=EncodeOptions.model_validate(claim.options),
+                options=options,
                 memory_bytes=self._limits.memory_bytes,
                 file_bytes=self._limits.file_bytes(claim.checkpoint_bytes),
                 require_sandbox=self._settings.require_sandbox,

@@ -52,6 +52,9 @@ def fingerprint(submission: Submission) -> str:
         "checkpoint": submission.checkpoint.sha256,
         "options": submission.options.model_dump(mode="json"),
     }
+    if submission.dataset is not None:
+        # Another one may have its name by now.
+        asked["dataset"] = submission.dataset.sha256
     if submission.labels:
         asked["labels"] = dict(submission.labels)
     if submission.webhook is not None:
@@ -164,7 +167,8 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint, options, labels or webhook before; use a new key.",
+        "This Idempotency-Key was sent with another checkpoint, data set, options, labels or webhook before; use a "
+        "new key.",
     )
 
 

@@ -59,8 +59,8 @@ class Job(Base):
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
-    not ended; `result_bytes` is the sum of the artifacts' sizes. Once `data_removed` is set, the
-    files may be gone.
+    not ended; `result_bytes` is the sum of the artifacts' sizes. `dataset_sha256` is there if the data set that the
+    options name is an uploaded one. Once `data_removed` is set, the files may be gone.
     """
 
     __tablename__ = "jobs"
@@ -80,6 +80,7 @@ class Job(Base):
     webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))
     checkpoint_bytes: Mapped[int] = mapped_column(BigInteger)
+    dataset_sha256: Mapped[str | None] = mapped_column(String(64))
     attempt: Mapped[int] = mapped_column(default=0)
     releases: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -112,7 +113,10 @@ class JobLabel(Base):
 
 
 class ArtifactUse(Base):
-    """A job needs an artifact: its checkpoint, or a result. What no row names may be removed from the store."""
+    """A job needs an artifact: its checkpoint, a result, or, until it has ended, its uploaded data set.
+
+    What no row names may be removed from the store.
+    """
 
     __tablename__ = "artifact_uses"
     __table_args__ = (Index(None, "sha256"),)

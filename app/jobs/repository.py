@@ -15,6 +15,7 @@ from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
+from app.datasets.models import Dataset
 from app.events.models import EventKind
 from app.events.repository import EventRepository
 from app.jobs.labels import Label
@@ -38,6 +39,7 @@ class Claim:
     attempt: int
     checkpoint_sha256: str
     checkpoint_bytes: int
+    dataset_sha256: str | None
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
 
@@ -52,6 +54,7 @@ class NewJob:
     options: Mapping[str, Any]
     checkpoint_sha256: str
     checkpoint_bytes: int
+    dataset_sha256: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
 
@@ -90,13 +93,14 @@ class JobRepository:
             webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
             checkpoint_bytes=new.checkpoint_bytes,
+            dataset_sha256=new.dataset_sha256,
             attempt=0,
             announce_at=now,
             created_at=now,
         )
         self._session.add(job)
         self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
-        self._use(new.id, [new.checkpoint_sha256])
+        self._use(new.id, filter(None, [new.checkpoint_sha256, new.dataset_sha256]))
         self._session.flush()
         self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0})
         return job
@@ -146,7 +150,8 @@ class JobRepository:
         arriving = select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
             PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
         )
-        more = [self._session.scalars(query).one() for query in (uploaded, arriving)]
+        datasets = select(func.coalesce(func.sum(Dataset.bytes), 0)).where(Dataset.tenant == tenant)
+        more = [self._session.scalars(query).one() for query in (uploaded, arriving, datasets)]
         return Usage(int(found[0]), int(found[1]) + sum(map(int, more)))
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
@@ -171,6 +176,7 @@ class JobRepository:
             attempt=job.attempt,
             checkpoint_sha256=job.checkpoint_sha256,
             checkpoint_bytes=job.checkpoint_bytes,
+            dataset_sha256=job.dataset_sha256,
             options=job.options,
             snapshots=job.snapshots or {},
         )
@@ -326,6 +332,10 @@ class JobRepository:
         for digest in set(digests):
             self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
 
+    def _let_go(self, job_id: str, digest: str) -> None:
+        used = (ArtifactUse.job_id == job_id, ArtifactUse.sha256 == digest)
+        self._session.execute(delete(ArtifactUse).where(*used))
+
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
 
@@ -347,15 +357,17 @@ class JobRepository:
     def _turn(self, statement: Update, **told: str) -> int:
         """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit.
 
-        It becomes an event of each job, and what its webhook is to be told.
+        It becomes an event of each job, and what its webhook is to be told. What has ended needs its data set no more.
         """
-        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook)
+        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook, Job.dataset_sha256)
         rows = self._session.execute(changed, execution_options={"synchronize_session": False}).all()
         self._session.expire_all()
         webhooks, now = WebhookRepository(self._session), self.now()
-        for job_id, tenant, status, attempt, webhook in rows:
+        for job_id, tenant, status, attempt, webhook, dataset in rows:
             self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
             webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
+            if dataset is not None and status in TERMINAL:
+                self._let_go(job_id, dataset)
         return len(rows)
 
     def _hit(self, statement: Update | Delete) -> bool:

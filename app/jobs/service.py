@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
+from app.datasets.service import dataset_lost
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, Job, JobStatus
@@ -88,7 +89,7 @@ class TenantJobs:
         """Queue the job, or find the one that its key has made. When this returns, its row is committed.
 
         Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
-        `too-many-jobs`, `storage-full`).
+        `dataset-lost`, `too-many-jobs`, `storage-full`).
         """
         request = fingerprint(submission)
         if draft.bound is not None:
@@ -119,10 +120,7 @@ class TenantJobs:
             self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
-        try:
-            self._store.renew(submission.checkpoint.sha256)
-        except ArtifactMissing as error:
-            raise unknown_checkpoint() from error
+        self._renew(submission)
         new = NewJob(
             id=draft.job_id,
             tenant=self._tenant,
@@ -130,10 +128,22 @@ class TenantJobs:
             options=submission.options.model_dump(mode="json"),
             checkpoint_sha256=submission.checkpoint.sha256,
             checkpoint_bytes=submission.checkpoint.size,
+            dataset_sha256=None if submission.dataset is None else submission.dataset.sha256,
             labels=submission.labels,
             webhook=submission.webhook,
         )
         return self._view(repository.add(new))
+
+    def _renew(self, submission: Submission) -> None:
+        try:
+            self._store.renew(submission.checkpoint.sha256)
+        except ArtifactMissing as error:
+            raise unknown_checkpoint() from error
+        if submission.dataset is not None:
+            try:
+                self._store.renew(submission.dataset.sha256)
+            except ArtifactMissing as error:
+                raise dataset_lost() from error
 
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""

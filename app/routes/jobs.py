@@ -1,5 +1,6 @@
 """Submit, follow and cancel jobs."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
-from app.body import in_turn
+from app.body import in_turn, is_json
 from app.edge.bodies import accept_upload
 from app.job_document import DocumentReceiver, document_schema
 from app.jobs.idempotency import parse_key
@@ -121,10 +122,11 @@ async def submit_job(
 
 async def _receive(request: Request, draft: Draft) -> Submission:
     state = request.app.state
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+    if is_json(request):
         documents: DocumentReceiver = state.documents
         return await documents.receive(request, draft.tenant, draft.go_on)
-    return await receive_submission(request, state.store, state.settings, state.outbound, draft.go_on)
+    find_dataset = partial(state.datasets.resolve, draft.tenant)
+    return await receive_submission(request, state.store, state.settings, state.outbound, find_dataset, draft.go_on)
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))

@@ -16,7 +16,7 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.uploads.digests import digest_mismatch
-from app.uploads.receiving import too_large
+from app.uploads.receiving import CHECKPOINT
 
 _AT_ONCE = 8
 _MOST_REDIRECTS = 5
@@ -52,12 +52,12 @@ class CheckpointFetcher:
             with self._answer(url) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
-                    raise too_large(self._most)
+                    raise CHECKPOINT.too_large(self._most)
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
                         go_on()
                         if writer.size + len(chunk) > self._most:
-                            raise too_large(self._most)
+                            raise CHECKPOINT.too_large(self._most)
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
                         raise digest_mismatch(str(sha256), writer.sha256)

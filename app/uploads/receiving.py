@@ -1,5 +1,7 @@
-"""A checkpoint as the whole body of a request, streamed into the artifact store."""
+"""A file as the whole body of a request, streamed into the artifact store."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,8 +16,25 @@ from nern_core.checkpoint_structure import CheckpointStructure, read_structure
 from nern_core.errors import NernError
 
 
-async def receive_checkpoint(
-    request: Request, content_digest: str | None, store: ArtifactStore, settings: Settings
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file that is sent: what sentences call it, and what raises `Problem` for a file that is none."""
+
+    name: str
+    check: Callable[[Path], object]
+
+    def too_large(self, max_bytes: int) -> Problem:
+        """The problem for a file that is larger than is accepted."""
+        return Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"{self.name.replace(' ', '')}-too-large",
+            f"The {self.name} is larger than the {max_bytes:,} bytes that are accepted here.",
+            headers={"Connection": "close"},
+        )
+
+
+async def receive_file(
+    request: Request, kind: FileKind, content_digest: str | None, store: ArtifactStore, settings: Settings
 ) -> StoredArtifact:
     """Read the body to its end. Raises `Problem` and `DiskFull`; nothing of a refused upload remains."""
     expected = parse_content_digest(content_digest)
@@ -25,25 +44,25 @@ async def receive_checkpoint(
         )
     length = declared_length(request)
     if length > settings.max_upload_bytes:
-        raise too_large(settings.max_upload_bytes)
+        raise kind.too_large(settings.max_upload_bytes)
     with store.writer(length, settings.disk_reserve) as writer:
 
         def take(data: bytes) -> None:
             if writer.size + len(data) > settings.max_upload_bytes:
-                raise too_large(settings.max_upload_bytes)
+                raise kind.too_large(settings.max_upload_bytes)
             writer.write(data)
 
         try:
             await read_body(request, take)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
-        return await in_turn(_finish, writer, expected)
+        return await in_turn(_finish, writer, kind, expected)
 
 
-def _finish(writer: ArtifactWriter, expected: str | None) -> StoredArtifact:
+def _finish(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> StoredArtifact:
     if expected not in {None, writer.sha256}:
         raise digest_mismatch(str(expected), writer.sha256)
-    structure_of(writer.flush())
+    kind.check(writer.flush())
     return writer.commit()
 
 
@@ -55,11 +74,4 @@ def structure_of(path: Path) -> CheckpointStructure:
         raise Problem.of_input(error) from error
 
 
-def too_large(max_bytes: int) -> Problem:
-    """The problem for a checkpoint that is larger than is accepted."""
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "checkpoint-too-large",
-        f"The checkpoint is larger than the {max_bytes:,} bytes that are accepted here.",
-        headers={"Connection": "close"},
-    )
+CHECKPOINT = FileKind("checkpoint", structure_of)
