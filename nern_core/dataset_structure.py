@@ -55,12 +55,12 @@ def read_dataset_structure(path: Path) -> Mapping[str, SplitStructure]:
             raise NernError("not_a_dataset", error.message) from error
     parse_preprocessing(metadata.get(PREPROCESSING))
     expected = [f"{split}.{part}" for split in SPLITS for part in ("images", "labels")]
-    if unexpected := sorted(set(tensors).symmetric_difference(expected)):
-        problem = "also has" if unexpected[0] in tensors else "has no"
+    missing, extra = [name for name in expected if name not in tensors], sorted(set(tensors).difference(expected))
+    if missing or extra:
+        problem = f"has no tensor {quoted(missing[0])}" if missing else f"also has a tensor {quoted(extra[0])}"
         raise NernError(
             "not_a_dataset",
-            f"The file {problem} a tensor {quoted(unexpected[0])}; a data set has {', '.join(expected)} and no others, "
-            f"and {_HOW_TO}.",
+            f"The file {problem}; a data set has {', '.join(expected)} and no others, and {_HOW_TO}.",
         )
     return {split: _split(split, tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS}
 

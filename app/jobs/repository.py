@@ -359,14 +359,16 @@ class JobRepository:
 
         It becomes an event of each job, and what its webhook is to be told. What has ended needs its data set no more.
         """
-        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook, Job.dataset_sha256)
+        changed = statement.returning(
+            Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook, Job.checkpoint_sha256, Job.dataset_sha256
+        )
         rows = self._session.execute(changed, execution_options={"synchronize_session": False}).all()
         self._session.expire_all()
         webhooks, now = WebhookRepository(self._session), self.now()
-        for job_id, tenant, status, attempt, webhook, dataset in rows:
+        for job_id, tenant, status, attempt, webhook, checkpoint, dataset in rows:
             self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
             webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
-            if dataset is not None and status in TERMINAL:
+            if dataset not in {None, checkpoint} and status in TERMINAL:
                 self._let_go(job_id, dataset)
         return len(rows)
 

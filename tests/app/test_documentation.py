@@ -13,6 +13,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/checkpoints",
         "/checkpoints/{sha256}",
         "/datasets",
+        "/datasets/{name}",
         "/jobs",
         "/jobs/{job_id}",
         "/jobs/{job_id}/artifacts/{name}",

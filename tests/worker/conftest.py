@@ -24,8 +24,9 @@ class Jobs:
         self.sessions: Sessions = create_sessions(settings)
         self.store = ArtifactStore(settings.artifacts)
 
-    def submit(self, checkpoint: Path = EXAMPLE, **options: Any) -> str:
+    def submit(self, checkpoint: Path = EXAMPLE, dataset_file: Path | None = None, **options: Any) -> str:
         stored = self.store.put(checkpoint)
+        dataset = None if dataset_file is None else self.store.put(dataset_file)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
             tenant=DEFAULT_TENANT,
@@ -33,6 +34,7 @@ class Jobs:
             options=EncodeOptions(**options).model_dump(mode="json"),
             checkpoint_sha256=stored.sha256,
             checkpoint_bytes=stored.size,
+            dataset_sha256=None if dataset is None else dataset.sha256,
         )
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id

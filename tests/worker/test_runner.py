@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from nern_core.digest import file_sha256
@@ -9,6 +10,7 @@ from nern_core.importance import Importance
 from nern_core.options import EncodeOptions
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.dataset_files import digits_file
 from worker.caches import Caches
 from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RESULTS, RunFolder, RunSpec
@@ -17,8 +19,12 @@ from worker.runner import _explained
 CACHES = Caches()
 
 
-def run(folder: RunFolder, options: EncodeOptions, checkpoint: bytes) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: RunFolder, options: EncodeOptions, checkpoint: bytes, datasets: Mapping[str, bytes] | None = None
+) -> subprocess.CompletedProcess[str]:
     folder.make()
+    for name, content in (datasets or {}).items():
+        (folder.datasets / name).write_bytes(content)
     CACHES.copy_to(folder.caches)
     folder.checkpoint.write_bytes(checkpoint)
     folder.spec.write_text(RunSpec(options=options).model_dump_json())
@@ -48,6 +54,23 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     page = (tmp_path / "results" / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
+
+
+def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3, hidden_size=8, importance=True)
+    assert run(folder, options, EXAMPLE.read_bytes(), {"mine": digits_file()}).returncode == 0
+    assert folder.result_names() == [*RESULTS, *OPTIONAL_RESULTS]
+    report = folder.report.read_text()
+    assert '"dataset": "mine"' in report
+    assert str(tmp_path) not in report
+
+
+def test_a_data_set_that_is_none_is_one_error_line(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3)
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes(), {"mine": digits_file()[:-1]})
+    assert json.loads(ended.stdout.splitlines()[-1])["error"]["code"] == "not_a_dataset"
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from tests.app.conftest import submit
 from tests.conftest import DIGITS, EXAMPLE
+from tests.dataset_files import small_file
 
 PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
 
@@ -66,6 +67,13 @@ def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestCl
     assert 'value="5000"' in page
     assert "<option selected>in-filter</option>" in page
     assert re.search(r'id="importance"[^>]* checked', page)
+
+
+def test_the_form_offers_the_data_sets_that_there_are(embedded_client: TestClient) -> None:
+    embedded_client.post("/datasets", params={"name": "mine"}, content=small_file())
+    page = embedded_client.get("/new").text
+    assert '<datalist id="datasets"><option value="mine"></datalist>' in page
+    assert 'list="datasets"' in page
 
 
 def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:
