@@ -27,7 +27,18 @@ from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
-from app.routes import catalogue, checkpoints, datasets, downloads, events, health, jobs, uploads, webhooks
+from app.routes import (
+    catalogue,
+    checkpoints,
+    datasets,
+    downloads,
+    events,
+    health,
+    jobs,
+    reconstructions,
+    uploads,
+    webhooks,
+)
 from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
@@ -40,8 +51,9 @@ from app.webhooks.service import WebhookService
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
 Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the reconstructed
-weights or the small `.nern` file that they come from. Errors are RFC 9457 problem details. Every answer has a
-header `X-Request-ID`, which tells the operator where to look."""
+weights or the small `.nern` file that they come from; `POST /reconstructions` turns such a file into weights.
+Errors are RFC 9457 problem details. Every answer has a header `X-Request-ID`, which tells the operator where to
+look."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -94,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     use_problem_details(app)
     app.include_router(jobs.router)
+    app.include_router(reconstructions.router)
     app.include_router(events.router)
     app.include_router(downloads.router)
     app.include_router(checkpoints.router)

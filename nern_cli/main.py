@@ -21,6 +21,7 @@ from nern_cli.exit_codes import EXIT_CODES, ExitCode
 from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
+from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.submit import submit
 from nern_core.errors import NernError
@@ -79,20 +80,6 @@ def encode(
         print_json(metrics)
     else:
         print_table(f"{checkpoint.name} → {output}", metrics)
-
-
-@app.command()
-def reconstruct(
-    encoding: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="weights.safetensors or weights.pt.")],
-) -> None:
-    """Decode a .nern file into the weights that it represents."""
-    from nern_core.checkpoint import write_checkpoint
-    from nern_core.decode import decode
-
-    decoded = decode(encoding)
-    write_checkpoint(decoded, output)
-    print(f"{len(decoded.tensors)} tensors written to {output}")
 
 
 @app.command()
@@ -159,6 +146,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     run(host, port)
 
 
+app.command("reconstruct")(reconstruct)
 app.command("submit")(submit)
 app.command("download")(download)
 app.add_typer(jobs, name="jobs")

@@ -18,7 +18,7 @@ from nern_client.job_operations import OnUpdate
 from nern_client.models import Checkpoint, Dataset, Job, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
-from nern_client.sources import CheckpointFile
+from nern_client.sources import LocalFile
 from nern_client.upload import upload
 
 Result = TypeVar("Result")
@@ -32,6 +32,7 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(**server.settings())
         performer = _Performer(self._http, Session(server.url, retries or Retries()))
         self.jobs = AsyncJobs(performer)
+        self.reconstructions = AsyncReconstructions(performer)
         self.checkpoints = AsyncCheckpoints(performer)
         self.datasets = AsyncDatasets(performer)
 
@@ -56,7 +57,7 @@ class AsyncJobs:
 
     async def create(
         self,
-        checkpoint: CheckpointFile | Checkpoint,
+        checkpoint: LocalFile | Checkpoint,
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
@@ -101,13 +102,32 @@ class AsyncJobs:
         return await self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
+class AsyncReconstructions:
+    """What can be done with `.nern` files; as `Reconstructions`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    async def create(
+        self,
+        encoding: LocalFile | Checkpoint,
+        *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a `.nern` file; as `Reconstructions.create`."""
+        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return await self._performer.run(submit.create(self._performer.session, encoding, new))
+
+
 class AsyncCheckpoints:
     """What can be done with checkpoints; as `Checkpoints`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    async def upload(self, file: CheckpointFile) -> Checkpoint:
+    async def upload(self, file: LocalFile) -> Checkpoint:
         """Send a checkpoint for jobs to name; as `Checkpoints.upload`."""
         return await self._performer.run(upload(self._performer.session, file))
 
@@ -118,7 +138,7 @@ class AsyncDatasets:
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    async def upload(self, name: str, file: CheckpointFile) -> Dataset:
+    async def upload(self, name: str, file: LocalFile) -> Dataset:
         """Send a data set for jobs to name; as `Datasets.upload`."""
         return await self._performer.run(dataset_operations.upload(self._performer.session, name, file))
 

@@ -18,7 +18,7 @@ from nern_client.job_operations import OnUpdate
 from nern_client.models import Checkpoint, Dataset, Job, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
-from nern_client.sources import CheckpointFile
+from nern_client.sources import LocalFile
 from nern_client.upload import upload
 
 Result = TypeVar("Result")
@@ -41,6 +41,7 @@ class Client:
         self._http = httpx2.Client(**server.settings())
         performer = _Performer(self._http, Session(server.url, retries or Retries()))
         self.jobs = Jobs(performer)
+        self.reconstructions = Reconstructions(performer)
         self.checkpoints = Checkpoints(performer)
         self.datasets = Datasets(performer)
 
@@ -65,7 +66,7 @@ class Jobs:
 
     def create(
         self,
-        checkpoint: CheckpointFile | Checkpoint,
+        checkpoint: LocalFile | Checkpoint,
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
@@ -118,13 +119,36 @@ class Jobs:
         return self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
+class Reconstructions:
+    """What can be done with `.nern` files. Every method raises `ApiError` and `ServerUnreachable`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    def create(
+        self,
+        encoding: LocalFile | Checkpoint,
+        *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a `.nern` file: a path, an open file, or one that `checkpoints.upload` has sent.
+
+        Labels, webhook and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits for it, and
+        `jobs.download` brings its `weights.safetensors` or `weights.pt`.
+        """
+        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return self._performer.run(submit.create(self._performer.session, encoding, new))
+
+
 class Checkpoints:
     """What can be done with checkpoints. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    def upload(self, file: CheckpointFile) -> Checkpoint:
+    def upload(self, file: LocalFile) -> Checkpoint:
         """Send a checkpoint for jobs to name, unless the service has it. A large one goes on where it broke off."""
         return self._performer.run(upload(self._performer.session, file))
 
@@ -135,7 +159,7 @@ class Datasets:
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    def upload(self, name: str, file: CheckpointFile) -> Dataset:
+    def upload(self, name: str, file: LocalFile) -> Dataset:
         """Send a data set, a .safetensors file, for jobs to name. The same file again changes nothing.
 
         A large one goes on where it broke off. Another one of this name is a `Conflict`.

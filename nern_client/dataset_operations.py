@@ -8,10 +8,10 @@ from nern_client.answers import read
 from nern_client.effects import Content, Operation, Request, Work
 from nern_client.models import Dataset, DatasetList
 from nern_client.retries import Session, delete_once, send
-from nern_client.sources import CheckpointFile, Source
+from nern_client.sources import LocalFile, Source
 
 
-def upload(session: Session, name: str, file: CheckpointFile) -> Operation[Dataset]:
+def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
     """Send a data set under a name; a large one in pieces. The same file under the same name changes nothing."""
     source: Source = yield Work(lambda: Source.of(file))
     query = {"name": name}

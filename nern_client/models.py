@@ -53,24 +53,26 @@ class Artifact(_Model):
     url: str
 
 
-class SubmittedCheckpoint(_Model):
-    """The file that a job encodes."""
+class SubmittedFile(_Model):
+    """A file that was sent for a job."""
 
     bytes: int
     sha256: str
 
 
 class Job(_Model):
-    """A job."""
+    """A job: an `encoding` of a checkpoint, as its options say, or a `reconstruction` of an encoding's weights."""
 
     id: str
+    kind: str = "encoding"
     status: JobStatus
     message: str
     phase: str | None = None
     progress: Progress | None = None
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = {}
-    checkpoint: SubmittedCheckpoint
+    checkpoint: SubmittedFile | None = None
+    encoding: SubmittedFile | None = None
     dataset_sha256: str | None = None
     attempt: int
     metrics: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from nern_client.effects import Answer, Operation, Request, Work
 from nern_client.errors import Conflict, InvalidRequest, NernClientError, NotFound
 from nern_client.models import Checkpoint
 from nern_client.retries import Attempts, Session, send, send_once
-from nern_client.sources import CheckpointFile, Source
+from nern_client.sources import LocalFile, Source
 from nern_client.upload_memory import UploadMemory
 
 LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
@@ -20,7 +20,7 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 _MOST_BEGINNINGS = 3
 
 
-def upload(session: Session, file: CheckpointFile) -> Operation[Checkpoint]:
+def upload(session: Session, file: LocalFile) -> Operation[Checkpoint]:
     """Send a checkpoint, unless the service has it."""
     source: Source = yield Work(lambda: Source.of(file))
     return (yield from upload_source(session, source))

@@ -1,4 +1,4 @@
-"""The supervisor: claims a job, has a child encode it, and publishes what the child leaves behind.
+"""The supervisor: claims a job, has a child do it, and publishes what the child leaves behind.
 
 Whatever becomes of the job is one compare-and-set on its row, fenced by the attempt: a supervisor that
 has lost its lease changes nothing any more.
@@ -9,21 +9,24 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Sessions
+from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
 from app.snapshots import SnapshotStore
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 from worker.caches import Caches
 from worker.child import Child
-from worker.folder import LONGEST_REPORT, RunFolder, RunnerReport, RunSpec
+from worker.folder import LONGEST_REPORT, RECONSTRUCTED, RunFolder, RunnerReport, RunSpec
 from worker.heartbeat import Heartbeat, Hold
 from worker.limits import Limits
 from worker.outcome import (
@@ -85,17 +88,17 @@ class Supervisor:
             return jobs.claim(job_id, self._settings.lease)
 
     def _attempt(self, claim: Claim, heartbeat: Heartbeat) -> Outcome:
-        """Encode in a folder of the attempt's own."""
+        """Have it done in a folder of the attempt's own."""
         try:
             with self._folder(claim) as folder:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder)
                 snapshots.hand_out()
                 outcome = self._supervise(folder, snapshots, heartbeat)
-                return self._results(folder) if outcome is None else outcome
+                return self._results(folder, claim.kind) if outcome is None else outcome
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("input_lost", job=claim.job_id)
             return failed(
-                "damaged_checkpoint", "The disk has lost or changed the checkpoint or its data set; send them again."
+                "damaged_checkpoint", "The disk has lost or changed the uploaded file or the data set; send it again."
             )
         except OSError as error:
             _log.exception("storage_failed", job=claim.job_id)
@@ -103,21 +106,18 @@ class Supervisor:
 
     @contextmanager
     def _folder(self, claim: Claim) -> Iterator[RunFolder]:
-        """The attempt's folder with the checkpoint, the data set and the spec; it is removed afterwards."""
+        """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
         path = self._settings.scratch.resolve() / f"{claim.job_id}-{claim.attempt}"
         shutil.rmtree(path, ignore_errors=True)
         folder = RunFolder(path)
         folder.make()
         try:
-            options = EncodeOptions.model_validate(claim.options)
-            self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
-            if claim.dataset_sha256 is not None and options.dataset is not None:
-                self._store.copy(claim.dataset_sha256, folder.datasets / options.dataset)
+            options = self._fill(folder, claim)
             self._caches.copy_to(folder.caches)
             spec = RunSpec(
                 options=options,
                 memory_bytes=self._limits.memory_bytes,
-                file_bytes=self._limits.file_bytes(claim.checkpoint_bytes),
+                file_bytes=self._limits.file_bytes(claim.kind, claim.checkpoint_bytes),
                 require_sandbox=self._settings.require_sandbox,
                 seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
             )
@@ -125,6 +125,17 @@ class Supervisor:
             yield folder
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    def _fill(self, folder: RunFolder, claim: Claim) -> EncodeOptions | None:
+        """Put the input of a job into its folder; returns the options of an encoding."""
+        if claim.kind is JobKind.RECONSTRUCTION:
+            self._store.copy(claim.checkpoint_sha256, folder.encoding)
+            return None
+        options = EncodeOptions.model_validate(claim.options)
+        self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
+        if claim.dataset_sha256 is not None and options.dataset is not None:
+            self._store.copy(claim.dataset_sha256, folder.datasets / options.dataset)
+        return options
 
     def _supervise(self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat) -> Outcome | None:
         """Watch a child until it is gone; None: it has left its results."""
@@ -161,19 +172,20 @@ class Supervisor:
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
-    def _results(self, folder: RunFolder) -> Completed | Failed:
+    def _results(self, folder: RunFolder, kind: JobKind) -> Completed | Failed:
         """Put the results of a child that is gone into the store."""
+        encodes = kind is JobKind.ENCODING
+        names = folder.result_names() if encodes else RECONSTRUCTED
         # A link would make something else of the worker's files a result.
-        if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in folder.result_names()):
-            return failed("internal_error", "The encoding left no proper results; the worker's log says why.")
+        if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in names):
+            return failed("internal_error", "The job left no proper results; the worker's log says why.")
         try:
-            with folder.report.open("rb") as file:
-                metrics = RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics
+            metrics = _metrics_in(folder.report).model_dump() if encodes else None
         except ValidationError:
             _log.exception("report_unreadable")
-            return failed("internal_error", "The encoding left no proper report; the worker's log says why.")
-        artifacts = {name: self._store.put(folder.result(name)).described() for name in folder.result_names()}
-        return Completed(artifacts, metrics.model_dump())
+            return failed("internal_error", "The job left no proper report; the worker's log says why.")
+        artifacts = {name: self._store.put(folder.result(name)).described() for name in names}
+        return Completed(artifacts, metrics)
 
     def _settle(self, claim: Claim, heartbeat: Heartbeat, outcome: Outcome) -> str:
         """Write what has become of the job, as soon as the database answers.
@@ -188,6 +200,12 @@ class Supervisor:
                 _log.warning("settling_failed", job=claim.job_id, error=repr(error))
                 time.sleep(_SECONDS_BETWEEN_TRIES)
         return "lost"
+
+
+def _metrics_in(report: Path) -> Metrics:
+    """What a report says. Raises `ValidationError`."""
+    with report.open("rb") as file:
+        return RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> str:

@@ -53,14 +53,15 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One encoding that a tenant has asked for.
+    """One encoding or reconstruction that a tenant has asked for.
 
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
     not ended; `result_bytes` is the sum of the artifacts' sizes. `dataset_sha256` is there if the data set that the
-    options name is an uploaded one. Once `data_removed` is set, the files may be gone.
+    options name is an uploaded one. A reconstruction has no options, and its checkpoint is a `.nern` file. Once
+    `data_removed` is set, the files may be gone.
     """
 
     __tablename__ = "jobs"
@@ -73,6 +74,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -18,6 +18,7 @@ from app.database import current_time, rows_changed
 from app.datasets.models import Dataset
 from app.events.models import EventKind
 from app.events.repository import EventRepository
+from app.jobs.kinds import JobKind
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
@@ -37,6 +38,7 @@ class Claim:
 
     job_id: str
     attempt: int
+    kind: JobKind
     checkpoint_sha256: str
     checkpoint_bytes: int
     dataset_sha256: str | None
@@ -55,6 +57,7 @@ class NewJob:
     checkpoint_sha256: str
     checkpoint_bytes: int
     dataset_sha256: str | None = None
+    kind: JobKind = JobKind.ENCODING
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
 
@@ -86,6 +89,7 @@ class JobRepository:
         job = Job(
             id=new.id,
             tenant=new.tenant,
+            kind=new.kind,
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
@@ -174,6 +178,7 @@ class JobRepository:
         return Claim(
             job_id=job.id,
             attempt=job.attempt,
+            kind=JobKind(job.kind),
             checkpoint_sha256=job.checkpoint_sha256,
             checkpoint_bytes=job.checkpoint_bytes,
             dataset_sha256=job.dataset_sha256,
@@ -201,12 +206,12 @@ class JobRepository:
         """Name the snapshots that the next attempt is to go on from."""
         return self._hit(_held(claim).values(snapshots=dict(snapshots)))
 
-    def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
-        """Publish the results. A job that is being canceled does not succeed any more."""
+    def succeed(self, claim: Claim, metrics: Mapping[str, Any] | None, artifacts: Mapping[str, Any]) -> bool:
+        """Publish the results, and an encoding's metrics. A job that is being canceled does not succeed any more."""
         hit = self._turn(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
-                metrics=dict(metrics),
+                metrics=None if metrics is None else dict(metrics),
                 artifacts=dict(artifacts),
                 result_bytes=sum(artifact["bytes"] for artifact in artifacts.values()),
                 **self._ended(),

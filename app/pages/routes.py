@@ -55,7 +55,7 @@ async def new_job(
     request: Request, jobs: Jobs, tenant: Tenant, like: Annotated[str | None, Query(max_length=40)] = None
 ) -> HTMLResponse:
     """A form for a new job, with the options of another one if asked for."""
-    options = EncodeOptions() if like is None else (await jobs.look(like)).options
+    options = (None if like is None else (await jobs.look(like)).options) or EncodeOptions()
     datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}

@@ -1,11 +1,10 @@
-"""A checkpoint at an address that a job names, streamed into the artifact store."""
+"""A file at an address that a job names, streamed into the artifact store."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import urljoin
 
 from anyio import CapacityLimiter, to_thread
@@ -16,7 +15,7 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.uploads.digests import digest_mismatch
-from app.uploads.receiving import CHECKPOINT
+from app.uploads.receiving import FileKind
 
 _AT_ONCE = 8
 _MOST_REDIRECTS = 5
@@ -25,8 +24,12 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MARGIN = 2**20
 
 
-class CheckpointFetcher:
-    """Fetches checkpoints through the guarded client, several at once in threads of their own."""
+class _Elsewhere(Exception):
+    """The address answers, but not with a file."""
+
+
+class FileFetcher:
+    """Fetches files through the guarded client, several at once in threads of their own."""
 
     def __init__(self, settings: Settings, store: ArtifactStore, client: OutboundClient) -> None:
         self._most = int(settings.max_upload_bytes)
@@ -35,38 +38,36 @@ class CheckpointFetcher:
         self._store = store
         self._client = client
 
-    async def fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
-    ) -> StoredArtifact:
-        """Fetch all of it, calling `go_on` now and then, and `refuse_unfit` with the file before it is kept.
+    async def fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
+        """Fetch all of it, calling `go_on` now and then; what is not of its kind is not kept.
 
-        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`) and
-        `DiskFull`; nothing of what is refused remains.
+        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, or
+        why it is not of its kind) and `DiskFull`; nothing of what is refused remains.
         """
-        return await to_thread.run_sync(self._fetch, url, sha256, refuse_unfit, go_on, limiter=_threads())
+        return await to_thread.run_sync(self._fetch, url, sha256, kind, go_on, limiter=_threads())
 
-    def _fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[Path], None], go_on: Callable[[], None]
-    ) -> StoredArtifact:
+    def _fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
         try:
             with self._answer(url) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
-                    raise CHECKPOINT.too_large(self._most)
+                    raise kind.too_large(self._most)
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
                         go_on()
                         if writer.size + len(chunk) > self._most:
-                            raise CHECKPOINT.too_large(self._most)
+                            raise kind.too_large(self._most)
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
                         raise digest_mismatch(str(sha256), writer.sha256)
-                    refuse_unfit(writer.flush())
+                    kind.check(writer.flush())
                     return writer.commit()
         except AddressRefused as error:
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"checkpoint.url: {error}") from error
-        except OutboundError as error:
-            raise _unreachable(str(error)) from error
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"{kind.name}.url: {error}") from error
+        except (OutboundError, _Elsewhere) as error:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"{kind.name}-unreachable", f"{kind.name}.url: {error}"
+            ) from error
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[Answer]:
@@ -80,15 +81,11 @@ class CheckpointFetcher:
                     yield answer
                     return
                 if answer.status not in _REDIRECTS or location is None:
-                    raise _unreachable(
+                    raise _Elsewhere(
                         f"The address answers with the status {answer.status}; check that anybody can read the file."
                     )
                 url = urljoin(url, location)
-        raise _unreachable(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
-
-
-def _unreachable(sentence: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "checkpoint-unreachable", f"checkpoint.url: {sentence}")
+        raise _Elsewhere(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
 
 
 @cache

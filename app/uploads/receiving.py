@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.uploads.digests import digest_mismatch, parse_content_digest
 from nern_core.checkpoint_structure import CheckpointStructure, read_structure
+from nern_core.encoding_structure import check_encoding_structure
 from nern_core.errors import NernError
 
 
@@ -74,4 +75,13 @@ def structure_of(path: Path) -> CheckpointStructure:
         raise Problem.of_input(error) from error
 
 
+def refuse_damaged(path: Path) -> None:
+    """Raise `Problem` for what is no whole `.nern` file."""
+    try:
+        check_encoding_structure(path)
+    except NernError as error:
+        raise Problem.of_input(error) from error
+
+
 CHECKPOINT = FileKind("checkpoint", structure_of)
+ENCODING = FileKind("encoding", refuse_damaged)

@@ -29,6 +29,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
         "/options/schema",
         "/readyz",
         "/recipes",
+        "/reconstructions",
         "/uploads",
         "/uploads/{upload_id}",
         "/webhooks/secret",

@@ -42,6 +42,20 @@ def test_a_data_set_that_is_uploaded_and_deleted_serves_the_jobs_that_name_it(se
     assert job["metrics"]["reconstructed_accuracy"] > 90
 
 
+def test_what_a_job_has_encoded_another_one_reconstructs_to_the_same_weights(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    encoded = service.client.ended(service.client.submit(steps=5, hidden_size=16))
+    encoding = service.client.http.get(encoded["artifacts"]["encoding.nern"]["url"]).content
+    answer = service.client.http.post("/reconstructions", files={"encoding": encoding})
+    assert answer.status_code == 202, answer.text
+    job = service.client.ended(answer.headers["Location"])
+    assert (job["status"], job["kind"]) == ("succeeded", "reconstruction"), job["message"]
+    assert set(job["artifacts"]) == {"weights.safetensors", "weights.pt"}
+    weights = service.client.http.get(job["artifacts"]["weights.safetensors"]["url"]).content
+    assert hashlib.sha256(weights).hexdigest() == encoded["artifacts"]["weights.safetensors"]["sha256"]
+
+
 def test_a_job_that_is_asked_for_it_ranks_the_kernels(service: Service) -> None:
     service.start_api()
     service.start_worker()

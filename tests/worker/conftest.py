@@ -8,6 +8,7 @@ import uuid_utils
 
 from app.access.caller import DEFAULT_TENANT
 from app.database import Sessions, create_sessions, migrate
+from app.jobs.kinds import JobKind
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
@@ -35,6 +36,21 @@ class Jobs:
             checkpoint_sha256=stored.sha256,
             checkpoint_bytes=stored.size,
             dataset_sha256=None if dataset is None else dataset.sha256,
+        )
+        with self.sessions.begin() as session:
+            return JobRepository(session).add(new).id
+
+    def submit_encoding(self, encoding: Path) -> str:
+        """A job that reconstructs, whatever the file is."""
+        stored = self.store.put(encoding)
+        new = NewJob(
+            id=f"job_{uuid_utils.uuid7().hex}",
+            tenant=DEFAULT_TENANT,
+            kind=JobKind.RECONSTRUCTION,
+            device="cpu",
+            options={},
+            checkpoint_sha256=stored.sha256,
+            checkpoint_bytes=stored.size,
         )
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id

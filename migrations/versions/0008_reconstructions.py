@@ -1,0 +1,23 @@
+"""Jobs of more than one kind."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward. The jobs that there are encode."""
+    with op.batch_alter_table("jobs") as jobs:
+        jobs.add_column(sa.Column("kind", sa.String(16), nullable=False, server_default="encoding"))
+    with op.batch_alter_table("jobs") as jobs:
+        jobs.alter_column("kind", server_default=None)
+
+
+def downgrade() -> None:
+    """Go back. Reconstructions are forgotten: without their kind they would be encodings of what is no checkpoint."""
+    op.execute("DELETE FROM jobs WHERE kind <> 'encoding'")
+    op.drop_column("jobs", "kind")
