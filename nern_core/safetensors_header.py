@@ -70,7 +70,11 @@ def read_metadata(file: BinaryIO) -> dict[str, str]:
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > _LARGEST_HEADER_WITH_METADATA:
         raise _damaged("its header is longer than 64 KiB")
-    metadata: dict[str, str] = json.loads(file.read(length)).get("__metadata__", {})
+    try:
+        table = json.loads(file.read(length).decode())
+    except ValueError as error:
+        raise _damaged("its header is not a table of tensors") from error
+    metadata: dict[str, str] = table.get("__metadata__", {})
     return metadata
 
 

@@ -1,9 +1,11 @@
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.fuzz_mutations import mutate
 from nern_core.dataset_structure import SplitStructure, read_dataset_structure
 from nern_core.errors import NernError
 from tests.dataset_files import SMALL, Claim, safetensors_file
@@ -88,3 +90,16 @@ def test_what_the_metadata_say_of_preprocessing_is_checked(tmp_path: Path, prepr
 def test_other_metadata_are_left_alone(tmp_path: Path) -> None:
     path = written(tmp_path, safetensors_file(SMALL, {"author": "somebody"}))
     assert set(read_dataset_structure(path)) == {"train", "test"}
+
+
+def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> None:
+    seeds = [safetensors_file(SMALL), safetensors_file(SMALL, {"preprocessing": '{"input_size": 8}'})]
+    outcomes = set()
+    for number in range(2000):
+        path = written(tmp_path, mutate(random.Random(number), seeds))
+        try:
+            read_dataset_structure(path)
+            outcomes.add("read")
+        except NernError as error:
+            outcomes.add(error.code)
+    assert outcomes == {"read", "not_a_dataset"}
