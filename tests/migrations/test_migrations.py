@@ -114,11 +114,14 @@ def test_the_jobs_from_before_there_were_kinds_are_encodings_and_reconstructions
     with engine.begin() as connection:
         assert connection.execute(text("SELECT id, kind FROM jobs")).all() == [("job_1", "encoding")]
         connection.execute(text(insert.format(id="job_2", more=", kind", value=", 'reconstruction'")))
+        for job_id in ("job_1", "job_2"):
+            connection.execute(text(f"INSERT INTO artifact_uses (job_id, sha256) VALUES ('{job_id}', 'c')"))
         configuration = Config()
         configuration.set_main_option("script_location", str(ROOT / "migrations"))
         configuration.attributes["connection"] = connection
         command.downgrade(configuration, "0007")
-        assert connection.execute(text("SELECT id FROM jobs")).all() == [("job_1",)]
+        for column, table in (("id", "jobs"), ("job_id", "artifact_uses")):
+            assert connection.execute(text(f"SELECT {column} FROM {table}")).all() == [("job_1",)]
     engine.dispose()
 
 
