@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from anyio import CapacityLimiter, to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.problems import Problem
 
@@ -68,15 +68,23 @@ async def _give_way() -> None:
 
 
 async def read_small_body(request: Request, most: int) -> bytes:
-    """All of the body. Raises `Problem` (`body-too-large`), and `ClientDisconnect`."""
+    """All of the body. Raises `Problem` (`body-too-large`, `request-cut-off`)."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise Problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"Send no more than {most:,} bytes of JSON."
-            )
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise Problem(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"Send no more than {most:,} bytes of JSON."
+                )
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was cut off; send it again.") from None
     return bytes(body)
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is said to be a JSON document."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def declared_length(request: Request) -> int:

@@ -1,24 +1,27 @@
-"""A submission as a JSON document that names a checkpoint: one sent before, or one to fetch."""
+"""A submission as a JSON document that names a file: one sent before, or one to fetch."""
 
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from app.body import read_small_body
+from app.datasets.service import DatasetService
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
 from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
-from app.submission import LARGEST_OPTIONS, Submission, parse_options, refuse_unfit
-from app.uploads.fetching import CheckpointFetcher
+from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
+from app.uploads.fetching import FileFetcher
+from app.uploads.receiving import FileKind
 from app.uploads.service import UploadService
 from app.webhooks.webhook import Webhook, check_address
 from nern_core.options import EncodeOptions
@@ -27,8 +30,8 @@ _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
 
 
-class CheckpointSource(BaseModel):
-    """A checkpoint that was sent to `POST /checkpoints` or uploaded piece by piece; or, with `url`, one to fetch."""
+class FileSource(BaseModel):
+    """A file that was sent to `POST /checkpoints` or uploaded piece by piece; or, with `url`, one to fetch."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"anyOf": [{"required": ["sha256"]}, {"required": ["url"]}]}
@@ -48,7 +51,7 @@ class CheckpointSource(BaseModel):
     @model_validator(mode="after")
     def _is_named(self) -> Self:
         if self.sha256 is None and self.url is None:
-            raise ValueError("give the `sha256` of a checkpoint that was sent before, or the `url` of one to fetch")
+            raise ValueError("give the `sha256` of a file that was sent before, or the `url` of one to fetch")
         return self
 
 
@@ -56,63 +59,94 @@ class JobDocument(BaseModel):
     """What `POST /jobs` takes as JSON. The options are those of the form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    example: ClassVar = '{"checkpoint": {"sha256": "…"}, "options": {…}}'
 
-    checkpoint: CheckpointSource
+    checkpoint: FileSource
     options: dict[str, JsonValue] = {}
     labels: Labels = {}
     webhook: Webhook | None = None
     deadline_seconds: DeadlineSeconds | None = None
 
+    @property
+    def file(self) -> FileSource:
+        """The file that is named."""
+        return self.checkpoint
+
+
+class ReconstructionDocument(BaseModel):
+    """What `POST /reconstructions` takes as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    example: ClassVar = '{"encoding": {"sha256": "…"}}'
+
+    encoding: FileSource
+    labels: Labels = {}
+    webhook: Webhook | None = None
+    deadline_seconds: DeadlineSeconds | None = None
+
+    @property
+    def file(self) -> FileSource:
+        """The file that is named."""
+        return self.encoding
+
+
+Document = JobDocument | ReconstructionDocument
+
 
 class DocumentReceiver:
-    """Reads documents and finds or fetches their checkpoints."""
+    """Reads documents and finds or fetches the files that they name."""
 
     def __init__(
-        self, settings: Settings, store: ArtifactStore, uploads: UploadService, outbound: OutboundClient
+        self,
+        settings: Settings,
+        store: ArtifactStore,
+        uploads: UploadService,
+        datasets: DatasetService,
+        outbound: OutboundClient,
     ) -> None:
-        self._settings = settings
         self._store = store
         self._uploads = uploads
+        self._datasets = datasets
         self._outbound = outbound
-        self._fetcher = CheckpointFetcher(settings, store, outbound)
+        self._fetcher = FileFetcher(settings, store, outbound)
 
-    async def receive(self, request: Request, tenant: str, go_on: Callable[[], None]) -> Submission:
-        """Read the body, calling `go_on` now and then while a checkpoint is fetched. Raises `Problem`, `DiskFull`."""
-        try:
-            body = await read_small_body(request, _LARGEST_DOCUMENT)
-        except ClientDisconnect:
-            raise Problem(
-                HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was cut off; send it again."
-            ) from None
-        document, options = await run_in_threadpool(self._parse, body)
-        source = document.checkpoint
+    async def receive(
+        self, request: Request, model: type[Document], tenant: str, go_on: Callable[[], None]
+    ) -> Submission:
+        """Read the body, calling `go_on` now and then while a file is fetched. Raises `Problem`, `DiskFull`."""
+        body = await read_small_body(request, _LARGEST_DOCUMENT)
+        find_dataset = partial(self._datasets.resolve, tenant)
+        document, options, dataset = await run_in_threadpool(self._parse, body, model, find_dataset)
+        source, kind = document.file, file_for(options)
         if source.url is None:
-            checkpoint = await run_in_threadpool(self._find, tenant, source, options)
+            file = await run_in_threadpool(self._find, tenant, source, kind)
         else:
-            checkpoint = await self._fetcher.fetch(
-                source.url, source.sha256, lambda file: refuse_unfit(file, options), go_on
-            )
+            file = await self._fetcher.fetch(source.url, source.sha256, kind, go_on)
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)
-        return Submission(checkpoint, options, document.labels, document.webhook, deadline)
+        return Submission(file, options, document.labels, document.webhook, deadline, dataset)
 
-    def _parse(self, body: bytes) -> tuple[JobDocument, EncodeOptions]:
+    def _parse(
+        self, body: bytes, model: type[Document], find_dataset: FindDataset
+    ) -> tuple[Document, EncodeOptions | None, StoredArtifact | None]:
         try:
-            document = JobDocument.model_validate_json(body)
+            document = model.model_validate_json(body)
         except ValidationError as error:
-            raise _invalid(error) from error
+            raise _invalid(error, model.example) from error
         if document.webhook is not None:
             check_address(document.webhook, self._outbound)
-        return document, parse_options(json.dumps(document.options).encode(), self._settings)
+        if isinstance(document, ReconstructionDocument):
+            return document, None, None
+        return document, *parse_options(json.dumps(document.options).encode(), find_dataset)
 
-    def _find(self, tenant: str, source: CheckpointSource, options: EncodeOptions) -> StoredArtifact:
-        checkpoint = self._uploads.use(tenant, str(source.sha256))
-        with self._store.open(checkpoint.sha256) as file:
-            refuse_unfit(file, options)
-        return checkpoint
+    def _find(self, tenant: str, source: FileSource, kind: FileKind) -> StoredArtifact:
+        found = self._uploads.use(tenant, str(source.sha256))
+        with self._store.open(found.sha256) as file:
+            kind.check(file)
+        return found
 
 
-def _invalid(error: ValidationError) -> Problem:
+def _invalid(error: ValidationError, example: str) -> Problem:
     fields = [
         FieldProblem(field=".".join(map(str, detail["loc"])), detail=detail["msg"].removeprefix("Value error, "))
         for detail in error.errors(include_url=False)
@@ -121,16 +155,18 @@ def _invalid(error: ValidationError) -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid-job",
-        f'Send {{"checkpoint": {{"sha256": "…"}}, "options": {{…}}}}. What was sent does not fit: {found}.',
+        f"Send {example}. What was sent does not fit: {found}.",
         errors=fields,
     )
 
 
-def document_schema() -> dict[str, Any]:
-    """The document for the description of the API, in which options have a schema of their own."""
-    schema = JobDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    definitions = schema.pop("$defs")
-    schema["properties"]["checkpoint"] = definitions["CheckpointSource"]
-    schema["properties"]["webhook"] = {"$ref": "#/components/schemas/Webhook"}
-    schema["properties"]["options"] = {"$ref": "#/components/schemas/EncodeOptions"}
+def document_schema(model: type[Document]) -> dict[str, Any]:
+    """A document for the description of the API, in which options have a schema of their own."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    source = schema.pop("$defs")["FileSource"]
+    properties = schema["properties"]
+    properties |= {name: source for name in ("checkpoint", "encoding") if name in properties}
+    properties["webhook"] = {"$ref": "#/components/schemas/Webhook"}
+    if "options" in properties:
+        properties["options"] = {"$ref": "#/components/schemas/EncodeOptions"}
     return schema

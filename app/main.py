@@ -13,6 +13,7 @@ from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
+from app.datasets.service import DatasetService
 from app.edge.layers import layers
 from app.events.places import Places
 from app.events.reader import AT_STOP, EventReader
@@ -26,12 +27,23 @@ from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
-from app.routes import catalogue, checkpoints, downloads, events, health, jobs, uploads, webhooks
+from app.routes import (
+    catalogue,
+    checkpoints,
+    datasets,
+    downloads,
+    events,
+    health,
+    jobs,
+    reconstructions,
+    uploads,
+    webhooks,
+)
 from app.routes import metrics as metrics_route
 from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import check_storage, open_store
-from app.tracing import create_tracer
+from app.tracing import Tracer, create_tracer
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
 from app.webhooks.courier import Courier
@@ -40,8 +52,23 @@ from app.webhooks.service import WebhookService
 _DESCRIPTION = """Turns trained networks into compact neural representations.
 
 Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the reconstructed
-weights or the small `.nern` file that they come from. Errors are RFC 9457 problem details. Every answer has a
-header `X-Request-ID`, which tells the operator where to look."""
+weights or the small `.nern` file that they come from; `POST /reconstructions` turns such a file into weights.
+Errors are RFC 9457 problem details. Every answer has a header `X-Request-ID`, which tells the operator where to
+look."""
+
+_ROUTERS = (
+    jobs.router,
+    reconstructions.router,
+    events.router,
+    downloads.router,
+    checkpoints.router,
+    uploads.router,
+    datasets.router,
+    catalogue.router,
+    webhooks.router,
+    health.router,
+    metrics_route.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -52,62 +79,60 @@ def create_app(settings: Settings) -> FastAPI:
     check_storage(settings)
     metrics, tracer = ServiceMetrics(), create_tracer(settings, "api")
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        engine = create_engine(settings)
-        await run_in_threadpool(check_schema, engine)
-        sessions = sessionmaker(engine, expire_on_commit=False)
-        store = open_store(settings)
-        relay = Relay(settings, sessions, create_celery(settings))
-        collector = Collector(settings, sessions, store)
-        app.state.settings, app.state.store = settings, store
-        app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
-        app.state.jobs = JobService(settings, sessions, store, relay)
-        app.state.uploads = UploadService(settings, sessions, store)
-        app.state.partial_uploads = PartialUploads(settings, sessions, store)
-        app.state.events, app.state.places = EventReader(sessions), Places(settings.max_listeners)
-        app.state.outbound = OutboundClient(settings.outbound_networks)
-        app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.outbound)
-        app.state.webhooks = WebhookService(sessions)
-        courier = Courier(settings, sessions, app.state.outbound)
-        app.state.metrics = metrics
-        await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
-        relay.start()
-        collector.start()
-        courier.start()
-        try:
-            yield {AT_STOP: app.state.events.stop}
-        finally:
-            app.state.events.stop()
-            await run_in_threadpool(relay.stop)
-            await run_in_threadpool(collector.stop)
-            await run_in_threadpool(courier.stop)
-            await run_in_threadpool(tracer.stop)
-            engine.dispose()
-
     app = FastAPI(
         title="NeRN",
         version=version("nern"),
         description=_DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=lambda app: _running(app, settings, metrics, tracer),
         docs_url=None,
         redoc_url=None,
         middleware=layers(settings, metrics, tracer),
     )
     use_problem_details(app)
-    app.include_router(jobs.router)
-    app.include_router(events.router)
-    app.include_router(downloads.router)
-    app.include_router(checkpoints.router)
-    app.include_router(uploads.router)
-    app.include_router(catalogue.router)
-    app.include_router(webhooks.router)
-    app.include_router(health.router)
-    app.include_router(metrics_route.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.include_router(documentation(app))
-    app.include_router(pages.router)
-    app.include_router(sign_in.router)
+    for router in (pages.router, sign_in.router):
+        app.include_router(router)
     return app
+
+
+@asynccontextmanager
+async def _running(
+    app: FastAPI, settings: Settings, metrics: ServiceMetrics, tracer: Tracer
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Connect and start what the routes and the background threads need, for as long as the API runs."""
+    engine = create_engine(settings)
+    await run_in_threadpool(check_schema, engine)
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    store = open_store(settings)
+    relay = Relay(settings, sessions, create_celery(settings))
+    collector = Collector(settings, sessions, store)
+    app.state.settings, app.state.store = settings, store
+    app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
+    app.state.jobs = JobService(settings, sessions, store, relay)
+    app.state.uploads = UploadService(settings, sessions, store)
+    app.state.partial_uploads = PartialUploads(settings, sessions, store)
+    app.state.events, app.state.places = EventReader(sessions), Places(settings.max_listeners)
+    app.state.datasets = DatasetService(settings, sessions, store)
+    app.state.outbound = OutboundClient(settings.outbound_networks)
+    app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.datasets, app.state.outbound)
+    app.state.webhooks = WebhookService(sessions)
+    courier = Courier(settings, sessions, app.state.outbound)
+    app.state.metrics = metrics
+    await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
+    relay.start()
+    collector.start()
+    courier.start()
+    try:
+        yield {AT_STOP: app.state.events.stop}
+    finally:
+        app.state.events.stop()
+        await run_in_threadpool(relay.stop)
+        await run_in_threadpool(collector.stop)
+        await run_in_threadpool(courier.stop)
+        await run_in_threadpool(tracer.stop)
+        engine.dispose()
 
 
 configure_logging()

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
+from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.webhooks.webhook import Webhook
 from nern_core.metrics import Metrics
@@ -19,8 +20,8 @@ _SENTENCES = {
 }
 
 
-class CheckpointView(BaseModel):
-    """The uploaded file."""
+class FileView(BaseModel):
+    """A file that was sent for a job."""
 
     bytes: int
     sha256: str
@@ -67,14 +68,17 @@ class JobView(BaseModel):
     """A job."""
 
     id: str
+    kind: JobKind
     status: JobStatus
     message: Annotated[str, Field(description="One sentence about the present state.")]
     phase: str | None
     progress: ProgressView | None
-    options: EncodeOptions
+    options: Annotated[EncodeOptions | None, Field(description="Those of an encoding.")]
     labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
     webhook: Annotated[Webhook | None, Field(description="Where the end of the job is told.")]
-    checkpoint: CheckpointView
+    checkpoint: Annotated[FileView | None, Field(description="What is encoded.")]
+    encoding: Annotated[FileView | None, Field(description="What is reconstructed.")]
+    dataset_sha256: Annotated[str | None, Field(description="SHA-256 of the uploaded data set that the job uses.")]
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
     metrics: Metrics | None
     error: ErrorView | None
@@ -93,17 +97,22 @@ class JobView(BaseModel):
     def of(cls, job: Job, keep_results: timedelta) -> Self:
         """The view of a row, whose files are kept for a while after its end."""
         failed = job.error_code is not None and job.error_message is not None
+        encodes = job.kind == JobKind.ENCODING
+        file = FileView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256)
         address = f"/jobs/{job.id}"
         return cls(
             id=job.id,
+            kind=JobKind(job.kind),
             status=JobStatus(job.status),
-            message=job.error_message if failed and job.error_message else _SENTENCES[JobStatus(job.status)],
+            message=job.error_message if failed and job.error_message else _sentence(job),
             phase=job.phase,
             progress=None if job.progress is None else ProgressView.model_validate(job.progress),
-            options=EncodeOptions.model_validate(job.options),
+            options=EncodeOptions.model_validate(job.options) if encodes else None,
             labels=job.labels or {},
             webhook=None if job.webhook is None else Webhook.model_validate(job.webhook),
-            checkpoint=CheckpointView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256),
+            checkpoint=file if encodes else None,
+            encoding=None if encodes else file,
+            dataset_sha256=job.dataset_sha256,
             attempt=job.attempt,
             metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),
             error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,
@@ -124,6 +133,12 @@ class JobView(BaseModel):
     def ended(self) -> bool:
         """Whether the status will not change any more."""
         return self.status in TERMINAL
+
+
+def _sentence(job: Job) -> str:
+    if job.kind == JobKind.RECONSTRUCTION and job.status == JobStatus.RUNNING:
+        return "A worker is reconstructing the weights."
+    return _SENTENCES[JobStatus(job.status)]
 
 
 class JobPage(BaseModel):

@@ -138,7 +138,10 @@ class Settings(BaseSettings):
     ] = 100
     max_stored_bytes: Annotated[
         ByteSize,
-        Field(ge=0, description="Bytes that the checkpoints and results of a tenant with keys may take; 0: any."),
+        Field(
+            ge=0,
+            description="Bytes that the checkpoints, data sets and results of a tenant with keys may take; 0: any.",
+        ),
     ] = ByteSize(100 * 2**30)
     outbound_networks: Annotated[
         tuple[IPv4Network | IPv6Network, ...],
@@ -192,9 +195,9 @@ class Settings(BaseSettings):
     body_bytes_per_second: Annotated[
         ByteSize, Field(description="An upload that is slower than so many bytes a second is cut off.")
     ] = ByteSize(1024)
-    max_upload_bytes: Annotated[ByteSize, Field(description="Largest checkpoint that is accepted.")] = ByteSize(
-        8 * 2**30
-    )
+    max_upload_bytes: Annotated[
+        ByteSize, Field(description="Largest checkpoint, and largest data set, that is accepted.")
+    ] = ByteSize(8 * 2**30)
     fetch_timeout: Annotated[
         Seconds, Field(description="How long it may take to fetch a checkpoint from its URL.", gt=timedelta(0))
     ] = timedelta(minutes=5)

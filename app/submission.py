@@ -1,4 +1,4 @@
-"""A submission: the multipart form of `POST /jobs`, streamed into the artifact store as it arrives.
+"""A submission: the multipart form of a new job, streamed into the artifact store as it arrives.
 
 The parser holds about a mebibyte at a time. Parsing, hashing and writing happen in a thread, so that
 a large upload neither fills the memory nor holds up other requests.
@@ -7,6 +7,7 @@ a large upload neither fills the memory nor holds up other requests.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -16,69 +17,116 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from app.body import declared_length, in_turn, read_body
-from app.dataset_folders import resolve_dataset
+from app.datasets.service import NamedDataset
 from app.jobs.deadline import parse_deadline
+from app.jobs.kinds import JobKind
 from app.jobs.labels import parse_labels
 from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
-from app.uploads.receiving import checked_structure, too_large
+from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
 
 LARGEST_OPTIONS = 64 * 2**10
-# What a form may have beside the checkpoint: boundaries, headers of parts, options.
+# What a form may have beside the file: boundaries, headers of parts, options.
 _FORM_OVERHEAD = 2**20
-# The parts that are JSON.
-_DOCUMENTS = frozenset({"options", "labels", "webhook", "deadline_seconds"})
-_HOW_TO = "send the form like this: curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs"
+FindDataset = Callable[[str], NamedDataset]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a form has to hold: a part with a file, named by its kind, and perhaps parts that are JSON."""
+
+    file: FileKind
+    documents: frozenset[str]
+    example: str
+
+    @property
+    def how_to(self) -> str:
+        """What to do, as the end of a sentence."""
+        return f"send the form like this: {self.example}"
+
+
+JOB_FORM = Form(
+    CHECKPOINT,
+    frozenset({"options", "labels", "webhook", "deadline_seconds"}),
+    "curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs",
+)
+RECONSTRUCTION_FORM = Form(
+    ENCODING, frozenset({"labels", "webhook", "deadline_seconds"}), "curl -F encoding=@model.nern .../reconstructions"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A stored checkpoint and what is to be done with it."""
+    """A stored file and what is to be done with it.
 
-    checkpoint: StoredArtifact
-    options: EncodeOptions
+    A checkpoint is to be encoded as the options say, and `dataset` is the uploaded one that they name. Without
+    options the file is an encoding, whose weights are to be reconstructed.
+    """
+
+    file: StoredArtifact
+    options: EncodeOptions | None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     deadline: timedelta | None = None
+    dataset: StoredArtifact | None = None
+
+    @property
+    def kind(self) -> JobKind:
+        """What kind of job it makes."""
+        return JobKind.RECONSTRUCTION if self.options is None else JobKind.ENCODING
 
 
 async def receive_submission(
-    request: Request, store: ArtifactStore, settings: Settings, outbound: OutboundClient, go_on: Callable[[], None]
+    request: Request,
+    form: Form,
+    store: ArtifactStore,
+    settings: Settings,
+    outbound: OutboundClient,
+    find_dataset: FindDataset,
+    go_on: Callable[[], None],
 ) -> Submission:
-    """Read the form to its end, calling `go_on` now and then.
+    """Read the form to its end, calling `go_on` now and then, and `find_dataset` with what its options name.
 
     Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
-    boundary = _boundary(request)
+    boundary = _boundary(request, form)
     length = declared_length(request)
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
-        raise too_large(settings.max_upload_bytes)
+        raise form.file.too_large(settings.max_upload_bytes)
     async with writing(store, length, settings.disk_reserve) as writer:
-        form = _Form(boundary, writer, settings, outbound)
+        arriving = _ArrivingForm(form, boundary, writer, settings, outbound, find_dataset)
 
         def take(data: bytes) -> None:
             go_on()
-            form.feed(data)
+            arriving.feed(data)
 
         try:
             await read_body(request, take)
         except ClientDisconnect:
-            raise _malformed("The upload was cut off") from None
-        await in_turn(form.finish)
-        return form.submission(await commit(writer, go_on))
+            raise _malformed("The upload was cut off", form) from None
+        await in_turn(arriving.finish)
+        return arriving.submission(await commit(writer, go_on))
 
 
-class _Form:
-    """The form as far as it has arrived."""
+class _ArrivingForm:
+    """A form as far as it has arrived."""
 
-    def __init__(self, boundary: bytes, writer: ArtifactWriter, settings: Settings, outbound: OutboundClient) -> None:
+    def __init__(
+        self,
+        form: Form,
+        boundary: bytes,
+        writer: ArtifactWriter,
+        settings: Settings,
+        outbound: OutboundClient,
+        find_dataset: FindDataset,
+    ) -> None:
         self._parser = MultipartParser(
             boundary,
             {
@@ -92,15 +140,18 @@ class _Form:
                 "on_end": self._end,
             },
         )
+        self._form = form
         self._writer = writer
         self._settings = settings
         self._outbound = outbound
+        self._find_dataset = find_dataset
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
         self._part = ""
         self._seen: set[str] = set()
         self._text = bytearray()
-        self._options = EncodeOptions()
+        self._options = EncodeOptions() if "options" in form.documents else None
+        self._dataset: StoredArtifact | None = None
         self._labels: Mapping[str, str] = {}
         self._webhook: Webhook | None = None
         self._deadline: timedelta | None = None
@@ -110,26 +161,29 @@ class _Form:
         """Take the next bytes of the body."""
         self._received += len(data)
         if self._received > self._settings.max_upload_bytes + _FORM_OVERHEAD:
-            raise too_large(self._settings.max_upload_bytes)
+            raise self._form.file.too_large(self._settings.max_upload_bytes)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
-            raise _malformed("The body is not a multipart form") from error
+            raise _malformed("The body is not a multipart form", self._form) from error
 
     def finish(self) -> None:
         """The form is at its end: check that all is there, and the file."""
         if not self._complete:
-            raise _malformed("The form is cut short")
-        if "checkpoint" not in self._seen:
+            raise _malformed("The form is cut short", self._form)
+        part = self._form.file.name
+        if part not in self._seen:
             raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "missing-checkpoint", f"The form has no part `checkpoint`; {_HOW_TO}."
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"missing-{part}",
+                f"The form has no part `{part}`; {self._form.how_to}.",
             )
         with self._writer.flush().open("rb") as file:
-            refuse_unfit(file, self._options)
+            file_for(self._options).check(file)
 
-    def submission(self, checkpoint: StoredArtifact) -> Submission:
-        """What was asked for, now that the checkpoint is in its place."""
-        return Submission(checkpoint, self._options, self._labels, self._webhook, self._deadline)
+    def submission(self, file: StoredArtifact) -> Submission:
+        """What was asked for, now that the file is in its place."""
+        return Submission(file, self._options, self._labels, self._webhook, self._deadline, self._dataset)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -148,17 +202,17 @@ class _Form:
         self._header_value.clear()
 
     def _end_headers(self) -> None:
-        if self._part not in {"checkpoint", *_DOCUMENTS} or self._part in self._seen:
+        if self._part not in {self._form.file.name, *self._form.documents} or self._part in self._seen:
             problem = "has two parts" if self._part in self._seen else "has an unknown part"
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "unexpected-part",
-                f"The form {problem} named {self._part[:64]!r}; {_HOW_TO}.",
+                f"The form {problem} named {self._part[:64]!r}; {self._form.how_to}.",
             )
         self._seen.add(self._part)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part in _DOCUMENTS:
+        if self._part in self._form.documents:
             self._text += data[start:end]
             if len(self._text) > LARGEST_OPTIONS:
                 raise Problem(
@@ -169,14 +223,14 @@ class _Form:
             return
         self._writer.write(memoryview(data)[start:end])
         if self._writer.size > self._settings.max_upload_bytes:
-            raise too_large(self._settings.max_upload_bytes)
+            raise self._form.file.too_large(self._settings.max_upload_bytes)
 
     def _end_part(self) -> None:
         text = bytes(self._text)
         self._text.clear()
         match self._part:
             case "options":
-                self._options = parse_options(text, self._settings)
+                self._options, self._dataset = parse_options(text, self._find_dataset)
             case "labels":
                 self._labels = parse_labels(text)
             case "webhook":
@@ -189,7 +243,12 @@ class _Form:
         self._complete = True
 
 
-def refuse_unfit(file: BinaryIO, options: EncodeOptions) -> None:
+def file_for(options: EncodeOptions | None) -> FileKind:
+    """What the file of a submission has to be: one that these options can encode, or without them an encoding."""
+    return ENCODING if options is None else FileKind(CHECKPOINT.name, partial(_refuse_unfit, options))
+
+
+def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
     """Raise `Problem` for a file that is no checkpoint, or in which these options represent nothing."""
     structure = checked_structure(file)
     try:
@@ -198,23 +257,27 @@ def refuse_unfit(file: BinaryIO, options: EncodeOptions) -> None:
         raise Problem.of_input(error) from error
 
 
-def parse_options(text: bytes, settings: Settings) -> EncodeOptions:
-    """The options in a JSON text. Raises `Problem` (`invalid-options`, `unknown-dataset`)."""
+def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions, StoredArtifact | None]:
+    """The options in a JSON text, and the uploaded data set that they name, if they name one.
+
+    Raises `Problem` (`invalid-options`, `unknown-dataset`, `dataset-lost`).
+    """
     try:
         options = EncodeOptions.model_validate_json(text)
     except ValidationError as error:
         raise Problem.of_validation("invalid-options", error) from error
     if options.dataset is None:
-        return options
-    return options.model_copy(update={"dataset": resolve_dataset(options.dataset, settings)})
+        return options, None
+    found = find_dataset(options.dataset)
+    return options.model_copy(update={"dataset": found.name}), found.stored
 
 
-def _boundary(request: Request) -> bytes:
+def _boundary(request: Request, form: Form) -> bytes:
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {_HOW_TO}.")
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {form.how_to}.")
     return parameters[b"boundary"]
 
 
-def _malformed(what: str) -> Problem:
-    return Problem(HTTPStatus.BAD_REQUEST, "malformed-form", f"{what}; {_HOW_TO}.")
+def _malformed(what: str, form: Form) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "malformed-form", f"{what}; {form.how_to}.")

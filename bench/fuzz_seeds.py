@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from bench.assets import HERE
-from nern_core.codec.checksum import seal
+from nern_core.checksum import seal
 
 GOLDEN = HERE.parent / "tests" / "golden"
 _PICKLE = "w/data.pkl"

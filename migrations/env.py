@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 
 import app.access.models
 import app.collection.models
+import app.datasets.models
 import app.events.models
 import app.uploads.models
 import app.webhooks.models  # noqa: F401 # their tables belong to the metadata

@@ -31,7 +31,11 @@ def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
 def _options(
     architecture: Annotated[str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}.")] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Folder with train.npz and test.npz. Needs --architecture.")
+        str | None,
+        typer.Option(
+            help="Folder with train.npz and test.npz, a file with both splits, or a service's name of an uploaded data "
+            "set. Needs --architecture."
+        ),
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
     kernels: Annotated[

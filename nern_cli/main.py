@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.compress_report import compress_report
+from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
@@ -22,6 +23,7 @@ from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.mlflow import mlflow
+from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.submit import submit
 from nern_core.errors import NernError
@@ -83,24 +85,10 @@ def encode(
 
 
 @app.command()
-def reconstruct(
-    encoding: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="weights.safetensors or weights.pt.")],
-) -> None:
-    """Decode a .nern file into the weights that it represents."""
-    from nern_core.checkpoint import write_checkpoint
-    from nern_core.decode import decode
-
-    decoded = decode(encoding)
-    write_checkpoint(decoded, output)
-    print(f"{len(decoded.tensors)} tensors written to {output}")
-
-
-@app.command()
 def evaluate(
     weights: InputFile,
     architecture: Annotated[str, typer.Option(help="The network that the weights belong to.")],
-    dataset: Annotated[Path, typer.Option(help="Folder with test.npz.")],
+    dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
     json: Json = False,
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
@@ -160,9 +148,11 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     run(host, port)
 
 
+app.command("reconstruct")(reconstruct)
 app.command("submit")(submit)
 app.command("download")(download)
 app.add_typer(jobs, name="jobs")
+app.add_typer(datasets, name="datasets")
 app.add_typer(keys, name="keys")
 app.add_typer(mlflow, name="mlflow")
 app.add_typer(huggingface, name="huggingface")

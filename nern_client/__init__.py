@@ -26,7 +26,7 @@ from nern_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from nern_client.models import Artifact, Checkpoint, Job, JobError, JobEvent, JobStatus, Progress
+from nern_client.models import Artifact, Checkpoint, Dataset, Job, JobError, JobEvent, JobStatus, Progress, Split
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries
 
@@ -37,6 +37,7 @@ __all__ = [
     "Checkpoint",
     "Client",
     "Conflict",
+    "Dataset",
     "DigestMismatch",
     "EncodeOptions",
     "FieldProblem",
@@ -58,6 +59,7 @@ __all__ = [
     "Retries",
     "ServerError",
     "ServerUnreachable",
+    "Split",
     "TooManyRequests",
     "UnexpectedAnswer",
     "WaitTimeout",

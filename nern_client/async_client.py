@@ -1,7 +1,7 @@
 """The client for programs with an event loop."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -10,15 +10,15 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from nern_client import job_operations, submit
+from nern_client import dataset_operations, job_operations, submit
 from nern_client.connection import Server, answer_of, lost, request_arguments
 from nern_client.download import download
 from nern_client.effects import Answer, Content, Effect, Operation, Pause, Request
 from nern_client.job_operations import OnUpdate
-from nern_client.models import Checkpoint, Job, JobEvent, JobStatus
+from nern_client.models import Checkpoint, Dataset, Job, JobEvent, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
-from nern_client.sources import CheckpointFile
+from nern_client.sources import LocalFile
 from nern_client.upload import upload
 
 Result = TypeVar("Result")
@@ -32,7 +32,9 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(**server.settings())
         performer = _Performer(self._http, Session(server.url, retries or Retries()))
         self.jobs = AsyncJobs(performer)
+        self.reconstructions = AsyncReconstructions(performer)
         self.checkpoints = AsyncCheckpoints(performer)
+        self.datasets = AsyncDatasets(performer)
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,7 +57,7 @@ class AsyncJobs:
 
     async def create(
         self,
-        checkpoint: CheckpointFile | Checkpoint,
+        checkpoint: LocalFile | Checkpoint,
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
@@ -117,15 +119,57 @@ class AsyncJobs:
         return await self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
+class AsyncReconstructions:
+    """What can be done with `.nern` files; as `Reconstructions`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    async def create(
+        self,
+        encoding: LocalFile | Checkpoint,
+        *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a `.nern` file; as `Reconstructions.create`."""
+        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return await self._performer.run(submit.create(self._performer.session, encoding, new))
+
+
 class AsyncCheckpoints:
     """What can be done with checkpoints; as `Checkpoints`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    async def upload(self, file: CheckpointFile) -> Checkpoint:
+    async def upload(self, file: LocalFile) -> Checkpoint:
         """Send a checkpoint for jobs to name; as `Checkpoints.upload`."""
         return await self._performer.run(upload(self._performer.session, file))
+
+
+class AsyncDatasets:
+    """What can be done with data sets; as `Datasets`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    async def upload(self, name: str, file: LocalFile) -> Dataset:
+        """Send a data set for jobs to name; as `Datasets.upload`."""
+        return await self._performer.run(dataset_operations.upload(self._performer.session, name, file))
+
+    async def list(self) -> Sequence[Dataset]:
+        """Your data sets and those that the operator offers, by name."""
+        return (await self._performer.run(dataset_operations.all_of(self._performer.session))).items
+
+    async def get(self, name: str) -> Dataset:
+        """Find a data set that was uploaded."""
+        return await self._performer.run(dataset_operations.get(self._performer.session, name))
+
+    async def delete(self, name: str) -> None:
+        """Delete a data set that was uploaded; as `Datasets.delete`."""
+        await self._performer.run(dataset_operations.delete(self._performer.session, name))
 
 
 class _Performer:

@@ -3,22 +3,22 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from nern_client import job_operations, submit
+from nern_client import dataset_operations, job_operations, submit
 from nern_client.connection import Server, answer_of, lost, request_arguments
 from nern_client.download import download
 from nern_client.effects import Answer, Effect, Operation, Pause, Request
 from nern_client.job_operations import OnUpdate
-from nern_client.models import Checkpoint, Job, JobEvent, JobStatus
+from nern_client.models import Checkpoint, Dataset, Job, JobEvent, JobStatus
 from nern_client.options import EncodeOptions
 from nern_client.retries import Retries, Session
-from nern_client.sources import CheckpointFile
+from nern_client.sources import LocalFile
 from nern_client.upload import upload
 
 Result = TypeVar("Result")
@@ -41,7 +41,9 @@ class Client:
         self._http = httpx2.Client(**server.settings())
         performer = _Performer(self._http, Session(server.url, retries or Retries()))
         self.jobs = Jobs(performer)
+        self.reconstructions = Reconstructions(performer)
         self.checkpoints = Checkpoints(performer)
+        self.datasets = Datasets(performer)
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +66,7 @@ class Jobs:
 
     def create(
         self,
-        checkpoint: CheckpointFile | Checkpoint,
+        checkpoint: LocalFile | Checkpoint,
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
@@ -134,15 +136,64 @@ class Jobs:
         return self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
+class Reconstructions:
+    """What can be done with `.nern` files. Every method raises `ApiError` and `ServerUnreachable`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    def create(
+        self,
+        encoding: LocalFile | Checkpoint,
+        *,
+        labels: Mapping[str, str] | None = None,
+        webhook: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a `.nern` file: a path, an open file, or one that `checkpoints.upload` has sent.
+
+        Labels, webhook and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits for it, and
+        `jobs.download` brings its `weights.safetensors` or `weights.pt`.
+        """
+        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        return self._performer.run(submit.create(self._performer.session, encoding, new))
+
+
 class Checkpoints:
     """What can be done with checkpoints. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
-    def upload(self, file: CheckpointFile) -> Checkpoint:
+    def upload(self, file: LocalFile) -> Checkpoint:
         """Send a checkpoint for jobs to name, unless the service has it. A large one goes on where it broke off."""
         return self._performer.run(upload(self._performer.session, file))
+
+
+class Datasets:
+    """What can be done with data sets. Every method raises `ApiError` and `ServerUnreachable`."""
+
+    def __init__(self, performer: "_Performer") -> None:
+        self._performer = performer
+
+    def upload(self, name: str, file: LocalFile) -> Dataset:
+        """Send a data set, a .safetensors file, for jobs to name. The same file again changes nothing.
+
+        A large one goes on where it broke off. Another one of this name is a `Conflict`.
+        """
+        return self._performer.run(dataset_operations.upload(self._performer.session, name, file))
+
+    def list(self) -> Sequence[Dataset]:
+        """Your data sets and those that the operator offers, by name."""
+        return self._performer.run(dataset_operations.all_of(self._performer.session)).items
+
+    def get(self, name: str) -> Dataset:
+        """Find a data set that was uploaded."""
+        return self._performer.run(dataset_operations.get(self._performer.session, name))
+
+    def delete(self, name: str) -> None:
+        """Delete a data set that was uploaded. Jobs that use it keep it to their end."""
+        self._performer.run(dataset_operations.delete(self._performer.session, name))
 
 
 class _Performer:

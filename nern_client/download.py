@@ -71,7 +71,7 @@ def _artifact_of(job: Job, name: str) -> Artifact:
     if name in job.artifacts:
         return job.artifacts[name]
     if job.data_removed:
-        raise NoSuchArtifact(f"The results of {job.id} have expired; submit the checkpoint again.")
+        raise NoSuchArtifact(f"The results of {job.id} have expired; submit the job again.")
     if not job.artifacts:
         raise NoSuchArtifact(f"The job {job.id} has no results: it is {job.status}. {job.message}")
     raise NoSuchArtifact(f"The job {job.id} has no {name}; it has {', '.join(sorted(job.artifacts))}.")

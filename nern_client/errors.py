@@ -83,11 +83,11 @@ class NotAuthorized(ApiError):
 
 
 class NotFound(ApiError):
-    """There is no such job, result or checkpoint, or there is none any more."""
+    """There is no such job, result, checkpoint or data set, or there is none any more."""
 
 
 class Conflict(ApiError):
-    """The job or upload is in a state that does not allow this."""
+    """The job, the upload or a name is in a state that does not allow this."""
 
 
 class TooManyRequests(ApiError):

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
-from nern_client.errors import JobCanceled, JobFailed, NernClientError, NotFound, WaitTimeout
+from nern_client.errors import JobCanceled, JobFailed, WaitTimeout
 from nern_client.models import EventPage, Job, JobPage, JobStatus
-from nern_client.retries import Attempts, Session, seconds_told, send, send_once
+from nern_client.retries import Session, delete_once, seconds_told, send
 
 OnUpdate = Callable[[Job], object]
 _SECONDS_BETWEEN_POLLS = 2.0
@@ -43,23 +43,8 @@ def cancel(session: Session, job_id: str) -> Operation[Job]:
 
 
 def delete(session: Session, job_id: str) -> Operation[None]:
-    """Delete a job that has ended. A job that is gone when the request is sent again was deleted by it."""
-    request = Request(method="DELETE", path=_address(job_id), repeatable=True)
-    attempts = Attempts(session)
-    perhaps_done = False
-    while True:
-        try:
-            yield from send_once(session, request)
-        except NotFound:
-            if not perhaps_done:
-                raise
-        except NernClientError as error:
-            if not error.temporary:
-                raise
-            perhaps_done = True
-            yield attempts.after(error)
-            continue
-        return
+    """Delete a job that has ended."""
+    return delete_once(session, _address(job_id))
 
 
 def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: float | None) -> Operation[Job]:

@@ -53,24 +53,27 @@ class Artifact(_Model):
     url: str
 
 
-class SubmittedCheckpoint(_Model):
-    """The file that a job encodes."""
+class SubmittedFile(_Model):
+    """A file that was sent for a job."""
 
     bytes: int
     sha256: str
 
 
 class Job(_Model):
-    """A job."""
+    """A job: an `encoding` of a checkpoint, as its options say, or a `reconstruction` of an encoding's weights."""
 
     id: str
+    kind: str = "encoding"
     status: JobStatus
     message: str
     phase: str | None = None
     progress: Progress | None = None
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = {}
-    checkpoint: SubmittedCheckpoint
+    checkpoint: SubmittedFile | None = None
+    encoding: SubmittedFile | None = None
+    dataset_sha256: str | None = None
     attempt: int
     metrics: Mapping[str, Any] | None = None
     error: JobError | None = None
@@ -117,3 +120,29 @@ class Checkpoint(_Model):
     sha256: str
     bytes: int
     expires_at: datetime
+
+
+class Split(_Model):
+    """One of the two splits of a data set; `shape` is height, width and channels of an image."""
+
+    bytes: int
+    images: int | None = None
+    shape: tuple[int, ...] | None = None
+
+
+class Dataset(_Model):
+    """A data set that jobs may name: one that was uploaded, or one that the operator offers."""
+
+    name: str
+    source: str
+    train: Split
+    test: Split
+    bytes: int | None = None
+    sha256: str | None = None
+    created_at: datetime | None = None
+
+
+class DatasetList(_Model):
+    """All data sets that jobs may name, by name."""
+
+    items: tuple[Dataset, ...]

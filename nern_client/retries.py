@@ -8,7 +8,15 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from nern_client.effects import Answer, ConnectionLost, Operation, Pause, Request
-from nern_client.errors import ApiError, FieldProblem, NernClientError, Problem, ServerUnreachable, family_of
+from nern_client.errors import (
+    ApiError,
+    FieldProblem,
+    NernClientError,
+    NotFound,
+    Problem,
+    ServerUnreachable,
+    family_of,
+)
 
 _TEMPORARY = frozenset({408, 502, 503, 504})
 # With `Retry-After`: without one the limit is of a kind that time alone does not lift.
@@ -85,6 +93,26 @@ def send(session: Session, request: Request) -> Operation[Answer]:
             yield attempts.after(error)
         else:
             return answer
+
+
+def delete_once(session: Session, path: str) -> Operation[None]:
+    """Delete something. What is gone when the request is sent again was deleted by it."""
+    request = Request(method="DELETE", path=path, repeatable=True)
+    attempts = Attempts(session)
+    perhaps_done = False
+    while True:
+        try:
+            yield from send_once(session, request)
+        except NotFound:
+            if not perhaps_done:
+                raise
+        except NernClientError as error:
+            if not error.temporary:
+                raise
+            perhaps_done = True
+            yield attempts.after(error)
+            continue
+        return
 
 
 def send_once(session: Session, request: Request) -> Operation[Answer]:

@@ -1,4 +1,4 @@
-"""Checkpoints on this side: files to send, as a whole or from some byte on."""
+"""Files on this side, to send as a whole or from some byte on."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from nern_client.effects import Content
 from nern_client.errors import FileChanged
 
 _CHUNK_BYTES = 2**18
-CheckpointFile: TypeAlias = str | os.PathLike[str] | BinaryIO
+LocalFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Source:
     sha256: str
 
     @classmethod
-    def of(cls, file: CheckpointFile) -> "Source":
+    def of(cls, file: LocalFile) -> "Source":
         """Read a file once, for its digest. A file that is open has to be seekable, and is taken from its start."""
         if isinstance(file, (str, os.PathLike)):
             path = Path(file)
@@ -54,7 +54,7 @@ class Source:
         while left:
             data = opened.read(min(_CHUNK_BYTES, left))
             if not data:
-                raise FileChanged("The checkpoint became shorter while it was sent; send it again when it is finished.")
+                raise FileChanged("The file became shorter while it was sent; send it again when it is finished.")
             left -= len(data)
             yield data
 

@@ -1,4 +1,4 @@
-"""Make a job out of a checkpoint: the checkpoint goes first, on its own; the job names it by its SHA-256."""
+"""Make a job out of a file: the file goes first, on its own; the job names it by its SHA-256."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from nern_client.effects import Content, Operation, Request, Work
 from nern_client.errors import InvalidRequest, NernClientError
 from nern_client.models import Checkpoint, Job
 from nern_client.retries import Session, send
-from nern_client.sources import CheckpointFile, Source
+from nern_client.sources import LocalFile, Source
 from nern_client.upload import upload_source
 
 _KEY = re.compile(r"[ !#-\[\]-~]{1,255}")
@@ -21,52 +21,62 @@ _UNKNOWN = "unknown-checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is asked for: options of the encoding, labels, a webhook that is told of the end, and a deadline.
+    """What is asked for: options of an encoding, labels, a webhook that is told of the end, and a deadline.
 
-    The same `idempotency_key` makes the same job; without one, each submission makes its own.
+    Without options it is a reconstruction. The same `idempotency_key` makes the same job; without one, each
+    submission makes its own.
     """
 
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] | None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: str | None = None
     deadline_seconds: int | None = None
     idempotency_key: str | None = None
 
+    @property
+    def path(self) -> str:
+        """Where it is asked for."""
+        return "/reconstructions" if self.options is None else "/jobs"
+
     def document(self, sha256: str) -> dict[str, Any]:
-        """As the service takes it, for a checkpoint that it has."""
-        document: dict[str, Any] = {"checkpoint": {"sha256": sha256}, "options": self.options}
+        """As the service takes it, for a file that it has."""
+        document: dict[str, Any] = (
+            {"encoding": {"sha256": sha256}}
+            if self.options is None
+            else {"checkpoint": {"sha256": sha256}, "options": self.options}
+        )
         document |= {"labels": self.labels} if self.labels else {}
         document |= {"webhook": {"url": self.webhook}} if self.webhook else {}
         return document | ({} if self.deadline_seconds is None else {"deadline_seconds": self.deadline_seconds})
 
 
-def create(session: Session, checkpoint: CheckpointFile | Checkpoint, new: NewJob) -> Operation[Job]:
+def create(session: Session, file: LocalFile | Checkpoint, new: NewJob) -> Operation[Job]:
     """Send what is not there yet, and submit a job. One key for all attempts, so that they make one job."""
     key = uuid.uuid4().hex if new.idempotency_key is None else new.idempotency_key
     if not _KEY.fullmatch(key):
         raise NernClientError(
             "An idempotency key is 1 to 255 printable ASCII characters, without quotes and backslashes."
         )
-    if isinstance(checkpoint, Checkpoint):
-        return (yield from _submit(session, new.document(checkpoint.sha256), key))
-    source: Source = yield Work(lambda: Source.of(checkpoint))
+    if isinstance(file, Checkpoint):
+        return (yield from _submit(session, new, file.sha256, key))
+    source: Source = yield Work(lambda: Source.of(file))
     yield from upload_source(session, source)
     try:
-        return (yield from _submit(session, new.document(source.sha256), key))
+        return (yield from _submit(session, new, source.sha256, key))
     except InvalidRequest as error:
         if error.type != _UNKNOWN:
             raise
     # It has expired between the two requests.
     yield from upload_source(session, source)
-    return (yield from _submit(session, new.document(source.sha256), key))
+    return (yield from _submit(session, new, source.sha256, key))
 
 
-def _submit(session: Session, document: Mapping[str, Any], key: str) -> Operation[Job]:
+def _submit(session: Session, new: NewJob, sha256: str, key: str) -> Operation[Job]:
     request = Request(
         method="POST",
-        path="/jobs",
+        path=new.path,
         headers={"Content-Type": "application/json", "Idempotency-Key": f'"{key}"'},
-        content=Content.of(json.dumps(document).encode()),
+        content=Content.of(json.dumps(new.document(sha256)).encode()),
         repeatable=True,
     )
     answer = yield from send(session, request)

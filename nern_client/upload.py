@@ -1,15 +1,16 @@
-"""Send checkpoints: those that the service has already are not sent, large ones in pieces that go on after a break."""
+"""Send files: those that the service has already are not sent, large ones in pieces that go on after a break."""
 
 import base64
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
 from nern_client.answers import header, read
-from nern_client.effects import Operation, Request, Work
+from nern_client.effects import Answer, Operation, Request, Work
 from nern_client.errors import Conflict, InvalidRequest, NernClientError, NotFound
 from nern_client.models import Checkpoint
 from nern_client.retries import Attempts, Session, send, send_once
-from nern_client.sources import CheckpointFile, Source
+from nern_client.sources import LocalFile, Source
 from nern_client.upload_memory import UploadMemory
 
 LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
@@ -19,7 +20,7 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 _MOST_BEGINNINGS = 3
 
 
-def upload(session: Session, file: CheckpointFile) -> Operation[Checkpoint]:
+def upload(session: Session, file: LocalFile) -> Operation[Checkpoint]:
     """Send a checkpoint, unless the service has it."""
     source: Source = yield Work(lambda: Source.of(file))
     return (yield from upload_source(session, source))
@@ -31,9 +32,10 @@ def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
         return (yield from _find(session, source.sha256))
     except NotFound:
         if source.size > LARGEST_IN_ONE_PIECE:
-            yield from _send_in_pieces(session, source)
+            yield from send_in_pieces(session, source)
             return (yield from _find(session, source.sha256))
-        return (yield from _send_whole(session, source))
+        answer = yield from send_whole(session, source, "/checkpoints")
+        return read(session, answer, Checkpoint)
 
 
 def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
@@ -41,21 +43,23 @@ def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
     return read(session, answer, Checkpoint)
 
 
-def _send_whole(session: Session, source: Source) -> Operation[Checkpoint]:
+def send_whole(
+    session: Session, source: Source, path: str, query: Mapping[str, str] | None = None
+) -> Operation[Answer]:
+    """Send a file as the body of one request, which the same bytes may repeat."""
     request = Request(
         method="POST",
-        path="/checkpoints",
+        path=path,
+        query=query or {},
         headers={"Content-Type": "application/octet-stream", "Content-Digest": source.content_digest},
         content=source.content(),
-        # The same bytes are the same checkpoint.
         repeatable=True,
         seconds_to_answer=_SECONDS_TO_STORE,
     )
-    answer = yield from send(session, request)
-    return read(session, answer, Checkpoint)
+    return (yield from send(session, request))
 
 
-def _send_in_pieces(session: Session, source: Source) -> Operation[None]:
+def send_in_pieces(session: Session, source: Source) -> Operation[None]:
     """Go on with an upload that has begun, or begin one; anew if the server has forgotten it."""
     memory = UploadMemory(session.url, source.sha256)
     address: str | None = yield Work(memory.recall)

@@ -1,21 +1,29 @@
-"""Image data: a folder with `train.npz` and `test.npz`, and how images become inputs.
+"""Image data: a folder with `train.npz` and `test.npz`, or one file, and how images become inputs.
 
-Each file holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A
+Each file of a folder holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A
 `dataset.json` beside them overrides the architecture's preprocessing: any of `mean`, `std` (three
-numbers each), `input_size`, `crop_padding` and `horizontal_flip`.
+numbers each), `input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` says what one file holds.
 """
 
-import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import ValidationError
+from safetensors import safe_open
 from torch import Tensor
 
+from nern_core.dataset_structure import (
+    PREPROCESSING,
+    SPLITS,
+    PreprocessingOverride,
+    parse_preprocessing,
+    read_dataset_structure,
+)
 from nern_core.errors import NernError
 from nern_core.zoo.architecture import Preprocessing
 
@@ -31,8 +39,34 @@ class ImageSet:
         return len(self.labels)
 
 
-def read_image_set(folder: Path, split: str) -> ImageSet:
-    """Read `train` or `test`. Raises `NernError` with the code `missing_data` or `bad_data`."""
+def read_image_set(dataset: Path, split: str) -> ImageSet:
+    """Read `train` or `test` of a folder or a file.
+
+    Raises `NernError` with the code `missing_data`, `bad_data` or `not_a_dataset`.
+    """
+    return _read_from_file(dataset, split) if dataset.is_file() else _read_from_folder(dataset, split)
+
+
+def write_dataset_file(folder: Path, path: Path) -> None:
+    """Put the data set of a folder into one file. Raises `NernError` as `read_image_set` does."""
+    tensors: dict[str, Tensor] = {}
+    for split in SPLITS:
+        found = _read_from_folder(folder, split)
+        tensors[f"{split}.images"] = found.images.permute(0, 2, 3, 1).contiguous()
+        tensors[f"{split}.labels"] = found.labels
+    override = _override_of_folder(folder)
+    metadata = {} if override is None else {PREPROCESSING: override.model_dump_json(exclude_none=True)}
+    safetensors.torch.save_file(tensors, path, metadata)
+
+
+def _read_from_file(path: Path, split: str) -> ImageSet:
+    read_dataset_structure(path)
+    with safe_open(path, framework="pt") as file:
+        images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
+    return ImageSet(images.permute(0, 3, 1, 2), labels)
+
+
+def _read_from_folder(folder: Path, split: str) -> ImageSet:
     path = folder / f"{split}.npz"
     if not path.is_file():
         raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
@@ -50,29 +84,33 @@ def read_image_set(folder: Path, split: str) -> ImageSet:
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
 
 
-class _Override(BaseModel):
-    """The contents of `dataset.json`."""
+def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:
+    """The architecture's preprocessing with what the data set overrides.
 
-    model_config = ConfigDict(extra="forbid")
-
-    mean: tuple[float, float, float] | None = None
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    input_size: PositiveInt | None = None
-    crop_padding: NonNegativeInt | None = None
-    horizontal_flip: bool | None = None
-
-
-def dataset_preprocessing(folder: Path, default: Preprocessing) -> Preprocessing:
-    """The architecture's preprocessing with what `dataset.json` overrides. Raises `NernError` (`bad_data`)."""
-    path = folder / "dataset.json"
-    if not path.is_file():
+    Raises `NernError` (`bad_data`, `not_a_dataset`).
+    """
+    override = _override_of_file(dataset) if dataset.is_file() else _override_of_folder(dataset)
+    if override is None:
         return default
-    try:
-        given = _Override.model_validate(json.loads(path.read_text())).model_dump(exclude_none=True)
-    except (ValueError, ValidationError) as error:
-        raise NernError("bad_data", f"'{path}' cannot be used: {error}.") from error
+    given = override.model_dump(exclude_none=True)
     augmentation = {key: given.pop(key) for key in ("crop_padding", "horizontal_flip") if key in given}
     return replace(default, **given, augmentation=replace(default.augmentation, **augmentation))
+
+
+def _override_of_file(path: Path) -> PreprocessingOverride | None:
+    read_dataset_structure(path)
+    with safe_open(path, framework="pt") as file:
+        return parse_preprocessing((file.metadata() or {}).get(PREPROCESSING))
+
+
+def _override_of_folder(folder: Path) -> PreprocessingOverride | None:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return None
+    try:
+        return PreprocessingOverride.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise NernError("bad_data", f"'{path}' cannot be used: {error}.") from error
 
 
 def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:

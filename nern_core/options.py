@@ -58,8 +58,9 @@ class EncodeOptions(BaseModel):
         str | None,
         Field(
             min_length=1,
-            description="A folder with `train.npz` and `test.npz`: the images that distillation uses and the "
-            "accuracy is measured on. Needs `architecture`.",
+            description="A folder with `train.npz` and `test.npz`, a file with both splits or, of a service, the name "
+            "of an uploaded data set: the images that distillation uses and the accuracy is measured on. "
+            "Needs `architecture`.",
         ),
     ] = None
     recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST

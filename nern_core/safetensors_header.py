@@ -15,6 +15,8 @@ from nern_core.errors import NernError, quoted
 from nern_core.tensor_claims import ITEM_BYTES, MOST_TENSORS, TensorClaim, check_name, is_shape, too_many_tensors
 
 LARGEST_HEADER: Final = 10 * 2**20
+# Of a file whose metadata are wanted: they are built as a whole.
+_LARGEST_HEADER_WITH_METADATA = 64 * 2**10
 _LENGTH_BYTES = 8
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
 _TENSOR = r"\{[^{}]{1,2000}\}"
@@ -57,6 +59,23 @@ def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
             raise too_many_tensors()
     _check_places(places, size - _LENGTH_BYTES - length)
     return tensors
+
+
+def read_metadata(file: BinaryIO) -> dict[str, str]:
+    """The texts beside the tensors, of a file with a small header that `read_header` has found right.
+
+    Raises `NernError` (`unreadable_checkpoint`).
+    """
+    file.seek(0)
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if length > _LARGEST_HEADER_WITH_METADATA:
+        raise _damaged("its header is longer than 64 KiB")
+    try:
+        table = json.loads(file.read(length).decode())
+    except ValueError as error:
+        raise _damaged("its header is not a table of tensors") from error
+    metadata: dict[str, str] = table.get("__metadata__", {})
+    return metadata
 
 
 def _entries(text: str) -> Iterator[tuple[str, _Entry]]:
@@ -113,6 +132,4 @@ def _check_places(places: list[tuple[int, int]], data_bytes: int) -> None:
 
 
 def _damaged(reason: str) -> NernError:
-    return NernError(
-        "unreadable_checkpoint", f"The safetensors file is damaged: {reason}; save the network's weights again."
-    )
+    return NernError("unreadable_checkpoint", f"The safetensors file is damaged: {reason}; save it again.")

@@ -28,8 +28,18 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The uploaded file."""
+        """The uploaded file, if it is to be encoded."""
         return self.path / "checkpoint"
+
+    @property
+    def encoding(self) -> Path:
+        """The uploaded file, if it is to be reconstructed."""
+        return self.path / "encoding.nern"
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of an uploaded data set, a file of its name. The runner works here: its name is its path."""
+        return self.path / "datasets"
 
     @property
     def spec(self) -> Path:
@@ -62,8 +72,8 @@ class RunFolder:
         return self.path / "home"
 
     def make(self) -> None:
-        """Make the folders that the runner writes into."""
-        for folder in (self.snapshots, self.results, self.home):
+        """Make the folders that the runner works in and writes into."""
+        for folder in (self.datasets, self.snapshots, self.results, self.home):
             folder.mkdir(parents=True)
 
     def result(self, name: str) -> Path:
@@ -71,7 +81,7 @@ class RunFolder:
         return self.results / name
 
     def result_names(self) -> list[str]:
-        """Names of the results of a runner that has ended well."""
+        """Names of the results of an encoding that has ended well."""
         return [*RESULTS, *(name for name in OPTIONAL_RESULTS if self.result(name).exists())]
 
 
@@ -85,11 +95,14 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 class RunSpec(BaseModel):
-    """What a runner is to do, how much memory it may take and how large a file it may write."""
+    """What a runner is to do, how much memory it may take and how large a file it may write.
+
+    It encodes the checkpoint as the options say, and without options it reconstructs the encoding.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    options: EncodeOptions
+    options: EncodeOptions | None
     memory_bytes: int | None = None
     file_bytes: int | None = None
     require_sandbox: bool = False
@@ -120,6 +133,8 @@ class RunnerLine(BaseModel):
 
 
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
+# What a runner leaves that reconstructs.
+RECONSTRUCTED = ("weights.safetensors", "weights.pt")
 # What a runner leaves only where the options ask for it and the checkpoint and the data allow it.
 OPTIONAL_RESULTS = ("importance.json", "importance.safetensors", "pruning-curve.svg")
 

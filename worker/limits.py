@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from app.jobs.kinds import JobKind
 from app.settings import Settings
 from worker.outcome import Failed, deadline_passed, out_of_memory, own_deadline_passed
 
 _SHARE_OF_MEMORY = 0.75
 # Results are as large as the checkpoint, snapshots some times as large; what is small has room beside them.
 _FILE_BYTES_PER_CHECKPOINT_BYTE = 16
+# As `nern_core.codec` has it: an encoding may be a thousand times smaller than its checkpoint, and more with tied ones.
+_FILE_BYTES_PER_ENCODING_BYTE = 4096
 _MOST_SMALL_FILE_BYTES = 2**30
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -34,9 +37,11 @@ class Limits:
         return self if seconds_left is None else replace(self, seconds_left=seconds_left)
 
     @staticmethod
-    def file_bytes(checkpoint_bytes: int) -> int:
-        """How large a file a job may write for a checkpoint of this size."""
-        return _FILE_BYTES_PER_CHECKPOINT_BYTE * checkpoint_bytes + _MOST_SMALL_FILE_BYTES
+    def file_bytes(kind: JobKind, input_bytes: int) -> int:
+        """How large a file a job may write for a checkpoint or an encoding of this size."""
+        encodes = kind is JobKind.ENCODING
+        factor = _FILE_BYTES_PER_CHECKPOINT_BYTE if encodes else _FILE_BYTES_PER_ENCODING_BYTE
+        return factor * input_bytes + _MOST_SMALL_FILE_BYTES
 
     def exceeded(self, resident_bytes: int, seconds: float) -> Failed | None:
         """Why a job that has so much memory and has run for so long is to be stopped; None: it may go on."""

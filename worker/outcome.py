@@ -12,10 +12,10 @@ from worker.folder import INTERRUPTED, ErrorLine
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The results are in the store: size and digest of each by name, and the metrics."""
+    """The results are in the store: size and digest of each by name, and the metrics of an encoding."""
 
     artifacts: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ Outcome = Completed | Failed | Killed | CancelRequested | Stopped | LeaseLost
 
 _KILLED = ErrorLine(
     code="killed",
-    message="The encoding was killed again and again, most likely because the worker's machine ran out of memory; use "
-    "a smaller `hidden_size`, or tell the operator.",
+    message="The job was killed again and again, most likely because the worker's machine ran out of memory; encode "
+    "with a smaller `hidden_size`, or tell the operator.",
 )
 DISK_FULL = ErrorLine(
     code="disk_full", message="The disk of the worker is full; try again later, or tell the operator."
@@ -75,9 +75,7 @@ def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Stoppe
         return Stopped()
     if status == -signal.SIGKILL:
         return Killed(_KILLED)
-    return failed(
-        "internal_error", f"The encoding ended unexpectedly with the status {status}; the worker's log says why."
-    )
+    return failed("internal_error", f"The job ended unexpectedly with the status {status}; the worker's log says why.")
 
 
 def storage_failure(error: OSError) -> Failed:
@@ -93,7 +91,7 @@ def out_of_memory(limit_bytes: int) -> Failed:
     """The child took more memory than a job may."""
     return failed(
         "out_of_memory",
-        f"The encoding took more than the {limit_bytes:,} bytes of memory that a job may take here; use a smaller "
+        f"The job took more than the {limit_bytes:,} bytes of memory that it may take here; encode with a smaller "
         "`hidden_size` or fewer `kernels`.",
     )
 
@@ -107,6 +105,6 @@ def deadline_passed(seconds: float) -> Failed:
     """The child ran for longer than a job may."""
     return failed(
         _DEADLINE_EXCEEDED,
-        f"The encoding ran for longer than the {seconds:,.0f} seconds that a job may run here; ask for fewer `steps` "
-        "or `seconds`.",
+        f"The job ran for longer than the {seconds:,.0f} seconds that it may run here; encode with fewer `steps` or "
+        "`seconds`.",
     )

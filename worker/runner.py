@@ -1,8 +1,8 @@
-"""The runner: encodes one checkpoint in a child process, `python -m worker.runner FOLDER`.
+"""The runner: encodes or reconstructs one file in a child process, `python -m worker.runner FOLDER`.
 
-A pure function of files: it reads the checkpoint and the spec in its folder, prints progress as JSON
+A pure function of files: it reads the uploaded file and the spec in its folder, prints progress as JSON
 lines and leaves snapshots and the results there. It knows no database, no broker and no secrets, takes from
-itself what it does not need before it reads the checkpoint, and dies with the process that started it.
+itself what it does not need before it reads that file, and dies with the process that started it.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from app.durable_files import is_full_disk
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
-from nern_core.progress import OnProgress, Progress
-from worker.folder import INTERRUPTED, LONGEST_MESSAGE, ErrorLine, RunFolder, RunnerLine, RunSpec
+from nern_core.progress import OnProgress, Phase, Progress
+from worker.folder import INTERRUPTED, LONGEST_MESSAGE, RECONSTRUCTED, ErrorLine, RunFolder, RunnerLine, RunSpec
 from worker.outcome import DISK_FULL
 from worker.sandbox import Confinement, SandboxError, confine
 
@@ -32,9 +32,12 @@ _PR_SET_PDEATHSIG = 1
 _SHARE_OF_IMPORTANCE = 0.2
 # The accuracy is measured about a hundred times.
 _MOST_PRUNING_IMAGES = 2000
-_NO_MEMORY = ("out_of_memory", "The encoding ran out of memory; use a smaller `hidden_size` or a larger machine.")
-_NO_SANDBOX = ("no_sandbox", "This worker cannot confine the encoding as its operator requires; tell the operator.")
-_UNEXPECTED = ("internal_error", "The encoding failed unexpectedly; the worker's log says why.")
+_NO_MEMORY = (
+    "out_of_memory",
+    "The job ran out of memory; encode with a smaller `hidden_size`, or use a larger machine.",
+)
+_NO_SANDBOX = ("no_sandbox", "This worker cannot confine its jobs as its operator requires; tell the operator.")
+_UNEXPECTED = ("internal_error", "The job failed unexpectedly; the worker's log says why.")
 
 
 def main(folder: RunFolder, parent: int) -> int:
@@ -44,8 +47,11 @@ def main(folder: RunFolder, parent: int) -> int:
     stop = _StopRequest()
     try:
         spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+        os.chdir(folder.datasets)
         _confine(folder, spec)
-        return _encode(folder, spec, say, stop)
+        if spec.options is None:
+            return _reconstruct(folder, say)
+        return _encode(folder, spec, spec.options, say, stop)
     except NernError as error:
         _say_error(say, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
@@ -69,13 +75,14 @@ class _StopRequest:
 
 
 def _confine(folder: RunFolder, spec: RunSpec) -> None:
-    """Take from this process what an encoding does not need. Raises `SandboxError` if all of it was required."""
-    dataset = _dataset(spec.options)
+    """Take from this process what its work does not need. Raises `SandboxError` if all of it was required."""
+    options = spec.options or EncodeOptions()
+    dataset = _dataset(options)
     missing = confine(
         Confinement(
             folder=folder.path,
             readable=[] if dataset is None else [dataset],
-            memory_bytes=spec.memory_bytes if spec.options.device is Device.CPU else None,
+            memory_bytes=spec.memory_bytes if options.device is Device.CPU else None,
             file_bytes=spec.file_bytes,
         )
     )
@@ -85,13 +92,29 @@ def _confine(folder: RunFolder, spec: RunSpec) -> None:
         raise SandboxError(f"there is no {' and no '.join(missing)} here")
 
 
-def _encode(folder: RunFolder, spec: RunSpec, say: Callable[[str], None], stop: Callable[[], bool]) -> int:
+def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
+    """Decode, and write the weights in both formats; returns the exit status."""
+    from nern_core.checkpoint import write_checkpoint
+    from nern_core.decode import decode
+
+    tell = _progress_within(say, 0.0, 1.0)
+    tell(Progress(phase=Phase.READING))
+    decoded = decode(folder.encoding)
+    tell(Progress(phase=Phase.WRITING, fraction=0.5))
+    for name in RECONSTRUCTED:
+        write_checkpoint(decoded, folder.result(name))
+    tell(Progress(phase=Phase.WRITING, fraction=1.0))
+    return 0
+
+
+def _encode(
+    folder: RunFolder, spec: RunSpec, options: EncodeOptions, say: Callable[[str], None], stop: Callable[[], bool]
+) -> int:
     """Encode, and write all results; returns the exit status."""
     from nern_core.checkpoint import write_checkpoint
     from nern_core.encode import encode
     from nern_core.snapshots import Interrupted, Snapshots
 
-    options = spec.options
     encoded_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
     encoding = folder.result("encoding.nern")
     snapshots = Snapshots(

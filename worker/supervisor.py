@@ -1,4 +1,4 @@
-"""The supervisor: claims a job, has a child encode it, and publishes what the child leaves behind.
+"""The supervisor: claims a job, has a child do it, and publishes what the child leaves behind.
 
 Whatever becomes of the job is one compare-and-set on its row, fenced by the attempt: a supervisor that
 has lost its lease changes nothing any more.
@@ -7,25 +7,28 @@ has lost its lease changes nothing any more.
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Sessions
+from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, JobRepository
 from app.settings import Settings
 from app.snapshots import open_snapshots
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
 from app.tracing import SilentTracer, Tracer
+from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
 from worker.child import Child
-from worker.folder import LONGEST_REPORT, RunFolder, RunnerReport, RunSpec
+from worker.folder import LONGEST_REPORT, RECONSTRUCTED, RunFolder, RunnerReport, RunSpec
 from worker.heartbeat import Heartbeat, Hold
 from worker.limits import Limits
 from worker.outcome import (
@@ -96,7 +99,7 @@ class Supervisor:
             return jobs.claim(job_id, self._settings.lease)
 
     def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
-        """Encode in a folder of the attempt's own."""
+        """Have it done in a folder of the attempt's own."""
         try:
             patience = Patience(heartbeat, self._stopping)
             with self._folder(claim, patience) as folder:
@@ -104,30 +107,32 @@ class Supervisor:
                 patience.keep_trying(snapshots.hand_out)
                 limits = self._limits.before(claim.seconds_left)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
-                return self._results(folder, patience) if outcome is None else outcome
+                return self._results(folder, claim.kind, patience) if outcome is None else outcome
         except Interrupted as interrupted:
             return interrupted.outcome
         except (ArtifactMissing, ArtifactDamaged):
-            _log.exception("checkpoint_lost", job=claim.job_id)
-            return failed("damaged_checkpoint", "The store has lost or changed the checkpoint; send it again.")
+            _log.exception("input_lost", job=claim.job_id)
+            return failed(
+                "damaged_checkpoint", "The store has lost or changed the uploaded file or the data set; send it again."
+            )
         except OSError as error:
             _log.exception("storage_failed", job=claim.job_id)
             return storage_failure(error)
 
     @contextmanager
     def _folder(self, claim: Claim, patience: Patience) -> Iterator[RunFolder]:
-        """The attempt's folder with the checkpoint and the spec; it is removed afterwards."""
+        """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
         path = self._settings.scratch.resolve() / f"{claim.job_id}-{claim.attempt}"
         shutil.rmtree(path, ignore_errors=True)
         folder = RunFolder(path)
         folder.make()
         try:
-            patience.keep_trying(lambda: self._store.copy(claim.checkpoint_sha256, folder.checkpoint))
+            options = patience.keep_trying(lambda: self._fill(folder, claim))
             self._caches.copy_to(folder.caches)
             spec = RunSpec(
-                options=EncodeOptions.model_validate(claim.options),
+                options=options,
                 memory_bytes=self._limits.memory_bytes,
-                file_bytes=self._limits.file_bytes(claim.checkpoint_bytes),
+                file_bytes=self._limits.file_bytes(claim.kind, claim.checkpoint_bytes),
                 require_sandbox=self._settings.require_sandbox,
                 seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
             )
@@ -135,6 +140,17 @@ class Supervisor:
             yield folder
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    def _fill(self, folder: RunFolder, claim: Claim) -> EncodeOptions | None:
+        """Put the input of a job into its folder; returns the options of an encoding."""
+        if claim.kind is JobKind.RECONSTRUCTION:
+            self._store.copy(claim.checkpoint_sha256, folder.encoding)
+            return None
+        options = EncodeOptions.model_validate(claim.options)
+        self._store.copy(claim.checkpoint_sha256, folder.checkpoint)
+        if claim.dataset_sha256 is not None and options.dataset is not None:
+            self._store.copy(claim.dataset_sha256, folder.datasets / options.dataset)
+        return options
 
     def _supervise(
         self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits, trace: AttemptTrace
@@ -175,23 +191,24 @@ class Supervisor:
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
-    def _results(self, folder: RunFolder, patience: Patience) -> Completed | Failed:
+    def _results(self, folder: RunFolder, kind: JobKind, patience: Patience) -> Completed | Failed:
         """Put the results of a child that is gone into the store."""
+        encodes = kind is JobKind.ENCODING
+        names = folder.result_names() if encodes else RECONSTRUCTED
         # A link would make something else of the worker's files a result.
-        if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in folder.result_names()):
-            return failed("internal_error", "The encoding left no proper results; the worker's log says why.")
+        if not all(stat.S_ISREG(folder.result(name).lstat().st_mode) for name in names):
+            return failed("internal_error", "The job left no proper results; the worker's log says why.")
         try:
-            with folder.report.open("rb") as file:
-                metrics = RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics
+            metrics = _metrics_in(folder.report).model_dump() if encodes else None
         except ValidationError:
             _log.exception("report_unreadable")
-            return failed("internal_error", "The encoding left no proper report; the worker's log says why.")
-        artifacts = patience.keep_trying(lambda: self._publish(folder))
-        return Completed({name: artifact.described() for name, artifact in artifacts.items()}, metrics.model_dump())
+            return failed("internal_error", "The job left no proper report; the worker's log says why.")
+        artifacts = patience.keep_trying(lambda: self._publish(folder, names))
+        return Completed({name: artifact.described() for name, artifact in artifacts.items()}, metrics)
 
-    def _publish(self, folder: RunFolder) -> Mapping[str, StoredArtifact]:
+    def _publish(self, folder: RunFolder, names: Sequence[str]) -> Mapping[str, StoredArtifact]:
         """Store the results. All of them are there to stay until the row can name them."""
-        artifacts = {name: self._store.put(folder.result(name)) for name in folder.result_names()}
+        artifacts = {name: self._store.put(folder.result(name)) for name in names}
         # The last may have kept the first waiting for longer than what nobody names is kept.
         try:
             for artifact in artifacts.values():
@@ -220,6 +237,12 @@ class Supervisor:
                 _log.warning("settling_failed", job=claim.job_id, error=repr(error))
                 time.sleep(_SECONDS_BETWEEN_TRIES)
         return "lost"
+
+
+def _metrics_in(report: Path) -> Metrics:
+    """What a report says. Raises `ValidationError`."""
+    with report.open("rb") as file:
+        return RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> str:

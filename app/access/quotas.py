@@ -12,7 +12,7 @@ _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tenant has: jobs that have not ended, and the bytes of all its checkpoints, results and uploads."""
+    """What a tenant has: jobs that have not ended, and the bytes of its checkpoints, results, uploads and data sets."""
 
     active_jobs: int
     stored_bytes: int
@@ -50,11 +50,11 @@ class Quotas:
         self.refuse_bytes(usage, more_bytes)
 
     def refuse_bytes(self, usage: Usage, more_bytes: int = 0) -> None:
-        """Refuse a checkpoint of so many bytes. Raises `Problem` (`storage-full`)."""
+        """Refuse a file of so many bytes. Raises `Problem` (`storage-full`)."""
         if self.stored_bytes and usage.stored_bytes + more_bytes > self.stored_bytes:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "storage-full",
-                f"Your checkpoints and results take {usage.stored_bytes:,} bytes, and with this checkpoint would take "
-                f"more than the {self.stored_bytes:,} that you may have; submit it when there is room again.",
+                f"Your checkpoints, data sets and results take {usage.stored_bytes:,} bytes, and with this file would "
+                f"take more than the {self.stored_bytes:,} that you may have; send it when there is room again.",
             )

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.collection.models import Lease
 from app.database import current_time, insert_into
+from app.datasets.models import Dataset
 from app.jobs.models import ArtifactUse, IdempotencyKey
 from app.uploads.models import Upload
 
@@ -39,7 +40,8 @@ class CollectionRepository:
         self._session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= current_time(self._session)))
 
     def unused(self, digests: list[str]) -> set[str]:
-        """Those of the artifacts that neither a job nor an upload needs."""
+        """Those of the artifacts that no job, no upload and no data set needs."""
         by_jobs = select(ArtifactUse.sha256).where(ArtifactUse.sha256.in_(digests))
         by_uploads = select(Upload.sha256).where(Upload.sha256.in_(digests))
-        return set(digests) - set(self._session.scalars(by_jobs.union(by_uploads)))
+        by_datasets = select(Dataset.sha256).where(Dataset.sha256.in_(digests))
+        return set(digests) - set(self._session.scalars(by_jobs.union(by_uploads, by_datasets)))

@@ -48,10 +48,14 @@ def parse_key(header: str | None) -> str | None:
 
 def fingerprint(submission: Submission) -> str:
     """What two requests have in common that ask for the same."""
-    asked: dict[str, Any] = {
-        "checkpoint": submission.checkpoint.sha256,
-        "options": submission.options.model_dump(mode="json"),
-    }
+    asked: dict[str, Any] = {}
+    if submission.options is None:
+        asked["encoding"] = submission.file.sha256
+    else:
+        asked |= {"checkpoint": submission.file.sha256, "options": submission.options.model_dump(mode="json")}
+    if submission.dataset is not None:
+        # Another one may have its name by now.
+        asked["dataset"] = submission.dataset.sha256
     if submission.labels:
         asked["labels"] = dict(submission.labels)
     if submission.webhook is not None:
@@ -166,7 +170,7 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another checkpoint, options, labels, webhook or deadline before; use a "
+        "This Idempotency-Key was sent with another file, data set, options, labels, webhook or deadline before; use a "
         "new key.",
     )
 

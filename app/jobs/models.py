@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.jobs.kinds import JobKind
+
 
 class JobStatus(StrEnum):
     """queued → running → (canceling) → succeeded | failed | canceled."""
@@ -53,14 +55,15 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One encoding that a tenant has asked for.
+    """One encoding or reconstruction that a tenant has asked for.
 
     `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
-    not ended; `result_bytes` is the sum of the artifacts' sizes. Once `data_removed` is set, the
-    files may be gone. A job that has not ended at `deadline_at` fails.
+    not ended; `result_bytes` is the sum of the artifacts' sizes. `dataset_sha256` is there if the data set that the
+    options name is an uploaded one. A reconstruction has no options, and its checkpoint is a `.nern` file. Once
+    `data_removed` is set, the files may be gone. A job that has not ended at `deadline_at` fails.
     """
 
     __tablename__ = "jobs"
@@ -73,6 +76,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16), server_default=JobKind.ENCODING.value)
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -80,6 +84,7 @@ class Job(Base):
     webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))
     checkpoint_bytes: Mapped[int] = mapped_column(BigInteger)
+    dataset_sha256: Mapped[str | None] = mapped_column(String(64))
     attempt: Mapped[int] = mapped_column(default=0)
     releases: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -113,7 +118,10 @@ class JobLabel(Base):
 
 
 class ArtifactUse(Base):
-    """A job needs an artifact: its checkpoint, or a result. What no row names may be removed from the store."""
+    """A job needs an artifact: its checkpoint, a result, or, until it has ended, its uploaded data set.
+
+    What no row names may be removed from the store.
+    """
 
     __tablename__ = "artifact_uses"
     __table_args__ = (Index(None, "sha256"),)

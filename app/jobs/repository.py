@@ -15,9 +15,11 @@ from sqlalchemy.sql.dml import Delete, Update
 
 from app.access.quotas import Usage
 from app.database import current_time, rows_changed
+from app.datasets.models import Dataset
 from app.events.models import EventKind
 from app.events.repository import EventRepository, QueueHistory
 from app.jobs.deadline import DEADLINE_EXCEEDED
+from app.jobs.kinds import JobKind
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus, UtcDateTime
 from app.uploads.models import PartialUpload, Upload
@@ -38,8 +40,10 @@ class Claim:
 
     job_id: str
     attempt: int
+    kind: JobKind
     checkpoint_sha256: str
     checkpoint_bytes: int
+    dataset_sha256: str | None
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
     seconds_left: float | None = None
@@ -56,6 +60,8 @@ class NewJob:
     options: Mapping[str, Any]
     checkpoint_sha256: str
     checkpoint_bytes: int
+    dataset_sha256: str | None = None
+    kind: JobKind = JobKind.ENCODING
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     deadline: timedelta | None = None
@@ -89,6 +95,7 @@ class JobRepository:
         job = Job(
             id=new.id,
             tenant=new.tenant,
+            kind=new.kind,
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
@@ -96,6 +103,7 @@ class JobRepository:
             webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
             checkpoint_bytes=new.checkpoint_bytes,
+            dataset_sha256=new.dataset_sha256,
             attempt=0,
             announce_at=now,
             created_at=now,
@@ -103,7 +111,7 @@ class JobRepository:
         )
         self._session.add(job)
         self._session.add_all(JobLabel(job_id=new.id, key=k, value=v, tenant=new.tenant) for k, v in new.labels.items())
-        self._use(new.id, [new.checkpoint_sha256])
+        self._use(new.id, filter(None, [new.checkpoint_sha256, new.dataset_sha256]))
         self._session.flush()
         traced = {} if new.traceparent is None else {"traceparent": new.traceparent}
         self._events.add(new.id, EventKind.QUEUED, now, {"attempt": 0, **traced})
@@ -154,7 +162,8 @@ class JobRepository:
         arriving = select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
             PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
         )
-        more = [self._session.scalars(query).one() for query in (uploaded, arriving)]
+        datasets = select(func.coalesce(func.sum(Dataset.bytes), 0)).where(Dataset.tenant == tenant)
+        more = [self._session.scalars(query).one() for query in (uploaded, arriving, datasets)]
         return Usage(int(found[0]), int(found[1]) + sum(map(int, more)))
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
@@ -177,8 +186,10 @@ class JobRepository:
         return Claim(
             job_id=job.id,
             attempt=job.attempt,
+            kind=JobKind(job.kind),
             checkpoint_sha256=job.checkpoint_sha256,
             checkpoint_bytes=job.checkpoint_bytes,
+            dataset_sha256=job.dataset_sha256,
             options=job.options,
             snapshots=job.snapshots or {},
             seconds_left=None if job.deadline_at is None else (job.deadline_at - now).total_seconds(),
@@ -205,12 +216,12 @@ class JobRepository:
         """Name the snapshots that the next attempt is to go on from."""
         return self._hit(_held(claim).values(snapshots=dict(snapshots)))
 
-    def succeed(self, claim: Claim, metrics: Mapping[str, Any], artifacts: Mapping[str, Any]) -> bool:
-        """Publish the results. A job that is being canceled does not succeed any more."""
+    def succeed(self, claim: Claim, metrics: Mapping[str, Any] | None, artifacts: Mapping[str, Any]) -> bool:
+        """Publish the results, and an encoding's metrics. A job that is being canceled does not succeed any more."""
         hit = self._turn(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
-                metrics=dict(metrics),
+                metrics=None if metrics is None else dict(metrics),
                 artifacts=dict(artifacts),
                 result_bytes=sum(artifact["bytes"] for artifact in artifacts.values()),
                 **self._ended(),
@@ -341,6 +352,10 @@ class JobRepository:
         for digest in set(digests):
             self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
 
+    def _let_go(self, job_id: str, digest: str) -> None:
+        used = (ArtifactUse.job_id == job_id, ArtifactUse.sha256 == digest)
+        self._session.execute(delete(ArtifactUse).where(*used))
+
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
 
@@ -362,15 +377,19 @@ class JobRepository:
     def _turn(self, statement: Update, **told: str) -> int:
         """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit.
 
-        It becomes an event of each job, and what its webhook is to be told.
+        It becomes an event of each job, and what its webhook is to be told. What has ended needs its data set no more.
         """
-        changed = statement.returning(Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook)
+        changed = statement.returning(
+            Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook, Job.checkpoint_sha256, Job.dataset_sha256
+        )
         rows = self._session.execute(changed, execution_options={"synchronize_session": False}).all()
         self._session.expire_all()
         webhooks, now = WebhookRepository(self._session), self.now()
-        for job_id, tenant, status, attempt, webhook in rows:
+        for job_id, tenant, status, attempt, webhook, checkpoint, dataset in rows:
             self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
             webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
+            if dataset not in {None, checkpoint} and status in TERMINAL:
+                self._let_go(job_id, dataset)
         return len(rows)
 
     def _hit(self, statement: Update | Delete) -> bool:

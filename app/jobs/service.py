@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
+from app.datasets.service import dataset_lost
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
+from app.jobs.kinds import JobKind
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.reader import JobReader
@@ -21,6 +23,7 @@ from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
+from nern_core.options import Device
 
 
 class JobService:
@@ -75,7 +78,7 @@ class TenantJobs:
         return Draft(self._tenant, job_id, held, held.take(), traceparent)
 
     def admit(self, draft: "Draft") -> None:
-        """Refuse a new job before its checkpoint comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
+        """Refuse a new job before its file comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
         if self._quotas.limited and draft.bound is None:
             usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
             self._quotas.refuse(usage)
@@ -84,7 +87,7 @@ class TenantJobs:
         """Queue the job, or find the one that its key has made. When this returns, its row is committed.
 
         Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
-        `too-many-jobs`, `storage-full`).
+        `dataset-lost`, `too-many-jobs`, `storage-full`).
         """
         request = fingerprint(submission)
         if draft.bound is not None:
@@ -112,26 +115,37 @@ class TenantJobs:
             return self._view(committed)
         if self._quotas.limited:
             repository.lock(self._tenant)
-            self._quotas.refuse(repository.usage(self._tenant), submission.checkpoint.size)
+            self._quotas.refuse(repository.usage(self._tenant), submission.file.size)
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
-        try:
-            self._store.renew(submission.checkpoint.sha256)
-        except ArtifactMissing as error:
-            raise unknown_checkpoint() from error
+        self._renew(submission)
+        options = submission.options
         new = NewJob(
             id=draft.job_id,
             tenant=self._tenant,
-            device=submission.options.device.value,
-            options=submission.options.model_dump(mode="json"),
-            checkpoint_sha256=submission.checkpoint.sha256,
-            checkpoint_bytes=submission.checkpoint.size,
+            kind=submission.kind,
+            device=Device.CPU if options is None else options.device.value,
+            options={} if options is None else options.model_dump(mode="json"),
+            checkpoint_sha256=submission.file.sha256,
+            checkpoint_bytes=submission.file.size,
+            dataset_sha256=None if submission.dataset is None else submission.dataset.sha256,
             labels=submission.labels,
             webhook=submission.webhook,
             deadline=submission.deadline,
             traceparent=draft.traceparent,
         )
         return self._view(repository.add(new))
+
+    def _renew(self, submission: Submission) -> None:
+        try:
+            self._store.renew(submission.file.sha256)
+        except ArtifactMissing as error:
+            raise unknown_checkpoint() from error
+        if submission.dataset is not None:
+            try:
+                self._store.renew(submission.dataset.sha256)
+            except ArtifactMissing as error:
+                raise dataset_lost() from error
 
     def get(self, job_id: str) -> JobView:
         """Find a job. Raises `Problem` (`unknown-job`)."""
@@ -192,7 +206,8 @@ class TenantJobs:
         with self._sessions.begin() as session:
             job = self._existing(JobRepository(session), job_id)
             status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
-            missing = [option for option in needs if not job.options.get(option)]
+            encodes = job.kind == JobKind.ENCODING
+            missing = [option for option in needs if encodes and not job.options.get(option)]
         if missing:
             raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
         if status is not JobStatus.SUCCEEDED:
@@ -237,7 +252,7 @@ class Draft:
             self.held.let_go()
 
 
-_EXPIRED = "The results have expired and were removed; submit the checkpoint again."
+_EXPIRED = "The results have expired and were removed; submit the job again."
 
 
 def _unknown_job() -> Problem:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from app.jobs.models import JobStatus
 from app.schemas import JobView
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions, RecipeName
@@ -53,6 +54,8 @@ def moment(time: datetime) -> str:
 
 def title(job: JobView) -> str:
     """What is encoded, and to what end: `cifar-resnet20, 20 times smaller`."""
+    if job.options is None:
+        return "Reconstruction of weights"
     return f"{job.options.architecture or 'Weights alone'}, {goal(job.options)}"
 
 
@@ -92,22 +95,28 @@ def result_name(name: str) -> str:
 
 def phases(job: JobView) -> list[Mapping[str, Any]]:
     """The phases that a job goes through: name, and whether it is `done`, `now` or `next`."""
-    options = job.options
+    names = [phase.value for phase in _expected(job.options)]
+    if job.phase is not None and job.phase not in names:
+        names.append(job.phase)
+    has_succeeded = job.status is JobStatus.SUCCEEDED
+    at = len(names) if has_succeeded else names.index(job.phase) if job.phase is not None else -1
+    return [
+        {"name": name, "state": "done" if index < at else "now" if index == at else "next"}
+        for index, name in enumerate(names)
+    ]
+
+
+def _expected(options: EncodeOptions | None) -> list[Phase]:
+    """The phases of an encoding with these options, or of a reconstruction."""
+    if options is None:
+        return [Phase.READING, Phase.WRITING]
     makes_images = options.recipe == RecipeName.DATA_FREE
     expected = [Phase.READING]
     expected += [Phase.SYNTHESIS] if makes_images else []
     expected += [Phase.RECONSTRUCTION] if not options.has_target else []
     expected += [Phase.DISTILLATION] if options.has_target or options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION]
-    expected += [Phase.IMPORTANCE] if options.importance else []
-    names = [phase.value for phase in expected]
-    if job.phase is not None and job.phase not in names:
-        names.append(job.phase)
-    at = len(names) if job.metrics is not None else names.index(job.phase) if job.phase is not None else -1
-    return [
-        {"name": name, "state": "done" if index < at else "now" if index == at else "next"}
-        for index, name in enumerate(names)
-    ]
+    return expected + ([Phase.IMPORTANCE] if options.importance else [])
 
 
 def given(options: EncodeOptions) -> dict[str, Any]:

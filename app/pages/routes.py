@@ -9,6 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from app.access.authentication import Tenant
+from app.datasets.service import DatasetService
 from app.jobs.labels import parse_wanted
 from app.jobs.models import JobStatus
 from app.pages.page_route import PageRoute
@@ -50,12 +52,14 @@ async def list_jobs(
 
 @router.get("/new")
 async def new_job(
-    request: Request, jobs: Jobs, like: Annotated[str | None, Query(max_length=40)] = None
+    request: Request, jobs: Jobs, tenant: Tenant, like: Annotated[str | None, Query(max_length=40)] = None
 ) -> HTMLResponse:
     """A form for a new job, with the options of another one if asked for."""
-    options = EncodeOptions() if like is None else (await jobs.look(like)).options
+    options = (None if like is None else (await jobs.look(like)).options) or EncodeOptions()
+    datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
+    choices["datasets"] = (await run_in_threadpool(datasets.all, tenant)).items
     return render(request, "new.html", {"options": options, "fields": EncodeOptions.model_fields, **choices})
 
 

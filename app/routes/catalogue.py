@@ -1,15 +1,14 @@
-"""What jobs can ask for: architectures, recipes, data sets, and the schema of the options."""
+"""What jobs can ask for: architectures, recipes, and the schema of the options."""
 
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Security
+from fastapi import APIRouter, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.access.authentication import authenticate
 from app.access.caller import Scope
-from app.dataset_catalogue import DatasetList, list_datasets
 from app.problems import describe
 from nern_core.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
 from nern_core.options import EncodeOptions
@@ -55,12 +54,6 @@ async def list_architectures() -> ArchitectureList:
 async def list_recipes() -> RecipeList:
     """What the option `recipe` takes."""
     return RecipeList(items=RECIPE_ENTRIES)
-
-
-@router.get("/datasets", summary="List data sets", operation_id="list_datasets")
-def get_datasets(request: Request) -> DatasetList:
-    """What the option `dataset` takes: the folders that the operator offers."""
-    return list_datasets(request.app.state.settings)
 
 
 @router.get(

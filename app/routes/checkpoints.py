@@ -10,7 +10,7 @@ from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length
 from app.edge.bodies import accept_upload
 from app.problems import describe
-from app.uploads.receiving import receive_checkpoint
+from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView
 
 router = APIRouter(
@@ -70,7 +70,8 @@ async def upload_checkpoint(
 ) -> UploadView:
     """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
     await run_in_threadpool(uploads.admit, tenant, declared_length(request))
-    stored = await receive_checkpoint(request, content_digest, request.app.state.store, request.app.state.settings)
+    state = request.app.state
+    stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings)
     view = await run_in_threadpool(uploads.add, tenant, stored)
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view

@@ -1,5 +1,6 @@
 """Submit, follow and cancel jobs."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -9,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
+from app.body import is_json
 from app.edge.bodies import accept_upload
-from app.job_document import DocumentReceiver, document_schema
+from app.job_document import Document, DocumentReceiver, JobDocument, document_schema
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.idempotency import parse_key
 from app.jobs.labels import Labels, parse_wanted
@@ -20,13 +22,13 @@ from app.prefer import LONGEST_WAIT, preferred_wait, wait_for_change
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.storing import waiting
-from app.submission import Submission, receive_submission
+from app.submission import JOB_FORM, Form, Submission, receive_submission
 
 
-def jobs_router() -> APIRouter:
+def jobs_router(prefix: str = "/jobs") -> APIRouter:
     """A router for addresses of jobs, with the errors that all of them may answer."""
     return APIRouter(
-        prefix="/jobs",
+        prefix=prefix,
         tags=["jobs"],
         responses=describe(
             HTTPStatus.UNAUTHORIZED,
@@ -55,18 +57,20 @@ _FORM: dict[str, Any] = {
     },
 }
 _JSON_PART = {"contentType": "application/json"}
-_SUBMISSION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": _FORM,
-                "encoding": {"options": _JSON_PART, "labels": _JSON_PART, "webhook": _JSON_PART},
+
+
+def submission_body(form: dict[str, Any], document: type[Document]) -> dict[str, Any]:
+    """How a submission comes, for the description of the API: as a form, or as a document."""
+    parts = [name for name in form["properties"] if name in {"options", "labels", "webhook"}]
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form, "encoding": dict.fromkeys(parts, _JSON_PART)},
+                "application/json": {"schema": document_schema(document)},
             },
-            "application/json": {"schema": document_schema()},
-        },
+        }
     }
-}
 
 
 async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
@@ -80,14 +84,14 @@ Jobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.READ])]
 WritableJobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.WRITE])]
 
 
-@router.post(
-    "",
-    status_code=HTTPStatus.ACCEPTED,
-    summary="Submit a checkpoint",
-    operation_id="submit_job",
-    dependencies=[Depends(accept_upload)],
-    openapi_extra=_SUBMISSION,
-    responses=describe(
+IdempotencyKey = Annotated[
+    str | None, Header(description="A key of your own, in quotes: a request that is sent again makes no second job.")
+]
+# What every route is made with that takes a submission.
+SUBMISSION: dict[str, Any] = {
+    "status_code": HTTPStatus.ACCEPTED,
+    "dependencies": [Depends(accept_upload)],
+    "responses": describe(
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -95,25 +99,40 @@ WritableJobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.WRITE])]
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.INSUFFICIENT_STORAGE,
     ),
+}
+
+
+@router.post(
+    "",
+    summary="Submit a checkpoint",
+    operation_id="submit_job",
+    openapi_extra=submission_body(_FORM, JobDocument),
+    **SUBMISSION,
 )
 async def submit_job(
-    request: Request,
-    response: Response,
-    jobs: WritableJobs,
-    idempotency_key: Annotated[
-        str | None,
-        Header(description="A key of your own, in quotes: a request that is sent again makes no second job."),
-    ] = None,
+    request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
 ) -> JobView:
     """Queues a job that encodes a checkpoint: one in the form, or one that a JSON document names.
 
     The answer comes when everything is on disk.
     """
+    return await take_submission(request, response, jobs, idempotency_key, JOB_FORM, JobDocument)
+
+
+async def take_submission(
+    request: Request,
+    response: Response,
+    jobs: TenantJobs,
+    idempotency_key: str | None,
+    form: Form,
+    document: type[Document],
+) -> JobView:
+    """Receive a form or a document and queue the job that it asks for. Raises `Problem`, `DiskFull`."""
     traceparent = getattr(request.state, "traceparent", None)
     draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
         await run_in_threadpool(jobs.admit, draft)
-        job = await waiting(jobs.submit, draft, await _receive(request, draft))
+        job = await waiting(jobs.submit, draft, await _receive(request, draft, form, document))
     except BaseException:
         await run_in_threadpool(draft.give_up)
         raise
@@ -122,12 +141,15 @@ async def submit_job(
     return job
 
 
-async def _receive(request: Request, draft: Draft) -> Submission:
+async def _receive(request: Request, draft: Draft, form: Form, document: type[Document]) -> Submission:
     state = request.app.state
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+    if is_json(request):
         documents: DocumentReceiver = state.documents
-        return await documents.receive(request, draft.tenant, draft.go_on)
-    return await receive_submission(request, state.store, state.settings, state.outbound, draft.go_on)
+        return await documents.receive(request, document, draft.tenant, draft.go_on)
+    find_dataset = partial(state.datasets.resolve, draft.tenant)
+    return await receive_submission(
+        request, form, state.store, state.settings, state.outbound, find_dataset, draft.go_on
+    )
 
 
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))

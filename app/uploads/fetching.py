@@ -1,4 +1,4 @@
-"""A checkpoint at an address that a job names, streamed into the artifact store.
+"""A file at an address that a job names, streamed into the artifact store.
 
 The address is one of the web, or a name of MLflow's, which `model_registry` looks up.
 """
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from http import HTTPStatus
-from typing import BinaryIO
 from urllib.parse import urljoin
 
 from anyio import CapacityLimiter, to_thread
@@ -20,7 +19,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.uploads.digests import digest_mismatch
 from app.uploads.model_registry import ModelRegistry, no_registry, unreachable
-from app.uploads.receiving import too_large
+from app.uploads.receiving import FileKind
 from nern_mlflow.references import is_reference
 
 _AT_ONCE = 8
@@ -30,8 +29,12 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MARGIN = 2**20
 
 
-class CheckpointFetcher:
-    """Fetches checkpoints through the guarded client, several at once in threads of their own."""
+class _Elsewhere(Exception):
+    """The address answers, but not with a file."""
+
+
+class FileFetcher:
+    """Fetches files through the guarded client, several at once in threads of their own."""
 
     def __init__(self, settings: Settings, store: ArtifactStore, client: OutboundClient) -> None:
         self._most = int(settings.max_upload_bytes)
@@ -41,39 +44,36 @@ class CheckpointFetcher:
         self._client = client
         self._registry = ModelRegistry.of(settings)
 
-    async def fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[BinaryIO], None], go_on: Callable[[], None]
-    ) -> StoredArtifact:
-        """Fetch all of it, calling `go_on` now and then, and `refuse_unfit` with the file before it is kept.
+    async def fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
+        """Fetch all of it, calling `go_on` now and then; what is not of its kind is not kept.
 
-        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, and
-        those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is refused remains.
+        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, why it
+        is not of its kind, and those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is
+        refused remains.
         """
-        return await to_thread.run_sync(self._fetch, url, sha256, refuse_unfit, go_on, limiter=_threads())
+        return await to_thread.run_sync(self._fetch, url, sha256, kind, go_on, limiter=_threads())
 
-    def _fetch(
-        self, url: str, sha256: str | None, refuse_unfit: Callable[[BinaryIO], None], go_on: Callable[[], None]
-    ) -> StoredArtifact:
+    def _fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
         try:
             with self._open(url) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
-                    raise too_large(self._most)
+                    raise kind.too_large(self._most)
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
                         go_on()
                         if writer.size + len(chunk) > self._most:
-                            raise too_large(self._most)
+                            raise kind.too_large(self._most)
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
                         raise digest_mismatch(str(sha256), writer.sha256)
                     with writer.flush().open("rb") as file:
-                        refuse_unfit(file)
+                        kind.check(file)
                     return writer.commit(go_on)
         except AddressRefused as error:
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"checkpoint.url: {error}") from error
-        except OutboundError as error:
-            raise unreachable(str(error)) from error
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"{kind.name}.url: {error}") from error
+        except (OutboundError, _Elsewhere) as error:
+            raise unreachable(str(error), kind.name) from error
 
     def _open(self, url: str) -> AbstractContextManager[Answer]:
         if not is_reference(url):
@@ -94,11 +94,11 @@ class CheckpointFetcher:
                     yield answer
                     return
                 if answer.status not in _REDIRECTS or location is None:
-                    raise unreachable(
+                    raise _Elsewhere(
                         f"The address answers with the status {answer.status}; check that anybody can read the file."
                     )
                 url = urljoin(url, location)
-        raise unreachable(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
+        raise _Elsewhere(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
 
 
 @cache

@@ -195,9 +195,9 @@ def no_registry() -> Problem:
     )
 
 
-def unreachable(sentence: str) -> Problem:
-    """The problem for a checkpoint that could not be fetched."""
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "checkpoint-unreachable", f"checkpoint.url: {sentence}")
+def unreachable(sentence: str, kind: str = "checkpoint") -> Problem:
+    """The problem for a file that could not be fetched."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{kind}-unreachable", f"{kind}.url: {sentence}")
 
 
 def _not_served(scheme: str) -> Problem:

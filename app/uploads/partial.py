@@ -28,7 +28,7 @@ from app.storage import ArtifactMissing, ArtifactStore
 from app.uploads.digests import digest_mismatch
 from app.uploads.models import PartialUpload
 from app.uploads.partial_repository import PartialUploadRepository
-from app.uploads.receiving import checked_structure, too_large
+from app.uploads.receiving import CHECKPOINT, checked_structure
 from app.uploads.repository import UploadRepository
 
 _BYTES_BETWEEN_FLUSHES = 16 * 2**20
@@ -53,7 +53,7 @@ class PartialUploads:
         Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`, `storage-full`) and `DiskFull`.
         """
         if length > self._settings.max_upload_bytes:
-            raise too_large(self._settings.max_upload_bytes)
+            raise CHECKPOINT.too_large(self._settings.max_upload_bytes)
         require_room(self.folder, length, self._settings.disk_reserve)
         upload_id = f"upload_{uuid_utils.uuid7().hex}"
         self._path(upload_id).touch()
@@ -205,7 +205,7 @@ class Appender:
     def write(self, data: bytes) -> None:
         """Append bytes. Raises `Problem` (`checkpoint-too-large`) beyond the length, and `DiskFull`."""
         if self._written + len(data) > self._upload.length:
-            raise too_large(self._upload.length)
+            raise CHECKPOINT.too_large(self._upload.length)
         self._uploads.require_room(len(data))
         rest = memoryview(data)
         with full_disk_told(self._uploads.folder):

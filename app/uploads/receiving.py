@@ -1,5 +1,7 @@
-"""A checkpoint as the whole body of a request, streamed into the artifact store."""
+"""A file as the whole body of a request, streamed into the artifact store."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -12,11 +14,29 @@ from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
 from app.uploads.digests import digest_mismatch, parse_content_digest
 from nern_core.checkpoint_structure import CheckpointStructure, structure_of
+from nern_core.encoding_structure import check_open_encoding
 from nern_core.errors import NernError
 
 
-async def receive_checkpoint(
-    request: Request, content_digest: str | None, store: ArtifactStore, settings: Settings
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file that is sent: what sentences call it, and what raises `Problem` for a file that is none."""
+
+    name: str
+    check: Callable[[BinaryIO], object]
+
+    def too_large(self, max_bytes: int) -> Problem:
+        """The problem for a file that is larger than is accepted."""
+        return Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"{self.name.replace(' ', '')}-too-large",
+            f"The {self.name} is larger than the {max_bytes:,} bytes that are accepted here.",
+            headers={"Connection": "close"},
+        )
+
+
+async def receive_file(
+    request: Request, kind: FileKind, content_digest: str | None, store: ArtifactStore, settings: Settings
 ) -> StoredArtifact:
     """Read the body to its end.
 
@@ -29,27 +49,27 @@ async def receive_checkpoint(
         )
     length = declared_length(request)
     if length > settings.max_upload_bytes:
-        raise too_large(settings.max_upload_bytes)
+        raise kind.too_large(settings.max_upload_bytes)
     async with writing(store, length, settings.disk_reserve) as writer:
 
         def take(data: bytes) -> None:
             if writer.size + len(data) > settings.max_upload_bytes:
-                raise too_large(settings.max_upload_bytes)
+                raise kind.too_large(settings.max_upload_bytes)
             writer.write(data)
 
         try:
             await read_body(request, take)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
-        await in_turn(_check, writer, expected)
+        await in_turn(_check, writer, kind, expected)
         return await commit(writer)
 
 
-def _check(writer: ArtifactWriter, expected: str | None) -> None:
+def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None:
     if expected not in {None, writer.sha256}:
         raise digest_mismatch(str(expected), writer.sha256)
     with writer.flush().open("rb") as file:
-        checked_structure(file)
+        kind.check(file)
 
 
 def checked_structure(file: BinaryIO) -> CheckpointStructure:
@@ -60,11 +80,13 @@ def checked_structure(file: BinaryIO) -> CheckpointStructure:
         raise Problem.of_input(error) from error
 
 
-def too_large(max_bytes: int) -> Problem:
-    """The problem for a checkpoint that is larger than is accepted."""
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "checkpoint-too-large",
-        f"The checkpoint is larger than the {max_bytes:,} bytes that are accepted here.",
-        headers={"Connection": "close"},
-    )
+def refuse_damaged(file: BinaryIO) -> None:
+    """Raise `Problem` for what is no whole `.nern` file."""
+    try:
+        check_open_encoding(file)
+    except NernError as error:
+        raise Problem.of_input(error) from error
+
+
+CHECKPOINT = FileKind("checkpoint", checked_structure)
+ENCODING = FileKind("encoding", refuse_damaged)

@@ -102,7 +102,7 @@ class UploadService:
             raise unknown_checkpoint() from error
 
 
-_UNKNOWN = "There is no checkpoint of yours with this SHA-256, or it has expired; send it to POST /checkpoints."
+_UNKNOWN = "There is no file of yours with this SHA-256, or it has expired; send it to POST /checkpoints."
 
 
 def _no_such_checkpoint() -> Problem:

@@ -1,9 +1,10 @@
 """The `.nern` file: a safetensors file that holds a predictor or quantized weights, and the kept tensors."""
 
-from nern_core.codec.document import FORMAT_VERSION, Document, PredictorRepresentation, QuantizedRepresentation
+from nern_core.codec.document import Document, PredictorRepresentation, QuantizedRepresentation
 from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
 from nern_core.codec.file import Sizes, encoded_size, measure_sizes, read_encoding, write_encoding
 from nern_core.codec.kept import Kept, RoundedTensor
+from nern_core.encoding_structure import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",

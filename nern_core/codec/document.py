@@ -1,6 +1,6 @@
 """The JSON document of a `.nern` file: all that decoding needs beside the tensors."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,8 +9,6 @@ from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 from nern_core.quantized.grid import LARGEST_EXPONENT
 from nern_core.tensor_claims import MOST_DIMENSIONS
-
-FORMAT_VERSION: Final = 4
 
 
 class _Part(BaseModel):

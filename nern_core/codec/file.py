@@ -14,37 +14,31 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nern_core.codec.checksum import CHECKSUM, UNSEALED, is_intact, seal
-from nern_core.codec.document import (
-    FORMAT_VERSION,
-    Contents,
-    PredictorRepresentation,
-    QuantizedRepresentation,
-)
+from nern_core.checksum import CHECKSUM, UNSEALED, seal
+from nern_core.codec.document import Contents, PredictorRepresentation, QuantizedRepresentation
 from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
 from nern_core.codec.kept import pack_kept, unpack_kept
 from nern_core.codec.limits import check_extent
 from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.codec.quantized_layers import pack_layers, unpack_layers
+from nern_core.encoding_structure import (
+    DOCUMENT,
+    FORMAT_VERSION,
+    METADATA_KEY,
+    VERSION,
+    check_encoding_structure,
+)
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.options import Permutation
 from nern_core.predictor import Predictor
 
-_METADATA_KEY = "nern"
-_DOCUMENT, _STREAMS, _PREDICTOR, _KEPT = "document", "streams", "predictor", "kept."
-_VERSION = "format_version"
+_STREAMS, _PREDICTOR, _KEPT = "streams", "predictor", "kept."
 _LARGEST_DOCUMENT = 1 << 24
-
-
-class _Version(BaseModel):
-    """What the metadata of all formats have."""
-
-    format_version: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,17 +62,17 @@ class Sizes:
 
 def write_encoding(encoding: Encoding, path: Path) -> None:
     """Write the file; the parameters of a predictor are stored in the dtype that they have."""
-    safetensors.torch.save_file(_pack(encoding), path, {_METADATA_KEY: _metadata()})
+    safetensors.torch.save_file(_pack(encoding), path, {METADATA_KEY: _metadata()})
     seal(path)
 
 
 def encoded_size(encoding: Encoding) -> int:
     """Bytes of the file that would be written."""
-    return len(safetensors.torch.save(_pack(encoding), {_METADATA_KEY: _metadata()}))
+    return len(safetensors.torch.save(_pack(encoding), {METADATA_KEY: _metadata()}))
 
 
 def _metadata() -> str:
-    return json.dumps({CHECKSUM: UNSEALED, _VERSION: FORMAT_VERSION}, separators=(",", ":"))
+    return json.dumps({CHECKSUM: UNSEALED, VERSION: FORMAT_VERSION}, separators=(",", ":"))
 
 
 def _pack(encoding: Encoding) -> dict[str, Tensor]:
@@ -94,7 +88,7 @@ def _pack(encoding: Encoding) -> dict[str, Tensor]:
     entries, flat = pack_kept(encoding.kept)
     contents = Contents(document=document, streams=tuple(map(len, streams)), kept=entries)
     text = zlib.compress(contents.model_dump_json().encode(), level=9)
-    tensors |= {_DOCUMENT: _as_tensor(text)} | {_KEPT + dtype: values for dtype, values in flat.items()}
+    tensors |= {DOCUMENT: _as_tensor(text)} | {_KEPT + dtype: values for dtype, values in flat.items()}
     if streams:
         tensors[_STREAMS] = _as_tensor(b"".join(streams))
     return tensors
@@ -106,7 +100,7 @@ def read_encoding(path: Path) -> Encoding:
     Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
     """
     tensors = _read_tensors(path)
-    contents = _read_contents(tensors.pop(_DOCUMENT, None), path.name)
+    contents = _read_contents(tensors.pop(DOCUMENT), path.name)
     _check_names(contents)
     check_extent(contents, path.stat().st_size)
     document = contents.document
@@ -127,7 +121,7 @@ def read_encoding(path: Path) -> Encoding:
 def measure_sizes(path: Path) -> Sizes:
     """Add up the bytes of a file by purpose."""
     tensors = _read_tensors(path)
-    document = _read_contents(tensors[_DOCUMENT], path.name).document
+    document = _read_contents(tensors[DOCUMENT], path.name).document
     streams = tensors[_STREAMS].nbytes if _STREAMS in tensors else 0
     predicted = isinstance(document.representation, PredictorRepresentation)
     return Sizes(
@@ -166,38 +160,16 @@ def unpack_orders(
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    called = f"'{path.name}'"
     try:
+        check_encoding_structure(path, called)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
     except (SafetensorError, OSError) as error:
-        raise NernError("not_an_encoding", f"'{path.name}' is not a .nern file: {error}.") from error
-    if _METADATA_KEY not in metadata:
-        raise NernError(
-            "not_an_encoding", f"'{path.name}' is a safetensors file, but not a .nern file: it has no `nern` metadata."
-        )
-    _check_version(metadata[_METADATA_KEY], path.name)
-    if not is_intact(path):
-        raise NernError("bad_encoding", f"'{path.name}' is damaged: its checksum is not that of its contents.")
-    return tensors
+        raise NernError("not_an_encoding", f"{called} is not a .nern file: {error}.") from error
 
 
-def _check_version(text: str, file_name: str) -> None:
-    try:
-        version = _Version.model_validate_json(text).format_version
-    except ValidationError as error:
-        raise NernError("bad_encoding", f"'{file_name}' does not say which format it has.") from error
-    if version != FORMAT_VERSION:
-        raise NernError(
-            "unsupported_version",
-            f"'{file_name}' has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
-            "decode it with the version that wrote it, or encode the checkpoint again.",
-        )
-
-
-def _read_contents(tensor: Tensor | None, file_name: str) -> Contents:
-    if tensor is None or tensor.dtype != torch.uint8:
-        raise NernError("bad_encoding", f"'{file_name}' is damaged: it has no document.")
+def _read_contents(tensor: Tensor, file_name: str) -> Contents:
     inflater = zlib.decompressobj()
     try:
         text = inflater.decompress(tensor.numpy().tobytes(), _LARGEST_DOCUMENT)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.dataset_folders import resolve_dataset
+from app.datasets.folders import resolve_folder
 from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
@@ -130,8 +130,8 @@ def test_outside_of_the_embedded_mode_only_offered_folders_are_data_sets(tmp_pat
     settings = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://h/d", broker_url="redis://h")
     for allowed in (settings, settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})):
         with pytest.raises(Problem):
-            resolve_dataset(str(elsewhere), allowed)
-    assert resolve_dataset("digits", settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})) == str(DIGITS)
+            resolve_folder(str(elsewhere), allowed)
+    assert resolve_folder("digits", settings.model_copy(update={"dataset_roots": (DIGITS.parent,)})) == str(DIGITS)
 
 
 BAD_OPTIONS: list[tuple[Any, str, str]] = [

@@ -99,6 +99,33 @@ def test_the_jobs_from_before_use_their_checkpoints_and_results(settings: Settin
     assert uses == {("without", "a"), ("with", "a"), ("with", "b"), ("with", "d")}
 
 
+def test_the_jobs_from_before_there_were_kinds_are_encodings_and_reconstructions_are_not_taken_back(
+    settings: Settings,
+) -> None:
+    migrate(settings, "0007")
+    engine = create_engine(settings)
+    insert = (
+        "INSERT INTO jobs (id, tenant, status, device, options, checkpoint_sha256, checkpoint_bytes, attempt, releases,"
+        " announcements, result_bytes, data_removed, created_at{more}) VALUES ('{id}', 't', 'queued', 'cpu', '{{}}',"
+        " 'c', 1, 0, 0, 0, 0, false, '2026-01-01'{value})"
+    )
+    with engine.begin() as connection:
+        connection.execute(text(insert.format(id="job_1", more="", value="")))
+    migrate(settings)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT id, kind FROM jobs")).all() == [("job_1", "encoding")]
+        connection.execute(text(insert.format(id="job_2", more=", kind", value=", 'reconstruction'")))
+        for job_id in ("job_1", "job_2"):
+            connection.execute(text(f"INSERT INTO artifact_uses (job_id, sha256) VALUES ('{job_id}', 'c')"))
+        configuration = Config()
+        configuration.set_main_option("script_location", str(ROOT / "migrations"))
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "0007")
+        for column, table in (("id", "jobs"), ("job_id", "artifact_uses")):
+            assert connection.execute(text(f"SELECT {column} FROM {table}")).all() == [("job_1",)]
+    engine.dispose()
+
+
 def test_the_migration_of_uploads_can_be_undone_and_done_again(settings: Settings) -> None:
     migrate(settings)
     engine = create_engine(settings)

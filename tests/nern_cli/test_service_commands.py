@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -19,40 +19,18 @@ from app.events import repository
 from app.jobs.repository import JobRepository
 from app.settings import Authentication, Settings
 from nern_cli.jobs import Status
-from nern_cli.main import main
 from nern_client import JobStatus
 from nern_core.progress import Phase, Progress
 from tests.conftest import DIGITS, EXAMPLE, ROOT, transaction
+from tests.nern_cli.conftest import Run
 from tests.nern_client.conftest import claim, fail, listening, succeed
-from tests.nern_client.wire import Wire, cut_answer, lose_answer, wire_to
+from tests.nern_client.wire import Wire, cut_answer, lose_answer
 
 WEIGHTS = b"the weights " * 1000
 RESULTS = {"weights.safetensors": WEIGHTS, "encoding.nern": b"the encoding"}
-Run = Callable[..., int]
 
 
-@pytest.fixture(autouse=True)
-def wire(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """The service that the environment names."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("NERN_API_KEY", raising=False)
-    monkeypatch.chdir(tmp_path)
-    with listening(embedded) as port, wire_to(port) as wire:
-        monkeypatch.setenv("NERN_URL", wire.url)
-        yield wire
-
-
-@pytest.fixture
-def nern(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command in this process; returns its exit status."""
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["nern", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0)
-
-    return run
+pytestmark = pytest.mark.usefixtures("wire")
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ from tests.nern_client.wire import Wire
 
 def test_a_job_is_made_of_a_checkpoint_that_is_sent_once(client: Client, wire: Wire) -> None:
     job = client.jobs.create(EXAMPLE, steps=10, hidden_size=16)
-    assert (job.status, job.checkpoint.bytes) == (JobStatus.QUEUED, EXAMPLE.stat().st_size)
+    assert (job.kind, job.status) == ("encoding", JobStatus.QUEUED)
+    assert job.checkpoint is not None
+    assert job.checkpoint.bytes == EXAMPLE.stat().st_size
+    assert job.options is not None
     assert (job.options["steps"], job.options["hidden_size"]) == (10, 16)
     with EXAMPLE.open("rb") as file:
         other = client.jobs.create(file, steps=20)
@@ -42,7 +45,9 @@ def test_a_job_is_made_of_a_checkpoint_that_is_sent_once(client: Client, wire: W
 
 def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client) -> None:
     checkpoint = client.checkpoints.upload(io.BytesIO(EXAMPLE.read_bytes()))
-    assert client.jobs.create(checkpoint).checkpoint.sha256 == checkpoint.sha256
+    encoded = client.jobs.create(checkpoint).checkpoint
+    assert encoded is not None
+    assert encoded.sha256 == checkpoint.sha256
 
 
 def test_events_come_in_their_order_and_after_a_number(client: Client, embedded: Settings) -> None:

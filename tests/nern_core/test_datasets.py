@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nern_core.datasets import augment, dataset_preprocessing, read_image_set, to_inputs
+from nern_core.datasets import augment, dataset_preprocessing, read_image_set, to_inputs, write_dataset_file
 from nern_core.errors import NernError
 from nern_core.zoo import Augmentation, Preprocessing
+from tests.conftest import DIGITS
 
 PLAIN = Preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0), input_size=4)
 
@@ -93,3 +95,37 @@ def test_an_override_that_does_not_fit_is_refused(tmp_path: Path, text: str) -> 
     with pytest.raises(NernError, match=r"dataset\.json' cannot be used") as error:
         dataset_preprocessing(tmp_path, PLAIN)
     assert error.value.code == "bad_data"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_file_holds_what_the_folder_that_it_was_made_of_does(tmp_path: Path, split: str) -> None:
+    write_dataset_file(DIGITS, tmp_path / "digits")
+    in_folder, in_file = read_image_set(DIGITS, split), read_image_set(tmp_path / "digits", split)
+    assert torch.equal(in_file.images, in_folder.images)
+    assert torch.equal(in_file.labels, in_folder.labels)
+    assert in_file.labels.dtype == torch.int64
+
+
+def test_the_same_folder_makes_the_same_file(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_dataset_file(DIGITS, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_file_overrides_the_preprocessing_as_its_folder_does(tmp_path: Path) -> None:
+    shutil.copytree(DIGITS, tmp_path / "folder")
+    write_dataset_file(tmp_path / "folder", tmp_path / "plain")
+    assert dataset_preprocessing(tmp_path / "plain", PLAIN) == PLAIN
+    (tmp_path / "folder" / "dataset.json").write_text(json.dumps({"mean": [0, 0, 0], "crop_padding": 2}))
+    write_dataset_file(tmp_path / "folder", tmp_path / "changed")
+    found = dataset_preprocessing(tmp_path / "changed", PLAIN)
+    assert found == dataset_preprocessing(tmp_path / "folder", PLAIN)
+    assert (found.mean, found.augmentation.crop_padding) == ((0, 0, 0), 2)
+
+
+def test_a_file_that_is_no_data_set_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"PK\x03\x04")
+    for read in (lambda path: read_image_set(path, "train"), lambda path: dataset_preprocessing(path, PLAIN)):
+        with pytest.raises(NernError) as error:
+            read(tmp_path / "data")
+        assert error.value.code == "not_a_dataset"

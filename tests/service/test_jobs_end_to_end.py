@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from tests.conftest import DIGITS, EXAMPLE
+from tests.dataset_files import digits_file
 from tests.service.conftest import Service, children_of, has_torch, is_running, wait_for
 
 FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
@@ -25,6 +26,34 @@ def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Servic
     weights, original = safetensors.torch.load(content), safetensors.torch.load(EXAMPLE.read_bytes())
     assert {n: (t.shape, t.dtype) for n, t in weights.items()} == {n: (t.shape, t.dtype) for n, t in original.items()}
     assert torch.equal(weights["features.1.running_mean"], original["features.1.running_mean"])
+
+
+def test_a_data_set_that_is_uploaded_and_deleted_serves_the_jobs_that_name_it(service: Service) -> None:
+    service.start_api()
+    uploaded = service.client.http.post("/datasets", params={"name": "mine"}, content=digits_file())
+    assert uploaded.status_code == 201, uploaded.text
+    options: dict[str, Any] = {"architecture": "digits-cnn", "hidden_size": 48, "steps": 600}
+    address = service.client.submit(dataset="mine", **options)
+    assert service.client.http.delete("/datasets/mine").status_code == 204
+    service.start_worker()
+    job = service.client.ended(address)
+    assert job["status"] == "succeeded", job["message"]
+    assert job["dataset_sha256"] == uploaded.json()["sha256"]
+    assert job["metrics"]["reconstructed_accuracy"] > 90
+
+
+def test_what_a_job_has_encoded_another_one_reconstructs_to_the_same_weights(service: Service) -> None:
+    service.start_api()
+    service.start_worker()
+    encoded = service.client.ended(service.client.submit(steps=5, hidden_size=16))
+    encoding = service.client.http.get(encoded["artifacts"]["encoding.nern"]["url"]).content
+    answer = service.client.http.post("/reconstructions", files={"encoding": encoding})
+    assert answer.status_code == 202, answer.text
+    job = service.client.ended(answer.headers["Location"])
+    assert (job["status"], job["kind"]) == ("succeeded", "reconstruction"), job["message"]
+    assert set(job["artifacts"]) == {"weights.safetensors", "weights.pt"}
+    weights = service.client.http.get(job["artifacts"]["weights.safetensors"]["url"]).content
+    assert hashlib.sha256(weights).hexdigest() == encoded["artifacts"]["weights.safetensors"]["sha256"]
 
 
 def test_a_job_that_is_asked_for_it_ranks_the_kernels(service: Service) -> None:

@@ -8,6 +8,7 @@ import uuid_utils
 
 from app.access.caller import DEFAULT_TENANT
 from app.database import Sessions, create_sessions, migrate
+from app.jobs.kinds import JobKind
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
@@ -30,8 +31,15 @@ class Jobs:
         """The store where it is a folder, to look into."""
         return FolderStore(self.settings.artifacts)
 
-    def submit(self, checkpoint: Path = EXAMPLE, deadline: timedelta | None = None, **options: Any) -> str:
+    def submit(
+        self,
+        checkpoint: Path = EXAMPLE,
+        dataset_file: Path | None = None,
+        deadline: timedelta | None = None,
+        **options: Any,
+    ) -> str:
         stored = self.store.put(checkpoint)
+        dataset = None if dataset_file is None else self.store.put(dataset_file)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
             tenant=DEFAULT_TENANT,
@@ -39,7 +47,23 @@ class Jobs:
             options=EncodeOptions(**options).model_dump(mode="json"),
             checkpoint_sha256=stored.sha256,
             checkpoint_bytes=stored.size,
+            dataset_sha256=None if dataset is None else dataset.sha256,
             deadline=deadline,
+        )
+        with self.sessions.begin() as session:
+            return JobRepository(session).add(new).id
+
+    def submit_encoding(self, encoding: Path) -> str:
+        """A job that reconstructs, whatever the file is."""
+        stored = self.store.put(encoding)
+        new = NewJob(
+            id=f"job_{uuid_utils.uuid7().hex}",
+            tenant=DEFAULT_TENANT,
+            kind=JobKind.RECONSTRUCTION,
+            device="cpu",
+            options={},
+            checkpoint_sha256=stored.sha256,
+            checkpoint_bytes=stored.size,
         )
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id

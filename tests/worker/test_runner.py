@@ -1,27 +1,42 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
+from nern_core.checkpoint import read_checkpoint
 from nern_core.digest import file_sha256
 from nern_core.importance import Importance
 from nern_core.options import EncodeOptions
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.dataset_files import digits_file
 from worker.caches import Caches
 from worker.child import runner_environment
-from worker.folder import OPTIONAL_RESULTS, RESULTS, RunFolder, RunSpec
+from worker.folder import OPTIONAL_RESULTS, RECONSTRUCTED, RESULTS, RunFolder, RunSpec
 from worker.runner import _explained
 
 CACHES = Caches()
+GOLDEN = ROOT / "tests" / "golden" / "quantized-v4"
 
 
-def run(folder: RunFolder, options: EncodeOptions, checkpoint: bytes) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: RunFolder, options: EncodeOptions, checkpoint: bytes, datasets: Mapping[str, bytes] | None = None
+) -> subprocess.CompletedProcess[str]:
     folder.make()
+    for name, content in (datasets or {}).items():
+        (folder.datasets / name).write_bytes(content)
     CACHES.copy_to(folder.caches)
     folder.checkpoint.write_bytes(checkpoint)
-    folder.spec.write_text(RunSpec(options=options).model_dump_json())
+    return start(folder, RunSpec(options=options))
+
+
+def start(folder: RunFolder, spec: RunSpec) -> subprocess.CompletedProcess[str]:
+    folder.spec.write_text(spec.model_dump_json())
     command = [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())]
     environment = runner_environment(folder)
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -48,6 +63,23 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     page = (tmp_path / "results" / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
+
+
+def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3, hidden_size=8, importance=True)
+    assert run(folder, options, EXAMPLE.read_bytes(), {"mine": digits_file()}).returncode == 0
+    assert folder.result_names() == [*RESULTS, *OPTIONAL_RESULTS]
+    report = folder.report.read_text()
+    assert '"dataset": "mine"' in report
+    assert str(tmp_path) not in report
+
+
+def test_a_data_set_that_is_none_is_one_error_line(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3)
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes(), {"mine": digits_file()[:-1]})
+    assert json.loads(ended.stdout.splitlines()[-1])["error"]["code"] == "not_a_dataset"
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path) -> None:
@@ -100,11 +132,29 @@ def test_a_long_error_is_cut(tmp_path: Path) -> None:
     assert (error["code"], len(error["message"])) == ("unmatched_pattern", 1000)
 
 
+def test_a_runner_without_options_reconstructs(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.make()
+    CACHES.copy_to(folder.caches)
+    shutil.copy(GOLDEN.with_suffix(".nern"), folder.encoding)
+    ended = start(folder, RunSpec(options=None))
+    progress = [json.loads(line)["progress"] for line in ended.stdout.splitlines()]
+    assert ended.returncode == 0
+    assert [observation["phase"] for observation in progress] == ["reading", "writing", "writing"]
+    assert progress[-1]["fraction"] == 1.0
+    assert {path.name for path in folder.results.iterdir()} == {*RECONSTRUCTED}
+    expected = read_checkpoint(GOLDEN.with_suffix(".safetensors")).tensors
+    for name in RECONSTRUCTED:
+        found = read_checkpoint(folder.result(name)).tensors
+        assert set(found) == set(expected)
+        assert all(torch.equal(found[tensor], expected[tensor]) for tensor in expected)
+
+
 def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
     allocator = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
     assert _explained(allocator)[0] == _explained(MemoryError())[0] == "out_of_memory"
     assert _explained(OSError(28, "No space left on device"))[0] == "disk_full"
     assert _explained(ValueError("secret detail")) == (
         "internal_error",
-        "The encoding failed unexpectedly; the worker's log says why.",
+        "The job failed unexpectedly; the worker's log says why.",
     )

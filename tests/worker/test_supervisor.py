@@ -25,6 +25,7 @@ from app.snapshots import SnapshotFolder
 from app.storage.folder import FolderStore
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
+from tests.dataset_files import SMALL, digits_file, safetensors_file
 from tests.worker.conftest import Jobs
 from worker.folder import RunFolder
 from worker.supervisor import Supervisor
@@ -119,6 +120,48 @@ def test_a_job_is_encoded_and_its_results_are_published(jobs: Jobs) -> None:
     report = json.loads(jobs.folder.path(job.artifacts["report.json"]["sha256"]).read_bytes())
     assert report["metrics"] == job.metrics
     assert report["source_sha256"] == job.checkpoint_sha256
+
+
+def test_a_job_with_an_uploaded_data_set_gives_what_one_with_the_same_folder_does(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "digits").write_bytes(digits_file())
+    options: dict[str, Any] = {"architecture": "digits-cnn", "hidden_size": 32, "steps": 60, "seed": 5}
+    ids = [
+        jobs.submit(dataset_file=tmp_path / "digits", dataset="mine", **options),
+        jobs.submit(dataset=str(DIGITS), **options),
+    ]
+    for job_id in ids:
+        supervisor(jobs).run(job_id)
+    uploaded, in_folder = (jobs.get(job_id) for job_id in ids)
+    assert (uploaded.status, uploaded.error_message) == (JobStatus.SUCCEEDED, None)
+    assert uploaded.artifacts is not None
+    assert in_folder.artifacts is not None
+    assert uploaded.artifacts["weights.safetensors"] == in_folder.artifacts["weights.safetensors"]
+    report = json.loads(jobs.folder.path(uploaded.artifacts["report.json"]["sha256"]).read_bytes())
+    assert report["options"]["dataset"] == "mine"
+    assert report["metrics"]["reconstructed_accuracy"] is not None
+
+
+def test_a_job_whose_data_set_the_disk_has_lost_fails(embedded_jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "digits").write_bytes(digits_file())
+    job_id = embedded_jobs.submit(dataset_file=tmp_path / "digits", architecture="digits-cnn", dataset="mine")
+    digest = embedded_jobs.get(job_id).dataset_sha256
+    assert digest is not None
+    embedded_jobs.folder.path(digest).unlink()
+    supervisor(embedded_jobs).run(job_id)
+    job = embedded_jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "damaged_checkpoint")
+    assert job.error_message == "The disk has lost or changed the uploaded file or the data set; send it again."
+
+
+def test_labels_that_the_network_does_not_know_fail_the_job(embedded_jobs: Jobs, tmp_path: Path) -> None:
+    claims = SMALL | {"train.images": ("U8", (3, 8, 8, 3)), "test.images": ("U8", (2, 8, 8, 3))}
+    data = bytes(3 * 192 + 3 * 8 + 2 * 192) + (10).to_bytes(8, "little") + (-1).to_bytes(8, "little", signed=True)
+    (tmp_path / "odd").write_bytes(safetensors_file(claims, data=data))
+    job_id = embedded_jobs.submit(
+        dataset_file=tmp_path / "odd", architecture="digits-cnn", dataset="odd", steps=1, hidden_size=8
+    )
+    supervisor(embedded_jobs).run(job_id)
+    assert embedded_jobs.get(job_id).error_code == "bad_data"
 
 
 def test_both_formats_hold_the_same_weights_named_as_in_the_original(embedded_jobs: Jobs) -> None:
@@ -278,7 +321,7 @@ def test_a_job_that_runs_for_too_long_is_stopped(embedded_jobs: Jobs) -> None:
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
     assert job.error_message == (
-        "The encoding ran for longer than the 3 seconds that a job may run here; ask for fewer `steps` or `seconds`."
+        "The job ran for longer than the 3 seconds that it may run here; encode with fewer `steps` or `seconds`."
     )
 
 

@@ -14,14 +14,17 @@ from sqlalchemy import update
 
 from app.collection.collector import Collector
 from app.database import create_sessions, migrate
+from app.datasets.repository import DatasetRepository
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
+from app.storage import StoredArtifact
 from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
 
 CONTENTS = st.sampled_from([b"one", b"two", b"three"])
+NAMES = st.sampled_from(["small", "large"])
 HOUR = timedelta(hours=1)
 
 
@@ -40,6 +43,8 @@ class Files(RuleBasedStateMachine):
         self._collector = Collector(self._settings, self._sessions, self._store)
         self._needed: dict[str, set[str]] = {}
         self._uploaded: set[str] = set()
+        self._datasets: dict[str, str] = {}
+        self._used_datasets: dict[str, str] = {}
 
     def teardown(self) -> None:
         self._sessions.kw["bind"].dispose()
@@ -61,8 +66,22 @@ class Files(RuleBasedStateMachine):
             session.execute(update(Upload).values(expires_at=Upload.created_at))
         self._uploaded.clear()
 
-    @rule(target=jobs, content=CONTENTS)
-    def submit(self, content: bytes) -> str:
+    @rule(name=NAMES, content=CONTENTS)
+    def keep_dataset(self, name: str, content: bytes) -> None:
+        if name not in self._datasets:
+            with self._sessions.begin() as session:
+                stored = StoredArtifact(self._put(content), len(content))
+                DatasetRepository(session).add("default", name, stored, {})
+            self._datasets[name] = stored.sha256
+
+    @rule(name=NAMES)
+    def delete_dataset(self, name: str) -> None:
+        with self._sessions.begin() as session:
+            deleted = DatasetRepository(session).delete("default", name)
+        assert deleted == (self._datasets.pop(name, None) is not None)
+
+    @rule(target=jobs, content=CONTENTS, dataset=NAMES)
+    def submit(self, content: bytes, dataset: str) -> str:
         job_id = f"job_{uuid_utils.uuid7().hex}"
         with self._sessions.begin() as session:
             new = NewJob(
@@ -72,9 +91,12 @@ class Files(RuleBasedStateMachine):
                 options={},
                 checkpoint_sha256=self._put(content),
                 checkpoint_bytes=len(content),
+                dataset_sha256=self._datasets.get(dataset),
             )
             JobRepository(session).add(new)
         self._needed[job_id] = {digest_of(content)}
+        if dataset in self._datasets:
+            self._used_datasets[job_id] = self._datasets[dataset]
         return job_id
 
     @rule(job=jobs, results=st.lists(CONTENTS, max_size=3))
@@ -87,12 +109,14 @@ class Files(RuleBasedStateMachine):
             claim = repository.claim(job, HOUR)
             if claim is not None and repository.succeed(claim, {}, artifacts):
                 self._needed[job] |= {digest_of(content) for content in results}
+                self._used_datasets.pop(job, None)
 
     @rule(job=jobs)
     def cancel_and_delete(self, job: str) -> None:
         with self._sessions.begin() as session:
             repository = JobRepository(session)
             repository.request_cancel(job, "default")
+            self._used_datasets.pop(job, None)
             if repository.delete(job, "default"):
                 del self._needed[job]
 
@@ -118,7 +142,7 @@ class Files(RuleBasedStateMachine):
         assert self._all_needed() <= self._files()
 
     def _all_needed(self) -> set[str]:
-        return self._uploaded.union(*self._needed.values())
+        return self._uploaded.union(*self._needed.values(), self._datasets.values(), self._used_datasets.values())
 
     def _files(self) -> set[str]:
         return {path.name for path in self._settings.artifacts.glob("[0-9a-f][0-9a-f]/*")}

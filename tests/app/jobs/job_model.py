@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import Claim, NewJob, Waiting
 
@@ -55,6 +56,8 @@ class JobModel:
         row.started_at = row.started_at or self._now()
         new = self._new[job_id]
         return Claim(
+            kind=JobKind.ENCODING,
+            dataset_sha256=None,
             job_id=job_id,
             attempt=row.attempt,
             checkpoint_sha256=new.checkpoint_sha256,

@@ -7,8 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.app.conftest import submit
-from tests.conftest import DIGITS, EXAMPLE
+from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.dataset_files import small_file
 
+GOLDEN = ROOT / "tests" / "golden" / "quantized-v4.nern"
 PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
 
 
@@ -66,6 +68,24 @@ def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestCl
     assert 'value="5000"' in page
     assert "<option selected>in-filter</option>" in page
     assert re.search(r'id="importance"[^>]* checked', page)
+
+
+def test_a_reconstruction_has_a_page_without_options(embedded_client: TestClient) -> None:
+    job = embedded_client.post("/reconstructions", files={"encoding": GOLDEN.read_bytes()}).json()
+    page = embedded_client.get(f"/view/{job['id']}").text
+    assert "<h1>Reconstruction of weights</h1>" in page
+    assert "Encoding of 3.92 KB" in page
+    assert 'id="options"' not in page
+    assert "Another job with these options" not in page
+    assert "Reconstruction of weights" in embedded_client.get("/").text
+    assert embedded_client.get("/new", params={"like": job["id"]}).status_code == 200
+
+
+def test_the_form_offers_the_data_sets_that_there_are(embedded_client: TestClient) -> None:
+    embedded_client.post("/datasets", params={"name": "mine"}, content=small_file())
+    page = embedded_client.get("/new").text
+    assert '<datalist id="datasets"><option value="mine"></datalist>' in page
+    assert 'list="datasets"' in page
 
 
 def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:

@@ -25,7 +25,13 @@ METRICS = {
 
 def view(status: JobStatus = JobStatus.RUNNING, **columns: Any) -> JobView:
     """A job as the API tells it."""
-    defaults: dict[str, Any] = {"options": {}, "attempt": 1, "data_removed": False, "created_at": datetime.now(UTC)}
+    defaults: dict[str, Any] = {
+        "kind": "encoding",
+        "options": {},
+        "attempt": 1,
+        "data_removed": False,
+        "created_at": datetime.now(UTC),
+    }
     job = Job(id="job_1", status=status, checkpoint_sha256="c" * 64, checkpoint_bytes=5, **(defaults | columns))
     return JobView.of(job, timedelta(days=1))
 
@@ -90,6 +96,13 @@ def test_phases_before_the_present_one_are_done() -> None:
 
 def test_a_job_with_a_result_has_done_all_phases() -> None:
     assert set(states(view(JobStatus.SUCCEEDED, metrics=METRICS, phase="evaluation")).values()) == {"done"}
+
+
+def test_a_reconstruction_reads_and_writes() -> None:
+    job = view(kind="reconstruction", phase="reading")
+    assert presentation.title(job) == "Reconstruction of weights"
+    assert states(job) == {"reading": "now", "writing": "next"}
+    assert set(states(view(JobStatus.SUCCEEDED, kind="reconstruction", phase="writing")).values()) == {"done"}
 
 
 def test_a_phase_that_was_not_expected_is_shown() -> None:

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from nern_core.checksum import seal
 from nern_core.codec import (
     FORMAT_VERSION,
     Document,
@@ -22,7 +23,6 @@ from nern_core.codec import (
     read_encoding,
     write_encoding,
 )
-from nern_core.codec.checksum import seal
 from nern_core.codec.document import Source
 from nern_core.codec.kept import RoundedTensor
 from nern_core.errors import NernError

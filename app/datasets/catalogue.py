@@ -1,16 +1,14 @@
-"""The data sets that jobs may name, for those who look for one."""
+"""The data sets that the operator offers, for those who look for one."""
 
 import ast
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
-
-from app.dataset_folders import resolve_dataset
+from app.datasets.folders import resolve_folder
+from app.datasets.views import DatasetSource, DatasetView, SplitView
 from app.problems import Problem
 from app.settings import Settings
 
@@ -20,46 +18,20 @@ _MOST = 1000
 _LONGEST_HEADER = 4096
 
 
-class SplitView(BaseModel):
-    """One of the two files of a data set. `images` and `shape` are null if the file does not tell."""
-
-    bytes: int
-    images: int | None
-    shape: Annotated[list[int] | None, Field(description="Height, width and channels of an image.")]
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The view of a file."""
-        shape = _shape_of_images(path)
-        return cls(bytes=path.stat().st_size, images=shape[0] if shape else None, shape=shape[1:] or None)
-
-
-class DatasetView(BaseModel):
-    """A data set. `name` is what the option `dataset` takes."""
-
-    name: str
-    train: SplitView
-    test: SplitView
-
-
-class DatasetList(BaseModel):
-    """The data sets that are offered. With `any_folder`, jobs may also name any folder of this machine."""
-
-    items: list[DatasetView]
-    any_folder: bool
-
-
-def list_datasets(settings: Settings) -> DatasetList:
+def offered_datasets(settings: Settings) -> Sequence[DatasetView]:
     """What is below the roots, a thousand at most."""
     found: dict[str, DatasetView] = {}
     for root in settings.dataset_roots:
         for name in _names(root):
             if name not in found and len(found) < _MOST and (folder := _offered(name, settings)) is not None:
-                train, test = (SplitView.of(folder / f"{split}.npz") for split in _SPLITS)
-                found[name] = DatasetView(name=name, train=train, test=test)
-    return DatasetList(
-        items=[found[name] for name in sorted(found)], any_folder=settings.embedded and not settings.dataset_roots
-    )
+                train, test = (_view_of(folder / f"{split}.npz") for split in _SPLITS)
+                found[name] = DatasetView(name=name, source=DatasetSource.OPERATOR, train=train, test=test)
+    return list(found.values())
+
+
+def _view_of(path: Path) -> SplitView:
+    shape = _shape_of_images(path)
+    return SplitView(bytes=path.stat().st_size, images=shape[0] if shape else None, shape=shape[1:] or None)
 
 
 def _names(root: Path) -> Iterator[str]:
@@ -75,7 +47,7 @@ def _names(root: Path) -> Iterator[str]:
 def _offered(name: str, settings: Settings) -> Path | None:
     """The folder that a job would get by this name: links may lead out of the roots."""
     try:
-        return Path(resolve_dataset(name, settings))
+        return Path(resolve_folder(name, settings))
     except Problem:
         return None
 

@@ -1,0 +1,50 @@
+"""Every query on uploaded data sets, by tenant. Callers own the transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.database import current_time, rows_changed
+from app.datasets.models import Dataset
+from app.storage import StoredArtifact
+from nern_core.dataset_structure import SplitStructure
+
+
+class DatasetRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, tenant: str, name: str, stored: StoredArtifact, splits: Mapping[str, SplitStructure]) -> Dataset:
+        """Insert a data set under a name that is free."""
+        dataset = Dataset(
+            tenant=tenant,
+            name=name,
+            sha256=stored.sha256,
+            bytes=stored.size,
+            splits={split: asdict(structure) for split, structure in splits.items()},
+            created_at=current_time(self._session),
+        )
+        self._session.add(dataset)
+        self._session.flush()
+        return dataset
+
+    def get(self, tenant: str, name: str) -> Dataset | None:
+        """Find a data set of a tenant; that of another one is not there."""
+        return self._session.get(Dataset, (tenant, name))
+
+    def all(self, tenant: str) -> Sequence[Dataset]:
+        """The data sets of a tenant, by name."""
+        return self._session.scalars(select(Dataset).where(Dataset.tenant == tenant).order_by(Dataset.name)).all()
+
+    def count(self, tenant: str) -> int:
+        """How many data sets the tenant has."""
+        return self._session.scalars(select(func.count()).where(Dataset.tenant == tenant)).one()
+
+    def delete(self, tenant: str, name: str) -> bool:
+        """Forget a data set. False: there was none."""
+        named = delete(Dataset).where(Dataset.tenant == tenant, Dataset.name == name)
+        return rows_changed(self._session, named) == 1

@@ -1,0 +1,213 @@
+"""What can be done with data sets: each method is one unit of work."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
+
+from app.access.quotas import Quotas
+from app.database import Sessions, transact
+from app.datasets.catalogue import offered_datasets
+from app.datasets.folders import offers, resolve_folder
+from app.datasets.models import Dataset
+from app.datasets.repository import DatasetRepository
+from app.datasets.views import DatasetList, DatasetView
+from app.jobs.repository import JobRepository
+from app.problems import Problem
+from app.settings import Settings
+from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
+from app.uploads.receiving import FileKind
+from app.uploads.repository import UploadRepository
+from nern_core.dataset_structure import SplitStructure, dataset_structure_of
+from nern_core.errors import NernError
+
+# Also the name of the file that a runner gets: no part of a path but the last.
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+MOST_DATASETS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDataset:
+    """What a job's option `dataset` names: a folder by its path, or a file that was uploaded, `stored`, by its name."""
+
+    name: str
+    stored: StoredArtifact | None = None
+
+
+def splits_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
+    """What an uploaded file holds. Raises `Problem` (`not-a-dataset`)."""
+    try:
+        return dataset_structure_of(file)
+    except NernError as error:
+        raise Problem.of_input(error) from error
+
+
+DATASET = FileKind("data set", splits_of)
+
+
+class DatasetService:
+    """Keeps, lists, finds and forgets data sets."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._quotas = Quotas.of(settings)
+
+    def admit(self, tenant: str, name: str, size: int, sha256: str | None) -> None:
+        """Refuse a data set of so many bytes, and perhaps of a known digest, before it comes.
+
+        Raises `Problem` (`dataset-exists`, `too-many-datasets`, `storage-full`).
+        """
+        self._refuse_offered(name)
+
+        def work(session: Session) -> None:
+            existing = DatasetRepository(session).get(tenant, name)
+            if existing is None:
+                self._refuse_more(session, tenant, size)
+            elif sha256 not in {None, existing.sha256}:
+                raise _taken(name)
+
+        transact(self._sessions, work)
+
+    def add(self, tenant: str, name: str, stored: StoredArtifact) -> DatasetView:
+        """Keep a data set that a tenant has sent; the same one again changes nothing.
+
+        Raises `Problem` (`dataset-exists`, `too-many-datasets`, `storage-full`, `not-a-dataset`, `unknown-upload`).
+        """
+        self._refuse_offered(name)
+
+        def work(session: Session) -> DatasetView:
+            JobRepository(session).lock(tenant)
+            existing = DatasetRepository(session).get(tenant, name)
+            return self._again(existing, stored) if existing else self._new(session, tenant, name, stored)
+
+        return transact(self._sessions, work)
+
+    def adopt(self, tenant: str, name: str, sha256: str) -> DatasetView:
+        """Make a data set of a finished upload, which is none of the uploads any more.
+
+        Raises `Problem` as `add` does.
+        """
+        self._refuse_offered(name)
+
+        def work(session: Session) -> DatasetView:
+            JobRepository(session).lock(tenant)
+            uploads = UploadRepository(session)
+            upload, existing = uploads.get(tenant, sha256), DatasetRepository(session).get(tenant, name)
+            found = upload or existing
+            if found is None:
+                raise _unknown_upload()
+            stored = StoredArtifact(sha256, found.bytes)
+            # Its bytes count once.
+            uploads.delete(tenant, sha256)
+            return self._again(existing, stored) if existing else self._new(session, tenant, name, stored)
+
+        return transact(self._sessions, work)
+
+    def all(self, tenant: str) -> DatasetList:
+        """What jobs of the tenant may name, by name."""
+        own = transact(self._sessions, lambda session: DatasetRepository(session).all(tenant))
+        found = {view.name: view for view in offered_datasets(self._settings)}
+        found |= {dataset.name: DatasetView.of(dataset) for dataset in own}
+        any_folder = self._settings.embedded and not self._settings.dataset_roots
+        return DatasetList(items=[found[name] for name in sorted(found)], any_folder=any_folder)
+
+    def get(self, tenant: str, name: str) -> DatasetView:
+        """Find a data set that the tenant has uploaded. Raises `Problem` (`unknown-dataset`)."""
+        found = transact(self._sessions, lambda session: DatasetRepository(session).get(tenant, name))
+        if found is None:
+            raise _unknown(name)
+        return DatasetView.of(found)
+
+    def delete(self, tenant: str, name: str) -> None:
+        """Forget a data set; jobs that use it keep it to their end. Raises `Problem` (`unknown-dataset`)."""
+        if not transact(self._sessions, lambda session: DatasetRepository(session).delete(tenant, name)):
+            raise _unknown(name)
+
+    def resolve(self, tenant: str, name: str) -> NamedDataset:
+        """What a job names: an uploaded data set of its tenant, else a folder. Raises `Problem` (`unknown-dataset`)."""
+        if re.fullmatch(NAME_PATTERN, name):
+            stored = transact(self._sessions, lambda session: self._use(session, tenant, name))
+            if stored is not None:
+                return NamedDataset(name, stored)
+        return NamedDataset(resolve_folder(name, self._settings))
+
+    def _use(self, session: Session, tenant: str, name: str) -> StoredArtifact | None:
+        found = DatasetRepository(session).get(tenant, name)
+        if found is None:
+            return None
+        try:
+            self._store.renew(found.sha256)
+        except ArtifactMissing as error:
+            raise dataset_lost() from error
+        return StoredArtifact(found.sha256, found.bytes)
+
+    def _new(self, session: Session, tenant: str, name: str, stored: StoredArtifact) -> DatasetView:
+        self._refuse_more(session, tenant, stored.size)
+        try:
+            self._store.renew(stored.sha256)
+            with self._store.open(stored.sha256) as file:
+                splits = splits_of(file)
+        except ArtifactMissing as error:
+            raise _unknown_upload() from error
+        return DatasetView.of(DatasetRepository(session).add(tenant, name, stored, splits))
+
+    def _again(self, existing: Dataset, stored: StoredArtifact) -> DatasetView:
+        if existing.sha256 != stored.sha256:
+            raise _taken(existing.name)
+        try:
+            self._store.renew(stored.sha256)
+        except ArtifactMissing as error:
+            raise _unknown_upload() from error
+        return DatasetView.of(existing)
+
+    def _refuse_more(self, session: Session, tenant: str, size: int) -> None:
+        if DatasetRepository(session).count(tenant) >= MOST_DATASETS:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-datasets",
+                f"You have {MOST_DATASETS:,} data sets; delete one before you send another.",
+            )
+        if self._quotas.limited:
+            self._quotas.refuse_bytes(JobRepository(session).usage(tenant), size)
+
+    def _refuse_offered(self, name: str) -> None:
+        if offers(name, self._settings):
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "dataset-exists",
+                f"The service offers a data set named '{name}' to everybody; choose another name.",
+            )
+
+
+def dataset_lost() -> Problem:
+    """The problem for a data set that a job names and the disk has lost."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "dataset-lost",
+        "The file of this data set is gone; send it again under the same name to POST /datasets.",
+    )
+
+
+def _taken(name: str) -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "dataset-exists",
+        f"You have another data set named '{name}'; choose another name, or DELETE /datasets/{name} first.",
+    )
+
+
+def _unknown(name: str) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-dataset", f"You have uploaded no data set named '{name}'.")
+
+
+def _unknown_upload() -> Problem:
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "unknown-upload",
+        "There is no finished upload of yours with this SHA-256, or it has expired; send the file again.",
+    )

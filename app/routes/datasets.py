@@ -1,0 +1,145 @@
+"""Upload data sets once, for jobs to name."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.access.authentication import Tenant, WritingTenant
+from app.body import declared_length, is_json, read_small_body
+from app.datasets.service import DATASET, NAME_PATTERN, DatasetService
+from app.datasets.views import DatasetList, DatasetView
+from app.edge.bodies import accept_upload
+from app.problems import Problem, describe
+from app.uploads.digests import parse_content_digest
+from app.uploads.receiving import receive_file
+
+_LARGEST_DOCUMENT = 1000
+
+
+class FinishedUpload(BaseModel):
+    """A file that was uploaded in pieces, or sent to `POST /checkpoints`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
+
+
+router = APIRouter(
+    prefix="/datasets",
+    tags=["datasets"],
+    responses=describe(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "A .safetensors file with `train.images` and `test.images`, U8 of shape N x H x W "
+                    "x 3 (RGB), and `train.labels` and `test.labels`, I64 of shape N. An entry `preprocessing` of its "
+                    "metadata may override any of `mean`, `std`, `input_size`, `crop_padding` and `horizontal_flip`.",
+                }
+            },
+            "application/json": {"schema": FinishedUpload.model_json_schema()},
+        },
+    }
+}
+
+
+def _datasets(request: Request) -> DatasetService:
+    service: DatasetService = request.app.state.datasets
+    return service
+
+
+Datasets = Annotated[DatasetService, Depends(_datasets)]
+Name = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of an uploaded data set.")]
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    summary="Upload a data set",
+    operation_id="upload_dataset",
+    dependencies=[Depends(accept_upload)],
+    openapi_extra=_BODY,
+    responses=describe(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.INSUFFICIENT_STORAGE,
+    ),
+)
+async def upload_dataset(
+    request: Request,
+    response: Response,
+    tenant: WritingTenant,
+    datasets: Datasets,
+    name: Annotated[str, Query(pattern=NAME_PATTERN, description="What the option `dataset` of a job will name.")],
+    content_digest: Annotated[
+        str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
+    ] = None,
+) -> DatasetView:
+    """Stores the body under a name, until it is deleted; or, as JSON, a file that was uploaded in pieces.
+
+    The same file under the same name again changes nothing.
+    """
+    if is_json(request):
+        upload = _parse(await read_small_body(request, _LARGEST_DOCUMENT))
+        view = await run_in_threadpool(datasets.adopt, tenant, name, upload.sha256)
+    else:
+        digest = parse_content_digest(content_digest)
+        await run_in_threadpool(datasets.admit, tenant, name, declared_length(request), digest)
+        state = request.app.state
+        stored = await receive_file(request, DATASET, content_digest, state.store, state.settings)
+        view = await run_in_threadpool(datasets.add, tenant, name, stored)
+    response.headers["Location"] = f"/datasets/{view.name}"
+    return view
+
+
+@router.get("", summary="List data sets", operation_id="list_datasets")
+def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
+    """What the option `dataset` takes: your own data sets, and the folders that the operator offers."""
+    return datasets.all(tenant)
+
+
+@router.get(
+    "/{name}",
+    summary="Find a data set",
+    operation_id="get_dataset",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def get_dataset(name: Name, tenant: Tenant, datasets: Datasets) -> DatasetView:
+    """What you have uploaded under this name."""
+    return datasets.get(tenant, name)
+
+
+@router.delete(
+    "/{name}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Delete a data set",
+    operation_id="delete_dataset",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def delete_dataset(name: Name, tenant: WritingTenant, datasets: Datasets) -> None:
+    """Jobs that use it keep it to their end; the file is removed soon after the last of them."""
+    datasets.delete(tenant, name)
+
+
+def _parse(body: bytes) -> FinishedUpload:
+    try:
+        return FinishedUpload.model_validate_json(body)
+    except ValidationError as error:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid-dataset",
+            'Send the file itself, or {"sha256": "…"} with the 64 hexadecimal digits of a finished upload.',
+        ) from error

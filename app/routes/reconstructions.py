@@ -1,0 +1,40 @@
+"""Reconstruct the weights of `.nern` files, as jobs like all others."""
+
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import TypeAdapter
+
+from app.job_document import ReconstructionDocument
+from app.jobs.labels import Labels
+from app.routes.jobs import SUBMISSION, IdempotencyKey, WritableJobs, jobs_router, submission_body, take_submission
+from app.schemas import JobView
+from app.submission import RECONSTRUCTION_FORM
+
+router = jobs_router("/reconstructions")
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["encoding"],
+    "properties": {
+        "encoding": {"type": "string", "format": "binary", "description": "A .nern file."},
+        "labels": TypeAdapter(Labels).json_schema(),
+        "webhook": {"$ref": "#/components/schemas/Webhook"},
+    },
+}
+
+
+@router.post(
+    "",
+    summary="Submit a .nern file",
+    operation_id="submit_reconstruction",
+    openapi_extra=submission_body(_FORM, ReconstructionDocument),
+    **SUBMISSION,
+)
+async def submit_reconstruction(
+    request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Queues a job that reconstructs the weights of a `.nern` file: one in the form, or one that a document names.
+
+    It is followed, canceled and deleted at `/jobs/{id}`, and its weights are at `/jobs/{id}/weights`.
+    """
+    return await take_submission(request, response, jobs, idempotency_key, RECONSTRUCTION_FORM, ReconstructionDocument)

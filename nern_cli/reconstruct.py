@@ -1,0 +1,52 @@
+"""`nern reconstruct`: a `.nern` file becomes weights, on this machine or at a service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nern_cli.arguments import InputFile, require_folder
+from nern_cli.service import Timeout, follow
+from nern_cli.service import service as open_service
+
+_ARTIFACTS = {".safetensors": "weights.safetensors", ".pt": "weights.pt"}
+
+
+def reconstruct(
+    encoding: InputFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="weights.safetensors or weights.pt.")],
+    service: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Have the service at this address do it, whose key NERN_API_KEY holds."),
+    ] = None,
+    timeout: Timeout = None,
+) -> None:
+    """Decode a .nern file into the weights that it represents.
+
+    Exit status with --service: 3 the job has failed, 4 it was canceled, 5 it has not ended in time, 6 the service
+    cannot be reached.
+    """
+    require_folder(output)
+    if service is None:
+        _decode(encoding, output)
+    else:
+        _have_decoded(encoding, output, service, timeout)
+
+
+def _decode(encoding: Path, output: Path) -> None:
+    from nern_core.checkpoint import write_checkpoint
+    from nern_core.decode import decode
+
+    decoded = decode(encoding)
+    write_checkpoint(decoded, output)
+    print(f"{len(decoded.tensors)} tensors written to {output}")
+
+
+def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:
+    if output.suffix not in _ARTIFACTS:
+        raise typer.BadParameter(f"'{output}' has to end in {' or '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
+    with open_service(url) as client:
+        job = client.reconstructions.create(encoding)
+        job = follow(client, job.id, timeout, on_update=lambda job: None)
+        client.jobs.download(job.id, _ARTIFACTS[output.suffix], output)
+    print(f"{output}: {output.stat().st_size:,} bytes")

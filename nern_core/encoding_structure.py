@@ -1,0 +1,67 @@
+"""What a `.nern` file is seen to be without decoding it. Torch-free.
+
+The file is a safetensors file. Its metadata entry `nern` holds the format version and a checksum, its tensor `document`
+all that decoding needs beside the other tensors.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pydantic import BaseModel, ValidationError
+
+from nern_core.checksum import is_intact
+from nern_core.errors import NernError
+from nern_core.safetensors_header import read_header, read_metadata
+
+FORMAT_VERSION: Final = 4
+METADATA_KEY: Final = "nern"
+VERSION: Final = "format_version"
+DOCUMENT: Final = "document"
+
+
+class _Version(BaseModel):
+    """What the metadata of all formats have."""
+
+    format_version: int
+
+
+def check_encoding_structure(path: Path, called: str = "The file") -> None:
+    """Look at a file. Raises `NernError`, as `check_open_encoding` does."""
+    with path.open("rb") as file:
+        check_open_encoding(file, called)
+
+
+def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
+    """Raise `NernError` unless this is a whole `.nern` file of this format; `called` is its name in sentences.
+
+    The code is `not_an_encoding`, `unsupported_version` or `bad_encoding`. Only who writes a damaged file on purpose
+    gets past this: the checksum tells all other damage.
+    """
+    try:
+        tensors = read_header(file, file.seek(0, os.SEEK_END))
+        metadata = read_metadata(file)
+    except NernError as error:
+        raise NernError("not_an_encoding", f"{called} is not a .nern file: {error.message}") from error
+    if METADATA_KEY not in metadata:
+        raise NernError(
+            "not_an_encoding", f"{called} is a safetensors file, but not a .nern file: it has no `nern` metadata."
+        )
+    _check_version(metadata[METADATA_KEY], called)
+    if not is_intact(file):
+        raise NernError("bad_encoding", f"{called} is damaged: its checksum is not that of its contents.")
+    if DOCUMENT not in tensors or tensors[DOCUMENT].dtype != "U8":
+        raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
+
+
+def _check_version(text: str, called: str) -> None:
+    try:
+        version = _Version.model_validate_json(text).format_version
+    except ValidationError as error:
+        raise NernError("bad_encoding", f"{called} does not say which format it has.") from error
+    if version != FORMAT_VERSION:
+        raise NernError(
+            "unsupported_version",
+            f"{called} has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
+            "decode it with the version that wrote it, or encode the checkpoint again.",
+        )

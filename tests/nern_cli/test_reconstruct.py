@@ -1,0 +1,61 @@
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from nern_core.checkpoint import read_checkpoint
+from tests.conftest import EXAMPLE, ROOT
+from tests.nern_cli.conftest import Run
+from tests.nern_client.conftest import fail, succeed
+from tests.nern_client.wire import Wire
+
+ENCODING = ROOT / "tests" / "golden" / "quantized-v4.nern"
+
+
+def when_it_is_there(wire: Wire, settings: Settings, *, succeeds: bool) -> None:
+    """Do what a worker does, as soon as the job is followed."""
+
+    def work() -> None:
+        while not (found := [line for line in wire.seen if line.startswith("GET /jobs/job_")]):
+            time.sleep(0.01)
+        job_id = found[0].removeprefix("GET /jobs/")
+        if succeeds:
+            succeed(settings, job_id, {"weights.safetensors": b"weights"})
+        else:
+            fail(settings, job_id)
+
+    threading.Thread(target=work).start()
+
+
+def test_a_service_reconstructs_and_the_weights_are_downloaded(
+    nern: Run, wire: Wire, embedded: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    when_it_is_there(wire, embedded, succeeds=True)
+    output = tmp_path / "w.safetensors"
+    assert nern("reconstruct", str(ENCODING), "-o", str(output), "--service", wire.url) == 0
+    assert output.read_bytes() == b"weights"
+    assert capsys.readouterr().out == f"{output}: 7 bytes\n"
+
+
+def test_the_exit_status_says_that_the_job_has_failed(
+    nern: Run, wire: Wire, embedded: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    when_it_is_there(wire, embedded, succeeds=False)
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--service", wire.url) == 3
+    assert capsys.readouterr().err == "nern: The job needs more memory than there is.\n"
+
+
+def test_what_is_wrong_is_said(nern: Run, wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern("reconstruct", str(EXAMPLE), "-o", str(tmp_path / "w.pt"), "--service", wire.url) == 1
+    assert "is not a .nern file" in capsys.readouterr().err
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.bin"), "--service", wire.url) == 2
+    assert "has to end in" in capsys.readouterr().err
+
+
+def test_without_a_service_it_is_done_here(nern: Run, wire: Wire, tmp_path: Path) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.safetensors")) == 0
+    expected = read_checkpoint(ENCODING.with_suffix(".safetensors")).tensors
+    assert set(read_checkpoint(tmp_path / "w.safetensors").tensors) == set(expected)
+    assert wire.seen == []

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from nern_core.encoding_structure import check_encoding_structure
+from nern_core.errors import NernError
+from tests.conftest import EXAMPLE, ROOT
+from tests.dataset_files import safetensors_file
+
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_a_whole_file_is_found_right(path: Path) -> None:
+    check_encoding_structure(path)
+
+
+def test_every_changed_byte_and_every_truncation_is_noticed(tmp_path: Path) -> None:
+    content, path = bytearray(GOLDEN[-1].read_bytes()), tmp_path / "x"
+    for place in range(0, len(content), 7):
+        content[place] ^= 0xFF
+        path.write_bytes(content)
+        with pytest.raises(NernError):
+            check_encoding_structure(path)
+        content[place] ^= 0xFF
+        path.write_bytes(content[:place])
+        with pytest.raises(NernError):
+            check_encoding_structure(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "sentence"),
+    [
+        (b"", "not_an_encoding", "The upload is not a .nern file: The safetensors file is damaged"),
+        (b"PK\x03\x04 and so on", "not_an_encoding", "is not a .nern file"),
+        (EXAMPLE.read_bytes(), "not_an_encoding", "it has no `nern` metadata"),
+        (b"\x02" + bytes(7) + b"{}", "not_an_encoding", "it has no `nern` metadata"),
+        (b"\x02" + bytes(7) + b"x}", "not_an_encoding", "not a table of tensors"),
+        (b"\x04" + bytes(7) + "{\xa0}".encode(), "not_an_encoding", "not a table of tensors"),
+        (safetensors_file({"w": ("U8", (1,))}, {"nern": "{}"}), "bad_encoding", "does not say which format it has"),
+        (safetensors_file({"w": ("U8", (1,))}, {"nern": '{"format_version": 9}'}), "unsupported_version", "format 9"),
+        (safetensors_file({"w": ("U8", (1,))}, {"nern": '{"format_version": 4}'}), "bad_encoding", "its checksum"),
+        (safetensors_file({"w": ("U8", (1,))}, {"nern": "x" * 70_000}), "not_an_encoding", "longer than 64 KiB"),
+    ],
+)
+def test_other_files_are_explained(tmp_path: Path, content: bytes, code: str, sentence: str) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(NernError, match=sentence) as error:
+        check_encoding_structure(tmp_path / "x", "The upload")
+    assert error.value.code == code
