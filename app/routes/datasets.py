@@ -13,6 +13,7 @@ from app.datasets.service import DATASET, NAME_PATTERN, DatasetService
 from app.datasets.views import DatasetList, DatasetView
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe
+from app.storing import waiting
 from app.uploads.digests import parse_content_digest
 from app.uploads.receiving import receive_file
 
@@ -94,13 +95,13 @@ async def upload_dataset(
     """
     if is_json(request):
         upload = _parse(await read_small_body(request, _LARGEST_DOCUMENT))
-        view = await run_in_threadpool(datasets.adopt, tenant, name, upload.sha256)
+        view = await waiting(datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
         await run_in_threadpool(datasets.admit, tenant, name, declared_length(request), digest)
         state = request.app.state
         stored = await receive_file(request, DATASET, content_digest, state.store, state.settings)
-        view = await run_in_threadpool(datasets.add, tenant, name, stored)
+        view = await waiting(datasets.add, tenant, name, stored)
     response.headers["Location"] = f"/datasets/{view.name}"
     return view
 

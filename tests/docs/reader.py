@@ -18,7 +18,7 @@ from tests.docs.blocks import Block, Command, commands_of
 from tests.service.conftest import free_port, process, wait_for
 
 # The ports that the pages name. Here each is another one, as others may be using these.
-_PORTS = re.compile(r"(?<![\d.])(8000|8001|9000|9001)(?![\d.])")
+_PORTS = re.compile(r"(?<![\d.])(5000|8000|8001|9000|9001)(?![\d.])")
 # Where the command begins, after variables for it.
 _COMMAND = re.compile(r"^((?:\w+=\S+ )*)")
 _SERVE_ON_DEFAULT_PORT = re.compile(r"\bnern serve\b(?!.*--port)")
@@ -92,7 +92,7 @@ class Reader:
             path.write_text(script, encoding="utf-8")
             command = [sys.executable, str(path)]
         log = self._logs / f"{name}.log"
-        self._stack.enter_context(process(command, self._environment, log, self._folder))
+        self._stack.enter_context(_terminal(command, self._environment, log, self._folder))
         named = {int(port) for port in re.findall(r"\d{4,5}", script)} & set(self._ports.values())
         for port in named:
             wait_for(partial(_is_open, port), what=f"{script} does not start; {log} says why")
@@ -119,6 +119,15 @@ def is_what_is_shown(shown: str, printed: str) -> bool:
 
 def _tidy(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+@contextmanager
+def _terminal(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Iterator[None]:
+    """A program that goes on. Closing its terminal ends what it has started, too."""
+    with process(command, environment, log, folder) as program:
+        yield
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
 
 
 @contextmanager
