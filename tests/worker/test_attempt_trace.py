@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.events.repository import QueueHistory
+from app.jobs.kinds import JobKind
 from app.jobs.repository import Claim
 from app.tracing.otlp import OtlpTracer
 from nern_core.progress import Phase
@@ -19,8 +20,10 @@ def claim(traceparent: str | None = f"00-{TRACE}-{REQUEST}-01") -> Claim:
     return Claim(
         job_id="job_1",
         attempt=2,
+        kind=JobKind.ENCODING,
         checkpoint_sha256="c" * 64,
         checkpoint_bytes=5,
+        dataset_sha256=None,
         options={},
         snapshots={},
         history=QueueHistory(traceparent, QUEUED_AT),
