@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from app.jobs.repository import Claim
+from app.jobs.transitions import Claim
 from app.tracing import Tracer
 from nern_core.progress import Phase
 from worker.outcome import Failed, Killed, Outcome

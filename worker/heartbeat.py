@@ -11,7 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import Sessions
 from app.jobs.models import JobStatus
-from app.jobs.repository import Claim, JobRepository
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from app.settings import Settings
 from nern_core.progress import Progress
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import structlog
 
 from app.database import Sessions
-from app.jobs.repository import Claim, JobRepository
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from app.snapshots import SnapshotStore
 from app.storage import StoredArtifact
 from worker.folder import RunFolder, open_regular

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database import Sessions
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
-from app.jobs.repository import Claim, JobRepository
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from app.settings import Settings
 from app.snapshots import open_snapshots
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable

@@ -14,8 +14,9 @@ from celery import Celery
 from sqlalchemy.orm import Session
 
 from app.database import Sessions, transact
+from app.jobs.announcements import Waiting
 from app.jobs.broker import announce
-from app.jobs.repository import JobRepository, Waiting
+from app.jobs.repository import JobRepository
 from app.settings import Settings
 
 _log = structlog.get_logger()

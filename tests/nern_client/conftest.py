@@ -11,7 +11,8 @@ import pytest
 import uvicorn
 
 from app.database import migrate
-from app.jobs.repository import Claim, JobRepository
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from app.main import create_app
 from app.settings import Settings
 from app.storage import StoredArtifact, open_store

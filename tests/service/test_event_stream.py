@@ -14,7 +14,8 @@ import pytest
 from app.database import Sessions, create_sessions
 from app.events.models import EventKind
 from app.events.repository import EventRepository
-from app.jobs.repository import Claim, JobRepository
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from tests.server_sent_events import Event, events_of
 from tests.service.conftest import Service
 

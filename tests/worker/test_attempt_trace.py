@@ -4,7 +4,7 @@ import pytest
 
 from app.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
-from app.jobs.repository import Claim
+from app.jobs.transitions import Claim
 from app.tracing.otlp import OtlpTracer
 from nern_core.progress import Phase
 from tests.app.tracing.collector import collecting

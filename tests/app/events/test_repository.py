@@ -11,7 +11,8 @@ from app.events import repository
 from app.events.models import EventKind
 from app.events.repository import MOST_EVENTS, EventRepository, Position, pause_after
 from app.jobs.models import Job, JobStatus
-from app.jobs.repository import Claim, JobRepository, NewJob
+from app.jobs.repository import JobRepository, NewJob
+from app.jobs.transitions import Claim
 from app.settings import Settings
 
 TENANT = "acme"

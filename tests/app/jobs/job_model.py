@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.jobs.announcements import Waiting
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
-from app.jobs.repository import Claim, NewJob, Waiting
+from app.jobs.repository import NewJob
+from app.jobs.transitions import Claim
 
 HELD = {JobStatus.RUNNING, JobStatus.CANCELING}
 

@@ -10,7 +10,8 @@ from sqlalchemy.orm import sessionmaker
 from app.database import Sessions, create_engine, migrate
 from app.events.repository import QueueHistory
 from app.jobs.models import Job, JobStatus
-from app.jobs.repository import Claim, JobRepository, NewJob
+from app.jobs.repository import JobRepository, NewJob
+from app.jobs.transitions import Claim
 from app.settings import Settings
 
 TENANT = "acme"

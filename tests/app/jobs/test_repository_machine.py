@@ -24,8 +24,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.database import Sessions, create_engine, migrate
 from app.events.models import EventKind, JobEvent
+from app.jobs.announcements import Waiting
 from app.jobs.models import TERMINAL, Job, JobStatus
-from app.jobs.repository import Claim, JobRepository, NewJob, Waiting
+from app.jobs.repository import JobRepository, NewJob
+from app.jobs.transitions import Claim
 from app.settings import Settings
 from tests.app.jobs.job_model import JobModel, Row
 

@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from app.database import Sessions, transact
 from app.jobs.models import Job
-from app.jobs.repository import Claim, JobRepository, NewJob
+from app.jobs.repository import JobRepository, NewJob
+from app.jobs.transitions import Claim
 from app.webhooks.models import WebhookDelivery
 from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import Webhook, WebhookEvent
