@@ -108,8 +108,8 @@ def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_mlflow_server_has_an_address_of_the_web_which_is_not_shown() -> None:
-    found = Settings(mlflow_tracking_uri="https://me:secret@mlflow.example/prefix", mlflow_tracking_token="secret")
-    assert "secret" not in repr(found)
+    found = Settings(mlflow_tracking_uri="https://me:hunter2@mlflow.example/prefix", mlflow_tracking_token="hunter2")
+    assert "hunter2" not in repr(found)
     for uri in ("sqlite:///mlflow.db", "mlruns", "http://", "https:// x"):
         with pytest.raises(ValidationError, match="mlflow_tracking_uri"):
             Settings(mlflow_tracking_uri=uri)

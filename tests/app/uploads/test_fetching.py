@@ -166,4 +166,4 @@ def test_a_server_that_is_not_there_is_told(client: TestClient) -> None:
 def test_a_document_that_names_no_checkpoint_is_told_how(embedded_client: TestClient) -> None:
     answer = embedded_client.post("/jobs", json={"checkpoint": {}})
     assert answer.json()["type"] == "invalid-job"
-    assert "give the `sha256` of a checkpoint that was sent before, or the `url`" in answer.json()["detail"]
+    assert "give the `sha256` of a file that was sent before, or the `url`" in answer.json()["detail"]
