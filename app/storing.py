@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 Found = TypeVar("Found")
 Arguments = TypeVarTuple("Arguments")
