@@ -135,7 +135,8 @@ def test_what_a_browser_shows_comes_from_the_api_with_its_policy(redirecting: Se
         for name in ("report.html", "report.json", "pruning-curve.svg"):
             answer = client.get(f"{address}/artifacts/{name}", follow_redirects=False)
             assert answer.status_code == 200
-            assert ("Content-Security-Policy" in answer.headers) == (name != "report.json")
+            shown = answer.headers["Content-Disposition"] == "inline"
+            assert shown == ("img-src data:" in answer.headers["Content-Security-Policy"]) == (name != "report.json")
 
 
 def test_nobody_is_redirected_to_what_is_known_or_gone(redirecting: Settings, tmp_path: Path) -> None:
