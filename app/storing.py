@@ -11,7 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
+<<<<<<< HEAD
 _AT_ONCE = 1
+=======
+_AT_ONCE = 4
+>>>>>>> 7d4d120c89ab710787e86a2f2cd3778c6467b562
 
 Found = TypeVar("Found")
 Arguments = TypeVarTuple("Arguments")

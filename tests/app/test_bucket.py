@@ -16,6 +16,7 @@ from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import IMPORTANCE, dataset_of, finish
 from tests.app.uploads.test_uploads_api import begin, offset_of, send
 from tests.conftest import EXAMPLE
+from tests.nern_client.conftest import listening, succeed
 from tests.s3 import FaultyBucket, bucket_of, keys_of
 
 CONTENT = EXAMPLE.read_bytes()
@@ -94,6 +95,18 @@ def test_a_damaged_result_is_not_sent(
     assert client.get(address, headers=asked).json()["type"] == "damaged-result"
 
 
+def test_a_large_damaged_result_breaks_off_before_its_end(with_bucket: Settings) -> None:
+    content = bytes(range(256)) * (9 * 2**12)
+    with listening(with_bucket) as port, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        job = client.post("/jobs", files={"checkpoint": CONTENT}).raise_for_status().json()
+        succeed(with_bucket, job["id"], {"weights.pt": content})
+        address = f"{job['links']['self']}/weights?format=pt"
+        assert client.get(address).content == content
+        bucket_of(with_bucket).put(f"artifacts/{hashlib.sha256(content).hexdigest()}", b"?" + content[1:])
+        with pytest.raises(httpx2.RemoteProtocolError):
+            client.get(address)
+
+
 @pytest.fixture
 def redirecting(with_bucket: Settings) -> Settings:
     return with_bucket.model_copy(update={"downloads": Downloads.REDIRECTED})
@@ -122,7 +135,8 @@ def test_what_a_browser_shows_comes_from_the_api_with_its_policy(redirecting: Se
         for name in ("report.html", "report.json", "pruning-curve.svg"):
             answer = client.get(f"{address}/artifacts/{name}", follow_redirects=False)
             assert answer.status_code == 200
-            assert ("Content-Security-Policy" in answer.headers) == (name != "report.json")
+            shown = answer.headers["Content-Disposition"] == "inline"
+            assert shown == ("img-src data:" in answer.headers["Content-Security-Policy"]) == (name != "report.json")
 
 
 def test_nobody_is_redirected_to_what_is_known_or_gone(redirecting: Settings, tmp_path: Path) -> None:
