@@ -59,7 +59,7 @@ class JobDocument(BaseModel):
     """What `POST /jobs` takes as JSON. The options are those of the form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    example: ClassVar = '{"checkpoint": {"sha256": "…"}, "options": {…}}'
+    example: ClassVar[str] = '{"checkpoint": {"sha256": "…"}, "options": {…}}'
 
     checkpoint: FileSource
     options: dict[str, JsonValue] = {}
@@ -77,7 +77,7 @@ class ReconstructionDocument(BaseModel):
     """What `POST /reconstructions` takes as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    example: ClassVar = '{"encoding": {"sha256": "…"}}'
+    example: ClassVar[str] = '{"encoding": {"sha256": "…"}}'
 
     encoding: FileSource
     labels: Labels = {}
