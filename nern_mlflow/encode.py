@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from nern_client import Client, Job
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
-from nern_mlflow.recording import Recording
+from nern_mlflow.recording import Recording, recorded_figures
 from nern_mlflow.references import VersionReference
 from nern_mlflow.sources import Source, find_source
 from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256
@@ -172,5 +172,5 @@ def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
         run_id=version.run_id,
         job_id=version.tags[JOB_ID],
         made=False,
-        metrics=dict(run.data.metrics),
+        metrics=recorded_figures(run),
     )
