@@ -161,6 +161,7 @@ def _description(job: Job, source: Source) -> str:
 
 
 def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
+    assert version.run_id is not None
     run = tracking.get_run(version.run_id)
     if run.info.status == "RUNNING":
         # Whoever has made the version was interrupted just then.
