@@ -18,9 +18,9 @@ _MOST_FOLDERS = 64
 _MOST_FILES = 2000
 _MOST_NAMES = 5
 HOW_TO_LOG = (
-    "Log its state dict: write it with safetensors.torch.save_file and give that file to "
-    'log_model(…, extra_files=["model.safetensors"]); or call '
-    'mlflow.pytorch.log_state_dict(model.state_dict(), "checkpoint") and name runs:/RUN/checkpoint'
+    'Log its state dict: torch.save(model.state_dict(), "state_dict.pth") and log_model(…, '
+    'extra_files=["state_dict.pth"]); or mlflow.pytorch.log_state_dict(model.state_dict(), "checkpoint"), and name '
+    "runs:/RUN/checkpoint"
 )
 
 

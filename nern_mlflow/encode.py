@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from nern_client import Client, Job
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
-from nern_mlflow.recording import Recording
+from nern_mlflow.recording import Recording, recorded_figures
 from nern_mlflow.references import VersionReference
 from nern_mlflow.sources import Source, find_source
 from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256
@@ -161,6 +161,7 @@ def _description(job: Job, source: Source) -> str:
 
 
 def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
+    assert version.run_id is not None
     run = tracking.get_run(version.run_id)
     if run.info.status == "RUNNING":
         # Whoever has made the version was interrupted just then.
@@ -172,5 +173,5 @@ def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
         run_id=version.run_id,
         job_id=version.tags[JOB_ID],
         made=False,
-        metrics=dict(run.data.metrics),
+        metrics=recorded_figures(run),
     )

@@ -13,6 +13,7 @@ from nern_client import ApiError, Job, JobCanceled, JobEvent, JobNotSucceeded, N
 from nern_mlflow.tags import ERROR, JOB_ID, KEY
 
 RESULTS_FOLDER = "nern"
+_SECONDS = "seconds/"
 # What MLflow takes at once.
 _MOST_METRICS = 1000
 _CURVES = ("loss", "steps_per_second", "kernels_per_second")
@@ -99,7 +100,13 @@ def figures_of(job: Job) -> dict[str, float]:
     figures = {name: float(value) for name, value in given.items() if value is not None}
     if {"original_accuracy", "reconstructed_accuracy"} <= figures.keys():
         figures["accuracy_drop"] = figures["original_accuracy"] - figures["reconstructed_accuracy"]
-    return figures | {f"seconds/{phase}": value for phase, value in seconds.items()}
+    return figures | {f"{_SECONDS}{phase}": value for phase, value in seconds.items()}
+
+
+def recorded_figures(run: Run) -> dict[str, float]:
+    """The figures that a run has, without its curves."""
+    metrics: Mapping[str, float] = run.data.metrics
+    return {name: value for name, value in metrics.items() if "/" not in name or name.startswith(_SECONDS)}
 
 
 def _points(event: JobEvent) -> list[Metric]:

@@ -226,6 +226,7 @@ def test_the_run_is_recorded_where_it_is_asked_for(
     assert tracking.get_run(result.run_id).info.experiment_id == experiment.experiment_id
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow's flavours, when they are imported
 def test_a_pickled_module_is_refused_before_anything_is_recorded(
     tracking: "MlflowClient",
     encode: Encode,
@@ -256,6 +257,7 @@ def test_a_pickled_module_is_refused_before_anything_is_recorded(
     assert list(service.jobs.list()) == []
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow's flavours, when they are imported
 def test_a_state_dict_that_mlflow_has_logged_is_taken(
     tracking: "MlflowClient", encode: Encode, succeeding: "Wait"
 ) -> None:
@@ -263,6 +265,6 @@ def test_a_state_dict_that_mlflow_has_logged_is_taken(
     import torch
 
     with mlflow.start_run() as run:
-        mlflow.pytorch.log_state_dict(torch.nn.Conv2d(3, 8, 3).state_dict(), "checkpoint")
+        mlflow.pytorch.log_state_dict(torch.nn.Conv2d(3, 16, 3).state_dict(), "checkpoint")
     result = encode(order(f"runs:/{run.info.run_id}", register_as="conv"), succeeding)
     assert result.version == "1"

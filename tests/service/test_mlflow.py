@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -97,9 +98,9 @@ def test_a_registered_model_is_encoded_and_registered_as_another(running: Servic
     assert json.loads(again.stdout) | {"made": True} == told
 
 
-def ask(mlflow: str, what: str, **query: str) -> dict[str, object]:
+def ask(mlflow: str, what: str, **query: str) -> dict[str, Any]:
     """A document of MLflow's API."""
-    found: dict[str, object] = httpx2.get(f"{mlflow}/api/2.0/mlflow/{what}", params=query).raise_for_status().json()
+    found: dict[str, Any] = httpx2.get(f"{mlflow}/api/2.0/mlflow/{what}", params=query).raise_for_status().json()
     return found
 
 
