@@ -8,14 +8,11 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 
+from app.body import in_turn
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
-<<<<<<< HEAD
-_AT_ONCE = 1
-=======
 _AT_ONCE = 4
->>>>>>> 7d4d120c89ab710787e86a2f2cd3778c6467b562
 
 Found = TypeVar("Found")
 Arguments = TypeVarTuple("Arguments")
@@ -33,13 +30,18 @@ async def writing(store: ArtifactStore, expected: int, reserve: int) -> AsyncIte
         opened.__exit__(None, None, None)
 
 
-async def commit(writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
+async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
     """Put the artifact in its place, calling `go_on` now and then. Raises `DiskFull` and `StoreUnavailable`."""
-    return await waiting(writer.commit, go_on)
+    return await waiting(store, writer.commit, go_on)
 
 
-async def waiting(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do what waits for the store, in one of a few threads; what is computed for uploads has its own (`app.body`)."""
+async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
+    """Do what waits for the store: for a remote one in threads of its own, for this machine's disk as a part of uploads.
+
+    More at once would not make a disk faster, and keep others from their turn.
+    """
+    if not store.is_remote:
+        return await in_turn(work, *arguments)
     return await to_thread.run_sync(work, *arguments, limiter=_threads())
 
 

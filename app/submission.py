@@ -112,7 +112,7 @@ async def receive_submission(
         except ClientDisconnect:
             raise _malformed("The upload was cut off", form) from None
         await in_turn(arriving.finish)
-        return arriving.submission(await commit(writer, go_on))
+        return arriving.submission(await commit(store, writer, go_on))
 
 
 class _ArrivingForm:

@@ -93,15 +93,15 @@ async def upload_dataset(
 
     The same file under the same name again changes nothing.
     """
+    state = request.app.state
     if is_json(request):
         upload = _parse(await read_small_body(request, _LARGEST_DOCUMENT))
-        view = await waiting(datasets.adopt, tenant, name, upload.sha256)
+        view = await waiting(state.store, datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
         await run_in_threadpool(datasets.admit, tenant, name, declared_length(request), digest)
-        state = request.app.state
         stored = await receive_file(request, DATASET, content_digest, state.store, state.settings)
-        view = await waiting(datasets.add, tenant, name, stored)
+        view = await waiting(state.store, datasets.add, tenant, name, stored)
     response.headers["Location"] = f"/datasets/{view.name}"
     return view
 

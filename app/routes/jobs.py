@@ -132,7 +132,7 @@ async def take_submission(
     draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
         await run_in_threadpool(jobs.admit, draft)
-        job = await waiting(jobs.submit, draft, await _receive(request, draft, form, document))
+        job = await waiting(request.app.state.store, jobs.submit, draft, await _receive(request, draft, form, document))
     except BaseException:
         await run_in_threadpool(draft.give_up)
         raise

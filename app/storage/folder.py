@@ -35,6 +35,8 @@ _READ_ONLY = 0o444
 class FolderStore:
     """An `ArtifactStore` in one folder."""
 
+    is_remote = False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._staging = Staging(folder)

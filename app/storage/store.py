@@ -17,6 +17,9 @@ class ArtifactStore(Protocol):
     used for a while, and is kept apart from those two.
     """
 
+    is_remote: bool
+    """Whether it is at the other end of a network, and waiting for it costs this machine nothing."""
+
     def writer(self, expected: int = 0, reserve: int = 0) -> AbstractContextManager[ArtifactWriter]:
         """Write a new artifact; without `commit` nothing remains of it.
 

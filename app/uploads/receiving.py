@@ -62,7 +62,7 @@ async def receive_file(
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
         await in_turn(_check, writer, kind, expected)
-        return await commit(writer)
+        return await commit(store, writer)
 
 
 def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None:

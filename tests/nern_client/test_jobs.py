@@ -68,12 +68,8 @@ def test_more_events_than_a_page_has_are_fetched_as_they_are_needed(
         for number in range(1, 1500):
             EventRepository(session).add(job.id, EventKind.PROGRESS, job.created_at, {"step": number})
     assert [event.number for event in client.jobs.events(job.id)] == list(range(1, 1501))
-<<<<<<< HEAD
-    assert wire.seen[-2:] == [f"GET /jobs/{job.id}/events?after={after}&limit=1000" for after in (0, 1000)]
-=======
     pages = [request for request in wire.seen if request.startswith(f"GET /jobs/{job.id}/events")]
     assert [page.partition("?")[2] for page in pages] == ["after=0&limit=1000", "after=1000&limit=1000"]
->>>>>>> 8ca4a9ec169aaa80ae5c03f212822b247db3d67e
 
 
 def test_jobs_are_listed_by_their_labels(client: Client) -> None:

@@ -47,6 +47,8 @@ _MOST_UPLOADS = 3
 class S3Store:
     """An `ArtifactStore` in a bucket, with a folder for what is still to be put there."""
 
+    is_remote = True
+
     def __init__(self, bucket: Bucket, location: Location, staging: Path, redirect_lifetime: timedelta) -> None:
         self._bucket = bucket
         self._location = location
