@@ -36,7 +36,7 @@ async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[
 
 
 async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do what waits for the store: for a remote one in threads of its own, for this machine's disk as a part of uploads.
+    """Do what waits for the store: a remote one in threads of its own, this machine's disk as a part of uploads.
 
     More at once would not make a disk faster, and keep others from their turn.
     """
