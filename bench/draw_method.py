@@ -35,12 +35,12 @@ from nern_core.report import Report
 ROOT = HERE.parent
 DOCS = ROOT / "docs"
 CHECKPOINT = ROOT / "examples" / "digits-cnn.safetensors"
-OPTIONS = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits")}
+OPTIONS: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits")}
 SECONDS = 45
 RATIO = 15
 _INK = "#808080"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73")
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "nern",
     "svg.fonttype": "none",
     "text.color": _INK,

@@ -64,7 +64,7 @@ class Recording:
 
     def begin_job(self, job: Job) -> None:
         """Note which job it is, and what was asked of it."""
-        params = [Param(name, _text(value)) for name, value in job.options.items() if value is not None]
+        params = [Param(name, _text(value)) for name, value in (job.options or {}).items() if value is not None]
         self._tracking.log_batch(self.run_id, params=params)
         self._tracking.set_tag(self.run_id, JOB_ID, job.id)
         self.job_id = job.id
