@@ -26,7 +26,7 @@ class Interrupted(Exception):
 
 
 class Patience:
-    """Tries again what the store does not answer, an hour each time: no outage costs a finished training."""
+    """Tries again what the store does not answer, for an hour each time: no outage costs a finished training."""
 
     def __init__(self, heartbeat: Heartbeat, stopping: Callable[[], bool]) -> None:
         self._heartbeat = heartbeat
