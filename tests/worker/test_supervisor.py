@@ -419,7 +419,7 @@ CONV = {"conv.weight": torch.ones(8, 4, 3, 3)}
     ],
 )
 def test_a_checkpoint_that_cannot_be_encoded_fails_with_one_sentence(
-    embedded_jobs: Jobs, tmp_path: Path, content: object, options: dict[str, str], code: str, sentence: str
+    embedded_jobs: Jobs, tmp_path: Path, content: object, options: dict[str, Any], code: str, sentence: str
 ) -> None:
     if content == "digits":
         path = EXAMPLE
