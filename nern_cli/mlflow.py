@@ -74,20 +74,15 @@ def encode(
 
         order = Order(source=source, options=asked, register_as=register_as, experiment=experiment, again=again)
         result = encode_model(tracking, client, order, wait)
-    told = {
-        "model": result.model,
-        "version": result.version,
-        "source": result.source,
-        "run_id": result.run_id,
-        "job_id": result.job_id,
-        "made": result.made,
-        "metrics": dict(result.metrics),
-    }
+    # MLflow knows numbers of one kind only.
+    figures = {name: round(value) if name.endswith("bytes") else value for name, value in result.metrics.items()}
+    links = {"run_id": result.run_id, "job_id": result.job_id}
     if json:
-        print_json(told)
+        version = {"model": result.model, "version": result.version, "source": result.source, "made": result.made}
+        print_json(version | links | {"metrics": figures})
     else:
-        title = "" if result.made else ", which was there before"
-        print_table(f"{result.source} → models:/{result.model}/{result.version}{title}", told)
+        before = "" if result.made else ", which was there before"
+        print_table(f"{result.source} → models:/{result.model}/{result.version}{before}", links | figures)
 
 
 @contextmanager

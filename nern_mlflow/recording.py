@@ -31,6 +31,7 @@ class Recording:
         self._tracking = tracking
         self._artifacts: str = run.info.artifact_uri
         self.last_event = 0
+        self._last_place: tuple[Any, Any] = (None, None)
 
     @classmethod
     def begin(cls, tracking: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Self:
@@ -74,7 +75,11 @@ class Recording:
         metrics: list[Metric] = []
         for event in events:
             self.last_event = event.number
-            metrics += _points(event)
+            # A slow job tells the same step several times.
+            place = (event.data.get("phase"), event.data.get("step"))
+            if event.kind == "progress" and place != self._last_place:
+                self._last_place = place
+                metrics += _points(event)
         self._log(metrics)
 
     def add_results(self, job: Job, folder: Path) -> dict[str, float]:
@@ -110,15 +115,13 @@ def recorded_figures(run: Run) -> dict[str, float]:
 
 
 def _points(event: JobEvent) -> list[Metric]:
-    """What a point of progress adds to the curves, of which each phase has its own."""
+    """What a point of progress adds to the curves, of which each phase has its own; nothing where it has no loss."""
     data = event.data
-    if event.kind != "progress" or data.get("loss") is None:
-        return []
     moment = round(event.time.timestamp() * 1000)
     return [
         Metric(f"{data['phase']}/{name}", data[name], moment, data["step"])
         for name in _CURVES
-        if data.get(name) is not None
+        if data.get("loss") is not None and data.get(name) is not None
     ]
 
 

@@ -108,12 +108,17 @@ def test_the_run_has_the_options_the_figures_and_the_files(
     assert Path(weights).read_bytes() == EXAMPLE.read_bytes()
 
 
-def test_each_phase_has_curves_of_its_own(
+def test_each_phase_has_curves_of_its_own_with_each_step_once(
     tracking: "MlflowClient", registered_model: str, encode: Encode, service: Client, embedded: Settings
 ) -> None:
     def wait(job_id: str, on_update: Callable[[Job], None]) -> Job:
         moment = datetime.now(UTC)
-        for phase, step, loss in (("reconstruction", 10, 0.5), ("reconstruction", 20, 0.25), ("distillation", 3, 4.0)):
+        for phase, step, loss in (
+            ("reconstruction", 10, 0.5),
+            ("reconstruction", 20, 0.25),
+            ("reconstruction", 20, 0.25),
+            ("distillation", 3, 4.0),
+        ):
             moment += timedelta(minutes=1)
             told = {"phase": phase, "step": step, "loss": loss, "steps_per_second": 2.0, "kernels_per_second": None}
             with transaction(embedded) as session:
