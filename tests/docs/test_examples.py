@@ -24,6 +24,8 @@ def programs() -> None:
 
 
 @pytest.mark.slow
+# A page is as many jobs as it shows, one after another, on a machine that may be busy.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page", [page for page, blocks in EXAMPLES.items() if blocks], ids=lambda page: str(page.relative_to(ROOT))
 )
