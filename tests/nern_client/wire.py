@@ -47,6 +47,7 @@ class Exchange:
                 received += service.recv(_READ_BYTES)
             head, _, body = received.partition(b"\r\n\r\n")
             self.answer(head + b"\r\n\r\n")
+            body = body or service.recv(_READ_BYTES)
             while body and most:
                 self.answer(body[:most])
                 most -= min(most, len(body))

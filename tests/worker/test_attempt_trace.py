@@ -13,7 +13,6 @@ from worker.folder import ErrorLine
 from worker.outcome import Completed, Failed, Outcome, Stopped
 
 TRACE, REQUEST = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-QUEUED_AT = datetime.now(UTC) - timedelta(minutes=1)
 
 
 def claim(traceparent: str | None = f"00-{TRACE}-{REQUEST}-01") -> Claim:
@@ -26,7 +25,7 @@ def claim(traceparent: str | None = f"00-{TRACE}-{REQUEST}-01") -> Claim:
         dataset_sha256=None,
         options={},
         snapshots={},
-        history=QueueHistory(traceparent, QUEUED_AT),
+        history=QueueHistory(traceparent, datetime.now(UTC) - timedelta(minutes=1)),
     )
 
 

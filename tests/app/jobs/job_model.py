@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.events.repository import QueueHistory
 from app.jobs.announcements import Waiting
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
@@ -42,10 +43,12 @@ class JobModel:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.rows: dict[str, Row] = {}
         self._new: dict[str, NewJob] = {}
+        self._queued_at: dict[str, datetime] = {}
         self._now = clock
 
     def add(self, new: NewJob) -> None:
         self._new[new.id] = new
+        self._queued_at[new.id] = self._now()
         deadline_at = None if new.deadline is None else self._now() + new.deadline
         self.rows[new.id] = Row(JobStatus.QUEUED, announce_at=self._now(), deadline_at=deadline_at)
 
@@ -67,6 +70,7 @@ class JobModel:
             options=new.options,
             snapshots=row.snapshots or {},
             seconds_left=None if row.deadline_at is None else (row.deadline_at - self._now()).total_seconds(),
+            history=QueueHistory(queued_at=self._queued_at[job_id]),
         )
 
     def heartbeat(
@@ -184,6 +188,7 @@ class JobModel:
         return True
 
     def _queue_again(self, row: Row) -> None:
+        self._queued_at.update({job_id: self._now() for job_id, known in self.rows.items() if known is row})
         row.status, row.announce_at = JobStatus.QUEUED, self._now()
         row.lease_until = row.phase = row.progress = None
         row.announcements = 0

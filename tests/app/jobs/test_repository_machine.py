@@ -276,6 +276,7 @@ def sessions(request: pytest.FixtureRequest, embedded: Settings) -> Iterator[Ses
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_repository_does_what_its_model_does(sessions: Sessions) -> None:
     class Machine(JobMachine):
         pass
