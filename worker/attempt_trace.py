@@ -22,7 +22,7 @@ class AttemptTrace:
         self._tracer = tracer
         self._parent = claim.history.traceparent
         self._queued_at = claim.history.queued_at
-        about = {"nern.job.id": claim.job_id, "nern.job.attempt": claim.attempt}
+        about: dict[str, str | int | float | bool] = {"nern.job.id": claim.job_id, "nern.job.attempt": claim.attempt}
         self._context = tracer.job("encode", self._parent, about)
         self._last = time.time()
 

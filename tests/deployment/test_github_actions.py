@@ -122,7 +122,7 @@ def run(script: str, env: Mapping[str, str], folder: Path) -> subprocess.Complet
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],
         cwd=folder,
-        env=os.environ | {"PATH": path} | env,
+        env={**os.environ, "PATH": path, **env},
         capture_output=True,
         text=True,
         timeout=240,
