@@ -1,8 +1,7 @@
 """Draw the pictures of docs/method.md, from the example network.
 
 python -m bench.draw_method writes docs/method-*.svg and, with the figures in them, bench/results/method.json. The
-network is encoded twice, as a predictor in 45 seconds and with quantized weights for a fifteenth of its size in another
-45.
+network is encoded twice, as a predictor and with quantized weights for a fifteenth of its size, with budgets in steps.
 Pictures have no background and grey ink, so that they can be read on a light page and on a dark one.
 """
 
@@ -36,7 +35,8 @@ ROOT = HERE.parent
 DOCS = ROOT / "docs"
 CHECKPOINT = ROOT / "examples" / "digits-cnn.safetensors"
 OPTIONS: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits")}
-SECONDS = 45
+PREDICTOR_STEPS = 3000
+QUANTIZED_STEPS = 400
 RATIO = 15
 _INK = "#808080"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73")
@@ -62,10 +62,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, mpl.rc_context(_STYLE):
         draw_encoding(layer.channels)
         order = draw_order(cut(tensors[layer.name], layer), layer)
-        predicted = encode(CHECKPOINT, Path(folder) / "predicted.nern", EncodeOptions(**OPTIONS, seconds=SECONDS))
+        predicted = encode(CHECKPOINT, Path(folder) / "predicted.nern", EncodeOptions(**OPTIONS, steps=PREDICTOR_STEPS))
         phases = draw_phases(predicted.report)
         quantized = Path(folder) / "quantized.nern"
-        report = encode(CHECKPOINT, quantized, EncodeOptions(**OPTIONS, target_ratio=RATIO, seconds=SECONDS)).report
+        report = encode(
+            CHECKPOINT, quantized, EncodeOptions(**OPTIONS, target_ratio=RATIO, steps=QUANTIZED_STEPS)
+        ).report
         integers = draw_integers(quantized) | accuracy_of(report)
     result = {"machine": describe_machine(), "order": order, "predictor": phases, "quantized": integers}
     (RESULTS / "method.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -105,8 +107,8 @@ def draw_phases(report: Report) -> dict[str, Any]:
     figure, row = _figure(len(phases), height=2.6)
     for axes, phase, colour in zip(row, phases, _COLOURS, strict=False):
         points = [point for point in report.curve if point.phase == phase]
-        axes.plot([point.seconds for point in points], [point.loss for point in points], color=colour)
-        axes.set(title=phase, xlabel="seconds", yscale="log")
+        axes.plot([point.step for point in points], [point.loss for point in points], color=colour)
+        axes.set(title=phase, xlabel="step", yscale="log")
     row[0].set_ylabel("loss")
     _save(figure, "phases")
     return accuracy_of(report) | {"hidden_size": report.hidden_size}
@@ -132,16 +134,7 @@ def draw_integers(path: Path) -> dict[str, Any]:
     return {
         "layer": encoding.document.layers[index].name,
         "bits_per_weight": round(8 * sizes.integers / weights, 3),
-        "bits_with_one_distribution_for_each_layer": round(
-            sum(entropy(layer.integers) for layer in encoding.weights.layers) / weights, 3
-        ),
     }
-
-
-def entropy(integers: Tensor) -> float:
-    """Bits of all integers together, if each is coded as often as it occurs among them."""
-    _, counts = integers.flatten().unique(return_counts=True)
-    return float(-(counts * (counts / counts.sum()).log2()).sum())
 
 
 def accuracy_of(report: Report) -> dict[str, Any]:
