@@ -150,7 +150,7 @@ def test_a_job_whose_data_set_the_disk_has_lost_fails(embedded_jobs: Jobs, tmp_p
     supervisor(embedded_jobs).run(job_id)
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "damaged_checkpoint")
-    assert job.error_message == "The disk has lost or changed the uploaded file or the data set; send it again."
+    assert job.error_message == "The store has lost or changed the uploaded file or the data set; send it again."
 
 
 def test_labels_that_the_network_does_not_know_fail_the_job(embedded_jobs: Jobs, tmp_path: Path) -> None:
