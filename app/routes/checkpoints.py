@@ -3,13 +3,14 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length
 from app.edge.bodies import accept_upload
 from app.problems import describe
+from app.uploads.digests import ContentDigest
 from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView
 
@@ -64,9 +65,7 @@ async def upload_checkpoint(
     response: Response,
     tenant: WritingTenant,
     uploads: Uploads,
-    content_digest: Annotated[
-        str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
-    ] = None,
+    content_digest: ContentDigest = None,
 ) -> UploadView:
     """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
     await run_in_threadpool(uploads.admit, tenant, declared_length(request))

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -14,7 +14,7 @@ from app.datasets.views import DatasetList, DatasetView
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe
 from app.storing import waiting
-from app.uploads.digests import parse_content_digest
+from app.uploads.digests import ContentDigest, parse_content_digest
 from app.uploads.receiving import receive_file
 
 _LARGEST_DOCUMENT = 1000
@@ -85,9 +85,7 @@ async def upload_dataset(
     tenant: WritingTenant,
     datasets: Datasets,
     name: Annotated[str, Query(pattern=NAME_PATTERN, description="What the option `dataset` of a job will name.")],
-    content_digest: Annotated[
-        str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
-    ] = None,
+    content_digest: ContentDigest = None,
 ) -> DatasetView:
     """Stores the body under a name, until it is deleted; or, as JSON, a file that was uploaded in pieces.
 

@@ -41,6 +41,12 @@ def jobs_router(prefix: str = "/jobs") -> APIRouter:
 
 router = jobs_router()
 _SECONDS_BETWEEN_POLLS = "2"
+# What the form of every submission may have.
+COMMON_PARTS: dict[str, Any] = {
+    "labels": TypeAdapter(Labels).json_schema(),
+    "webhook": {"$ref": "#/components/schemas/Webhook"},
+    "deadline_seconds": TypeAdapter(DeadlineSeconds).json_schema(),
+}
 _FORM: dict[str, Any] = {
     "type": "object",
     "required": ["checkpoint"],
@@ -51,9 +57,7 @@ _FORM: dict[str, Any] = {
             "description": "A .safetensors, .pt, .pth or .th file.",
         },
         "options": {"$ref": "#/components/schemas/EncodeOptions"},
-        "labels": TypeAdapter(Labels).json_schema(),
-        "webhook": {"$ref": "#/components/schemas/Webhook"},
-        "deadline_seconds": TypeAdapter(DeadlineSeconds).json_schema(),
+        **COMMON_PARTS,
     },
 }
 _JSON_PART = {"contentType": "application/json"}

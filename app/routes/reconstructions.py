@@ -3,11 +3,17 @@
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import TypeAdapter
 
 from app.job_document import ReconstructionDocument
-from app.jobs.labels import Labels
-from app.routes.jobs import SUBMISSION, IdempotencyKey, WritableJobs, jobs_router, submission_body, take_submission
+from app.routes.jobs import (
+    COMMON_PARTS,
+    SUBMISSION,
+    IdempotencyKey,
+    WritableJobs,
+    jobs_router,
+    submission_body,
+    take_submission,
+)
 from app.schemas import JobView
 from app.submission import RECONSTRUCTION_FORM
 
@@ -17,8 +23,7 @@ _FORM: dict[str, Any] = {
     "required": ["encoding"],
     "properties": {
         "encoding": {"type": "string", "format": "binary", "description": "A .nern file."},
-        "labels": TypeAdapter(Labels).json_schema(),
-        "webhook": {"$ref": "#/components/schemas/Webhook"},
+        **COMMON_PARTS,
     },
 }
 

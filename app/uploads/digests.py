@@ -4,12 +4,20 @@ import base64
 import binascii
 import re
 from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Header
 
 from app.problems import Problem
 
 _DIGEST_BYTES = 32
 _LONGEST_HEADER = 1000
 _MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):")
+
+# What every route takes that takes a file as its body.
+ContentDigest = Annotated[
+    str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
+]
 
 
 def parse_content_digest(header: str | None) -> str | None:
