@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
+from app.access.callers import Callers
 from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.collection.collector import Collector
@@ -110,6 +111,7 @@ async def _running(
     collector = Collector(settings, sessions, store)
     app.state.settings, app.state.store = settings, store
     app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
+    app.state.callers = Callers(app.state.keys)
     app.state.jobs = JobService(settings, sessions, store, relay)
     app.state.uploads = UploadService(settings, sessions, store)
     app.state.partial_uploads = PartialUploads(settings, sessions, store)

@@ -5,12 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from starlette.concurrency import run_in_threadpool
 
 from app.access.browser import key_of_browser
 from app.access.caller import ANYBODY, Caller, Scope
+from app.access.callers import Callers
 from app.access.rate import RateLimit
-from app.access.service import ApiKeyService
 from app.problems import Problem
 from app.settings import Settings
 
@@ -30,7 +29,7 @@ async def authenticate(
     Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
     """
     settings: Settings = request.app.state.settings
-    caller = await run_in_threadpool(_holder, request, bearer) if settings.keys_required else ANYBODY
+    caller = await _holder(request, bearer) if settings.keys_required else ANYBODY
     request.state.caller = caller
     missing = [scope for scope in required.scopes if scope not in caller.scopes]
     if missing:
@@ -53,7 +52,7 @@ Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
 WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 
-def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
+async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
     """Who holds the key, with one request less that they may make."""
     key = key_of_browser(request) if bearer is None else bearer.credentials
     if key is None:
@@ -64,11 +63,11 @@ def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Ca
             "`nern keys create`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    keys: ApiKeyService = request.app.state.keys
+    callers: Callers = request.app.state.callers
     rate: RateLimit = request.app.state.rate
-    caller = keys.authenticate(key)
+    caller = await callers.find(key)
     # One who asks too often is in the log too.
     request.state.caller = caller
     if caller.key_id is not None:
-        request.state.allowance = rate.take(caller.key_id)
+        request.state.allowance = await rate.take(caller.key_id)
     return caller

@@ -6,8 +6,10 @@ cannot be reached lets everybody pass: the rate protects the service from haste,
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import count
 from threading import Lock
 from typing import Protocol
 
@@ -16,6 +18,7 @@ import structlog
 
 from app.problems import Problem
 from app.settings import FILESYSTEM_BROKER, Settings
+from app.together import Together
 
 WINDOW = 60
 _SECONDS_TO_ANSWER = 0.25
@@ -32,26 +35,30 @@ class Allowance:
     seconds: int
 
 
+# A request of a key, in a window.
+Request = tuple[str, int]
+
+
 class Counters(Protocol):
     """Counts the requests of a window."""
 
-    def add(self, key_id: str, window: int) -> int | None:
-        """Count one more; returns how many there are, None if that cannot be known."""
+    def add(self, requests: Sequence[Request]) -> Sequence[int | None]:
+        """Count some more; returns how many there were at each of them, None if that cannot be known."""
 
 
 class RateLimit:
-    """Admits requests as long as the limit lasts."""
+    """Admits requests of one event loop as long as the limit lasts."""
 
     def __init__(self, limit: int, counters: Counters) -> None:
         self._limit = limit
-        self._counters = counters
+        self._requests = Together(counters.add)
 
-    def take(self, key_id: str) -> Allowance | None:
+    async def take(self, key_id: str) -> Allowance | None:
         """Count a request; None if there is no limit now. Raises `Problem` (`too-many-requests`)."""
         if not self._limit:
             return None
         now = time.time()
-        count = self._counters.add(key_id, int(now // WINDOW))
+        count = await self._requests.ask((key_id, int(now // WINDOW)))
         if count is None:
             return None
         seconds = WINDOW - int(now % WINDOW)
@@ -70,16 +77,18 @@ class MemoryCounters:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._window = 0
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[Request] = Counter()
 
-    def add(self, key_id: str, window: int) -> int:
-        """Count one more."""
+    def add(self, requests: Sequence[Request]) -> Sequence[int]:
+        """Count some more, and forget the windows before."""
         with self._lock:
-            if window != self._window:
-                self._window, self._counts = window, Counter()
-            self._counts[key_id] += 1
-            return self._counts[key_id]
+            newest = max(window for _, window in requests)
+            self._counts = Counter({request: n for request, n in self._counts.items() if request[1] >= newest - 1})
+            found = []
+            for request in requests:
+                self._counts[request] += 1
+                found.append(self._counts[request])
+            return found
 
 
 class RedisCounters:
@@ -92,21 +101,25 @@ class RedisCounters:
         self._prefix = prefix
         self._silent_until = 0.0
 
-    def add(self, key_id: str, window: int) -> int | None:
-        """Count one more; None while Redis does not answer."""
+    def add(self, requests: Sequence[Request]) -> Sequence[int | None]:
+        """Count some more in one round trip; None for each while Redis does not answer."""
         if time.monotonic() < self._silent_until:
-            return None
-        name = f"{self._prefix}rate:{key_id}:{window}"
+            return [None] * len(requests)
+        more = Counter(requests)
         try:
             with self._redis.pipeline() as pipeline:
-                pipeline.incr(name)
-                pipeline.expire(name, 2 * WINDOW)
-                count, _ = pipeline.execute()
+                for (key_id, window), times in more.items():
+                    name = f"{self._prefix}rate:{key_id}:{window}"
+                    pipeline.incrby(name, times)
+                    pipeline.expire(name, 2 * WINDOW)
+                totals = pipeline.execute()[::2]
         except redis.RedisError as error:
             self._silent_until = time.monotonic() + _SECONDS_BETWEEN_TRIES
             _log.warning("rate_not_counted", error=repr(error))
-            return None
-        return int(count)
+            return [None] * len(requests)
+        # The first of several requests of a key is the one whose number is the smallest.
+        numbers = {request: count(int(total) - more[request] + 1) for request, total in zip(more, totals, strict=True)}
+        return [next(numbers[request]) for request in requests]
 
 
 def create_rate_limit(settings: Settings) -> RateLimit:

@@ -1,6 +1,6 @@
 """Every query on API keys. Times are the database's own; callers own the transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
@@ -43,6 +43,10 @@ class ApiKeyRepository:
     def get(self, key_id: str) -> ApiKey | None:
         """Find a key."""
         return self._session.get(ApiKey, key_id)
+
+    def find(self, key_ids: Collection[str]) -> Sequence[ApiKey]:
+        """Those of the keys that there are."""
+        return self._session.scalars(select(ApiKey).where(ApiKey.id.in_(key_ids))).all()
 
     def all(self) -> Sequence[ApiKey]:
         """All keys, by tenant, the oldest first."""

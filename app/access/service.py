@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
-from app.access.recent_callers import RecentCallers
 from app.access.repository import ApiKeyRepository
 from app.access.token import Token
 from app.database import Sessions
@@ -24,7 +23,6 @@ class ApiKeyService:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._recent = RecentCallers()
 
     def create(
         self, tenant: str, scopes: Sequence[Scope], *, description: str = "", lifetime: timedelta | None = None
@@ -55,32 +53,37 @@ class ApiKeyService:
 
     def authenticate(self, text: str) -> Caller:
         """Tell who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
-        token = Token.parse(text)
-        if token is None:
-            raise _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")
-        caller = self._recent.find(token)
-        if caller is None:
-            caller = self._look_up(token)
-            self._recent.remember(token, caller)
-        return caller
+        (found,) = self.authenticate_all([text])
+        if isinstance(found, Problem):
+            raise found
+        return found
 
-    def _look_up(self, token: Token) -> Caller:
+    def authenticate_all(self, texts: Sequence[str]) -> Sequence[Caller | Problem]:
+        """Tell who holds each of some keys, or why it is refused, in one query."""
+        tokens = [Token.parse(text) for text in texts]
         with self._sessions.begin() as session:
             repository = ApiKeyRepository(session)
-            key = repository.get(token.key_id)
-            if key is None or not token.has_digest(key.secret_sha256):
-                raise _refusal("invalid-key", "There is no such API key; check that all of it was sent.")
+            found = {key.id: key for key in repository.find({token.key_id for token in tokens if token is not None})}
             now = repository.now()
-            if key.revoked_at is not None:
-                raise _refusal("revoked-key", "This API key was revoked; ask the operator for another one.")
-            if key.expires_at is not None and key.expires_at <= now:
-                raise _refusal("expired-key", "This API key has expired; ask the operator for another one.")
-            if key.last_used_at is None or now - key.last_used_at >= _BETWEEN_MARKS:
-                key.last_used_at = now
-            return Caller(key.tenant, frozenset(map(Scope, key.scopes)), key.id)
+            return [_NO_KEY if token is None else _holder(token, found.get(token.key_id), now) for token in tokens]
+
+
+def _holder(token: Token, key: ApiKey | None, now: datetime) -> Caller | Problem:
+    if key is None or not token.has_digest(key.secret_sha256):
+        return _refusal("invalid-key", "There is no such API key; check that all of it was sent.")
+    if key.revoked_at is not None:
+        return _refusal("revoked-key", "This API key was revoked; ask the operator for another one.")
+    if key.expires_at is not None and key.expires_at <= now:
+        return _refusal("expired-key", "This API key has expired; ask the operator for another one.")
+    if key.last_used_at is None or now - key.last_used_at >= _BETWEEN_MARKS:
+        key.last_used_at = now
+    return Caller(key.tenant, frozenset(map(Scope, key.scopes)), key.id)
 
 
 def _refusal(slug: str, sentence: str) -> Problem:
     return Problem(
         HTTPStatus.UNAUTHORIZED, slug, sentence, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
     )
+
+
+_NO_KEY = _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
-from app.body import is_json
+from app.body import in_turn, is_json
 from app.edge.bodies import accept_upload
 from app.job_document import Document, DocumentReceiver, JobDocument, document_schema
 from app.jobs.deadline import DeadlineSeconds
@@ -133,9 +133,9 @@ async def take_submission(
 ) -> JobView:
     """Receive a form or a document and queue the job that it asks for. Raises `Problem`, `DiskFull`."""
     traceparent = getattr(request.state, "traceparent", None)
-    draft = await run_in_threadpool(jobs.begin, parse_key(idempotency_key), traceparent)
+    draft = await in_turn(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
-        await run_in_threadpool(jobs.admit, draft)
+        await in_turn(jobs.admit, draft)
         job = await waiting(request.app.state.store, jobs.submit, draft, await _receive(request, draft, form, document))
     except BaseException:
         await run_in_threadpool(draft.give_up)

@@ -1,3 +1,4 @@
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -5,7 +6,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from app.access.rate import WINDOW, MemoryCounters, RateLimit, RedisCounters
+from app.access.rate import WINDOW, Allowance, MemoryCounters, RateLimit, RedisCounters
 from app.access.service import ApiKeyService
 from app.problems import Problem
 from app.settings import Settings
@@ -33,7 +34,7 @@ def limit(request: pytest.FixtureRequest) -> RateLimit:
 
 
 def left(limit: RateLimit, key_id: str = "a") -> int:
-    allowance = limit.take(key_id)
+    allowance = asyncio.run(limit.take(key_id))
     assert allowance is not None
     return allowance.remaining
 
@@ -42,7 +43,7 @@ def test_a_key_makes_as_many_requests_as_it_may_and_no_more(limit: RateLimit, cl
     clock[0] += 12
     assert [left(limit) for _ in range(3)] == [2, 1, 0]
     with pytest.raises(Problem, match="3 requests a minute; go on in 48 seconds") as refused:
-        limit.take("a")
+        asyncio.run(limit.take("a"))
     assert refused.value.details.status == 429
     assert refused.value.headers == {
         "RateLimit-Policy": '"requests";q=3;w=60',
@@ -61,9 +62,18 @@ def test_each_key_has_a_limit_of_its_own(limit: RateLimit, clock: list[float]) -
     assert [left(limit, "a"), left(limit, "b"), left(limit, "a")] == [2, 2, 1]
 
 
+def test_requests_at_the_same_time_are_all_counted(limit: RateLimit, clock: list[float]) -> None:
+    async def take() -> list[object]:
+        return await asyncio.gather(*(limit.take(key_id) for key_id in "abaaaa"), return_exceptions=True)
+
+    found = asyncio.run(take())
+    assert [allowance.remaining for allowance in found if isinstance(allowance, Allowance)] == [2, 2, 1, 0]
+    assert [type(refused) for refused in found[4:]] == [Problem, Problem]
+
+
 def test_what_is_counted_in_redis_is_forgotten_in_time(redis_settings: dict[str, str]) -> None:
     counters = RedisCounters(redis_settings["broker_url"], redis_settings["broker_prefix"])
-    assert [counters.add("a", 1), counters.add("a", 1), counters.add("a", 2)] == [1, 2, 1]
+    assert counters.add([("a", 1), ("a", 1), ("a", 2)]) == [1, 2, 1]
     with redis.Redis.from_url(redis_settings["broker_url"]) as client:
         lifetimes = [client.ttl(key) for key in client.scan_iter(f"{redis_settings['broker_prefix']}rate:*")]
     assert len(lifetimes) == 2
@@ -73,12 +83,12 @@ def test_what_is_counted_in_redis_is_forgotten_in_time(redis_settings: dict[str,
 def test_while_redis_is_down_everybody_passes_and_nobody_waits_twice() -> None:
     limit = RateLimit(1, RedisCounters("redis://127.0.0.1:1", ""))
     start = time.monotonic()
-    assert [limit.take("a") for _ in range(100)] == [None] * 100
+    assert [asyncio.run(limit.take("a")) for _ in range(100)] == [None] * 100
     assert time.monotonic() - start < 1
 
 
 def test_without_a_limit_nothing_is_counted() -> None:
-    assert RateLimit(0, MemoryCounters()).take("a") is None
+    assert asyncio.run(RateLimit(0, MemoryCounters()).take("a")) is None
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 from datetime import timedelta
-from unittest.mock import patch
 
 import pytest
 import sqlalchemy
@@ -8,7 +7,6 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.database import create_sessions
 from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
@@ -24,13 +22,6 @@ def refusal(keys: ApiKeyService, text: str) -> str:
     assert refused.value.details.status == 401
     assert refused.value.headers == {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     return refused.value.details.type
-
-
-def show_to_another_process(settings: Settings, token: Token) -> None:
-    """Authenticate where nobody has shown a key yet."""
-    sessions = create_sessions(settings)
-    ApiKeyService(sessions).authenticate(token.reveal())
-    sessions.kw["bind"].dispose()
 
 
 def test_a_key_tells_its_tenant_and_its_scopes(keys: ApiKeyService) -> None:
@@ -54,11 +45,19 @@ def test_a_revoked_key_is_refused(keys: ApiKeyService) -> None:
     assert refusal(keys, token.reveal()) == "revoked-key"
 
 
-def test_a_key_that_was_good_a_moment_ago_costs_no_query(keys: ApiKeyService) -> None:
-    token = keys.create("acme", BOTH)
-    first = keys.authenticate(token.reveal())
-    with patch.object(keys, "_sessions"):
-        assert keys.authenticate(token.reveal()) == first
+def test_keys_that_are_shown_together_are_told_apart(keys: ApiKeyService) -> None:
+    good, revoked = keys.create("acme", BOTH), keys.create("acme", BOTH)
+    keys.revoke(revoked.key_id)
+    asked = [good.reveal(), "password", revoked.reveal(), good.reveal(), Token.new().reveal()]
+    answers = keys.authenticate_all(asked)
+    caller = Caller("acme", frozenset(BOTH), good.key_id)
+    assert [answer.details.type if isinstance(answer, Problem) else answer for answer in answers] == [
+        caller,
+        "invalid-key",
+        "revoked-key",
+        caller,
+        "invalid-key",
+    ]
 
 
 def test_revoking_again_changes_nothing(keys: ApiKeyService) -> None:
@@ -94,12 +93,12 @@ def test_a_key_remembers_when_it_was_used_to_the_hour(keys: ApiKeyService, with_
     keys.authenticate(token.reveal())
     (first,) = keys.all()
     assert first.last_used_at is not None
-    show_to_another_process(with_keys, token)
+    keys.authenticate(token.reveal())
     (soon,) = keys.all()
     assert soon.last_used_at == first.last_used_at
     with transaction(with_keys) as session:
         session.get_one(ApiKey, token.key_id).last_used_at = first.last_used_at - timedelta(hours=1)
-    show_to_another_process(with_keys, token)
+    keys.authenticate(token.reveal())
     (later,) = keys.all()
     assert later.last_used_at is not None
     assert later.last_used_at >= first.last_used_at

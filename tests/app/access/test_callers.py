@@ -1,0 +1,50 @@
+import asyncio
+from unittest.mock import patch
+
+import pytest
+
+from app.access.caller import Scope
+from app.access.callers import Callers
+from app.access.service import ApiKeyService
+from app.access.token import Token
+from app.problems import Problem
+
+BOTH = (Scope.READ, Scope.WRITE)
+
+
+def test_a_key_that_was_good_a_moment_ago_costs_no_query(keys: ApiKeyService) -> None:
+    callers, key = Callers(keys), keys.create("acme", BOTH).reveal()
+    first = asyncio.run(callers.find(key))
+    with patch.object(keys, "_sessions"):
+        assert asyncio.run(callers.find(key)) == first
+
+
+def test_keys_that_are_shown_at_the_same_time_are_looked_up_once(keys: ApiKeyService) -> None:
+    shown = [keys.create(tenant, BOTH).reveal() for tenant in ("acme", "umbrella")] * 10
+    with patch.object(keys, "authenticate_all", wraps=keys.authenticate_all) as look_up:
+        callers = Callers(keys)
+
+        async def find() -> list[str]:
+            return [caller.tenant for caller in await asyncio.gather(*map(callers.find, shown))]
+
+        assert asyncio.run(find()) == ["acme", "umbrella"] * 10
+    look_up.assert_called_once()
+
+
+@pytest.mark.parametrize("text", ["password", Token("0" * 16, "s" * 43).reveal()])
+def test_a_key_that_is_none_is_refused_each_time(keys: ApiKeyService, text: str) -> None:
+    callers = Callers(keys)
+    for _ in range(2):
+        with pytest.raises(Problem) as refused:
+            asyncio.run(callers.find(text))
+        assert refused.value.details.type == "invalid-key"
+
+
+def test_one_bad_key_does_not_take_the_answer_from_the_others(keys: ApiKeyService) -> None:
+    callers, good = Callers(keys), keys.create("acme", BOTH).reveal()
+
+    async def find() -> list[object]:
+        return [*await asyncio.gather(callers.find(good), callers.find("password"), return_exceptions=True)]
+
+    caller, refused = asyncio.run(find())
+    assert (caller, type(refused)) == (keys.authenticate(good), Problem)
