@@ -19,6 +19,7 @@ from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
+from app.storing import waiting
 from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.uploads.fetching import FileFetcher
 from app.uploads.receiving import FileKind
@@ -119,7 +120,7 @@ class DocumentReceiver:
         document, options, dataset = await run_in_threadpool(self._parse, body, model, find_dataset)
         source, kind = document.file, file_for(options)
         if source.url is None:
-            file = await run_in_threadpool(self._find, tenant, source, kind)
+            file = await waiting(self._store, self._find, tenant, source, kind)
         else:
             file = await self._fetcher.fetch(source.url, source.sha256, kind, go_on)
         seconds = document.deadline_seconds

@@ -80,12 +80,13 @@ class AsyncJobs:
         return await self._performer.run(job_operations.get(self._performer.session, job_id))
 
     async def list(
-        self, *, status: JobStatus | str | None = None, labels: Mapping[str, str] | None = None
+        self, *, status: JobStatus | str | None = None, kind: str | None = None, labels: Mapping[str, str] | None = None
     ) -> AsyncIterator[Job]:
-        """All jobs that have these labels, newest first; pages are fetched as they are needed."""
+        """All jobs of this status and kind with these labels, newest first; pages are fetched as they are needed."""
+        wanted = job_operations.Wanted(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
         while True:
-            page = await self._performer.run(job_operations.page(self._performer.session, status, labels or {}, cursor))
+            page = await self._performer.run(job_operations.page(self._performer.session, wanted, cursor))
             for job in page.items:
                 yield job
             cursor = page.next_cursor
@@ -131,10 +132,17 @@ class AsyncReconstructions:
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
+        deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a `.nern` file; as `Reconstructions.create`."""
-        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        new = submit.NewJob(
+            options=None,
+            labels=labels or {},
+            webhook=webhook,
+            deadline_seconds=deadline_seconds,
+            idempotency_key=idempotency_key,
+        )
         return await self._performer.run(submit.create(self._performer.session, encoding, new))
 
 

@@ -93,11 +93,14 @@ class Jobs:
         """Find a job."""
         return self._performer.run(job_operations.get(self._performer.session, job_id))
 
-    def list(self, *, status: JobStatus | str | None = None, labels: Mapping[str, str] | None = None) -> Iterator[Job]:
-        """All jobs that have these labels, newest first; pages are fetched as they are needed."""
+    def list(
+        self, *, status: JobStatus | str | None = None, kind: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Job]:
+        """All jobs of this status and kind with these labels, newest first; pages are fetched as they are needed."""
+        wanted = job_operations.Wanted(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
         while True:
-            page = self._performer.run(job_operations.page(self._performer.session, status, labels or {}, cursor))
+            page = self._performer.run(job_operations.page(self._performer.session, wanted, cursor))
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
@@ -148,14 +151,21 @@ class Reconstructions:
         *,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
+        deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit a `.nern` file: a path, an open file, or one that `checkpoints.upload` has sent.
 
-        Labels, webhook and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits for it, and
-        `jobs.download` brings its `weights.safetensors` or `weights.pt`.
+        Labels, webhook, deadline and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits for
+        it, and `jobs.download` brings its `weights.safetensors` or `weights.pt`.
         """
-        new = submit.NewJob(options=None, labels=labels or {}, webhook=webhook, idempotency_key=idempotency_key)
+        new = submit.NewJob(
+            options=None,
+            labels=labels or {},
+            webhook=webhook,
+            deadline_seconds=deadline_seconds,
+            idempotency_key=idempotency_key,
+        )
         return self._performer.run(submit.create(self._performer.session, encoding, new))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from nern_client.answers import read
@@ -16,20 +17,29 @@ _JOBS_ON_A_PAGE = "100"
 _EVENTS_ON_A_PAGE = "1000"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which jobs are wanted: those that all of this holds for."""
+
+    status: JobStatus | str | None = None
+    kind: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 def get(session: Session, job_id: str) -> Operation[Job]:
     """Find a job."""
     return read(session, (yield from _look(session, job_id)), Job)
 
 
-def page(
-    session: Session, status: JobStatus | str | None, labels: Mapping[str, str], cursor: str | None
-) -> Operation[JobPage]:
-    """Some jobs that have these labels, newest first."""
+def page(session: Session, wanted: Wanted, cursor: str | None) -> Operation[JobPage]:
+    """Some of the wanted jobs, newest first."""
     query: dict[str, str | list[str]] = {"limit": _JOBS_ON_A_PAGE}
-    if labels:
-        query["label"] = [f"{key}={value}" for key, value in labels.items()]
-    if status is not None:
-        query["status"] = JobStatus(status).value
+    if wanted.labels:
+        query["label"] = [f"{key}={value}" for key, value in wanted.labels.items()]
+    if wanted.status is not None:
+        query["status"] = JobStatus(wanted.status).value
+    if wanted.kind is not None:
+        query["kind"] = wanted.kind
     if cursor is not None:
         query["cursor"] = cursor
     answer = yield from send(session, Request(method="GET", path="/jobs", query=query, repeatable=True))

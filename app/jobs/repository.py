@@ -86,9 +86,10 @@ class JobRepository(Transitions, Announcements):
         self,
         tenant: str,
         *,
-        status: JobStatus | None,
+        status: JobStatus | None = None,
+        kind: JobKind | None = None,
         labels: Sequence[Label] = (),
-        before: str | None,
+        before: str | None = None,
         limit: int,
     ) -> Sequence[Job]:
         """The tenant's jobs with all of these labels, newest first; `before` is the id to go on after."""
@@ -100,6 +101,8 @@ class JobRepository(Transitions, Announcements):
             query = query.where(JobLabel.value == labels[0].value, *map(_has_label, labels[1:]))
         if status is not None:
             query = query.where(Job.status == status)
+        if kind is not None:
+            query = query.where(Job.kind == kind)
         if before is not None:
             query = query.where(job_id < before)
         return self._session.scalars(query.order_by(job_id.desc()).limit(limit)).all()

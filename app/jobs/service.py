@@ -159,13 +159,19 @@ class TenantJobs:
         return view
 
     def page(
-        self, *, status: JobStatus | None, labels: Sequence[Label] = (), cursor: str | None, limit: int
+        self,
+        *,
+        status: JobStatus | None,
+        kind: JobKind | None = None,
+        labels: Sequence[Label] = (),
+        cursor: str | None,
+        limit: int,
     ) -> JobPage:
         """List jobs with all of the labels, newest first. The cursor is the id of the last job seen."""
         jobs = transact(
             self._sessions,
             lambda session: JobRepository(session).page(
-                self._tenant, status=status, labels=labels, before=cursor, limit=limit + 1
+                self._tenant, status=status, kind=kind, labels=labels, before=cursor, limit=limit + 1
             ),
         )
         items = [self._view(job) for job in jobs[:limit]]

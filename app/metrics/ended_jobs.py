@@ -22,7 +22,7 @@ class EndedJobMetrics:
         self._ended = Counter(
             "nern_jobs_ended",
             "Jobs that have ended; `error` is the code of those that have failed.",
-            ["status", "device", "error"],
+            ["kind", "status", "device", "error"],
             registry=registry,
         )
         self._wait = Histogram(
@@ -35,7 +35,7 @@ class EndedJobMetrics:
         self._duration = Histogram(
             "nern_job_duration_seconds",
             "Time from a job's first attempt to its end.",
-            ["status", "device"],
+            ["kind", "status", "device"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -61,11 +61,11 @@ class EndedJobMetrics:
 
     def count(self, job: EndedJob) -> None:
         """Count one job."""
-        self._ended.labels(job.status, job.device, self._bounded(job.error_code or "")).inc()
+        self._ended.labels(job.kind, job.status, job.device, self._bounded(job.error_code or "")).inc()
         if job.started_at is not None:
             self._wait.labels(job.device).observe((job.started_at - job.created_at).total_seconds())
             duration = (job.finished_at - job.started_at).total_seconds()
-            self._duration.labels(job.status, job.device).observe(duration)
+            self._duration.labels(job.kind, job.status, job.device).observe(duration)
         if job.metrics is not None:
             self._count_result(Metrics.model_validate(job.metrics))
 

@@ -30,6 +30,7 @@ class EndedJob:
     """What is told of a job that has ended."""
 
     id: str
+    kind: str
     status: str
     device: str
     error_code: str | None
@@ -66,6 +67,7 @@ class MetricsRepository:
         query = (
             select(
                 Job.id,
+                Job.kind,
                 Job.status,
                 Job.device,
                 Job.error_code,

@@ -4,12 +4,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import declared_length
+from app.body import declared_length, in_turn
 from app.edge.bodies import accept_upload
 from app.problems import describe
+from app.storing import waiting
 from app.uploads.digests import ContentDigest
 from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView
@@ -68,10 +68,10 @@ async def upload_checkpoint(
     content_digest: ContentDigest = None,
 ) -> UploadView:
     """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
-    await run_in_threadpool(uploads.admit, tenant, declared_length(request))
+    await in_turn(uploads.admit, tenant, declared_length(request))
     state = request.app.state
     stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings)
-    view = await run_in_threadpool(uploads.add, tenant, stored)
+    view = await waiting(state.store, uploads.add, tenant, stored)
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view
 

@@ -15,6 +15,7 @@ from app.edge.bodies import accept_upload
 from app.job_document import Document, DocumentReceiver, JobDocument, document_schema
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.idempotency import parse_key
+from app.jobs.kinds import JobKind
 from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
 from app.jobs.service import Draft, JobService, TenantJobs
@@ -160,6 +161,7 @@ async def _receive(request: Request, draft: Draft, form: Form, document: type[Do
 def list_jobs(
     jobs: Jobs,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
     label: Annotated[
         tuple[str, ...],
         Query(max_length=16, description="Only jobs with this label, `key=value`; all if there are several."),
@@ -168,7 +170,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
 ) -> JobPage:
     """Newest first, a page at a time."""
-    return jobs.page(status=status, labels=parse_wanted(label), cursor=cursor, limit=limit)
+    return jobs.page(status=status, kind=kind, labels=parse_wanted(label), cursor=cursor, limit=limit)
 
 
 @router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))

@@ -255,7 +255,7 @@ def test_jobs_are_listed_by_status(client: TestClient) -> None:
     assert [job["id"] for job in client.get("/jobs?status=canceled").json()["items"]] == [canceled["id"]]
 
 
-@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "cursor=" + "x" * 41])
+@pytest.mark.parametrize("query", ["status=done", "kind=other", "limit=0", "limit=101", "cursor=" + "x" * 41])
 def test_a_list_that_cannot_be_made_is_explained(embedded_client: TestClient, query: str) -> None:
     answer = embedded_client.get(f"/jobs?{query}")
     assert (answer.status_code, answer.json()["type"]) == (422, "invalid-request")

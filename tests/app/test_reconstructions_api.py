@@ -56,6 +56,9 @@ def test_an_encoding_is_accepted_as_a_job_like_others(client: TestClient, settin
     assert FolderStore(settings.artifacts).path(SHA256).read_bytes() == CONTENT
     assert client.get(job["links"]["self"]).json() == job
     assert client.get("/jobs", params={"label": "team=vision"}).json()["items"] == [job]
+    encoding = submit(client).json()
+    assert client.get("/jobs?kind=reconstruction").json()["items"] == [job]
+    assert [found["id"] for found in client.get("/jobs?kind=encoding").json()["items"]] == [encoding["id"]]
     assert client.post(job["links"]["cancel"]).json()["status"] == "canceled"
     assert client.delete(job["links"]["self"]).status_code == 204
 

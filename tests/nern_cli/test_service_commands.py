@@ -172,8 +172,9 @@ def test_jobs_are_listed_shown_and_deleted(
     succeed(embedded, job_id, RESULTS)
     assert nern("jobs", "list") == 0
     assert re.fullmatch(rf"{job_id}\tsucceeded\t100\t20\d\d-\d\d-\d\d \d\d:\d\d\n", capsys.readouterr().out)
-    assert nern("jobs", "list", "--status", "queued") == 0
-    assert capsys.readouterr().out == ""
+    for nothing in (("--status", "queued"), ("--kind", "reconstruction")):
+        assert nern("jobs", "list", *nothing) == 0
+        assert capsys.readouterr().out == ""
     assert nern("jobs", "list", "--json") == 0
     assert [job["id"] for job in json.loads(capsys.readouterr().out)["jobs"]] == [job_id]
     assert nern("jobs", "show", job_id, "--json") == 0

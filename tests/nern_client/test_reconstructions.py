@@ -18,11 +18,13 @@ def test_an_encoding_is_sent_waited_for_and_its_weights_downloaded(
     client: Client, wire: Wire, embedded: Settings, tmp_path: Path
 ) -> None:
     wire.harm("POST /reconstructions", lose_answer)
-    job = client.reconstructions.create(ENCODING, labels={"team": "vision"})
+    job = client.reconstructions.create(ENCODING, labels={"team": "vision"}, deadline_seconds=3600)
+    assert job.deadline_at is not None
     assert (job.kind, job.status, job.options, job.checkpoint) == ("reconstruction", JobStatus.QUEUED, None, None)
     assert job.encoding is not None
     assert job.encoding.sha256 == SHA256
-    assert [found.id for found in client.jobs.list(labels={"team": "vision"})] == [job.id]
+    assert [found.id for found in client.jobs.list(kind="reconstruction", labels={"team": "vision"})] == [job.id]
+    assert list(client.jobs.list(kind="encoding")) == []
     succeed(embedded, job.id, {"weights.pt": b"weights"})
     assert client.jobs.wait(job.id).status is JobStatus.SUCCEEDED
     assert client.jobs.download(job.id, "weights.pt", tmp_path / "w.pt").read_bytes() == b"weights"
@@ -43,7 +45,8 @@ def test_what_is_no_encoding_is_refused(client: Client) -> None:
 def test_the_asynchronous_client_does_the_same(wire: Wire) -> None:
     async def use() -> None:
         async with AsyncClient(wire.url, retries=QUICK) as client:
-            job = await client.reconstructions.create(ENCODING)
-            assert (await client.jobs.get(job.id)).kind == "reconstruction"
+            job = await client.reconstructions.create(ENCODING, deadline_seconds=3600)
+            assert job.deadline_at is not None
+            assert [found.id async for found in client.jobs.list(kind="reconstruction")] == [job.id]
 
     anyio.run(use)

@@ -232,9 +232,9 @@ def test_pages_go_from_new_to_old(database: Database) -> None:
     for name in ("job_1", "job_2", "job_3"):
         database.submit(name)
     database.claim("job_2", LEASE)
-    assert [job.id for job in database.page(TENANT, status=None, before=None, limit=2)] == ["job_3", "job_2"]
-    assert [job.id for job in database.page(TENANT, status=None, before="job_2", limit=2)] == ["job_1"]
-    queued = database.page(TENANT, status=JobStatus.QUEUED, before=None, limit=9)
+    assert [job.id for job in database.page(TENANT, limit=2)] == ["job_3", "job_2"]
+    assert [job.id for job in database.page(TENANT, before="job_2", limit=2)] == ["job_1"]
+    queued = database.page(TENANT, status=JobStatus.QUEUED, limit=9)
     assert [job.id for job in queued] == ["job_3", "job_1"]
 
 
@@ -244,7 +244,7 @@ def test_the_jobs_of_another_tenant_are_neither_listed_nor_found_nor_canceled(
     database.submit()
     with sessions.begin() as session:
         repository = JobRepository(session)
-        assert repository.page("another", status=None, before=None, limit=9) == []
+        assert repository.page("another", limit=9) == []
         assert repository.get("job_1", "another") is None
         assert not repository.request_cancel("job_1", "another")
     assert database.status() == JobStatus.QUEUED

@@ -24,6 +24,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 def ended(**changes: object) -> EndedJob:
     job: dict[str, object] = {
         "id": "job_1",
+        "kind": "encoding",
         "status": "succeeded",
         "device": "cpu",
         "error_code": None,
@@ -44,7 +45,7 @@ def test_a_success_tells_its_times_its_phases_and_what_it_cost(registry: Collect
     EndedJobMetrics(registry).count(ended())
     value = registry.get_sample_value
     assert value("nern_job_wait_seconds_sum", {"device": "cpu"}) == 4
-    assert value("nern_job_duration_seconds_sum", {"device": "cpu", "status": "succeeded"}) == 10
+    assert value("nern_job_duration_seconds_sum", {"kind": "encoding", "device": "cpu", "status": "succeeded"}) == 10
     assert value("nern_job_phase_duration_seconds_sum", {"phase": "distillation"}) == 5.5
     assert value("nern_job_accuracy_drop_points_bucket", {"le": "0.1"}) == 0
     assert value("nern_job_accuracy_drop_points_bucket", {"le": "0.25"}) == 1
@@ -58,7 +59,7 @@ def test_an_encoding_that_was_not_measured_has_no_drop(registry: CollectorRegist
 
 def test_a_job_that_was_canceled_in_the_queue_has_no_times(registry: CollectorRegistry) -> None:
     EndedJobMetrics(registry).count(ended(status="canceled", started_at=None, metrics=None))
-    labels = {"status": "canceled", "device": "cpu", "error": ""}
+    labels = {"kind": "encoding", "status": "canceled", "device": "cpu", "error": ""}
     assert registry.get_sample_value("nern_jobs_ended_total", labels) == 1
     assert registry.get_sample_value("nern_job_wait_seconds_count", {"device": "cpu"}) is None
 
@@ -70,6 +71,7 @@ def test_codes_of_errors_are_told_apart_up_to_a_number(registry: CollectorRegist
     metrics.count(ended(status="failed", error_code="code_7", metrics=None))
 
     def count(error: str) -> float | None:
-        return registry.get_sample_value("nern_jobs_ended_total", {"status": "failed", "device": "cpu", "error": error})
+        labels = {"kind": "encoding", "status": "failed", "device": "cpu", "error": error}
+        return registry.get_sample_value("nern_jobs_ended_total", labels)
 
     assert (count("code_7"), count("code_49"), count("code_50"), count("other")) == (2, 1, None, 10)

@@ -75,10 +75,10 @@ def test_jobs_that_have_ended_are_counted_once(client: TestClient, settings: Set
     client.post(f"/jobs/{canceled}/cancel")
     read(client)
     found = read(client)
-    # Device, error, status.
-    assert found["nern_jobs_ended_total", "cpu", "", "succeeded"] == 1
-    assert found["nern_jobs_ended_total", "cpu", "", "canceled"] == 1
-    assert found["nern_job_duration_seconds_count", "cpu", "succeeded"] == 1
+    # Device, error, kind, status.
+    assert found["nern_jobs_ended_total", "cpu", "", "encoding", "succeeded"] == 1
+    assert found["nern_jobs_ended_total", "cpu", "", "encoding", "canceled"] == 1
+    assert found["nern_job_duration_seconds_count", "cpu", "encoding", "succeeded"] == 1
     assert found["nern_job_wait_seconds_count", "cpu"] == 1
     assert found["nern_job_compression_ratio_count",] == 1
     assert found["nern_job_compression_ratio_sum",] == 2.0
@@ -88,7 +88,7 @@ def test_what_ended_before_the_process_began_is_not_counted(settings: Settings, 
     with serving(settings) as client:
         finish(settings, submit(client).json()["id"], tmp_path)
     with serving(settings) as client:
-        assert ("nern_jobs_ended_total", "cpu", "", "succeeded") not in read(client)
+        assert ("nern_jobs_ended_total", "cpu", "", "encoding", "succeeded") not in read(client)
 
 
 def test_the_database_is_not_asked_more_often_than_every_few_seconds(
