@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.schemas import JobView
 from nern_core.metrics import Metrics
@@ -117,6 +118,13 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
     expected += [Phase.DISTILLATION] if options.has_target or options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION]
     return expected + ([Phase.IMPORTANCE] if options.importance else [])
+
+
+def images(split: SplitView) -> str:
+    """How many images of which size: `50,000 of 32 by 32`."""
+    if split.images is None:
+        return "not known"
+    return f"{split.images:,}" if split.shape is None else f"{split.images:,} of {split.shape[0]} by {split.shape[1]}"
 
 
 def given(options: EncodeOptions) -> dict[str, Any]:

@@ -63,6 +63,14 @@ async def new_job(
     return render(request, "new.html", {"options": options, "fields": EncodeOptions.model_fields, **choices})
 
 
+@router.get("/data")
+async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
+    """The data sets that jobs may name, and a form for another one."""
+    datasets: DatasetService = request.app.state.datasets
+    found = await run_in_threadpool(datasets.all, tenant)
+    return render(request, "datasets.html", {"datasets": found.items, "any_folder": found.any_folder})
+
+
 @router.get("/view/{job_id}")
 async def show_job(request: Request, job_id: str, jobs: Jobs) -> HTMLResponse:
     """One job, live."""

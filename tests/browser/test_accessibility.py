@@ -4,6 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.dataset_files import small_file
 from tests.service.conftest import Service
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -14,7 +15,8 @@ GRAVE = {"serious", "critical"}
 def addresses(service: Service) -> list[str]:
     """All pages, with a job on them."""
     job = service.client.submit(architecture="digits-cnn", target_ratio=12)
-    return ["/", "/new", f"/view/{job.rpartition('/')[2]}", "/view/unknown", "/sign-in"]
+    service.client.http.post("/datasets", params={"name": "mine"}, content=small_file())
+    return ["/", "/new", "/data", f"/view/{job.rpartition('/')[2]}", "/view/unknown", "/sign-in"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,6 +13,7 @@ from app.events.models import EventKind, JobEvent
 from app.settings import Settings
 from tests.browser.conftest import take_screenshot
 from tests.conftest import DIGITS, EXAMPLE, transaction
+from tests.dataset_files import digits_file
 from tests.service.conftest import Service
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -124,6 +125,32 @@ def test_a_file_is_dropped_onto_the_form(page: Page) -> None:
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
     assert page.evaluate("document.getElementById('checkpoint').files[0].name") == "model.pt"
+
+
+def test_a_data_set_is_uploaded_named_and_deleted(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "My digits.safetensors"
+    file.write_bytes(digits_file())
+    page.goto("/data")
+    page.get_by_label("File").set_input_files(file)
+    expect(page.get_by_label("Name")).to_have_value("my-digits")
+    page.get_by_role("button", name="Upload").click()
+    row = page.get_by_role("row", name="my-digits")
+    expect(row.get_by_role("cell").first).to_have_text("1,297 of 8 by 8")
+    take_screenshot(page, "datasets")
+    page.goto("/new")
+    expect(page.locator("#datasets option[value=my-digits]")).to_have_count(1)
+    page.goto("/data")
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("There are no data sets yet.")).to_be_visible()
+
+
+def test_what_is_wrong_with_a_data_set_is_told_in_the_form(page: Page) -> None:
+    page.goto("/data")
+    page.get_by_label("File").set_input_files(EXAMPLE)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#refusal")).to_contain_text("train.images")
+    expect(page.get_by_role("button", name="Upload")).to_be_enabled()
 
 
 def test_ten_thousand_events_are_drawn_at_once(page: Page, service: Service, settings: Settings) -> None:

@@ -1,28 +1,11 @@
-// The form of a new job: the file by drag and drop, the options as JSON, and how much has been sent.
+// The form of a new job: the file, and the options as JSON.
 
-import { problemOf } from "./pages.js";
+import { send, takeDrops } from "./sending.js";
 
 const form = document.getElementById("new");
 const file = document.getElementById("checkpoint");
-const drop = document.getElementById("drop");
-const refusal = document.getElementById("refusal");
-const submit = document.getElementById("submit");
-const sent = document.getElementById("sent");
-const sending = document.getElementById("sending");
 
-for (const type of ["dragenter", "dragover"]) {
-  drop.addEventListener(type, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-}
-for (const type of ["dragleave", "drop"]) {
-  drop.addEventListener(type, () => drop.classList.remove("over"));
-}
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  if (event.dataTransfer.files.length) file.files = event.dataTransfer.files;
-});
+takeDrops(file);
 
 // Whoever fills in a number means that alternative.
 for (const input of form.querySelectorAll("[data-group]")) {
@@ -33,7 +16,7 @@ for (const input of form.querySelectorAll("[data-group]")) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  send(options());
+  submitJob(options());
 });
 
 /** The options that were filled in. */
@@ -62,7 +45,7 @@ function valueOf(input) {
   return input.value.trim();
 }
 
-function send(options) {
+function submitJob(options) {
   const body = new FormData();
   // Small parts first: what is wrong with them is told before the checkpoint has been sent.
   body.append("options", JSON.stringify(options));
@@ -70,28 +53,6 @@ function send(options) {
   const deadline = document.getElementById("deadline").value;
   if (deadline) body.append("deadline_seconds", deadline);
   body.append("checkpoint", file.files[0]);
-  const request = new XMLHttpRequest();
-  request.open("POST", form.action);
-  request.setRequestHeader("Idempotency-Key", `"${crypto.randomUUID?.() ?? Math.random()}"`);
-  request.upload.addEventListener("progress", (event) => {
-    sent.value = (100 * event.loaded) / event.total;
-    sending.textContent = event.loaded < event.total ? `${Math.round(sent.value)} % sent` : "Checking the file";
-  });
-  request.addEventListener("loadend", () => {
-    if (request.status === 202) {
-      location.assign(`/view/${JSON.parse(request.responseText).id}`);
-      return;
-    }
-    refusal.textContent = problemOf(request);
-    setBusy(false);
-  });
-  refusal.textContent = "";
-  setBusy(true);
-  request.send(body);
-}
-
-function setBusy(isBusy) {
-  submit.disabled = isBusy;
-  sent.hidden = !isBusy;
-  sending.textContent = isBusy ? "Sending" : "";
+  const headers = { "Idempotency-Key": `"${crypto.randomUUID?.() ?? Math.random()}"` };
+  send(form.action, headers, body, 202, (job) => location.assign(`/view/${job.id}`));
 }

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from tests.app.conftest import submit
+from app.settings import Settings
+from tests.app.conftest import serving, submit
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import small_file
 
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4.nern"
-PAGES = ["/", "/new", "/sign-in", "/view/job_unknown"]
+PAGES = ["/", "/new", "/data", "/sign-in", "/view/job_unknown"]
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -86,6 +87,23 @@ def test_the_form_offers_the_data_sets_that_there_are(embedded_client: TestClien
     page = embedded_client.get("/new").text
     assert '<datalist id="datasets"><option value="mine"></datalist>' in page
     assert 'list="datasets"' in page
+
+
+def test_data_sets_are_listed_with_what_they_hold(embedded: Settings) -> None:
+    offering = embedded.model_copy(update={"dataset_roots": (DIGITS.parent,)})
+    with serving(offering) as client:
+        client.post("/datasets", params={"name": "mine"}, content=small_file())
+        page = client.get("/data").text
+    rows = {row[0]: row[1:] for row in re.findall(r'<th scope="row">(.+)</th>\s*<td>(.+)</td>\s*<td>(.+)</td>', page)}
+    assert rows["mine"] == ("3 of 4 by 5", "2 of 4 by 5")
+    assert rows.keys() == {"mine", "digits"}
+    # What the operator offers is not for others to delete.
+    assert re.findall(r'hx-delete="([^"]+)"', page) == ["/datasets/mine"]
+
+
+def test_where_there_are_no_data_sets_the_page_says_what_else_jobs_may_name(embedded_client: TestClient) -> None:
+    page = embedded_client.get("/data").text
+    assert "There are no data sets yet. Jobs may also name a folder of this machine." in page
 
 
 def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:

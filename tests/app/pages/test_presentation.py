@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from app.datasets.views import SplitView
 from app.jobs.models import Job, JobStatus
 from app.pages import presentation
 from app.schemas import JobView
@@ -107,3 +108,11 @@ def test_a_reconstruction_reads_and_writes() -> None:
 
 def test_a_phase_that_was_not_expected_is_shown() -> None:
     assert states(view(options={"target_ratio": 12}, phase="synthesis"))["synthesis"] == "now"
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "text"),
+    [(50_000, [32, 32, 3], "50,000 of 32 by 32"), (9, None, "9"), (None, None, "not known")],
+)
+def test_images_are_counted_with_their_size(count: int | None, shape: list[int] | None, text: str) -> None:
+    assert presentation.images(SplitView(bytes=1, images=count, shape=shape)) == text

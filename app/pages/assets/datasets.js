@@ -1,0 +1,20 @@
+// The form that uploads a data set: the file as it is, and the name that jobs will use.
+
+import { send, takeDrops } from "./sending.js";
+
+const form = document.getElementById("upload");
+const file = document.getElementById("file");
+const name = document.getElementById("name");
+
+takeDrops(file);
+
+// A file's own name is often the right one.
+file.addEventListener("change", () => {
+  if (!name.value) name.value = file.files[0].name.replace(/\.safetensors$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-");
+});
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const address = `${form.action}?${new URLSearchParams({ name: name.value })}`;
+  send(address, { "Content-Type": "application/octet-stream" }, file.files[0], 201, () => location.reload());
+});

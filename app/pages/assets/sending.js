@@ -1,0 +1,56 @@
+// A file that is dropped or chosen, and sent while the form shows how much has been.
+
+import { problemOf } from "./pages.js";
+
+const refusal = document.getElementById("refusal");
+const submit = document.getElementById("submit");
+const sent = document.getElementById("sent");
+const sending = document.getElementById("sending");
+
+/** Take what is dropped onto the page's place for it as the file of this input. */
+export function takeDrops(file) {
+  const drop = document.getElementById("drop");
+  for (const type of ["dragenter", "dragover"]) {
+    drop.addEventListener(type, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  for (const type of ["dragleave", "drop"]) {
+    drop.addEventListener(type, () => drop.classList.remove("over"));
+  }
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (!event.dataTransfer.files.length) return;
+    file.files = event.dataTransfer.files;
+    file.dispatchEvent(new Event("change"));
+  });
+}
+
+/** Send a body; `done` gets the document that is answered with the expected status, anything else is told. */
+export function send(address, headers, body, expected, done) {
+  const request = new XMLHttpRequest();
+  request.open("POST", address);
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+  request.upload.addEventListener("progress", (event) => {
+    sent.value = (100 * event.loaded) / event.total;
+    sending.textContent = event.loaded < event.total ? `${Math.round(sent.value)} % sent` : "Checking the file";
+  });
+  request.addEventListener("loadend", () => {
+    if (request.status === expected) {
+      done(JSON.parse(request.responseText));
+      return;
+    }
+    refusal.textContent = problemOf(request);
+    setBusy(false);
+  });
+  refusal.textContent = "";
+  setBusy(true);
+  request.send(body);
+}
+
+function setBusy(isBusy) {
+  submit.disabled = isBusy;
+  sent.hidden = !isBusy;
+  sending.textContent = isBusy ? "Sending" : "";
+}
