@@ -160,7 +160,7 @@ class Experiment:
 
     def bytes_of(self, job_id: str) -> tuple[str, str]:
         """The digests of the results that the seed decides: the encoding and the weights."""
-        artifacts = wait_for(lambda: self.get(job_id)["artifacts"], what=f"{job_id} has no results")
+        artifacts = wait_for(lambda: self.get(job_id)["artifacts"], 240, what=f"{job_id} has no results")
         return artifacts["encoding.nern"]["sha256"], artifacts["weights.safetensors"]["sha256"]
 
     def undisturbed_twin(self, job_id: str) -> str:
