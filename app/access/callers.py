@@ -2,8 +2,7 @@
 
 from app.access.caller import Caller
 from app.access.recent_callers import RecentCallers
-from app.access.service import ApiKeyService
-from app.access.token import Token
+from app.access.service import ApiKeyService, read_token
 from app.problems import Problem
 from app.together import Together
 
@@ -17,12 +16,12 @@ class Callers:
 
     async def find(self, text: str) -> Caller:
         """Who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
-        token = Token.parse(text)
-        found: Caller | Problem | None = None if token is None else self._recent.find(token)
-        if found is None:
-            found = await self._look_ups.ask(text)
+        token = read_token(text)
+        caller = self._recent.find(token)
+        if caller is not None:
+            return caller
+        found = await self._look_ups.ask(token)
         if isinstance(found, Problem):
             raise found
-        if token is not None:
-            self._recent.remember(token, found)
+        self._recent.remember(token, found)
         return found

@@ -53,19 +53,26 @@ class ApiKeyService:
 
     def authenticate(self, text: str) -> Caller:
         """Tell who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
-        (found,) = self.authenticate_all([text])
+        (found,) = self.authenticate_all([read_token(text)])
         if isinstance(found, Problem):
             raise found
         return found
 
-    def authenticate_all(self, texts: Sequence[str]) -> Sequence[Caller | Problem]:
+    def authenticate_all(self, tokens: Sequence[Token]) -> Sequence[Caller | Problem]:
         """Tell who holds each of some keys, or why it is refused, in one query."""
-        tokens = [Token.parse(text) for text in texts]
         with self._sessions.begin() as session:
             repository = ApiKeyRepository(session)
-            found = {key.id: key for key in repository.find({token.key_id for token in tokens if token is not None})}
+            found = {key.id: key for key in repository.find({token.key_id for token in tokens})}
             now = repository.now()
-            return [_NO_KEY if token is None else _holder(token, found.get(token.key_id), now) for token in tokens]
+            return [_holder(token, found.get(token.key_id), now) for token in tokens]
+
+
+def read_token(text: str) -> Token:
+    """Read a key as its holder sends it. Raises `Problem` (`invalid-key`)."""
+    token = Token.parse(text)
+    if token is None:
+        raise _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")
+    return token
 
 
 def _holder(token: Token, key: ApiKey | None, now: datetime) -> Caller | Problem:
@@ -84,6 +91,3 @@ def _refusal(slug: str, sentence: str) -> Problem:
     return Problem(
         HTTPStatus.UNAUTHORIZED, slug, sentence, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
     )
-
-
-_NO_KEY = _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from unittest.mock import patch
 
 import pytest
@@ -29,6 +30,33 @@ def test_keys_that_are_shown_at_the_same_time_are_looked_up_once(keys: ApiKeySer
 
         assert asyncio.run(find()) == ["acme", "umbrella"] * 10
     look_up.assert_called_once()
+
+
+def test_a_revoked_key_is_refused_soon_however_often_it_is_shown(keys: ApiKeyService) -> None:
+    callers, token = Callers(keys), keys.create("acme", BOTH)
+
+    async def show_until_refused() -> tuple[str, float]:
+        await callers.find(token.reveal())
+        keys.revoke(token.key_id)
+        start = time.monotonic()
+        while time.monotonic() - start < 10:
+            try:
+                await callers.find(token.reveal())
+            except Problem as refused:
+                return refused.details.type, time.monotonic() - start
+            await asyncio.sleep(0.1)
+        raise AssertionError("it is still good")
+
+    reason, seconds = asyncio.run(show_until_refused())
+    assert reason == "revoked-key"
+    assert seconds < 3
+
+
+def test_what_is_no_key_at_all_costs_no_query(keys: ApiKeyService) -> None:
+    with patch.object(keys, "_sessions") as sessions:
+        with pytest.raises(Problem):
+            asyncio.run(Callers(keys).find("password"))
+        sessions.begin.assert_not_called()
 
 
 @pytest.mark.parametrize("text", ["password", Token("0" * 16, "s" * 43).reveal()])
