@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+# Each may be a parameter of one query, of which SQLite takes no more than 32,766.
+_MOST = 1000
+
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -18,10 +21,10 @@ Answer = TypeVar("Answer")
 class Together(Generic[Question, Answer]):
     """Collects the questions of one event loop, and has them answered in a thread, `most` at once.
 
-    `work` answers each question in its place.
+    `work` answers each question in its place, and is not called again before it has.
     """
 
-    def __init__(self, work: Callable[[Sequence[Question]], Sequence[Answer]], most: int = 1000) -> None:
+    def __init__(self, work: Callable[[Sequence[Question]], Sequence[Answer]], most: int = _MOST) -> None:
         self._work = work
         self._most = most
         self._asked: list[tuple[Question, asyncio.Future[Answer]]] = []

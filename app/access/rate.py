@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import count
-from threading import Lock
 from typing import Protocol
 
 import redis
@@ -40,7 +38,7 @@ Request = tuple[str, int]
 
 
 class Counters(Protocol):
-    """Counts the requests of a window."""
+    """Counts the requests of a window. Nobody adds while somebody else does."""
 
     def add(self, requests: Sequence[Request]) -> Sequence[int | None]:
         """Count some more; returns how many there were at each of them, None if that cannot be known."""
@@ -76,19 +74,18 @@ class MemoryCounters:
     """Counters of this process alone."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._counts: Counter[Request] = Counter()
+        self._window = 0
+        self._counts: Counter[str] = Counter()
 
     def add(self, requests: Sequence[Request]) -> Sequence[int]:
-        """Count some more, and forget the windows before."""
-        with self._lock:
-            newest = max(window for _, window in requests)
-            self._counts = Counter({request: n for request, n in self._counts.items() if request[1] >= newest - 1})
-            found = []
-            for request in requests:
-                self._counts[request] += 1
-                found.append(self._counts[request])
-            return found
+        """Count some more, and forget the window before."""
+        found = []
+        for key_id, window in requests:
+            if window != self._window:
+                self._window, self._counts = window, Counter()
+            self._counts[key_id] += 1
+            found.append(self._counts[key_id])
+        return found
 
 
 class RedisCounters:
@@ -105,21 +102,24 @@ class RedisCounters:
         """Count some more in one round trip; None for each while Redis does not answer."""
         if time.monotonic() < self._silent_until:
             return [None] * len(requests)
-        more = Counter(requests)
+        left = Counter(requests)
         try:
             with self._redis.pipeline() as pipeline:
-                for (key_id, window), times in more.items():
+                for (key_id, window), times in left.items():
                     name = f"{self._prefix}rate:{key_id}:{window}"
                     pipeline.incrby(name, times)
                     pipeline.expire(name, 2 * WINDOW)
-                totals = pipeline.execute()[::2]
+                totals = dict(zip(left, pipeline.execute()[::2], strict=True))
         except redis.RedisError as error:
             self._silent_until = time.monotonic() + _SECONDS_BETWEEN_TRIES
             _log.warning("rate_not_counted", error=repr(error))
             return [None] * len(requests)
-        # The first of several requests of a key is the one whose number is the smallest.
-        numbers = {request: count(int(total) - more[request] + 1) for request, total in zip(more, totals, strict=True)}
-        return [next(numbers[request]) for request in requests]
+        found = []
+        for request in requests:
+            left[request] -= 1
+            # As many of these come after it.
+            found.append(int(totals[request]) - left[request])
+        return found
 
 
 def create_rate_limit(settings: Settings) -> RateLimit:

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import declared_length, is_json, read_small_body
+from app.body import declared_length, in_turn, is_json, read_small_body
 from app.datasets.service import DATASET, NAME_PATTERN, DatasetService
 from app.datasets.views import DatasetList, DatasetView
 from app.edge.bodies import accept_upload
@@ -97,7 +96,7 @@ async def upload_dataset(
         view = await waiting(state.store, datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
-        await run_in_threadpool(datasets.admit, tenant, name, declared_length(request), digest)
+        await in_turn(datasets.admit, tenant, name, declared_length(request), digest)
         stored = await receive_file(request, DATASET, content_digest, state.store, state.settings)
         view = await waiting(state.store, datasets.add, tenant, name, stored)
     response.headers["Location"] = f"/datasets/{view.name}"

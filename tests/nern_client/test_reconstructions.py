@@ -47,6 +47,7 @@ def test_the_asynchronous_client_does_the_same(wire: Wire) -> None:
         async with AsyncClient(wire.url, retries=QUICK) as client:
             job = await client.reconstructions.create(ENCODING, deadline_seconds=3600)
             assert job.deadline_at is not None
+            assert (await client.jobs.get(job.id)).kind == "reconstruction"
             assert [found.id async for found in client.jobs.list(kind="reconstruction")] == [job.id]
 
     anyio.run(use)
