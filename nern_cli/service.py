@@ -22,7 +22,19 @@ Url = Annotated[
         show_default=False,
     ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `nern submit` and `nern jobs list` print.")]
+
+
+def _present(job_id: str) -> str:
+    """What a variable without a value leaves of an id is told apart from an id that the service doesn't know."""
+    if not job_id.strip():
+        raise typer.BadParameter("It is empty; `nern jobs list` prints the ids.")
+    return job_id
+
+
+JobId = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="The id that `nern submit` and `nern jobs list` print.", callback=_present),
+]
 Labels = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job; give the option again for another.")
 ]

@@ -19,8 +19,6 @@ from tests.service.conftest import free_port, process, wait_for
 
 # The ports that the pages name. Here each is another one, as others may be using these.
 _PORTS = re.compile(r"(?<![\d.])(5000|8000|8001|9000|9001)(?![\d.])")
-# Beside a CPU build of torch of another origin torchvision misses two operators, which nothing here uses.
-_LOADABLE = "from nern_core.zoo.torchvision_models import classifier_names; classifier_names()\n"
 # Where the command begins, after variables for it.
 _COMMAND = re.compile(r"^((?:\w+=\S+ )*)")
 _SERVE_ON_DEFAULT_PORT = re.compile(r"\bnern serve\b(?!.*--port)")
@@ -60,7 +58,7 @@ class Reader:
             script = self._here(block.text)
             if block.language == "python":
                 path = self._logs / f"{name}.py"
-                path.write_text(_LOADABLE + script if "torchvision" in script else script, encoding="utf-8")
+                path.write_text(script, encoding="utf-8")
                 script = f"{sys.executable} {path}\n"
             printed = self._run(block, script, name)
             if block.printed is not None:
