@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.database import Sessions
+from app.database import Sessions, transact
 from app.jobs.models import JobStatus
 from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
@@ -94,5 +94,5 @@ class JobMetrics(Collector):
         return Gauge(name, text, labels, registry=self._registry)
 
     def _now(self) -> datetime:
-        with self._sessions.begin() as session:
-            return MetricsRepository(session).now()
+        # The start of the process depends on it: not to fail for a connection that gets lost.
+        return transact(self._sessions, lambda session: MetricsRepository(session).now())

@@ -1,12 +1,17 @@
 import time
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from starlette.testclient import TestClient
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
+from app.database import migrate
+from app.main import create_app
 from app.metrics import jobs as job_metrics
 from app.settings import Settings
 from tests.app.conftest import serving, submit
@@ -107,6 +112,27 @@ def test_a_lost_database_is_told_and_requests_still_are(embedded: Settings) -> N
         found = read(client)
         assert found["nern_database_up",] == 0
         assert found["nern_http_requests_total", "GET", "/metrics", "200"] == 1
+
+
+@pytest.mark.parametrize("settings", ["production"], indirect=True)
+def test_a_commit_whose_answer_is_lost_does_not_end_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit: Any = PGDialect_psycopg.do_commit
+    lost: list[Any] = []
+
+    def lose_the_first(self: PGDialect_psycopg, connection: Any) -> None:
+        commit(self, connection)
+        if not lost:
+            lost.append(connection)
+            connection.dbapi_connection.close()
+            raise psycopg.OperationalError("the connection was lost before the commit was answered")
+
+    migrate(settings)
+    monkeypatch.setattr(PGDialect_psycopg, "do_commit", lose_the_first)
+    with TestClient(create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        assert len(lost) == 1
+        assert read(client)["nern_database_up",] == 1
 
 
 def test_with_keys_there_are_no_metrics_without_a_token(with_keys: Settings, keys: ApiKeyService) -> None:
