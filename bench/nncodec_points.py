@@ -38,16 +38,17 @@ def main(checkpoint: str, folder: str, *parameters: str) -> None:
 
 
 def _nncodec() -> Any:  # noqa: ANN401 # it has no types
-    # Beside a CPU build torchvision misses the schemas of two operators, which nothing here uses.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        try:
+    try:
+        from nncodec import nn
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        # Beside a CPU build torchvision misses the schemas of two operators, which nothing here uses.
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            continue
-    from nncodec import nn
-
-    _nncodec.library = library  # type: ignore[attr-defined] # the schemas live as long as it
+        _nncodec.library = library  # type: ignore[attr-defined] # the schemas live as long as it
+        from nncodec import nn
     return nn
 
 
