@@ -6,8 +6,7 @@ import pytest
 import safetensors.torch
 from huggingface_hub import ModelCard
 
-from nern_core.codec import read_encoding
-from nern_core.decode import decode_encoding
+from nern_core.decode import decode
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.metrics import Metrics
@@ -61,7 +60,7 @@ def test_the_folder_has_what_the_hub_looks_for(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == FILES
     assert (folder / "encoding.nern").read_bytes() == ENCODING.read_bytes()
     decoded = safetensors.torch.load_file(folder / "model.safetensors")
-    expected = decode_encoding(read_encoding(ENCODING)).tensors
+    expected = decode(ENCODING).tensors
     assert decoded.keys() == expected.keys()
     assert all(decoded[name].equal(expected[name]) for name in expected)
 

@@ -1,8 +1,6 @@
 import time
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -16,6 +14,7 @@ from app.metrics import jobs as job_metrics
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
+from tests.chaos.unreliable_commits import commit_without_answer
 from tests.conftest import EXAMPLE, ROOT
 
 TOKEN = "a-token-of-some-length"
@@ -118,20 +117,11 @@ def test_a_lost_database_is_told_and_requests_still_are(embedded: Settings) -> N
 def test_a_commit_whose_answer_is_lost_does_not_end_the_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit: Any = PGDialect_psycopg.do_commit
-    lost: list[Any] = []
-
-    def lose_the_first(self: PGDialect_psycopg, connection: Any) -> None:
-        commit(self, connection)
-        if not lost:
-            lost.append(connection)
-            connection.dbapi_connection.close()
-            raise psycopg.OperationalError("the connection was lost before the commit was answered")
-
+    losses = iter([True])
     migrate(settings)
-    monkeypatch.setattr(PGDialect_psycopg, "do_commit", lose_the_first)
+    monkeypatch.setattr(PGDialect_psycopg, "do_commit", commit_without_answer(lambda: next(losses, False)))
     with TestClient(create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
-        assert len(lost) == 1
+        assert list(losses) == []
         assert read(client)["nern_database_up",] == 1
 
 
