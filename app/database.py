@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -114,9 +115,10 @@ def migrate(settings: Settings, revision: str = "head") -> None:
     """Bring the schema up to date, or to an earlier revision."""
     engine = create_engine(settings)
     with engine.begin() as connection:
-        configuration = _configuration()
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, revision)
+        if MigrationContext.configure(connection).get_current_revision() != _revision(revision):
+            configuration = _configuration()
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, revision)
     engine.dispose()
 
 
@@ -126,11 +128,17 @@ def check_schema(engine: Engine) -> None:
         check_integrity(engine)
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    expected = ScriptDirectory.from_config(_configuration()).get_current_head()
+    expected = _revision("head")
     if found != expected:
         raise SchemaError(
             f"The database schema is at {found or 'nothing'}, not at {expected}; run `nern migrate` first."
         )
+
+
+@cache
+def _revision(name: str) -> str:
+    """The revision of a name such as `head`."""
+    return ScriptDirectory.from_config(_configuration()).get_revision(name).revision
 
 
 def _configuration() -> Config:

@@ -25,7 +25,7 @@ from app.access.service import ApiKeyService
 from app.database import create_sessions, migrate
 from app.settings import Authentication, Settings
 from bench.machine import describe_machine
-from tests.conftest import new_database
+from tests.databases import postgres_database
 
 RESULTS = Path(__file__).parent / "results" / "load.json"
 _ROOT = Path(__file__).parent.parent
@@ -64,7 +64,7 @@ def _service(authentication: Authentication) -> Iterator[str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nern-load-")))
         given = {
             "NERN_DATA_DIR": str(folder),
-            "NERN_DATABASE_URL": stack.enter_context(new_database()),
+            "NERN_DATABASE_URL": stack.enter_context(postgres_database()),
             "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
             "NERN_AUTHENTICATION": authentication.value,
             # More than anybody may ask for by default: 300 polls a second are 18,000 a minute.

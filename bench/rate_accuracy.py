@@ -12,7 +12,6 @@ safetensors), whose interpreter NERN_NNCODEC_PYTHON names. Its cases fail withou
 import argparse
 import json
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,22 +20,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
-from bench.direct_quantization import quantize_directly
 from bench.machine import describe_machine
+from nern_core.alternatives import code_with_nncodec
 from nern_core.charts import Series, line_chart
 from nern_core.checkpoint import read_checkpoint
 from nern_core.datasets import read_image_set
+from nern_core.direct_quantization import quantize_directly
 from nern_core.encode import encode
 from nern_core.evaluate import open_evaluator
 from nern_core.meta_compression.operations import entropy_bits
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.recipes.fast import FAST
 from nern_core.rounding import round_to_nearest
+from nern_core.training.clock import Budget
 from nern_core.training.image_source import image_source
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network, find_architecture
@@ -50,6 +50,9 @@ _DATA_FREE_TARGETS = {20: (73_000, 100_000, 129_000), 56: (380_000,)}
 _QUANTIZATION_PARAMETERS = {20: (-14, -16, -18, -20, -22, -24, -28, -32), 56: (-14, -16, -18, -20, -22, -24, -28)}
 _DIRECT_BITS = {20: (2, 3, 4), 56: (2, 3)}
 _ROUNDED_BITS = (3, 4, 5, 6, 8)
+_SEARCHED = "ours, searched"
+# Points of accuracy that `--max-drop` may cost.
+_DROPS = {20: (0.25, 0.5, 1.0, 2.0), 56: ()}
 # A step of the larger network takes about three times as long.
 _SECONDS_FACTOR = {20: 1.0, 56: 3.0}
 
@@ -61,12 +64,13 @@ class Case:
     depth: int
     method: str
     setting: str
+    seed: int = 0
     measure: Callable[[], dict[str, Any]]
 
     @property
     def name(self) -> str:
-        """Network, method and setting."""
-        return f"resnet{self.depth} {self.method} {self.setting}"
+        """Network, method and setting, and the seed where that is not 0."""
+        return f"resnet{self.depth} {self.method} {self.setting}" + (f", seed {self.seed}" if self.seed else "")
 
 
 def main() -> None:
@@ -85,7 +89,8 @@ def main() -> None:
     runs: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     for case in chosen:
         found = case.measure()
-        runs[case.name] = {"depth": case.depth, "method": case.method, "setting": case.setting} | found
+        place = {"depth": case.depth, "method": case.method, "setting": case.setting, "seed": case.seed}
+        runs[case.name] = place | found
         runs[case.name]["machine"] = describe_machine()
         print(f"{case.name}: {found['bytes']:,} bytes, {found['accuracy']:.2f} %", flush=True)
         record.write_text(json.dumps(runs, indent=2) + "\n")
@@ -111,24 +116,43 @@ def cases(seconds: float, seed: int) -> Iterator[Case]:
                     depth=depth,
                     method="ours" if recipe is RecipeName.FAST else "ours, data-free",
                     setting=f"{size} bytes",
-                    measure=partial(ours, depth, recipe, size, budget, seed),
+                    seed=seed,
+                    measure=partial(ours, depth, recipe, budget, seed, target_bytes=size),
                 )
+        for drop in _DROPS[depth]:
+            yield Case(
+                depth=depth,
+                method=_SEARCHED,
+                setting=f"max drop {drop:g}",
+                seed=seed,
+                measure=partial(ours, depth, RecipeName.FAST, budget, seed, max_drop=drop),
+            )
         for bits in _DIRECT_BITS[depth]:
             yield Case(
                 depth=depth,
                 method="direct",
                 setting=f"{bits} bits",
+                seed=seed,
                 measure=partial(direct, depth, bits, budget, seed),
             )
 
 
-def ours(depth: int, recipe: RecipeName, target: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Encode for a target size."""
+def ours(
+    depth: int,
+    recipe: RecipeName,
+    seconds: float,
+    seed: int,
+    *,
+    target_bytes: int | None = None,
+    max_drop: float | None = None,
+) -> dict[str, Any]:
+    """Encode for a target size, or for the smallest size that costs no more than so many points of accuracy."""
     options = EncodeOptions(
         architecture=f"cifar-resnet{depth}",
         dataset=str(DATASET),
         recipe=recipe,
-        target_bytes=target,
+        target_bytes=target_bytes,
+        max_drop=max_drop,
         seconds=seconds,
         seed=seed,
     )
@@ -141,6 +165,7 @@ def ours(depth: int, recipe: RecipeName, target: int, seconds: float, seed: int)
         "original_accuracy": metrics.original_accuracy,
         "seconds": metrics.seconds,
         "steps": report.curve[-1].step,
+        "trials": [trial.model_dump() for trial in report.size_trials],
     }
 
 
@@ -154,8 +179,16 @@ def direct(depth: int, bits: int, seconds: float, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
-    tensors, size, steps = quantize_directly(network, images, bits, seconds)
-    return {"bytes": size, "accuracy": accuracy(depth, tensors), "seconds": {"total": seconds}, "steps": steps}
+    steps: list[int] = []
+    result = quantize_directly(
+        teacher, images, 2**bits, Budget(seconds=seconds), on_step=lambda step: steps.append(step.clock.step)
+    )
+    return {
+        "bytes": result.bytes,
+        "accuracy": accuracy(depth, result.tensors),
+        "seconds": {"total": result.seconds},
+        "steps": steps[-1],
+    }
 
 
 def nncodec(depth: int, parameter: int) -> dict[str, Any]:
@@ -163,20 +196,8 @@ def nncodec(depth: int, parameter: int) -> dict[str, Any]:
     interpreter = os.environ.get("NERN_NNCODEC_PYTHON")
     if interpreter is None:
         raise SystemExit("NERN_NNCODEC_PYTHON must name the interpreter of an environment that has nncodec 2.1.3")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        safetensors.torch.save_file(read_checkpoint(checkpoint_of(depth)).tensors, folder / "in.safetensors")
-        command: list[str | Path] = [
-            interpreter,
-            HERE / "nncodec_points.py",
-            folder / "in.safetensors",
-            folder,
-            str(parameter),
-        ]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        point = json.loads(told)[str(parameter)]
-        tensors = safetensors.torch.load_file(folder / f"{parameter}.safetensors")
-    return {"bytes": point["bytes"], "accuracy": accuracy(depth, tensors), "seconds": {"total": point["seconds"]}}
+    coded = code_with_nncodec(read_checkpoint(checkpoint_of(depth)).tensors, Path(interpreter), parameter)
+    return {"bytes": coded.bytes, "accuracy": accuracy(depth, coded.tensors), "seconds": {"total": coded.seconds}}
 
 
 def rounded(depth: int, bits: int) -> dict[str, Any]:
@@ -214,10 +235,10 @@ def page(runs: dict[str, Any]) -> str:
     ]
     for depth in sorted({run["depth"] for run in runs.values()}):
         chosen = sorted((run for run in runs.values() if run["depth"] == depth), key=lambda run: run["bytes"])
-        lines += ["", f"## ResNet{depth}", "", "| method | setting | bytes | accuracy | seconds | steps |"]
-        lines += ["|---|---|---|---|---|---|"]
+        lines += ["", f"## ResNet{depth}", "", "| method | setting | seed | bytes | accuracy | seconds | steps |"]
+        lines += ["|---|---|---|---|---|---|---|"]
         lines += [
-            f"| {run['method']} | {run['setting']} | {run['bytes']:,} | {run['accuracy']:.2f} | "
+            f"| {run['method']} | {run['setting']} | {run.get('seed', 0)} | {run['bytes']:,} | {run['accuracy']:.2f} | "
             f"{run['seconds'].get('distillation', run['seconds'].get('total', 0)):.0f} | {run.get('steps', '')} |"
             for run in chosen
         ]
@@ -228,7 +249,7 @@ def draw(runs: dict[str, Any]) -> str:
     """Accuracy against kilobytes, ResNet20."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for run in runs.values():
-        if run["depth"] == 20 and run["accuracy"] > 70:
+        if run["depth"] == 20 and run["accuracy"] > 70 and not run.get("seed") and run["method"] != _SEARCHED:
             lines.setdefault(run["method"], []).append((run["bytes"] / 1000, run["accuracy"]))
     series = [Series(name, tuple(sorted(points))) for name, points in sorted(lines.items())]
     return line_chart(series, title="ResNet20 on CIFAR-10", x_label="kilobytes", y_label="test accuracy, %")

@@ -1,5 +1,6 @@
 """Arguments and options that several commands have."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,3 +24,14 @@ def require_folder(output: Path) -> None:
     """Refuse a file that cannot be written, before any work is done. Raises `NernError` (`no_folder`)."""
     if not output.parent.is_dir():
         raise NernError("no_folder", f"There is no folder '{output.parent}' to write '{output.name}' into.")
+
+
+def refuse_empty(hint: str) -> Callable[[str], str]:
+    """The callback of an argument that an empty variable may have made empty; the `hint` says what to do."""
+
+    def checked(value: str) -> str:
+        if not value.strip():
+            raise typer.BadParameter(f"It is empty; {hint}.")
+        return value
+
+    return checked

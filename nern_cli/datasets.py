@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import Json
+from nern_cli.arguments import Json, refuse_empty
 from nern_cli.display import print_json, print_points
 from nern_cli.service import Url, service
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from nern_client import Dataset
 
 datasets = typer.Typer(help="Upload, list and delete the data sets of a service.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="What jobs name it by: small letters, digits, dots, dashes, underscores.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="What jobs name it by: small letters, digits, dots, dashes, underscores.",
+        callback=refuse_empty("`nern datasets list` prints the names"),
+    ),
+]
 
 
 @datasets.command()

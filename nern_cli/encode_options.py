@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -12,14 +13,33 @@ from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permuta
 _PARAMETER = "options"
 
 
+class LocalDevice(StrEnum):
+    """What this machine is asked to run on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command these flags in place of its parameter `options`. Raises pydantic's `ValidationError`."""
-    flags = inspect.signature(_options).parameters
+    return _with_flags(command, _flags, _local_flags)
+
+
+def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same with what only a job can be asked for."""
+    return _with_flags(command, _flags, _job_flags)
+
+
+def _with_flags(command: Callable[..., None], *groups: Callable[..., dict[str, Any]]) -> Callable[..., None]:
+    flags = {name: flag for group in groups for name, flag in inspect.signature(group).parameters.items()}
 
     @functools.wraps(command)
     def with_flags(**given: Any) -> None:  # noqa: ANN401 # what typer has parsed
-        options = _options(**{name: given.pop(name) for name in flags})
-        command(**given, options=options)
+        values: dict[str, Any] = {}
+        for group in groups:
+            values |= group(**{name: given.pop(name) for name in inspect.signature(group).parameters})
+        command(**given, options=EncodeOptions(**values))
 
     own = inspect.signature(command).parameters.values()
     parameters = [shown for one in own for shown in (flags.values() if one.name == _PARAMETER else [one])]
@@ -28,7 +48,7 @@ def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_flags
 
 
-def _options(
+def _flags(
     architecture: Annotated[str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}.")] = None,
     dataset: Annotated[
         str | None,
@@ -61,21 +81,45 @@ def _options(
     steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
-) -> EncodeOptions:
-    return EncodeOptions(
-        architecture=architecture,
-        dataset=dataset,
-        recipe=recipe,
-        kernels=tuple(kernels) if kernels else None,
-        target_bytes=target_bytes,
-        target_ratio=target_ratio,
-        max_drop=max_drop,
-        hidden_size=hidden_size,
-        permutation=permutation,
-        seconds=seconds,
-        steps=steps,
-        rounds=rounds,
-        seed=seed,
-        device=device,
-    )
+) -> dict[str, Any]:
+    return {
+        "architecture": architecture,
+        "dataset": dataset,
+        "recipe": recipe,
+        "kernels": tuple(kernels) if kernels else None,
+        "target_bytes": target_bytes,
+        "target_ratio": target_ratio,
+        "max_drop": max_drop,
+        "hidden_size": hidden_size,
+        "permutation": permutation,
+        "seconds": seconds,
+        "steps": steps,
+        "rounds": rounds,
+        "seed": seed,
+    }
+
+
+def _local_flags(
+    device: Annotated[LocalDevice, typer.Option(help="Where to run; auto: a GPU, if there is one.")] = LocalDevice.AUTO,
+) -> dict[str, Any]:
+    if device is not LocalDevice.AUTO:
+        return {"device": Device(device.value)}
+    from nern_core.devices import best_device
+
+    return {"device": best_device()}
+
+
+def _job_flags(
+    device: Annotated[Device, typer.Option(help="The workers that are to run it.")] = Device.CPU,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
+    ] = False,
+    direct_quantization: Annotated[
+        bool,
+        typer.Option(
+            "--direct-quantization",
+            help="Also quantize the network itself in as many seconds and bytes, for the report; takes twice as long.",
+        ),
+    ] = False,
+) -> dict[str, Any]:
+    return {"device": device, "importance": importance, "direct_quantization": direct_quantization}

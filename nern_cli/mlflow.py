@@ -10,7 +10,7 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_table
-from nern_cli.encode_options import takes_encode_options
+from nern_cli.encode_options import takes_job_options
 from nern_cli.service import Timeout, Url, follow, service
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
@@ -25,7 +25,7 @@ _LONGEST_SENTENCE = 500
 
 
 @mlflow.command()
-@takes_encode_options
+@takes_job_options
 def encode(
     source: Annotated[
         str,
@@ -46,9 +46,6 @@ def encode(
     ] = None,
     *,
     options: EncodeOptions,
-    importance: Annotated[
-        bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
-    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Encode although the same was encoded before, as another version.")
     ] = False,
@@ -64,7 +61,7 @@ def encode(
     What was interrupted is gone on with by the same command; what was done is not done again. Exit status: 3 the job
     has failed, 4 it was canceled, 5 it has not ended in time, 6 the service cannot be reached.
     """
-    asked = options.model_copy(update={"importance": importance}).model_dump(mode="json", exclude_defaults=True)
+    asked = options.model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client, _tracking(tracking_uri) as tracking:
         from nern_mlflow.encode import OnUpdate, Order
         from nern_mlflow.encode import encode as encode_model

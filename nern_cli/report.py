@@ -1,12 +1,17 @@
 """`nern report`: a checkpoint and its encoding as one HTML page, and in figures."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json, require_folder
 from nern_cli.display import print_json, print_table
+
+if TYPE_CHECKING:
+    from nern_core.alternatives import Alternative
+    from nern_core.pair import Pair
 
 
 def report(
@@ -23,19 +28,39 @@ def report(
     dataset: Annotated[
         Path | None, typer.Option(help="Folder with test.npz: measures accuracies, of int8 and the like too.")
     ] = None,
+    nncodec: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NERN_NNCODEC_PYTHON",
+            dir_okay=False,
+            help="Also measure NNCodec at this size: the Python of an environment with nncodec 2.1.3 and safetensors.",
+        ),
+    ] = None,
+    direct_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            help="Also quantize the network itself to this size while distilling it, for so many seconds. Needs "
+            "--dataset, with train.npz.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Draw a report of ENCODING (.nern), made from CHECKPOINT, as an HTML page that needs no network."""
+    if direct_seconds is not None and dataset is None:
+        raise typer.BadParameter("it needs --dataset, to distill on.", param_hint="'--direct-seconds'")
     require_folder(output)
     from nern_core.pair import open_pair
     from nern_core.report.files import compare, read_report
     from nern_core.report.page import render_page
 
+    pair = open_pair(checkpoint, encoding)
     comparison = compare(
-        open_pair(checkpoint, encoding),
+        pair,
         trained=None if trained is None else read_report(trained),
         architecture=architecture,
         dataset=dataset,
+        others=_others(pair, architecture, dataset, nncodec, direct_seconds),
     )
     output.write_text(render_page(comparison), encoding="utf-8")
     if json:
@@ -44,3 +69,17 @@ def report(
         print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
         if not comparison.report.curve:
             print("Without --report there are no training curves: `nern encode --report` writes what they need.")
+
+
+def _others(
+    pair: "Pair", architecture: str | None, dataset: Path | None, nncodec: Path | None, direct_seconds: float | None
+) -> Iterator["Alternative"]:
+    """The alternatives that somebody has to ask for."""
+    if nncodec is not None:
+        from nern_core.alternatives import code_as_small
+
+        yield code_as_small(pair.original.tensors, nncodec, pair.path.stat().st_size)
+    if direct_seconds is not None and dataset is not None:
+        from nern_core.direct_quantization import quantize_as_small
+
+        yield quantize_as_small(pair, dataset=dataset, architecture=architecture, seconds=direct_seconds)

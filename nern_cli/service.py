@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nern_cli.arguments import refuse_empty
 from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_table
 from nern_cli.exit_codes import ExitCode
 
@@ -22,18 +23,13 @@ Url = Annotated[
         show_default=False,
     ),
 ]
-
-
-def _present(job_id: str) -> str:
-    """What a variable without a value leaves of an id is told apart from an id that the service doesn't know."""
-    if not job_id.strip():
-        raise typer.BadParameter("It is empty; `nern jobs list` prints the ids.")
-    return job_id
-
-
 JobId = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="The id that `nern submit` and `nern jobs list` print.", callback=_present),
+    typer.Argument(
+        metavar="JOB",
+        help="The id that `nern submit` and `nern jobs list` print.",
+        callback=refuse_empty("`nern jobs list` prints the ids"),
+    ),
 ]
 Labels = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job; give the option again for another.")

@@ -8,7 +8,7 @@ import typer
 
 from nern_cli.arguments import InputFile, Json, require_folder
 from nern_cli.display import print_json
-from nern_cli.encode_options import takes_encode_options
+from nern_cli.encode_options import takes_job_options
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_core.options import EncodeOptions
 
@@ -21,7 +21,7 @@ _ARTIFACTS = {
 }
 
 
-@takes_encode_options
+@takes_job_options
 def submit(
     checkpoint: InputFile,
     output: Annotated[
@@ -37,9 +37,6 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Timeout = None,
     options: EncodeOptions,
-    importance: Annotated[
-        bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
-    ] = False,
     label: Labels = None,
     webhook: Annotated[
         str | None, typer.Option(help="An address that the service tells when the job has ended (Standard Webhooks).")
@@ -59,7 +56,7 @@ def submit(
     canceled, 5 it has not ended in time, 6 the service cannot be reached.
     """
     artifact = None if output is None else _artifact_for(output)
-    asked = options.model_copy(update={"importance": importance}).model_dump(mode="json", exclude_defaults=True)
+    asked = options.model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client:
         job = client.jobs.create(
             checkpoint,

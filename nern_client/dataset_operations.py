@@ -1,14 +1,16 @@
 """What can be done with data sets."""
 
 import json
-from urllib.parse import quote
 
 from nern_client import upload as uploads
+from nern_client.addresses import address_of
 from nern_client.answers import read
 from nern_client.effects import Content, Operation, Request, Work
 from nern_client.models import Dataset, DatasetList
 from nern_client.retries import Session, delete_once, send
 from nern_client.sources import LocalFile, Source
+
+_DATASETS = "/datasets"
 
 
 def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
@@ -16,11 +18,11 @@ def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
     source: Source = yield Work(lambda: Source.of(file))
     query = {"name": name}
     if source.size <= uploads.LARGEST_IN_ONE_PIECE:
-        return read(session, (yield from uploads.send_whole(session, source, "/datasets", query)), Dataset)
+        return read(session, (yield from uploads.send_whole(session, source, _DATASETS, query)), Dataset)
     yield from uploads.send_in_pieces(session, source)
     request = Request(
         method="POST",
-        path="/datasets",
+        path=_DATASETS,
         query=query,
         headers={"Content-Type": "application/json"},
         content=Content.of(json.dumps({"sha256": source.sha256}).encode()),
@@ -32,20 +34,16 @@ def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
 def all_of(session: Session) -> Operation[DatasetList]:
     """All data sets that jobs may name."""
     return read(
-        session, (yield from send(session, Request(method="GET", path="/datasets", repeatable=True))), DatasetList
+        session, (yield from send(session, Request(method="GET", path=_DATASETS, repeatable=True))), DatasetList
     )
 
 
 def get(session: Session, name: str) -> Operation[Dataset]:
     """Find an uploaded data set."""
-    answer = yield from send(session, Request(method="GET", path=_address(name), repeatable=True))
+    answer = yield from send(session, Request(method="GET", path=address_of(_DATASETS, name), repeatable=True))
     return read(session, answer, Dataset)
 
 
 def delete(session: Session, name: str) -> Operation[None]:
     """Delete an uploaded data set."""
-    return delete_once(session, _address(name))
-
-
-def _address(name: str) -> str:
-    return f"/datasets/{quote(name, safe='')}"
+    return delete_once(session, address_of(_DATASETS, name))

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
+from nern_client.addresses import address_of
 from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, WaitTimeout
@@ -12,6 +12,7 @@ from nern_client.models import EventPage, Job, JobPage, JobStatus
 from nern_client.retries import Session, delete_once, seconds_told, send
 
 OnUpdate = Callable[[Job], object]
+_JOBS = "/jobs"
 _SECONDS_BETWEEN_POLLS = 2.0
 _JOBS_ON_A_PAGE = "100"
 _EVENTS_ON_A_PAGE = "1000"
@@ -42,19 +43,19 @@ def page(session: Session, wanted: Wanted, cursor: str | None) -> Operation[JobP
         query["kind"] = wanted.kind
     if cursor is not None:
         query["cursor"] = cursor
-    answer = yield from send(session, Request(method="GET", path="/jobs", query=query, repeatable=True))
+    answer = yield from send(session, Request(method="GET", path=_JOBS, query=query, repeatable=True))
     return read(session, answer, JobPage)
 
 
 def cancel(session: Session, job_id: str) -> Operation[Job]:
     """Cancel a job; doing so again changes nothing."""
-    request = Request(method="POST", path=f"{_address(job_id)}/cancel", repeatable=True)
+    request = Request(method="POST", path=f"{address_of(_JOBS, job_id)}/cancel", repeatable=True)
     return read(session, (yield from send(session, request)), Job)
 
 
 def delete(session: Session, job_id: str) -> Operation[None]:
     """Delete a job that has ended."""
-    return delete_once(session, _address(job_id))
+    return delete_once(session, address_of(_JOBS, job_id))
 
 
 def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: float | None) -> Operation[Job]:
@@ -87,7 +88,7 @@ def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> 
     With `follow` it waits for some, unless the job has ended.
     """
     query: Mapping[str, str | list[str]] = {"after": str(after), "limit": _EVENTS_ON_A_PAGE}
-    request = Request(method="GET", path=f"{_address(job_id)}/events", query=query, repeatable=True)
+    request = Request(method="GET", path=f"{address_of(_JOBS, job_id)}/events", query=query, repeatable=True)
     while True:
         # Asked before the events: once it has ended, they are all there.
         ended = not follow or (yield from get(session, job_id)).ended
@@ -108,8 +109,4 @@ def _results_of(job: Job) -> Job:
 
 
 def _look(session: Session, job_id: str) -> Operation[Answer]:
-    return send(session, Request(method="GET", path=_address(job_id), repeatable=True))
-
-
-def _address(job_id: str) -> str:
-    return f"/jobs/{quote(job_id, safe='')}"
+    return send(session, Request(method="GET", path=address_of(_JOBS, job_id), repeatable=True))

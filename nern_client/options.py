@@ -20,5 +20,6 @@ class EncodeOptions(TypedDict, total=False):
     steps: int | None
     rounds: int
     importance: bool
+    direct_quantization: bool
     seed: int
     device: Literal["cpu", "gpu"]

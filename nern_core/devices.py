@@ -1,4 +1,4 @@
-"""The torch device of an option."""
+"""The torch device of an option, and the option that is best here."""
 
 import torch
 
@@ -13,3 +13,8 @@ def torch_device(device: Device) -> torch.device:
     if not torch.cuda.is_available():
         raise NernError("no_gpu", "No GPU can be used here; choose the device `cpu`.")
     return torch.device("cuda")
+
+
+def best_device() -> Device:
+    """The GPU, if one can be used here."""
+    return Device.GPU if torch.cuda.is_available() else Device.CPU

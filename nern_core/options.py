@@ -129,6 +129,13 @@ class EncodeOptions(BaseModel):
             "important ones costs; takes longer."
         ),
     ] = False
+    direct_quantization: Annotated[
+        bool,
+        Field(
+            description="Also quantize the network itself while distilling it, for as many seconds and bytes as the "
+            "encoding takes, and put what comes of it into the report; takes twice as long. Needs `dataset`.",
+        ),
+    ] = False
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
     device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
 
@@ -159,6 +166,8 @@ class EncodeOptions(BaseModel):
             raise ValueError("give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+        if self.direct_quantization and self.dataset is None:
+            raise ValueError("`direct_quantization` needs a `dataset`, to distill on")
         if sum(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop)) > 1:
             raise ValueError("give one of `target_bytes`, `target_ratio` and `max_drop`")
         if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):

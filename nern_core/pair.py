@@ -11,6 +11,7 @@ from nern_core.decode import decode_encoding
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator, open_evaluator
+from nern_core.zoo import Architecture, find_architecture
 
 _CPU = torch.device("cpu")
 
@@ -55,7 +56,15 @@ def evaluator_of(
 
     Raises `NernError`, with the code `no_architecture` if neither names one.
     """
+    return open_evaluator(architecture_of(encoding, architecture).name, dataset, images=images, device=device)
+
+
+def architecture_of(encoding: Encoding, architecture: str | None) -> Architecture:
+    """The architecture of an encoding's network, the named one taking the place of the one that it names itself.
+
+    Raises `NernError`, with the code `no_architecture` if neither names one.
+    """
     name = architecture or encoding.document.architecture
     if name is None:
         raise NernError("no_architecture", "The encoding names no architecture: give --architecture to use a data set.")
-    return open_evaluator(name, dataset, images=images, device=device)
+    return find_architecture(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,11 @@ class Phase(StrEnum):
     DISTILLATION = "distillation"
     WRITING = "writing"
     EVALUATION = "evaluation"
+    COMPARISON = "comparison"
     IMPORTANCE = "importance"
+
+
+TRAINING_PHASES: Final = (Phase.SYNTHESIS, Phase.RECONSTRUCTION, Phase.DISTILLATION)
 
 
 class Progress(BaseModel):

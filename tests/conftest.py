@@ -2,12 +2,12 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -15,10 +15,11 @@ import sqlalchemy
 from pydantic import AnyHttpUrl
 from sqlalchemy.orm import Session
 
-from app.database import create_engine
+from app.database import create_engine, migrate
 from app.settings import Authentication, Settings
 from app.storage.s3 import bucket as bucket_module
 from tests.chaos.proxy import proxy_to
+from tests.databases import postgres_database, service_url
 from tests.mlflow_server import mlflow_url, registered_model, tracking
 from tests.s3 import FaultyBucket, S3Server, bucket_settings
 
@@ -46,33 +47,27 @@ def real() -> RealCheckpoints:
     return found
 
 
-def service_url(variable: str) -> str:
-    """The server that `scripts/with-services` found or started."""
-    url = os.environ.get(variable)
-    if not url:
-        pytest.fail(f"{variable} is not set: run the tests with `make test`")
-    return url
+@pytest.fixture(scope="session")
+def migrated_postgres() -> Iterator[str]:
+    """Name of a PostgreSQL database with the schema, which nobody connects to."""
+    with postgres_database() as url:
+        migrate(Settings(database_url=url))
+        yield str(sqlalchemy.make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("migrated"))
+    migrate(settings)
+    return Path(settings.database.removeprefix("sqlite:///"))
 
 
 @pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A new, empty PostgreSQL database."""
-    with new_database() as url:
+def postgres_url(migrated_postgres: str) -> Iterator[str]:
+    """A PostgreSQL database with the schema and no rows."""
+    with postgres_database(migrated_postgres) as url:
         yield url
-
-
-@contextmanager
-def new_database() -> Iterator[str]:
-    """A new, empty database on the PostgreSQL server, which is dropped in the end."""
-    server = sqlalchemy.make_url(service_url("NERN_TEST_POSTGRES_URL"))
-    name = f"nern_test_{secrets.token_hex(6)}"
-    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 @pytest.fixture
@@ -117,14 +112,18 @@ def faulty(with_bucket: Settings, s3_server: S3Server, impatient: None) -> Itera
 
 @pytest.fixture(params=["embedded", "production"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings of both modes: SQLite and folders, PostgreSQL and Redis."""
-    servers: dict[str, Any] = {}
-    if request.param == "production":
-        servers = {"database_url": request.getfixturevalue("postgres_url")} | request.getfixturevalue("redis_settings")
-        servers["dataset_roots"] = (DIGITS.parent,)
+    """Settings of both modes: SQLite and folders, PostgreSQL and Redis. The databases have the schema."""
+    if request.param == "embedded":
+        embedded: Settings = request.getfixturevalue("embedded")
+        return embedded
+    return Settings(
+        data_dir=tmp_path / "data",
+        database_url=request.getfixturevalue("postgres_url"),
+        **request.getfixturevalue("redis_settings"),
+        dataset_roots=(DIGITS.parent,),
         # What is about keys makes some; everything else is as a service without them on this machine.
-        servers["authentication"] = Authentication.NONE
-    return Settings(data_dir=tmp_path / "data", **servers)
+        authentication=Authentication.NONE,
+    )
 
 
 @contextmanager
@@ -139,6 +138,9 @@ def transaction(settings: Settings) -> Iterator[Session]:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Settings:
-    """Settings of the embedded mode."""
-    return Settings(data_dir=tmp_path / "data")
+def embedded(tmp_path: Path, migrated_sqlite: Path) -> Settings:
+    """Settings of the embedded mode. The database has the schema."""
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    shutil.copyfile(migrated_sqlite, settings.database.removeprefix("sqlite:///"))
+    return settings

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING
 from app.durable_files import is_full_disk
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
-from nern_core.progress import OnProgress, Phase, Progress
+from nern_core.progress import TRAINING_PHASES, OnProgress, Phase, Progress
 from worker.folder import INTERRUPTED, LONGEST_MESSAGE, RECONSTRUCTED, ErrorLine, RunFolder, RunnerLine, RunSpec
 from worker.outcome import DISK_FULL
 from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
+    from nern_core.alternatives import Alternative
     from nern_core.encode import EncodingResult
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
-# Of the progress of a job that is asked for it.
+# Of the progress of a job that is asked for it; that of the comparison is of what is left.
 _SHARE_OF_IMPORTANCE = 0.2
+_SHARE_OF_COMPARISON = 0.45
 # The accuracy is measured about a hundred times.
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = (
@@ -115,7 +117,8 @@ def _encode(
     from nern_core.encode import encode
     from nern_core.snapshots import Interrupted, Snapshots
 
-    encoded_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
+    compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
+    encoded_at = compared_at * (1 - _SHARE_OF_COMPARISON) if options.direct_quantization else compared_at
     encoding = folder.result("encoding.nern")
     snapshots = Snapshots(
         folder.snapshots,
@@ -130,9 +133,9 @@ def _encode(
         return INTERRUPTED
     write_checkpoint(result.pair.decoded, folder.result("weights.safetensors"))
     write_checkpoint(result.pair.decoded, folder.result("weights.pt"))
-    _write_reports(folder, options, result)
+    _write_reports(folder, options, result, _progress_within(say, encoded_at, compared_at))
     if options.importance:
-        _write_importance(folder, options, result, _progress_within(say, encoded_at, 1.0))
+        _write_importance(folder, options, result, _progress_within(say, compared_at, 1.0))
     return 0
 
 
@@ -146,8 +149,10 @@ def _progress_within(say: Callable[[str], None], start: float, end: float) -> On
     return tell
 
 
-def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingResult") -> None:
-    """Write the report as a page and as JSON, with the standard codecs measured on the same images."""
+def _write_reports(
+    folder: RunFolder, options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
+) -> None:
+    """Write the report as a page and as JSON, with the alternatives measured on the same images."""
     from nern_core.devices import torch_device
     from nern_core.report.files import compare
     from nern_core.report.page import render_page
@@ -156,10 +161,29 @@ def _write_reports(folder: RunFolder, options: EncodeOptions, result: "EncodingR
         result.pair,
         trained=result.report,
         dataset=_dataset(options),
+        others=_rivals(options, result, on_progress),
         device=torch_device(options.device),
     )
     folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
     folder.report.write_text(comparison.report.model_dump_json(indent=2))
+
+
+def _rivals(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> Iterator["Alternative"]:
+    """The alternative that is trained for as long as the encoding was, if it is asked for."""
+    dataset = _dataset(options)
+    if not options.direct_quantization or dataset is None:
+        return
+    from nern_core.devices import torch_device
+    from nern_core.direct_quantization import quantize_as_small
+
+    yield quantize_as_small(
+        result.pair,
+        dataset=dataset,
+        seconds=sum(result.report.metrics.seconds.get(phase, 0.0) for phase in TRAINING_PHASES),
+        device=torch_device(options.device),
+        seed=options.seed,
+        on_progress=on_progress,
+    )
 
 
 def _write_importance(

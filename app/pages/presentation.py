@@ -117,6 +117,7 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
     expected += [Phase.RECONSTRUCTION] if not options.has_target else []
     expected += [Phase.DISTILLATION] if options.has_target or options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION]
+    expected += [Phase.COMPARISON] if options.direct_quantization else []
     return expected + ([Phase.IMPORTANCE] if options.importance else [])
 
 

@@ -1,8 +1,8 @@
 """The JSON document of a `.nern` file: all that decoding needs beside the tensors."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_serializer
 
 from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
@@ -55,6 +55,13 @@ class Document(_Part):
     tied: dict[str, str]
     tensor_order: tuple[str, ...]
     source: Source
+
+    @field_serializer("options", mode="wrap")
+    def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All options but that of the report alone: the file is the same with and without it."""
+        written: dict[str, Any] = serialize(options)
+        del written["direct_quantization"]
+        return written
 
 
 class KeptTensor(_Part):

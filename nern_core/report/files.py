@@ -1,14 +1,15 @@
 """Compare a checkpoint with its encoding, from the files alone or with what the training told."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from nern_core.alternatives import alternatives
-from nern_core.checkpoint import Checkpoint
+from nern_core.alternatives import Alternative, standard_codecs
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator
@@ -33,13 +34,15 @@ def compare(
     trained: Report | None = None,
     architecture: str | None = None,
     dataset: Path | None = None,
+    others: Iterable[Alternative] = (),
     device: torch.device = _CPU,
 ) -> Comparison:
-    """Measure.
+    """Measure this encoding, the standard codecs and the `others`.
 
     `trained` is the report of the one who made the encoding: it knows the training curve. With `dataset`,
     accuracies are measured on its test split: those of the alternatives and, unless `trained` was measured on the
-    same data set, of the original and of the encoding. `architecture` is needed where the encoding names none.
+    same data set, of the original and of the encoding. Alternatives that `trained` knows stay, unless they are measured
+    again or on other data. `architecture` is needed where the encoding names none.
     Raises `NernError` (`another_encoding`) if `trained` is of another file, and where the data do not fit.
     """
     if trained is not None and trained.encoding_sha256 != file_sha256(pair.path):
@@ -49,8 +52,13 @@ def compare(
         )
     report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, seconds={}, curve=())
     evaluator = None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, device=device)
-    changes: dict[str, Any] = {"alternatives": _measure_alternatives(pair.original, evaluator)}
-    if evaluator is not None and not _has_accuracies(trained, evaluator, dataset):
+    has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
+    measured = [_measure(found, evaluator) for found in chain(standard_codecs(pair.original.tensors), others)]
+    known = report.alternatives if evaluator is None or has_accuracies else ()
+    # Without data, what was measured with them before is worth more.
+    rows = (measured, known) if evaluator is None else (known, measured)
+    changes: dict[str, Any] = {"alternatives": tuple({row.name: row for row in chain(*rows)}.values())}
+    if evaluator is not None and not has_accuracies:
         accuracies = {
             "original_accuracy": evaluator.accuracy(pair.original.tensors),
             "reconstructed_accuracy": evaluator.accuracy(pair.decoded.tensors),
@@ -76,12 +84,10 @@ def read_report(path: Path) -> Report:
         ) from error
 
 
-def _measure_alternatives(original: Checkpoint, evaluator: Evaluator | None) -> tuple[AlternativeReport, ...]:
-    return tuple(
-        AlternativeReport(
-            name=alternative.name,
-            bytes=alternative.bytes,
-            accuracy=None if evaluator is None else evaluator.accuracy(alternative.tensors),
-        )
-        for alternative in alternatives(original.tensors)
+def _measure(alternative: Alternative, evaluator: Evaluator | None) -> AlternativeReport:
+    return AlternativeReport(
+        name=alternative.name,
+        bytes=alternative.bytes,
+        accuracy=None if evaluator is None else evaluator.accuracy(alternative.tensors),
+        seconds=alternative.seconds,
     )

@@ -23,13 +23,17 @@ class LayerReport(BaseModel):
 
 
 class AlternativeReport(BaseModel):
-    """A standard codec on the original tensors: their bytes, and the accuracy in percent (null: not measured)."""
+    """The original tensors by another method: their bytes, and the accuracy in percent (null: not measured).
+
+    `seconds` are those that it took (null: hardly any).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     bytes: int
     accuracy: float | None
+    seconds: float | None = None
 
 
 class SizeTrial(BaseModel):

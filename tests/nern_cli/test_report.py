@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,35 @@ def test_report_says_that_the_files_alone_hold_no_training_curve(
 ) -> None:
     assert nern(monkeypatch, "report", str(EXAMPLE), encoded[0], "-o", str(tmp_path / "report.html")) == 0
     assert "Without --report there are no training curves" in capsys.readouterr().out
+
+
+def test_report_trains_the_rival_for_the_seconds_that_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoded: tuple[str, str], tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    asked = ["--dataset", str(DIGITS), "--direct-seconds", "1", "--json"]
+    assert nern(monkeypatch, "report", str(EXAMPLE), encoded[0], "-o", str(page), *asked) == 0
+    rival = Report.model_validate_json(capsys.readouterr().out).alternatives[-1]
+    assert rival.name == "direct quantization"
+    assert rival.seconds == pytest.approx(1.0, abs=0.5)
+    assert "Direct quantization gives the convolutions" in page.read_text()
+
+
+def test_the_rival_needs_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoded: tuple[str, str], tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    assert nern(monkeypatch, "report", str(EXAMPLE), encoded[0], "-o", str(page), "--direct-seconds", "1") == 2
+    assert "it needs --dataset, to distill on." in capsys.readouterr().err
+
+
+def test_an_environment_without_nncodec_is_told_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoded: tuple[str, str], tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    assert nern(monkeypatch, "report", str(EXAMPLE), encoded[0], "-o", str(page), "--nncodec", sys.executable) == 1
+    assert "No module named 'nncodec'" in capsys.readouterr().err
+    assert not page.exists()
 
 
 def test_a_report_of_files_that_do_not_belong_together_is_refused_in_one_sentence(

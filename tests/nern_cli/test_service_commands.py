@@ -69,6 +69,7 @@ def test_submit_takes_the_options_of_encode(nern: Run, capsys: pytest.CaptureFix
         "steps": 30,
         "rounds": 2,
         "importance": True,
+        "direct_quantization": True,
         "seed": 3,
         "device": "gpu",
     }
@@ -231,12 +232,22 @@ def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
     assert nern("jobs", "list", "--status", "done") == 2
 
 
-@pytest.mark.parametrize("command", [("download",), ("jobs", "show"), ("jobs", "watch"), ("jobs", "cancel")])
+@pytest.mark.parametrize(
+    ("command", "listing"),
+    [
+        (("download",), "`nern jobs list` prints the ids"),
+        (("jobs", "show"), "`nern jobs list` prints the ids"),
+        (("jobs", "watch"), "`nern jobs list` prints the ids"),
+        (("jobs", "cancel"), "`nern jobs list` prints the ids"),
+        (("datasets", "delete"), "`nern datasets list` prints the names"),
+    ],
+)
 def test_an_empty_id_is_a_mistake_of_the_command(
-    nern: Run, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+    nern: Run, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], listing: str
 ) -> None:
     assert nern(*command, "") == 2
-    assert "It is empty; `nern jobs list` prints the ids." in capsys.readouterr().err
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"It is empty; {listing}." in error
 
 
 def test_a_service_with_keys_is_asked_with_the_one_in_the_environment(

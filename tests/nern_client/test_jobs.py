@@ -183,3 +183,12 @@ def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, embedded: Sett
         client.jobs.wait(job.id, timeout=0.3)
     assert 0.3 <= time.monotonic() - begun < 1.5
     assert caught.value.job.status is JobStatus.RUNNING
+
+
+def test_an_empty_id_is_refused_before_anything_is_asked(client: Client, wire: Wire) -> None:
+    for ask in (client.jobs.get, client.jobs.delete, client.jobs.cancel):
+        with pytest.raises(ValueError, match=r"/jobs/ needs an id or a name behind it, not an empty one"):
+            ask(" ")
+    with pytest.raises(ValueError, match="/datasets/ needs an id or a name"):
+        client.datasets.delete("")
+    assert wire.seen == []

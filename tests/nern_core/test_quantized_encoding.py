@@ -151,6 +151,7 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
         ({"target_bytes": 5000, "target_ratio": 4.0}, "give one of"),
         ({"target_bytes": 5000, "max_drop": 1.0, **WITH_DATA}, "give one of"),
         ({"max_drop": 1.0, "architecture": "digits-cnn"}, "needs a `dataset`"),
+        ({"direct_quantization": True, "architecture": "digits-cnn"}, "`direct_quantization` needs a `dataset`"),
         ({"max_drop": 1.0, "recipe": "data-free", **WITH_DATA}, "the recipe `fast`"),
         ({"target_bytes": 5000, "recipe": "paper"}, "`paper` has no target size"),
         ({"target_bytes": 5000, "hidden_size": 16}, "no predictor"),

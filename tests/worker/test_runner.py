@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import torch
 
 from nern_core.checkpoint import read_checkpoint
@@ -63,6 +64,30 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     page = (tmp_path / "results" / "report.html").read_text()
     assert f"{report.metrics.file_bytes:,} bytes" in page
     assert "Loss of the phase distillation" in page
+
+
+def test_a_runner_that_is_asked_for_it_quantizes_the_network_directly_too(tmp_path: Path) -> None:
+    options = EncodeOptions(
+        architecture="digits-cnn",
+        dataset=str(DIGITS),
+        seconds=2,
+        target_bytes=9000,
+        importance=True,
+        direct_quantization=True,
+    )
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    told = [line["progress"] for line in lines if "progress" in line]
+    fractions = [progress["fraction"] for progress in told]
+    assert ended.returncode == 0
+    phases = list(dict.fromkeys(progress["phase"] for progress in told))
+    assert phases == ["reading", "distillation", "writing", "evaluation", "comparison", "importance"]
+    assert (fractions, fractions[-1]) == (sorted(fractions), 1.0)
+    report = Report.model_validate_json((tmp_path / "results" / "report.json").read_bytes())
+    rival = report.alternatives[-1]
+    assert rival.name == "direct quantization"
+    assert rival.seconds == pytest.approx(2, abs=1)
+    assert rival.accuracy is not None
 
 
 def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from nern_core.alternatives import Alternative
 from nern_core.checkpoint import read_checkpoint
 from nern_core.decode import decode
 from nern_core.encode import encode
@@ -12,7 +13,7 @@ from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
 from nern_core.options import EncodeOptions
 from nern_core.pair import open_pair
-from nern_core.report import Report
+from nern_core.report import AlternativeReport, Report
 from nern_core.report.files import compare, read_report
 from tests.conftest import DIGITS, EXAMPLE
 
@@ -49,6 +50,31 @@ def test_with_data_every_accuracy_is_measured(digits: tuple[Path, Report]) -> No
     accuracies = {alternative.name: alternative.accuracy for alternative in found.alternatives}
     assert accuracies["fp16"] == pytest.approx(99.4, abs=0.5)
     assert accuracies["int8"] == pytest.approx(99.4, abs=0.5)
+
+
+def test_another_method_is_measured_beside_the_standard_codecs(digits: tuple[Path, Report]) -> None:
+    nothing = {name: torch.zeros_like(tensor) for name, tensor in read_checkpoint(EXAMPLE).tensors.items()}
+    other = Alternative(name="nothing", bytes=1, tensors=nothing, seconds=2.0)
+    found = compare(open_pair(EXAMPLE, digits[0]), dataset=DIGITS, others=[other]).report.alternatives
+    assert [row.name for row in found] == ["zstd", "fp16", "int8", "int6", "int4", "nothing"]
+    assert (found[-1].bytes, found[-1].seconds) == (1, 2.0)
+    assert found[-1].accuracy is not None
+    assert found[-1].accuracy < 20
+
+
+def test_what_was_measured_before_stays_unless_the_data_are_others(
+    digits: tuple[Path, Report], random_dataset: Path
+) -> None:
+    pair, row = open_pair(EXAMPLE, digits[0]), AlternativeReport(name="zstd", bytes=7, accuracy=50.0)
+    other = AlternativeReport(name="other", bytes=8, accuracy=60.0)
+    trained = digits[1].model_copy(update={"alternatives": (row, other)})
+    without_data = compare(pair, trained=trained).report.alternatives
+    same_data = compare(pair, trained=trained, dataset=DIGITS).report.alternatives
+    other_data = compare(pair, trained=trained, dataset=random_dataset).report.alternatives
+    assert {row, other} < set(without_data)
+    assert row not in same_data
+    assert other in same_data
+    assert not {"other"} & {found.name for found in other_data}
 
 
 def test_accuracies_on_another_data_set_take_the_place_of_those_in_the_report(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nern_core.alternatives import DIRECT_QUANTIZATION, Alternative
+from nern_core.checkpoint import read_checkpoint
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
 from nern_core.pair import open_pair
@@ -101,6 +103,25 @@ def test_an_alternative_that_is_better_is_named(digits: tuple[Path, Report]) -> 
     assert report.better_alternatives == ("int8", "int6", "int4")
     page = " ".join(render_page(replace(comparison, report=report)).split())
     assert "For this checkpoint int8 or int6 or int4 is the better choice" in page
+
+
+def test_the_page_names_what_has_not_been_measured(page: str) -> None:
+    text = " ".join(page.split())
+    assert "Not measured here: NNCodec, the standard codec for networks" in text
+    assert "; direct quantization, which takes as long as the encoding" in text
+
+
+def test_the_page_tells_the_seconds_of_the_rival_that_is_trained(digits: tuple[Path, Report]) -> None:
+    pair, tensors = open_pair(EXAMPLE, digits[0]), read_checkpoint(EXAMPLE).tensors
+    rivals = [
+        Alternative(name="NNCodec qp -20", bytes=9, tensors=tensors, seconds=0.2),
+        Alternative(name=DIRECT_QUANTIZATION, bytes=10, tensors=tensors, seconds=110.2),
+    ]
+    page = " ".join(render_page(compare(pair, dataset=DIGITS, others=rivals)).split())
+    assert "NNCodec at the finest setting that is no larger than this encoding." in page
+    assert "through the network, here for 110 seconds." in page
+    assert "NNCodec qp -20 or direct quantization is the better choice" in page
+    assert "Not measured here" not in page
 
 
 def test_a_quantized_encoding_has_a_page_too(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-"""What a user would pick instead of a neural representation: standard codecs on the checkpoint itself.
+"""Standard codecs on the checkpoint itself, which need no data and no training.
 
 `zstd` compresses all tensors as they are, without a loss. `fp16` stores every floating-point tensor in half
 precision. `int8`, `int6` and `int4` round every tensor of two or more axes to nearest with one float32 scale for each
 index of axis 0 (the output channel of a convolution or linear layer), pack the symbols into so many bits, and keep the
-rest as it is. None of them needs data or training. Bytes are those of the tensors: names and shapes are not counted,
-and tied tensors once.
+rest as it is. Bytes are those of the tensors: names and shapes are not counted, and tied tensors once.
 """
 
 import math
@@ -16,6 +15,7 @@ import torch
 import zstandard
 from torch import Tensor
 
+from nern_core.alternatives.alternative import Alternative
 from nern_core.checkpoint import find_tied
 from nern_core.rounding import round_to_nearest
 
@@ -24,22 +24,13 @@ _ZSTD_LEVEL = 9
 _INTEGER_BITS = (8, 6, 4)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alternative:
-    """A checkpoint after a standard codec: its name, what it takes, and the tensors that come back."""
-
-    name: str
-    bytes: int
-    tensors: dict[str, Tensor]
-
-
 @dataclass(frozen=True, slots=True)
 class _Coded:
     values: Tensor
     bytes: int
 
 
-def alternatives(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
+def standard_codecs(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
     """Apply zstd, fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
     tied = find_tied(tensors)
     yield Alternative(name="zstd", bytes=_zstd_bytes(tensors, tied), tensors=dict(tensors))

@@ -1,12 +1,12 @@
 import torch
 
-from nern_core.alternatives import Alternative, alternatives
+from nern_core.alternatives import Alternative, standard_codecs
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import RealCheckpoints
 
 
 def by_name(tensors: dict[str, torch.Tensor]) -> dict[str, Alternative]:
-    return {alternative.name: alternative for alternative in alternatives(tensors)}
+    return {alternative.name: alternative for alternative in standard_codecs(tensors)}
 
 
 def test_every_codec_gives_back_names_shapes_and_dtypes() -> None:

@@ -1,0 +1,237 @@
+"""The strongest rival where there are images: quantize the network itself while it is distilled.
+
+Learned step sizes (LSQ, Esser et al., 2020), one for each output channel, which begin at the least squared error; Adam
+at 1e-3, the divergence of the logits, images as the recipe `fast` draws them. All convolutions have the same number of
+levels, and so have matrices that hold a part of the weights worth mentioning. The bytes are generous to it: the
+entropy of the integers, with steps and everything else in fp16, no names and no file.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nern_core.alternatives import DIRECT_QUANTIZATION, Alternative
+from nern_core.checkpoint import find_tied
+from nern_core.datasets import dataset_preprocessing, read_image_set
+from nern_core.errors import NernError
+from nern_core.losses import logit_divergence
+from nern_core.meta_compression.operations import entropy_bits
+from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.pair import Pair, architecture_of
+from nern_core.precision import mixed_precision
+from nern_core.progress import OnProgress, Phase, Progress
+from nern_core.recipes.fast import FAST
+from nern_core.snapshots import Snapshots, State
+from nern_core.training.clock import Budget, Clock
+from nern_core.training.image_source import image_source
+from nern_core.training.images import ImageSource
+from nern_core.training.loop import StepReport, train
+from nern_core.training.teacher import Teacher
+from nern_core.zoo import build_network
+
+_OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=1e-3)
+_FEWEST_LEVELS, _MOST_LEVELS = 3, 256
+_CANDIDATES = 40
+# A matrix with less of the weights, such as the classifier of a small network, stays as it is.
+_SMALLEST_SHARE = 0.01
+_SMALLEST_STEP = 1e-12
+_HALF_BITS = 16
+_CPU = torch.device("cpu")
+
+
+def quantize_as_small(
+    pair: Pair,
+    *,
+    dataset: Path,
+    seconds: float,
+    architecture: str | None = None,
+    device: torch.device = _CPU,
+    seed: int = 0,
+    on_progress: OnProgress = lambda progress: None,
+) -> Alternative:
+    """What this method makes of a pair's original in so many seconds and as many bytes as the pair's file has.
+
+    `architecture` takes the place of the one that the encoding names. Training has the most levels that are no more
+    bytes than the file before it, which it changes a little. Raises `NernError` where the network or the data do not
+    fit, and `diverged`.
+    """
+    known = architecture_of(pair.encoding, architecture)
+    teacher = Teacher(
+        network=build_network(known, pair.original.tensors, device),
+        preprocessing=dataset_preprocessing(dataset, known.preprocessing),
+        images=read_image_set(dataset, "train"),
+    )
+    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
+    assert images is not None
+    levels = levels_for(teacher.network, pair.path.stat().st_size)
+
+    def tell(step: StepReport) -> None:
+        clock = step.clock
+        on_progress(
+            Progress(
+                phase=Phase.COMPARISON,
+                step=clock.step,
+                total=clock.total_steps,
+                fraction=clock.fraction,
+                loss=step.loss,
+                steps_per_second=clock.step / clock.elapsed,
+                seconds_left=clock.seconds_left,
+            )
+        )
+
+    return quantize_directly(teacher, images, levels, Budget(seconds=seconds), tell)
+
+
+def quantize_directly(
+    teacher: Teacher,
+    images: ImageSource,
+    levels: int,
+    budget: Budget,
+    on_step: Callable[[StepReport], None] = lambda step: None,
+) -> Alternative:
+    """Train the teacher's weights on so many levels for a budget. Raises `NernError` (`diverged`)."""
+    state = teacher.network.state_dict(keep_vars=True)
+    tied = _tied(state)
+    quantized = _QuantizedWeights(_chosen(teacher.network, tied), levels).to(teacher.device)
+    clock = Clock(budget)
+    loss = _LogitDivergence(quantized, state, tied, teacher, images)
+    train(loss, Optimizers(_OPTIMIZER, quantized), clock, (0.0, 1.0), on_step, Snapshots())
+    weights, bits = quantized.finished()
+    others = {name: tensor for name, tensor in state.items() if name not in weights.keys() | tied.keys()}
+    tensors = {name: _halved(tensor) for name, tensor in others.items()} | weights
+    bits += sum(_HALF_BITS * tensor.numel() for tensor in others.values() if tensor.is_floating_point())
+    return Alternative(
+        name=DIRECT_QUANTIZATION,
+        bytes=math.ceil(bits / 8),
+        tensors={name: tensors[tied.get(name, name)] for name in state},
+        seconds=round(clock.elapsed, 3),
+    )
+
+
+def levels_for(network: nn.Module, size: int) -> int:
+    """The most levels that take no more bytes than `size` before training, 3 to 256."""
+    state = network.state_dict(keep_vars=True)
+    tied = _tied(state)
+    chosen = _chosen(network, tied)
+    others = sum(
+        _HALF_BITS * tensor.numel()
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and name not in chosen.keys() | tied.keys()
+    )
+    fits, too_many = _FEWEST_LEVELS, _MOST_LEVELS + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if _QuantizedWeights(chosen, middle).finished()[1] + others <= 8 * size:
+            fits = middle
+        else:
+            too_many = middle
+    return fits
+
+
+class _QuantizedWeights(nn.Module):
+    """Weights on levels, from `-(levels // 2)` steps, with a learned step for each index of axis 0."""
+
+    def __init__(self, weights: Mapping[str, Tensor], levels: int) -> None:
+        super().__init__()
+        self._low = -(levels // 2)
+        self._high = self._low + levels - 1
+        self._names = tuple(weights)
+        originals = [weight.detach().float() for weight in weights.values()]
+        self.weights = nn.ParameterList(nn.Parameter(weight.clone()) for weight in originals)
+        self.steps = nn.ParameterList(nn.Parameter(self._least_squares_steps(weight)) for weight in originals)
+
+    def forward(self) -> dict[str, Tensor]:
+        """All of them by name, float32, with the gradients of LSQ."""
+        parts = zip(self._names, self.weights, self.steps, strict=True)
+        return {name: self._quantized(weight, step)[0] for name, weight, step in parts}
+
+    @torch.no_grad()
+    def finished(self) -> tuple[dict[str, Tensor], float]:
+        """What comes back when the steps are kept in fp16, and the bits of it: the integers' entropy, the steps'."""
+        tensors, bits = {}, 0.0
+        for name, weight, step in zip(self._names, self.weights, self.steps, strict=True):
+            tensors[name], integers = self._quantized(weight, step.half().float())
+            bits += entropy_bits(integers) + _HALF_BITS * len(step)
+        return tensors, bits
+
+    def _quantized(self, weight: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """The quantized weights and their integers."""
+        step = steps.abs().clamp(min=_SMALLEST_STEP).view(-1, *[1] * (weight.ndim - 1))
+        clamped = (weight / step).clamp(self._low, self._high)
+        integers = clamped.round()
+        return (clamped + (integers - clamped).detach()) * step, integers.detach()
+
+    @torch.no_grad()
+    def _least_squares_steps(self, weight: Tensor) -> Tensor:
+        """The step of each output channel with the least squared error, of some candidates."""
+        largest = weight.flatten(1).abs().amax(dim=1)
+        best, smallest = largest.clone(), torch.full_like(largest, torch.inf)
+        for candidate in range(1, _CANDIDATES + 1):
+            steps = largest * (2 * candidate / _CANDIDATES) / -self._low
+            error = (self._quantized(weight, steps)[0] - weight).flatten(1).square().sum(dim=1)
+            best, smallest = torch.where(error < smallest, steps, best), torch.minimum(error, smallest)
+        return best
+
+
+class _LogitDivergence:
+    """The loss of a batch of images. What it depends on is in the images and the weights."""
+
+    def __init__(
+        self,
+        quantized: _QuantizedWeights,
+        state: Mapping[str, Tensor],
+        tied: Mapping[str, str],
+        teacher: Teacher,
+        images: ImageSource,
+    ) -> None:
+        self._quantized = quantized
+        self._state = dict(state)
+        self._tied = tied
+        self._teacher = teacher
+        self._images = images
+
+    def state(self) -> State:
+        """Nothing of its own."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to go on from."""
+
+    def __call__(self, fraction: float) -> Tensor:
+        inputs = self._images.draw()
+        with mixed_precision(self._teacher.device):
+            expected = self._teacher.logits(inputs)
+            weights: dict[str, Tensor] = self._quantized()
+            weights |= {alias: weights[name] for alias, name in self._tied.items() if name in weights}
+            logits = functional_call(self._teacher.network, self._state | weights, (inputs,)).float()
+        return logit_divergence(logits, expected)
+
+
+def _chosen(network: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights to quantize. Raises `NernError` (`nothing_to_quantize`)."""
+    parameters = {
+        name: parameter
+        for name, parameter in network.named_parameters(remove_duplicate=False)
+        if name not in tied and parameter.numel()
+    }
+    fewest = _SMALLEST_SHARE * sum(parameter.numel() for parameter in parameters.values())
+    chosen: dict[str, Tensor] = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.ndim > 2 or (parameter.ndim == 2 and parameter.numel() >= fewest)
+    }
+    if not chosen:
+        raise NernError("nothing_to_quantize", "The network has neither convolutions nor matrices to quantize.")
+    return chosen
+
+
+def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:
+    return find_tied({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    return tensor.detach().half().float() if tensor.is_floating_point() else tensor.detach()
