@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test chaos check fix openapi lock audit clean
+.PHONY: help setup serve demo test chaos check fix openapi nncodec lock audit clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ fix: setup ## Repair what can be repaired by a tool
 openapi: setup ## Renew docs/openapi.json, the description of the API
 	.venv/bin/python -m scripts.write_openapi
 
+nncodec: setup ## Make .nncodec, an environment with NNCodec for reports, benchmarks and tests
+	scripts/nncodec
+
 lock: ## Pin what the image installs, with hashes, in requirements.lock; needs the network
 	scripts/lock
 
@@ -39,5 +42,5 @@ audit: ## Look up known vulnerabilities of what requirements.lock pins; needs th
 	scripts/audit
 
 clean: ## Remove everything that these targets make
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
+	rm -rf .venv .nncodec .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

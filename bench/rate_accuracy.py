@@ -5,8 +5,8 @@ bench/results/rate_accuracy.json as soon as it is done, and from all that is rec
 it and docs/rate-accuracy.svg. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured
 once, after the last step; bytes are those of the whole file, except where a row says otherwise.
 
-NNCodec needs another numpy than this project, so it lives in an environment of its own (pip install nncodec==2.1.3
-safetensors), whose interpreter NERN_NNCODEC_PYTHON names. Its cases fail without it.
+NNCodec needs another numpy than this project, so it lives in an environment of its own: that of `make nncodec`, or
+the one whose interpreter NERN_NNCODEC_PYTHON names. Its cases fail without it.
 """
 
 import argparse
@@ -193,10 +193,8 @@ def direct(depth: int, bits: int, seconds: float, seed: int) -> dict[str, Any]:
 
 def nncodec(depth: int, parameter: int) -> dict[str, Any]:
     """Code with NNCodec, in its own environment."""
-    interpreter = os.environ.get("NERN_NNCODEC_PYTHON")
-    if interpreter is None:
-        raise SystemExit("NERN_NNCODEC_PYTHON must name the interpreter of an environment that has nncodec 2.1.3")
-    coded = code_with_nncodec(read_checkpoint(checkpoint_of(depth)).tensors, Path(interpreter), parameter)
+    interpreter = Path(os.environ.get("NERN_NNCODEC_PYTHON", HERE.parent / ".nncodec" / "bin" / "python"))
+    coded = code_with_nncodec(read_checkpoint(checkpoint_of(depth)).tensors, interpreter, parameter)
     return {"bytes": coded.bytes, "accuracy": accuracy(depth, coded.tensors), "seconds": {"total": coded.seconds}}
 
 
