@@ -37,6 +37,12 @@ class RealCheckpoints:
     cifar10: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that in the end no process waits for the long file of another one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real() -> RealCheckpoints:
     """Real checkpoints and CIFAR-10: NERN_TEST_ASSETS names the folder; without it these tests are skipped."""
