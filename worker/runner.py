@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from app.durable_files import is_full_disk
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
-from nern_core.progress import TRAINING_PHASES, OnProgress, Phase, Progress
+from nern_core.progress import OnProgress, Phase, Progress
 from worker.folder import INTERRUPTED, LONGEST_MESSAGE, RECONSTRUCTED, ErrorLine, RunFolder, RunnerLine, RunSpec
 from worker.outcome import DISK_FULL
 from worker.sandbox import Confinement, SandboxError, confine
@@ -179,7 +179,7 @@ def _rivals(options: EncodeOptions, result: "EncodingResult", on_progress: OnPro
     yield quantize_as_small(
         result.pair,
         dataset=dataset,
-        seconds=sum(result.report.metrics.seconds.get(phase, 0.0) for phase in TRAINING_PHASES),
+        seconds=result.report.training_seconds,
         device=torch_device(options.device),
         seed=options.seed,
         on_progress=on_progress,

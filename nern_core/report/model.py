@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
+from nern_core.progress import TRAINING_PHASES
 
 
 class LayerReport(BaseModel):
@@ -84,6 +85,11 @@ class Report(BaseModel):
     )
     curve: tuple[CurvePoint, ...]
     size_trials: tuple[SizeTrial, ...] = Field(default=(), description="How the size for `max_drop` was chosen.")
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of all training phases; 0 where they are not known."""
+        return sum(self.metrics.seconds.get(phase, 0.0) for phase in TRAINING_PHASES)
 
     @computed_field(  # type: ignore[prop-decorator] # mypy knows no decorated properties
         description="Alternatives that are no larger than this encoding and at least as accurate."

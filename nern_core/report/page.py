@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nern_core.alternatives import DIRECT_QUANTIZATION
 from nern_core.charts import Series, line_chart
-from nern_core.progress import TRAINING_PHASES
 from nern_core.report.files import Comparison
 from nern_core.report.kernel_pictures import draw_kernels, sample_kernels
 from nern_core.report.model import CurvePoint, LayerReport, Report
@@ -71,7 +70,6 @@ def render_page(comparison: Comparison) -> str:
         codecs=_codecs(report),
         names=" ".join(alternative.name for alternative in report.alternatives),
         trained=next((one for one in report.alternatives if one.name == DIRECT_QUANTIZATION), None),
-        training_seconds=sum(report.metrics.seconds.get(phase, 0.0) for phase in TRAINING_PHASES),
         largest_error=max(layer.relative_error for layer in report.layers) or 1.0,
         pictures=_pictures(comparison),
         charts=_charts(report.curve),

@@ -99,7 +99,7 @@ def test_an_encoding_gets_a_rival_of_its_size(tmp_path: Path) -> None:
     assert told[-1].fraction == 1.0
 
 
-def test_weights_that_layers_share_stay_shared(tmp_path: Path) -> None:
+def test_weights_that_layers_share_stay_shared() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
