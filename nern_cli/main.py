@@ -82,6 +82,13 @@ def encode(
         print_json(metrics)
     else:
         print_table(f"{checkpoint.name} → {output}", metrics)
+    if result.report.costs_too_much:
+        trial = result.report.size_trials[-1]
+        print(
+            f"This costs about {trial.drop:.2f} points of accuracy, more than the {options.max_drop:g} that --max-drop "
+            "allows: no size was found that does not. Train for longer, or allow more.",
+            file=sys.stderr,
+        )
 
 
 @app.command()

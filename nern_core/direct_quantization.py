@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from nern_core.alternatives import DIRECT_QUANTIZATION, Alternative
 from nern_core.checkpoint import find_tied
@@ -30,6 +29,7 @@ from nern_core.training.clock import Budget, Clock
 from nern_core.training.image_source import image_source
 from nern_core.training.images import ImageSource
 from nern_core.training.loop import StepReport, train
+from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network
 
@@ -98,7 +98,7 @@ def quantize_directly(
     tied = _tied(state)
     quantized = _QuantizedWeights(_chosen(teacher.network, tied), levels).to(teacher.device)
     clock = Clock(budget)
-    loss = _LogitDivergence(quantized, state, tied, teacher, images)
+    loss = _LogitDivergence(quantized, teacher, Student(teacher.network, tied=tied), images)
     train(loss, Optimizers(_OPTIMIZER, quantized), clock, (0.0, 1.0), on_step, Snapshots())
     weights, bits = quantized.finished()
     others = {name: tensor for name, tensor in state.items() if name not in weights.keys() | tied.keys()}
@@ -183,15 +183,13 @@ class _LogitDivergence:
     def __init__(
         self,
         quantized: _QuantizedWeights,
-        state: Mapping[str, Tensor],
-        tied: Mapping[str, str],
         teacher: Teacher,
+        student: Student,
         images: ImageSource,
     ) -> None:
         self._quantized = quantized
-        self._state = dict(state)
-        self._tied = tied
         self._teacher = teacher
+        self._student = student
         self._images = images
 
     def state(self) -> State:
@@ -205,9 +203,7 @@ class _LogitDivergence:
         inputs = self._images.draw()
         with mixed_precision(self._teacher.device):
             expected = self._teacher.logits(inputs)
-            weights: dict[str, Tensor] = self._quantized()
-            weights |= {alias: weights[name] for alias, name in self._tied.items() if name in weights}
-            logits = functional_call(self._teacher.network, self._state | weights, (inputs,)).float()
+            logits = self._student.logits(self._quantized(), inputs)
         return logit_divergence(logits, expected)
 
 

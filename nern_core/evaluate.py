@@ -1,8 +1,9 @@
 """Accuracy of a network on the test split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +17,27 @@ _IMAGES_PER_BATCH = 250
 _CPU = torch.device("cpu")
 
 
-def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
-    """Share of images, in percent, whose largest logit is at their label; float32, whole split.
+@torch.no_grad()
+def logits(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Tensor:
+    """What a network gives for all images, float32 (n, classes), on the CPU.
 
     Raises `NernError` (`bad_data`) if a label is outside of the network's classes.
     """
     device = next(network.parameters()).device
-    correct = 0
-    with torch.no_grad():
-        for pixels, labels in zip(
-            images.images.split(_IMAGES_PER_BATCH), images.labels.split(_IMAGES_PER_BATCH), strict=True
-        ):
-            logits = network(to_inputs(pixels.to(device), preprocessing))
-            if int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0:
-                raise NernError(
-                    "bad_data",
-                    f"The dataset has the label {int(labels.max())}, but the network has {logits.shape[1]} classes.",
-                )
-            correct += int((logits.argmax(dim=1).cpu() == labels).sum())
-    return 100 * correct / len(images)
+    batches = (to_inputs(pixels.to(device), preprocessing) for pixels in images.images.split(_IMAGES_PER_BATCH))
+    found = torch.cat([network(inputs).float().cpu() for inputs in batches])
+    if int(images.labels.max()) >= found.shape[1] or int(images.labels.min()) < 0:
+        raise NernError(
+            "bad_data",
+            f"The dataset has the label {int(images.labels.max())}, but the network has {found.shape[1]} classes.",
+        )
+    return found
+
+
+def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
+    """Share of images, in percent, whose largest logit is at their label. Raises `NernError` as `logits` does."""
+    correct = logits(network, images, preprocessing).argmax(dim=1) == images.labels
+    return 100 * int(correct.sum()) / len(images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +51,21 @@ class Evaluator:
 
     def accuracy(self, tensors: Mapping[str, Tensor]) -> float:
         """Accuracy in percent of the network with these tensors. Raises `NernError` where they do not fit."""
-        return accuracy(build_network(self.architecture, tensors, self.device), self.images, self.preprocessing)
+        return accuracy(self._network(tensors), self.images, self.preprocessing)
+
+    def logits(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What the network with these tensors gives, float32 (n, classes). Raises `NernError` where they do not fit."""
+        return logits(self._network(tensors), self.images, self.preprocessing)
+
+    def with_images(self, count: int) -> Self:
+        """The same with so many of the images, evenly spread over them; with all, if there are no more."""
+        if count >= len(self.images):
+            return self
+        rows = torch.arange(count) * len(self.images) // count
+        return replace(self, images=ImageSet(self.images.images[rows], self.images.labels[rows]))
+
+    def _network(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        return build_network(self.architecture, tensors, self.device)
 
 
 def open_evaluator(
@@ -59,16 +76,13 @@ def open_evaluator(
     Raises `NernError` where there is no such architecture or no such data.
     """
     architecture = find_architecture(architecture_name)
-    split = read_image_set(dataset, "test")
-    if images is not None and images < len(split):
-        rows = torch.arange(images) * len(split) // images
-        split = ImageSet(split.images[rows], split.labels[rows])
-    return Evaluator(
+    evaluator = Evaluator(
         architecture=architecture,
-        images=split,
+        images=read_image_set(dataset, "test"),
         preprocessing=dataset_preprocessing(dataset, architecture.preprocessing),
         device=device,
     )
+    return evaluator if images is None else evaluator.with_images(images)
 
 
 def evaluate_checkpoint(checkpoint: Checkpoint, architecture_name: str, dataset: Path) -> float:

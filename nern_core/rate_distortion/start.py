@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor
 
 from nern_core.kernels import KernelLayer
-from nern_core.rate_distortion.parameters import QuantizedParameters, by_coordinates
+from nern_core.rate_distortion.parameters import by_coordinates
 from nern_core.rate_distortion.rate import RateModel
 
 _FEWEST_STEPS_PER_DEVIATION, _MOST_STEPS_PER_DEVIATION = 0.1, 100.0
-_FURTHEST_RESCALING = 64.0
 _MOST_TRIES = 16
 _NEAR_ENOUGH = 0.002
 _SMALLEST_DEVIATION = 1e-12
@@ -37,22 +35,6 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
         (deviation / steps_per_deviation).expand(layer.filters)
         for deviation, layer in zip(deviations, layers, strict=True)
     ]
-
-
-def rescaled(parameters: QuantizedParameters, wanted_bits: float) -> QuantizedParameters:
-    """A copy whose steps are so much larger or smaller that its integers take so many bits, or nearly."""
-
-    def larger(logarithm: float) -> QuantizedParameters:
-        copy = deepcopy(parameters)
-        copy.enlarge_steps(math.exp(-logarithm))
-        return copy
-
-    def bits(logarithm: float) -> float:
-        scaled = larger(logarithm)
-        return RateModel(scaled.integers()).bits_of_rounded(list(scaled.latents))
-
-    furthest = math.log(_FURTHEST_RESCALING)
-    return larger(_solve(bits, -furthest, furthest, wanted_bits))
 
 
 def _solve(rising: Callable[[float], float], low: float, high: float, wanted: float) -> float:

@@ -5,11 +5,9 @@ held at the target by making all steps larger or smaller together, which the pre
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from nern_core.losses import squared_logit_error
 from nern_core.optim import cosine_decay, optimizers_state, restore_optimizers
@@ -19,6 +17,7 @@ from nern_core.rate_distortion.rate import RateModel
 from nern_core.snapshots import State
 from nern_core.training.images import ImageSource
 from nern_core.training.quantization import QuantizationConfig
+from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
 
 # Distributions change slowly, and fitting them takes about as long as a step.
@@ -30,39 +29,51 @@ _FINAL_SHARE = 0.002
 
 
 class RateDistillation:
-    """The loss of a batch: how far the logits are from the teacher's, and the bits at their price."""
+    """The loss of a batch: how far the logits are from the teacher's, and the bits at their price.
+
+    The integers are held at `wanted_bits`, which may change on the way.
+    """
 
     def __init__(
         self,
         config: QuantizationConfig,
         parameters: QuantizedParameters,
-        state: Mapping[str, Tensor],
-        tied: Mapping[str, str],
         wanted_bits: float,
         teacher: Teacher,
+        student: Student,
         images: ImageSource,
     ) -> None:
-        """`state` are the network's tensors before training; `tied` repeat another one, repeated by repeating."""
         self._config = config
         self._parameters = parameters
-        self._state = dict(state)
-        self._tied = dict(tied)
-        self._wanted_bits = wanted_bits
+        self.wanted_bits = wanted_bits
         self._teacher = teacher
+        self._student = student
         self._images = images
-        self._weights = sum(latent.numel() for latent in parameters.latents)
+        self.weights = sum(latent.numel() for latent in parameters.latents)
         self._rate = RateModel(parameters.integers())
         self._present_loss = 0.0
         self._steps = 0
 
     def state(self) -> State:
-        """The present price of a bit, and what it is counted by."""
-        return {"rate": self._rate.state(), "present_loss": self._present_loss, "steps": self._steps}
+        """The present price of a bit, what it is counted by, and the bits that are wanted."""
+        return {
+            "rate": self._rate.state(),
+            "present_loss": self._present_loss,
+            "steps": self._steps,
+            "wanted_bits": self.wanted_bits,
+        }
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self._rate.restore(state["rate"])
         self._present_loss, self._steps = state["present_loss"], state["steps"]
+        self.wanted_bits = state["wanted_bits"]
+
+    def want(self, bits: float) -> None:
+        """Hold the integers at other bits from now on; all steps change at once, about as much as that takes."""
+        self._parameters.enlarge_steps(2.0 ** ((self.wanted_bits - bits) / self.weights))
+        self._rate.fit(self._parameters.integers())
+        self.wanted_bits = bits
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch of images. Holds the bits at the target before."""
@@ -72,25 +83,23 @@ class RateDistillation:
         if self._steps == 1:
             self._present_loss = value
         self._present_loss += (1 - _MEMORY_OF_LOSS) * (value - self._present_loss)
-        price = self._config.price * self._present_loss / self._weights
+        price = self._config.price * self._present_loss / self.weights
         total: Tensor = loss + price * self._rate.bits(list(self._parameters.latents))
         return total
 
     def _distance(self) -> Tensor:
         """The squared difference of the logits of a new batch of images."""
-        network, inputs = self._teacher.network, self._images.draw()
+        inputs = self._images.draw()
         with mixed_precision(self._teacher.device):
             expected = self._teacher.logits(inputs)
-            weights = self._parameters.weights()
-            weights |= {alias: weights[name] for alias, name in self._tied.items() if name in weights}
-            logits = functional_call(network, self._state | weights, (inputs,)).float()
+            logits = self._student.logits(self._parameters.weights(), inputs)
         return squared_logit_error(logits, expected)
 
     def _hold_target(self) -> None:
         if self._steps and self._steps % _STEPS_BETWEEN_FITS == 0:
             self._rate.fit(self._parameters.integers())
         self._steps += 1
-        excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self._wanted_bits - 1
+        excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self.wanted_bits - 1
         change = self._config.gain * excess
         self._parameters.enlarge_steps(math.exp(max(-_LARGEST_CHANGE, min(_LARGEST_CHANGE, change))))
 

@@ -38,9 +38,9 @@ class AlternativeReport(BaseModel):
 
 
 class SizeTrial(BaseModel):
-    """A size in bytes that was tried on the way to the smallest one, and the points of accuracy that it cost.
+    """A size in bytes that was measured on the way to the smallest one, and the points of accuracy that it cost then.
 
-    Measured after a short training, on a part of the training split that was left out of it and changed.
+    They are estimated on a part of the training split that was left out of the training and changed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,7 +84,15 @@ class Report(BaseModel):
         default=(), description="Empty where nobody has asked for the comparison."
     )
     curve: tuple[CurvePoint, ...]
-    size_trials: tuple[SizeTrial, ...] = Field(default=(), description="How the size for `max_drop` was chosen.")
+    size_trials: tuple[SizeTrial, ...] = Field(
+        default=(), description="How the size for `max_drop` was found: the last one is this encoding's."
+    )
+
+    @property
+    def costs_too_much(self) -> bool:
+        """Whether no size was found that costs no more accuracy than `max_drop` allows."""
+        allowed = self.options.max_drop
+        return allowed is not None and bool(self.size_trials) and self.size_trials[-1].drop > allowed
 
     @property
     def training_seconds(self) -> float:

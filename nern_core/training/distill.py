@@ -13,7 +13,6 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from nern_core.losses import (
     feature_distance,
@@ -30,6 +29,7 @@ from nern_core.targets import Targets, to_weights
 from nern_core.training.clock import Share
 from nern_core.training.images import ImageSource
 from nern_core.training.predictions import Predictions
+from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
 
 
@@ -101,8 +101,7 @@ class DistillationLoss:
         self.targets = targets
         self.teacher = teacher
         self._images = images
-        # The parameters themselves: `functional_call` knows by their identity which ones layers share.
-        self._state = teacher.network.state_dict(keep_vars=True)
+        self._student = Student(teacher.network)
         self._modules = tuple(
             dict.fromkeys(teacher.network.get_submodule(layer.name.rpartition(".")[0]) for layer in targets.layers)
         )
@@ -141,15 +140,13 @@ class DistillationLoss:
 
     def _compare(self, *, with_maps: bool) -> tuple[dict[str, Tensor], _Outputs, _Outputs]:
         """All predicted kernels by head, and what student and teacher give for a new batch."""
-        network = self.teacher.network
         inputs = self._images.draw()
         with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.teacher.device):
             teacher = _Outputs(self.teacher.logits(inputs), maps.take())
             with full_precision(self.teacher.device):
                 kernels = self.predictions.of_all()
                 weights = to_weights(kernels, self.targets)
-            student_logits = functional_call(network, self._state | weights, (inputs,), strict=True).float()
-            student = _Outputs(student_logits, maps.take())
+            student = _Outputs(self._student.logits(weights, inputs), maps.take())
         return kernels, student, teacher
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from nern_core.kernels import KernelLayer
-from nern_core.rate_distortion.parameters import QuantizedParameters, by_coordinates
+from nern_core.rate_distortion.parameters import by_coordinates
 from nern_core.rate_distortion.rate import RateModel
-from nern_core.rate_distortion.start import rescaled, starting_steps
+from nern_core.rate_distortion.start import starting_steps
 
 LAYERS = [
     KernelLayer(name="a", shape=(16, 16, 3, 3), tile=None, dtype="float32"),
@@ -44,19 +44,3 @@ def test_steps_are_the_same_part_of_the_deviation_of_each_layer() -> None:
 def test_what_cannot_be_had_ends_at_an_end(wanted: float, steps_per_deviation: float) -> None:
     first, _ = starting_steps(LAYERS, tensors(), wanted)
     assert float(tensors()["a"].square().mean().sqrt() / first[0]) == pytest.approx(steps_per_deviation, rel=1e-4)
-
-
-@pytest.mark.parametrize("bits_per_weight", [0.7, 1.6, 5.5])
-def test_trained_parameters_go_on_with_other_steps_and_the_same_weights(bits_per_weight: float) -> None:
-    trained = QuantizedParameters(LAYERS, tensors(), starting_steps(LAYERS, tensors(), 8000.0), {})
-    with torch.no_grad():
-        trained.log_steps[0].add_(torch.linspace(-1, 1, 16))
-    before = [latent.clone() for latent in trained.latents]
-    again = rescaled(trained, bits_per_weight * (2304 + 1280))
-    bits = RateModel(again.integers()).bits_of_rounded(list(again.latents))
-    assert bits == pytest.approx(bits_per_weight * (2304 + 1280), rel=0.01)
-    for old, new, first, second in zip(before, again.latents, trained.log_steps, again.log_steps, strict=True):
-        torch.testing.assert_close(
-            old * first.exp2()[:, None, None], new * second.exp2()[:, None, None], rtol=1e-4, atol=1e-6
-        )
-    assert all(torch.equal(old, kept) for old, kept in zip(before, trained.latents, strict=True))

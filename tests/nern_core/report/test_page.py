@@ -10,7 +10,7 @@ from nern_core.checkpoint import read_checkpoint
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
 from nern_core.pair import open_pair
-from nern_core.report import LayerReport, Report
+from nern_core.report import LayerReport, Report, SizeTrial
 from nern_core.report.files import compare
 from nern_core.report.page import choose_layers, render_page
 from tests.conftest import DIGITS, EXAMPLE
@@ -135,6 +135,22 @@ def test_a_quantized_encoding_has_a_page_too(tmp_path: Path) -> None:
     assert f"{report.metrics.integer_bytes:,}" in page
     assert "Hidden size" not in page
     assert Elements(page).open == []
+
+
+@pytest.mark.parametrize(("allowed", "reached"), [(0.8, True), (0.6, False)])
+def test_the_sizes_on_the_way_are_on_the_page(digits: tuple[Path, Report], allowed: float, reached: bool) -> None:
+    trials = (SizeTrial(bytes=33_333, drop=0.1), SizeTrial(bytes=22_222, drop=0.7))
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), max_drop=allowed)
+    trained = digits[1].model_copy(update={"size_trials": trials, "options": options})
+    page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
+    assert '<td class="number">33,333</td><td class="number">0.10 points</td>' in page
+    assert '<th scope="row">this encoding</th><td class="number">22,222</td>' in page
+    assert (f"No size was found that costs at most {allowed} points" not in page) is reached
+    assert Elements(page).open == []
+
+
+def test_a_size_that_was_asked_for_was_not_searched(page: str) -> None:
+    assert "How the size was found" not in page
 
 
 def test_each_phase_has_its_curve(page: str) -> None:

@@ -1,0 +1,69 @@
+"""Quantize a checkpoint so that the file has a wanted size."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from nern_core.errors import NernError
+from nern_core.rate_distortion.parameters import QuantizedParameters
+from nern_core.rate_distortion.quantizer import Quantized, Quantizer
+from nern_core.rate_distortion.rate import RateModel
+from nern_core.rate_distortion.trainer import Trainer, Training
+from nern_core.rate_distortion.trim import trimmed
+
+# More bits for a weight than this change no decision of a network, fewer leave nothing of it.
+MOST_BITS_PER_WEIGHT, FEWEST_BITS_PER_WEIGHT = 8.0, 0.05
+# What the integers are aimed at, of what there is room for: the last estimate is off by less.
+_AIM = 0.998
+_MOST_TRIMS = 20
+
+
+def quantize_for_size(
+    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int], training: Training | None
+) -> tuple[Quantized, float]:
+    """Quantize for a file of at most `target` bytes; `size_of` says how large a file is.
+
+    Without training, weights become the integers next to them. Also returns the seconds of training.
+    Raises `NernError` (`target_too_small`, `diverged`).
+    """
+    parameters, wanted_bits = _started(quantizer, target, size_of)
+    seconds = 0.0
+    if training is not None:
+        trainer = Trainer(training, quantizer, parameters, wanted_bits)
+        trainer.run(1.0)
+        seconds = trainer.seconds
+        parameters.cpu()
+    return _fitted(quantizer.rounded(parameters), target, size_of), seconds
+
+
+def _started(
+    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int]
+) -> tuple[QuantizedParameters, float]:
+    """Parameters that take about the target's bytes, and the bits that their integers may take."""
+    bits = float(quantizer.weights)
+    # What is not integers hardly depends on them: the second estimate is exact to within some bytes.
+    for _ in range(2):
+        parameters = quantizer.start(bits)
+        integer_bits = RateModel(parameters.integers()).bits_of_rounded(list(parameters.latents))
+        others = size_of(quantizer.rounded(parameters)) - integer_bits / 8
+        bits = 8 * _AIM * (target - others)
+        if bits < FEWEST_BITS_PER_WEIGHT * quantizer.weights:
+            smallest = others + FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8
+            raise NernError(
+                "target_too_small",
+                f"A file of {target:,} bytes has no room for the weights: all else takes {others:,.0f} bytes; "
+                f"aim for {smallest:,.0f} or more.",
+            )
+        bits = min(bits, MOST_BITS_PER_WEIGHT * quantizer.weights)
+    return parameters, bits
+
+
+def _fitted(result: Quantized, target: int, size_of: Callable[[Quantized], int]) -> Quantized:
+    """The result without the bits that are too many for the target."""
+    latents = list(result.parameters.latents)
+    for _ in range(_MOST_TRIMS):
+        excess = size_of(result) - target
+        if excess <= 0:
+            return result
+        integers = trimmed(latents, result.integers, 8.0 * (excess + 8))
+        result = replace(result, layers=result.parameters.quantized_layers(integers))
+    raise NernError("target_too_small", f"No file of {target:,} bytes could be made; aim for more.")

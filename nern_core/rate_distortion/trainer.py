@@ -1,0 +1,73 @@
+"""Train quantized weights in one stage or in several, with one optimizer for all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nern_core.rate_distortion.parameters import QuantizedParameters
+from nern_core.rate_distortion.quantizer import Quantizer
+from nern_core.rate_distortion.train import QuantizationSteps, RateDistillation
+from nern_core.snapshots import Snapshots
+from nern_core.training.clock import Budget, Clock, Share
+from nern_core.training.images import ImageSource
+from nern_core.training.loop import Loss, StepReport, train
+from nern_core.training.quantization import QuantizationConfig
+from nern_core.training.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the budget: where it begins, 0 to 1, and its share; `earlier_steps` were done before."""
+
+    start: float
+    share: float
+    earlier_steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What training needs: settings, a teacher, images, a budget, snapshots, and who is told of the steps."""
+
+    config: QuantizationConfig
+    teacher: Teacher
+    images: ImageSource
+    budget: Budget
+    on_step: Callable[[Stage, StepReport], None]
+    snapshots: Snapshots
+
+
+class Trainer:
+    """Trains `parameters` in place; `loss` holds their integers at the bits that are wanted."""
+
+    def __init__(
+        self, training: Training, quantizer: Quantizer, parameters: QuantizedParameters, wanted_bits: float
+    ) -> None:
+        teacher = training.teacher
+        self._training = training
+        self.parameters = parameters.to(teacher.device)
+        self.loss = RateDistillation(
+            training.config, parameters, wanted_bits, teacher, quantizer.student(teacher.network), training.images
+        )
+        self._optimizer = QuantizationSteps(training.config, parameters)
+        self._used = 0.0
+        self._steps = 0
+        self.seconds = 0.0
+
+    def run(self, share: float, window: tuple[float, float] = (0.0, 1.0), loss: Loss | None = None) -> None:
+        """Train for a share of the budget, by another loss than its own where one is given.
+
+        `window` is the start and length of the stage on the optimizer's schedule. Raises `NernError` (`diverged`).
+        """
+        training = self._training
+        stage = Stage(self._used, share, self._steps)
+        clock = Clock(training.budget.part(Share(seconds=share, steps=share)))
+        train(
+            loss or self.loss,
+            self._optimizer,
+            clock,
+            window,
+            lambda step: training.on_step(stage, step),
+            training.snapshots,
+        )
+        self._used += share
+        self._steps += clock.step
+        self.seconds += clock.elapsed

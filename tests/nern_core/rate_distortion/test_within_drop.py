@@ -1,0 +1,176 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.datasets import read_image_set
+from nern_core.kernels import select_layers
+from nern_core.rate_distortion.quantizer import Quantized, Quantizer
+from nern_core.rate_distortion.rate import RateModel
+from nern_core.rate_distortion.trainer import Stage, Trainer, Training
+from nern_core.rate_distortion.within_drop import Measured, SizeSearch, quantize_within_drop
+from nern_core.recipes.fast import FAST
+from nern_core.snapshots import Snapshots
+from nern_core.training.clock import Budget
+from nern_core.training.expected_drop import Loss
+from nern_core.training.image_source import image_source
+from nern_core.training.teacher import Teacher
+from nern_core.zoo import build_network, find_architecture
+from tests.conftest import DIGITS, EXAMPLE
+
+TENSORS = read_checkpoint(EXAMPLE).tensors
+LAYERS = select_layers(TENSORS)
+
+
+def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer, Training]:
+    architecture = find_architecture("digits-cnn")
+    teacher = Teacher(
+        network=build_network(architecture, TENSORS),
+        preprocessing=architecture.preprocessing,
+        images=read_image_set(DIGITS, "train"),
+    )
+    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
+    assert images is not None
+    training = Training(
+        config=FAST.quantization,
+        teacher=teacher,
+        images=images,
+        budget=Budget(steps=40),
+        on_step=lambda stage, step: None if stages is None else stages.append(stage),
+        snapshots=Snapshots(),
+    )
+    return Quantizer(TENSORS, LAYERS, teacher.network, training=True), training
+
+
+def bytes_of(quantized: Quantized) -> int:
+    integers = quantized.integers
+    return round(RateModel(integers).bits_of_rounded([values.float() for values in integers]) / 8)
+
+
+def measure_with(drop_of: Callable[[int], float]) -> Callable[[Quantized], Measured]:
+    """What the original thinks is what is counted, so that it is what is expected."""
+
+    def measure(quantized: Quantized) -> Measured:
+        size = bytes_of(quantized)
+        return Measured(size, Loss(thought=drop_of(size), counted=drop_of(size)))
+
+    return measure
+
+
+def search_with(drop: float) -> tuple[SizeSearch, Trainer]:
+    quantizer, training = quantizer_and_training()
+    bits = 2.0 * quantizer.weights
+    trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
+    measure = measure_with(lambda size: drop)
+    return SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), max_drop=0.5), trainer
+
+
+@pytest.mark.parametrize(
+    ("fraction", "drop", "factor"),
+    [
+        # Half of it will be left, and nine tenths of what is allowed are aimed at.
+        (0.15, 0.0, 0.3),
+        (0.15, 0.45, 0.5**0.3),
+        (0.15, 0.9, 1.0),
+        (0.15, 1.8, 2.0**0.3),
+        (0.15, 90.0, 2.0),
+        (0.35, 0.0, 0.6),
+        (0.35, 0.9, 1.3**0.3),
+        (0.35, 90.0, 1.5),
+        (0.6, 0.0, 0.85),
+        (0.6, 90.0, 1.2),
+    ],
+)
+def test_bits_follow_what_the_file_will_cost(fraction: float, drop: float, factor: float) -> None:
+    search, trainer = search_with(drop)
+    before = trainer.loss.wanted_bits
+    search(fraction)
+    assert trainer.loss.wanted_bits == pytest.approx(factor * before)
+    assert [trial.drop for trial in search.trials] == [drop]
+
+
+def test_the_integers_take_about_the_bits_that_are_wanted_at_once() -> None:
+    search, trainer = search_with(0.0)
+    search.try_out()
+    search.correct(left=1.0, least=0.75, most=1.0)
+    search.try_out()
+    sizes = [trial.bytes for trial in search.trials]
+    assert sizes[1] == pytest.approx(0.75 * sizes[0], rel=0.1)
+    assert trainer.loss.wanted_bits == pytest.approx(0.75 * 8 * sizes[0], rel=0.02)
+
+
+@pytest.mark.parametrize("drop", [0.0, 900.0])
+def test_bits_stay_within_what_a_weight_can_have(drop: float) -> None:
+    search, trainer = search_with(drop)
+    for _ in range(40):
+        search.try_out()
+        search.correct(left=1.0, least=0.3, most=2.0)
+    assert trainer.loss.wanted_bits == pytest.approx((0.05 if drop == 0.0 else 8.0) * trainer.loss.weights)
+
+
+def test_the_size_is_corrected_three_times() -> None:
+    search, _ = search_with(0.5)
+    corrected: list[float] = []
+    for step in range(40):
+        search(step / 40)
+        if len(search.trials) > len(corrected):
+            corrected.append(step / 40)
+    assert corrected == [0.15, 0.35, 0.6]
+
+
+def test_a_step_over_several_corrections_makes_the_last() -> None:
+    search, trainer = search_with(0.0)
+    before = trainer.loss.wanted_bits
+    search(0.5)
+    search(0.55)
+    assert len(search.trials) == 1
+    assert trainer.loss.wanted_bits == pytest.approx(0.6 * before)
+
+
+def test_a_search_goes_on_from_its_state() -> None:
+    search, _ = search_with(0.25)
+    search(0.15)
+    again, trainer = search_with(0.25)
+    again.restore(search.state())
+    assert again.trials == search.trials
+    assert trainer.loss.wanted_bits == search.state()["loss"]["wanted_bits"]
+    again(0.2)
+    assert len(again.trials) == 1
+
+
+def test_the_result_is_what_was_measured_last() -> None:
+    stages: list[Stage] = []
+    quantizer, training = quantizer_and_training(stages)
+    quantized, trials, seconds = quantize_within_drop(quantizer, 0.5, measure_with(lambda size: 0.1), training)
+    assert trials[-1].bytes == bytes_of(quantized)
+    assert trials[-1].bytes < 0.6 * trials[0].bytes
+    assert len(trials) == 4
+    assert {stage.start for stage in stages} == {0.0}
+    assert seconds > 0
+
+
+def test_a_result_that_costs_too_much_is_trained_on_with_more_bits() -> None:
+    stages: list[Stage] = []
+    quantizer, training = quantizer_and_training(stages)
+    drops = iter([0.5, 0.5, 0.5, 0.6, 0.49])
+    measured: list[Measured] = []
+
+    def measure(quantized: Quantized) -> Measured:
+        drop = next(drops)
+        measured.append(Measured(bytes_of(quantized), Loss(thought=drop, counted=drop)))
+        return measured[-1]
+
+    _, trials, _ = quantize_within_drop(quantizer, 0.5, measure, training)
+    assert [trial.drop for trial in trials[-2:]] == [0.6, 0.49]
+    assert trials[-2].bytes < trials[-1].bytes
+    assert sorted({(round(stage.start, 2), stage.share) for stage in stages}) == [(0.0, 0.84), (0.84, 0.08)]
+    assert [stage.earlier_steps for stage in stages][-1] == 34
+
+
+def test_where_every_size_costs_too_much_the_last_says_so() -> None:
+    quantizer, training = quantizer_and_training()
+    _, trials, _ = quantize_within_drop(quantizer, 0.5, measure_with(lambda size: 9.0), training)
+    assert len(trials) == 3 + 1 + 2
+    assert trials[-1].drop == 9.0
+    assert trials[-1].bytes > 1.5 * trials[0].bytes
