@@ -2,9 +2,8 @@
 
 python -m bench.fast_recipe [--steps 3300 | --seconds 150] [--seeds 0] writes bench/results/fast_recipe.json. The
 test split is never touched: 5,000 images are held out of the training split. The original has seen them in its own
-training and is sure of them, so they are also turned, scaled and recoloured a little, until it errs about as often
-as on the test split. What counts is how well the two networks agree on these: in their classes, and in their
-probabilities (KL divergence, nats).
+training and is sure of them, so they are blended, two of a class, and are then as new to it as the test split. What
+counts is how well the two networks agree on these: in their classes, and in their probabilities (KL divergence, nats).
 """
 
 import argparse
@@ -85,7 +84,7 @@ def distilled_at(learning_rate: float) -> Recipe:
 
 
 def write_held_out(folder: Path) -> None:
-    """Write a data set whose test split is a changed part of the training split."""
+    """Write a data set whose test split is blended from a part of the training split."""
     for name, images in zip(("train", "test"), hold_out(read_image_set(DATASET, "train")), strict=True):
         np.savez(
             folder / f"{name}.npz",

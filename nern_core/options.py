@@ -91,8 +91,8 @@ class EncodeOptions(BaseModel):
         Field(
             gt=0,
             le=100,
-            description="Points of accuracy that the file may cost: the smallest size is searched for. Accuracy is "
-            "measured for that on a changed part of the training split. Needs `dataset`; not together with a target.",
+            description="Points of accuracy that the file may cost: the smallest size is searched for. The cost is "
+            "estimated for that on a part of the training split. Needs `dataset`; not together with a target.",
         ),
     ] = None
     hidden_size: Annotated[

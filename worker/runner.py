@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -157,33 +157,43 @@ def _write_reports(
     from nern_core.report.files import compare
     from nern_core.report.page import render_page
 
+    rivals, failed = _rivals(options, result, on_progress)
     comparison = compare(
         result.pair,
         trained=result.report,
         dataset=_dataset(options),
-        others=_rivals(options, result, on_progress),
+        others=rivals,
+        failed=failed,
         device=torch_device(options.device),
     )
     folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
     folder.report.write_text(comparison.report.model_dump_json(indent=2))
 
 
-def _rivals(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> Iterator["Alternative"]:
-    """The alternative that is trained for as long as the encoding was, if it is asked for."""
+def _rivals(
+    options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
+) -> tuple[list["Alternative"], dict[str, str]]:
+    """The alternative that is trained for as long as the encoding was, if it is asked for; or why there is none."""
     dataset = _dataset(options)
     if not options.direct_quantization or dataset is None:
-        return
+        return [], {}
+    from nern_core.alternatives import DIRECT_QUANTIZATION
     from nern_core.devices import torch_device
     from nern_core.direct_quantization import quantize_as_small
 
-    yield quantize_as_small(
-        result.pair,
-        dataset=dataset,
-        seconds=result.report.training_seconds,
-        device=torch_device(options.device),
-        seed=options.seed,
-        on_progress=on_progress,
-    )
+    try:
+        rival = quantize_as_small(
+            result.pair,
+            dataset=dataset,
+            seconds=result.report.training_seconds,
+            device=torch_device(options.device),
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+    except NernError as error:
+        # The encoding is there, and worth as much without it.
+        return [], {DIRECT_QUANTIZATION: error.message}
+    return [rival], {}
 
 
 def _write_importance(

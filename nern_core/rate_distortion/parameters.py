@@ -45,7 +45,7 @@ class QuantizedParameters(nn.Module):
         """All of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
-            steps = torch.exp2(_on_grid(log_step))
+            steps = torch.exp2(_rounded(log_step * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
             weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
         for name, vector in zip(self._dtypes, self.vectors, strict=True):
             step = step_of(_byte_exponent(vector))
@@ -54,14 +54,10 @@ class QuantizedParameters(nn.Module):
 
     @torch.no_grad()
     def enlarge_steps(self, factor: float) -> None:
-        """Make all steps larger by a factor, and the numbers of steps smaller, which changes how they are rounded.
-
-        The numbers change with the steps of the grid that are next to the steps, so that the weights stay.
-        """
+        """Make all steps larger by a factor, and the numbers of steps smaller, which changes how they are rounded."""
         for latent, log_step in zip(self.latents, self.log_steps, strict=True):
-            before = _on_grid(log_step)
+            latent.div_(factor)
             log_step.add_(math.log2(factor))
-            latent.div_((_on_grid(log_step) - before).exp2()[:, None, None])
 
     @torch.no_grad()
     def integers(self) -> list[Tensor]:
@@ -98,11 +94,6 @@ def _byte_exponent(vector: Tensor) -> int:
     largest = max(float(vector.abs().max()), _LARGEST_BYTE * _SMALLEST_STEP)
     exponent = int(exponents_of(torch.tensor([largest / _LARGEST_BYTE]))[0])
     return exponent if largest / step_of(exponent) < _LARGEST_BYTE + 0.5 else exponent + 1
-
-
-def _on_grid(log_step: Tensor) -> Tensor:
-    """Logarithms, base 2, of the nearest steps of the grid, with the gradient of the values as they are."""
-    return _rounded(log_step * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE
 
 
 def _rounded(values: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Quantizer:
         folded = {} if network is None else fold_batch_norm(network)
         self._tensors = dict(checkpoint)
         self._tensors |= {name: tensor.cpu() for name, tensor in folded.items() if name in self._tensors}
-        self._layers = tuple(layers)
+        self.layers = tuple(layers)
         self._folded = folded
         self._tied = find_tied(self._tensors)
         represented = {layer.name for layer in layers}
@@ -63,9 +63,9 @@ class Quantizer:
 
     def start(self, bits: float) -> QuantizedParameters:
         """Parameters whose integers are next to the weights and take so many bits, or nearly."""
-        steps = starting_steps(self._layers, self._tensors, bits)
+        steps = starting_steps(self.layers, self._tensors, bits)
         trained = {name: self._tensors[name] for name in self._trained}
-        return QuantizedParameters(self._layers, self._tensors, steps, trained)
+        return QuantizedParameters(self.layers, self._tensors, steps, trained)
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """What these parameters are in the file."""

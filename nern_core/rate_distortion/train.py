@@ -12,6 +12,7 @@ from torch import Tensor
 from nern_core.losses import squared_logit_error
 from nern_core.optim import cosine_decay, optimizers_state, restore_optimizers
 from nern_core.precision import mixed_precision
+from nern_core.quantized.grid import STEPS_PER_OCTAVE
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.rate import RateModel
 from nern_core.snapshots import State
@@ -70,8 +71,12 @@ class RateDistillation:
         self.wanted_bits = state["wanted_bits"]
 
     def want(self, bits: float) -> None:
-        """Hold the integers at other bits from now on; all steps change at once, about as much as that takes."""
-        self._parameters.enlarge_steps(2.0 ** ((self.wanted_bits - bits) / self.weights))
+        """Hold the integers at other bits from now on; all steps change at once, about as much as that takes.
+
+        They move by whole steps of their grid, so that the weights before rounding stay what they are.
+        """
+        octaves = (self.wanted_bits - bits) / self.weights
+        self._parameters.enlarge_steps(2.0 ** (round(octaves * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE))
         self._rate.fit(self._parameters.integers())
         self.wanted_bits = bits
 

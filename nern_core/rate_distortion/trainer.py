@@ -36,7 +36,10 @@ class Training:
 
 
 class Trainer:
-    """Trains `parameters` in place; `loss` holds their integers at the bits that are wanted."""
+    """Trains `parameters` in place; `loss` holds their integers at the bits that are wanted.
+
+    `steps` and `seconds` are those of all stages so far.
+    """
 
     def __init__(
         self, training: Training, quantizer: Quantizer, parameters: QuantizedParameters, wanted_bits: float
@@ -49,7 +52,7 @@ class Trainer:
         )
         self._optimizer = QuantizationSteps(training.config, parameters)
         self._used = 0.0
-        self._steps = 0
+        self.steps = 0
         self.seconds = 0.0
 
     def run(self, share: float, window: tuple[float, float] = (0.0, 1.0), loss: Loss | None = None) -> None:
@@ -58,7 +61,7 @@ class Trainer:
         `window` is the start and length of the stage on the optimizer's schedule. Raises `NernError` (`diverged`).
         """
         training = self._training
-        stage = Stage(self._used, share, self._steps)
+        stage = Stage(self._used, share, self.steps)
         clock = Clock(training.budget.part(Share(seconds=share, steps=share)))
         train(
             loss or self.loss,
@@ -69,5 +72,5 @@ class Trainer:
             training.snapshots,
         )
         self._used += share
-        self._steps += clock.step
+        self.steps += clock.step
         self.seconds += clock.elapsed

@@ -35,7 +35,7 @@ class _Correction:
 
 
 _FIRST_BITS_PER_WEIGHT = 2.5
-# What is left was measured: `bench/size_search.py`.
+# What is left was measured: `bench/cost_of_size.py`.
 _CORRECTIONS = (
     _Correction(fraction=0.15, left=0.5, least=0.3, most=2.0),
     _Correction(fraction=0.35, left=0.65, least=0.6, most=1.5),

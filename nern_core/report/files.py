@@ -1,6 +1,6 @@
 """Compare a checkpoint with its encoding, from the files alone or with what the training told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,9 +35,10 @@ def compare(
     architecture: str | None = None,
     dataset: Path | None = None,
     others: Iterable[Alternative] = (),
+    failed: Mapping[str, str] | None = None,
     device: torch.device = _CPU,
 ) -> Comparison:
-    """Measure this encoding, the standard codecs and the `others`.
+    """Measure this encoding, the standard codecs and the `others`; of those that have `failed`, the report says why.
 
     `trained` is the report of the one who made the encoding: it knows the training curve. With `dataset`,
     accuracies are measured on its test split: those of the alternatives and, unless `trained` was measured on the
@@ -58,6 +59,9 @@ def compare(
     # Without data, what was measured with them before is worth more.
     rows = (measured, known) if evaluator is None else (known, measured)
     changes: dict[str, Any] = {"alternatives": tuple({row.name: row for row in chain(*rows)}.values())}
+    names = {row.name for row in changes["alternatives"]}
+    every_failure = {**report.failed_alternatives, **(failed or {})}
+    changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
     if evaluator is not None and not has_accuracies:
         accuracies = {
             "original_accuracy": evaluator.accuracy(pair.original.tensors),

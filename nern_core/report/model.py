@@ -83,6 +83,9 @@ class Report(BaseModel):
     alternatives: tuple[AlternativeReport, ...] = Field(
         default=(), description="Empty where nobody has asked for the comparison."
     )
+    failed_alternatives: dict[str, str] = Field(
+        default={}, description="Names of alternatives that were asked for and failed, with a sentence that says why."
+    )
     curve: tuple[CurvePoint, ...]
     size_trials: tuple[SizeTrial, ...] = Field(
         default=(), description="How the size for `max_drop` was found: the last one is this encoding's."

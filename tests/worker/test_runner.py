@@ -11,6 +11,7 @@ import torch
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.digest import file_sha256
+from nern_core.errors import NernError
 from nern_core.importance import Importance
 from nern_core.options import EncodeOptions
 from nern_core.report import Report
@@ -19,7 +20,7 @@ from tests.dataset_files import digits_file
 from worker.caches import Caches
 from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RECONSTRUCTED, RESULTS, RunFolder, RunSpec
-from worker.runner import _explained
+from worker.runner import _encode, _explained
 
 CACHES = Caches()
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4"
@@ -88,6 +89,24 @@ def test_a_runner_that_is_asked_for_it_quantizes_the_network_directly_too(tmp_pa
     assert rival.name == "direct quantization"
     assert rival.seconds == pytest.approx(2, abs=1)
     assert rival.accuracy is not None
+
+
+def test_a_rival_that_fails_leaves_the_encoding_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*arguments: object, **options: object) -> None:
+        raise NernError("diverged", "Training diverged after 7 steps.")
+
+    # No input is known that makes it diverge for sure.
+    monkeypatch.setattr("nern_core.direct_quantization.quantize_as_small", diverge)
+    folder = RunFolder(tmp_path)
+    folder.make()
+    folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
+    options = EncodeOptions(
+        architecture="digits-cnn", dataset=str(DIGITS), steps=3, target_bytes=9000, direct_quantization=True
+    )
+    assert _encode(folder, RunSpec(options=options), options, lambda line: None, lambda: False) == 0
+    report = Report.model_validate_json(folder.report.read_bytes())
+    assert report.failed_alternatives == {"direct quantization": "Training diverged after 7 steps."}
+    assert folder.result_names() == [*RESULTS]
 
 
 def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path) -> None:

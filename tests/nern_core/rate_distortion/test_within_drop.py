@@ -6,6 +6,7 @@ import torch
 from nern_core.checkpoint import read_checkpoint
 from nern_core.datasets import read_image_set
 from nern_core.kernels import select_layers
+from nern_core.quantized.grid import steps_of
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.rate import RateModel
 from nern_core.rate_distortion.trainer import Stage, Trainer, Training
@@ -98,6 +99,20 @@ def test_the_integers_take_about_the_bits_that_are_wanted_at_once() -> None:
     sizes = [trial.bytes for trial in search.trials]
     assert sizes[1] == pytest.approx(0.75 * sizes[0], rel=0.1)
     assert trainer.loss.wanted_bits == pytest.approx(0.75 * 8 * sizes[0], rel=0.02)
+
+
+@pytest.mark.parametrize("bits_per_weight", [1.3, 3.1])
+def test_other_bits_leave_the_weights_before_rounding_as_they_are(bits_per_weight: float) -> None:
+    _, trainer = search_with(0.0)
+
+    def before_rounding() -> list[torch.Tensor]:
+        layers = trainer.parameters.quantized_layers(trainer.parameters.integers())
+        parts = zip(trainer.parameters.latents, layers, strict=True)
+        return [latent.detach() * steps_of(layer.exponents).float()[:, None, None] for latent, layer in parts]
+
+    before = before_rounding()
+    trainer.loss.want(bits_per_weight * trainer.loss.weights)
+    torch.testing.assert_close(before_rounding(), before)
 
 
 @pytest.mark.parametrize("drop", [0.0, 900.0])

@@ -62,6 +62,15 @@ def test_another_method_is_measured_beside_the_standard_codecs(digits: tuple[Pat
     assert found[-1].accuracy < 20
 
 
+def test_why_a_method_failed_stays_until_it_is_measured(digits: tuple[Path, Report]) -> None:
+    pair = open_pair(EXAMPLE, digits[0])
+    first = compare(pair, trained=digits[1], failed={"other": "It diverged."}).report
+    again = compare(pair, trained=first).report
+    assert first.failed_alternatives == again.failed_alternatives == {"other": "It diverged."}
+    measured = [Alternative(name="other", bytes=9, tensors=pair.original.tensors)]
+    assert compare(pair, trained=first, others=measured).report.failed_alternatives == {}
+
+
 def test_what_was_measured_before_stays_unless_the_data_are_others(
     digits: tuple[Path, Report], random_dataset: Path
 ) -> None:

@@ -111,6 +111,14 @@ def test_the_page_names_what_has_not_been_measured(page: str) -> None:
     assert "; direct quantization, which takes as long as the encoding" in text
 
 
+def test_the_page_says_why_a_rival_failed(digits: tuple[Path, Report]) -> None:
+    failed = {DIRECT_QUANTIZATION: "Training diverged after <9> steps."}
+    page = render_page(compare(open_pair(EXAMPLE, digits[0]), failed=failed))
+    assert (
+        "<strong>Direct quantization could not be measured:</strong> Training diverged after &lt;9&gt; steps." in page
+    )
+
+
 def test_the_page_tells_the_seconds_of_the_rival_that_is_trained(digits: tuple[Path, Report]) -> None:
     pair, tensors = open_pair(EXAMPLE, digits[0]), read_checkpoint(EXAMPLE).tensors
     rivals = [
