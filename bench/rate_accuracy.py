@@ -221,26 +221,49 @@ def accuracy(depth: int, tensors: dict[str, Tensor]) -> float:
 
 def page(runs: dict[str, Any]) -> str:
     """The table of all points, by network and size."""
-    machine = next(iter(runs.values()))["machine"]
     lines = [
         "# Bytes against accuracy",
         "",
         "CIFAR-10, the public ResNets; accuracy on the 10,000 test images, measured once after the last step. Bytes of",
         "*ours* are the whole file; of NNCodec its bitstream; of *direct* (quantization-aware distillation of the",
         "weights themselves) and *round to nearest* the entropy of the integers with all else in fp16, and no file.",
-        f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, {machine['date']}.",
+        "Steps tell how far a training came, whatever the machine: " + "; ".join(_machines(runs).values()) + ".",
         "Made by `python -m bench.rate_accuracy`.",
     ]
     for depth in sorted({run["depth"] for run in runs.values()}):
         chosen = sorted((run for run in runs.values() if run["depth"] == depth), key=lambda run: run["bytes"])
-        lines += ["", f"## ResNet{depth}", "", "| method | setting | seed | bytes | accuracy | seconds | steps |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## ResNet{depth}",
+            "",
+            "| method | setting | seed | bytes | accuracy | seconds | steps | machine |",
+        ]
+        lines += ["|---|---|---|---|---|---|---|---|"]
         lines += [
             f"| {run['method']} | {run['setting']} | {run.get('seed', 0)} | {run['bytes']:,} | {run['accuracy']:.2f} | "
-            f"{run['seconds'].get('distillation', run['seconds'].get('total', 0)):.0f} | {run.get('steps', '')} |"
+            f"{run['seconds'].get('distillation', run['seconds'].get('total', 0)):.0f} | {run.get('steps', '')} | "
+            f"{_kind_of(run)} |"
             for run in chosen
         ]
     return "\n".join([*lines, ""])
+
+
+def _machines(runs: dict[str, Any]) -> dict[str, str]:
+    """What each kind of machine is, by its letter."""
+    described = {}
+    for run in runs.values():
+        machine = run["machine"]
+        units = "with" if machine["bfloat16_units"] else "without"
+        described[_kind_of(run)] = (
+            f"{_kind_of(run)}: {machine['processor']} {units} bfloat16 units, {machine['cores']} cores, "
+            f"torch {machine['torch']}, {machine['date']}"
+        )
+    return dict(sorted(described.items()))
+
+
+def _kind_of(run: dict[str, Any]) -> str:
+    """Machines with bfloat16 units are A, the others B: a step takes about half as long on A."""
+    return "A" if run["machine"]["bfloat16_units"] else "B"
 
 
 def draw(runs: dict[str, Any]) -> str:
