@@ -1,13 +1,13 @@
 """Quantize a checkpoint into the smallest file that costs no more accuracy than is allowed.
 
-One training, on whose way the size is corrected three times. Each time it is measured what the present size costs by
-now; by how much of that will be left at the end, and by how fast costs grow when files shrink, the size that will cost
-what is allowed is estimated. Corrections become smaller, for after each the weights have to find new places. What the
-training has reached at its end is the result: nothing is trained anew, and what is measured is what is delivered. If it
-costs too much after all, it is trained a little longer with more bits.
+Training is one, in two parts. Early in the first one it is measured, twice, what the present size costs by then; by how
+much of that the part leaves at its end, and by how fast costs grow when files shrink, the size is corrected to that
+which will cost what is allowed. What the part ends with is measured: that is a result, unless it costs too much. If it
+costs much less or too much, the second part goes on from it with another size, and ends with another result. Of the
+results that cost no more than is allowed, the smallest one is delivered as it was measured.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
@@ -23,7 +23,7 @@ from nern_core.training.expected_drop import Loss, expected_drop
 
 @dataclass(frozen=True, slots=True)
 class _Correction:
-    """At a fraction of the training; `left` is how much of the cost its end will leave, 0 to 1.
+    """At a fraction of the first part, whose end leaves so much of the cost, 0 to 1.
 
     The bits change by a factor from `least` to `most`.
     """
@@ -35,21 +35,22 @@ class _Correction:
 
 
 _FIRST_BITS_PER_WEIGHT = 2.5
+# After a correction all weights are rounded anew, which takes a good part of a training to mend: so there are no more.
 # What is left was measured: `bench/cost_of_size.py`.
 _CORRECTIONS = (
     _Correction(fraction=0.15, left=0.5, least=0.3, most=2.0),
     _Correction(fraction=0.35, left=0.65, least=0.6, most=1.5),
-    _Correction(fraction=0.6, left=0.8, least=0.85, most=1.2),
 )
-# The cost grows about as the bits to the power of -3.3.
-_EXPONENT = 0.3
+_SHARES = (0.6, 0.4)
+# The second part has less to learn, and begins later on the schedule.
+_WINDOW_OF_SECOND = (0.3, 0.7)
+_LEAST_AFTER_FIRST, _MOST_AFTER_FIRST = 0.7, 1.5
+# No second part if the first one ends within this of what is allowed.
+_NEAR_ENOUGH = 0.85
 # What is aimed at, of what is allowed: estimates are off by some.
 _AIM = 0.9
-# For training with more bits there is a part of the budget, which has the second half of the schedule.
-_MOST_REPAIRS = 2
-_SHARE_OF_REPAIR = 0.08
-_WINDOW_OF_REPAIR = (0.5, 0.5)
-_LEAST_REPAIR, _MOST_REPAIR = 1.05, 1.35
+# The cost grows about as the bits to the power of -3.3.
+_EXPONENT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +61,47 @@ class Measured:
     loss: Loss
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a part has ended with."""
+
+    quantized: Quantized
+    trial: SizeTrial
+
+
 def quantize_within_drop(
     quantizer: Quantizer, max_drop: float, measure: Callable[[Quantized], Measured], training: Training
 ) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
     """Quantize for the smallest file that costs at most `max_drop` points of accuracy.
 
     Also returns the sizes that were measured, the result's at last, and the seconds of training. The result costs more
-    than `max_drop` where no size does not. Raises `NernError` (`diverged`).
+    than `max_drop` where none was found that does not. Raises `NernError` (`diverged`).
     """
     bits = _FIRST_BITS_PER_WEIGHT * quantizer.weights
     trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
     search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), max_drop)
-    trainer.run(1 - _MOST_REPAIRS * _SHARE_OF_REPAIR, loss=search)
-    search.try_out()
-    for _ in range(_MOST_REPAIRS):
-        if search.trials[-1].drop <= max_drop:
-            break
-        search.correct(left=1.0, least=_LEAST_REPAIR, most=_MOST_REPAIR)
-        trainer.run(_SHARE_OF_REPAIR, _WINDOW_OF_REPAIR)
-        search.try_out()
-    return quantizer.rounded(trainer.parameters.cpu()), search.trials, trainer.seconds
+
+    def result() -> _Result:
+        trial = search.try_out()
+        return _Result(quantizer.rounded(trainer.parameters), trial)
+
+    trainer.run(_SHARES[0], loss=search)
+    results = [result()]
+    if not _NEAR_ENOUGH * max_drop <= results[0].trial.drop <= max_drop:
+        search.correct(left=1.0, least=_LEAST_AFTER_FIRST, most=_MOST_AFTER_FIRST)
+        trainer.run(_SHARES[1], _WINDOW_OF_SECOND)
+        results.append(result())
+    best = _best(results, max_drop)
+    others = tuple(trial for trial in search.trials if trial is not best.trial)
+    return best.quantized, (*others, best.trial), trainer.seconds
+
+
+def _best(results: Sequence[_Result], max_drop: float) -> _Result:
+    """The smallest that costs no more than is allowed; if none does, the one that costs least."""
+    accurate = [result for result in results if result.trial.drop <= max_drop]
+    if accurate:
+        return min(accurate, key=lambda result: result.trial.bytes)
+    return min(results, key=lambda result: result.trial.drop)
 
 
 class SizeSearch:
@@ -91,26 +113,23 @@ class SizeSearch:
         self._max_drop = max_drop
         self._corrections = 0
         self._measured: list[Measured] = []
+        self.trials: list[SizeTrial] = []
 
     def state(self) -> State:
         """What has been measured so far, and the state of the loss."""
-        measured = [asdict(measured) for measured in self._measured]
-        return {"loss": self._loss.state(), "measured": measured, "corrections": self._corrections}
+        return {
+            "loss": self._loss.state(),
+            "measured": [asdict(measured) for measured in self._measured],
+            "trials": [trial.model_dump(mode="json") for trial in self.trials],
+            "corrections": self._corrections,
+        }
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self._loss.restore(state["loss"])
         self._measured = [Measured(found["bytes"], Loss(**found["loss"])) for found in state["measured"]]
+        self.trials = [SizeTrial.model_validate(trial) for trial in state["trials"]]
         self._corrections = state["corrections"]
-
-    @property
-    def trials(self) -> tuple[SizeTrial, ...]:
-        """What has been measured so far, and the cost that was expected by then."""
-        losses = [measured.loss for measured in self._measured]
-        return tuple(
-            SizeTrial(bytes=measured.bytes, drop=round(expected_drop(losses[: number + 1]), 2))
-            for number, measured in enumerate(self._measured)
-        )
 
     def __call__(self, fraction: float) -> Tensor:
         """Scalar loss of a new batch of images, before which the bits may change."""
@@ -121,9 +140,12 @@ class SizeSearch:
             self.correct(left=due[-1].left, least=due[-1].least, most=due[-1].most)
         return self._loss(fraction)
 
-    def try_out(self) -> None:
-        """Measure the present size."""
+    def try_out(self) -> SizeTrial:
+        """Measure the present size, and what it is expected to cost by all that was measured so far."""
         self._measured.append(self._measure())
+        drop = expected_drop([measured.loss for measured in self._measured])
+        self.trials.append(SizeTrial(bytes=self._measured[-1].bytes, drop=round(drop, 2)))
+        return self.trials[-1]
 
     def correct(self, *, left: float, least: float, most: float) -> None:
         """Want so many times the bits that the last trial, of whose cost so much will be left, calls for."""

@@ -40,7 +40,7 @@ class AlternativeReport(BaseModel):
 class SizeTrial(BaseModel):
     """A size in bytes that was measured on the way to the smallest one, and the points of accuracy that it cost then.
 
-    They are estimated on a part of the training split that was left out of the training and changed.
+    They are estimated on blends of training images that were left out of the training.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 _LOWEST, _HIGHEST = 0.1, 10.0
 _CANDIDATES = 93
-# So many points of what the original thinks are believed before anything is counted.
-_BELIEF = 1.0
+# Before anything is counted, two thirds of what the original thinks are believed, as if counted on five points.
+_SHARE_BELIEVED, _POINTS_BELIEVED = 2 / 3, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +51,5 @@ class OriginalAnswers:
 def expected_drop(losses: Sequence[Loss]) -> float:
     """Points that the last of several networks loses on new images; the others are alike, but for their sizes."""
     thought, counted = sum(loss.thought for loss in losses), sum(loss.counted for loss in losses)
-    share = (counted + _BELIEF) / (thought + _BELIEF)
+    share = (counted + _SHARE_BELIEVED * _POINTS_BELIEVED) / (thought + _POINTS_BELIEVED)
     return losses[-1].thought * min(max(share, 0.0), 1.0)

@@ -44,10 +44,11 @@ def test_one_of_two_answers_that_differs_costs_half_of_what_it_is_less_probable(
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
+        # Before anything is counted, two thirds of what the original thinks.
+        ([Loss(0.001, 0.0)], 0.001 * 2 / 3),
         # What was counted is half of what was thought, so is what is expected, once enough has been counted.
-        ([Loss(100.0, 50.0)], 50.5),
-        ([Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 1) / (102 + 1)),
-        ([Loss(0.5, 0.0)], 0.5 / 1.5),
+        ([Loss(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
+        ([Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 10 / 3) / 107),
         # By chance, more or less than nothing.
         ([Loss(1.0, 8.0)], 1.0),
         ([Loss(1.0, -8.0)], 0.0),
