@@ -4,7 +4,7 @@ Counting answers that were right and have become wrong takes very many images, f
 original tells more of those that do not: by its probabilities, made from its logits at the temperature at which they
 fit the labels best (Guo et al., 2017), it says how much more likely its own answer is than the other one. It is too
 sure of itself, though: where the two disagree on an image that is new to both, the other one is right more often than
-the original thinks. By how much, the counts of several measurements tell together.
+the original thinks. By how much, the counts of two measurements tell together.
 """
 
 import math
@@ -19,6 +19,7 @@ _LOWEST, _HIGHEST = 0.1, 10.0
 _CANDIDATES = 93
 # Before anything is counted, two thirds of what the original thinks are believed, as if counted on five points.
 _SHARE_BELIEVED, _POINTS_BELIEVED = 2 / 3, 5.0
+_RECENT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,11 @@ class OriginalAnswers:
 
 
 def expected_drop(losses: Sequence[Loss]) -> float:
-    """Points that the last of several networks loses on new images; the others are alike, but for their sizes."""
-    thought, counted = sum(loss.thought for loss in losses), sum(loss.counted for loss in losses)
+    """Points that the last of several networks loses on new images, by its own loss and by that of the one before.
+
+    Earlier ones, which lose much more, would mislead: the more is lost, the more often the original is right.
+    """
+    recent = losses[-_RECENT:]
+    thought, counted = sum(loss.thought for loss in recent), sum(loss.counted for loss in recent)
     share = (counted + _SHARE_BELIEVED * _POINTS_BELIEVED) / (thought + _POINTS_BELIEVED)
     return losses[-1].thought * min(max(share, 0.0), 1.0)

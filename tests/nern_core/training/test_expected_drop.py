@@ -49,11 +49,12 @@ def test_one_of_two_answers_that_differs_costs_half_of_what_it_is_less_probable(
         # What was counted is half of what was thought, so is what is expected, once enough has been counted.
         ([Loss(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
         ([Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 10 / 3) / 107),
+        ([Loss(500.0, 500.0), Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 10 / 3) / 107),
         # By chance, more or less than nothing.
         ([Loss(1.0, 8.0)], 1.0),
         ([Loss(1.0, -8.0)], 0.0),
         ([Loss(0.0, 0.0)], 0.0),
     ],
 )
-def test_thoughts_are_corrected_by_all_counts(losses: list[Loss], expected: float) -> None:
+def test_thoughts_are_corrected_by_the_last_counts(losses: list[Loss], expected: float) -> None:
     assert expected_drop(losses) == pytest.approx(expected, rel=1e-3)
