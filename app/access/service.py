@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+from sqlalchemy.orm import Session
+
 from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
 from app.access.token import Token
-from app.database import Sessions
+from app.database import Sessions, transact
 from app.problems import Problem
 from nern_core.errors import NernError
 
@@ -41,15 +43,17 @@ class ApiKeyService:
 
     def all(self) -> Sequence[ApiKey]:
         """All keys, revoked and expired ones too."""
-        with self._sessions.begin() as session:
-            return ApiKeyRepository(session).all()
+        return transact(self._sessions, lambda session: ApiKeyRepository(session).all())
 
     def revoke(self, key_id: str) -> None:
         """End a key, within a second everywhere; again changes nothing. Raises `NernError` (`unknown_key`)."""
-        with self._sessions.begin() as session:
+
+        def revoke(session: Session) -> None:
             repository = ApiKeyRepository(session)
             if not repository.revoke(key_id) and repository.get(key_id) is None:
                 raise NernError("unknown_key", f"There is no API key '{key_id}'; `nern keys list` shows all of them.")
+
+        transact(self._sessions, revoke)
 
     def authenticate(self, text: str) -> Caller:
         """Tell who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
@@ -60,11 +64,14 @@ class ApiKeyService:
 
     def authenticate_all(self, tokens: Sequence[Token]) -> Sequence[Caller | Problem]:
         """Tell who holds each of some keys, or why it is refused, in one query."""
-        with self._sessions.begin() as session:
+
+        def find(session: Session) -> Sequence[Caller | Problem]:
             repository = ApiKeyRepository(session)
             found = {key.id: key for key in repository.find({token.key_id for token in tokens})}
             now = repository.now()
             return [_holder(token, found.get(token.key_id), now) for token in tokens]
+
+        return transact(self._sessions, find)
 
 
 def read_token(text: str) -> Token:

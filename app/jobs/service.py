@@ -209,11 +209,10 @@ class TenantJobs:
 
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
-        with self._sessions.begin() as session:
-            job = self._existing(JobRepository(session), job_id)
-            status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
-            encodes = job.kind == JobKind.ENCODING
-            missing = [option for option in needs if encodes and not job.options.get(option)]
+        job = transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id))
+        status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
+        encodes = job.kind == JobKind.ENCODING
+        missing = [option for option in needs if encodes and not job.options.get(option)]
         if missing:
             raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
         if status is not JobStatus.SUCCEEDED:

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import cast
 
 import pytest
 import sqlalchemy
@@ -7,9 +8,11 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.access.token import Token
+from app.database import Sessions, create_sessions
 from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
+from tests.app.forgetful_sessions import ForgetfulSessions
 from tests.conftest import transaction
 
 BOTH = (Scope.READ, Scope.WRITE)
@@ -43,6 +46,21 @@ def test_a_revoked_key_is_refused(keys: ApiKeyService) -> None:
     token = keys.create("acme", BOTH)
     keys.revoke(token.key_id)
     assert refusal(keys, token.reveal()) == "revoked-key"
+
+
+def test_keys_are_known_listed_and_revoked_though_the_connection_is_lost(
+    keys: ApiKeyService, with_keys: Settings
+) -> None:
+    token = keys.create("acme", BOTH)
+    sessions = create_sessions(with_keys)
+    forgetful = ForgetfulSessions(sessions)
+    service = ApiKeyService(cast("Sessions", forgetful))
+    assert service.authenticate(token.reveal()).tenant == "acme"
+    assert [key.id for key in service.all()] == [token.key_id]
+    service.revoke(token.key_id)
+    assert forgetful.lost == 3
+    assert refusal(keys, token.reveal()) == "revoked-key"
+    sessions.kw["bind"].dispose()
 
 
 def test_keys_that_are_shown_together_are_told_apart(keys: ApiKeyService) -> None:

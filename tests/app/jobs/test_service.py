@@ -1,15 +1,11 @@
 """Every unit of work may be done a second time, because the answer to its commit was lost."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-import psycopg
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from app.database import Sessions, create_sessions, migrate
 from app.jobs.broker import create_celery
@@ -20,26 +16,9 @@ from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.submission import Submission
 from nern_core.options import EncodeOptions
+from tests.app.forgetful_sessions import ForgetfulSessions
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
-
-
-class ForgetfulSessions:
-    """Commits each transaction; of every first one of two the answer is lost."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self.lost = 0
-        self._lose = False
-
-    @contextmanager
-    def begin(self) -> Iterator[Session]:
-        with self._sessions.begin() as session:
-            yield session
-        self._lose = not self._lose
-        if self._lose:
-            self.lost += 1
-            raise OperationalError("COMMIT", {}, psycopg.OperationalError("the connection is lost"))
 
 
 @pytest.fixture
@@ -83,3 +62,13 @@ def test_deleting_succeeds(jobs: TenantJobs, submission: Submission, settings: S
     jobs.delete(view.id)
     with transaction(settings) as session:
         assert session.scalars(select(func.count()).select_from(Job)).one() == 0
+
+
+def test_finding_a_result_succeeds(
+    jobs: TenantJobs, sessions: ForgetfulSessions, submission: Submission, settings: Settings, tmp_path: Path
+) -> None:
+    view = jobs.submit(jobs.begin(None), submission)
+    finish(settings, view.id, tmp_path)
+    lost = sessions.lost
+    assert jobs.artifact(view.id, "encoding.nern").size == len(b"encoding")
+    assert sessions.lost == lost + 1
