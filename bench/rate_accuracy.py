@@ -227,8 +227,9 @@ def page(runs: dict[str, Any]) -> str:
         "CIFAR-10, the public ResNets; accuracy on the 10,000 test images, measured once after the last step. Bytes of",
         "*ours* are the whole file; of NNCodec its bitstream; of *direct* (quantization-aware distillation of the",
         "weights themselves) and *round to nearest* the entropy of the integers with all else in fp16, and no file.",
-        "Steps tell how far a training came, whatever the machine: " + "; ".join(_machines(runs).values()) + ".",
-        "Made by `python -m bench.rate_accuracy`.",
+        "Steps tell how far a training came, whatever the machine. Made by `python -m bench.rate_accuracy`.",
+        "",
+        *(f"- Machine {letter}: {machine}" for letter, machine in _machines(runs).items()),
     ]
     for depth in sorted({run["depth"] for run in runs.values()}):
         chosen = sorted((run for run in runs.values() if run["depth"] == depth), key=lambda run: run["bytes"])
@@ -249,14 +250,14 @@ def page(runs: dict[str, Any]) -> str:
 
 
 def _machines(runs: dict[str, Any]) -> dict[str, str]:
-    """What each kind of machine is, by its letter."""
+    """What each kind of machine is, by its letter, and when the last case ran on it."""
     described = {}
-    for run in runs.values():
+    for run in sorted(runs.values(), key=lambda run: run["machine"]["date"]):
         machine = run["machine"]
         units = "with" if machine["bfloat16_units"] else "without"
         described[_kind_of(run)] = (
-            f"{_kind_of(run)}: {machine['processor']} {units} bfloat16 units, {machine['cores']} cores, "
-            f"torch {machine['torch']}, {machine['date']}"
+            f"{machine['processor']} {units} bfloat16 units, {machine['cores']} cores, torch {machine['torch']}, "
+            f"{machine['date']}"
         )
     return dict(sorted(described.items()))
 
