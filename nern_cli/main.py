@@ -83,10 +83,10 @@ def encode(
     else:
         print_table(f"{checkpoint.name} → {output}", metrics)
     if result.report.costs_too_much:
-        trial = result.report.size_trials[-1]
         print(
-            f"This costs about {trial.drop:.2f} points of accuracy, more than the {options.max_drop:g} that --max-drop "
-            "allows: no size was found that does not. Train for longer, or allow more.",
+            f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "
+            f"split, more than the {options.max_drop:g} that --max-drop allows. Train for longer, or ask for a larger "
+            "file with --target-bytes.",
             file=sys.stderr,
         )
 

@@ -92,10 +92,19 @@ class Report(BaseModel):
     )
 
     @property
+    def cost(self) -> float | None:
+        """Points of accuracy that the encoding costs: of the last estimate and the test split's, the larger one."""
+        known = [self.size_trials[-1].drop] if self.size_trials else []
+        original, reconstructed = self.metrics.original_accuracy, self.metrics.reconstructed_accuracy
+        if original is not None and reconstructed is not None:
+            known.append(round(original - reconstructed, 2))
+        return max(known, default=None)
+
+    @property
     def costs_too_much(self) -> bool:
-        """Whether no size was found that costs no more accuracy than `max_drop` allows."""
+        """Whether the encoding costs more accuracy than `max_drop` allows, as estimated or on the test split."""
         allowed = self.options.max_drop
-        return allowed is not None and bool(self.size_trials) and self.size_trials[-1].drop > allowed
+        return allowed is not None and self.cost is not None and self.cost > allowed
 
     @property
     def training_seconds(self) -> float:

@@ -78,6 +78,14 @@ def test_a_target_size_gives_a_file_without_a_predictor(
     assert "holds quantized weights and no predictor" in capsys.readouterr().err
 
 
+def test_a_file_that_costs_more_than_was_allowed_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    search = ["--max-drop", "0.01", "--steps", "5"]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *search) == 0
+    assert "more than the 0.01 that --max-drop allows. Train for longer" in capsys.readouterr().err
+
+
 def test_without_data_the_accuracies_are_null(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

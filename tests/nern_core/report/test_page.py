@@ -149,12 +149,24 @@ def test_a_quantized_encoding_has_a_page_too(tmp_path: Path) -> None:
 def test_the_sizes_on_the_way_are_on_the_page(digits: tuple[Path, Report], allowed: float, reached: bool) -> None:
     trials = (SizeTrial(bytes=33_333, drop=0.1), SizeTrial(bytes=22_222, drop=0.7))
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), max_drop=allowed)
-    trained = digits[1].model_copy(update={"size_trials": trials, "options": options})
+    metrics = digits[1].metrics.model_copy(update={"original_accuracy": 99.4, "reconstructed_accuracy": 99.0})
+    trained = digits[1].model_copy(update={"size_trials": trials, "options": options, "metrics": metrics})
     page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
     assert '<td class="number">33,333</td><td class="number">0.10 points</td>' in page
     assert '<th scope="row">this encoding</th><td class="number">22,222</td>' in page
-    assert (f"No size was found that costs at most {allowed} points" not in page) is reached
+    assert ("more than the 0.6 that were allowed" in page) is not reached
+    assert ("This encoding costs 0.70 points" in page) is not reached
     assert Elements(page).open == []
+
+
+def test_the_page_says_so_where_the_test_split_loses_more_than_was_allowed(digits: tuple[Path, Report]) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), max_drop=0.5)
+    metrics = digits[1].metrics.model_copy(update={"original_accuracy": 99.4, "reconstructed_accuracy": 98.4})
+    trials = (SizeTrial(bytes=22_222, drop=0.1),)
+    trained = digits[1].model_copy(update={"size_trials": trials, "options": options, "metrics": metrics})
+    assert trained.costs_too_much
+    page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
+    assert "This encoding costs 1.00 points" in page
 
 
 def test_a_size_that_was_asked_for_was_not_searched(page: str) -> None:
