@@ -1,6 +1,6 @@
 """Accuracy of a network on the test split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,27 +17,34 @@ _IMAGES_PER_BATCH = 250
 _CPU = torch.device("cpu")
 
 
-@torch.no_grad()
 def logits(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Tensor:
     """What a network gives for all images, float32 (n, classes), on the CPU.
 
     Raises `NernError` (`bad_data`) if a label is outside of the network's classes.
     """
-    device = next(network.parameters()).device
-    batches = (to_inputs(pixels.to(device), preprocessing) for pixels in images.images.split(_IMAGES_PER_BATCH))
-    found = torch.cat([network(inputs).float().cpu() for inputs in batches])
-    if int(images.labels.max()) >= found.shape[1] or int(images.labels.min()) < 0:
-        raise NernError(
-            "bad_data",
-            f"The dataset has the label {int(images.labels.max())}, but the network has {found.shape[1]} classes.",
-        )
-    return found
+    return torch.cat([found for found, _ in _batches(network, images, preprocessing)])
 
 
 def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
     """Share of images, in percent, whose largest logit is at their label. Raises `NernError` as `logits` does."""
-    correct = logits(network, images, preprocessing).argmax(dim=1) == images.labels
-    return 100 * int(correct.sum()) / len(images)
+    batches = _batches(network, images, preprocessing)
+    correct = sum(int((found.argmax(dim=1) == labels).sum()) for found, labels in batches)
+    return 100 * correct / len(images)
+
+
+@torch.no_grad()
+def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels of one batch after another: raises `NernError` at the first whose labels do not fit."""
+    device = next(network.parameters()).device
+    parts = zip(images.images.split(_IMAGES_PER_BATCH), images.labels.split(_IMAGES_PER_BATCH), strict=True)
+    for pixels, labels in parts:
+        found = network(to_inputs(pixels.to(device), preprocessing)).float().cpu()
+        if int(labels.max()) >= found.shape[1] or int(labels.min()) < 0:
+            raise NernError(
+                "bad_data",
+                f"The dataset has the label {int(labels.max())}, but the network has {found.shape[1]} classes.",
+            )
+        yield found, labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

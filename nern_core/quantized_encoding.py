@@ -86,15 +86,12 @@ def _training(run: EncodingRun, teacher: Teacher) -> Training | None:
 
 def _hold_out(run: EncodingRun) -> tuple[Teacher, Callable[[Quantized], Measured]]:
     """The teacher with the images to train on, and what measures a file by those that were held out."""
-    teacher, architecture = run.teacher, run.source.architecture
+    teacher, evaluator = run.teacher, run.source.evaluator(run.device)
     assert teacher is not None
     assert teacher.images is not None
-    assert architecture is not None
+    assert evaluator is not None
     rest, held_out = hold_out(teacher.images)
-    evaluator = Evaluator(
-        architecture=architecture, images=held_out, preprocessing=teacher.preprocessing, device=run.device
-    )
-    evaluator = _quick_enough(evaluator, run)
+    evaluator = _quick_enough(replace(evaluator, images=held_out), run)
     original = OriginalAnswers(evaluator.logits(run.tensors), evaluator.images.labels)
 
     def measure(quantized: Quantized) -> Measured:

@@ -82,8 +82,8 @@ def quantize_within_drop(
     search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), max_drop)
 
     def result() -> _Result:
-        trial = search.try_out()
-        return _Result(quantizer.rounded(trainer.parameters), trial)
+        quantized = quantizer.rounded(trainer.parameters)
+        return _Result(quantized, search.note(measure(quantized)))
 
     trainer.run(_SHARES[0], loss=search)
     results = [result()]
@@ -120,15 +120,15 @@ class SizeSearch:
         return {
             "loss": self._loss.state(),
             "measured": [asdict(measured) for measured in self._measured],
-            "trials": [trial.model_dump(mode="json") for trial in self.trials],
             "corrections": self._corrections,
         }
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self._loss.restore(state["loss"])
-        self._measured = [Measured(found["bytes"], Loss(**found["loss"])) for found in state["measured"]]
-        self.trials = [SizeTrial.model_validate(trial) for trial in state["trials"]]
+        self._measured, self.trials = [], []
+        for found in state["measured"]:
+            self.note(Measured(found["bytes"], Loss(**found["loss"])))
         self._corrections = state["corrections"]
 
     def __call__(self, fraction: float) -> Tensor:
@@ -141,17 +141,19 @@ class SizeSearch:
         return self._loss(fraction)
 
     def try_out(self) -> SizeTrial:
-        """Measure the present size, and what it is expected to cost by all that was measured so far."""
-        self._measured.append(self._measure())
-        drop = expected_drop([measured.loss for measured in self._measured])
-        self.trials.append(SizeTrial(bytes=self._measured[-1].bytes, drop=round(drop, 2)))
+        """Measure the present size."""
+        return self.note(self._measure())
+
+    def note(self, measured: Measured) -> SizeTrial:
+        """Keep what was measured, and what it is expected to cost by all that was measured so far."""
+        self._measured.append(measured)
+        drop = expected_drop([known.loss for known in self._measured])
+        self.trials.append(SizeTrial(bytes=measured.bytes, drop=round(drop, 2)))
         return self.trials[-1]
 
     def correct(self, *, left: float, least: float, most: float) -> None:
         """Want so many times the bits that the last trial, of whose cost so much will be left, calls for."""
         factor = (left * self.trials[-1].drop / (_AIM * self._max_drop)) ** _EXPONENT
         bits = self._loss.wanted_bits * min(max(factor, least), most)
-        fewest, most_bits = (
-            self._loss.weights * bits_per_weight for bits_per_weight in (FEWEST_BITS_PER_WEIGHT, MOST_BITS_PER_WEIGHT)
-        )
-        self._loss.want(min(max(bits, fewest), most_bits))
+        weights = self._loss.weights
+        self._loss.want(min(max(bits, FEWEST_BITS_PER_WEIGHT * weights), MOST_BITS_PER_WEIGHT * weights))

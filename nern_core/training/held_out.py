@@ -6,6 +6,8 @@ transparent before the other, are as new to the network, and the class is known.
 as often as on the test split, and lose about as much accuracy when they are quantized.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ def hold_out(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     count = max(1, min(most, round(_SHARE * len(images))))
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(images)))
     held_out, rest = order[:count], order[count:]
-    times = -(-min(_FEWEST_IMAGES, most) // count)
+    times = math.ceil(min(_FEWEST_IMAGES, most) / count)
     first = held_out.repeat(times)
     second = torch.cat([held_out[_partners(images.labels[held_out], shift)] for shift in range(1, times + 1)])
     return (

@@ -16,26 +16,18 @@ from nern_core.meta_compression.operations import entropy_bits
 from nern_core.options import EncodeOptions
 from nern_core.pair import open_pair
 from nern_core.progress import Progress
-from nern_core.recipes.fast import FAST
 from nern_core.training.clock import Budget
-from nern_core.training.image_source import image_source
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network, find_architecture
 from tests.conftest import DIGITS, EXAMPLE
+from tests.nern_core.digits_teacher import digits_teacher, images_of
 
 ORIGINAL = read_checkpoint(EXAMPLE).tensors
 
 
 def quantized(levels: int, steps: int) -> Alternative:
-    architecture = find_architecture("digits-cnn")
-    teacher = Teacher(
-        network=build_network(architecture, ORIGINAL),
-        preprocessing=architecture.preprocessing,
-        images=read_image_set(DIGITS, "train"),
-    )
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
-    assert images is not None
-    return quantize_directly(teacher, images, levels, Budget(steps=steps))
+    teacher = digits_teacher()
+    return quantize_directly(teacher, images_of(teacher), levels, Budget(steps=steps))
 
 
 def accuracy(alternative: Alternative) -> float:
@@ -113,9 +105,7 @@ def test_weights_that_layers_share_stay_shared() -> None:
     network = Shared().requires_grad_(requires_grad=False)
     preprocessing = find_architecture("digits-cnn").preprocessing
     teacher = Teacher(network=network, preprocessing=preprocessing, images=read_image_set(DIGITS, "train"))
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
-    assert images is not None
-    result = quantize_directly(teacher, images, 8, Budget(steps=3))
+    result = quantize_directly(teacher, images_of(teacher), 8, Budget(steps=3))
     assert torch.equal(result.tensors["first.weight"], result.tensors["second.weight"])
     # The weights once, in three bits at most, with their steps; so few biases are not worth looking for twins.
     assert result.bytes <= 16 * 16 * 3 / 8 + 2 * 16 + 2 * (2 * 16)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import read_image_set
 from nern_core.kernels import select_layers
 from nern_core.quantized.grid import steps_of
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
@@ -15,28 +14,19 @@ from nern_core.recipes.fast import FAST
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget
 from nern_core.training.expected_drop import Loss
-from nern_core.training.image_source import image_source
-from nern_core.training.teacher import Teacher
-from nern_core.zoo import build_network, find_architecture
-from tests.conftest import DIGITS, EXAMPLE
+from tests.conftest import EXAMPLE
+from tests.nern_core.digits_teacher import digits_teacher, images_of
 
 TENSORS = read_checkpoint(EXAMPLE).tensors
 LAYERS = select_layers(TENSORS)
 
 
 def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer, Training]:
-    architecture = find_architecture("digits-cnn")
-    teacher = Teacher(
-        network=build_network(architecture, TENSORS),
-        preprocessing=architecture.preprocessing,
-        images=read_image_set(DIGITS, "train"),
-    )
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
-    assert images is not None
+    teacher = digits_teacher()
     training = Training(
         config=FAST.quantization,
         teacher=teacher,
-        images=images,
+        images=images_of(teacher),
         budget=Budget(steps=40),
         on_step=lambda stage, step: None if stages is None else stages.append(stage),
         snapshots=Snapshots(),

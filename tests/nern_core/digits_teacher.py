@@ -1,0 +1,29 @@
+"""The digits example as a teacher, with its training images."""
+
+import torch
+
+from nern_core.checkpoint import read_checkpoint
+from nern_core.datasets import read_image_set
+from nern_core.recipes.fast import FAST
+from nern_core.training.image_source import image_source
+from nern_core.training.images import ImageSource
+from nern_core.training.teacher import Teacher
+from nern_core.zoo import build_network, find_architecture
+from tests.conftest import DIGITS, EXAMPLE
+
+
+def digits_teacher() -> Teacher:
+    """The network of the example."""
+    architecture = find_architecture("digits-cnn")
+    return Teacher(
+        network=build_network(architecture, read_checkpoint(EXAMPLE).tensors),
+        preprocessing=architecture.preprocessing,
+        images=read_image_set(DIGITS, "train"),
+    )
+
+
+def images_of(teacher: Teacher) -> ImageSource:
+    """Batches of its images as the recipe `fast` draws them, always the same ones."""
+    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
+    assert images is not None
+    return images
