@@ -1,4 +1,4 @@
-"""How long decoding takes: a whole checkpoint, one layer, one kernel.
+"""How long decoding takes: a whole checkpoint, with sums in float64 and in float32, one layer, one kernel.
 
 python -m bench.decode writes bench/results/decode.json. ResNet20 is the public one; ResNet18 has the random weights of
 torchvision, since only their number matters here. The encodings are hardly trained: decoding does not depend on it.
@@ -19,7 +19,7 @@ import torch
 from bench.assets import RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from nern_core.codec import read_encoding
-from nern_core.decode import decode, decode_kernel, decode_layer
+from nern_core.decode import Arithmetic, decode, decode_kernel, decode_layer
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
 from nern_core.zoo import find_architecture
@@ -62,12 +62,14 @@ def measure(checkpoint: Path, options: EncodeOptions, folder: Path) -> dict[str,
     encode(checkpoint, path, options)
     encoding_seconds = time.perf_counter() - started
     encoding = read_encoding(path)
+    single = Arithmetic(dtype=torch.float32)
     middle = encoding.document.layers[len(encoding.document.layers) // 2]
     return {
         "file_bytes": path.stat().st_size,
         "represented_weights": sum(layer.weights for layer in encoding.document.layers),
         "encode": round(encoding_seconds, 3),
         "decode": _best(lambda: decode(path)),
+        "decode_float32": _best(lambda: decode(path, single)),
         "decode_layer": _best(lambda: decode_layer(encoding, middle.name)),
         "decode_kernel": _best(lambda: decode_kernel(encoding, middle.name, 0, 0)),
     }

@@ -1,13 +1,14 @@
 """Arguments and options that several commands have."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nern_core.errors import NernError
-from nern_core.options import ARCHITECTURE_NAMES
+from nern_core.options import ARCHITECTURE_NAMES, Device
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
@@ -18,6 +19,22 @@ EncodingArchitecture = Annotated[
 TestImages = Annotated[
     int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
 ]
+
+
+class LocalDevice(StrEnum):
+    """What this machine is asked to compute on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+    def resolve(self) -> Device:
+        """The device that it is here."""
+        if self is not LocalDevice.AUTO:
+            return Device(self.value)
+        from nern_core.devices import best_device
+
+        return best_device()
 
 
 def require_folder(output: Path) -> None:

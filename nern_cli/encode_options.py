@@ -3,22 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from nern_cli.arguments import LocalDevice
 from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName
 
 _PARAMETER = "options"
-
-
-class LocalDevice(StrEnum):
-    """What this machine is asked to run on."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    GPU = "gpu"
 
 
 def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -102,11 +94,7 @@ def _flags(
 def _local_flags(
     device: Annotated[LocalDevice, typer.Option(help="Where to run; auto: a GPU, if there is one.")] = LocalDevice.AUTO,
 ) -> dict[str, Any]:
-    if device is not LocalDevice.AUTO:
-        return {"device": Device(device.value)}
-    from nern_core.devices import best_device
-
-    return {"device": best_device()}
+    return {"device": device.resolve()}
 
 
 def _job_flags(

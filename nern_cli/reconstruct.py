@@ -1,13 +1,22 @@
 """`nern reconstruct`: a `.nern` file becomes weights, on this machine or at a service."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nern_cli.arguments import InputFile, require_folder
+from nern_cli.arguments import InputFile, LocalDevice, require_folder
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
+
+
+class Precision(StrEnum):
+    """The dtype of sums."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+
 
 _ARTIFACTS = {".safetensors": "weights.safetensors", ".pt": "weights.pt"}
 
@@ -20,6 +29,16 @@ def reconstruct(
         typer.Option(metavar="URL", help="Have the service at this address do it, whose key NERN_API_KEY holds."),
     ] = None,
     timeout: Timeout = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Of a predictor's sums. float32 is several times as fast, but the last digits depend on the "
+            "processor. Default: float64."
+        ),
+    ] = None,
+    device: Annotated[
+        LocalDevice | None, typer.Option(help="Where to compute; auto: a GPU, if there is one. Default: cpu.")
+    ] = None,
 ) -> None:
     """Decode a .nern file into the weights that it represents.
 
@@ -28,16 +47,22 @@ def reconstruct(
     """
     require_folder(output)
     if service is None:
-        _decode(encoding, output)
+        _decode(encoding, output, precision or Precision.FLOAT64, device or LocalDevice.CPU)
+    elif precision or device:
+        raise typer.BadParameter("--precision and --device are of decoding here, without --service.")
     else:
         _have_decoded(encoding, output, service, timeout)
 
 
-def _decode(encoding: Path, output: Path) -> None:
-    from nern_core.checkpoint import write_checkpoint
-    from nern_core.decode import decode
+def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDevice) -> None:
+    import torch
 
-    decoded = decode(encoding)
+    from nern_core.checkpoint import write_checkpoint
+    from nern_core.decode import Arithmetic, decode
+    from nern_core.devices import torch_device
+
+    dtype = {Precision.FLOAT64: torch.float64, Precision.FLOAT32: torch.float32}[precision]
+    decoded = decode(encoding, Arithmetic(dtype=dtype, device=torch_device(device.resolve())))
     write_checkpoint(decoded, output)
     print(f"{len(decoded.tensors)} tensors written to {output}")
 

@@ -2,16 +2,14 @@
 
 Quantized weights are products of integers and steps, the same everywhere (see `quantized.grid`).
 
-A predictor's weights are predicted in float64, in blocks of fixed size with one thread for each, and rounded once to
-the dtype that they are stored in. One thread and fixed blocks make every sum run in the same order, so
-the bits do not depend on the number of threads. Another processor may order a sum differently, which
-moves a float64 result by about 1e-16 of its size: after rounding to float32 or less, the result is the
-same or the neighbouring number.
+A predictor's weights are predicted in float64 in a fixed order (see `prediction`) and rounded once to the dtype that
+they are stored in, so the bits do not depend on the number of threads. Another processor may order a sum differently,
+which moves a float64 result by about 1e-16 of its size: after rounding to float32 or less, the result is the same or
+the neighbouring number. `Arithmetic` can trade that for speed.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,37 +19,50 @@ from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Encoding, QuantizedWeights, read_encoding
 from nern_core.codec.kept import values_of
 from nern_core.errors import NernError
-from nern_core.kernels import assemble
+from nern_core.kernels import KernelLayer, assemble
 from nern_core.permutation import inverse
-from nern_core.predictor import FilterSpan, Predictor, filter_spans
+from nern_core.prediction import predict_layers
+from nern_core.predictor import Predictor
 from nern_core.quantized.grid import step_of
 
-_KERNELS_PER_BLOCK = 4096
-# Each block at work takes some hundred megabytes where the predictor is large.
-_MOST_BLOCKS_AT_ONCE = 8
+_CPU = torch.device("cpu")
 
 
-def decode(encoding: Path) -> Checkpoint:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arithmetic:
+    """How a predictor's weights are computed. What is decoded is on the CPU all the same.
+
+    In `torch.float32`, about a millionth of a layer's largest weights depends on the processor and the device.
+    """
+
+    dtype: torch.dtype = torch.float64
+    device: torch.device = _CPU
+
+
+EXACT = Arithmetic()
+
+
+def decode(encoding: Path, arithmetic: Arithmetic = EXACT) -> Checkpoint:
     """Decode a file. Raises `NernError` as `codec.read_encoding` does."""
-    return decode_encoding(read_encoding(encoding))
+    return decode_encoding(read_encoding(encoding), arithmetic)
 
 
-def decode_encoding(encoding: Encoding) -> Checkpoint:
+def decode_encoding(encoding: Encoding, arithmetic: Arithmetic = EXACT) -> Checkpoint:
     """Rebuild every tensor of the checkpoint, in its order: the represented ones decoded, the others as kept."""
     document = encoding.document
-    layers = _decode_layers(encoding, range(len(document.layers)))
+    layers = _decode_layers(encoding, range(len(document.layers)), arithmetic)
     tensors = {name: values_of(kept) for name, kept in encoding.kept.items()}
     tensors |= {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
     tensors |= {alias: tensors[name].clone() for alias, name in document.tied.items()}
     return Checkpoint({name: tensors[name] for name in document.tensor_order})
 
 
-def decode_layer(encoding: Encoding, name: str) -> Tensor:
+def decode_layer(encoding: Encoding, name: str, arithmetic: Arithmetic = EXACT) -> Tensor:
     """Rebuild one represented tensor alone, bit for bit as with all others.
 
     Raises `NernError` (`unknown_tensor`) for a name that is not represented.
     """
-    return _decode_layers(encoding, [_index_of(encoding, name)])[0]
+    return _decode_layers(encoding, [_index_of(encoding, name)], arithmetic)[0]
 
 
 def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> Tensor:
@@ -73,17 +84,23 @@ def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> 
         position = place if order is None else int((order == place).nonzero())
         coordinate = torch.tensor([[index, *divmod(position, layer.channels)]])
         with torch.no_grad():
-            values = _exact_predictor(encoding).at(coordinate, layer.head)[0] * encoding.predicted[0].scale
+            values = _predictor(encoding, EXACT).at(coordinate, layer.head)[0] * encoding.predicted[0].scale
     return values.to(getattr(torch, layer.dtype)).view(layer.kernel_shape)
 
 
-def _decode_layers(encoding: Encoding, indices: Sequence[int]) -> list[Tensor]:
+def _decode_layers(encoding: Encoding, indices: Sequence[int], arithmetic: Arithmetic) -> list[Tensor]:
     layers, weights = encoding.document.layers, encoding.weights
     if isinstance(weights, QuantizedWeights):
         return [weights.layers[index].weights(layers[index]) for index in indices]
-    predictor, scale = _exact_predictor(encoding), encoding.predicted[0].scale
-    with _single_threaded_workers() as workers:
-        return [_predict_layer(workers, predictor, index, weights.orders[index], scale) for index in indices]
+    predicted = predict_layers(_predictor(encoding, arithmetic), indices, encoding.predicted[0].scale)
+    return [
+        _assemble(kernels, layers[index], weights.orders[index])
+        for index, kernels in zip(indices, predicted, strict=True)
+    ]
+
+
+def _assemble(kernels: Tensor, layer: KernelLayer, order: Tensor | None) -> Tensor:
+    return assemble(kernels if order is None else kernels[inverse(order)], layer).contiguous()
 
 
 def _index_of(encoding: Encoding, name: str) -> int:
@@ -93,38 +110,8 @@ def _index_of(encoding: Encoding, name: str) -> int:
     raise NernError("unknown_tensor", f"The encoding does not represent a tensor '{name}'.")
 
 
-def _exact_predictor(encoding: Encoding) -> Predictor:
+def _predictor(encoding: Encoding, arithmetic: Arithmetic) -> Predictor:
     representation, weights = encoding.predicted
-    predictor = Predictor(representation.predictor, encoding.document.layers).double()
-    predictor.load_state_dict({name: parameter.double() for name, parameter in weights.parameters.items()})
+    predictor = Predictor(representation.predictor, encoding.document.layers).to(arithmetic.device, arithmetic.dtype)
+    predictor.load_state_dict(weights.parameters)
     return predictor
-
-
-def _predict_layer(
-    workers: ThreadPoolExecutor, predictor: Predictor, index: int, order: Tensor | None, scale: float
-) -> Tensor:
-    layer = predictor.layers[index]
-    dtype = getattr(torch, layer.dtype)
-
-    @torch.no_grad()
-    def predict(span: FilterSpan) -> Tensor:
-        kernels: Tensor = predictor.of_filters([span], layer.head)
-        return kernels.mul_(scale).to(dtype)
-
-    kernels = torch.cat(list(workers.map(predict, filter_spans(index, layer, _KERNELS_PER_BLOCK))))
-    if order is not None:
-        kernels = kernels[inverse(order)]
-    return assemble(kernels, layer).contiguous()
-
-
-@contextmanager
-def _single_threaded_workers() -> Iterator[ThreadPoolExecutor]:
-    """Threads for single blocks, in each of which torch uses no further ones."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        # Threads that start from now on use one thread for themselves.
-        with ThreadPoolExecutor(min(threads, _MOST_BLOCKS_AT_ONCE)) as workers:
-            yield workers
-    finally:
-        torch.set_num_threads(threads)

@@ -57,6 +57,10 @@ class FilterSpan:
     start: int
     stop: int
 
+    def kernels_of(self, layer: KernelLayer) -> int:
+        """How many kernels it has, given its layer."""
+        return (self.stop - self.start) * layer.channels
+
 
 def filter_spans(index: int, layer: KernelLayer, most_kernels: int) -> list[FilterSpan]:
     """Cut a layer into runs of whole filters with at most so many kernels, at least one filter each."""
@@ -92,10 +96,15 @@ class Predictor(nn.Module):
         self._starts = list(zip(axes[1].starts, axes[2].starts, strict=True))
         self.register_buffer("starts", torch.tensor(self._starts, dtype=torch.int32), persistent=False)
 
+    @property
+    def halfway(self) -> int:
+        """The hidden layer that sees the code again, with `skip`."""
+        return self.config.variant.linear_layers // 2 - 1
+
     def at(self, coordinates: Tensor, head: str) -> Tensor:
         """Predict single kernels: coordinates int64 (n, 3) of one kernel shape -> (n, kernel values)."""
         layer, filter_, channel = coordinates.unbind(dim=1)
-        by_layer, by_filter, by_channel = self._tables()
+        by_layer, by_filter, by_channel = self.tables()
         filter_start, channel_start = self.get_buffer("starts")[layer].unbind(dim=1)
         features = (
             F.embedding(layer, by_layer)
@@ -106,16 +115,21 @@ class Predictor(nn.Module):
 
     def of_filters(self, spans: Iterable[FilterSpan], head: str) -> Tensor:
         """Predict runs of filters of one kernel shape, in raster order, concatenated: (kernels, kernel values)."""
-        by_layer, by_filter, by_channel = self._tables()
+        tables = self.tables()
         features = []
         for span in spans:
-            filter_start, channel_start = self._starts[span.layer]
-            filters = by_filter[filter_start + span.start : filter_start + span.stop]
-            channels = by_channel[channel_start : channel_start + self.layers[span.layer].channels]
-            features.append((by_layer[span.layer] + filters[:, None] + channels[None]).flatten(0, 1))
+            filters, channels = self.rows_of(span, tables)
+            features.append((filters[:, None] + channels[None]).flatten(0, 1))
         return self._tail(torch.cat(features), head)
 
-    def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
+    def rows_of(self, span: FilterSpan, tables: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Rows whose sums are the first layer's products of a run: of layer and filter, and of channel."""
+        by_layer, by_filter, by_channel = tables
+        filter_start, channel_start = self._starts[span.layer]
+        filters = by_filter[filter_start + span.start : filter_start + span.stop]
+        return by_layer[span.layer] + filters, by_channel[channel_start:][: self.layers[span.layer].channels]
+
+    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
         """First-layer products of every coordinate value, one table (values x hidden) per axis."""
         by_layer, by_filter, by_channel = self.first.weight.chunk(3, dim=1)
         return (
@@ -127,12 +141,11 @@ class Predictor(nn.Module):
     def _tail(self, features: Tensor, head: str) -> Tensor:
         """All behind the first layer's product, (n, hidden) or with `skip` (n, 2 * hidden), to kernels."""
         variant = self.config.variant
-        halfway = variant.linear_layers // 2 - 1
         code, *again = features.split(self.config.hidden_size, dim=1)
         features = self.activation(code)
         for index, layer in enumerate(self.hidden):
             product = layer(features)
-            if again and index == halfway:
+            if again and index == self.halfway:
                 product = product + again[0]
             output = self.activation(product)
             features = features + output if variant.connections == "residual" else output

@@ -118,7 +118,7 @@ def _blocks(indices: Iterable[int], layers: Sequence[KernelLayer]) -> list[list[
     size = _KERNELS_PER_BLOCK
     for index in indices:
         for span in filter_spans(index, layers[index], _KERNELS_PER_BLOCK):
-            kernels = (span.stop - span.start) * layers[index].channels
+            kernels = span.kernels_of(layers[index])
             if size + kernels > _KERNELS_PER_BLOCK:
                 blocks.append([])
                 size = 0

@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.settings import Settings
 from nern_core.checkpoint import read_checkpoint
@@ -60,3 +61,30 @@ def test_without_a_service_it_is_done_here(nern: Run, wire: Wire, tmp_path: Path
     expected = read_checkpoint(ENCODING.with_suffix(".safetensors")).tensors
     assert set(read_checkpoint(tmp_path / "w.safetensors").tensors) == set(expected)
     assert wire.seen == []
+
+
+def test_single_precision_gives_nearly_the_same_weights(nern: Run, tmp_path: Path) -> None:
+    encoding = ENCODING.with_name("predictor-v4.nern")
+    output = tmp_path / "w.safetensors"
+    assert nern("reconstruct", str(encoding), "-o", str(output), "--precision", "float32") == 0
+    expected = read_checkpoint(encoding.with_suffix(".safetensors")).tensors
+    for name, tensor in read_checkpoint(output).tensors.items():
+        rounding = torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0
+        largest = float(expected[name].abs().max())
+        torch.testing.assert_close(tensor, expected[name], rtol=rounding, atol=1e-6 * largest)
+
+
+@pytest.mark.parametrize("option", [("--precision", "float32"), ("--device", "gpu")])
+def test_how_a_service_decodes_is_its_own_choice(
+    nern: Run, wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    output = str(tmp_path / "w.safetensors")
+    assert nern("reconstruct", str(ENCODING), "-o", output, *option, "--service", wire.url) == 2
+    assert "without --service" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert wire.seen == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused(nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--device", "gpu") == 1
+    assert capsys.readouterr().err == "nern: No GPU can be used here; choose the device `cpu`.\n"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nern_core.codec import Encoding, read_encoding
-from nern_core.decode import decode, decode_encoding, decode_kernel, decode_layer
+from nern_core.decode import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer
 from nern_core.encode import encode
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, Permutation
@@ -93,3 +93,30 @@ def test_weights_are_rounded_once_to_the_dtype_of_the_original(encoding: Path, d
     rounded = decode_encoding(with_dtype(read, dtype)).tensors
     for layer in read.document.layers:
         assert torch.equal(rounded[layer.name], exact[layer.name].to(getattr(torch, dtype)))
+
+
+def relative_to_largest(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
+
+
+def test_single_precision_changes_a_millionth_of_the_largest_weights_at_most(any_encoding: Path) -> None:
+    encoding, exact = read_encoding(any_encoding), decode(any_encoding).tensors
+    single = Arithmetic(dtype=torch.float32)
+    fast = decode(any_encoding, single).tensors
+    for layer in encoding.document.layers:
+        assert 0 < relative_to_largest(fast[layer.name], exact[layer.name]) < 1e-6
+        assert torch.equal(decode_layer(encoding, layer.name, single), fast[layer.name])
+
+
+def test_quantized_weights_are_the_same_in_any_arithmetic(quantized_encoding: Path) -> None:
+    exact = decode(quantized_encoding).tensors
+    fast = decode(quantized_encoding, Arithmetic(dtype=torch.float32)).tensors
+    assert all(torch.equal(fast[name], exact[name]) for name in exact)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_gpu_decodes_the_same_weights_to_a_rounding(any_encoding: Path) -> None:
+    exact = decode(any_encoding).tensors
+    found = decode(any_encoding, Arithmetic(device=torch.device("cuda"))).tensors
+    for name, tensor in exact.items():
+        torch.testing.assert_close(found[name], tensor, rtol=2e-7, atol=0)
