@@ -1,4 +1,4 @@
-"""Where the public checkpoints and the data set are: `NERN_TEST_ASSETS`, by default `../shared`."""
+"""The public checkpoints and the data set: in `NERN_TEST_ASSETS`, by default `../shared`."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
 DATASET = ASSETS / "data" / "cifar10"
+# By depth: a step of training takes about so many times as long as one of the ResNet20.
+SECONDS_FACTOR = {20: 1.0, 56: 3.0}
 
 
 def checkpoint_of(depth: int) -> Path:

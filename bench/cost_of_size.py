@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.assets import DATASET, RESULTS, checkpoint_of
+from bench.assets import DATASET, RESULTS, SECONDS_FACTOR, checkpoint_of
 from bench.machine import describe_machine
-from nern_core.codec.kept import values_of
+from nern_core.decode import all_tensors
 from nern_core.encoding_input import make_teacher, read_input
 from nern_core.options import EncodeOptions
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
@@ -31,8 +31,6 @@ from nern_core.training.image_source import image_source
 
 _BITS_PER_WEIGHT = {20: (1.2, 1.6, 2.0, 2.5, 3.0), 56: (1.2, 1.6, 2.5)}
 _FRACTIONS = (0.15, 0.35, 0.6, 1.0)
-# A step of the larger network takes about three times as long.
-_SECONDS_FACTOR = {20: 1.0, 56: 3.0}
 _CPU = torch.device("cpu")
 
 
@@ -45,7 +43,7 @@ def main() -> None:
     record = RESULTS / "cost_of_size.json"
     runs: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     for depth in arguments.depths:
-        for run in measure(depth, arguments.seconds * _SECONDS_FACTOR[depth]):
+        for run in measure(depth, arguments.seconds * SECONDS_FACTOR[depth]):
             runs[f"resnet{depth} {run['bits_per_weight']} bits"] = run | {"machine": describe_machine()}
             print(run, flush=True)
             record.write_text(json.dumps(runs, indent=2) + "\n")
@@ -97,10 +95,8 @@ def measure(depth: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 def decoded(quantizer: Quantizer, quantized: Quantized) -> dict[str, Tensor]:
     """All tensors, as they would come out of the file."""
-    tensors = {name: values_of(kept) for name, kept in quantized.kept.items()}
     parts = zip(quantizer.layers, quantized.layers, strict=True)
-    tensors |= {layer.name: integers.weights(layer) for layer, integers in parts}
-    return tensors | {alias: tensors[name] for alias, name in quantized.tied.items()}
+    return all_tensors({layer.name: x.weights(layer) for layer, x in parts}, quantized.kept, quantized.tied)
 
 
 def page(runs: dict[str, Any]) -> str:

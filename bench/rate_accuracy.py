@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
+from bench.assets import DATASET, HERE, RESULTS, SECONDS_FACTOR, checkpoint_of
 from bench.machine import describe_machine
 from nern_core.alternatives import code_with_nncodec
 from nern_core.charts import Series, line_chart
@@ -53,8 +53,6 @@ _ROUNDED_BITS = (3, 4, 5, 6, 8)
 _SEARCHED = "ours, searched"
 # Points of accuracy that `--max-drop` may cost.
 _DROPS = {20: (0.25, 0.5, 1.0, 2.0), 56: ()}
-# A step of the larger network takes about three times as long.
-_SECONDS_FACTOR = {20: 1.0, 56: 3.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +99,7 @@ def main() -> None:
 def cases(seconds: float, seed: int) -> Iterator[Case]:
     """All cases, the quick ones first."""
     for depth, targets in _TARGETS.items():
-        budget = seconds * _SECONDS_FACTOR[depth]
+        budget = seconds * SECONDS_FACTOR[depth]
         for bits in _ROUNDED_BITS:
             yield Case(
                 depth=depth, method="round to nearest", setting=f"{bits} bits", measure=partial(rounded, depth, bits)

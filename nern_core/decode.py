@@ -8,7 +8,7 @@ which moves a float64 result by about 1e-16 of its size: after rounding to float
 the neighbouring number. `Arithmetic` can trade that for speed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Encoding, QuantizedWeights, read_encoding
-from nern_core.codec.kept import values_of
+from nern_core.codec.kept import Kept, values_of
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer, assemble
 from nern_core.permutation import inverse
@@ -51,10 +51,17 @@ def decode_encoding(encoding: Encoding, arithmetic: Arithmetic = EXACT) -> Check
     """Rebuild every tensor of the checkpoint, in its order: the represented ones decoded, the others as kept."""
     document = encoding.document
     layers = _decode_layers(encoding, range(len(document.layers)), arithmetic)
-    tensors = {name: values_of(kept) for name, kept in encoding.kept.items()}
-    tensors |= {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
-    tensors |= {alias: tensors[name].clone() for alias, name in document.tied.items()}
+    represented = {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
+    tensors = all_tensors(represented, encoding.kept, document.tied)
     return Checkpoint({name: tensors[name] for name in document.tensor_order})
+
+
+def all_tensors(
+    represented: Mapping[str, Tensor], kept: Mapping[str, Kept], tied: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """The represented tensors, the values of the kept ones, and copies of both for the names that are tied to them."""
+    tensors = {**{name: values_of(values) for name, values in kept.items()}, **represented}
+    return tensors | {alias: tensors[name].clone() for alias, name in tied.items()}
 
 
 def decode_layer(encoding: Encoding, name: str, arithmetic: Arithmetic = EXACT) -> Tensor:
