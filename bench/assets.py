@@ -5,6 +5,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+EXAMPLES = HERE.parent / "examples"
 ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
 DATASET = ASSETS / "data" / "cifar10"
 # By depth: a step of training takes about so many times as long as one of the ResNet20.

@@ -5,6 +5,9 @@ original tells more of those that do not: by its probabilities, made from its lo
 fit the labels best (Guo et al., 2017), it says how much more likely its own answer is than the other one. It is too
 sure of itself, though: where the two disagree on an image that is new to both, the other one is right more often than
 the original thinks. By how much, the counts of two measurements tell together.
+
+On easy images, where it hardly ever doubts, it thinks too little of what it loses. So no less is expected than was
+counted.
 """
 
 import math
@@ -52,9 +55,10 @@ class OriginalAnswers:
 def expected_drop(losses: Sequence[Loss]) -> float:
     """Points that the last of several networks loses on new images, by its own loss and by that of the one before.
 
+    At least what was counted of it.
     Earlier ones, which lose much more, would mislead: the more is lost, the more often the original is right.
     """
     recent = losses[-_RECENT:]
     thought, counted = sum(loss.thought for loss in recent), sum(loss.counted for loss in recent)
     share = (counted + _SHARE_BELIEVED * _POINTS_BELIEVED) / (thought + _POINTS_BELIEVED)
-    return losses[-1].thought * min(max(share, 0.0), 1.0)
+    return max(losses[-1].thought * min(max(share, 0.0), 1.0), losses[-1].counted)

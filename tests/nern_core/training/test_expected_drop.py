@@ -48,10 +48,10 @@ def test_one_of_two_answers_that_differs_costs_half_of_what_it_is_less_probable(
         ([Loss(0.001, 0.0)], 0.001 * 2 / 3),
         # What was counted is half of what was thought, so is what is expected, once enough has been counted.
         ([Loss(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
-        ([Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 10 / 3) / 107),
-        ([Loss(500.0, 500.0), Loss(100.0, 50.0), Loss(2.0, 9.0)], 2 * (59 + 10 / 3) / 107),
-        # By chance, more or less than nothing.
-        ([Loss(1.0, 8.0)], 1.0),
+        ([Loss(100.0, 50.0), Loss(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
+        ([Loss(500.0, 500.0), Loss(100.0, 50.0), Loss(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
+        # No less than was counted, and no less than nothing.
+        ([Loss(1.0, 8.0)], 8.0),
         ([Loss(1.0, -8.0)], 0.0),
         ([Loss(0.0, 0.0)], 0.0),
     ],
