@@ -68,6 +68,18 @@ def filter_spans(index: int, layer: KernelLayer, most_kernels: int) -> list[Filt
     return [FilterSpan(index, start, min(start + filters, layer.filters)) for start in range(0, layer.filters, filters)]
 
 
+def parameter_shapes(config: PredictorConfig, layers: Sequence[KernelLayer]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a predictor's parameters, in their order, without making one."""
+    first, hidden, heads = _sizes(config, layers)
+    sizes = {"first": first}
+    sizes |= {f"hidden.{index}": size for index, size in enumerate(hidden)}
+    sizes |= {f"heads.{head}": size for head, size in heads.items()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (inputs, outputs) in sizes.items():
+        shapes |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+    return shapes
+
+
 class Predictor(nn.Module):
     """Predicts the kernels of `layers`; one trunk, one output head for each kernel shape.
 
@@ -76,17 +88,14 @@ class Predictor(nn.Module):
 
     def __init__(self, config: PredictorConfig, layers: Sequence[KernelLayer]) -> None:
         super().__init__()
-        width = config.hidden_size
         self.config = config
         self.layers = tuple(layers)
         variant = config.variant
         self.activation = _ACTIVATIONS[variant.activation]
-        # With `skip`, the rows of the first matrix beyond `width` are the part of the layer halfway that sees the code.
-        self.first = nn.Linear(3 * variant.encoding.size, 2 * width if variant.connections == "skip" else width)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(variant.linear_layers - 2))
-        self.heads = nn.ModuleDict(
-            {head: nn.Linear(width, layers[indices[0]].kernel_values) for head, indices in by_head(layers).items()}
-        )
+        first, hidden, heads = _sizes(config, layers)
+        self.first = nn.Linear(*first)
+        self.hidden = nn.ModuleList(nn.Linear(*size) for size in hidden)
+        self.heads = nn.ModuleDict({head: nn.Linear(*size) for head, size in heads.items()})
         if variant.activation == "sine":
             _keep_sines_spread(self.first, *self.hidden)
         axes = encode_axes(variant.encoding, [(layer.filters, layer.channels) for layer in layers])
@@ -151,6 +160,18 @@ class Predictor(nn.Module):
             features = features + output if variant.connections == "residual" else output
         kernels: Tensor = self.heads[head](features)
         return kernels
+
+
+def _sizes(
+    config: PredictorConfig, layers: Sequence[KernelLayer]
+) -> tuple[tuple[int, int], list[tuple[int, int]], dict[str, tuple[int, int]]]:
+    """Inputs and outputs of the first linear layer, of those between, and of the last one of each kernel shape."""
+    variant, width = config.variant, config.hidden_size
+    # With `skip`, the outputs of the first one beyond `width` are the part of the layer halfway that sees the code.
+    first = 3 * variant.encoding.size, 2 * width if variant.connections == "skip" else width
+    hidden = [(width, width)] * (variant.linear_layers - 2)
+    heads = {head: (width, layers[indices[0]].kernel_values) for head, indices in by_head(layers).items()}
+    return first, hidden, heads
 
 
 def _keep_sines_spread(*layers: nn.Module) -> None:

@@ -6,6 +6,7 @@ format version and a checksum of the whole file.
 """
 
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from nern_core.encoding_structure import (
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.options import Permutation
-from nern_core.predictor import Predictor
+from nern_core.predictor import parameter_shapes
 
 _STREAMS, _PREDICTOR, _KEPT = "streams", "predictor", "kept."
 _LARGEST_DOCUMENT = 1 << 24
@@ -186,11 +187,11 @@ def _read_contents(tensor: Tensor, file_name: str) -> Contents:
 def _read_parameters(
     representation: PredictorRepresentation, layers: Sequence[KernelLayer], flat: Tensor | None
 ) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        shapes = {n: p.shape for n, p in Predictor(representation.predictor, layers).named_parameters()}
-    if flat is None or flat.shape != (sum(shape.numel() for shape in shapes.values()),):
+    shapes = parameter_shapes(representation.predictor, layers)
+    counts = [math.prod(shape) for shape in shapes.values()]
+    if flat is None or flat.shape != (sum(counts),):
         raise NernError("bad_encoding", "The .nern file is damaged: its predictor does not have the declared shape.")
-    parts = flat.split([shape.numel() for shape in shapes.values()])
+    parts = flat.split(counts)
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 

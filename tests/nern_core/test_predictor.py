@@ -10,7 +10,15 @@ from torch import Tensor
 from nern_core.embedding import FourierEncoding, PositionalEncoding, encode_axes, positional_encoding
 from nern_core.kernels import select_layers
 from nern_core.optim import OptimizerConfig, Optimizers
-from nern_core.predictor import Activation, Connections, FilterSpan, Predictor, PredictorConfig, PredictorVariant
+from nern_core.predictor import (
+    Activation,
+    Connections,
+    FilterSpan,
+    Predictor,
+    PredictorConfig,
+    PredictorVariant,
+    parameter_shapes,
+)
 
 LAYERS = select_layers({"a": torch.ones(4, 3, 3, 3), "b": torch.ones(5, 4, 3, 3), "c": torch.ones(2, 2, 5, 5)}, ["*"])
 
@@ -67,6 +75,13 @@ def test_every_variant_equals_the_plain_formula(
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     whole = subject.of_filters([FilterSpan(1, 4, 5)], "3x3").detach().numpy()
     np.testing.assert_allclose(whole[0], expected[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("connections", get_args(Connections))
+def test_the_shapes_of_parameters_are_known_without_a_predictor(connections: Connections) -> None:
+    config = PredictorConfig(hidden_size=7, variant=PredictorVariant(linear_layers=6, connections=connections))
+    parameters = [(name, tuple(parameter.shape)) for name, parameter in Predictor(config, LAYERS).named_parameters()]
+    assert list(parameter_shapes(config, LAYERS).items()) == parameters
 
 
 def error_after_training(variant: PredictorVariant, kernels: Tensor, coordinates: Tensor) -> float:

@@ -14,12 +14,14 @@ from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase, Progress
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE
+from tests.nern_core.quick_recipes import QUICK_RECIPES
 
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
 
 
 def run(folder: Path, checkpoint: Path = EXAMPLE, **options: Any) -> Report:
-    return encode(checkpoint, folder / "x.nern", EncodeOptions(**({"steps": 10} | options))).report
+    whole = EncodeOptions(**({"steps": 10} | options))
+    return encode(checkpoint, folder / "x.nern", whole, recipe=QUICK_RECIPES[whole.recipe]).report
 
 
 @pytest.mark.parametrize("size", [5000, 9000, 20_000])

@@ -30,7 +30,7 @@ def test_a_public_network_through_curl_has_the_accuracy_that_the_job_reports(
     service.start_worker()
     base = f"http://127.0.0.1:{service.port}"
     options: dict[str, Any] = {"architecture": "cifar-resnet20", "dataset": str(real.cifar10)}
-    options |= {"hidden_size": 160, "permutation": "cross-filter", "steps": 900}
+    options |= {"hidden_size": 160, "permutation": "cross-filter", "steps": 300}
     checkpoint = real.checkpoints / "cifar10-resnet20.th"
     job = json.loads(
         curl("-F", f"checkpoint=@{checkpoint}", "-F", f"options={json.dumps(options)}", f"{base}/jobs").decode()

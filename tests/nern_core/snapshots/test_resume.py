@@ -8,10 +8,10 @@ import pytest
 
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
-from nern_core.recipes import RECIPES
 from nern_core.report import Report
 from nern_core.snapshots import Interrupted, Snapshots
 from tests.conftest import DIGITS, EXAMPLE
+from tests.nern_core.quick_recipes import QUICK_RECIPES
 
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
 CASES: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ class StopsAfter:
 
 def run(folder: Path, options: dict[str, Any], snapshots: Snapshots | None = None) -> Report:
     whole = EncodeOptions(**({"steps": 60} | options))
-    return encode(EXAMPLE, folder / "x.nern", whole, snapshots=snapshots, recipe=RECIPES[whole.recipe]).report
+    return encode(EXAMPLE, folder / "x.nern", whole, snapshots=snapshots, recipe=QUICK_RECIPES[whole.recipe]).report
 
 
 def encoded_with_stops(folder: Path, options: dict[str, Any], steps_between: int) -> tuple[Report, int]:
