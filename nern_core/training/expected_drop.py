@@ -6,8 +6,7 @@ fit the labels best (Guo et al., 2017), it says how much more likely its own ans
 sure of itself, though: where the two disagree on an image that is new to both, the other one is right more often than
 the original thinks. By how much, the counts of two measurements tell together.
 
-On easy images, where it hardly ever doubts, it thinks too little of what it loses. So no less is expected than was
-counted.
+No less is expected than was counted.
 """
 
 import math
@@ -55,7 +54,6 @@ class OriginalAnswers:
 def expected_drop(losses: Sequence[Loss]) -> float:
     """Points that the last of several networks loses on new images, by its own loss and by that of the one before.
 
-    At least what was counted of it.
     Earlier ones, which lose much more, would mislead: the more is lost, the more often the original is right.
     """
     recent = losses[-_RECENT:]
