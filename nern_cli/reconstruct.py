@@ -32,7 +32,7 @@ def reconstruct(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Of a predictor's sums. float32 is several times as fast, but the last digits depend on the "
+            help="Of a predictor's sums. float32 is more than twice as fast, but the last digits depend on the "
             "processor. Default: float64."
         ),
     ] = None,
