@@ -32,7 +32,7 @@ _CPU = torch.device("cpu")
 class Arithmetic:
     """How a predictor's weights are computed. What is decoded is on the CPU all the same.
 
-    In `torch.float32`, up to a millionth of a layer's largest weight depends on the processor and the device.
+    In `torch.float32`, a few millionths of a layer's largest weight depend on the processor and the device.
     """
 
     dtype: torch.dtype = torch.float64
