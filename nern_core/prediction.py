@@ -34,10 +34,10 @@ def predict_layers(predictor: Predictor, indices: Sequence[int], scale: float) -
     """
     layers = predictor.layers
     spans = [filter_spans(index, layers[index], _KERNELS_PER_BLOCK) for index in indices]
-    most_kernels = max(span.kernels_of(layers[span.layer]) for of_layer in spans for span in of_layer)
+    most_kernels = max((span.kernels_of(layers[span.layer]) for of_layer in spans for span in of_layer), default=0)
     blocks_at_once = _blocks_at_once(predictor)
-    evaluation = _Evaluation(predictor, [_Workspace(predictor, most_kernels) for _ in range(blocks_at_once)])
     with _single_threaded_workers(blocks_at_once) as workers:
+        evaluation = _Evaluation(predictor, [_Workspace(predictor, most_kernels) for _ in range(blocks_at_once)])
         blocks = [[workers.submit(evaluation.predict, span, scale) for span in of_layer] for of_layer in spans]
         return [torch.cat([block.result() for block in of_layer]) for of_layer in blocks]
 
@@ -105,7 +105,7 @@ def _blocks_at_once(predictor: Predictor) -> int:
 
 @contextmanager
 def _single_threaded_workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for single blocks, in each of which torch uses no further ones."""
+    """Threads for single blocks, in each of which torch uses no further ones. Nor does it in this one meanwhile."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -42,3 +42,7 @@ def test_more_blocks_than_workspaces_do_not_mix() -> None:
     first, again = (predict_layers(subject, [1, 0, 1], scale=1.0) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert torch.equal(first[0], first[2])
+
+
+def test_no_layers_are_predicted_at_once() -> None:
+    assert predict_layers(predictor(PredictorVariant()), [], scale=1.0) == []
