@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bench.assets import HERE, RESULTS
+from bench.assets import EXAMPLES, HERE, RESULTS
 from bench.machine import describe_machine
 from nern_core.checkpoint import read_checkpoint
 from nern_core.codec import QuantizedWeights, measure_sizes, read_encoding
@@ -33,8 +33,8 @@ from nern_core.report import Report
 
 ROOT = HERE.parent
 DOCS = ROOT / "docs"
-CHECKPOINT = ROOT / "examples" / "digits-cnn.safetensors"
-OPTIONS: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits")}
+CHECKPOINT = EXAMPLES / "digits-cnn.safetensors"
+OPTIONS: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(EXAMPLES / "digits")}
 PREDICTOR_STEPS = 3000
 QUANTIZED_STEPS = 400
 RATIO = 15

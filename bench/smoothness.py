@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from bench.assets import HERE, RESULTS
+from bench.assets import EXAMPLES, RESULTS
 from bench.machine import describe_machine
 from examples.train_digits import train
 from nern_core.datasets import read_image_set
@@ -24,7 +24,7 @@ from nern_core.options import EncodeOptions, Permutation
 from nern_core.smoothness import smoothness_penalty
 from nern_core.zoo import build_network, find_architecture
 
-DIGITS = HERE.parent / "examples" / "digits"
+DIGITS = EXAMPLES / "digits"
 FACTORS = (0.0, 1e-5, 1e-4, 1e-3)
 HIDDEN_SIZE = 48
 STEPS = 600

@@ -61,8 +61,8 @@ def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDev
     from nern_core.decode import Arithmetic, decode
     from nern_core.devices import torch_device
 
-    dtype = {Precision.FLOAT64: torch.float64, Precision.FLOAT32: torch.float32}[precision]
-    decoded = decode(encoding, Arithmetic(dtype=dtype, device=torch_device(device.resolve())))
+    arithmetic = Arithmetic(dtype=getattr(torch, precision.value), device=torch_device(device.resolve()))
+    decoded = decode(encoding, arithmetic)
     write_checkpoint(decoded, output)
     print(f"{len(decoded.tensors)} tensors written to {output}")
 
