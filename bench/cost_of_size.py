@@ -29,7 +29,7 @@ from nern_core.rate_distortion.trainer import Trainer, Training
 from nern_core.recipes.fast import FAST
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget
-from nern_core.training.expected_drop import Loss, OriginalAnswers, expected_drop
+from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expected_drop
 from nern_core.training.held_out import hold_out
 from nern_core.training.image_source import image_source
 from nern_core.training.teacher import Teacher
@@ -121,7 +121,7 @@ def measure(network: Network, seconds: float) -> Iterator[dict[str, Any]]:
 
 def _train(
     source: EncodingInput, teacher: Teacher, blends: Evaluator, bits_per_weight: float, seed: int, budget: Budget
-) -> tuple[Trainer, list[Loss], dict[str, Tensor]]:
+) -> tuple[Trainer, list[PointsLost], dict[str, Tensor]]:
     """Train at one size; also returns what is lost on the way, and all tensors at the end."""
     images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
@@ -178,7 +178,7 @@ def page(runs: dict[str, Any]) -> str:
 
 
 def _row(network: str, bits: float, runs: list[dict[str, Any]]) -> str:
-    losses = [[Loss(**loss) for loss in run["losses"]] for run in runs]
+    losses = [[PointsLost(**loss) for loss in run["losses"]] for run in runs]
     expected = [fmean(expected_drop(of_run[:count]) for of_run in losses) for count in range(1, len(_FRACTIONS) + 1)]
     thought, counted = (fmean(getattr(of_run[-1], kind) for of_run in losses) for kind in ("thought", "counted"))
     figures = (thought, counted, *expected, fmean(run["test"] for run in runs))

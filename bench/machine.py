@@ -21,6 +21,7 @@ def describe_machine() -> dict[str, object]:
         "processor": model or platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "bfloat16_units": has_bfloat16_units(torch.device("cpu")),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "nern": version("nern"),

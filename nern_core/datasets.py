@@ -7,6 +7,7 @@ numbers each), `input_size`, `crop_padding` and `horizontal_flip`. `dataset_stru
 
 import zipfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from nern_core.dataset_structure import (
     read_dataset_structure,
 )
 from nern_core.errors import NernError
-from nern_core.zoo.architecture import Preprocessing
+from nern_core.zoo.architecture import Augmentation, Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +120,42 @@ def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     size = preprocessing.input_size
     if inputs.shape[-2:] != (size, size):
         inputs = F.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    mean = torch.tensor(preprocessing.mean, device=inputs.device)[:, None, None]
-    std = torch.tensor(preprocessing.std, device=inputs.device)[:, None, None]
+    mean, std = (_of_channels(values, inputs.device) for values in (preprocessing.mean, preprocessing.std))
     return ((inputs - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
+@cache
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One value for each channel, (3, 1, 1); made once, since a GPU would wait for the CPU every time."""
+    return torch.tensor(values, device=device)[:, None, None]
+
+
 def augment(images: Tensor, preprocessing: Preprocessing, generator: torch.Generator) -> Tensor:
-    """Randomly crop (after zero padding) and mirror uint8 images (n, 3, h, w), each on its own."""
-    padding = preprocessing.augmentation.crop_padding
-    count, _, height, width = images.shape
-    if padding:
-        rows = torch.randint(2 * padding + 1, (count, 1), generator=generator) + torch.arange(height)
-        columns = torch.randint(2 * padding + 1, (count, 1), generator=generator) + torch.arange(width)
-        padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-        chosen = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-        images = chosen.permute(0, 3, 1, 2)
-    if preprocessing.augmentation.horizontal_flip:
-        mirrored = torch.rand(count, generator=generator) < 0.5
+    """Randomly crop (after zero padding) and mirror images (n, 3, h, w), each on its own."""
+    augmentation = preprocessing.augmentation
+    return change(images, augmentation, *draw_changes(len(images), augmentation, generator))
+
+
+def draw_changes(count: int, augmentation: Augmentation, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """How to change so many images: of a crop the first row and column, int64 (n,), then what to mirror, bool (n,)."""
+    changes = []
+    if augmentation.crop_padding:
+        changes += [torch.randint(2 * augmentation.crop_padding + 1, (count,), generator=generator) for _ in range(2)]
+    if augmentation.horizontal_flip:
+        changes.append(torch.rand(count, generator=generator) < 0.5)
+    return tuple(changes)
+
+
+def change(images: Tensor, augmentation: Augmentation, *changes: Tensor) -> Tensor:
+    """Images (n, 3, h, w) with the changes that were drawn for them, all on one device."""
+    if augmentation.crop_padding:
+        first_row, first_column, changes = changes[0], changes[1], changes[2:]
+        _, _, height, width = images.shape
+        number, row, column = (torch.arange(size, device=images.device) for size in (len(images), height, width))
+        rows, columns = first_row[:, None] + row, first_column[:, None] + column
+        padded = F.pad(images, (augmentation.crop_padding,) * 4).permute(0, 2, 3, 1)
+        images = padded[number[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if augmentation.horizontal_flip:
+        (mirrored,) = changes
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     return images

@@ -19,7 +19,7 @@ from nern_core.datasets import dataset_preprocessing, read_image_set
 from nern_core.errors import NernError
 from nern_core.losses import logit_divergence
 from nern_core.meta_compression.operations import entropy_bits
-from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.optim import OptimizerConfig, make_optimizers
 from nern_core.pair import Pair, architecture_of
 from nern_core.precision import mixed_precision
 from nern_core.progress import OnProgress, Phase, Progress
@@ -29,6 +29,7 @@ from nern_core.training.clock import Budget, Clock
 from nern_core.training.image_source import image_source
 from nern_core.training.images import ImageSource
 from nern_core.training.loop import StepReport, train
+from nern_core.training.loss import Batch, Loss
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network
@@ -99,7 +100,7 @@ def quantize_directly(
     quantized = _QuantizedWeights(_chosen(teacher.network, tied), levels).to(teacher.device)
     clock = Clock(budget)
     loss = _LogitDivergence(quantized, teacher, Student(teacher.network, tied=tied), images)
-    train(loss, Optimizers(_OPTIMIZER, quantized), clock, (0.0, 1.0), on_step, Snapshots())
+    train(loss, make_optimizers(_OPTIMIZER, quantized), clock, (0.0, 1.0), on_step, Snapshots())
     weights, bits = quantized.finished()
     others = {name: tensor for name, tensor in state.items() if name not in weights.keys() | tied.keys()}
     tensors = {name: _halved(tensor) for name, tensor in others.items()} | weights
@@ -177,7 +178,7 @@ class _QuantizedWeights(nn.Module):
         return best
 
 
-class _LogitDivergence:
+class _LogitDivergence(Loss):
     """The loss of a batch of images. What it depends on is in the images and the weights."""
 
     def __init__(
@@ -191,6 +192,7 @@ class _LogitDivergence:
         self._teacher = teacher
         self._student = student
         self._images = images
+        self.device = teacher.device
 
     def state(self) -> State:
         """Nothing of its own."""
@@ -199,9 +201,14 @@ class _LogitDivergence:
     def restore(self, state: State) -> None:
         """Nothing to go on from."""
 
-    def __call__(self, fraction: float) -> Tensor:
-        inputs = self._images.draw()
-        with mixed_precision(self._teacher.device):
+    def draw(self, fraction: float) -> Batch:
+        """Images."""
+        return Batch(tensors={"images": self._images.choose()})
+
+    def compute(self, batch: Batch) -> Tensor:
+        """How far the logits of the quantized network are from the teacher's."""
+        inputs = self._images.inputs(*batch.tensors["images"])
+        with mixed_precision(self.device):
             expected = self._teacher.logits(inputs)
             logits = self._student.logits(self._quantized(), inputs)
         return logit_divergence(logits, expected)

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.optim import OptimizerConfig, make_optimizers
 from nern_core.predictor import Predictor
 from nern_core.progress import Phase
 from nern_core.recipes import Recipe
@@ -117,7 +117,7 @@ class _Training:
         optimizers = None
         for stage in stages:
             if optimizers is None or not one_schedule:
-                optimizers = Optimizers(stage.optimizer, self._predictor)
+                optimizers = make_optimizers(stage.optimizer, self._predictor)
             window = ((self._start - first) / whole, stage.share.seconds / whole) if one_schedule else (0.0, 1.0)
             clock = Clock(self._budget.part(stage.share))
             train(stage.loss, optimizers, clock, window, partial(self._report, stage), self._snapshots)
@@ -143,7 +143,7 @@ class _Training:
 @torch.no_grad()
 def _reconstruction(predictor: Predictor, targets: Targets, generator: torch.Generator) -> Targets:
     """Targets with the predictor's kernels in place of those that it was fitted to."""
-    predicted = Predictions(SamplingConfig(kind="all"), predictor, targets, generator).of_all()
+    predicted = Predictions(SamplingConfig(kind="all"), predictor, targets, generator).of_all(())
     heads = {head: replace(target, kernels=predicted[head]) for head, target in targets.heads.items()}
     return replace(targets, heads=heads)
 

@@ -6,9 +6,9 @@ predictor of hidden size 160 on such a CPU, against 6 ms for the float32 product
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,11 @@ class OptimizerConfig:
 class Muon(Optimizer):
     """Momentum orthogonalized by Newton-Schulz; for parameters with two dimensions only."""
 
-    def __init__(self, parameters: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, parameters: Iterable[Tensor], *, lr: float | Tensor, momentum: float = 0.95, capturable: bool = False
+    ) -> None:
+        """`capturable`: a CUDA graph can repeat the steps. `lr` is a tensor on the GPU then, as with torch's own."""
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "capturable": capturable})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override] # no closure is ever used here
@@ -55,7 +58,7 @@ class Muon(Optimizer):
                 momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 update = orthogonalize(parameter.grad.lerp(momentum, group["momentum"]))
                 rows, columns = parameter.shape
-                parameter.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+                parameter.sub_(update * (group["lr"] * math.sqrt(max(1.0, rows / columns))))
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
@@ -75,58 +78,90 @@ def cosine_decay(fraction: float) -> float:
     return (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
 
 
-def optimizers_state(optimizers: Sequence[Optimizer]) -> State:
-    """The parameters of these optimizers, and what they remember."""
-    return {
-        "parameters": [[list(group["params"]) for group in optimizer.param_groups] for optimizer in optimizers],
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-    }
-
-
-@torch.no_grad()
-def restore_optimizers(optimizers: Sequence[Optimizer], state: State) -> None:
-    """Give the optimizers and their parameters, in place, a state back."""
-    for optimizer, remembered, saved in zip(optimizers, state["optimizers"], state["parameters"], strict=True):
-        for group, values in zip(optimizer.param_groups, saved, strict=True):
-            for parameter, value in zip(group["params"], values, strict=True):
-                parameter.copy_(value)
-        optimizer.load_state_dict(remembered)
-
-
 class Optimizers:
-    """The optimizers of one training phase, with cosine decay of every learning rate."""
+    """Optimizers whose learning rates decay along a cosine from those that they were made with."""
 
-    def __init__(self, config: OptimizerConfig, module: nn.Module) -> None:
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        self._final = config.final_learning_rate
-        self.optimizers: list[Optimizer]
-        if config.name == "muon":
-            self.optimizers = [
-                Muon((p for p in parameters if p.ndim == 2), lr=config.learning_rate),
-                torch.optim.Adam((p for p in parameters if p.ndim != 2), lr=config.bias_learning_rate),
-            ]
-        elif config.name == "adamw":
-            self.optimizers = [torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)]
-        else:
-            self.optimizers = [_ranger(parameters, config)]
-        self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+    def __init__(self, optimizers: Sequence[Optimizer], rate: Callable[[float, float], float]) -> None:
+        """`rate` says what a learning rate is of its peak and of what the schedule leaves, 1 to 0."""
+        self.optimizers = tuple(optimizers)
+        self._rate = rate
+        self._peaks = [float(group["lr"]) for group in self._groups]
 
     def state(self) -> State:
         """The parameters, and what the optimizers remember of their gradients."""
-        return optimizers_state(self.optimizers)
+        return {
+            "parameters": [
+                [list(group["params"]) for group in optimizer.param_groups] for optimizer in self.optimizers
+            ],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
 
+    @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go on from a state."""
-        restore_optimizers(self.optimizers, state)
+        """Go on from a state: the parameters change in place."""
+        for optimizer, remembered, saved in zip(self.optimizers, state["optimizers"], state["parameters"], strict=True):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            for group, values in zip(optimizer.param_groups, saved, strict=True):
+                for parameter, value in zip(group["params"], values, strict=True):
+                    parameter.copy_(value)
+            optimizer.load_state_dict(remembered)
+            # A rate in the memory of a GPU stays there; its value is set before the next step.
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
 
-    def step(self, fraction: float) -> None:
-        """Step with the learning rates of the point `fraction` (0 to 1) of the phase, then clear the gradients."""
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph can repeat `step`."""
+        return all(group.get("capturable", False) for group in self._groups)
+
+    def schedule(self, fraction: float) -> None:
+        """Set the learning rates of this fraction of the schedule, 0 to 1."""
         decay = cosine_decay(fraction)
-        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = self._final + (peak - self._final) * decay
+        for group, peak in zip(self._groups, self._peaks, strict=True):
+            rate = self._rate(peak, decay)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Step, then clear the gradients."""
+        for optimizer in self.optimizers:
             optimizer.step()
+        self.clear_gradients()
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of all parameters."""
+        for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+
+def make_optimizers(config: OptimizerConfig, module: nn.Module) -> Optimizers:
+    """The optimizers of one training phase, for the parameters of a module where they are now."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    device, final = parameters[0].device, config.final_learning_rate
+    peak, bias_peak = (learning_rate(value, device) for value in (config.learning_rate, config.bias_learning_rate))
+    on_gpu = device.type == "cuda"
+    optimizers: list[Optimizer]
+    if config.name == "muon":
+        optimizers = [
+            Muon((p for p in parameters if p.ndim == 2), lr=peak, capturable=on_gpu),
+            torch.optim.Adam((p for p in parameters if p.ndim != 2), lr=bias_peak, capturable=on_gpu),
+        ]
+    elif config.name == "adamw":
+        optimizers = [torch.optim.AdamW(parameters, lr=peak, weight_decay=config.weight_decay, capturable=on_gpu)]
+    else:
+        optimizers = [_ranger(parameters, config)]
+    return Optimizers(optimizers, lambda peak, decay: final + (peak - final) * decay)
+
+
+def learning_rate(value: float, device: torch.device) -> float | Tensor:
+    """A learning rate for parameters on this device: on a GPU in its memory, where CUDA graphs find the present one."""
+    return torch.tensor(value, device=device) if device.type == "cuda" else value
 
 
 def _ranger(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:

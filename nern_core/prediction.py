@@ -17,6 +17,8 @@ from nern_core.predictor import Activation, FilterSpan, Predictor, filter_spans
 
 # So many that the features of a predictor of usual width stay in a core's cache.
 _KERNELS_PER_BLOCK = 1024
+# So many features, if those are more kernels, that they keep all of a GPU busy and fit its memory, 256 MiB in float64.
+_FEATURES_PER_BLOCK_OF_GPU = 2**25
 # Each block at work takes some tens of megabytes where the predictor is large.
 _MOST_BLOCKS_AT_ONCE = 8
 _IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -33,7 +35,8 @@ def predict_layers(predictor: Predictor, indices: Sequence[int], scale: float) -
     Computed where the parameters are and in their dtype, then rounded once to that of the layer, on the CPU.
     """
     layers = predictor.layers
-    spans = [filter_spans(index, layers[index], _KERNELS_PER_BLOCK) for index in indices]
+    kernels_per_block = _kernels_per_block(predictor)
+    spans = [filter_spans(index, layers[index], kernels_per_block) for index in indices]
     most_kernels = max((span.kernels_of(layers[span.layer]) for of_layer in spans for span in of_layer), default=0)
     blocks_at_once = _blocks_at_once(predictor)
     with _single_threaded_workers(blocks_at_once) as workers:
@@ -97,10 +100,19 @@ class _Evaluation:
         return code
 
 
+def _kernels_per_block(predictor: Predictor) -> int:
+    if _on_cpu(predictor):
+        return _KERNELS_PER_BLOCK
+    return max(_KERNELS_PER_BLOCK, _FEATURES_PER_BLOCK_OF_GPU // predictor.config.hidden_size)
+
+
 def _blocks_at_once(predictor: Predictor) -> int:
     # A GPU computes one block after the other anyway.
-    on_cpu = predictor.first.weight.device.type == "cpu"
-    return min(torch.get_num_threads(), _MOST_BLOCKS_AT_ONCE) if on_cpu else 1
+    return min(torch.get_num_threads(), _MOST_BLOCKS_AT_ONCE) if _on_cpu(predictor) else 1
+
+
+def _on_cpu(predictor: Predictor) -> bool:
+    return predictor.first.weight.device.type == "cpu"
 
 
 @contextmanager

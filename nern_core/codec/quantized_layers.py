@@ -31,11 +31,12 @@ STREAMS_BEFORE_LAYERS = 2
 def fit_distributions(integers: Iterable[Tensor], classes: Iterable[Tensor]) -> list[Stops]:
     """The distribution of each class, fitted to the integers (F, C, P) and classes (F, C, P) of all layers."""
     size = LARGEST_MAGNITUDE + 1
-    counts = np.zeros(CLASSES * size)
-    for values, members in zip(integers, classes, strict=True):
-        cells = members.long() * size + values.abs().clamp(max=LARGEST_MAGNITUDE)
-        counts += np.bincount(cells.flatten().numpy(), minlength=len(counts))
-    return [fit_stops(row) for row in counts.reshape(CLASSES, size)]
+    counts = [
+        (members.long() * size + values.abs().clamp(max=LARGEST_MAGNITUDE)).flatten().bincount(minlength=CLASSES * size)
+        for values, members in zip(integers, classes, strict=True)
+    ]
+    rows = torch.stack(counts).sum(dim=0).double().view(CLASSES, size)
+    return [fit_stops(row) for row in rows.cpu().numpy()]
 
 
 def pack_layers(layers: Sequence[QuantizedLayer]) -> list[bytes]:

@@ -36,7 +36,7 @@ class CoordinateScales:
 def fit_scales(integers: Tensor) -> CoordinateScales:
     """Fit the tables to the magnitudes of integers (F, C, P), by proportional fitting of their margins."""
     magnitudes = integers.abs().double() + _SMALLEST_MAGNITUDE
-    filters, channels, positions = (torch.ones(size, dtype=torch.float64) for size in magnitudes.shape)
+    filters, channels, positions = (magnitudes.new_ones(size) for size in magnitudes.shape)
     for _ in range(_ROUNDS):
         filters = torch.einsum("fcp,c,p->f", magnitudes, 1 / channels, 1 / positions) / magnitudes[0].numel()
         channels = torch.einsum("fcp,f,p->c", magnitudes, 1 / filters, 1 / positions) / magnitudes[:, 0].numel()

@@ -43,7 +43,7 @@ def _started(
     # What is not integers hardly depends on them: the second estimate is exact to within some bytes.
     for _ in range(2):
         parameters = quantizer.start(bits)
-        integer_bits = RateModel(parameters.integers()).bits_of_rounded(list(parameters.latents))
+        integer_bits = float(RateModel(parameters.integers()).bits_of_rounded(list(parameters.latents)))
         others = size_of(quantizer.rounded(parameters)) - integer_bits / 8
         bits = 8 * _AIM * (target - others)
         if bits < FEWEST_BITS_PER_WEIGHT * quantizer.weights:

@@ -1,6 +1,5 @@
 """What training changes where weights are quantized: real numbers that are rounded on the way to the weights."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -45,24 +44,30 @@ class QuantizedParameters(nn.Module):
         """All of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
-            steps = torch.exp2(_rounded(log_step * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
+            steps = _step(_rounded(log_step * STEPS_PER_OCTAVE))
             weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
         for name, vector in zip(self._dtypes, self.vectors, strict=True):
-            step = step_of(_byte_exponent(vector))
+            step = _step(_byte_exponent(vector).double())
             weights[name] = _rounded(vector / step) * step
         return weights
 
     @torch.no_grad()
-    def enlarge_steps(self, factor: float) -> None:
-        """Make all steps larger by a factor, and the numbers of steps smaller, which changes how they are rounded."""
+    def enlarge_steps(self, octaves: float | Tensor) -> None:
+        """Make all steps 2^octaves times as large, and the numbers of steps smaller: they are rounded anew."""
         for latent, log_step in zip(self.latents, self.log_steps, strict=True):
-            latent.div_(factor)
-            log_step.add_(math.log2(factor))
+            latent.mul_(2.0**-octaves)
+            log_step.add_(octaves)
 
     @torch.no_grad()
     def integers(self) -> list[Tensor]:
         """The integers of each layer, int32 (F, C, P)."""
         return [latent.round().to(torch.int32) for latent in self.latents]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        first: Tensor = self.latents[0]
+        return first.device
 
     @torch.no_grad()
     def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
@@ -77,7 +82,7 @@ class QuantizedParameters(nn.Module):
         """The vectors as they go into the file, which gives them back in the dtypes that they came in."""
         rounded = {}
         for (name, dtype), vector in zip(self._dtypes.items(), self.vectors, strict=True):
-            exponent = _byte_exponent(vector)
+            exponent = int(_byte_exponent(vector))
             integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
             rounded[name] = RoundedTensor(integers, exponent, dtype)
         return rounded
@@ -89,11 +94,16 @@ def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
 
 
 @torch.no_grad()
-def _byte_exponent(vector: Tensor) -> int:
-    """Exponent of the smallest step that 8-bit integers reach all values with."""
-    largest = max(float(vector.abs().max()), _LARGEST_BYTE * _SMALLEST_STEP)
-    exponent = int(exponents_of(torch.tensor([largest / _LARGEST_BYTE]))[0])
-    return exponent if largest / step_of(exponent) < _LARGEST_BYTE + 0.5 else exponent + 1
+def _byte_exponent(vector: Tensor) -> Tensor:
+    """Exponent of the smallest step that 8-bit integers reach all values with, an int32 scalar where they are."""
+    largest = vector.abs().max().double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
+    exponent = exponents_of(largest / _LARGEST_BYTE)
+    return torch.where(largest / _step(exponent.double()) < _LARGEST_BYTE + 0.5, exponent, exponent + 1)
+
+
+def _step(exponent: Tensor) -> Tensor:
+    """The steps of exponents, differentiable and nearly what they are in the file, see `grid.step_of`."""
+    return torch.exp2(exponent / STEPS_PER_OCTAVE)
 
 
 def _rounded(values: Tensor) -> Tensor:

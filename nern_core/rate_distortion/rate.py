@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nern_core.codec.integers import LARGEST_MAGNITUDE, magnitude_bits
 from nern_core.codec.quantized_layers import fit_distributions
-from nern_core.quantized.coordinate_scales import fit_scales
+from nern_core.quantized.coordinate_scales import CLASSES, fit_scales
 from nern_core.snapshots import State
 
 
@@ -20,8 +20,9 @@ class RateModel:
 
     def __init__(self, integers: Sequence[Tensor]) -> None:
         """`integers` and what the bits are asked for later are on one device."""
-        self._classes: list[Tensor] = []
-        self._bits = torch.empty(0)
+        device = integers[0].device
+        self._classes = [torch.empty_like(values, dtype=torch.int64) for values in integers]
+        self._bits = torch.empty(CLASSES, LARGEST_MAGNITUDE + 1, device=device)
         self.fit(integers)
 
     def state(self) -> State:
@@ -30,21 +31,21 @@ class RateModel:
 
     def restore(self, state: State) -> None:
         """Go on with the distributions of a state."""
-        device = self._bits.device
-        self._bits = state["bits"].to(device)
-        self._classes = [classes.to(device).long() for classes in state["classes"]]
+        self._bits.copy_(state["bits"])
+        for memory, classes in zip(self._classes, state["classes"], strict=True):
+            memory.copy_(classes)
 
     def fit(self, integers: Sequence[Tensor]) -> None:
-        """Fit scales and distributions anew to integers (F, C, P) of each layer."""
-        counted = [values.cpu() for values in integers]
-        classes = [fit_scales(values).classes() for values in counted]
+        """Fit scales and distributions anew to integers (F, C, P) of each layer, in the memory of the former ones."""
+        classes = [fit_scales(values).classes() for values in integers]
         rows = [
             magnitude_bits(stops) if len(stops) else np.zeros(LARGEST_MAGNITUDE + 1)
-            for stops in fit_distributions(counted, classes)
+            for stops in fit_distributions(integers, classes)
         ]
         # A larger integer never costs less, so that the rate pulls towards zero everywhere.
-        self._bits = torch.from_numpy(np.maximum.accumulate(np.stack(rows), axis=1)).float().to(integers[0].device)
-        self._classes = [members.to(values.device).long() for members, values in zip(classes, integers, strict=True)]
+        self._bits.copy_(torch.from_numpy(np.maximum.accumulate(np.stack(rows), axis=1)))
+        for memory, members in zip(self._classes, classes, strict=True):
+            memory.copy_(members)
 
     def bits(self, latents: Sequence[Tensor]) -> Tensor:
         """Bits of real numbers (F, C, P) of each layer, between those of the integers next to them. Differentiable."""
@@ -64,9 +65,10 @@ class RateModel:
         return (self._bits[classes, magnitude] - self._bits[classes, (magnitude - 1).clamp(min=0)]).flatten()
 
     @torch.no_grad()
-    def bits_of_rounded(self, latents: Sequence[Tensor]) -> float:
-        """Bits of the integers next to real numbers (F, C, P) of each layer."""
-        return sum(
-            float(self._bits[classes, latent.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum())
+    def bits_of_rounded(self, latents: Sequence[Tensor]) -> Tensor:
+        """Bits of the integers next to real numbers (F, C, P) of each layer, a float64 scalar where they are."""
+        bits = [
+            self._bits[classes, latent.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
             for latent, classes in zip(latents, self._classes, strict=True)
-        )
+        ]
+        return torch.stack(bits).sum()

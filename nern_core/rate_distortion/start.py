@@ -27,7 +27,7 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
     def bits(logarithm: float) -> float:
         factors = [math.exp(logarithm) / deviation for deviation in deviations]
         latents = [values * factor for values, factor in zip(kernels, factors, strict=True)]
-        return RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents)
+        return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
 
     few, many = math.log(_FEWEST_STEPS_PER_DEVIATION), math.log(_MOST_STEPS_PER_DEVIATION)
     steps_per_deviation = math.exp(_solve(bits, few, many, wanted_bits))

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from nern_core.losses import squared_logit_error
-from nern_core.optim import cosine_decay, optimizers_state, restore_optimizers
+from nern_core.optim import Optimizers, learning_rate
 from nern_core.precision import mixed_precision
 from nern_core.quantized.grid import STEPS_PER_OCTAVE
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.rate import RateModel
 from nern_core.snapshots import State
 from nern_core.training.images import ImageSource
+from nern_core.training.loss import Batch, Loss
 from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
@@ -29,7 +30,7 @@ _BETAS = (0.9, 0.99)
 _FINAL_SHARE = 0.002
 
 
-class RateDistillation:
+class RateDistillation(Loss):
     """The loss of a batch: how far the logits are from the teacher's, and the bits at their price.
 
     The integers are held at `wanted_bits`, which may change on the way.
@@ -50,9 +51,11 @@ class RateDistillation:
         self._teacher = teacher
         self._student = student
         self._images = images
+        self.device = teacher.device
         self.weights = sum(latent.numel() for latent in parameters.latents)
         self._rate = RateModel(parameters.integers())
-        self._present_loss = 0.0
+        # Not known before the first step. It stays where the loss is, so that no step waits for its number.
+        self._present_loss = torch.full((), torch.nan, device=self.device)
         self._steps = 0
 
     def state(self) -> State:
@@ -67,7 +70,8 @@ class RateDistillation:
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self._rate.restore(state["rate"])
-        self._present_loss, self._steps = state["present_loss"], state["steps"]
+        self._present_loss.copy_(state["present_loss"])
+        self._steps = state["steps"]
         self.wanted_bits = state["wanted_bits"]
 
     def want(self, bits: float) -> None:
@@ -76,64 +80,51 @@ class RateDistillation:
         They move by whole steps of their grid, so that the weights before rounding stay what they are.
         """
         octaves = (self.wanted_bits - bits) / self.weights
-        self._parameters.enlarge_steps(2.0 ** (round(octaves * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE))
+        self._parameters.enlarge_steps(round(octaves * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
         self._rate.fit(self._parameters.integers())
         self.wanted_bits = bits
 
-    def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch of images. Holds the bits at the target before."""
+    def draw(self, fraction: float) -> Batch:
+        """Images. From time to time the bits are counted anew before."""
+        if self._steps and self._steps % _STEPS_BETWEEN_FITS == 0:
+            self._rate.fit(self._parameters.integers())
+        self._steps += 1
+        return Batch(tensors={"images": self._images.choose()}, settings=(self.wanted_bits,))
+
+    def compute(self, batch: Batch) -> Tensor:
+        """Scalar loss of these images. Holds the bits at the target before."""
         self._hold_target()
-        loss = self._distance()
-        value = float(loss.detach())
-        if self._steps == 1:
-            self._present_loss = value
-        self._present_loss += (1 - _MEMORY_OF_LOSS) * (value - self._present_loss)
-        price = self._config.price * self._present_loss / self.weights
+        loss = self._distance(self._images.inputs(*batch.tensors["images"]))
+        price = self._config.price * self._present(loss.detach()) / self.weights
         total: Tensor = loss + price * self._rate.bits(list(self._parameters.latents))
         return total
 
-    def _distance(self) -> Tensor:
-        """The squared difference of the logits of a new batch of images."""
-        inputs = self._images.draw()
-        with mixed_precision(self._teacher.device):
+    def _distance(self, inputs: Tensor) -> Tensor:
+        """The squared difference of the logits of a batch of images."""
+        with mixed_precision(self.device):
             expected = self._teacher.logits(inputs)
             logits = self._student.logits(self._parameters.weights(), inputs)
         return squared_logit_error(logits, expected)
 
+    def _present(self, loss: Tensor) -> Tensor:
+        """The mean of the last losses, this one included."""
+        known = torch.where(self._present_loss.isnan(), loss, self._present_loss)
+        return self._present_loss.copy_(known.lerp(loss, 1 - _MEMORY_OF_LOSS))
+
     def _hold_target(self) -> None:
-        if self._steps and self._steps % _STEPS_BETWEEN_FITS == 0:
-            self._rate.fit(self._parameters.integers())
-        self._steps += 1
         excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self.wanted_bits - 1
-        change = self._config.gain * excess
-        self._parameters.enlarge_steps(math.exp(max(-_LARGEST_CHANGE, min(_LARGEST_CHANGE, change))))
+        change = (self._config.gain * excess).clamp(-_LARGEST_CHANGE, _LARGEST_CHANGE)
+        self._parameters.enlarge_steps(change / math.log(2))
 
 
-class QuantizationSteps:
-    """Adam with the rates of a configuration, which fall along a cosine."""
-
-    def __init__(self, config: QuantizationConfig, parameters: QuantizedParameters) -> None:
-        rates = (
-            (parameters.latents, config.learning_rate),
-            (parameters.log_steps, config.step_learning_rate),
-            (parameters.vectors, config.vector_learning_rate),
-        )
-        groups = [{"params": list(members), "lr": rate} for members, rate in rates if len(members)]
-        self._optimizer = torch.optim.Adam(groups, betas=_BETAS)
-        self._peaks = [group["lr"] for group in self._optimizer.param_groups]
-
-    def state(self) -> State:
-        """The parameters, and what Adam remembers of their gradients."""
-        return optimizers_state([self._optimizer])
-
-    def restore(self, state: State) -> None:
-        """Go on from a state."""
-        restore_optimizers([self._optimizer], state)
-
-    def step(self, fraction: float) -> None:
-        """Step, then clear the gradients."""
-        decay = cosine_decay(fraction)
-        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * (decay + _FINAL_SHARE)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+def quantization_optimizers(config: QuantizationConfig, parameters: QuantizedParameters) -> Optimizers:
+    """Adam with the rates of a configuration, for parameters where they are now."""
+    peaks = (
+        (parameters.latents, config.learning_rate),
+        (parameters.log_steps, config.step_learning_rate),
+        (parameters.vectors, config.vector_learning_rate),
+    )
+    device = parameters.device
+    groups = [{"params": list(members), "lr": learning_rate(peak, device)} for members, peak in peaks if len(members)]
+    adam = torch.optim.Adam(groups, betas=_BETAS, capturable=device.type == "cuda")
+    return Optimizers([adam], lambda peak, decay: peak * (decay + _FINAL_SHARE))

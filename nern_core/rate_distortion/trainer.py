@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.quantizer import Quantizer
-from nern_core.rate_distortion.train import QuantizationSteps, RateDistillation
+from nern_core.rate_distortion.train import RateDistillation, quantization_optimizers
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.images import ImageSource
-from nern_core.training.loop import Loss, StepReport, train
+from nern_core.training.loop import StepReport, train
+from nern_core.training.loss import Loss
 from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.teacher import Teacher
 
@@ -50,7 +51,7 @@ class Trainer:
         self.loss = RateDistillation(
             training.config, parameters, wanted_bits, teacher, quantizer.student(teacher.network), training.images
         )
-        self._optimizer = QuantizationSteps(training.config, parameters)
+        self._optimizer = quantization_optimizers(training.config, self.parameters)
         self._used = 0.0
         self.steps = 0
         self.seconds = 0.0

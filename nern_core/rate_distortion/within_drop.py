@@ -18,7 +18,8 @@ from nern_core.rate_distortion.train import RateDistillation
 from nern_core.rate_distortion.trainer import Trainer, Training
 from nern_core.report import SizeTrial
 from nern_core.snapshots import State
-from nern_core.training.expected_drop import Loss, expected_drop
+from nern_core.training.expected_drop import PointsLost, expected_drop
+from nern_core.training.loss import Batch, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Measured:
     """The bytes of a file, and what it costs on some images."""
 
     bytes: int
-    loss: Loss
+    loss: PointsLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,12 @@ def _best(results: Sequence[_Result], max_drop: float) -> _Result:
     return min(results, key=lambda result: result.trial.drop)
 
 
-class SizeSearch:
+class SizeSearch(Loss):
     """The loss of a training with quantized weights, whose bits follow from what the file costs."""
 
     def __init__(self, loss: RateDistillation, measure: Callable[[], Measured], max_drop: float) -> None:
         self._loss = loss
+        self.device = loss.device
         self._measure = measure
         self._max_drop = max_drop
         self._corrections = 0
@@ -128,17 +130,21 @@ class SizeSearch:
         self._loss.restore(state["loss"])
         self._measured, self.trials = [], []
         for found in state["measured"]:
-            self.note(Measured(found["bytes"], Loss(**found["loss"])))
+            self.note(Measured(found["bytes"], PointsLost(**found["loss"])))
         self._corrections = state["corrections"]
 
-    def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch of images, before which the bits may change."""
+    def draw(self, fraction: float) -> Batch:
+        """A new batch of images, before which the bits may change."""
         due = [correction for correction in _CORRECTIONS if correction.fraction <= fraction]
         if len(due) > self._corrections:
             self._corrections = len(due)
             self.try_out()
             self.correct(left=due[-1].left, least=due[-1].least, most=due[-1].most)
-        return self._loss(fraction)
+        return self._loss.draw(fraction)
+
+    def compute(self, batch: Batch) -> Tensor:
+        """Scalar loss of these images."""
+        return self._loss.compute(batch)
 
     def try_out(self) -> SizeTrial:
         """Measure the present size."""

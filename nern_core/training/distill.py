@@ -28,6 +28,7 @@ from nern_core.snapshots import State
 from nern_core.targets import Targets, to_weights
 from nern_core.training.clock import Share
 from nern_core.training.images import ImageSource
+from nern_core.training.loss import Batch, Loss
 from nern_core.training.predictions import Predictions
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
@@ -78,6 +79,20 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class _Weights:
+    """Of the terms, at one fraction of the phase."""
+
+    logits: float
+    features: float
+    reconstruction: float
+
+    @property
+    def of_networks(self) -> bool:
+        """Whether the networks are compared at all."""
+        return bool(self.logits or self.features)
+
+
+@dataclass(frozen=True, slots=True)
 class _Outputs:
     """What a network gave for a batch: logits float32 (n, classes), and the maps of each represented layer."""
 
@@ -85,7 +100,7 @@ class _Outputs:
     maps: list[Tensor]
 
 
-class DistillationLoss:
+class DistillationLoss(Loss):
     """Draws images, predicts the weights and compares the two networks."""
 
     def __init__(
@@ -100,6 +115,7 @@ class DistillationLoss:
         self.predictions = predictions
         self.targets = targets
         self.teacher = teacher
+        self.device = teacher.device
         self._images = images
         self._student = Student(teacher.network)
         self._modules = tuple(
@@ -115,36 +131,39 @@ class DistillationLoss:
         """Go on from a state."""
         self.predictions.restore(state)
 
-    def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch of images, with the weights that hold at this fraction of the phase.
-
-        Terms of weight zero are not computed.
-        """
+    def draw(self, fraction: float) -> Batch:
+        """Images, kernels, and the weights that the terms have at this fraction of the phase."""
         config = self._config
-        logits, features, anchor = (
-            term.at(fraction) for term in (config.logits, config.features, config.reconstruction)
-        )
+        weights = _Weights(*(term.at(fraction) for term in (config.logits, config.features, config.reconstruction)))
+        images = self._images.choose() if weights.of_networks else ()
+        return Batch(tensors={"images": images, "kernels": self.predictions.draw_for_all()}, settings=(weights,))
+
+    def compute(self, batch: Batch) -> Tensor:
+        """Scalar loss of these images; terms of weight zero are not computed."""
+        (weights,) = batch.settings
+        assert isinstance(weights, _Weights)
+        logits, features, anchor = weights.logits, weights.features, weights.reconstruction
         terms = []
-        if logits or features:
-            kernels, student, teacher = self._compare(with_maps=bool(features))
+        if weights.of_networks:
+            kernels, student, teacher = self._compare(batch, with_maps=bool(features))
             if logits:
                 terms.append(logits * self._logit_distance(student.logits, teacher.logits))
             if features:
                 terms.append(features * feature_distance(student.maps, teacher.maps))
         else:
-            kernels = self.predictions.of_all()
+            kernels = self.predictions.of_all(batch.tensors["kernels"])
         if anchor:
             originals = {head: target.kernels for head, target in self.targets.heads.items()}
             terms.append(anchor * root_mean_squared_error(kernels, originals))
         return torch.stack(terms).sum()
 
-    def _compare(self, *, with_maps: bool) -> tuple[dict[str, Tensor], _Outputs, _Outputs]:
-        """All predicted kernels by head, and what student and teacher give for a new batch."""
-        inputs = self._images.draw()
-        with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.teacher.device):
+    def _compare(self, batch: Batch, *, with_maps: bool) -> tuple[dict[str, Tensor], _Outputs, _Outputs]:
+        """All predicted kernels by head, and what student and teacher give for a batch."""
+        inputs = self._images.inputs(*batch.tensors["images"])
+        with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.device):
             teacher = _Outputs(self.teacher.logits(inputs), maps.take())
-            with full_precision(self.teacher.device):
-                kernels = self.predictions.of_all()
+            with full_precision(self.device):
+                kernels = self.predictions.of_all(batch.tensors["kernels"])
                 weights = to_weights(kernels, self.targets)
             student = _Outputs(self._student.logits(weights, inputs), maps.take())
         return kernels, student, teacher

@@ -25,7 +25,7 @@ _RECENT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class PointsLost:
     """Points of accuracy that are lost: as the original thinks, and as counted."""
 
     thought: float
@@ -43,15 +43,15 @@ class OriginalAnswers:
         self._answers = logits.argmax(dim=1)
         self._labels = labels
 
-    def loss(self, logits: Tensor) -> Loss:
+    def loss(self, logits: Tensor) -> PointsLost:
         """What is lost by answering as these logits, float32 (n, classes), do."""
         answers = logits.argmax(dim=1)
         own, other = (self._probabilities.gather(1, given[:, None]) for given in (self._answers, answers))
         right, still_right = ((given == self._labels).double().mean() for given in (self._answers, answers))
-        return Loss(thought=100 * float((own - other).mean()), counted=100 * float(right - still_right))
+        return PointsLost(thought=100 * float((own - other).mean()), counted=100 * float(right - still_right))
 
 
-def expected_drop(losses: Sequence[Loss]) -> float:
+def expected_drop(losses: Sequence[PointsLost]) -> float:
     """Points that the last of several networks loses on new images, by its own loss and by that of the one before.
 
     Earlier ones, which lose much more, would mislead: the more is lost, the more often the original is right.

@@ -10,7 +10,7 @@ from nern_core.training.teacher import Teacher
 def image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
     """The images that the configuration wants; None if they are not there."""
     preprocessing, device = teacher.preprocessing, teacher.device
-    count = images_per_batch(config.images_per_step, preprocessing.input_size)
+    count = images_per_batch(config.images_per_step, preprocessing.input_size, device)
     source: ImageSource
     if config.images == "noise":
         source = NoiseImages(preprocessing.input_size, count, generator, device)

@@ -1,32 +1,55 @@
-"""Where the inputs of distillation come from."""
+"""Where the inputs of distillation come from.
 
-from typing import Protocol
+What is random is drawn on the CPU, from one generator whatever the device; inputs are made of it on the device.
+"""
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from nern_core.datasets import augment, to_inputs
+from nern_core.datasets import change, draw_changes, to_inputs
 from nern_core.zoo import Preprocessing
 
 # The published data-free runs draw from [-2, 2], about the range of normalized images.
 _NOISE_RANGE = 2.0
 # 512 images of 32x32 pixels or 10 of 224x224, with which the activations of a ResNet50 fit into 2 GB.
 _MOST_PIXELS_PER_BATCH = 2**19
+_ACTIVATION_BYTES_PER_PIXEL = 2**12
+# A GPU's memory is free for one training, but for what the predictor and the workspaces of its libraries take.
+_SHARE_OF_GPU_MEMORY = 0.5
+_CPU = torch.device("cpu")
 
 
-def images_per_batch(wanted: int, input_size: int) -> int:
+def images_per_batch(wanted: int, input_size: int, device: torch.device = _CPU) -> int:
     """As many images as wanted, or as memory allows for images of so many pixels on each side; at least one."""
-    return max(1, min(wanted, _MOST_PIXELS_PER_BATCH // input_size**2))
+    return max(1, min(wanted, _most_pixels(device) // input_size**2))
 
 
-class ImageSource(Protocol):
+def _most_pixels(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _MOST_PIXELS_PER_BATCH
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(_MOST_PIXELS_PER_BATCH, int(_SHARE_OF_GPU_MEMORY * memory) // _ACTIVATION_BYTES_PER_PIXEL)
+
+
+class ImageSource(ABC):
     """Gives inputs batch after batch."""
 
     def draw(self) -> Tensor:
-        """A new batch of normalized inputs, float32 (n, 3, H, W), channels last, on the networks' device."""
+        """A new batch of inputs, see `inputs`."""
+        return self.inputs(*self.choose())
+
+    @abstractmethod
+    def choose(self) -> tuple[Tensor, ...]:
+        """What a new batch is made of, on the CPU."""
+
+    @abstractmethod
+    def inputs(self, *chosen: Tensor) -> Tensor:
+        """Normalized inputs, float32 (n, 3, H, W), channels last, on the networks' device, of what was chosen."""
 
 
-class StoredImages:
+class StoredImages(ImageSource):
     """Images of a stack (N, 3, H, W), drawn with replacement, with the augmentation of the preprocessing.
 
     Those of a training split are uint8 pixels; those made from the network itself are float32 inputs already.
@@ -46,16 +69,21 @@ class StoredImages:
         self._generator = generator
         self._device = device
 
-    def draw(self) -> Tensor:
-        """A new batch of inputs."""
-        chosen = torch.randint(len(self._images), (self._count,), generator=self._generator)
-        images = augment(self._images[chosen], self._preprocessing, self._generator).to(self._device)
-        if images.dtype == torch.uint8:
-            return to_inputs(images, self._preprocessing)
-        return images.contiguous(memory_format=torch.channels_last)
+    def choose(self) -> tuple[Tensor, ...]:
+        """Images as they are stored, and how to change them."""
+        rows = torch.randint(len(self._images), (self._count,), generator=self._generator)
+        return self._images[rows], *draw_changes(self._count, self._preprocessing.augmentation, self._generator)
+
+    def inputs(self, *chosen: Tensor) -> Tensor:
+        """The inputs that such images are after the changes."""
+        images, *changes = (tensor.to(self._device) for tensor in chosen)
+        changed = change(images, self._preprocessing.augmentation, *changes)
+        if changed.dtype == torch.uint8:
+            return to_inputs(changed, self._preprocessing)
+        return changed.contiguous(memory_format=torch.channels_last)
 
 
-class Mixup:
+class Mixup(ImageSource):
     """Blends each image of a source with another one of its batch, in random shares (Zhang et al., 2018).
 
     A network is sure of the images that it was trained on; of blends it is not, and so its logits tell more.
@@ -65,14 +93,20 @@ class Mixup:
         self._source = source
         self._generator = generator
 
-    def draw(self) -> Tensor:
-        """A new batch of inputs."""
-        inputs = self._source.draw()
-        share = torch.rand((len(inputs), 1, 1, 1), generator=self._generator).to(inputs.device)
-        return torch.lerp(inputs.flip(0), inputs, share).contiguous(memory_format=torch.channels_last)
+    def choose(self) -> tuple[Tensor, ...]:
+        """Shares, and what the source chooses."""
+        chosen = self._source.choose()
+        return torch.rand((len(chosen[0]), 1, 1, 1), generator=self._generator), *chosen
+
+    def inputs(self, *chosen: Tensor) -> Tensor:
+        """The inputs of the source, blended."""
+        share, *others = chosen
+        inputs = self._source.inputs(*others)
+        mixed = torch.lerp(inputs.flip(0), inputs, share.to(inputs.device))
+        return mixed.contiguous(memory_format=torch.channels_last)
 
 
-class NoiseImages:
+class NoiseImages(ImageSource):
     """Every value uniform in [-2, 2]: the published way without data.
 
     Measured on ResNet20, distillation on them alone leads away from the original.
@@ -83,7 +117,11 @@ class NoiseImages:
         self._generator = generator
         self._device = device
 
-    def draw(self) -> Tensor:
-        """A new batch of inputs."""
-        noise = torch.empty(self._shape).uniform_(-_NOISE_RANGE, _NOISE_RANGE, generator=self._generator)
+    def choose(self) -> tuple[Tensor, ...]:
+        """The noise."""
+        return (torch.empty(self._shape).uniform_(-_NOISE_RANGE, _NOISE_RANGE, generator=self._generator),)
+
+    def inputs(self, *chosen: Tensor) -> Tensor:
+        """The noise, where it is wanted."""
+        (noise,) = chosen
         return noise.to(self._device, memory_format=torch.channels_last)

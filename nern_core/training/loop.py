@@ -1,15 +1,17 @@
 """The training loop that all phases share."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from nern_core.errors import NernError
-from nern_core.snapshots import Resumable, Snapshots
+from nern_core.optim import Optimizers
+from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Clock
+from nern_core.training.gpu_graph import GraphSteps, own_stream, step
+from nern_core.training.loss import Loss
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -22,23 +24,9 @@ class StepReport:
     loss: float
 
 
-class Loss(Resumable, Protocol):
-    """What is to become small."""
-
-    def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch at this fraction of the phase."""
-
-
-class Steps(Resumable, Protocol):
-    """What changes the parameters after a gradient. Its state holds the parameters too."""
-
-    def step(self, fraction: float) -> None:
-        """Step with the learning rates of this fraction of the schedule, then clear the gradients."""
-
-
 def train(
     loss: Loss,
-    optimizers: Steps,
+    optimizers: Optimizers,
     clock: Clock,
     window: tuple[float, float],
     on_step: Callable[[StepReport], None],
@@ -52,18 +40,29 @@ def train(
     """
     stage = snapshots.stage({"loss": loss, "optimizers": optimizers, "clock": clock})
     reported = float("-inf")
-    while not clock.finished:
-        value = loss(clock.fraction)
-        value.backward()
-        optimizers.step(window[0] + window[1] * clock.fraction)
-        clock.tick()
-        if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:  # type: ignore[redundant-expr] # tick() changes it
-            reported = clock.elapsed
-            number = value.item()
-            if not torch.isfinite(value):
-                raise NernError(
-                    "diverged", f"Training diverged after {clock.step} steps; try another seed or another recipe."
-                )
-            on_step(StepReport(clock, number))
-        stage.step_done()
-    stage.save()
+    with own_stream(loss.device):
+        take_step = _steps(loss, optimizers)
+        while not clock.finished:
+            fraction = clock.fraction
+            optimizers.schedule(window[0] + window[1] * fraction)
+            value = take_step(fraction)
+            clock.tick()
+            if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:  # type: ignore[redundant-expr] # tick() changes it
+                reported = clock.elapsed
+                on_step(StepReport(clock, _finite(value, clock)))
+            stage.step_done()
+        stage.save()
+
+
+def _steps(loss: Loss, optimizers: Optimizers) -> Callable[[float], Tensor]:
+    """What takes a step at a fraction of the phase and returns the scalar loss before it."""
+    if loss.device.type == "cuda":
+        return GraphSteps(loss, optimizers)
+    return lambda fraction: step(loss, optimizers, loss.draw(fraction))
+
+
+def _finite(value: Tensor, clock: Clock) -> float:
+    number = value.item()
+    if not math.isfinite(number):
+        raise NernError("diverged", f"Training diverged after {clock.step} steps; try another seed or another recipe.")
+    return number

@@ -13,8 +13,8 @@ from nern_core.sampling import KernelSampler, SamplingConfig
 from nern_core.snapshots import State
 from nern_core.targets import Targets
 
-# Small enough for the activations of a block to stay in the cache, large enough to keep the cores busy.
-_KERNELS_PER_BLOCK = 8192
+# Small enough for the activations of a block to stay in the cache of a CPU, large enough to keep the cores busy.
+_KERNELS_PER_BLOCK = {"cpu": 2**13, "cuda": 2**16}
 # Kernels that pass gradients times hidden units: what one layer of the predictor then keeps for its gradient. All
 # kernels of ResNet56 at hidden size 360 take half of it; the activations of five layers make some gigabytes of it.
 _MOST_ACTIVATIONS = 2**26
@@ -42,7 +42,9 @@ class Predictions:
             config = replace(config, kernels_per_step=min(config.kernels_per_step, most))
         self._predictor = predictor
         self._targets = targets
-        self._blocks = {head: _blocks(target.layers, targets.layers) for head, target in targets.heads.items()}
+        self.device = next(predictor.parameters()).device
+        most = _KERNELS_PER_BLOCK[self.device.type]
+        self._blocks = {head: _blocks(target.layers, targets.layers, most) for head, target in targets.heads.items()}
         self._all_pass_gradients = config.takes_all(targets.kernels)
         self._samplers = {
             head: KernelSampler(
@@ -68,23 +70,32 @@ class Predictions:
         """Go on from a state."""
         for head, sampler in self._samplers.items():
             sampler.restore(state["samplers"][head])
-        device = next(self._predictor.parameters()).device
         latest = state["latest"]
         self.made = state["made"]
-        self._latest = None if latest is None else {head: kernels.to(device) for head, kernels in latest.items()}
+        self._latest = None if latest is None else {head: kernels.to(self.device) for head, kernels in latest.items()}
 
-    def of_batch(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each head the indices int64 (m,) of a new batch and its predictions float32 (m, kernel values)."""
-        drawn = {}
-        for head, target in self._targets.heads.items():
-            indices = self._samplers[head].draw().to(target.coordinates.device)
-            drawn[head] = (indices, self._predict(indices, head))
-        return drawn
+    def draw_batch(self) -> tuple[Tensor, ...]:
+        """For each head the indices int64 (m,) of a new batch, on the CPU, to be given to `of_batch`."""
+        return self._counted(sampler.draw() for sampler in self._samplers.values())
 
-    def of_all(self) -> dict[str, Tensor]:
+    def of_batch(self, drawn: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each head the indices int64 (m,) that were drawn and their predictions float32 (m, kernel values)."""
+        indices = {head: of_head.to(self.device) for head, of_head in zip(self._targets.heads, drawn, strict=True)}
+        return {head: (of_head, self._predict(of_head, head)) for head, of_head in indices.items()}
+
+    def draw_for_all(self) -> tuple[Tensor, ...]:
+        """To be given to `of_all`: for each head the indices int64 (m,) that pass gradients, or () if all do."""
+        if self._all_pass_gradients or self._latest is None or self._refresh == "all":
+            self.made += self._targets.kernels
+        if self._all_pass_gradients:
+            return ()
+        # Each kernel once: which of two predictions is put in its place would be up to the threads.
+        return self._counted(sampler.draw().unique() for sampler in self._samplers.values())
+
+    def of_all(self, drawn: Iterable[Tensor]) -> dict[str, Tensor]:
         """All kernels of each head, float32 (n, kernel values), in coordinate order.
 
-        Those of a new batch pass gradients on (paper, section 3.4); all do if the batch would hold all.
+        Those that were drawn pass gradients on (paper, section 3.4); all do if the batch would hold all.
         """
         if self._all_pass_gradients:
             return self._predict_all()
@@ -92,34 +103,34 @@ class Predictions:
             with torch.no_grad():
                 self._latest = self._predict_all()
         kernels = {}
-        for head, target in self._targets.heads.items():
-            # Each kernel once: which of two predictions is put in its place would be up to the threads.
-            indices = self._samplers[head].draw().unique().to(target.coordinates.device)
-            predictions = self._predict(indices, head)
+        for head, (indices, predictions) in self.of_batch(drawn).items():
             kernels[head] = self._latest[head].index_put((indices,), predictions)
             self._latest[head][indices] = predictions.detach()
         return kernels
 
+    def _counted(self, drawn: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        indices = tuple(drawn)
+        self.made += sum(len(of_head) for of_head in indices)
+        return indices
+
     def _predict(self, indices: Tensor, head: str) -> Tensor:
-        self.made += len(indices)
         return self._predictor.at(self._targets.heads[head].coordinates[indices], head).float()
 
     def _predict_all(self) -> dict[str, Tensor]:
-        self.made += self._targets.kernels
         return {
             head: torch.cat([self._predictor.of_filters(block, head) for block in blocks]).float()
             for head, blocks in self._blocks.items()
         }
 
 
-def _blocks(indices: Iterable[int], layers: Sequence[KernelLayer]) -> list[list[FilterSpan]]:
-    """Cut and group the layers of one head into blocks of about `_KERNELS_PER_BLOCK`."""
+def _blocks(indices: Iterable[int], layers: Sequence[KernelLayer], most_kernels: int) -> list[list[FilterSpan]]:
+    """Cut and group the layers of one head into blocks of about so many kernels."""
     blocks: list[list[FilterSpan]] = []
-    size = _KERNELS_PER_BLOCK
+    size = most_kernels
     for index in indices:
-        for span in filter_spans(index, layers[index], _KERNELS_PER_BLOCK):
+        for span in filter_spans(index, layers[index], most_kernels):
             kernels = span.kernels_of(layers[index])
-            if size + kernels > _KERNELS_PER_BLOCK:
+            if size + kernels > most_kernels:
                 blocks.append([])
                 size = 0
             blocks[-1].append(span)

@@ -14,6 +14,7 @@ from nern_core.sampling import SamplingConfig
 from nern_core.snapshots import State
 from nern_core.targets import Targets
 from nern_core.training.clock import Share
+from nern_core.training.loss import Batch, Loss
 from nern_core.training.predictions import Predictions
 
 
@@ -35,8 +36,8 @@ class ReconstructionConfig:
     mixed_precision_until: float = 0.0
 
 
-class ReconstructionLoss:
-    """Draws a batch and returns its loss. `importance` has a weight for each kernel of each head, (n,)."""
+class ReconstructionLoss(Loss):
+    """Compares kernels with their originals. `importance` has a weight for each kernel of each head, (n,)."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class ReconstructionLoss:
         self._importance = importance
         self.predictions = Predictions(config.sampling, predictor, targets, generator)
         self._kernels = {head: target.kernels for head, target in targets.heads.items()}
-        self._device = next(predictor.parameters()).device
+        self.device = self.predictions.device
 
     def state(self) -> State:
         """What the next batches depend on."""
@@ -61,13 +62,19 @@ class ReconstructionLoss:
         """Go on from a state."""
         self.predictions.restore(state)
 
-    def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch, with the precision that this fraction of the phase has."""
-        precision = mixed_precision if fraction < self._config.mixed_precision_until else full_precision
-        with precision(self._device):
+    def draw(self, fraction: float) -> Batch:
+        """Kernels, and whether this fraction of the phase is in mixed precision."""
+        predictions = self.predictions
+        drawn = predictions.draw_for_all() if self._config.loss == "rmse" else predictions.draw_batch()
+        return Batch(tensors={"kernels": drawn}, settings=(fraction < self._config.mixed_precision_until,))
+
+    def compute(self, batch: Batch) -> Tensor:
+        """Scalar loss of these kernels."""
+        drawn, (mixed,) = batch.tensors["kernels"], batch.settings
+        with mixed_precision(self.device) if mixed else full_precision(self.device):
             if self._config.loss == "rmse":
-                return root_mean_squared_error(self.predictions.of_all(), self._kernels)
-            drawn = self.predictions.of_batch()
+                return root_mean_squared_error(self.predictions.of_all(drawn), self._kernels)
+            predicted = self.predictions.of_batch(drawn)
         losses = [
             weighted_squared_error(
                 predictions,
@@ -75,6 +82,6 @@ class ReconstructionLoss:
                 None if self._importance is None else self._importance[head][indices],
             )
             * (len(self._kernels[head]) / self._targets.kernels)
-            for head, (indices, predictions) in drawn.items()
+            for head, (indices, predictions) in predicted.items()
         ]
         return torch.stack(losses).sum()

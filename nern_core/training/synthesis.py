@@ -67,7 +67,7 @@ def synthesize(
     The network must have running statistics, see `has_statistics`. Raises `Interrupted` when the snapshots say so.
     """
     device = next(network.parameters()).device
-    count = images_per_batch(config.images_per_batch, input_size)
+    count = images_per_batch(config.images_per_batch, input_size, device)
     batches = _Batches()
     # A step is a batch; the clock has no end where the budget has none.
     clock = Clock(Budget(seconds=math.inf if seconds is None else config.share * seconds))

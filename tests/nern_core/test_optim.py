@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nern_core.optim import Muon, OptimizerConfig, Optimizers, orthogonalize
+from nern_core.optim import Muon, OptimizerConfig, make_optimizers, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 4), (4, 16)])
@@ -34,12 +34,13 @@ def train_linear(config: OptimizerConfig) -> tuple[nn.Linear, list[float]]:
     torch.manual_seed(0)
     wanted, inputs = nn.Linear(6, 4), torch.randn(64, 6)
     module = nn.Linear(6, 4)
-    optimizers, losses = Optimizers(config, module), []
+    optimizers, losses = make_optimizers(config, module), []
     for step in range(300):
         loss = (module(inputs) - wanted(inputs).detach()).square().mean()
         losses.append(loss.item())
         loss.backward()
-        optimizers.step(step / 300)
+        optimizers.schedule(step / 300)
+        optimizers.step()
     return module, losses
 
 
@@ -55,12 +56,13 @@ def test_ranger_learns() -> None:
 
 def test_ranger_centralizes_gradients_as_the_published_runs_did() -> None:
     module = nn.Linear(6, 4)
-    optimizers = Optimizers(OptimizerConfig(name="ranger", learning_rate=0.05), module)
+    optimizers = make_optimizers(OptimizerConfig(name="ranger", learning_rate=0.05), module)
     start = module.weight.detach().clone()
     for _ in range(5):
         # A gradient that is the same for every input of a row has nothing left once it is centralized.
         module.weight.grad = torch.arange(1.0, 5.0)[:, None].expand(4, 6).clone()
-        optimizers.step(0.0)
+        optimizers.schedule(0.0)
+        optimizers.step()
     torch.testing.assert_close(module.weight.detach(), start)
 
 
@@ -106,10 +108,11 @@ def test_ranger_takes_the_published_steps_with_the_published_decay() -> None:
     rates = [1e-6 + (5e-3 - 1e-6) * (1 + math.cos(math.pi * t / steps)) / 2 for t in range(steps)]
     expected = published_ranger(module.weight.detach().numpy(), [g.numpy() for g in gradients], rates)
     expected_bias = published_ranger(module.bias.detach().numpy(), [g.numpy() for g in biases], rates)
-    optimizers = Optimizers(PUBLISHED, module)
+    optimizers = make_optimizers(PUBLISHED, module)
     for step, (gradient, bias) in enumerate(zip(gradients, biases, strict=True)):
         module.weight.grad, module.bias.grad = gradient.clone(), bias.clone()
-        optimizers.step(step / steps)
+        optimizers.schedule(step / steps)
+        optimizers.step()
     np.testing.assert_allclose(module.weight.detach().numpy(), expected, rtol=1e-9)
     np.testing.assert_allclose(module.bias.detach().numpy(), expected_bias, rtol=1e-9)
 
@@ -118,7 +121,7 @@ def test_the_first_steps_of_ranger_go_downhill() -> None:
     module = nn.Linear(6, 4)
     before = module.bias.detach().clone()
     module.bias.grad = torch.ones(4)
-    Optimizers(PUBLISHED, module).step(0.0)
+    make_optimizers(PUBLISHED, module).step()
     assert bool((module.bias < before).all())
 
 
@@ -126,7 +129,7 @@ def test_adamw_takes_the_textbook_steps() -> None:
     torch.manual_seed(0)
     module = nn.Linear(3, 2).double()
     weight, rate, decay = module.weight.detach().numpy().copy(), 0.01, 0.1
-    optimizers = Optimizers(OptimizerConfig(name="adamw", learning_rate=rate, weight_decay=decay), module)
+    optimizers = make_optimizers(OptimizerConfig(name="adamw", learning_rate=rate, weight_decay=decay), module)
     mean, square = np.zeros_like(weight), np.zeros_like(weight)
     for t in range(1, 6):
         gradient = torch.randn(2, 3, dtype=torch.float64)
@@ -135,7 +138,8 @@ def test_adamw_takes_the_textbook_steps() -> None:
         weight -= rate * decay * weight
         weight -= rate * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
         module.weight.grad = gradient
-        optimizers.step(0.0)
+        optimizers.schedule(0.0)
+        optimizers.step()
     np.testing.assert_allclose(module.weight.detach().numpy(), weight, rtol=1e-9)
 
 
@@ -146,8 +150,9 @@ def test_adamw_learns_a_linear_map() -> None:
 
 def test_learning_rates_follow_a_cosine() -> None:
     module = nn.Linear(2, 2)
-    optimizers = Optimizers(OptimizerConfig(name="muon", learning_rate=0.1, bias_learning_rate=0.01), module)
-    optimizers.step(0.25)
+    optimizers = make_optimizers(OptimizerConfig(name="muon", learning_rate=0.1, bias_learning_rate=0.01), module)
+    optimizers.schedule(0.25)
+    optimizers.step()
     rates = [group["lr"] for optimizer in optimizers.optimizers for group in optimizer.param_groups]
     decay = (1 + math.cos(math.pi / 4)) / 2
     assert rates == pytest.approx([0.1 * decay, 0.01 * decay])
@@ -155,9 +160,10 @@ def test_learning_rates_follow_a_cosine() -> None:
 
 def test_learning_rates_end_where_they_should() -> None:
     module = nn.Linear(2, 2)
-    optimizers = Optimizers(PUBLISHED, module)
+    optimizers = make_optimizers(PUBLISHED, module)
     rates = []
     for fraction in (0.0, 0.5, 1.0):
-        optimizers.step(fraction)
+        optimizers.schedule(fraction)
+        optimizers.step()
         rates.append(optimizers.optimizers[0].param_groups[0]["lr"])
     assert rates == pytest.approx([5e-3, (5e-3 + 1e-6) / 2, 1e-6])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nern_core.embedding import FourierEncoding, PositionalEncoding, encode_axes, positional_encoding
 from nern_core.kernels import select_layers
-from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.optim import OptimizerConfig, make_optimizers
 from nern_core.predictor import (
     Activation,
     Connections,
@@ -88,11 +88,12 @@ def error_after_training(variant: PredictorVariant, kernels: Tensor, coordinates
     """Squared error after 200 steps, relative to that of the best constant kernel."""
     torch.manual_seed(0)
     subject = Predictor(PredictorConfig(hidden_size=24, variant=variant), LAYERS)
-    optimizers = Optimizers(OptimizerConfig(name="adamw", learning_rate=1e-2), subject)
+    optimizers = make_optimizers(OptimizerConfig(name="adamw", learning_rate=1e-2), subject)
     for step in range(200):
         loss = (subject.at(coordinates, "3x3") - kernels).square().mean()
         loss.backward()
-        optimizers.step(step / 200)
+        optimizers.schedule(step / 200)
+        optimizers.step()
     with torch.no_grad():
         error = (subject.at(coordinates, "3x3") - kernels).square().mean()
     return float(error / (kernels - kernels.mean(dim=0)).square().mean())

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -59,7 +61,7 @@ def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
 def test_larger_steps_leave_the_real_weights_as_they_are() -> None:
     made = parameters()
     before = [latent * step.exp2()[:, None, None] for latent, step in zip(made.latents, made.log_steps, strict=True)]
-    made.enlarge_steps(1.5)
+    made.enlarge_steps(math.log2(1.5))
     after = [latent * step.exp2()[:, None, None] for latent, step in zip(made.latents, made.log_steps, strict=True)]
     torch.testing.assert_close(after, before)
     assert made.log_steps[0].exp2().tolist() == pytest.approx([1.5, 3.0])

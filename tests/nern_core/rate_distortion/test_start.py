@@ -22,7 +22,7 @@ def bits_with(steps: list[torch.Tensor]) -> float:
         by_coordinates(tensors()[layer.name], layer) / step[:, None, None]
         for layer, step in zip(LAYERS, steps, strict=True)
     ]
-    return RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents)
+    return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
 
 
 @pytest.mark.parametrize("bits_per_weight", [0.7, 1.6, 3.0, 5.5])

@@ -13,7 +13,7 @@ from nern_core.rate_distortion.within_drop import Measured, SizeSearch, quantize
 from nern_core.recipes.fast import FAST
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget
-from nern_core.training.expected_drop import Loss
+from nern_core.training.expected_drop import PointsLost
 from tests.conftest import EXAMPLE
 from tests.nern_core.digits_teacher import digits_teacher, images_of
 
@@ -36,16 +36,16 @@ def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer
 
 def bytes_of(quantized: Quantized) -> int:
     integers = quantized.integers
-    return round(RateModel(integers).bits_of_rounded([values.float() for values in integers]) / 8)
+    return round(float(RateModel(integers).bits_of_rounded([values.float() for values in integers])) / 8)
 
 
 def measure_with(drop_of: Callable[[int], float]) -> Callable[[Quantized], Measured]:
     return lambda quantized: Measured(bytes_of(quantized), loss_of(drop_of(bytes_of(quantized))))
 
 
-def loss_of(drop: float) -> Loss:
+def loss_of(drop: float) -> PointsLost:
     """So much is counted, and a half more thought, that this drop is expected."""
-    return Loss(thought=1.5 * drop, counted=drop)
+    return PointsLost(thought=1.5 * drop, counted=drop)
 
 
 def measure_in_turn(*drops: float) -> Callable[[Quantized], Measured]:

@@ -186,12 +186,12 @@ def test_a_stronger_teacher_gives_the_logits_instead_of_the_original(random_data
 def test_only_sampled_kernels_pass_gradients_on_but_all_are_predicted(random_dataset: Path) -> None:
     config = replace(CONFIG, sampling=SamplingConfig(kind="uniform", kernels_per_step=64))
     loss, predictor = setup(config, random_dataset)
-    kernels = loss.predictions.of_all()["3x3"]
+    kernels = loss.predictions.of_all(loss.predictions.draw_for_all())["3x3"]
     (gradient,) = torch.autograd.grad(kernels.sum(), predictor.get_parameter("heads.3x3.bias"))
     # Each distinct sampled kernel adds 1 to every output's bias.
     assert 0 < float(gradient[0]) <= 64
     with torch.no_grad():
-        everything = Predictions(CONFIG.sampling, predictor, loss.targets, torch.Generator()).of_all()["3x3"]
+        everything = Predictions(CONFIG.sampling, predictor, loss.targets, torch.Generator()).of_all(())["3x3"]
     torch.testing.assert_close(kernels.detach(), everything)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nern_core.training.expected_drop import Loss, OriginalAnswers, expected_drop
+from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expected_drop
 
 
 def calibrated(temperature: float) -> tuple[Tensor, Tensor]:
@@ -14,7 +14,7 @@ def calibrated(temperature: float) -> tuple[Tensor, Tensor]:
 
 def test_the_same_answers_cost_nothing() -> None:
     logits, labels = calibrated(1.0)
-    assert OriginalAnswers(logits, labels).loss(3 * logits + 1) == Loss(thought=0.0, counted=0.0)
+    assert OriginalAnswers(logits, labels).loss(3 * logits + 1) == PointsLost(thought=0.0, counted=0.0)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -45,16 +45,16 @@ def test_one_of_two_answers_that_differs_costs_half_of_what_it_is_less_probable(
     ("losses", "expected"),
     [
         # Before anything is counted, two thirds of what the original thinks.
-        ([Loss(0.001, 0.0)], 0.001 * 2 / 3),
+        ([PointsLost(0.001, 0.0)], 0.001 * 2 / 3),
         # What was counted is half of what was thought, so is what is expected, once enough has been counted.
-        ([Loss(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
-        ([Loss(100.0, 50.0), Loss(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
-        ([Loss(500.0, 500.0), Loss(100.0, 50.0), Loss(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
+        ([PointsLost(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
+        ([PointsLost(100.0, 50.0), PointsLost(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
+        ([PointsLost(500.0, 500.0), PointsLost(100.0, 50.0), PointsLost(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
         # No less than was counted, and no less than nothing.
-        ([Loss(1.0, 8.0)], 8.0),
-        ([Loss(1.0, -8.0)], 0.0),
-        ([Loss(0.0, 0.0)], 0.0),
+        ([PointsLost(1.0, 8.0)], 8.0),
+        ([PointsLost(1.0, -8.0)], 0.0),
+        ([PointsLost(0.0, 0.0)], 0.0),
     ],
 )
-def test_thoughts_are_corrected_by_the_last_counts(losses: list[Loss], expected: float) -> None:
+def test_thoughts_are_corrected_by_the_last_counts(losses: list[PointsLost], expected: float) -> None:
     assert expected_drop(losses) == pytest.approx(expected, rel=1e-3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nern_core.training.images import Mixup, StoredImages, images_per_batch
+from nern_core.training.images import ImageSource, Mixup, StoredImages, images_per_batch
 from nern_core.zoo import find_architecture
 
 
@@ -13,14 +13,17 @@ def test_batches_of_large_images_are_smaller(wanted: int, input_size: int, expec
     assert images_per_batch(wanted, input_size) == expected
 
 
-class Fixed:
+class Fixed(ImageSource):
     """Gives the same batch every time."""
 
     def __init__(self, batch: Tensor) -> None:
         self.batch = batch
 
-    def draw(self) -> Tensor:
-        return self.batch
+    def choose(self) -> tuple[Tensor, ...]:
+        return (self.batch,)
+
+    def inputs(self, *chosen: Tensor) -> Tensor:
+        return chosen[0]
 
 
 def test_mixup_blends_each_image_with_its_mirror_place_in_the_batch() -> None:

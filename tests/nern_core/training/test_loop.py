@@ -6,19 +6,27 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.errors import NernError
-from nern_core.optim import OptimizerConfig, Optimizers
+from nern_core.optim import OptimizerConfig, make_optimizers
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.loop import StepReport, train
+from nern_core.training.loss import Batch, Loss
 
 
-class FunctionLoss:
-    """A loss without a state."""
+class FunctionLoss(Loss):
+    """A loss without a state that depends on the fraction alone."""
+
+    device = torch.device("cpu")
 
     def __init__(self, function: Callable[[float], Tensor]) -> None:
         self._function = function
 
-    def __call__(self, fraction: float) -> Tensor:
+    def draw(self, fraction: float) -> Batch:
+        return Batch(settings=(fraction,))
+
+    def compute(self, batch: Batch) -> Tensor:
+        (fraction,) = batch.settings
+        assert isinstance(fraction, float)
         return self._function(fraction)
 
     def state(self) -> Any:
@@ -39,7 +47,7 @@ def run(losses: list[float], steps: int) -> list[StepReport]:
     def loss(fraction: float) -> Tensor:
         return module.weight.square().sum() * 0 + next(remaining)
 
-    optimizers, clock = Optimizers(CONFIG, module), Clock(Budget(steps=steps))
+    optimizers, clock = make_optimizers(CONFIG, module), Clock(Budget(steps=steps))
     train(FunctionLoss(loss), optimizers, clock, (0.0, 1.0), reports.append, Snapshots())
     return reports
 
@@ -49,7 +57,7 @@ def test_reports_the_first_and_the_last_step() -> None:
     seen: list[tuple[int, float]] = []
     train(
         FunctionLoss(lambda fraction: module.weight.square().sum()),
-        Optimizers(CONFIG, module),
+        make_optimizers(CONFIG, module),
         Clock(Budget(steps=7)),
         (0.0, 1.0),
         lambda report: seen.append((report.clock.step, report.loss)),
@@ -74,14 +82,14 @@ def test_the_loss_is_told_how_much_of_the_phase_is_done() -> None:
         told.append(fraction)
         return module.weight.square().sum()
 
-    optimizers, clock = Optimizers(CONFIG, module), Clock(Budget(steps=4))
+    optimizers, clock = make_optimizers(CONFIG, module), Clock(Budget(steps=4))
     train(FunctionLoss(loss), optimizers, clock, (0.0, 1.0), lambda report: None, Snapshots())
     assert told == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_a_phase_takes_its_window_of_one_schedule() -> None:
     module = nn.Linear(2, 2)
-    optimizers = Optimizers(CONFIG, module)
+    optimizers = make_optimizers(CONFIG, module)
     clock = Clock(Budget(steps=4))
     loss = FunctionLoss(lambda fraction: module.weight.square().sum())
     train(loss, optimizers, clock, (0.5, 0.5), lambda report: None, Snapshots())

@@ -14,7 +14,7 @@ OPTIMIZER = OptimizerConfig(name="muon", learning_rate=0.01)
 
 
 def errors(predictor: Predictor, targets: Targets) -> torch.Tensor:
-    predicted = Predictions(ALL, predictor, targets, torch.Generator()).of_all()
+    predicted = Predictions(ALL, predictor, targets, torch.Generator()).of_all(())
     return torch.cat([(predicted[head] - target.kernels).flatten() for head, target in targets.heads.items()])
 
 
@@ -39,7 +39,8 @@ def test_of_the_rmse_over_all_weights_only_the_sampled_kernels_pass_gradients(
 
 def test_a_batch_has_kernels_of_every_shape_in_proportion(predictor: Predictor, targets: Targets) -> None:
     config = SamplingConfig(kind="uniform", kernels_per_step=19)
-    drawn = Predictions(config, predictor, targets, torch.Generator()).of_batch()
+    subject = Predictions(config, predictor, targets, torch.Generator())
+    drawn = subject.of_batch(subject.draw_batch())
     assert {head: (len(indices), values.shape[1]) for head, (indices, values) in drawn.items()} == {
         "3x3": (16, 9),
         "5x5": (3, 25),
