@@ -233,7 +233,10 @@ def _chosen(network: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:
-    return find_tied({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    # Networks lie in memory as channels last.
+    return find_tied(
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    )
 
 
 def _halved(tensor: Tensor) -> Tensor:

@@ -36,11 +36,14 @@ class CoordinateScales:
 def fit_scales(integers: Tensor) -> CoordinateScales:
     """Fit the tables to the magnitudes of integers (F, C, P), by proportional fitting of their margins."""
     magnitudes = integers.abs().double() + _SMALLEST_MAGNITUDE
-    filters, channels, positions = (magnitudes.new_ones(size) for size in magnitudes.shape)
+    filter_count, channel_count, position_count = magnitudes.shape
+    kernels = magnitudes.view(-1, position_count)
+    channels, positions = (magnitudes.new_ones(size) for size in (channel_count, position_count))
     for _ in range(_ROUNDS):
-        filters = torch.einsum("fcp,c,p->f", magnitudes, 1 / channels, 1 / positions) / magnitudes[0].numel()
-        channels = torch.einsum("fcp,f,p->c", magnitudes, 1 / filters, 1 / positions) / magnitudes[:, 0].numel()
-        positions = torch.einsum("fcp,f,c->p", magnitudes, 1 / filters, 1 / channels) / magnitudes[:, :, 0].numel()
+        over_positions = (kernels @ (1 / positions)).view(filter_count, channel_count)
+        filters = over_positions @ (1 / channels) / (channel_count * position_count)
+        channels = (1 / filters) @ over_positions / (filter_count * position_count)
+        positions = torch.outer(1 / filters, 1 / channels).flatten() @ kernels / (filter_count * channel_count)
     logarithms = [factors.log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
     # What two tables can share is left to the filters', so that the others lie around zero.
     for index in (1, 2):

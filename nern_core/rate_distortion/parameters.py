@@ -1,9 +1,10 @@
 """What training changes where weights are quantized: real numbers that are rounded on the way to the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from nern_core.codec.kept import RoundedTensor
 from nern_core.kernels import KernelLayer, assemble, cut
@@ -46,16 +47,17 @@ class QuantizedParameters(nn.Module):
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
             steps = _step(_rounded(log_step * STEPS_PER_OCTAVE))
             weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
-        for name, vector in zip(self._dtypes, self.vectors, strict=True):
-            step = _step(_byte_exponent(vector).double())
+        steps = _step(_byte_exponents(self.vectors).double())
+        for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
 
     @torch.no_grad()
     def enlarge_steps(self, octaves: float | Tensor) -> None:
         """Make all steps 2^octaves times as large, and the numbers of steps smaller: they are rounded anew."""
+        factor = 2.0**-octaves
         for latent, log_step in zip(self.latents, self.log_steps, strict=True):
-            latent.mul_(2.0**-octaves)
+            latent.mul_(factor)
             log_step.add_(octaves)
 
     @torch.no_grad()
@@ -81,8 +83,8 @@ class QuantizedParameters(nn.Module):
     def rounded_vectors(self) -> dict[str, RoundedTensor]:
         """The vectors as they go into the file, which gives them back in the dtypes that they came in."""
         rounded = {}
-        for (name, dtype), vector in zip(self._dtypes.items(), self.vectors, strict=True):
-            exponent = int(_byte_exponent(vector))
+        exponents = _byte_exponents(self.vectors).tolist()
+        for (name, dtype), vector, exponent in zip(self._dtypes.items(), self.vectors, exponents, strict=True):
             integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
             rounded[name] = RoundedTensor(integers, exponent, dtype)
         return rounded
@@ -94,11 +96,14 @@ def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
 
 
 @torch.no_grad()
-def _byte_exponent(vector: Tensor) -> Tensor:
-    """Exponent of the smallest step that 8-bit integers reach all values with, an int32 scalar where they are."""
-    largest = vector.abs().max().double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
-    exponent = exponents_of(largest / _LARGEST_BYTE)
-    return torch.where(largest / _step(exponent.double()) < _LARGEST_BYTE + 0.5, exponent, exponent + 1)
+def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
+    """Exponents of the smallest steps that 8-bit integers reach all values of each vector with, int32 (vectors,)."""
+    magnitudes = [torch.linalg.vector_norm(vector, torch.inf) for vector in vectors]
+    if not magnitudes:
+        return torch.empty(0, dtype=torch.int32)
+    largest = torch.stack(magnitudes).double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
+    exponents = exponents_of(largest / _LARGEST_BYTE)
+    return torch.where(largest / _step(exponents.double()) < _LARGEST_BYTE + 0.5, exponents, exponents + 1)
 
 
 def _step(exponent: Tensor) -> Tensor:
@@ -106,6 +111,18 @@ def _step(exponent: Tensor) -> Tensor:
     return torch.exp2(exponent / STEPS_PER_OCTAVE)
 
 
+class _StraightThrough(torch.autograd.Function):
+    """Rounds, and passes gradients on as if it did not."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(context: FunctionCtx, gradient: Tensor) -> Tensor:
+        return gradient
+
+
 def _rounded(values: Tensor) -> Tensor:
-    """Rounded, with the gradient of the values as they are."""
-    return values + (values.round() - values).detach()
+    rounded: Tensor = _StraightThrough.apply(values)  # type: ignore[no-untyped-call] # torch says nothing of it
+    return rounded

@@ -53,12 +53,16 @@ class Quantizer:
         self._tensors |= {name: tensor.cpu() for name, tensor in folded.items() if name in self._tensors}
         self.layers = tuple(layers)
         self._folded = folded
-        self._tied = find_tied(self._tensors)
+        trained = dict(network.named_parameters(remove_duplicate=False)) if training and network is not None else {}
+        # What training changes repeats nothing that it does not change, even if they are alike before.
+        self._tied = {
+            alias: name for alias, name in find_tied(self._tensors).items() if (alias in trained) == (name in trained)
+        }
         represented = {layer.name for layer in layers}
         self._kept = {
             name: tensor for name, tensor in self._tensors.items() if name not in represented | self._tied.keys()
         }
-        self._trained = self._parameters_of(network) if training and network is not None else []
+        self._trained = [name for name, tensor in self._kept.items() if name in trained and tensor.numel()]
         self.weights = sum(layer.weights for layer in layers)
 
     def start(self, bits: float) -> QuantizedParameters:
@@ -75,7 +79,3 @@ class Quantizer:
     def student(self, network: nn.Module) -> Student:
         """The network to train, with what is folded in place."""
         return Student(network, changed=self._folded, tied=self._tied)
-
-    def _parameters_of(self, network: nn.Module) -> list[str]:
-        parameters = dict(network.named_parameters(remove_duplicate=False))
-        return [name for name, tensor in self._kept.items() if name in parameters and tensor.numel()]

@@ -1,6 +1,6 @@
 """How many bits integers take, as training needs to know it: of real numbers, and with a gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from nern_core.codec.integers import LARGEST_MAGNITUDE, magnitude_bits
 from nern_core.codec.quantized_layers import fit_distributions
 from nern_core.quantized.coordinate_scales import CLASSES, fit_scales
 from nern_core.snapshots import State
+
+# Small layers are counted together, since each operation takes a while to begin; large ones would take much memory.
+_VALUES_PER_GROUP = 2**20
 
 
 class RateModel:
@@ -21,7 +24,12 @@ class RateModel:
     def __init__(self, integers: Sequence[Tensor]) -> None:
         """`integers` and what the bits are asked for later are on one device."""
         device = integers[0].device
-        self._classes = [torch.empty_like(values, dtype=torch.int64) for values in integers]
+        self._sizes = [values.numel() for values in integers]
+        self._groups = _grouped(self._sizes)
+        self._classes = [
+            torch.empty(sum(self._sizes[index] for index in group), dtype=torch.int64, device=device)
+            for group in self._groups
+        ]
         self._bits = torch.empty(CLASSES, LARGEST_MAGNITUDE + 1, device=device)
         self.fit(integers)
 
@@ -44,14 +52,14 @@ class RateModel:
         ]
         # A larger integer never costs less, so that the rate pulls towards zero everywhere.
         self._bits.copy_(torch.from_numpy(np.maximum.accumulate(np.stack(rows), axis=1)))
-        for memory, members in zip(self._classes, classes, strict=True):
+        for memory, members in zip(self._classes, self._flat(classes), strict=True):
             memory.copy_(members)
 
     def bits(self, latents: Sequence[Tensor]) -> Tensor:
         """Bits of real numbers (F, C, P) of each layer, between those of the integers next to them. Differentiable."""
         total = []
-        for latent, classes in zip(latents, self._classes, strict=True):
-            magnitude = latent.abs().clamp(max=LARGEST_MAGNITUDE - 1e-3)
+        for values, classes in zip(self._flat(latents), self._classes, strict=True):
+            magnitude = values.abs().clamp(max=LARGEST_MAGNITUDE - 1e-3)
             below = magnitude.detach().floor()
             index = below.long()
             low, high = self._bits[classes, index], self._bits[classes, index + 1]
@@ -61,14 +69,34 @@ class RateModel:
     def bits_between(self, index: int, integers: Tensor) -> Tensor:
         """Bits that each integer (F, C, P) of the layer `index` takes more than the next one towards zero: flat."""
         magnitude = integers.abs().clamp(max=LARGEST_MAGNITUDE).long()
-        classes = self._classes[index]
-        return (self._bits[classes, magnitude] - self._bits[classes, (magnitude - 1).clamp(min=0)]).flatten()
+        group = next(number for number, members in enumerate(self._groups) if index in members)
+        before = sum(self._sizes[other] for other in self._groups[group] if other < index)
+        classes, magnitude = self._classes[group][before : before + magnitude.numel()], magnitude.flatten()
+        return self._bits[classes, magnitude] - self._bits[classes, (magnitude - 1).clamp(min=0)]
 
     @torch.no_grad()
     def bits_of_rounded(self, latents: Sequence[Tensor]) -> Tensor:
         """Bits of the integers next to real numbers (F, C, P) of each layer, a float64 scalar where they are."""
         bits = [
-            self._bits[classes, latent.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
-            for latent, classes in zip(latents, self._classes, strict=True)
+            self._bits[classes, values.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
+            for values, classes in zip(self._flat(latents), self._classes, strict=True)
         ]
         return torch.stack(bits).sum()
+
+    def _flat(self, of_layers: Sequence[Tensor]) -> Iterator[Tensor]:
+        """One value for each integer, (n,), group by group."""
+        for group in self._groups:
+            yield torch.cat([of_layers[index].flatten() for index in group])
+
+
+def _grouped(sizes: Sequence[int]) -> list[list[int]]:
+    """The indices of the layers in groups of about so many values."""
+    groups: list[list[int]] = []
+    room = 0
+    for index, size in enumerate(sizes):
+        if size > room:
+            groups.append([])
+            room = _VALUES_PER_GROUP
+        groups[-1].append(index)
+        room -= size
+    return groups

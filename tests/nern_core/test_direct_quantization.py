@@ -40,6 +40,11 @@ def test_every_channel_has_at_most_so_many_values() -> None:
         assert max(len(channel.unique()) for channel in tensors[name]) == 4
 
 
+def test_kernels_of_one_value_may_lie_in_memory_in_any_order() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's own way
+    assert levels_for(network, 10_000) == 256
+
+
 def test_everything_else_is_kept_in_half_precision() -> None:
     tensors = quantized(4, 2).tensors
     assert tensors.keys() == ORIGINAL.keys()

