@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nern_core.training.images import ImageSource, Mixup, StoredImages, images_per_batch
+from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages, images_per_batch
 from nern_core.zoo import find_architecture
 
 
@@ -41,3 +41,18 @@ def test_synthesized_images_are_drawn_and_augmented_like_training_images() -> No
     assert drawn.shape == (64, 3, 8, 8)
     assert set(drawn.unique().tolist()) == {0.0, 2.0}
     assert (drawn[:, :, 1:7, 1:7] == 2.0).all()
+
+
+@pytest.mark.parametrize("kind", ["stored", "mixup", "noise"])
+def test_all_that_is_random_is_chosen_before_the_inputs_are_made(kind: str) -> None:
+    generator, cpu = torch.Generator().manual_seed(0), torch.device("cpu")
+    preprocessing = find_architecture("cifar-resnet20").preprocessing  # crops and mirrors
+    images = torch.randint(256, (9, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    stored = StoredImages(images, preprocessing, 8, generator, cpu)
+    sources = {"stored": stored, "mixup": Mixup(stored, generator), "noise": NoiseImages(32, 8, generator, cpu)}
+    chosen = sources[kind].choose()
+    state = generator.get_state()
+    inputs = sources[kind].inputs(*chosen)
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(sources[kind].inputs(*chosen), inputs)
+    assert not torch.equal(sources[kind].draw(), inputs)
