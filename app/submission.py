@@ -252,7 +252,7 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
     """Raise `Problem` for a file that is no checkpoint, or in which these options represent nothing."""
     structure = checked_structure(file)
     try:
-        refuse_without_kernels(structure, options.represented, options.predictor_width)
+        refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
     except NernError as error:
         raise Problem.of_input(error) from error
 

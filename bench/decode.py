@@ -45,6 +45,10 @@ def main() -> None:
                 _resnet18(folder),
                 EncodeOptions(target_bytes=_PUBLISHED_BYTES),
             ),
+            "ResNet18, predictor of hidden size 1024, 16 kernels to a coordinate": (
+                _resnet18(folder),
+                EncodeOptions(hidden_size=1024, kernels_per_coordinate=16, steps=1),
+            ),
             "ResNet18, predictor of hidden size 1024": (_resnet18(folder), EncodeOptions(hidden_size=1024, steps=1)),
         }
         runs = {}

@@ -68,6 +68,9 @@ def _flags(
         typer.Option(help="The smallest file that costs no more than so many points of accuracy."),
     ] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
+    kernels_per_coordinate: Annotated[
+        int, typer.Option(help="How many neighbouring kernels of a filter are predicted at once.")
+    ] = 1,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
@@ -83,6 +86,7 @@ def _flags(
         "target_ratio": target_ratio,
         "max_drop": max_drop,
         "hidden_size": hidden_size,
+        "kernels_per_coordinate": kernels_per_coordinate,
         "permutation": permutation,
         "seconds": seconds,
         "steps": steps,

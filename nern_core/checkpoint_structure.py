@@ -92,11 +92,13 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
     )
 
 
-def refuse_without_kernels(structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None) -> None:
+def refuse_without_kernels(
+    structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
+) -> None:
     """Raise `NernError` (`no_kernels`, `unmatched_pattern`) if the policy `kernels` finds nothing to represent."""
     tensors = strip_prefixes(structure.tensors)
     shapes = {name: claim.shape for name, claim in tensors.items() if claim.dtype in _FLOATING_POINT}
-    choose_tensors(shapes, kernels, hidden_size)
+    choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
 
 
 def strip_prefixes(tensors: Mapping[str, T]) -> dict[str, T]:

@@ -73,10 +73,10 @@ def decode_layer(encoding: Encoding, name: str, arithmetic: Arithmetic = EXACT) 
 
 
 def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> Tensor:
-    """Rebuild one kernel alone, in the dtype of its tensor and with its shape, such as (3, 3); tiles are (16,).
+    """Rebuild one kernel alone, in the dtype of its tensor and with its shape, such as (3, 3); tiles are flat.
 
-    A predicted one may differ from that of the whole layer by a rounding of the dtype. Raises `NernError`
-    (`unknown_tensor`), and `IndexError` where the layer has no such filter or channel.
+    Those that share a coordinate are a tile. A predicted one may differ from that of the whole layer by a rounding of
+    the dtype. Raises `NernError` (`unknown_tensor`), and `IndexError` where the layer has no such filter or channel.
     """
     index = _index_of(encoding, name)
     layer, weights = encoding.document.layers[index], encoding.weights

@@ -58,7 +58,14 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         # The network's own order of layers: a safetensors file has lost it.
         network_order = build_network(architecture, checkpoint.tensors).state_dict()
         order = [name for name in network_order if name in checkpoint.tensors]
-    layers = select_layers(checkpoint.tensors, options.represented, options.predictor_width, order=order, tied=tied)
+    layers = select_layers(
+        checkpoint.tensors,
+        options.represented,
+        options.predictor_width,
+        kernels_per_coordinate=options.kernels_per_coordinate,
+        order=order,
+        tied=tied,
+    )
     folder = None if options.dataset is None else Path(options.dataset)
     if folder is not None and preprocessing is not None:
         preprocessing = dataset_preprocessing(folder, preprocessing)

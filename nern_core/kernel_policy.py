@@ -2,7 +2,8 @@
 
 A *spatial kernel* is a convolution's: axes 0 and 1 of its tensor are coordinates, the one to three axes
 after them are the kernel. Everything else, matrices and convolutions of spatial size 1 above all, is a
-matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values.
+matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values. Where several kernels are to share a
+coordinate, a convolution of so many channels or more is such a matrix too, with tiles of so many kernels.
 
 All kernels of one shape share an output head of the predictor, which has to pay: what all kernels of a
 shape weigh together must be more than the parameters of their head. Without a predictor its hidden size is 0.
@@ -30,7 +31,7 @@ Shape = tuple[int, ...]
 
 
 def choose_tensors(
-    shapes: Mapping[str, Shape], kernels: Sequence[str], hidden_size: int | None
+    shapes: Mapping[str, Shape], kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
 ) -> dict[str, int | None]:
     """Choose among floating-point tensors; returns the inputs per tile (None: spatial kernels) by name, in order.
 
@@ -49,22 +50,32 @@ def choose_tensors(
             raise _unmatched(pattern)
     candidates = {name: shape for name, shape in candidates.items() if not _matches(name, excluded)}
     worth = _with_paying_heads(
-        {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words)}, hidden_size
+        {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words)},
+        hidden_size,
+        kernels_per_coordinate,
     )
-    chosen = {name: tile_of(shape) for name, shape in candidates.items() if name in worth or _matches(name, patterns)}
+    chosen = {
+        name: tile_of(shape, kernels_per_coordinate)
+        for name, shape in candidates.items()
+        if name in worth or _matches(name, patterns)
+    }
     if not chosen:
         raise _no_kernels(any(_is_worth_representing(shape, {ALL}) for shape in shapes.values()))
     return chosen
 
 
-def tile_of(shape: Shape) -> int | None:
+def tile_of(shape: Shape, kernels_per_coordinate: int = 1) -> int | None:
     """Inputs per tile of a tensor that is cut into tiles, None for one of spatial kernels."""
-    return None if _is_spatial(shape) else TILE
+    if not _is_spatial(shape):
+        return TILE
+    shared = 1 < kernels_per_coordinate <= shape[1]
+    return kernels_per_coordinate * math.prod(shape[2:]) if shared else None
 
 
-def kernel_shape_of(shape: Shape) -> Shape:
+def kernel_shape_of(shape: Shape, kernels_per_coordinate: int = 1) -> Shape:
     """Shape of the kernels that a tensor is cut into: (3, 3), (5,), or (16,) for tiles."""
-    return shape[2:] if _is_spatial(shape) else (TILE,)
+    tile = tile_of(shape, kernels_per_coordinate)
+    return shape[2:] if tile is None else (tile,)
 
 
 def default_hidden_size(weights: int) -> int:
@@ -92,15 +103,16 @@ def _is_worth_representing(shape: Shape, words: set[str]) -> bool:
     return _is_spatial(shape) or (ALL in words and _is_matrix(shape) and shape[1] >= TILE)
 
 
-def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None) -> set[str]:
+def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, kernels_per_coordinate: int) -> set[str]:
     """Names of the tensors whose kernel shape outweighs its head, and of those of the heaviest shape."""
     weights: Counter[Shape] = Counter()
-    for shape in shapes.values():
-        weights[kernel_shape_of(shape)] += math.prod(shape)
+    kernel_shapes = {name: kernel_shape_of(shape, kernels_per_coordinate) for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        weights[kernel_shapes[name]] += math.prod(shape)
     width = default_hidden_size(weights.total()) if hidden_size is None else hidden_size
     paying = {kernel for kernel, total in weights.items() if total >= (width + 1) * math.prod(kernel)}
     paying |= {kernel for kernel, _ in weights.most_common(1)}
-    return {name for name, shape in shapes.items() if kernel_shape_of(shape) in paying}
+    return {name for name, kernel in kernel_shapes.items() if kernel in paying}
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

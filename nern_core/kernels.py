@@ -90,6 +90,7 @@ def select_layers(
     kernels: Sequence[str] = (SPATIAL,),
     hidden_size: int | None = None,
     *,
+    kernels_per_coordinate: int = 1,
     order: Iterable[str] | None = None,
     tied: Mapping[str, str] | None = None,
 ) -> tuple[KernelLayer, ...]:
@@ -104,7 +105,7 @@ def select_layers(
         for name in (tensors if order is None else order)
         if _dtype_name(tensors[name]) in get_args(WeightDtype)
     }
-    chosen = choose_tensors(shapes, kernels, hidden_size)
+    chosen = choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
     tiles = {(tied or {}).get(name, name): tile for name, tile in chosen.items()}
     return tuple(
         KernelLayer(name=name, shape=shapes[name], tile=tile, dtype=_dtype_name(tensors[name]))

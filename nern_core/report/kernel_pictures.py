@@ -1,5 +1,6 @@
 """Pictures of kernels as they were and as they are decoded, as SVG."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def sample_kernels(
 ) -> KernelSample:
     """Take as many kernels of the represented layer `index` as a picture has room for."""
     layer, order = encoding.document.layers[index], encoding.order(index)
-    count = min(layer.kernels, _WIDTH // (_Grid(layer.kernel_shape).width + _GAP))
+    count = min(layer.kernels, max(1, _WIDTH // (_Grid(layer).width + _GAP)))
     chosen = torch.arange(count) * layer.kernels // count
     rows = chosen if order is None else order[chosen]
     return KernelSample(
@@ -43,9 +44,10 @@ def sample_kernels(
 def draw_kernels(sample: KernelSample) -> str:
     """Draw rows of the original kernels, the decoded ones and their difference; blue is negative, red is positive.
 
-    Kernels of one axis are rows of values, those of three are slices side by side. Returns an SVG document.
+    Kernels of one axis are rows of values, those of three and those that share a coordinate are slices side by side.
+    Returns an SVG document.
     """
-    grid = _Grid(sample.layer.kernel_shape)
+    grid = _Grid(sample.layer)
     rows = {"original": sample.original, "decoded": sample.decoded, "difference": sample.decoded - sample.original}
     largest = float(torch.quantile(sample.original.abs().flatten(), 0.98)) or 1.0
     right = _LEFT + len(sample.original) * (grid.width + _GAP)
@@ -67,8 +69,8 @@ def draw_kernels(sample: KernelSample) -> str:
 class _Grid:
     """Where the values of a kernel are drawn, and the size in pixels of the whole kernel."""
 
-    def __init__(self, kernel_shape: tuple[int, ...]) -> None:
-        slices, rows, columns = (1, 1, *kernel_shape)[-3:]
+    def __init__(self, layer: KernelLayer) -> None:
+        slices, rows, columns = _slices_rows_and_columns(layer)
         # One pixel keeps the slices apart.
         across = slices * (columns + 1) - 1
         self.pixel = max(2, min(_LARGEST_PIXEL, _WIDEST_KERNEL // across))
@@ -81,6 +83,15 @@ class _Grid:
             for i in range(rows)
             for j in range(columns)
         ]
+
+
+def _slices_rows_and_columns(layer: KernelLayer) -> tuple[int, int, int]:
+    """Kernels that share a coordinate lie side by side."""
+    spatial = layer.shape[2:]
+    shared, rest = divmod(layer.kernel_values, math.prod(spatial))
+    shape = (shared, *spatial) if spatial and layer.tile is not None and not rest else layer.kernel_shape
+    *slices, rows, columns = (1, 1, *shape)
+    return math.prod(slices), rows, columns
 
 
 def _row(kernels: Tensor, grid: _Grid, y: int) -> list[str]:

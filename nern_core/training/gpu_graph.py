@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nern_core.optim import Optimizers
 from nern_core.training.loss import Batch, Loss
+from nern_core.training.step import take_step
 
 # Libraries choose their algorithms and optimizers make their memory in the first steps, which a graph cannot repeat.
 _STEPS_BEFORE_CAPTURE = 3
@@ -22,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, work on a stream that graphs can be captured from, and that all work before and after is done by."""
+    """On a GPU, work on another stream than the default one, from which no graph can be captured."""
     if device.type != "cuda":
         yield
         return
@@ -55,7 +56,7 @@ class GraphSteps:
         batch = _on_device(batch, self._loss.device)
         if self._capturing and self._steps > _STEPS_BEFORE_CAPTURE:
             self._graph = self._captured(batch)
-        return step(self._loss, self._optimizers, batch) if self._graph is None else self._graph.replay(batch)
+        return take_step(self._loss, self._optimizers, batch) if self._graph is None else self._graph.replay(batch)
 
     def _captured(self, batch: Batch) -> "_Graph | None":
         try:
@@ -69,14 +70,6 @@ class GraphSteps:
             return None
 
 
-def step(loss: Loss, optimizers: Optimizers, batch: Batch) -> Tensor:
-    """Compute the loss of a batch and step; returns the loss."""
-    value = loss.compute(batch)
-    value.backward()
-    optimizers.step()
-    return value.detach()
-
-
 class _Graph:
     """A step that is repeated with other numbers in the memory of its batch."""
 
@@ -86,7 +79,7 @@ class _Graph:
         with torch.cuda.graph(
             self._graph, stream=torch.cuda.current_stream(loss.device), capture_error_mode="thread_local"
         ):
-            self._value = step(loss, optimizers, batch)
+            self._value = take_step(loss, optimizers, batch)
 
     def replay(self, batch: Batch) -> Tensor:
         """Step with the numbers of this batch."""

@@ -10,8 +10,9 @@ from nern_core.errors import NernError
 from nern_core.optim import Optimizers
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Clock
-from nern_core.training.gpu_graph import GraphSteps, own_stream, step
+from nern_core.training.gpu_graph import GraphSteps, own_stream
 from nern_core.training.loss import Loss
+from nern_core.training.step import take_step
 
 _SECONDS_BETWEEN_REPORTS = 0.25
 
@@ -41,11 +42,11 @@ def train(
     stage = snapshots.stage({"loss": loss, "optimizers": optimizers, "clock": clock})
     reported = float("-inf")
     with own_stream(loss.device):
-        take_step = _steps(loss, optimizers)
+        step = _steps(loss, optimizers)
         while not clock.finished:
             fraction = clock.fraction
             optimizers.schedule(window[0] + window[1] * fraction)
-            value = take_step(fraction)
+            value = step(fraction)
             clock.tick()
             if clock.finished or clock.elapsed - reported >= _SECONDS_BETWEEN_REPORTS:  # type: ignore[redundant-expr] # tick() changes it
                 reported = clock.elapsed
@@ -58,7 +59,7 @@ def _steps(loss: Loss, optimizers: Optimizers) -> Callable[[float], Tensor]:
     """What takes a step at a fraction of the phase and returns the scalar loss before it."""
     if loss.device.type == "cuda":
         return GraphSteps(loss, optimizers)
-    return lambda fraction: step(loss, optimizers, loss.draw(fraction))
+    return lambda fraction: take_step(loss, optimizers, loss.draw(fraction))
 
 
 def _finite(value: Tensor, clock: Clock) -> float:

@@ -68,6 +68,7 @@ def test_submit_takes_the_options_of_encode(nern: Run, capsys: pytest.CaptureFix
         "permutation": "in-filter",
         "steps": 30,
         "rounds": 2,
+        "kernels_per_coordinate": 4,
         "importance": True,
         "direct_quantization": True,
         "seed": 3,

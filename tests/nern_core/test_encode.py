@@ -9,7 +9,7 @@ import torch
 
 from nern_core.checkpoint import read_checkpoint
 from nern_core.codec import read_encoding
-from nern_core.decode import decode
+from nern_core.decode import decode, decode_layer
 from nern_core.embedding import FourierEncoding
 from nern_core.encode import encode
 from nern_core.errors import NernError
@@ -80,6 +80,23 @@ def test_what_is_not_represented_is_kept_exactly(tmp_path: Path) -> None:
     kept = [name for name in original if original[name].ndim != 4]
     assert len(kept) == 17
     assert all(torch.equal(decoded[name], original[name]) for name in kept)
+
+
+def test_kernels_may_share_coordinates(tmp_path: Path) -> None:
+    run(tmp_path, kernels_per_coordinate=4)
+    encoding, original = read_encoding(tmp_path / "x.nern"), read_checkpoint(EXAMPLE).tensors
+    layers = {layer.name: layer for layer in encoding.document.layers}
+    assert {name: layer.tile for name, layer in layers.items()} == {
+        "features.0.weight": None,
+        "features.3.weight": 36,
+        "features.7.weight": 36,
+    }
+    decoded = decode(tmp_path / "x.nern").tensors
+    for name, tensor in original.items():
+        assert (decoded[name].shape, decoded[name].dtype) == (tensor.shape, tensor.dtype)
+    for name, layer in layers.items():
+        assert layer.kernels * layer.kernel_values == original[name].numel()
+        assert torch.equal(decode_layer(encoding, name), decoded[name])
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:

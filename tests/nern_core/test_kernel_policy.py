@@ -46,6 +46,25 @@ def test_matrices_are_cut_into_tiles_of_16() -> None:
     }
 
 
+def test_kernels_that_share_a_coordinate_are_tiles_where_there_are_as_many_channels() -> None:
+    assert choose_tensors(SHAPES, ["all", "small"], 8, 16) == {
+        "stem": None,
+        "conv": 16 * 9,
+        "row": 16 * 3,
+        "pointwise": 16,
+        "depthwise": None,
+        "linear": 16,
+        "small": None,
+    }
+
+
+def test_heads_of_kernels_that_share_a_coordinate_have_to_pay_too() -> None:
+    shapes = {"wide": (64, 64, 3, 3), "narrow": (16, 32, 3, 3), "line": (32, 16, 5)}
+    assert list(choose_tensors(shapes, ["spatial"], 30, 16)) == ["wide", "narrow", "line"]
+    # The head of the line's kernels, 16 x 5 values, has more parameters than the line has weights.
+    assert list(choose_tensors(shapes, ["spatial"], 40, 16)) == ["wide", "narrow"]
+
+
 def test_patterns_take_exactly_what_matches_small_tensors_too() -> None:
     assert chosen("s*", "class_*") == ["stem", "class_token", "small"]
     assert choose_tensors(SHAPES, ["positions"], 8) == {"positions": 16}

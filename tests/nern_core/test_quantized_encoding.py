@@ -176,6 +176,7 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
         ({"target_bytes": 5000, "recipe": "paper"}, "`paper` has no target size"),
         ({"target_bytes": 5000, "hidden_size": 16}, "no predictor"),
         ({"target_ratio": 4.0, "rounds": 2}, "no predictor"),
+        ({"target_ratio": 4.0, "kernels_per_coordinate": 2}, "no predictor"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], sentence: str) -> None:

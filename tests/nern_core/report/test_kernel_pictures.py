@@ -37,8 +37,11 @@ def pixels(drawing: str) -> list[tuple[str, int, int]]:
         ((2, 1, 5), None, 5, 1),
         ((2, 1, 2, 3, 4), None, 8, 3),
         ((2, 16), 16, 16, 1),
+        ((2, 16, 1, 1), 16, 16, 1),
+        ((2, 16, 3, 3), 36, 12, 3),
+        ((2, 16, 2, 3, 4), 48, 16, 3),
     ],
-    ids=["plane", "flat plane", "line", "volume", "tile"],
+    ids=["plane", "flat plane", "line", "volume", "tile", "pointwise", "planes", "volumes"],
 )
 def test_every_value_of_a_kernel_of_any_shape_is_drawn_once(
     shape: tuple[int, ...], tile: int | None, columns: int, rows: int

@@ -1,0 +1,14 @@
+"""One step of a training."""
+
+from torch import Tensor
+
+from nern_core.optim import Optimizers
+from nern_core.training.loss import Batch, Loss
+
+
+def take_step(loss: Loss, optimizers: Optimizers, batch: Batch) -> Tensor:
+    """Compute the loss of a batch and its gradients, and step; returns the loss, without a gradient."""
+    value = loss.compute(batch)
+    value.backward()
+    optimizers.step()
+    return value.detach()
