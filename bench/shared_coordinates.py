@@ -1,9 +1,10 @@
 """Kernels that share a coordinate: what predicting several at once does to accuracy, bytes and seconds.
 
-python -m bench.shared_coordinates [--seed 0] writes bench/results/shared_coordinates.json: ResNet20 and ResNet56 with 1, 4
-and 16 kernels to a coordinate, the same hidden size and the same seconds of training, then ResNet56 with 16 for three
-times as long. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured once; decoding, in
-float64, is the best of several.
+python -m bench.shared_coordinates [--seed 0] writes bench/results/shared_coordinates.json.
+
+ResNet20 and ResNet56 have 1, 4 and 16 kernels to a coordinate, at the same hidden size and for the same seconds of
+training; then ResNet56 has 16 for three times as long. Accuracy is that of the finished file on the 10,000 test images
+of CIFAR-10, measured once; decoding, in float64, is the best of several.
 """
 
 import argparse
