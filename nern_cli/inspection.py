@@ -45,6 +45,7 @@ def _weight_facts(encoding: Encoding) -> dict[str, Any]:
     representation, weights = encoding.predicted
     return {
         "representation": representation.kind,
+        "kernels_per_coordinate": encoding.document.options.kernels_per_coordinate,
         "permutation": representation.permutation.value,
         "hidden_size": representation.predictor.hidden_size,
         "predictor_parameters": sum(parameter.numel() for parameter in weights.parameters.values()),

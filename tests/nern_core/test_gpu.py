@@ -1,7 +1,7 @@
 """What a GPU does otherwise than a CPU. Skipped where there is none.
 
 These tests need nothing but what the method needs, so that they run on a machine that has not the service installed:
-python -m pytest --noconftest -c /dev/null tests/nern_core/test_gpu.py tests/nern_core/test_decode.py
+python -m pytest --noconftest -c /dev/null tests/nern_core/test_gpu.py
 """
 
 import logging
