@@ -19,6 +19,7 @@ class EncodeOptions(TypedDict, total=False):
     seconds: float | None
     steps: int | None
     rounds: int
+    kernels_per_coordinate: int
     importance: bool
     direct_quantization: bool
     seed: int
