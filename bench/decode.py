@@ -13,16 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from bench.assets import RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from bench.random_networks import random_checkpoint
+from bench.timing import best_seconds
 from nern_core.codec import read_encoding
 from nern_core.decode import Arithmetic, decode, decode_kernel, decode_layer
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
-from nern_core.zoo import find_architecture
 
 _REPETITIONS = 7
 # What takes longer is not repeated.
@@ -36,20 +36,21 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        resnet18 = random_checkpoint(folder, "resnet18")
         cases = {
             "ResNet20, 60 KB": (checkpoint_of(20), EncodeOptions(target_bytes=60_000)),
             "ResNet20, 123 KB": (checkpoint_of(20), EncodeOptions(target_bytes=123_000)),
             "ResNet20, predictor of hidden size 160": (checkpoint_of(20), EncodeOptions(hidden_size=160, steps=1)),
-            "ResNet18, a twelfth": (_resnet18(folder), EncodeOptions(target_ratio=12)),
+            "ResNet18, a twelfth": (resnet18, EncodeOptions(target_ratio=12)),
             "ResNet18, as many bytes as the smallest published predictor": (
-                _resnet18(folder),
+                resnet18,
                 EncodeOptions(target_bytes=_PUBLISHED_BYTES),
             ),
             "ResNet18, predictor of hidden size 1024, 16 kernels to a coordinate": (
-                _resnet18(folder),
+                resnet18,
                 EncodeOptions(hidden_size=1024, kernels_per_coordinate=16, steps=1),
             ),
-            "ResNet18, predictor of hidden size 1024": (_resnet18(folder), EncodeOptions(hidden_size=1024, steps=1)),
+            "ResNet18, predictor of hidden size 1024": (resnet18, EncodeOptions(hidden_size=1024, steps=1)),
         }
         runs = {}
         for label, (checkpoint, options) in cases.items():
@@ -80,22 +81,7 @@ def measure(checkpoint: Path, options: EncodeOptions, folder: Path) -> dict[str,
 
 
 def _best(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_REPETITIONS):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-        if sum(seconds) > _MOST_SECONDS:
-            break
-    return round(min(seconds), 5)
-
-
-def _resnet18(folder: Path) -> Path:
-    torch.manual_seed(0)
-    network = find_architecture("torchvision:resnet18").build(1000)
-    path = folder / "resnet18.safetensors"
-    safetensors.torch.save_file(network.state_dict(), path)
-    return path
+    return round(best_seconds(work, _REPETITIONS, _MOST_SECONDS), 5)
 
 
 if __name__ == "__main__":

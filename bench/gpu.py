@@ -23,17 +23,17 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import safetensors.torch
 import torch
 
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from bench.random_networks import random_checkpoint
+from bench.timing import best_seconds
 from nern_core.codec import read_encoding
 from nern_core.datasets import read_image_set
 from nern_core.decode import Arithmetic, decode, decode_layer
 from nern_core.encode import EncodingResult, encode
 from nern_core.options import EncodeOptions
-from nern_core.zoo import find_architecture
 
 _PATH = RESULTS / "gpu.json"
 _PARTS = ("steps", "accuracy", "decode")
@@ -169,12 +169,7 @@ def decoding(case: Case, folder: Path, **options: object) -> dict[str, Any]:
 
 
 def _best(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_REPETITIONS):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return round(min(seconds), 5)
+    return round(best_seconds(work, _REPETITIONS), 5)
 
 
 def _cifar(depth: int) -> Case:
@@ -182,15 +177,13 @@ def _cifar(depth: int) -> Case:
 
 
 def _resnet18(folder: Path) -> Case:
-    torch.manual_seed(0)
-    checkpoint, dataset = folder / "resnet18.safetensors", folder / "images"
-    safetensors.torch.save_file(find_architecture("torchvision:resnet18").build(1000).state_dict(), checkpoint)
+    dataset = folder / "images"
     dataset.mkdir()
     generator = np.random.default_rng(0)
     for split, count in (("train", _IMAGES_OF_RESNET18), ("test", 8)):
         images = generator.integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)
         np.savez(dataset / f"{split}.npz", images=images, labels=generator.integers(0, 1000, count))
-    return Case(checkpoint, "torchvision:resnet18", dataset)
+    return Case(random_checkpoint(folder, "resnet18"), "torchvision:resnet18", dataset)
 
 
 if __name__ == "__main__":

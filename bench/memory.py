@@ -14,15 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from bench.random_networks import random_checkpoint
 from nern_core.decode import decode
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
-from nern_core.zoo import find_architecture
 
 _MEBIBYTE_IN_KIBIBYTES = 2**10
 
@@ -63,7 +60,7 @@ def measure() -> None:
 
 def _cases(folder: Path) -> dict[str, tuple[Path, EncodeOptions]]:
     cifar: dict[str, Any] = {"architecture": "cifar-resnet20", "dataset": str(DATASET), "steps": 30}
-    resnet18, resnet50 = (_random(folder, name) for name in ("resnet18", "resnet50"))
+    resnet18, resnet50 = (random_checkpoint(folder, name) for name in ("resnet18", "resnet50"))
     return {
         "ResNet20, predictor of hidden size 160": (
             checkpoint_of(20),
@@ -78,13 +75,6 @@ def _cases(folder: Path) -> dict[str, tuple[Path, EncodeOptions]]:
         ),
         "ResNet50, a twelfth": (resnet50, EncodeOptions(target_ratio=12)),
     }
-
-
-def _random(folder: Path, name: str) -> Path:
-    torch.manual_seed(0)
-    path = folder / f"{name}.safetensors"
-    safetensors.torch.save_file(find_architecture(f"torchvision:{name}").build(1000).state_dict(), path)
-    return path
 
 
 def _run(*arguments: str | Path) -> int:

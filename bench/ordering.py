@@ -11,17 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.assets import RESULTS
 from bench.machine import describe_machine
-from nern_core.checkpoint import Checkpoint
+from bench.random_networks import random_tensors
 from nern_core.greedy_chain import greedy_chain, greedy_unit_chain
 from nern_core.kernels import cut, select_layers
 from nern_core.options import Permutation
 from nern_core.permutation import order_kernels
-from nern_core.zoo import find_architecture
 
 _COUNTS = (4_096, 16_384, 32_768, 65_536, 262_144)
 _MOST_LOOKED_AT_ALL = 32_768
@@ -51,8 +49,7 @@ def _measure_chain(count: int) -> dict[str, Any]:
 
 def _measure_resnet18() -> dict[str, Any]:
     """All 3x3 layers with freshly initialized weights, which are random too."""
-    torch.manual_seed(0)
-    tensors = Checkpoint(find_architecture("torchvision:resnet18").build(1000).state_dict()).tensors
+    tensors = random_tensors("resnet18")
     layers = select_layers(tensors)
     started = time.perf_counter()
     for layer in layers:

@@ -10,12 +10,12 @@ of CIFAR-10, measured once; decoding, in float64, is the best of several.
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from bench.timing import best_seconds
 from nern_core.decode import decode
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
@@ -55,11 +55,7 @@ def measure(depth: int, hidden_size: int, seconds: float, kernels: int, seed: in
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "x.nern"
         report = encode(checkpoint_of(depth), path, options).report
-        durations = []
-        for _ in range(_DECODINGS):
-            started = time.perf_counter()
-            decode(path)
-            durations.append(time.perf_counter() - started)
+        seconds_of_decoding = best_seconds(lambda: decode(path), _DECODINGS)
     return {
         "network": f"ResNet{depth}",
         "hidden_size": hidden_size,
@@ -69,7 +65,7 @@ def measure(depth: int, hidden_size: int, seconds: float, kernels: int, seed: in
         "bytes": report.metrics.file_bytes,
         "relative_error": round(report.metrics.relative_error, 4),
         "steps": {point.phase: point.step for point in report.curve},
-        "decode_seconds": round(min(durations), 4),
+        "decode_seconds": round(seconds_of_decoding, 4),
     }
 
 

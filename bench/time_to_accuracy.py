@@ -13,12 +13,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from bench.timing import best_seconds
 from nern_core.charts import Series, line_chart
 from nern_core.decode import decode
 from nern_core.recipes.paper import PAPER
@@ -85,12 +85,7 @@ def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def decode_seconds(encoding: Path) -> float:
     """Fastest of some decodings, in seconds."""
-    durations = []
-    for _ in range(DECODINGS):
-        started = time.perf_counter()
-        decode(encoding)
-        durations.append(time.perf_counter() - started)
-    return round(min(durations), 4)
+    return round(best_seconds(lambda: decode(encoding), DECODINGS), 4)
 
 
 def draw(runs: list[dict[str, Any]]) -> str:

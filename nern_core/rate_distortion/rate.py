@@ -24,12 +24,8 @@ class RateModel:
     def __init__(self, integers: Sequence[Tensor]) -> None:
         """`integers` and what the bits are asked for later are on one device."""
         device = integers[0].device
-        self._sizes = [values.numel() for values in integers]
-        self._groups = _grouped(self._sizes)
-        self._classes = [
-            torch.empty(sum(self._sizes[index] for index in group), dtype=torch.int64, device=device)
-            for group in self._groups
-        ]
+        self._groups = _grouped([values.numel() for values in integers])
+        self._classes = [torch.empty_like(values, dtype=torch.int64) for values in self._flat(integers)]
         self._bits = torch.empty(CLASSES, LARGEST_MAGNITUDE + 1, device=device)
         self.fit(integers)
 
@@ -66,13 +62,13 @@ class RateModel:
             total.append((low + (high - low) * (magnitude - below)).sum())
         return torch.stack(total).sum()
 
-    def bits_between(self, index: int, integers: Tensor) -> Tensor:
-        """Bits that each integer (F, C, P) of the layer `index` takes more than the next one towards zero: flat."""
-        magnitude = integers.abs().clamp(max=LARGEST_MAGNITUDE).long()
-        group = next(number for number, members in enumerate(self._groups) if index in members)
-        before = sum(self._sizes[other] for other in self._groups[group] if other < index)
-        classes, magnitude = self._classes[group][before : before + magnitude.numel()], magnitude.flatten()
-        return self._bits[classes, magnitude] - self._bits[classes, (magnitude - 1).clamp(min=0)]
+    def bits_between(self, integers: Sequence[Tensor]) -> Tensor:
+        """Bits that each integer (F, C, P) of each layer takes more than the next one towards zero, (n,)."""
+        bits = []
+        for values, classes in zip(self._flat(integers), self._classes, strict=True):
+            magnitude = values.abs().clamp(max=LARGEST_MAGNITUDE).long()
+            bits.append(self._bits[classes, magnitude] - self._bits[classes, (magnitude - 1).clamp(min=0)])
+        return torch.cat(bits)
 
     @torch.no_grad()
     def bits_of_rounded(self, latents: Sequence[Tensor]) -> Tensor:

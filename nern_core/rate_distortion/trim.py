@@ -18,7 +18,7 @@ def trimmed(latents: Sequence[Tensor], integers: Sequence[Tensor], bits: float) 
     """
     rate = RateModel(integers)
     magnitudes = torch.cat([values.flatten().abs() for values in integers])
-    saved = torch.cat([rate.bits_between(index, values) for index, values in enumerate(integers)])
+    saved = rate.bits_between(integers)
     distances = torch.cat([latent.detach().flatten().abs().cpu() for latent in latents]) - (magnitudes - 0.5)
     costs = torch.where(magnitudes > 0, distances / saved.clamp(min=_SMALLEST_SAVING), torch.inf)
     order = costs.argsort(stable=True)

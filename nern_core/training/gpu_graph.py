@@ -47,13 +47,14 @@ class GraphSteps:
 
     def __call__(self, fraction: float) -> Tensor:
         """Compute the loss of a new batch and step; the scalar holds until the next step."""
-        batch = _pinned(self._loss.draw(fraction))
+        # In memory that the GPU reads by itself, while the CPU goes on.
+        batch = self._loss.draw(fraction).each(Tensor.pin_memory)
         if _kind(batch) != self._kind:
             self._kind, self._steps, self._graph = _kind(batch), 0, None
         self._steps += 1
         if self._graph is not None:
             return self._graph.replay(batch)
-        batch = _on_device(batch, self._loss.device)
+        batch = batch.each(lambda tensor: tensor.to(self._loss.device, non_blocking=True))
         if self._capturing and self._steps > _STEPS_BEFORE_CAPTURE:
             self._graph = self._captured(batch)
         return take_step(self._loss, self._optimizers, batch) if self._graph is None else self._graph.replay(batch)
@@ -95,14 +96,3 @@ def _kind(batch: Batch) -> object:
     """What must be the same for a graph to be repeated."""
     shapes = {name: tuple((tensor.shape, tensor.dtype) for tensor in of) for name, of in batch.tensors.items()}
     return batch.settings, shapes
-
-
-def _pinned(batch: Batch) -> Batch:
-    """The batch in memory that a GPU reads by itself, while the CPU goes on."""
-    tensors = {name: tuple(tensor.pin_memory() for tensor in of) for name, of in batch.tensors.items()}
-    return Batch(tensors=tensors, settings=batch.settings)
-
-
-def _on_device(batch: Batch, device: torch.device) -> Batch:
-    tensors = {name: tuple(tensor.to(device, non_blocking=True) for tensor in of) for name, of in batch.tensors.items()}
-    return Batch(tensors=tensors, settings=batch.settings)

@@ -1,6 +1,7 @@
 """What training makes small, in two parts: what is drawn for a step, and what is computed of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,11 @@ class Batch:
 
     tensors: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     settings: tuple[object, ...] = ()
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with what a function makes of each tensor."""
+        tensors = {name: tuple(function(tensor) for tensor in of) for name, of in self.tensors.items()}
+        return Batch(tensors=tensors, settings=self.settings)
 
 
 class Loss(ABC):

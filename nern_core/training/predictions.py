@@ -85,7 +85,7 @@ class Predictions:
 
     def draw_for_all(self) -> tuple[Tensor, ...]:
         """To be given to `of_all`: for each head the indices int64 (m,) that pass gradients, or () if all do."""
-        if self._all_pass_gradients or self._latest is None or self._refresh == "all":
+        if self._all_pass_gradients or self._renews_all:
             self.made += self._targets.kernels
         if self._all_pass_gradients:
             return ()
@@ -99,14 +99,20 @@ class Predictions:
         """
         if self._all_pass_gradients:
             return self._predict_all()
-        if self._latest is None or self._refresh == "all":
+        if self._renews_all:
             with torch.no_grad():
                 self._latest = self._predict_all()
+        assert self._latest is not None
         kernels = {}
         for head, (indices, predictions) in self.of_batch(drawn).items():
             kernels[head] = self._latest[head].index_put((indices,), predictions)
             self._latest[head][indices] = predictions.detach()
         return kernels
+
+    @property
+    def _renews_all(self) -> bool:
+        """Whether the kernels that pass no gradients are predicted anew, too."""
+        return self._latest is None or self._refresh == "all"
 
     def _counted(self, drawn: Iterable[Tensor]) -> tuple[Tensor, ...]:
         indices = tuple(drawn)
