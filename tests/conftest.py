@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.database import create_engine, migrate
 from app.settings import Authentication, Settings
-from app.storage.s3 import bucket as bucket_module
+from app.storage.s3 import requests
 from tests.chaos.proxy import proxy_to
 from tests.databases import postgres_database, service_url
 from tests.mlflow_server import mlflow_url, registered_model, tracking
@@ -104,8 +104,8 @@ def with_bucket(s3_server: S3Server, tmp_path: Path) -> Settings:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients of buckets give up soon."""
-    monkeypatch.setattr(bucket_module, "_ANSWERING", (timedelta(seconds=2), timedelta(seconds=2)))
-    monkeypatch.setattr(bucket_module, "_CARRYING", (timedelta(seconds=5), timedelta(seconds=2)))
+    monkeypatch.setattr(requests, "ANSWERING", requests.Patience(timedelta(seconds=2), timedelta(seconds=2)))
+    monkeypatch.setattr(requests, "CARRYING", requests.Patience(timedelta(seconds=5), timedelta(seconds=2)))
 
 
 @pytest.fixture

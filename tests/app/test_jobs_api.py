@@ -430,10 +430,11 @@ def test_whoever_asks_for_many_ranges_gets_the_whole_result_at_once(
     job = submit(client).json()
     finish(settings, job["id"], tmp_path)
     for ranges in ("0-0,2-2", ",".join(["0-0"] * 10_000)):
-        start = time.monotonic()
+        start = time.process_time()
         answer = client.get(f"/jobs/{job['id']}/weights?format=pt", headers={"Range": f"bytes={ranges}"})
         assert (answer.status_code, answer.content) == (200, b"torch")
-        assert time.monotonic() - start < 0.5
+        # Of computing: waiting for others that are busy does not count.
+        assert time.process_time() - start < 0.5
 
 
 def test_a_job_without_results_says_why(client: TestClient) -> None:

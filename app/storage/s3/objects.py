@@ -23,9 +23,12 @@ def upload(bucket: Bucket, key: str, file: BinaryIO, artifact: StoredArtifact, g
     It is hashed once more as it leaves: if it is not that file any more, nothing appears, and this raises `OSError`.
     """
     part_bytes = max(_PART_BYTES, -(-artifact.size // _MOST_PARTS))
-    parts = _parts(file, artifact.sha256, part_bytes, go_on)
+
+    def parts() -> Iterator[bytes]:
+        return _parts(file, artifact.sha256, part_bytes, go_on)
+
     if artifact.size <= part_bytes:
-        bucket.put(key, b"".join(parts))
+        bucket.put(key, b"".join(parts()))
     else:
         bucket.upload(key, parts, part_bytes)
 
@@ -42,6 +45,7 @@ def opened(bucket: Bucket, found: ObjectFound) -> BinaryIO:
 
 
 def _parts(file: BinaryIO, sha256: str, part_bytes: int, go_on: Callable[[], None]) -> Iterator[bytes]:
+    file.seek(0)
     digest = hashlib.sha256()
     while data := file.read(part_bytes):
         go_on()

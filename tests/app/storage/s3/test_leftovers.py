@@ -28,7 +28,7 @@ def parts():
     yield bytes(8 * 2**20)
     os.kill(os.getpid(), signal.SIGKILL)
 
-Bucket(Location.of(Settings())).upload("artifacts/" + "0" * 64, parts(), 8 * 2**20)
+Bucket(Location.of(Settings())).upload("artifacts/" + "0" * 64, parts, 8 * 2**20)
 """
 # As the documentation of S3 has it, shortened.
 PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
