@@ -27,14 +27,19 @@ class LocalDevice(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     GPU = "gpu"
+    CUDA = "cuda"
 
     def resolve(self) -> Device:
-        """The device that it is here."""
-        if self is not LocalDevice.AUTO:
-            return Device(self.value)
-        from nern_core.devices import best_device
+        """The device that it is here. CUDA is torch's name of the GPU."""
+        match self:
+            case LocalDevice.CPU:
+                return Device.CPU
+            case LocalDevice.GPU | LocalDevice.CUDA:
+                return Device.GPU
+            case LocalDevice.AUTO:
+                from nern_core.devices import best_device
 
-        return best_device()
+                return best_device()
 
 
 def require_folder(output: Path) -> None:

@@ -96,7 +96,9 @@ def _flags(
 
 
 def _local_flags(
-    device: Annotated[LocalDevice, typer.Option(help="Where to run; auto: a GPU, if there is one.")] = LocalDevice.AUTO,
+    device: Annotated[
+        LocalDevice, typer.Option(help="Where to run; auto: a GPU, if there is one; cuda: the same as gpu.")
+    ] = LocalDevice.AUTO,
 ) -> dict[str, Any]:
     return {"device": device.resolve()}
 

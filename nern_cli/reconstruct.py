@@ -37,7 +37,8 @@ def reconstruct(
         ),
     ] = None,
     device: Annotated[
-        LocalDevice | None, typer.Option(help="Where to compute; auto: a GPU, if there is one. Default: cpu.")
+        LocalDevice | None,
+        typer.Option(help="Where to compute; auto: a GPU, if there is one; cuda: the same as gpu. Default: cpu."),
     ] = None,
 ) -> None:
     """Decode a .nern file into the weights that it represents.

@@ -85,6 +85,9 @@ def test_how_a_service_decodes_is_its_own_choice(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_refused(nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--device", "gpu") == 1
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_gpu_that_is_not_there_is_refused(
+    nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--device", name) == 1
     assert capsys.readouterr().err == "nern: No GPU can be used here; choose the device `cpu`.\n"
