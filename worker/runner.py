@@ -79,13 +79,15 @@ class _StopRequest:
 def _confine(folder: RunFolder, spec: RunSpec) -> None:
     """Take from this process what its work does not need. Raises `SandboxError` if all of it was required."""
     options = spec.options or EncodeOptions()
-    dataset = _dataset(options)
+    dataset, gpu = _dataset(options), options.device is Device.GPU
     missing = confine(
         Confinement(
             folder=folder.path,
             readable=[] if dataset is None else [dataset],
-            memory_bytes=spec.memory_bytes if options.device is Device.CPU else None,
+            # CUDA reserves as much as all memories of the machine.
+            memory_bytes=None if gpu else spec.memory_bytes,
             file_bytes=spec.file_bytes,
+            gpu=gpu,
         )
     )
     for part, reason in missing.items():

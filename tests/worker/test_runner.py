@@ -13,7 +13,7 @@ from nern_core.checkpoint import read_checkpoint
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.importance import Importance
-from nern_core.options import EncodeOptions
+from nern_core.options import Device, EncodeOptions
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
@@ -53,6 +53,15 @@ def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -
     phases = [observation["phase"] for observation in progress]
     assert list(dict.fromkeys(phases)) == ["reading", "reconstruction", "writing", "evaluation"]
     assert progress[-1]["fraction"] == 1.0
+    assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_confined_runner_computes_on_a_gpu(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), device=Device.GPU, steps=30, hidden_size=8)
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "sandbox" not in ended.stderr
     assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
 

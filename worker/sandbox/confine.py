@@ -16,12 +16,16 @@ from worker.sandbox.seccomp import restrict_system_calls
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confinement:
-    """What a process keeps: a folder to work in, files to read, bytes of memory, and bytes of a file it writes."""
+    """What a process keeps: a folder to work in, files to read, bytes of memory, and bytes of a file it writes.
+
+    `gpu` is for a process that computes on one: what CUDA cannot begin without is left to it as well.
+    """
 
     folder: Path
     readable: Sequence[Path] = ()
     memory_bytes: int | None = None
     file_bytes: int | None = None
+    gpu: bool = False
 
 
 class SandboxError(OSError):
@@ -37,8 +41,8 @@ def confine(confinement: Confinement) -> dict[str, str]:
     limit_resources(confinement.memory_bytes, confinement.file_bytes)
     forbid_new_privileges()
     parts: dict[str, Callable[[], None]] = {
-        "landlock": lambda: restrict_files(confinement.folder, confinement.readable),
-        "seccomp": restrict_system_calls,
+        "landlock": lambda: restrict_files(confinement.folder, confinement.readable, gpu=confinement.gpu),
+        "seccomp": lambda: restrict_system_calls(gpu=confinement.gpu),
     }
     for name, restrict in parts.items():
         try:

@@ -15,10 +15,11 @@ _ASK_FOR_VERSION = 1
 _WRITE_FILE, _READ_FILE, _READ_FOLDER = 1 << 1, 1 << 2, 1 << 3
 _FIRST_RIGHTS = (1 << 13) - 1
 # Rights that later versions of the interface know: moving between folders, truncating.
-_LATER_RIGHTS = {2: 1 << 13, 3: 1 << 14}
+_MOVE, _TRUNCATE = 1 << 13, 1 << 14
+_LATER_RIGHTS = {2: _MOVE, 3: _TRUNCATE}
 _NETWORK_VERSION, _BIND_AND_CONNECT = 4, 0b11
 _SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
-# What Python, numpy, torch, CUDA and matplotlib read. Nothing in it is a secret, and of processes only the own one:
+# What Python, numpy, torch and matplotlib read. Nothing in it is a secret, and of processes only the own one:
 # the environment of another one may hold passwords.
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"),
@@ -28,10 +29,10 @@ _SYSTEM = (
         "/proc/meminfo",
         "/proc/stat",
         "/proc/filesystems",
-        "/proc/driver",
-        "/proc/sys/vm",
     ),
 )
+# What CUDA's driver reads besides, and where it writes the names of its threads: it fails if it may not.
+_SYSTEM_OF_CUDA, _THREADS = ("/proc/devices", "/proc/driver", "/proc/modules", "/proc/sys/vm"), Path("/proc/self/task")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm")  # noqa: S108 # the device, not a file
 _PACKAGES = ("nern_core", "worker", "app")
 _ROOT = Path(__file__).parent.parent.parent
@@ -46,8 +47,8 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 
-def restrict_files(folder: Path, readable: Sequence[Path]) -> None:
-    """Leave this process `folder`, and what is `readable` and what Python needs to read. Raises `OSError`.
+def restrict_files(folder: Path, readable: Sequence[Path], *, gpu: bool = False) -> None:
+    """Leave this process `folder`, and what is `readable` and what Python and a `gpu` need. Raises `OSError`.
 
     Needs `limits.forbid_new_privileges` before it. Where the kernel knows how, connections and signals to processes
     outside are taken away as well.
@@ -66,8 +67,13 @@ def restrict_files(folder: Path, readable: Sequence[Path]) -> None:
         _allow(ruleset, folder, rights)
         for path in (*map(Path, _SYSTEM), *_python(), *readable):
             _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
-        for device in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):
+        for device in map(Path, _DEVICES):
             _allow(ruleset, device, _READ_FILE | _READ_FOLDER | _WRITE_FILE)
+        if gpu:
+            for path in map(Path, _SYSTEM_OF_CUDA):
+                _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
+            for path in (*Path("/dev").glob("nvidia*"), _THREADS):
+                _allow(ruleset, path, _READ_FILE | _READ_FOLDER | _WRITE_FILE | rights & _TRUNCATE)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

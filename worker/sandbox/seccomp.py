@@ -2,21 +2,28 @@
 
 A filter in the kernel's classic BPF refuses sockets, programs, processes and whatever looks into other ones; all
 else, files and memory first, stays as it is.
+
+CUDA's driver makes a Unix socket of sequenced packets, binds it to an abstract name and listens there, for processes
+that would share its memory, and gives up if it may not. So a process that computes on a GPU keeps such sockets, but
+accepts nobody, and connects to nothing.
 """
 
 import ctypes
 import errno
 import platform
+import socket
 import struct
 from dataclasses import dataclass
 
 from worker.sandbox.kernel import prctl
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
-# Classic BPF: load a 32-bit word of the call's data; jump if equal, if not smaller, if a bit is set; return.
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+# Classic BPF: load a 32-bit word of the call's data; jump if equal, if not smaller, if a bit is set; return; keep some
+# bits of what was loaded.
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN, _KEEP_BITS = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
-_NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
+_NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET, _SECOND_ARGUMENT_OFFSET = 0, 4, 16, 24
+_SOCKET_TYPE_BITS = 0xF
 _CLONE_THREAD = 0x00010000
 # Calls of the x32 interface of x86_64 have this bit; there is no reason to use it.
 _X32_BIT = 0x40000000
@@ -29,6 +36,7 @@ class _Architecture:
     audit: int
     clone: int
     clone3: int
+    socket: int
     refused: dict[str, int]
 
 
@@ -37,8 +45,10 @@ _ARCHITECTURES = {
         audit=0xC000003E,
         clone=56,
         clone3=435,
+        socket=41,
         refused={
-            "socket": 41,
+            "connect": 42,
+            "accept": 43,
             "fork": 57,
             "vfork": 58,
             "execve": 59,
@@ -51,6 +61,7 @@ _ARCHITECTURES = {
             "request_key": 249,
             "keyctl": 250,
             "unshare": 272,
+            "accept4": 288,
             "perf_event_open": 298,
             "setns": 308,
             "process_vm_readv": 310,
@@ -67,6 +78,7 @@ _ARCHITECTURES = {
         audit=0xC00000B7,
         clone=220,
         clone3=435,
+        socket=198,
         refused={
             "umount2": 39,
             "mount": 40,
@@ -74,12 +86,14 @@ _ARCHITECTURES = {
             "kexec_load": 104,
             "init_module": 105,
             "ptrace": 117,
-            "socket": 198,
+            "accept": 202,
+            "connect": 203,
             "add_key": 217,
             "request_key": 218,
             "keyctl": 219,
             "execve": 221,
             "perf_event_open": 241,
+            "accept4": 242,
             "setns": 268,
             "process_vm_readv": 270,
             "process_vm_writev": 271,
@@ -98,17 +112,17 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def restrict_system_calls() -> None:
+def restrict_system_calls(*, gpu: bool = False) -> None:
     """Refuse the calls from now on, in all threads to come. Needs `limits.forbid_new_privileges`. Raises `OSError`."""
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise OSError(errno.ENOSYS, f"the system calls of {platform.machine()} are not known")
-    instructions = b"".join(_filter(architecture))
+    instructions = b"".join(_filter(architecture, gpu=gpu))
     program = _Program(len(instructions) // 8, instructions)
     prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
-def _filter(architecture: _Architecture) -> list[bytes]:
+def _filter(architecture: _Architecture, *, gpu: bool) -> list[bytes]:
     """The instructions: calls of another architecture and refused ones fail, threads may start, processes may not."""
     refuse = [_instruction(_RETURN, _FAIL_WITH | errno.EPERM)]
     return [
@@ -126,11 +140,29 @@ def _filter(architecture: _Architecture) -> list[bytes]:
             for number in architecture.refused.values()
             for part in (_instruction(_IF_EQUAL, number, if_false=1), *refuse)
         ),
-        _instruction(_IF_EQUAL, architecture.clone, if_false=3),
-        _instruction(_LOAD, _FIRST_ARGUMENT_OFFSET),
-        _instruction(_IF_BITS, _CLONE_THREAD, if_true=1),
-        *refuse,
+        *_only(architecture.socket, _is_a_socket_of_cuda() if gpu else []),
+        *_only(
+            architecture.clone,
+            [_instruction(_LOAD, _FIRST_ARGUMENT_OFFSET), _instruction(_IF_BITS, _CLONE_THREAD, if_true=1)],
+        ),
         _instruction(_RETURN, _ALLOW),
+    ]
+
+
+def _only(number: int, passes: list[bytes]) -> list[bytes]:
+    """Refuse the calls of this number but those for which `passes` skips one instruction."""
+    end = [_instruction(_RETURN, _FAIL_WITH | errno.EPERM), _instruction(_RETURN, _ALLOW)]
+    return [_instruction(_IF_EQUAL, number, if_false=len(passes) + len(end)), *passes, *end]
+
+
+def _is_a_socket_of_cuda() -> list[bytes]:
+    """Skip one instruction if it is a Unix socket of sequenced packets."""
+    return [
+        _instruction(_LOAD, _FIRST_ARGUMENT_OFFSET),
+        _instruction(_IF_EQUAL, socket.AF_UNIX, if_false=3),
+        _instruction(_LOAD, _SECOND_ARGUMENT_OFFSET),
+        _instruction(_KEEP_BITS, _SOCKET_TYPE_BITS),
+        _instruction(_IF_EQUAL, socket.SOCK_SEQPACKET, if_true=1),
     ]
 
 
