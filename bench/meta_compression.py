@@ -1,7 +1,7 @@
 """Prune and quantize the predictor of ResNet20, and ResNet20 itself alike, and compare them at equal bytes.
 
 python -m bench.meta_compression [--encoding FILE | --seconds 150] [--images 10000] writes
-bench/results/meta_compression.json and docs/meta_compression.svg. Accuracy is that on so many test images of
+bench/results/meta_compression.json and docs/meta-compression.svg. Accuracy is that on so many test images of
 CIFAR-10, evenly spread. What is counted is said in nern_core/meta_compression.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
         result = measure(encoding, arguments.images)
     record = {"machine": describe_machine()} | result.model_dump(mode="json")
     (RESULTS / "meta_compression.json").write_text(json.dumps(record, indent=2) + "\n")
-    (HERE.parent / "docs" / "meta_compression.svg").write_text(draw_sweep(result), encoding="utf-8")
+    (HERE.parent / "docs" / "meta-compression.svg").write_text(draw_sweep(result), encoding="utf-8")
     print("\n".join(result.verdicts))
 
 

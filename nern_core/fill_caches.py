@@ -9,6 +9,7 @@ import torch
 
 from nern_core.charts import Series, line_chart
 from nern_core.codec.permutations import pack_order, unpack_order
+from nern_core.gelu import gelu_
 from nern_core.options import Permutation
 from nern_core.permutation import order_kernels
 
@@ -17,12 +18,13 @@ _FILTERS, _CHANNELS, _VALUES = 64, 40, 9
 
 
 def main() -> None:
-    """Order some kernels and pack the order, by every method; draw a chart."""
+    """Order some kernels and pack the order, by every method; activate something; draw a chart."""
     rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
     for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
         order = order_kernels(torch.from_numpy(rows), _FILTERS, method)
         assert order is not None
         unpack_order(pack_order(order, _FILTERS, _CHANNELS, method), _FILTERS, _CHANNELS, method)
+    gelu_(torch.zeros(1, dtype=torch.float64))
     line_chart([Series("x", ((0.0, 0.0), (1.0, 1.0)))], title="x", x_label="x", y_label="y")
 
 

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor, nn
 
+from nern_core.gelu import gelu_
 from nern_core.predictor import Activation, FilterSpan, Predictor, filter_spans
 
 # So many that the features of a predictor of usual width stay in a core's cache.
@@ -23,7 +24,7 @@ _FEATURES_PER_BLOCK_OF_GPU = 2**25
 _MOST_BLOCKS_AT_ONCE = 8
 _IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
-    "gelu": torch.ops.aten.gelu_,
+    "gelu": gelu_,
     "silu": torch.ops.aten.silu_,
     "sine": torch.sin_,
 }
