@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import torch
@@ -219,6 +220,7 @@ def accuracy(depth: int, tensors: dict[str, Tensor]) -> float:
 
 def page(runs: dict[str, Any]) -> str:
     """The table of all points, by network and size."""
+    letters = _letters(runs)
     lines = [
         "# Bytes against accuracy",
         "",
@@ -241,28 +243,34 @@ def page(runs: dict[str, Any]) -> str:
         lines += [
             f"| {run['method']} | {run['setting']} | {run.get('seed', 0)} | {run['bytes']:,} | {run['accuracy']:.2f} | "
             f"{run['seconds'].get('distillation', run['seconds'].get('total', 0)):.0f} | {run.get('steps', '')} | "
-            f"{_kind_of(run)} |"
+            f"{letters[_kind_of(run)]} |"
             for run in chosen
         ]
     return "\n".join([*lines, ""])
 
 
+def _letters(runs: dict[str, Any]) -> dict[tuple[str, bool], str]:
+    """A letter for each kind of machine: with bfloat16 units a step takes about half as long."""
+    kinds = sorted({_kind_of(run) for run in runs.values()}, key=lambda kind: (kind[0], not kind[1]))
+    return dict(zip(kinds, ascii_uppercase, strict=False))
+
+
 def _machines(runs: dict[str, Any]) -> dict[str, str]:
     """What each kind of machine is, by its letter, and when the last case ran on it."""
-    described = {}
+    letters, described = _letters(runs), {}
     for run in sorted(runs.values(), key=lambda run: run["machine"]["date"]):
         machine = run["machine"]
         units = "with" if machine["bfloat16_units"] else "without"
-        described[_kind_of(run)] = (
+        described[letters[_kind_of(run)]] = (
             f"{machine['processor']} {units} bfloat16 units, {machine['cores']} cores, torch {machine['torch']}, "
             f"{machine['date']}"
         )
     return dict(sorted(described.items()))
 
 
-def _kind_of(run: dict[str, Any]) -> str:
-    """Machines with bfloat16 units are A, the others B: a step takes about half as long on A."""
-    return "A" if run["machine"]["bfloat16_units"] else "B"
+def _kind_of(run: dict[str, Any]) -> tuple[str, bool]:
+    """Processor, and whether it has bfloat16 units."""
+    return run["machine"]["processor"], run["machine"]["bfloat16_units"]
 
 
 def draw(runs: dict[str, Any]) -> str:

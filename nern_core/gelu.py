@@ -53,8 +53,8 @@ def gelu_(values: Tensor) -> Tensor:
     """Replace values by their GELU, and return them. What is not float64, in one piece, on the CPU is left to torch."""
     if values.dtype is torch.float64 and values.device.type == "cpu" and values.is_contiguous():
         _gelu_in_place(values.view(-1).numpy())
-        return values
-    torch.ops.aten.gelu_(values)
+    else:
+        torch.ops.aten.gelu_(values)
     return values
 
 

@@ -104,8 +104,8 @@ def with_bucket(s3_server: S3Server, tmp_path: Path) -> Settings:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients of buckets give up soon."""
-    monkeypatch.setattr(requests, "ANSWERING", requests.Patience(timedelta(seconds=2), timedelta(seconds=2)))
-    monkeypatch.setattr(requests, "CARRYING", requests.Patience(timedelta(seconds=5), timedelta(seconds=2)))
+    monkeypatch.setattr(requests, "ANSWERING", requests.TimeLimits(timedelta(seconds=2), timedelta(seconds=2)))
+    monkeypatch.setattr(requests, "CARRYING", requests.TimeLimits(timedelta(seconds=5), timedelta(seconds=2)))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ _LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class TimeLimits:
     """How long a request may take, and until when it is sent again."""
 
     request: timedelta
@@ -39,16 +39,16 @@ class Patience:
 
 
 # A database transaction waits for the first kind of requests; the second carries some mebibytes.
-ANSWERING = Patience(timedelta(seconds=5), timedelta(seconds=5))
-CARRYING = Patience(timedelta(seconds=60), timedelta(seconds=30))
+ANSWERING = TimeLimits(timedelta(seconds=5), timedelta(seconds=5))
+CARRYING = TimeLimits(timedelta(seconds=60), timedelta(seconds=30))
 
 
 class Requests:
     """Requests of one kind."""
 
-    def __init__(self, location: Location, patience: Patience) -> None:
-        self._client = _client(location, patience)
-        self._retry_seconds = patience.retries.total_seconds()
+    def __init__(self, location: Location, limits: TimeLimits) -> None:
+        self._client = _client(location, limits)
+        self._retry_seconds = limits.retries.total_seconds()
 
     def send(self, request: Callable[[S3Store], Answer], *, missing: bool = False) -> Answer:
         """Do what the request does, again if it has to be.
@@ -75,7 +75,7 @@ def _gist(error: Exception) -> str:
     return str(error).partition("\n")[0][:_LONGEST_MESSAGE]
 
 
-def _client(location: Location, patience: Patience) -> S3Store:
+def _client(location: Location, limits: TimeLimits) -> S3Store:
     """A client that takes from the environment nothing that the location says or that would weaken it."""
     return S3Store(
         location.bucket,
@@ -92,12 +92,12 @@ def _client(location: Location, patience: Patience) -> S3Store:
         },
         client_options={
             "allow_http": location.endpoint.startswith("http://"),
-            "timeout": patience.request,
+            "timeout": limits.request,
             "connect_timeout": _TO_CONNECT,
         },
         retry_config={
             "max_retries": _MOST_TRIES,
-            "retry_timeout": patience.retries,
+            "retry_timeout": limits.retries,
             "backoff": {"init_backoff": _FIRST_PAUSE, "max_backoff": _LARGEST_PAUSE, "base": 2},
         },
         credential_provider=None if location.credentials is None else _provider(location.credentials),

@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.storage import StoreUnavailable
 from app.storage.s3 import bucket as bucket_module
 from app.storage.s3.location import Location
-from app.storage.s3.requests import CARRYING, Patience, Requests
+from app.storage.s3.requests import CARRYING, Requests, TimeLimits
 from tests.s3 import FaultyBucket, bucket_of, keys_of
 
 # As obstore tells of it.
@@ -39,7 +39,7 @@ def test_what_was_lost_before_it_was_sent_is_sent_again(with_bucket: Settings) -
 
 def test_but_not_for_ever(with_bucket: Settings) -> None:
     request = Unlucky(1000)
-    impatient = Patience(timedelta(seconds=1), timedelta(seconds=0.25))
+    impatient = TimeLimits(timedelta(seconds=1), timedelta(seconds=0.25))
     with pytest.raises(StoreUnavailable, match=r"^Generic S3 error: Error performing POST$"):
         Requests(Location.of(with_bucket), impatient).send(request)
     assert 2 <= request.sent <= 4
