@@ -7,6 +7,7 @@ alike, and the product has one rounding: decoded weights are the same bits every
 import math
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,10 +27,24 @@ def step_of(exponent: int) -> float:
 
 
 def steps_of(exponents: Tensor) -> Tensor:
-    """The same for int32 (n,): float64 (n,)."""
-    return torch.tensor([step_of(exponent) for exponent in exponents.tolist()], dtype=torch.float64)
+    """Return the steps of exponents int32 (n,): float64 (n,)."""
+    octaves, within = np.divmod(exponents.numpy(), STEPS_PER_OCTAVE)
+    return torch.from_numpy(np.ldexp(np.array(_WITHIN_OCTAVE)[within], octaves))
 
 
 def exponents_of(steps: Tensor) -> Tensor:
-    """The exponents of the nearest steps of the grid, for positive numbers (n,): int32 (n,)."""
-    return (steps.double().log2() * STEPS_PER_OCTAVE).round().to(torch.int32)
+    """Return the exponents of the nearest steps of the grid, for positive numbers (n,): int32 (n,)."""
+    return exponents_of_logarithms(steps.double().log2())
+
+
+def exponents_of_logarithms(log_steps: Tensor) -> Tensor:
+    """Return the exponents of the nearest steps of the grid, int32, for logarithms of steps in octaves.
+
+    This is the only place that rounds a step, so that no two parts of the program use different ones.
+    """
+    return (log_steps * STEPS_PER_OCTAVE).round().to(torch.int32)
+
+
+def nearest_steps(steps: Tensor) -> Tensor:
+    """Round positive numbers (n,) on the CPU to the nearest steps of the grid: float64 (n,)."""
+    return steps_of(exponents_of(steps))

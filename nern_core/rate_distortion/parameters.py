@@ -9,7 +9,7 @@ from torch.autograd.function import FunctionCtx
 from nern_core.codec.kept import RoundedTensor
 from nern_core.kernels import KernelLayer, assemble, cut
 from nern_core.quantized.coordinate_scales import fit_scales
-from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, step_of
+from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, exponents_of_logarithms, step_of
 from nern_core.quantized.layer import QuantizedLayer
 
 _LARGEST_BYTE = 127
@@ -19,7 +19,8 @@ _SMALLEST_STEP = 2.0**-40
 class QuantizedParameters(nn.Module):
     """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
 
-    Rounding passes gradients as if it were not there (straight through).
+    `log_steps` are real numbers, in octaves, but a step is always the one of the grid next to them: `latents` count
+    those. Rounding passes gradients as if it were not there (straight through).
     """
 
     def __init__(
@@ -33,11 +34,12 @@ class QuantizedParameters(nn.Module):
         super().__init__()
         self.layers = tuple(layers)
         kernels = [by_coordinates(tensors[layer.name], layer) for layer in layers]
-        sizes = [step.float().clamp(min=_SMALLEST_STEP) for step in steps]
+        logarithms = [step.float().clamp(min=_SMALLEST_STEP).log2() for step in steps]
         self.latents = nn.ParameterList(
-            nn.Parameter(values / size[:, None, None]) for values, size in zip(kernels, sizes, strict=True)
+            nn.Parameter(values / _grid_steps(logarithm)[:, None, None])
+            for values, logarithm in zip(kernels, logarithms, strict=True)
         )
-        self.log_steps = nn.ParameterList(nn.Parameter(size.log2()) for size in sizes)
+        self.log_steps = nn.ParameterList(nn.Parameter(logarithm) for logarithm in logarithms)
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
 
@@ -45,8 +47,7 @@ class QuantizedParameters(nn.Module):
         """All of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
-            steps = _step(_rounded(log_step * STEPS_PER_OCTAVE))
-            weights[layer.name] = assemble(_rounded(latent) * steps[:, None, None], layer)
+            weights[layer.name] = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
         steps = _step(_byte_exponents(self.vectors).double())
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
@@ -54,11 +55,14 @@ class QuantizedParameters(nn.Module):
 
     @torch.no_grad()
     def enlarge_steps(self, octaves: float | Tensor) -> None:
-        """Make all steps 2^octaves times as large, and the numbers of steps smaller: they are rounded anew."""
-        factor = 2.0**-octaves
+        """Make all steps 2^octaves times as large, and the numbers of steps smaller: they are rounded anew.
+
+        A change that is less than a cell of the grid adds up until a step reaches the next one.
+        """
         for latent, log_step in zip(self.latents, self.log_steps, strict=True):
-            latent.mul_(factor)
+            before = _grid_steps(log_step)
             log_step.add_(octaves)
+            latent.mul_((before / _grid_steps(log_step))[:, None, None])
 
     @torch.no_grad()
     def integers(self) -> list[Tensor]:
@@ -75,7 +79,7 @@ class QuantizedParameters(nn.Module):
     def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
         """The layers with these integers, as they go into the file."""
         return tuple(
-            QuantizedLayer(values.cpu(), exponents_of(log_step.exp2()).cpu(), fit_scales(values.cpu()))
+            QuantizedLayer(values.cpu(), exponents_of_logarithms(log_step).cpu(), fit_scales(values.cpu()))
             for values, log_step in zip(integers, self.log_steps, strict=True)
         )
 
@@ -104,6 +108,11 @@ def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
     largest = torch.stack(magnitudes).double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
     exponents = exponents_of(largest / _LARGEST_BYTE)
     return torch.where(largest / _step(exponents.double()) < _LARGEST_BYTE + 0.5, exponents, exponents + 1)
+
+
+def _grid_steps(log_steps: Tensor) -> Tensor:
+    """The steps of the grid next to these logarithms, as `grid.exponents_of_logarithms` has them; differentiable."""
+    return _step(_rounded(log_steps * STEPS_PER_OCTAVE))
 
 
 def _step(exponent: Tensor) -> Tensor:

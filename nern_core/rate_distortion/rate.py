@@ -26,16 +26,21 @@ class RateModel:
         device = integers[0].device
         self._groups = _grouped([values.numel() for values in integers])
         self._classes = [torch.empty_like(values, dtype=torch.int64) for values in self._flat(integers)]
-        self._bits = torch.empty(CLASSES, LARGEST_MAGNITUDE + 1, device=device)
+        self._bits, self._exact_bits = torch.empty(2, CLASSES, LARGEST_MAGNITUDE + 1, device=device)
         self.fit(integers)
 
     def state(self) -> State:
         """The present distributions and the class of each integer."""
-        return {"bits": self._bits, "classes": [classes.to(torch.int16) for classes in self._classes]}
+        return {
+            "bits": self._bits,
+            "exact_bits": self._exact_bits,
+            "classes": [classes.to(torch.int16) for classes in self._classes],
+        }
 
     def restore(self, state: State) -> None:
         """Go on with the distributions of a state."""
         self._bits.copy_(state["bits"])
+        self._exact_bits.copy_(state["exact_bits"])
         for memory, classes in zip(self._classes, state["classes"], strict=True):
             memory.copy_(classes)
 
@@ -46,8 +51,10 @@ class RateModel:
             magnitude_bits(stops) if len(stops) else np.zeros(LARGEST_MAGNITUDE + 1)
             for stops in fit_distributions(integers, classes)
         ]
+        bits = np.stack(rows)
+        self._exact_bits.copy_(torch.from_numpy(bits))
         # A larger integer never costs less, so that the rate pulls towards zero everywhere.
-        self._bits.copy_(torch.from_numpy(np.maximum.accumulate(np.stack(rows), axis=1)))
+        self._bits.copy_(torch.from_numpy(np.maximum.accumulate(bits, axis=1)))
         for memory, members in zip(self._classes, self._flat(classes), strict=True):
             memory.copy_(members)
 
@@ -74,7 +81,7 @@ class RateModel:
     def bits_of_rounded(self, latents: Sequence[Tensor]) -> Tensor:
         """Bits of the integers next to real numbers (F, C, P) of each layer, a float64 scalar where they are."""
         bits = [
-            self._bits[classes, values.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
+            self._exact_bits[classes, values.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
             for values, classes in zip(self._flat(latents), self._classes, strict=True)
         ]
         return torch.stack(bits).sum()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nern_core.kernels import KernelLayer
+from nern_core.quantized.grid import nearest_steps
 from nern_core.rate_distortion.parameters import by_coordinates
 from nern_core.rate_distortion.rate import RateModel
 
@@ -17,16 +18,17 @@ _SMALLEST_DEVIATION = 1e-12
 
 
 def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], wanted_bits: float) -> list[Tensor]:
-    """Steps (F,) of each layer with which the integers next to the weights take so many bits, or nearly.
+    """Steps (F,) of each layer with which the integers next to the weights take so many bits, or a few more.
 
-    They are the same part of the standard deviation of each layer.
+    They are the same part of the standard deviation of each layer. The grid of steps leaves no other choice than a few
+    bits more or fewer; more can be trimmed.
     """
     kernels = [by_coordinates(tensors[layer.name], layer) for layer in layers]
     deviations = [values.square().mean().sqrt().clamp(min=_SMALLEST_DEVIATION) for values in kernels]
 
     def bits(logarithm: float) -> float:
-        factors = [math.exp(logarithm) / deviation for deviation in deviations]
-        latents = [values * factor for values, factor in zip(kernels, factors, strict=True)]
+        steps = [nearest_steps(deviation[None] / math.exp(logarithm)) for deviation in deviations]
+        latents = [values / float(step) for values, step in zip(kernels, steps, strict=True)]
         return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
 
     few, many = math.log(_FEWEST_STEPS_PER_DEVIATION), math.log(_MOST_STEPS_PER_DEVIATION)
@@ -38,22 +40,22 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
 
 
 def _solve(rising: Callable[[float], float], low: float, high: float, wanted: float) -> float:
-    """Where a rising function has the wanted value, or nearly, between two points: false position, every other halved.
+    """Find where a rising function with jumps reaches a value, between two points: false position, every other halved.
 
-    The nearer end of the range if the value lies outside of it.
+    Its value there is the wanted one, or nearly, or the next one above that it has. The nearer end of the range if the
+    value lies outside of it.
     """
     at_low, at_high = rising(low), rising(high)
     if at_low >= wanted or at_high <= wanted:
         return low if at_low >= wanted else high
-    middle = low
     for number in range(_MOST_TRIES):
+        if high - low <= _NEAR_ENOUGH or at_high - wanted <= _NEAR_ENOUGH * wanted:
+            break
         share = 0.5 if number % 2 else (wanted - at_low) / (at_high - at_low)
         middle = low + share * (high - low)
         value = rising(middle)
-        if abs(value - wanted) <= _NEAR_ENOUGH * wanted:
-            break
         if value < wanted:
             low, at_low = middle, value
         else:
             high, at_high = middle, value
-    return middle
+    return high

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nern_core.kernels import KernelLayer
-from nern_core.quantized.grid import step_of
+from nern_core.quantized.grid import step_of, steps_of
 from nern_core.rate_distortion.parameters import QuantizedParameters
+from nern_core.rate_distortion.start import starting_steps
 
 LAYER = KernelLayer(name="w", shape=(2, 2, 3), tile=None, dtype="float32")
 WEIGHTS = torch.tensor([[[0.9, -0.4, 0.1], [2.2, 0.0, -1.1]], [[4.1, 8.3, -3.0], [0.2, 1.9, 6.0]]])
@@ -58,10 +59,35 @@ def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
     assert vector.grad.tolist() == pytest.approx([1.0] * 3)
 
 
-def test_larger_steps_leave_the_real_weights_as_they_are() -> None:
+@pytest.mark.parametrize("octaves", [0.03, -0.07, math.log2(1.5)])
+def test_larger_steps_leave_the_real_weights_as_they_are(octaves: float) -> None:
     made = parameters()
-    before = [latent * step.exp2()[:, None, None] for latent, step in zip(made.latents, made.log_steps, strict=True)]
-    made.enlarge_steps(math.log2(1.5))
-    after = [latent * step.exp2()[:, None, None] for latent, step in zip(made.latents, made.log_steps, strict=True)]
-    torch.testing.assert_close(after, before)
-    assert made.log_steps[0].exp2().tolist() == pytest.approx([1.5, 3.0])
+    before = real_weights(made)
+    made.enlarge_steps(octaves)
+    torch.testing.assert_close(real_weights(made), before)
+
+
+def test_small_changes_of_the_steps_add_up() -> None:
+    made = parameters()
+    for _ in range(10):
+        made.enlarge_steps(0.1)
+    assert made.quantized_layers(made.integers())[0].exponents.tolist() == [8, 16]
+
+
+def real_weights(made: QuantizedParameters) -> torch.Tensor:
+    """The weights before rounding, by the steps that stand in the file."""
+    (layer,) = made.quantized_layers(made.integers())
+    weights: torch.Tensor = made.latents[0].detach() * steps_of(layer.exponents).float()[:, None, None]
+    return weights
+
+
+@pytest.mark.parametrize("sixty_fourths", range(9))
+def test_rounding_neither_enlarges_nor_shrinks_weights_whatever_their_scale(sixty_fourths: int) -> None:
+    weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 2 ** (sixty_fourths / 64)
+    layer = KernelLayer(name="w", shape=(64, 64), tile=16, dtype="float32")
+    (start,) = starting_steps([layer], {"w": weights}, 8.0 * weights.numel())
+    made = QuantizedParameters([layer], {"w": weights}, [start], {})
+    (quantized,) = made.quantized_layers(made.integers())
+    decoded = quantized.weights(layer)
+    assert float((decoded * weights).sum() / weights.square().sum()) == pytest.approx(1, abs=0.001)
+    assert float((decoded - weights).norm() / weights.norm()) < 0.006
