@@ -1,4 +1,4 @@
-"""Count the architectures of the zoo for `nern_core/catalogue/architectures.json`."""
+"""Count the architectures of the zoo for `nern_core/catalogue/architectures.json`, and list their tensors."""
 
 import json
 import math
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from nern_core.catalogue import ArchitectureEntry, Represented
+from nern_core.catalogue import ArchitectureEntry, NetworkStructure, Represented
+from nern_core.catalogue.networks import write_networks
 from nern_core.errors import NernError
 from nern_core.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
 from nern_core.zoo.registry import WeightlessModules, built_in_names, find_architecture
@@ -40,6 +41,19 @@ def entry(name: str) -> ArchitectureEntry:
     )
 
 
+def structure(name: str) -> NetworkStructure:
+    """List the tensors of one architecture: sizes that follow the number of classes are those that differ with it."""
+    found = find_architecture(name)
+    with WeightlessModules():
+        small, large = (found.build(classes).state_dict() for classes in (_CLASSES, _CLASSES + 1))
+    shapes = {name: _class_sizes_left_open(tensor.shape, large[name].shape) for name, tensor in small.items()}
+    return NetworkStructure(name=name, auxiliary=found.auxiliary, shapes=shapes)
+
+
+def _class_sizes_left_open(small: Shape, large: Shape) -> tuple[int | None, ...]:
+    return tuple(size if size == other else None for size, other in zip(small, large, strict=True))
+
+
 def _floating_shapes(network: nn.Module) -> dict[str, Shape]:
     return {name: tuple(t.shape) for name, t in network.state_dict().items() if t.is_floating_point()}
 
@@ -64,3 +78,4 @@ def _written(entries: list[ArchitectureEntry]) -> str:
 
 if __name__ == "__main__":
     FILE.write_text(_written([entry(name) for name in names()]))
+    write_networks({name: structure(name) for name in names()})

@@ -1,6 +1,15 @@
 """What an encoding can be asked for by name: architectures and recipes, described for those who choose. Torch-free."""
 
 from nern_core.catalogue.architectures import ArchitectureEntry, Represented, architectures
+from nern_core.catalogue.networks import NetworkStructure, network_structure
 from nern_core.catalogue.recipes import RECIPE_ENTRIES, RecipeEntry
 
-__all__ = ["RECIPE_ENTRIES", "ArchitectureEntry", "RecipeEntry", "Represented", "architectures"]
+__all__ = [
+    "RECIPE_ENTRIES",
+    "ArchitectureEntry",
+    "NetworkStructure",
+    "RecipeEntry",
+    "Represented",
+    "architectures",
+    "network_structure",
+]

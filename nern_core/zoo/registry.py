@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from nern_core.catalogue import network_structure
 from nern_core.errors import NernError
+from nern_core.name_matching import match_names
 from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
 from nern_core.zoo.cifar_resnet import CifarResNet
 from nern_core.zoo.digits_cnn import DigitsCnn
@@ -59,33 +61,24 @@ def find_architecture(name: str) -> Architecture:
 def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], device: torch.device = _CPU) -> nn.Module:
     """Build the network with the weights of a checkpoint, in evaluation mode, frozen, channels last.
 
-    The number of classes is read off the last matrix of the checkpoint. Raises `NernError`
-    (`architecture_mismatch`) if names or shapes do not fit.
+    Names that wrappers have changed are understood (see `name_matching`), and the number of classes is that of the
+    checkpoint's classifier. Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes
+    do not fit.
     """
-    network = architecture.build(read_classes(architecture, tensors))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    match = match_names(shapes, network_structure(architecture.name))
+    found = {match.names[name]: tensor for name, tensor in tensors.items() if name in match.names}
+    network = architecture.build(match.classes)
     for name in architecture.auxiliary:
-        if not any(tensor.startswith(f"{name}.") for tensor in tensors):
+        if not any(tensor.startswith(f"{name}.") for tensor in found):
             setattr(network, name, None)
-    # Checkpoints from before torch 0.4.1 have no such counters, and evaluation does not read them.
-    counters = {n: t for n, t in network.state_dict().items() if n.endswith(".num_batches_tracked")}
-    expected = network.state_dict()
-    tensors = {n: t for n, t in counters.items() if n not in tensors} | dict(tensors)
-    problem = _mismatch({n: t.shape for n, t in expected.items()}, {n: t.shape for n, t in tensors.items()})
-    if problem:
-        raise NernError(
-            "architecture_mismatch", f"The checkpoint does not fit the architecture {architecture.name}: {problem}."
-        )
-    network.load_state_dict(tensors)
+    # Its own versions of its modules come with it, which MNASNets look at; and checkpoints from before torch 0.4.1
+    # have no counters of batches, which evaluation does not read.
+    state = network.state_dict()
+    state.update(found)
+    network.load_state_dict(state)
     placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its annotations
     return placed.eval().requires_grad_(requires_grad=False)
-
-
-def read_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int:
-    """Rows of the classifier: of the tensor that the network's own last weight is named after."""
-    with WeightlessModules():
-        names = [name for name, tensor in architecture.build(1000).state_dict().items() if tensor.ndim >= 2]
-    classifier = tensors.get(names[-1])
-    return 1000 if classifier is None or classifier.ndim < 2 else classifier.shape[0]
 
 
 class WeightlessModules(TorchFunctionMode):
@@ -106,16 +99,3 @@ class WeightlessModules(TorchFunctionMode):
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
-
-
-def _mismatch(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> str | None:
-    missing = [name for name in expected if name not in found]
-    if missing:
-        return f"it has no tensor '{missing[0]}'" + (f" ({len(missing)} are missing)" if len(missing) > 1 else "")
-    unknown = [name for name in found if name not in expected]
-    if unknown:
-        return f"it has a tensor '{unknown[0]}' too many" + (f" ({len(unknown)} of them)" if len(unknown) > 1 else "")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            return f"tensor '{name}' has shape {tuple(found[name])}, not {tuple(shape)}"
-    return None

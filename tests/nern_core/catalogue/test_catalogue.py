@@ -1,9 +1,11 @@
+import math
 import subprocess
 import sys
 
 import pytest
 
-from nern_core.catalogue import RECIPE_ENTRIES, architectures
+from nern_core.catalogue import RECIPE_ENTRIES, architectures, network_structure
+from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.recipes import RECIPES
 from scripts import write_catalogue
@@ -19,6 +21,31 @@ def test_the_architectures_are_those_of_the_zoo() -> None:
 )
 def test_an_architecture_is_described_as_it_is_built(name: str) -> None:
     assert next(found for found in architectures() if found.name == name) == write_catalogue.entry(name)
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "torchvision:googlenet", "torchvision:mnasnet0_5"])
+def test_the_tensors_of_an_architecture_are_those_that_it_is_built_with(name: str) -> None:
+    assert network_structure(name) == write_catalogue.structure(name)
+
+
+def test_the_tensors_of_every_architecture_are_known() -> None:
+    for found in architectures():
+        shapes = network_structure(found.name).with_classes(found.classes)
+        assert sum(map(math.prod, shapes.values())) >= found.parameters
+
+
+def test_the_sizes_that_follow_the_number_of_classes_are_open() -> None:
+    googlenet = network_structure("torchvision:googlenet")
+    assert googlenet.classifier == "fc.weight"
+    assert googlenet.auxiliary == ("aux1", "aux2")
+    assert googlenet.shapes["aux2.fc2.bias"] == (None,)
+    assert googlenet.with_classes(7)["fc.weight"] == (7, 1024)
+
+
+def test_an_architecture_without_known_tensors_is_named() -> None:
+    with pytest.raises(NernError, match="There is no architecture 'torchvision:vgg'") as error:
+        network_structure("torchvision:vgg")
+    assert error.value.code == "unknown_architecture"
 
 
 def test_every_architecture_can_be_asked_for() -> None:

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from nern_core.catalogue import network_structure
 from nern_core.checkpoint import read_checkpoint
 from nern_core.errors import NernError
 from nern_core.evaluate import evaluate_checkpoint
 from nern_core.kernels import select_layers
+from nern_core.name_matching import match_names
 from nern_core.zoo import build_network, find_architecture
-from nern_core.zoo.registry import WeightlessModules, read_classes
+from nern_core.zoo.registry import WeightlessModules
 from nern_core.zoo.torchvision_models import classifier_names
 from tests.conftest import RealCheckpoints
 
@@ -49,7 +51,8 @@ def test_every_family_of_torchvision_has_classes_and_kernels_to_represent() -> N
         architecture = find_architecture(f"torchvision:{name}")
         with WeightlessModules():
             tensors = architecture.build(7).state_dict()
-        assert read_classes(architecture, tensors) == 7, name
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        assert match_names(shapes, network_structure(architecture.name)).classes == 7, name
         assert len(select_layers(tensors, ["all"])) > len(select_layers(tensors)) > 0, name
 
 
@@ -78,6 +81,14 @@ def test_a_built_network_is_frozen_and_in_evaluation_mode() -> None:
     network = build_network(architecture, architecture.build(10).state_dict())
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("prefix", ["", "model._orig_mod."])
+def test_an_mnasnet_takes_weights_that_come_without_the_versions_of_its_modules(prefix: str) -> None:
+    architecture = find_architecture("torchvision:mnasnet0_5")
+    tensors = {f"{prefix}{name}": tensor for name, tensor in architecture.build(3).state_dict().items()}
+    network = build_network(architecture, tensors)
+    assert torch.equal(network.state_dict()["classifier.1.weight"], tensors[f"{prefix}classifier.1.weight"])
 
 
 def test_the_counters_of_batch_norm_may_be_missing() -> None:

@@ -1,0 +1,63 @@
+"""Names and shapes of all tensors of each architecture, so that a checkpoint can be compared with them without torch.
+
+`scripts/write_catalogue.py` writes them to `networks.jsonl.xz`, one network on a line.
+"""
+
+import lzma
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from nern_core.errors import NernError, quoted
+from nern_core.options import ARCHITECTURE_NAMES
+
+FILE = Path(__file__).with_name("networks.jsonl.xz")
+Shape = tuple[int, ...]
+
+
+class NetworkStructure(BaseModel):
+    """The tensors of a network by name, in the network's order.
+
+    A size of None is the number of classes. `auxiliary` are modules that only training uses: a checkpoint may do
+    without all tensors of one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    auxiliary: tuple[str, ...] = ()
+    shapes: dict[str, tuple[int | None, ...]]
+
+    @property
+    def classifier(self) -> str:
+        """The name of the last matrix, whose rows are the classes."""
+        return [name for name, shape in self.shapes.items() if len(shape) >= 2][-1]
+
+    def with_classes(self, classes: int) -> dict[str, Shape]:
+        """The shapes of a network of so many classes."""
+        return {name: tuple(classes if size is None else size for size in shape) for name, shape in self.shapes.items()}
+
+
+@cache
+def network_structure(architecture: str) -> NetworkStructure:
+    """Find the tensors of an architecture. Raises `NernError` (`unknown_architecture`)."""
+    line = _lines().get(architecture)
+    if line is None:
+        raise NernError(
+            "unknown_architecture",
+            f"There is no architecture {quoted(architecture)}; use {ARCHITECTURE_NAMES}, such as torchvision:resnet18.",
+        )
+    return NetworkStructure.model_validate_json(line)
+
+
+def write_networks(networks: Mapping[str, NetworkStructure]) -> None:
+    """Replace the file."""
+    lines = [f"{name}\t{network.model_dump_json()}\n" for name, network in networks.items()]
+    FILE.write_bytes(lzma.compress("".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def _lines() -> dict[str, str]:
+    text = lzma.decompress(FILE.read_bytes()).decode()
+    return {name: line for name, _, line in (entry.partition("\t") for entry in text.splitlines())}
