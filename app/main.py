@@ -41,7 +41,6 @@ from app.routes import (
     webhooks,
 )
 from app.routes import metrics as metrics_route
-from app.routes.documentation import documentation
 from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import Tracer, create_tracer
@@ -92,7 +91,6 @@ def create_app(settings: Settings) -> FastAPI:
     use_problem_details(app)
     for router in _ROUTERS:
         app.include_router(router)
-    app.include_router(documentation(app))
     for router in (pages.router, sign_in.router):
         app.include_router(router)
     return app

@@ -35,6 +35,7 @@ def serve(host: str, port: int) -> None:
         http=PromptProtocol,
         ws="none",
         h11_max_incomplete_event_size=_LARGEST_HEAD,
+        forwarded_allow_ips=list(map(str, settings.trusted_proxies)),
         limit_concurrency=settings.max_connections,
         timeout_graceful_shutdown=_SECONDS_TO_STOP,
         server_header=False,

@@ -130,6 +130,14 @@ class Settings(BaseSettings):
             "Default: any with keys, no other without."
         ),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...],
+        NoDecode,
+        Field(
+            description="Networks, separated by commas, of the proxies whose `X-Forwarded-Proto` and `X-Forwarded-For` "
+            "say how and from where a client has connected."
+        ),
+    ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     requests_per_minute: Annotated[int, Field(ge=0, description="Requests that a key may make a minute; 0: any.")] = (
         3000
     )
@@ -264,7 +272,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", "outbound_networks", mode="before")
+    @field_validator("allowed_hosts", "outbound_networks", "trusted_proxies", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -67,8 +67,13 @@ def _is_local(end: tuple[str, Any] | None) -> bool:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether the page of another origin sends this, as far as a browser says."""
-    if headers.get("sec-fetch-site", "none") not in _OWN_SITES:
-        return True
+    """Whether a browser sends this for a page of another origin.
+
+    `Sec-Fetch-Site` decides where there is one: pages cannot set it, and proxies that change `Host` do not alter it.
+    Browsers send none over plain HTTP to other machines; there `Origin` has to name this host.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in _OWN_SITES
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host", "")

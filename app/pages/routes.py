@@ -1,6 +1,7 @@
 """The addresses of the pages."""
 
 from http import HTTPStatus
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -24,6 +25,8 @@ _ASSETS = Path(__file__).parent / "assets"
 # Their names tell the version, or the page asks for them with it.
 _KEPT = {"Cache-Control": "public, max-age=86400"}
 _JOBS_ON_A_PAGE = 25
+# They come with a package of their own.
+_SWAGGER_UI = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -77,10 +80,18 @@ async def show_job(request: Request, job_id: str, jobs: Jobs) -> HTMLResponse:
     return render(request, "job.html", {"job": await jobs.look(job_id)})
 
 
+@router.get("/docs")
+async def show_documentation(request: Request) -> HTMLResponse:
+    """The description of the API, /openapi.json, as Swagger UI shows it."""
+    return render(request, "docs.html", {})
+
+
 @router.get("/assets/{name}")
 async def get_asset(name: str) -> Response:
     """A style or a script of these pages."""
     found = {path.name: path for path in _ASSETS.iterdir()}.get(name)
+    if name in _SWAGGER_UI:
+        found = Path(str(files("fastapi_offline"))) / "static" / name
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "unknown-asset", "The pages have no such file.")
     return FileResponse(found, headers=_KEPT)

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from app.access.browser import sign_in, sign_out
+from app.access.browser import refuse_foreign, sign_in, sign_out
 from app.access.service import ApiKeyService
 from app.body import read_small_body
-from app.edge.local_only import is_foreign
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.problems import Problem
@@ -29,8 +28,7 @@ async def ask_for_key(request: Request) -> Response:
 @router.post("/sign-in")
 async def take_key(request: Request) -> Response:
     """Signs in, or asks again."""
-    if is_foreign(request.headers):
-        raise Problem(HTTPStatus.FORBIDDEN, "foreign-origin", "Sign in on this service's own page.")
+    refuse_foreign(request, "Sign in on this service's own page.")
     form = parse_qs((await read_small_body(request, _LARGEST_FORM)).decode("utf-8", "replace"))
     key = form.get("key", [""])[0].strip()
     keys: ApiKeyService = request.app.state.keys
@@ -46,6 +44,7 @@ async def take_key(request: Request) -> Response:
 @router.post("/sign-out")
 async def forget_key(request: Request) -> Response:
     """Signs out."""
+    refuse_foreign(request, "Sign out on this service's own page.")
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     sign_out(answer)
     return answer

@@ -59,10 +59,6 @@ def test_every_error_is_documented_as_problem_details(embedded_client: TestClien
         assert list(answer["content"]) == ["application/problem+json"], (path, status)
 
 
-def test_the_documentation_page_is_served(embedded_client: TestClient) -> None:
-    assert "text/html" in embedded_client.get("/docs").headers["Content-Type"]
-
-
 def test_a_method_that_an_address_does_not_take_is_told_which_it_takes(embedded_client: TestClient) -> None:
     answer = embedded_client.patch("/jobs/job_1")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET")

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from app.database import migrate
+from app.access.caller import Scope
+from app.access.service import ApiKeyService
+from app.database import create_sessions, migrate
 from app.server import refuse_open_service
 from app.settings import Authentication, Settings
 from nern_core.errors import NernError
@@ -41,6 +44,24 @@ def exchange(port: int, request: bytes, seconds: float = 5) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_headers_of_proxies_hold_from_the_trusted_networks_alone(embedded: Settings, tmp_path: Path) -> None:
+    settings = Settings(data_dir=embedded.data_dir, authentication=Authentication.KEYS)
+    sessions = create_sessions(settings)
+    key = ApiKeyService(sessions).create("acme", tuple(Scope)).reveal()
+    sessions.kw["bind"].dispose()
+    port, trusted = free_port(), {"NERN_TRUSTED_PROXIES": "127.0.0.2/32, 192.0.2.0/24"}
+    cookies = {}
+    with process([*API, str(port)], environment(settings) | trusted, tmp_path / "log"), Client(port) as client:
+        wait_for(client.is_ready, what="the API did not start")
+        for address in ("127.0.0.1", "127.0.0.2"):
+            with httpx2.Client(transport=httpx2.HTTPTransport(local_address=address)) as proxy:
+                answer = proxy.post(
+                    f"http://127.0.0.1:{port}/sign-in", data={"key": key}, headers={"X-Forwarded-Proto": "https"}
+                )
+            cookies[address] = "Secure" in answer.headers["Set-Cookie"]
+    assert cookies == {"127.0.0.1": False, "127.0.0.2": True}
 
 
 HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"

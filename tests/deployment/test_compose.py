@@ -28,11 +28,11 @@ def command_of(service: str, port: int = 8000) -> list[str]:
 
 def environment_of(service: str, settings: Settings) -> dict[str, str]:
     """The variables that the compose file sets, with the addresses and folders of this test."""
-    names = set(COMPOSE["services"][service]["environment"])
+    given: dict[str, str] = COMPOSE["services"][service]["environment"]
     here = environment(settings)
     outside = {name: value for name, value in os.environ.items() if not name.startswith("NERN_")}
     own = {"NERN_BROKER_PREFIX": settings.broker_prefix, "PYTHONPATH": str(ROOT)}
-    return outside | {name: here[name] for name in names} | own
+    return outside | {name: here.get(name, value) for name, value in given.items()} | own
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import small_file
 
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4.nern"
-PAGES = ["/", "/new", "/data", "/sign-in", "/view/job_unknown"]
+PAGES = ["/", "/new", "/data", "/docs", "/sign-in", "/view/job_unknown"]
 
 
 @pytest.mark.parametrize("address", PAGES)

@@ -49,6 +49,21 @@ def test_the_cookie_of_a_service_behind_tls_is_for_tls_alone(browser: TestClient
     assert "Secure" in browser.post("/sign-in", data={"key": token.reveal()}).headers["Set-Cookie"]
 
 
+def test_the_cookie_is_for_tls_alone_where_the_browser_says_that_it_uses_tls(browser: TestClient, token: Token) -> None:
+    own = {"Origin": "https://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    assert "Secure" in browser.post("/sign-in", data={"key": token.reveal()}, headers=own).headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_the_page_of_another_origin_signs_nobody_out(
+    browser: TestClient, token: Token, headers: dict[str, str]
+) -> None:
+    browser.post("/sign-in", data={"key": token.reveal()})
+    answer = browser.post("/sign-out", headers=headers)
+    assert (answer.status_code, answer.headers.get("Set-Cookie")) == (403, None)
+    assert browser.get("/").status_code == 200
+
+
 def test_a_wrong_key_is_told_and_asked_for_again(browser: TestClient) -> None:
     answer = browser.post("/sign-in", data={"key": "password"})
     assert answer.status_code == 401
