@@ -1,9 +1,11 @@
-"""The preference `wait` of RFC 7240: for how long a client would have its answer held back."""
+"""Waiting on the server: the preference `wait` of RFC 7240, with the parameter `for`, and the query `wait_for`."""
 
 import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
 from app.events.places import Places
 from app.events.reader import EventReader
@@ -11,31 +13,58 @@ from app.schemas import JobView
 
 LONGEST_WAIT = 60
 _SECONDS_BETWEEN_LOOKS = 0.5
-_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
+_FOR_END = re.compile(r'for\s*=\s*"?end"?', re.IGNORECASE)
 
 
-def preferred_wait(header: str | None) -> int:
-    """The seconds in a `Prefer` header, 60 at most. What is not understood is ignored, as the RFC has it."""
+class WaitFor(StrEnum):
+    """What a client waits for: the next status, or the last one."""
+
+    CHANGE = "change"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For how many seconds at most a client wants its answer held back, and until when."""
+
+    seconds: int
+    until: WaitFor = WaitFor.CHANGE
+
+    @property
+    def applied(self) -> str:
+        """The value of `Preference-Applied`."""
+        return f"wait={self.seconds}" + ("; for=end" if self.until is WaitFor.END else "")
+
+
+def preferred_wait(header: str | None, wait_for: WaitFor | None = None) -> Wait:
+    """The wait that a `Prefer` header and the query ask for, 60 seconds at most.
+
+    The query alone waits for 60 seconds. What is not understood in the header is ignored, as the RFC has it.
+    """
     for preference in (header or "").split(","):
-        found = _WAIT.fullmatch(preference.strip())
+        name, *parameters = (part.strip() for part in preference.split(";"))
+        found = _WAIT.fullmatch(name)
         if found is not None:
-            return min(int(found[1]), LONGEST_WAIT)
-    return 0
+            preferred = WaitFor.END if any(map(_FOR_END.fullmatch, parameters)) else WaitFor.CHANGE
+            return Wait(min(int(found[1]), LONGEST_WAIT), wait_for or preferred)
+    return Wait(0) if wait_for is None else Wait(LONGEST_WAIT, wait_for)
 
 
-async def wait_for_change(
-    look: Callable[[], Awaitable[JobView]], seconds: int, places: Places, reader: EventReader
+async def wait_for_job(
+    look: Callable[[], Awaitable[JobView]], wait: Wait, places: Places, reader: EventReader
 ) -> tuple[JobView, bool]:
-    """Look at a job until its status changes, it has ended, the time is over or the service stops.
+    """Look at a job until what the client waits for has happened, the job has ended, or the time is over.
 
-    Returns the job, and whether the preference was heeded: it is not where all places are taken.
+    A service that stops answers at once. Returns the job, and whether the client could wait: it cannot while all
+    places are taken.
     """
     first = job = await look()
-    if not seconds or places.full:
+    if not wait.seconds or places.full:
         return first, False
-    until = time.monotonic() + seconds
+    until = time.monotonic() + wait.seconds
     with places.taken():
-        while not job.ended and job.status == first.status and not reader.stopped:
+        while not job.ended and not reader.stopped and (wait.until is WaitFor.END or job.status == first.status):
             left = until - time.monotonic()
             if left <= 0:
                 break

@@ -19,7 +19,7 @@ from app.jobs.kinds import JobKind
 from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
 from app.jobs.service import Draft, JobService, TenantJobs
-from app.prefer import LONGEST_WAIT, preferred_wait, wait_for_change
+from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.problems import describe
 from app.schemas import JobPage, JobView
 from app.storing import waiting
@@ -183,15 +183,22 @@ async def get_job(
         str | None,
         Header(
             description=f"`wait=N`: answer when the status has changed or the job has ended, after N seconds at the "
-            f"latest, {LONGEST_WAIT} at most."
+            f"latest, {LONGEST_WAIT} at most. `wait=N; for=end`: answer when the job has ended."
+        ),
+    ] = None,
+    wait_for: Annotated[
+        WaitFor | None,
+        Query(
+            description=f"`end`: answer when the job has ended; `change`: when its status has changed. After "
+            f"{LONGEST_WAIT} seconds at the latest, or as many as `Prefer: wait=N` says."
         ),
     ] = None,
 ) -> JobView:
     """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
-    seconds, state = preferred_wait(prefer), request.app.state
-    job, waited = await wait_for_change(lambda: jobs.look(job_id), seconds, state.places, state.events)
+    wait, state = preferred_wait(prefer, wait_for), request.app.state
+    job, waited = await wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
     if waited:
-        response.headers["Preference-Applied"] = f"wait={seconds}"
+        response.headers["Preference-Applied"] = wait.applied
     if not job.ended:
         response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job

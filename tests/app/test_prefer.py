@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.jobs.repository import JobRepository
-from app.prefer import preferred_wait
+from app.prefer import Wait, WaitFor, preferred_wait
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.conftest import transaction
@@ -30,7 +30,23 @@ from tests.conftest import transaction
     ],
 )
 def test_the_seconds_that_a_client_would_wait(header: str | None, seconds: int) -> None:
-    assert preferred_wait(header) == seconds
+    assert preferred_wait(header) == Wait(seconds)
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "wait"),
+    [
+        ("wait=5; for=end", None, Wait(5, WaitFor.END)),
+        ('respond-async, Wait = "5" ;FOR="end"', None, Wait(5, WaitFor.END)),
+        ("wait=5; for=ever", None, Wait(5)),
+        ("for=end", None, Wait(0)),
+        (None, WaitFor.END, Wait(60, WaitFor.END)),
+        ("wait=5", WaitFor.END, Wait(5, WaitFor.END)),
+        ("wait=5; for=end", WaitFor.CHANGE, Wait(5)),
+    ],
+)
+def test_what_a_client_would_wait_for(header: str | None, query: WaitFor | None, wait: Wait) -> None:
+    assert preferred_wait(header, query) == wait
 
 
 def test_a_job_that_has_ended_is_answered_at_once(client: TestClient) -> None:
@@ -64,6 +80,30 @@ def test_a_change_of_the_status_is_answered_when_it_comes(client: TestClient, se
     timer.join()
     assert answer.json()["status"] == "running"
     assert 0.7 <= time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "applied"),
+    [({}, {"Prefer": "wait=30; for=end"}, "wait=30; for=end"), ({"wait_for": "end"}, {}, "wait=60; for=end")],
+)
+def test_who_waits_for_the_end_is_not_answered_when_the_job_begins(
+    client: TestClient, settings: Settings, query: dict[str, str], headers: dict[str, str], applied: str
+) -> None:
+    job = submit(client).json()
+
+    def claim_and_fail() -> None:
+        with transaction(settings) as session:
+            claim = JobRepository(session).claim(job["id"], timedelta(seconds=30))
+        assert claim is not None
+        time.sleep(1.2)
+        with transaction(settings) as session:
+            JobRepository(session).fail(claim, "bad_data", "There is no data.")
+
+    timer = threading.Timer(0.2, claim_and_fail)
+    timer.start()
+    answer = client.get(job["links"]["self"], params=query, headers=headers)
+    timer.join()
+    assert (answer.json()["status"], answer.headers["Preference-Applied"]) == ("failed", applied)
 
 
 def test_without_a_preference_or_a_place_nobody_waits(embedded: Settings) -> None:
