@@ -17,7 +17,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CursorResult, Engine, func, make_url, select
 from sqlalchemy import create_engine as create_sqlalchemy_engine
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.sql.dml import Delete, Update
 
@@ -40,6 +41,8 @@ _POSTGRESQL: dict[str, str | int] = {
 # Classes of SQLSTATE: connection exceptions, the server shuts down, serialization failures and deadlocks.
 _TRANSIENT = ("08", "57P", "40001", "40P01")
 _PAUSES = (0.1, 0.5)
+# What is raised while the database does not answer, whatever it is asked.
+DATABASE_LOST = (OperationalError, InterfaceError, NoConnection)
 _log = structlog.get_logger()
 
 Found = TypeVar("Found")

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.storing import waiting
 from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
+from app.uploads.digests import SHA256_PATTERN
 from app.uploads.fetching import FileFetcher
 from app.uploads.receiving import FileKind
 from app.uploads.service import UploadService
@@ -28,7 +29,7 @@ from app.webhooks.webhook import Webhook, check_address
 from nern_core.options import EncodeOptions
 
 _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
 
 
 class FileSource(BaseModel):

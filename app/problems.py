@@ -9,12 +9,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
+from app.database import DATABASE_LOST
 from app.durable_files import DiskFull
 from app.storage.artifacts import StoreUnavailable
 from nern_core.errors import NernError
@@ -101,7 +100,7 @@ def use_problem_details(app: FastAPI) -> None:
     app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
     app.add_exception_handler(StoreUnavailable, _on_lost_store)
-    for lost in (OperationalError, InterfaceError, NoConnection):
+    for lost in DATABASE_LOST:
         app.add_exception_handler(lost, _on_lost_database)
 
     @app.exception_handler(Problem)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.durable_files import flush_folder, make_folder
+from app.jobs.ids import is_job_id
 from app.settings import Settings
 from app.storage import StoredArtifact, copy_hashed
 
-_JOB = re.compile(r"job_[0-9a-f]{1,36}")
 _NAME = re.compile(r"[a-z]+-[0-9]{1,4}")
 
 
@@ -105,7 +105,7 @@ class SnapshotFolder:
 
 def require_job_id(job_id: str) -> None:
     """Raise `ValueError` for what is not the id of a job."""
-    if not _JOB.fullmatch(job_id):
+    if not is_job_id(job_id):
         raise ValueError(f"not the id of a job: {job_id!r}")
 
 

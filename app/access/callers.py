@@ -3,8 +3,8 @@
 from app.access.caller import Caller
 from app.access.recent_callers import RecentCallers
 from app.access.service import ApiKeyService, read_token
+from app.batching import Batching
 from app.problems import Problem
-from app.together import Together
 
 
 class Callers:
@@ -12,7 +12,7 @@ class Callers:
 
     def __init__(self, keys: ApiKeyService) -> None:
         self._recent = RecentCallers()
-        self._look_ups = Together(keys.authenticate_all)
+        self._look_ups = Batching(keys.authenticate_all)
 
     async def find(self, text: str) -> Caller:
         """Who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""

@@ -14,9 +14,9 @@ from typing import Protocol
 import redis
 import structlog
 
+from app.batching import Batching
 from app.problems import Problem
 from app.settings import FILESYSTEM_BROKER, Settings
-from app.together import Together
 
 WINDOW = 60
 _SECONDS_TO_ANSWER = 0.25
@@ -49,7 +49,7 @@ class RateLimit:
 
     def __init__(self, limit: int, counters: Counters) -> None:
         self._limit = limit
-        self._requests = Together(counters.add)
+        self._requests = Batching(counters.add)
 
     async def take(self, key_id: str) -> Allowance | None:
         """Count a request; None if there is no limit now. Raises `Problem` (`too-many-requests`)."""

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from app.batching import Batching
 from app.database import Sessions, transact
 from app.jobs.repository import JobRepository
 from app.schemas import JobView
-from app.together import Together
 
 _Found = tuple[str, JobView]
 
@@ -19,7 +19,7 @@ class JobReader:
     def __init__(self, sessions: Sessions, keep_results: timedelta) -> None:
         self._sessions = sessions
         self._keep_results = keep_results
-        self._looks = Together(self._query)
+        self._looks = Batching(self._query)
 
     async def find(self, job_id: str, tenant: str) -> JobView | None:
         """The job as it is now; None: the tenant has none with this id."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import uuid_utils
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
 from app.database import Sessions, current_time, transact
 from app.datasets.service import dataset_lost
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
+from app.jobs.ids import new_job_id, unknown_job
 from app.jobs.kinds import JobKind
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, Job, JobStatus
@@ -71,7 +71,7 @@ class TenantJobs:
 
     def begin(self, key: str | None, traceparent: str | None = None) -> "Draft":
         """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
-        job_id = f"job_{uuid_utils.uuid7().hex}"
+        job_id = new_job_id()
         if key is None:
             return Draft(self._tenant, job_id, None, traceparent=traceparent)
         held = HeldKey(self._sessions, self._tenant, key, job_id)
@@ -155,7 +155,7 @@ class TenantJobs:
         """Find a job, together with others who look now. Raises `Problem` (`unknown-job`)."""
         view = await self._reader.find(job_id, self._tenant)
         if view is None:
-            raise _unknown_job()
+            raise unknown_job()
         return view
 
     def page(
@@ -226,7 +226,7 @@ class TenantJobs:
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
         if job is None:
-            raise _unknown_job()
+            raise unknown_job()
         return job
 
     def _view(self, job: Job) -> JobView:
@@ -258,10 +258,6 @@ class Draft:
 
 
 _EXPIRED = "The results have expired and were removed; submit the job again."
-
-
-def _unknown_job() -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.problems import Problem
 from app.routes.jobs import Jobs
+from app.routes.parameters import Cursor, JobId, LikeJobId
 from nern_core.catalogue import architectures
 from nern_core.options import Device, EncodeOptions, Permutation, RecipeName
 
@@ -37,7 +38,7 @@ async def list_jobs(
     jobs: Jobs,
     status: JobStatus | None = None,
     label: Annotated[tuple[str, ...], Query(max_length=16)] = (),
-    cursor: Annotated[str | None, Query(max_length=40)] = None,
+    cursor: Cursor = None,
 ) -> HTMLResponse:
     """All jobs, or those of a status and with labels, newest first."""
     wanted = parse_wanted(label)
@@ -54,9 +55,7 @@ async def list_jobs(
 
 
 @router.get("/new")
-async def new_job(
-    request: Request, jobs: Jobs, tenant: Tenant, like: Annotated[str | None, Query(max_length=40)] = None
-) -> HTMLResponse:
+async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId = None) -> HTMLResponse:
     """A form for a new job, with the options of another one if asked for."""
     options = (None if like is None else (await jobs.look(like)).options) or EncodeOptions()
     datasets: DatasetService = request.app.state.datasets
@@ -75,7 +74,7 @@ async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
 
 
 @router.get("/view/{job_id}")
-async def show_job(request: Request, job_id: str, jobs: Jobs) -> HTMLResponse:
+async def show_job(request: Request, job_id: JobId, jobs: Jobs) -> HTMLResponse:
     """One job, live."""
     return render(request, "job.html", {"job": await jobs.look(job_id)})
 

@@ -3,12 +3,13 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length, in_turn
 from app.edge.bodies import accept_upload
 from app.problems import describe
+from app.routes.parameters import Sha256
 from app.storing import waiting
 from app.uploads.digests import ContentDigest
 from app.uploads.receiving import CHECKPOINT, receive_file
@@ -41,7 +42,6 @@ def _uploads(request: Request) -> UploadService:
 
 
 Uploads = Annotated[UploadService, Depends(_uploads)]
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
 
 
 @router.post(

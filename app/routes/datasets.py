@@ -3,17 +3,18 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length, in_turn, is_json, read_small_body
-from app.datasets.service import DATASET, NAME_PATTERN, DatasetService
+from app.datasets.service import DATASET, DatasetService
 from app.datasets.views import DatasetList, DatasetView
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe
+from app.routes.parameters import DatasetName, NewDatasetName
 from app.storing import waiting
-from app.uploads.digests import ContentDigest, parse_content_digest
+from app.uploads.digests import SHA256_PATTERN, ContentDigest, parse_content_digest
 from app.uploads.receiving import receive_file
 
 _LARGEST_DOCUMENT = 1000
@@ -24,7 +25,7 @@ class FinishedUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
+    sha256: Annotated[str, Field(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
 
 
 router = APIRouter(
@@ -59,7 +60,6 @@ def _datasets(request: Request) -> DatasetService:
 
 
 Datasets = Annotated[DatasetService, Depends(_datasets)]
-Name = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of an uploaded data set.")]
 
 
 @router.post(
@@ -83,7 +83,7 @@ async def upload_dataset(
     response: Response,
     tenant: WritingTenant,
     datasets: Datasets,
-    name: Annotated[str, Query(pattern=NAME_PATTERN, description="What the option `dataset` of a job will name.")],
+    name: NewDatasetName,
     content_digest: ContentDigest = None,
 ) -> DatasetView:
     """Stores the body under a name, until it is deleted; or, as JSON, a file that was uploaded in pieces.
@@ -115,7 +115,7 @@ def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
     operation_id="get_dataset",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def get_dataset(name: Name, tenant: Tenant, datasets: Datasets) -> DatasetView:
+def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> DatasetView:
     """What you have uploaded under this name."""
     return datasets.get(tenant, name)
 
@@ -127,7 +127,7 @@ def get_dataset(name: Name, tenant: Tenant, datasets: Datasets) -> DatasetView:
     operation_id="delete_dataset",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def delete_dataset(name: Name, tenant: WritingTenant, datasets: Datasets) -> None:
+def delete_dataset(name: DatasetName, tenant: WritingTenant, datasets: Datasets) -> None:
     """Jobs that use it keep it to their end; the file is removed soon after the last of them."""
     datasets.delete(tenant, name)
 

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from app.delivery import Delivery
 from app.problems import describe
 from app.routes.jobs import Jobs, jobs_router
+from app.routes.parameters import ArtifactName, JobId
 from app.storage import ArtifactStore
 
 router = jobs_router()
@@ -83,7 +84,7 @@ _RESULTS: dict[str, Any] = {
 @router.head("/{job_id}/weights", include_in_schema=False)
 @router.get("/{job_id}/weights", summary="Download the weights", operation_id="get_weights", **_RESULTS)
 def get_weights(
-    job_id: str,
+    job_id: JobId,
     results: Results,
     format: Annotated[WeightsFormat, Query(description="File format.")] = WeightsFormat.SAFETENSORS,  # noqa: A002 # the parameter's public name
 ) -> Response:
@@ -93,7 +94,7 @@ def get_weights(
 
 @router.head("/{job_id}/encoding", include_in_schema=False)
 @router.get("/{job_id}/encoding", summary="Download the .nern file", operation_id="get_encoding", **_RESULTS)
-def get_encoding(job_id: str, results: Results) -> Response:
+def get_encoding(job_id: JobId, results: Results) -> Response:
     """The neural representation; `nern reconstruct` turns it into the weights."""
     return results.answer(job_id, "encoding.nern")
 
@@ -101,7 +102,7 @@ def get_encoding(job_id: str, results: Results) -> Response:
 @router.head("/{job_id}/report", include_in_schema=False)
 @router.get("/{job_id}/report", summary="Download the report", operation_id="get_report", **_RESULTS)
 def get_report(
-    job_id: str,
+    job_id: JobId,
     results: Results,
     format: Annotated[ReportFormat, Query(description="Figures, or a page to look at.")] = ReportFormat.JSON,  # noqa: A002 # the parameter's public name
 ) -> Response:
@@ -112,7 +113,7 @@ def get_report(
 @router.head("/{job_id}/importance", include_in_schema=False)
 @router.get("/{job_id}/importance", summary="Download the importance", operation_id="get_importance", **_RESULTS)
 def get_importance(
-    job_id: str,
+    job_id: JobId,
     results: Results,
     format: Annotated[ImportanceFormat, Query(description="The ranking, all scores, or the pruning curve.")] = (  # noqa: A002 # the parameter's public name
         ImportanceFormat.JSON
@@ -128,6 +129,6 @@ def get_importance(
 
 @router.head("/{job_id}/artifacts/{name}", include_in_schema=False)
 @router.get("/{job_id}/artifacts/{name}", summary="Download any result", operation_id="get_artifact", **_RESULTS)
-def get_artifact(job_id: str, name: str, results: Results) -> Response:
+def get_artifact(job_id: JobId, name: ArtifactName, results: Results) -> Response:
     """The result of this name, as the job lists it under `artifacts`."""
     return results.answer(job_id, name)

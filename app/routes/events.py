@@ -12,6 +12,7 @@ from app.events.schemas import EventPage, EventView
 from app.events.stream import MEDIA_TYPE, EventStream
 from app.problems import describe
 from app.routes.jobs import Jobs, jobs_router
+from app.routes.parameters import JobId
 
 router = jobs_router()
 # Where numbers of events end.
@@ -40,7 +41,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     responses=_EVENTS | describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 async def get_job_events(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     response: Response,
     jobs: Jobs,

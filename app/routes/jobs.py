@@ -21,6 +21,7 @@ from app.jobs.models import JobStatus
 from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.problems import describe
+from app.routes.parameters import Cursor, JobId
 from app.schemas import JobPage, JobView
 from app.storing import waiting
 from app.submission import JOB_FORM, Form, Submission, receive_submission
@@ -166,7 +167,7 @@ def list_jobs(
         tuple[str, ...],
         Query(max_length=16, description="Only jobs with this label, `key=value`; all if there are several."),
     ] = (),
-    cursor: Annotated[str | None, Query(max_length=40, description="`next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
 ) -> JobPage:
     """Newest first, a page at a time."""
@@ -175,7 +176,7 @@ def list_jobs(
 
 @router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))
 async def get_job(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     response: Response,
     jobs: Jobs,
@@ -211,7 +212,7 @@ async def get_job(
     operation_id="cancel_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def cancel_job(job_id: str, response: Response, jobs: WritableJobs) -> JobView:
+def cancel_job(job_id: JobId, response: Response, jobs: WritableJobs) -> JobView:
     """A queued job is canceled at once; a running one is `canceling` until its worker has stopped."""
     job = jobs.cancel(job_id)
     response.headers["Location"] = job.links.self
@@ -225,6 +226,6 @@ def cancel_job(job_id: str, response: Response, jobs: WritableJobs) -> JobView:
     operation_id="delete_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def delete_job(job_id: str, jobs: WritableJobs) -> None:
+def delete_job(job_id: JobId, jobs: WritableJobs) -> None:
     """Forgets a job that has ended; its files are removed soon after, unless another job needs them."""
     jobs.delete(job_id)

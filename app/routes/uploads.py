@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -19,6 +19,7 @@ from app.body import read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe, disk_full, store_unavailable
+from app.routes.parameters import UploadId
 from app.storage import StoreUnavailable
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
@@ -75,7 +76,6 @@ def _partial_uploads(request: Request) -> PartialUploads:
 
 
 Uploads = Annotated[PartialUploads, Depends(_partial_uploads)]
-UploadId = Annotated[str, Path(pattern="^upload_[0-9a-f]{32}$")]
 Size = Annotated[int, Header(ge=0, le=2**62)]
 TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_extra={"const": _VERSION})]
 

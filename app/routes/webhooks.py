@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from app.access.authentication import Tenant, WritingTenant
 from app.problems import describe
 from app.routes.jobs import Jobs
+from app.routes.parameters import JobId
 from app.webhooks.service import DeliveryList, SecretView, WebhookService
 
 router = APIRouter(
@@ -35,7 +36,7 @@ Webhooks = Annotated[WebhookService, Depends(_webhooks)]
     operation_id="list_deliveries",
     responses=describe(HTTPStatus.NOT_FOUND),
 )
-def list_deliveries(job_id: str, jobs: Jobs, tenant: Tenant, webhooks: Webhooks) -> DeliveryList:
+def list_deliveries(job_id: JobId, jobs: Jobs, tenant: Tenant, webhooks: Webhooks) -> DeliveryList:
     """What the webhook was told, every attempt at it, and when the next one is due."""
     jobs.get(job_id)
     return webhooks.deliveries(tenant, job_id)

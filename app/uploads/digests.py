@@ -10,6 +10,7 @@ from fastapi import Header
 
 from app.problems import Problem
 
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 _DIGEST_BYTES = 32
 _LONGEST_HEADER = 1000
 _MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):")

@@ -5,6 +5,7 @@ from unittest.mock import patch
 from app.database import Sessions
 from app.jobs.reader import JobReader
 from app.jobs.repository import JobRepository
+from app.schemas import JobView
 
 TENANT = "acme"
 
@@ -28,3 +29,15 @@ def test_unknown_jobs_and_those_of_others_are_not_there(ten_jobs: Sessions) -> N
         return list(await asyncio.gather(reader.find("job_x", TENANT), reader.find("job_1", "another")))
 
     assert asyncio.run(look()) == [None, None]
+
+
+def test_an_id_that_the_database_refuses_fails_alone(ten_jobs: Sessions) -> None:
+    reader = JobReader(ten_jobs, timedelta(days=1))
+
+    async def look() -> list[object]:
+        looks = [reader.find(job_id, TENANT) for job_id in ("job_1", "job_\x00", "job_2")]
+        return list(await asyncio.gather(*looks, return_exceptions=True))
+
+    first, _, last = asyncio.run(look())
+    assert isinstance(first, JobView)
+    assert isinstance(last, JobView)

@@ -1,0 +1,26 @@
+"""Ids of jobs: how they are made, what they look like, and the problem for one that names no job."""
+
+import re
+from http import HTTPStatus
+
+import uuid_utils
+
+from app.problems import Problem
+
+JOB_ID_PATTERN = r"^job_[0-9a-f]{1,36}$"
+_JOB_ID = re.compile(JOB_ID_PATTERN)
+
+
+def new_job_id() -> str:
+    """Make an id; later ones sort after earlier ones."""
+    return f"job_{uuid_utils.uuid7().hex}"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a text looks like the id of a job, and may be part of a query or a path."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def unknown_job() -> Problem:
+    """The problem for an id that no job of the caller has."""
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")

@@ -1,0 +1,40 @@
+"""The parameters that routes share: texts from requests, checked before they reach a query, a path or a log.
+
+What names a thing by a text that no such thing can have is answered as what does not exist: 404.
+"""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import AfterValidator
+
+from app.datasets.service import NAME_PATTERN
+from app.jobs.ids import JOB_ID_PATTERN, is_job_id, unknown_job
+from app.uploads.digests import SHA256_PATTERN
+
+_UPLOAD_ID_PATTERN = r"^upload_[0-9a-f]{32}$"
+_ARTIFACT_PATTERN = r"^[a-z0-9.-]{1,64}$"
+
+
+def _require_job_id(text: str) -> str:
+    """Raise `Problem` (`unknown-job`) for what cannot be the id of a job."""
+    if not is_job_id(text):
+        raise unknown_job()
+    return text
+
+
+JobId = Annotated[
+    str,
+    Path(description="Id of a job.", json_schema_extra={"pattern": JOB_ID_PATTERN}),
+    AfterValidator(_require_job_id),
+]
+# The job whose options the form starts with.
+LikeJobId = Annotated[str | None, Query(pattern=JOB_ID_PATTERN)]
+Cursor = Annotated[str | None, Query(pattern=JOB_ID_PATTERN, description="`next_cursor` of the page before.")]
+Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
+UploadId = Annotated[str, Path(pattern=_UPLOAD_ID_PATTERN, description="Id of an upload in pieces.")]
+DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of an uploaded data set.")]
+NewDatasetName = Annotated[
+    str, Query(pattern=NAME_PATTERN, description="What the option `dataset` of a job will name.")
+]
+ArtifactName = Annotated[str, Path(description="Name of a result.", json_schema_extra={"pattern": _ARTIFACT_PATTERN})]
