@@ -70,7 +70,7 @@ def test_hostile_texts_of_a_document_are_refused(client: TestClient) -> None:
 
 def test_an_idempotency_key_with_other_characters_is_refused(client: TestClient) -> None:
     for key in (b"a\x01b", b"\xed\xa0\x80", b"k" * 256):
-        answer = client.post("/jobs", json={}, headers={"Idempotency-Key": key})
+        answer = client.post("/jobs", json={}, headers={b"Idempotency-Key": key})
         assert answer.json()["type"] == "invalid-idempotency-key"
 
 
