@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from nern_core.errors import NernError
 from nern_core.options import ARCHITECTURE_NAMES, Device
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
@@ -40,12 +39,6 @@ class LocalDevice(StrEnum):
                 from nern_core.devices import best_device
 
                 return best_device()
-
-
-def require_folder(output: Path) -> None:
-    """Refuse a file that cannot be written, before any work is done. Raises `NernError` (`no_folder`)."""
-    if not output.parent.is_dir():
-        raise NernError("no_folder", f"There is no folder '{output.parent}' to write '{output.name}' into.")
 
 
 def refuse_empty(hint: str) -> Callable[[str], str]:

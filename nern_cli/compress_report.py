@@ -1,12 +1,16 @@
 """`nern compress-report`: what pruning and quantizing the predictor costs, and what the same costs the original."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import print_json, print_points
+from nern_cli.output_files import output_file
+
+if TYPE_CHECKING:
+    from nern_core.meta_compression import MetaCompression
 
 
 def compress_report(
@@ -19,16 +23,24 @@ def compress_report(
     json: Json = False,
 ) -> None:
     """Prune and quantize the predictor in ENCODING (.nern), and CHECKPOINT alike, and compare them at equal bytes."""
-    require_folder(output)
+    with output_file(output, inputs=[checkpoint, encoding, dataset]) as file:
+        result = _draw(checkpoint, encoding, architecture, dataset, images, file)
+    if json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        print_points([point.model_dump(mode="json") for point in result.points])
+        print("\n".join(result.verdicts))
+
+
+def _draw(
+    checkpoint: Path, encoding: Path, architecture: str | None, dataset: Path, images: int | None, chart: Path
+) -> "MetaCompression":
+    """Measure, and draw the chart; returns what was measured."""
     from nern_core.meta_compression import sweep
     from nern_core.meta_compression.chart import draw_sweep
     from nern_core.pair import evaluator_of, open_pair
 
     pair = open_pair(checkpoint, encoding)
     result = sweep(pair, evaluator_of(pair.encoding, architecture, dataset, images=images))
-    output.write_text(draw_sweep(result), encoding="utf-8")
-    if json:
-        print_json(result.model_dump(mode="json"))
-    else:
-        print_points([point.model_dump(mode="json") for point in result.points])
-        print("\n".join(result.verdicts))
+    chart.write_text(draw_sweep(result), encoding="utf-8")
+    return result

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from nern_cli.arguments import Json, require_folder
+from nern_cli.arguments import Json
 from nern_cli.display import print_json
-from nern_cli.exit_codes import ExitCode
+from nern_cli.output_files import resumable_output
 from nern_cli.service import JobId, Url, service
-from nern_core.errors import NernError
+from nern_cli.signals import Stopped
 
 
 def download(
@@ -26,15 +26,12 @@ def download(
 ) -> None:
     """Download ARTIFACT of a job, and check its SHA-256. A download that broke off goes on."""
     target = Path(artifact) if output is None else output / artifact if output.is_dir() else output
-    require_folder(target)
-    if target.is_dir():
-        raise NernError("is_folder", f"'{target}' is a folder; name a file with -o.")
-    with service(url) as client:
+    with service(url) as client, resumable_output(target) as file:
         try:
-            client.jobs.download(job, artifact, target)
-        except KeyboardInterrupt:
-            print("nern: Interrupted; the same command goes on from here.", file=sys.stderr)
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+            client.jobs.download(job, artifact, file)
+        except Stopped as stopped:
+            print(f"nern: {stopped.sentence} The same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(stopped.exit_code) from None
         published = client.jobs.get(job).artifacts[artifact]
     if json:
         print_json({"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256})

@@ -1,10 +1,13 @@
-"""What the exit status of the command means."""
+"""Exit statuses of the command, and which error has which."""
 
 from enum import IntEnum
+from typing import Final
+
+from nern_core.errors import NernError
 
 
 class ExitCode(IntEnum):
-    """Stable numbers, for scripts."""
+    """Stable numbers, for scripts. A command that a signal stops exits with 128 and the signal's number."""
 
     SUCCEEDED = 0
     FAILED = 1
@@ -13,10 +16,52 @@ class ExitCode(IntEnum):
     JOB_CANCELED = 4
     TIMED_OUT = 5
     UNREACHABLE = 6
+    TARGET_MISSED = 7
+    TOO_LOSSY = 8
+    BAD_INPUT = 9
+    CANNOT_WRITE = 10
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
-EXIT_CODES = (
+EXIT_CODES: Final = (
     "Exit status: 0 done, 1 error, 2 wrong usage; of jobs: 3 failed, 4 canceled, 5 not ended in time, "
-    "6 the service cannot be reached; 130 interrupted."
+    "6 the service cannot be reached; 7 a target was missed, 8 the result is too lossy, 9 an input file cannot be "
+    "used, 10 the output cannot be written; 129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM."
 )
+
+# Every other error is about a file that was given.
+_CODES: Final = {
+    ExitCode.FAILED: {
+        "bad_tenant",
+        "cuda",
+        "diverged",
+        "keys_needed",
+        "mlflow_failed",
+        "no_database",
+        "no_gpu",
+        "no_mlflow",
+        "no_nncodec",
+        "no_opentelemetry",
+        "other_schema",
+        "storage_settings",
+        "unknown_key",
+        "unsafe_database",
+    },
+    ExitCode.MISUSED: {
+        "incomplete_teacher",
+        "invalid_reference",
+        "no_model_name",
+        "other_snapshots",
+        "unknown_architecture",
+    },
+    ExitCode.TARGET_MISSED: {"target_too_small"},
+    ExitCode.TOO_LOSSY: {"too_lossy"},
+    ExitCode.CANNOT_WRITE: {"cannot_write", "disk_full", "folder_not_empty", "is_folder", "no_folder", "own_input"},
+}
+
+
+def exit_code_of(error: NernError) -> ExitCode:
+    """The exit status of an error."""
+    return next((status for status, codes in _CODES.items() if error.code in codes), ExitCode.BAD_INPUT)

@@ -9,6 +9,7 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json
+from nern_cli.output_files import output_folder
 from nern_cli.service import Url, service
 from nern_core.errors import NernError
 
@@ -48,13 +49,20 @@ def export(
     Nothing is sent; `huggingface_hub.upload_folder` does that.
     """
     from nern_huggingface.card import About
+    from nern_huggingface.export import ENCODING, FILES, refuse_used
 
+    if not overwrite:
+        refuse_used(folder)
     about = About(name=name or folder.resolve().name, base_model=base_model, license=license_, repository=repository)
-    card = (
-        _export_file(Path(encoding), folder, about, report, overwrite=overwrite)
-        if _is_file(encoding)
-        else _export_job(encoding, folder, about, report, url, overwrite=overwrite)
-    )
+    file = Path(encoding) if _is_file(encoding) else None
+    # An exported encoding may be exported again where it is, say with another licence.
+    again = file is not None and (folder / ENCODING).exists() and file.samefile(folder / ENCODING)
+    with output_folder(folder, FILES, inputs=[None if again else file, report], parents=True) as staging:
+        card = (
+            _export_job(encoding, staging, about, report, url)
+            if file is None
+            else _export_file(file, staging, about, report)
+        )
     if json:
         print_json(
             {
@@ -79,15 +87,13 @@ def _is_file(encoding: str) -> bool:
     return False
 
 
-def _export_file(file: Path, folder: Path, about: "About", report: Path | None, *, overwrite: bool) -> "Card":
+def _export_file(file: Path, folder: Path, about: "About", report: Path | None) -> "Card":
     from nern_huggingface.export import export as export_file
 
-    return export_file(file, folder, about, report=report, overwrite=overwrite)
+    return export_file(file, folder, about, report=report)
 
 
-def _export_job(
-    job: str, folder: Path, about: "About", report: Path | None, url: str | None, *, overwrite: bool
-) -> "Card":
+def _export_job(job: str, folder: Path, about: "About", report: Path | None, url: str | None) -> "Card":
     """Export what a job has published; its report is its own."""
     if report is not None:
         raise typer.BadParameter("A job has a report of its own.", param_hint="'--report'")
@@ -104,5 +110,4 @@ def _export_job(
             about,
             report=results / "report.json",
             weights=results / "weights.safetensors",
-            overwrite=overwrite,
         )

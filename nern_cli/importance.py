@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import ProgressDisplay, print_json, print_points
+from nern_cli.output_files import output_folder
 
 if TYPE_CHECKING:
     from nern_core.importance import Importance
@@ -30,11 +31,13 @@ def importance(
 
     Writes importance.json, importance.safetensors and, with --dataset, pruning-curve.svg.
     """
-    require_folder(output)
-    from nern_core.importance import measure, write
+    from nern_core.importance import FILE_NAMES, measure, write
     from nern_core.pair import open_pair
 
-    with ProgressDisplay() as display:
+    with (
+        output_folder(output, FILE_NAMES, inputs=[checkpoint, encoding, dataset]) as folder,
+        ProgressDisplay() as display,
+    ):
         measured = measure(
             open_pair(checkpoint, encoding),
             architecture=architecture,
@@ -42,8 +45,7 @@ def importance(
             images=images,
             on_progress=display.show,
         )
-    output.mkdir(exist_ok=True)
-    files = write(measured, output)
+        files = write(measured, folder)
     found = measured.importance
     if json:
         print_json(found.model_dump(mode="json"))
@@ -54,7 +56,7 @@ def importance(
     if found.pruning:
         print(f"accuracy in percent on {found.images} images after so large a share of the weights was set to zero:")
         print_points(_curve(found))
-    print("\n".join([*found.remarks, *(f"written: {file}" for file in files)]))
+    print("\n".join([*found.remarks, *(f"written: {output / file.name}" for file in files)]))
 
 
 def _curve(found: "Importance") -> list[dict[str, str | float]]:

@@ -4,6 +4,7 @@ torch is imported by the commands that compute, when they run: `nern --help` ans
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,20 +12,23 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.arguments import InputFile, Json
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
-from nern_cli.exit_codes import EXIT_CODES, ExitCode
+from nern_cli.encode_snapshots import snapshots_beside
+from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from nern_cli.huggingface import huggingface
 from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.mlflow import mlflow
+from nern_cli.output_files import output_file
 from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
+from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
 from nern_cli.submit import submit
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
@@ -59,24 +63,35 @@ def encode(
     report: Annotated[
         Path | None, typer.Option(help="Also write report.json: all figures, and the training curve for `nern report`.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the snapshots that an interrupted command has left.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file."""
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file.
+
+    Ctrl-C and SIGTERM leave snapshots beside the output, which the same command with --resume goes on with.
+    """
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
-    for file in (output, report):
-        if file is not None:
-            require_folder(file)
     from nern_core.encode import encode as encode_file
     from nern_core.training.teacher import StrongerTeacher
 
     stronger = None
     if teacher is not None and teacher_architecture is not None:
         stronger = StrongerTeacher(checkpoint=teacher, architecture=teacher_architecture)
-    with ProgressDisplay() as display:
-        result = encode_file(checkpoint, output, options, display.show, stronger_teacher=stronger)
-    if report is not None:
-        report.write_text(result.report.model_dump_json(indent=2) + "\n")
+    inputs = [checkpoint, teacher, None if options.dataset is None else Path(options.dataset)]
+    with (
+        output_file(output, inputs=inputs) as encoding,
+        nullcontext() if report is None else output_file(report, inputs=[*inputs, output]) as report_file,
+        snapshots_beside(output, checkpoint, options, teacher, resume=resume) as snapshots,
+        ProgressDisplay() as display,
+    ):
+        result = encode_file(
+            checkpoint, encoding, options, display.show, stronger_teacher=stronger, snapshots=snapshots
+        )
+        if report_file is not None:
+            report_file.write_text(result.report.model_dump_json(indent=2) + "\n")
     metrics = result.report.metrics.model_dump()
     if json:
         print_json(metrics)
@@ -89,6 +104,7 @@ def encode(
             "file with --target-bytes.",
             file=sys.stderr,
         )
+        raise typer.Exit(ExitCode.TARGET_MISSED)
 
 
 @app.command()
@@ -152,6 +168,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the API alone, as the environment sets it up; workers run elsewhere."""
     from app.server import serve as run
 
+    leave_signals_to_server()
     run(host, port)
 
 
@@ -171,13 +188,14 @@ app.command("importance")(importance)
 def main() -> None:
     """Run the command; errors are one sentence on standard error, never a traceback."""
     try:
-        app()
+        with stopping_signals():
+            app()
     except NernError as error:
-        _fail(error.message, ExitCode.FAILED)
+        _fail(error.message, exit_code_of(error))
     except ValidationError as error:
         _fail(" ".join(_sentence(detail) for detail in error.errors()), ExitCode.MISUSED)
-    except KeyboardInterrupt:
-        _fail("Interrupted; nothing was written.", ExitCode.INTERRUPTED)
+    except Stopped as stopped:
+        _fail(stopped.sentence, stopped.exit_code)
 
 
 def _sentence(detail: ErrorDetails) -> str:

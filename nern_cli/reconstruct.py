@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nern_cli.arguments import InputFile, LocalDevice, require_folder
+from nern_cli.arguments import InputFile, LocalDevice
+from nern_cli.output_files import output_file, resumable_output
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
 
@@ -46,7 +47,6 @@ def reconstruct(
     Exit status with --service: 3 the job has failed, 4 it was canceled, 5 it has not ended in time, 6 the service
     cannot be reached.
     """
-    require_folder(output)
     if service is None:
         _decode(encoding, output, precision or Precision.FLOAT64, device or LocalDevice.CPU)
     elif precision or device:
@@ -63,16 +63,18 @@ def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDev
     from nern_core.devices import torch_device
 
     arithmetic = Arithmetic(dtype=getattr(torch, precision.value), device=torch_device(device.resolve()))
-    decoded = decode(encoding, arithmetic)
-    write_checkpoint(decoded, output)
+    with output_file(output, inputs=[encoding]) as file:
+        decoded = decode(encoding, arithmetic)
+        write_checkpoint(decoded, file)
     print(f"{len(decoded.tensors)} tensors written to {output}")
 
 
 def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:
     if output.suffix not in _ARTIFACTS:
         raise typer.BadParameter(f"'{output}' has to end in {' or '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
-    with open_service(url) as client:
+    artifact = _ARTIFACTS[output.suffix]
+    with open_service(url) as client, resumable_output(output, inputs=[encoding]) as file:
         job = client.reconstructions.create(encoding)
         job = follow(client, job.id, timeout, on_update=lambda job: None)
-        client.jobs.download(job.id, _ARTIFACTS[output.suffix], output)
-    print(f"{output}: {output.stat().st_size:,} bytes")
+        client.jobs.download(job.id, artifact, file)
+    print(f"{output}: {job.artifacts[artifact].bytes:,} bytes")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json, require_folder
+from nern_cli.arguments import EncodingArchitecture, InputFile, Json
 from nern_cli.display import print_json, print_table
+from nern_cli.output_files import output_file
 
 if TYPE_CHECKING:
     from nern_core.alternatives import Alternative
@@ -49,20 +50,20 @@ def report(
     """Draw a report of ENCODING (.nern), made from CHECKPOINT, as an HTML page that needs no network."""
     if direct_seconds is not None and dataset is None:
         raise typer.BadParameter("it needs --dataset, to distill on.", param_hint="'--direct-seconds'")
-    require_folder(output)
     from nern_core.pair import open_pair
     from nern_core.report.files import compare, read_report
     from nern_core.report.page import render_page
 
-    pair = open_pair(checkpoint, encoding)
-    comparison = compare(
-        pair,
-        trained=None if trained is None else read_report(trained),
-        architecture=architecture,
-        dataset=dataset,
-        others=_others(pair, architecture, dataset, nncodec, direct_seconds),
-    )
-    output.write_text(render_page(comparison), encoding="utf-8")
+    with output_file(output, inputs=[checkpoint, encoding, trained, dataset]) as page:
+        pair = open_pair(checkpoint, encoding)
+        comparison = compare(
+            pair,
+            trained=None if trained is None else read_report(trained),
+            architecture=architecture,
+            dataset=dataset,
+            others=_others(pair, architecture, dataset, nncodec, direct_seconds),
+        )
+        page.write_text(render_page(comparison), encoding="utf-8")
     if json:
         print_json(comparison.report.model_dump(mode="json"))
     else:

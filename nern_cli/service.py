@@ -10,6 +10,7 @@ import typer
 from nern_cli.arguments import refuse_empty
 from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_table
 from nern_cli.exit_codes import ExitCode
+from nern_cli.signals import Stopped
 
 if TYPE_CHECKING:
     from nern_client import Client, Job, NernClientError
@@ -79,9 +80,9 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
 
         try:
             return client.jobs.wait(job_id, on_update=show, timeout=timeout)
-        except KeyboardInterrupt:
-            print(f"nern: Interrupted; the job goes on: nern jobs watch {job_id}", file=sys.stderr)
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except Stopped as stopped:
+            print(f"nern: {stopped.sentence} The job goes on: nern jobs watch {job_id}", file=sys.stderr)
+            raise typer.Exit(stopped.exit_code) from None
 
 
 def fraction_of(job: "Job") -> float:

@@ -1,14 +1,16 @@
 """`nern submit`: have a service encode a checkpoint."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from nern_cli.arguments import InputFile, Json, require_folder
+from nern_cli.arguments import InputFile, Json
 from nern_cli.display import print_json
 from nern_cli.encode_options import takes_job_options
+from nern_cli.output_files import resumable_output
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_core.options import EncodeOptions
 
@@ -29,7 +31,6 @@ def submit(
         typer.Option(
             "--output",
             "-o",
-            dir_okay=False,
             help="Wait, and write the weights (.safetensors, .pt), the encoding (.nern) or the report (.json, .html).",
         ),
     ] = None,
@@ -57,7 +58,7 @@ def submit(
     """
     artifact = None if output is None else _artifact_for(output)
     asked = options.model_dump(mode="json", exclude_defaults=True)
-    with service(url, json=json) as client:
+    with service(url, json=json) as client, _output(output, checkpoint) as file:
         job = client.jobs.create(
             checkpoint,
             labels=labels_of(label),
@@ -68,8 +69,8 @@ def submit(
         )
         if wait or artifact is not None:
             job = follow(client, job.id, timeout, on_update=lambda job: None)
-        if output is not None and artifact is not None:
-            client.jobs.download(job.id, artifact, output)
+        if file is not None and artifact is not None:
+            client.jobs.download(job.id, artifact, file)
     if json:
         print_json(as_json(job))
     elif job.ended:
@@ -80,9 +81,13 @@ def submit(
             print(f"Follow it with: nern jobs watch {job.id}", file=sys.stderr)
 
 
+def _output(path: Path | None, checkpoint: Path) -> AbstractContextManager[Path | None]:
+    """The file to download into, if there is one."""
+    return nullcontext() if path is None else resumable_output(path, inputs=[checkpoint])
+
+
 def _artifact_for(output: Path) -> str:
-    """The result that a file name asks for. Raises `BadParameter`, and `NernError` (`no_folder`)."""
+    """The result that a file name asks for. Raises `BadParameter`."""
     if output.suffix not in _ARTIFACTS:
         raise typer.BadParameter(f"'{output}' has to end in {', '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
-    require_folder(output)
     return _ARTIFACTS[output.suffix]

@@ -18,7 +18,8 @@ def download(session: Session, job_id: str, name: str, path: str | os.PathLike[s
     """Bring a result of a job into a file, which appears when it is whole."""
     job = yield from get(session, job_id)
     artifact = _artifact_of(job, name)
-    partial = PartialFile(Path(path), artifact.bytes, artifact.sha256)
+    # A link stays one: the file that it names is replaced.
+    partial = PartialFile(Path(os.path.realpath(path)), artifact.bytes, artifact.sha256)
     resumed: bool = yield Work(partial.open)
     try:
         yield from _fill(session, artifact, partial)
@@ -27,12 +28,13 @@ def download(session: Session, job_id: str, name: str, path: str | os.PathLike[s
             partial.begin_anew()
             yield from _fill(session, artifact, partial)
         yield Work(partial.publish)
-    except DigestMismatch:
+    except (DigestMismatch, OSError):
+        # A full disk is not left full.
         partial.remove()
         raise
     finally:
         partial.close()
-    return partial.path
+    return Path(path)
 
 
 def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operation[None]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -83,6 +84,8 @@ class PartialFile:
         self._opened.flush()
         os.fsync(self._opened.fileno())
         self.close()
+        if self.path.exists():
+            shutil.copymode(self.path, self._partial)
         self._partial.replace(self.path)
 
     def remove(self) -> None:

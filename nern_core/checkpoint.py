@@ -101,7 +101,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         # safetensors takes no tensors that share memory or have strides.
         safetensors.torch.save_file(_separate(checkpoint.tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
-        torch.save(dict(checkpoint.tensors), path)
+        with path.open("wb") as file:
+            torch.save(dict(checkpoint.tensors), file)
     else:
         raise NernError(
             "unknown_format", f"Cannot write '{path.name}': name the file *.safetensors or *.pt to choose its format."

@@ -13,6 +13,7 @@ from nern_core.report.files import read_report
 from nern_huggingface.card import About, Card, render_config, render_readme
 
 WEIGHTS, ENCODING, CONFIG, README = "model.safetensors", "encoding.nern", "config.json", "README.md"
+FILES = (WEIGHTS, ENCODING, CONFIG, README)
 
 
 def export(
@@ -29,8 +30,8 @@ def export(
     `weights` are those that the encoding is known to decode to; without, it is decoded. Raises `NernError`
     (`folder_not_empty` unless `overwrite`, `another_encoding` for a report of another file).
     """
-    if not overwrite and folder.exists() and any(folder.iterdir()):
-        raise NernError("folder_not_empty", f"'{folder}' is not empty; give --overwrite to replace what is exported.")
+    if not overwrite:
+        refuse_used(folder)
     contents, figures = read_encoding(encoding), None if report is None else read_report(report)
     sha256 = file_sha256(encoding)
     if figures is not None and figures.encoding_sha256 != sha256:
@@ -56,6 +57,12 @@ def export(
         )
         (new / CONFIG).write_text(render_config(card), encoding="utf-8")
         (new / README).write_text(render_readme(card, about), encoding="utf-8")
-        for file in (WEIGHTS, ENCODING, CONFIG, README):
+        for file in FILES:
             (new / file).replace(folder / file)
     return card
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise `NernError` (`folder_not_empty`) for a folder that holds anything."""
+    if folder.exists() and any(folder.iterdir()):
+        raise NernError("folder_not_empty", f"'{folder}' is not empty; give --overwrite to replace what is exported.")

@@ -14,6 +14,7 @@ from nern_core.importance.scores import Scores
 JSON_NAME: Final = "importance.json"
 SCORES_NAME: Final = "importance.safetensors"
 CURVE_NAME: Final = "pruning-curve.svg"
+FILE_NAMES: Final = (JSON_NAME, SCORES_NAME, CURVE_NAME)
 
 
 def write(measured: Measured, folder: Path) -> list[Path]:

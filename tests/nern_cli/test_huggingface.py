@@ -90,16 +90,16 @@ def test_a_job_is_exported_as_it_was_published(
 def test_what_cannot_be_exported_is_one_sentence(
     nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, client: Client
 ) -> None:
-    assert nern("digits.nern", "out") == 1
+    assert nern("digits.nern", "out") == 9
     assert capsys.readouterr().err == "nern: 'digits.nern' is neither a .nern file nor the id of a job.\n"
     job = client.jobs.create(EXAMPLE)
     assert nern(job.id, "out") == 1
     assert "has no results: it is queued" in capsys.readouterr().err
     assert nern(job.id, "out", "--report", str(EXAMPLE)) == 2
-    assert nern(str(EXAMPLE), "out") == 1
+    assert nern(str(EXAMPLE), "out") == 9
     assert not (tmp_path / "out").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
     capsys.readouterr()
-    assert nern(str(ENCODING), "full") == 1
+    assert nern(str(ENCODING), "full") == 10
     assert capsys.readouterr().err == "nern: 'full' is not empty; give --overwrite to replace what is exported.\n"

@@ -48,7 +48,7 @@ def test_importance_without_data_says_what_is_missing(
 def test_importance_of_files_that_do_not_belong_together_is_refused_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoding: str, tmp_path: Path
 ) -> None:
-    assert nern(monkeypatch, "importance", encoding, encoding, "-o", str(tmp_path / "found")) == 1
+    assert nern(monkeypatch, "importance", encoding, encoding, "-o", str(tmp_path / "found")) == 9
     assert "'digits.nern' was not made from 'digits.nern'" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()
 
@@ -56,5 +56,5 @@ def test_importance_of_files_that_do_not_belong_together_is_refused_in_one_sente
 def test_importance_needs_a_folder_to_make_its_own_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoding: str
 ) -> None:
-    assert nern(monkeypatch, "importance", str(EXAMPLE), encoding, "-o", "/no/such/folder") == 1
+    assert nern(monkeypatch, "importance", str(EXAMPLE), encoding, "-o", "/no/such/folder") == 10
     assert "There is no folder '/no/such'" in capsys.readouterr().err

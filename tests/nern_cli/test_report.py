@@ -75,7 +75,7 @@ def test_a_report_of_files_that_do_not_belong_together_is_refused_in_one_sentenc
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoded: tuple[str, str], tmp_path: Path
 ) -> None:
     page = tmp_path / "report.html"
-    assert nern(monkeypatch, "report", encoded[0], encoded[0], "-o", str(page)) == 1
+    assert nern(monkeypatch, "report", encoded[0], encoded[0], "-o", str(page)) == 9
     assert "'digits.nern' was not made from 'digits.nern'" in capsys.readouterr().err
     assert not page.exists()
 

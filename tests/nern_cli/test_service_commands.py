@@ -207,8 +207,8 @@ def test_a_result_is_downloaded_under_its_name_or_another(
     assert (told["path"], told["bytes"]) == ("mine.nern", 12)
     assert (tmp_path / "mine.nern").read_bytes() == b"the encoding"
     (tmp_path / "locked" / "weights.safetensors").mkdir(parents=True)
-    assert nern("download", job_id, "-o", "locked") == 1
-    assert capsys.readouterr().err == "nern: 'locked/weights.safetensors' is a folder; name a file with -o.\n"
+    assert nern("download", job_id, "-o", "locked") == 10
+    assert capsys.readouterr().err == "nern: 'locked/weights.safetensors' is a folder; name a file.\n"
     assert nern("download", job_id, "weights.pt") == 1
     assert "has no weights.pt; it has encoding.nern, weights.safetensors." in capsys.readouterr().err
 
@@ -226,7 +226,7 @@ def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
     assert "has to end in .safetensors, .pt, .nern, .json, .html" in " ".join(
         capsys.readouterr().err.replace("│", " ").split()
     )
-    assert nern("submit", str(EXAMPLE), "-o", "no/such/weights.pt") == 1
+    assert nern("submit", str(EXAMPLE), "-o", "no/such/weights.pt") == 10
     capsys.readouterr()
     assert nern("submit", str(EXAMPLE), "--wait", "--timeout", "soon") == 2
     assert nern("submit", str(EXAMPLE), "--hidden-size", "2") == 2
@@ -302,7 +302,7 @@ def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> N
     _, error = watching.communicate(timeout=30)
     assert (watching.returncode, error) == (
         130,
-        f"nern: Interrupted; the job goes on: nern jobs watch {job_id}\n",
+        f"nern: Interrupted. The job goes on: nern jobs watch {job_id}\n",
     )
 
 

@@ -1,0 +1,193 @@
+"""Files that the commands write: tried before the work begins, and whole or not there afterwards.
+
+A command writes into a staging folder beside the target. When it has succeeded, the files get their names at once, with
+the permissions of the umask or those that the replaced file had. A link is followed; a device or a pipe gets the bytes.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nern_core.errors import NernError
+from nern_core.system_errors import system_error
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Only writing fails with these.
+_OF_WRITING = _FULL | {errno.EROFS, errno.EFBIG}
+# Names of files that are open already: `/dev/stdout`, `/dev/fd/3`.
+_OPEN_FILES = ("/dev/", "/proc/")
+_PREFIX = ".nern-"
+# Whether there is room for more cannot be known before the work.
+_TRIED_BYTES = 4096
+
+
+@contextmanager
+def output_file(path: Path, *, inputs: Iterable[Path | None] = ()) -> Iterator[Path]:
+    """Give the path to write to instead of `path`, which becomes that file when the context ends well.
+
+    `inputs` are the files and data folders that the command reads, and its other outputs. Raises `NernError`
+    (`no_folder`, `is_folder`, `cannot_write`, `disk_full`, `own_input`), at the start where it can be known.
+    """
+    target = _checked_target(path, inputs)
+    if is_stream(path) or _only_file_is_writable(target):
+        with TemporaryDirectory(prefix="nern-") as folder:
+            staged = Path(folder) / target.name
+            yield staged
+            with _refusals_told(path):
+                _copy_into(staged, path)
+        return
+    with _staging(path, target.parent) as (folder, mode):
+        staged = folder / target.name
+        yield staged
+        with _refusals_told(path):
+            _publish(staged, target, mode)
+
+
+@contextmanager
+def resumable_output(path: Path, *, inputs: Iterable[Path | None] = ()) -> Iterator[Path]:
+    """As `output_file`, for a download, which keeps what has arrived and publishes whole files itself."""
+    target = _checked_target(path, inputs)
+    if is_stream(path) or _only_file_is_writable(target):
+        with output_file(path) as staged:
+            yield staged
+        return
+    with _staging(path, target.parent):
+        pass
+    with _refusals_told(path, among=_OF_WRITING, below=target.parent):
+        yield target
+
+
+@contextmanager
+def output_folder(
+    folder: Path, names: Sequence[str], *, inputs: Iterable[Path | None] = (), parents: bool = False
+) -> Iterator[Path]:
+    """Give a folder to write into instead of `folder`, which gets those of the `names` that are in it at the end.
+
+    `folder` is made if need be, and with `parents` those above it. Inputs and errors are those of `output_file`.
+    """
+    given = list(inputs)
+    target = Path(os.path.realpath(folder))
+    if target.exists() and not target.is_dir():
+        raise NernError("cannot_write", f"'{folder}' is a file; name a folder.")
+    targets = [_checked_target(folder / name, given) for name in names] if target.is_dir() else []
+    if not parents and not target.parent.is_dir():
+        raise NernError("no_folder", f"There is no folder '{folder.parent}' to write '{folder.name}' into.")
+    existing = next(path for path in (target, *target.parents) if path.is_dir())
+    with _staging(folder, existing) as (staging, mode):
+        yield staging
+        with _refusals_told(folder):
+            target.mkdir(parents=True, exist_ok=True)
+            for name, published in zip(names, targets or [target / name for name in names], strict=True):
+                if (staging / name).exists():
+                    _publish(staging / name, published, mode)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether bytes can only be sent to the path: a device, a pipe, or what is open already."""
+    if str(path.absolute()).startswith(_OPEN_FILES):
+        return True
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:
+    """The file that is to be written, without links. Raises `NernError`."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise NernError("is_folder", f"'{path}' is a folder; name a file.")
+    if not is_stream(path):
+        _refuse_inputs(path, target, inputs)
+    if not target.parent.is_dir():
+        raise NernError("no_folder", f"There is no folder '{path.parent}' to write '{path.name}' into.")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise NernError("cannot_write", f"'{path}' cannot be written: {os.strerror(errno.EACCES)}.")
+    return target
+
+
+def _refuse_inputs(path: Path, target: Path, inputs: Iterable[Path | None]) -> None:
+    for given in inputs:
+        if given is None:
+            continue
+        # A data set may be a folder of files.
+        for file in given.iterdir() if given.is_dir() else [given]:
+            if Path(os.path.realpath(file)) == target or (file.exists() and target.exists() and file.samefile(target)):
+                raise NernError("own_input", f"'{path}' is the same file as '{file}'; name another output.")
+
+
+def _only_file_is_writable(target: Path) -> bool:
+    return target.exists() and not os.access(target.parent, os.W_OK)
+
+
+@contextmanager
+def _staging(path: Path, parent: Path) -> Iterator[tuple[Path, int]]:
+    """A folder to write into, on the same disk, and the permissions of a new file."""
+    with _refusals_told(path):
+        staging = TemporaryDirectory(prefix=_PREFIX, dir=parent)
+    with staging as name:
+        folder = Path(name)
+        with _refusals_told(path):
+            mode = _try_to_write(folder / "trial")
+        with _refusals_told(path, among=_OF_WRITING, below=folder):
+            yield folder, mode
+
+
+def _try_to_write(trial: Path) -> int:
+    """Write a small file and remove it; returns the permissions that a new file has."""
+    with trial.open("wb") as file:
+        file.write(bytes(_TRIED_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    trial.unlink()
+    return mode
+
+
+def _publish(staged: Path, target: Path, mode: int) -> None:
+    staged.chmod(stat.S_IMODE(target.stat().st_mode) if target.exists() else mode)
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        staged.replace(target)
+    except OSError as error:
+        # A file that is mounted into a container can be written, but not replaced.
+        if error.errno != errno.EBUSY:
+            raise
+        _copy_into(staged, target)
+
+
+def _copy_into(staged: Path, path: Path) -> None:
+    with staged.open("rb") as source, path.open("wb") as sink:
+        shutil.copyfileobj(source, sink)
+
+
+@contextmanager
+def _refusals_told(path: Path, *, among: frozenset[int] | None = None, below: Path | None = None) -> Iterator[None]:
+    """Say in one sentence why `path` could not be written.
+
+    Only errors `among` these numbers, or of files `below` this folder, are about that; without both, all are.
+    """
+    try:
+        yield
+    except NernError:
+        raise
+    except Exception as error:
+        found = system_error(error)
+        if found is None or not _is_about(found, among, below):
+            raise
+        if found.errno in _FULL:
+            raise NernError("disk_full", f"The disk is full: '{path}' was not written.") from error
+        raise NernError("cannot_write", f"'{path}' cannot be written: {found.strerror}.") from error
+
+
+def _is_about(error: OSError, among: frozenset[int] | None, below: Path | None) -> bool:
+    if among is None or error.errno in among:
+        return True
+    return below is not None and isinstance(error.filename, str) and Path(error.filename).is_relative_to(below)

@@ -1,0 +1,132 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nern_cli.signals import Stopped, stop_request, stopping_signals
+from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.nern_cli.test_main import nern
+
+NERN = str(Path(sys.executable).with_name("nern"))
+DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
+LONG = ["--hidden-size", "16", "--steps", "100000", *DATA]
+
+
+@contextmanager
+def encoding(output: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """`nern encode` as a process, which is training when the context begins."""
+    # A job of a shell's background has Ctrl-C ignored, and so would all of its children.
+    command = ["env", "--default-signal=INT", NERN, "encode", str(EXAMPLE), "-o", str(output), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=output.parent
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "step " in line:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_training_and_resume_continues_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "x.nern"
+    with encoding(output, *LONG) as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"is saved in '{output}.snapshots'; the same command with --resume goes on from there." in said
+    assert said.endswith("nern: Interrupted.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.nern.snapshots"]
+    steps = json.dumps({"steps": 100_000})[1:-1]
+    request = tmp_path / "x.nern.snapshots" / "request.json"
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(output), *LONG, "--seed", "1", "--resume") == 2
+    assert "are of another checkpoint or other options" in capsys.readouterr().err
+    # The test does not wait for the whole training.
+    request.write_text(request.read_text().replace(steps, '"steps": 2'))
+    short = [*LONG[:3], "2", *DATA]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(output), *short, "--resume") == 0
+    assert "this begins anew" not in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.nern"]
+
+
+@pytest.mark.slow
+def test_a_second_signal_stops_at_once_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with encoding(tmp_path / "x.nern", *LONG) as process:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert {path.name for path in tmp_path.iterdir()} <= {"x.nern.snapshots"}
+
+
+def test_a_training_without_snapshots_begins_anew_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = str(tmp_path / "x.nern")
+    quick = ["--hidden-size", "16", "--steps", "2"]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", output, *quick, "--resume") == 0
+    assert "There are no snapshots" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.nern"]
+
+
+def test_snapshots_that_are_not_asked_for_are_replaced_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "x.nern.snapshots"
+    folder.mkdir()
+    for name in ("request.json", "stage-0"):
+        (folder / name).write_text("{}")
+    quick = ["--hidden-size", "16", "--steps", "2"]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *quick) == 0
+    assert "are replaced; --resume would have used them" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "x.nern.snapshots").mkdir()
+    (tmp_path / "x.nern.snapshots" / "diary").touch()
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern")) == 10
+    assert "holds other files than snapshots" in capsys.readouterr().err
+    assert (tmp_path / "x.nern.snapshots" / "diary").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_every_signal_has_its_exit_status(number: signal.Signals, status: int) -> None:
+    with pytest.raises(Stopped) as stopped, stopping_signals():
+        signal.raise_signal(number)
+    assert stopped.value.exit_code == status
+
+
+def test_what_does_not_come_to_the_end_of_a_step_is_stopped_after_a_while() -> None:
+    def work() -> None:
+        with stop_request(0.01, lambda: None) as stop:
+            signal.raise_signal(signal.SIGTERM)
+            assert stop() == signal.SIGTERM
+            time.sleep(5)
+
+    with pytest.raises(Stopped):
+        work()
+
+
+def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_signals():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
