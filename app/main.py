@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
@@ -28,6 +28,7 @@ from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.problems import use_problem_details
+from app.query_parameters import refuse_unknown_parameters
 from app.routes import (
     catalogue,
     checkpoints,
@@ -86,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lambda app: _running(app, settings, metrics, tracer),
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(refuse_unknown_parameters)],
         middleware=layers(settings, metrics, tracer),
     )
     use_problem_details(app)

@@ -125,6 +125,8 @@ def use_problem_details(app: FastAPI) -> None:
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for methods in document["paths"].values():
         for operation in methods.values():
+            # Every route refuses query parameters that it does not declare.
+            operation["responses"].setdefault("422", {"description": HTTPStatus.UNPROCESSABLE_ENTITY.phrase})
             for status, answer in operation["responses"].items():
                 if int(status) >= HTTPStatus.BAD_REQUEST:
                     answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA}}}

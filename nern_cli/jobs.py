@@ -31,7 +31,9 @@ Status = Literal["queued", "running", "canceling", "succeeded", "failed", "cance
 
 @jobs.command("list")
 def list_jobs(
-    status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only jobs of this status; give it again for several.")
+    ] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only jobs of this kind.")] = None,
     label: Labels = None,
     limit: Annotated[int, typer.Option(min=1, help="Jobs to show at most.")] = 20,
@@ -40,7 +42,7 @@ def list_jobs(
 ) -> None:
     """Show jobs, newest first; in a pipe as lines of id, status, percent and time, separated by tabs."""
     with service(url) as client:
-        found = list(islice(client.jobs.list(status=status, kind=kind, labels=labels_of(label)), limit))
+        found = list(islice(client.jobs.list(status=status or (), kind=kind, labels=labels_of(label)), limit))
     rows = [_row(job) for job in found]
     if json:
         print_json({"jobs": [as_json(job) for job in found]})

@@ -1,7 +1,7 @@
 """The client for programs with an event loop."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -80,10 +80,17 @@ class AsyncJobs:
         return await self._performer.run(job_operations.get(self._performer.session, job_id))
 
     async def list(
-        self, *, status: JobStatus | str | None = None, kind: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] = (),
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Job]:
-        """All jobs of this status and kind with these labels, newest first; pages are fetched as they are needed."""
-        wanted = job_operations.Wanted(status=status, kind=kind, labels=labels or {})
+        """All jobs of one of these statuses and this kind with these labels, newest first.
+
+        Pages are fetched as they are needed.
+        """
+        wanted = job_operations.Wanted.of(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
         while True:
             page = await self._performer.run(job_operations.page(self._performer.session, wanted, cursor))

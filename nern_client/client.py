@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -94,10 +94,17 @@ class Jobs:
         return self._performer.run(job_operations.get(self._performer.session, job_id))
 
     def list(
-        self, *, status: JobStatus | str | None = None, kind: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] = (),
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Iterator[Job]:
-        """All jobs of this status and kind with these labels, newest first; pages are fetched as they are needed."""
-        wanted = job_operations.Wanted(status=status, kind=kind, labels=labels or {})
+        """All jobs of one of these statuses and this kind with these labels, newest first.
+
+        Pages are fetched as they are needed.
+        """
+        wanted = job_operations.Wanted.of(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
         while True:
             page = self._performer.run(job_operations.page(self._performer.session, wanted, cursor))

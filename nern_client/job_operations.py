@@ -1,8 +1,9 @@
 """What can be done with jobs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from nern_client.addresses import address_of
 from nern_client.answers import read
@@ -22,9 +23,17 @@ _EVENTS_ON_A_PAGE = "1000"
 class Wanted:
     """Which jobs are wanted: those that all of this holds for."""
 
-    status: JobStatus | str | None = None
+    statuses: tuple[JobStatus, ...] = ()
     kind: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, status: JobStatus | str | Collection[JobStatus | str], kind: str | None, labels: Mapping[str, str]
+    ) -> Self:
+        """As callers say it: one status, several, or none for any. Raises `ValueError` for an unknown one."""
+        statuses = [status] if isinstance(status, str) else status
+        return cls(statuses=tuple(map(JobStatus, statuses)), kind=kind, labels=labels)
 
 
 def get(session: Session, job_id: str) -> Operation[Job]:
@@ -37,8 +46,8 @@ def page(session: Session, wanted: Wanted, cursor: str | None) -> Operation[JobP
     query: dict[str, str | list[str]] = {"limit": _JOBS_ON_A_PAGE}
     if wanted.labels:
         query["label"] = [f"{key}={value}" for key, value in wanted.labels.items()]
-    if wanted.status is not None:
-        query["status"] = JobStatus(wanted.status).value
+    if wanted.statuses:
+        query["status"] = [status.value for status in wanted.statuses]
     if wanted.kind is not None:
         query["kind"] = wanted.kind
     if cursor is not None:

@@ -4,7 +4,7 @@ What happens to a job between its beginning and its end is in `transitions`, and
 `announcements`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -86,21 +86,24 @@ class JobRepository(Transitions, Announcements):
         self,
         tenant: str,
         *,
-        status: JobStatus | None = None,
+        status: Collection[JobStatus] = (),
         kind: JobKind | None = None,
         labels: Sequence[Label] = (),
         before: str | None = None,
         limit: int,
     ) -> Sequence[Job]:
-        """The tenant's jobs with all of these labels, newest first; `before` is the id to go on after."""
+        """The tenant's jobs of one of these statuses, or of any, with all of these labels, newest first.
+
+        `before` is the id to go on after.
+        """
         query, job_id = select(Job).where(Job.tenant == tenant), Job.id
         if labels:
             # The first one leads: its index has the jobs in their order, however many or few there are.
             query, job_id = query.join(JobLabel, JobLabel.job_id == Job.id), JobLabel.job_id
             query = query.where(JobLabel.tenant == tenant, JobLabel.key == labels[0].key)
             query = query.where(JobLabel.value == labels[0].value, *map(_has_label, labels[1:]))
-        if status is not None:
-            query = query.where(Job.status == status)
+        if status:
+            query = query.where(Job.status.in_(status))
         if kind is not None:
             query = query.where(Job.kind == kind)
         if before is not None:

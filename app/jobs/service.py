@@ -1,6 +1,6 @@
 """What can be done with jobs, as the routes need it: each method is one unit of work."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -161,13 +161,16 @@ class TenantJobs:
     def page(
         self,
         *,
-        status: JobStatus | None,
+        status: Collection[JobStatus] = (),
         kind: JobKind | None = None,
         labels: Sequence[Label] = (),
         cursor: str | None,
         limit: int,
     ) -> JobPage:
-        """List jobs with all of the labels, newest first. The cursor is the id of the last job seen."""
+        """List jobs of one of the statuses and with all of the labels, newest first.
+
+        The cursor is the id of the last job seen.
+        """
         jobs = transact(
             self._sessions,
             lambda session: JobRepository(session).page(

@@ -36,7 +36,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 async def list_jobs(
     request: Request,
     jobs: Jobs,
-    status: JobStatus | None = None,
+    status: Annotated[tuple[JobStatus, ...], Query(max_length=len(JobStatus))] = (),
     label: Annotated[tuple[str, ...], Query(max_length=16)] = (),
     cursor: Cursor = None,
 ) -> HTMLResponse:
@@ -86,7 +86,7 @@ async def show_documentation(request: Request) -> HTMLResponse:
 
 
 @router.get("/assets/{name}")
-async def get_asset(name: str) -> Response:
+async def get_asset(name: str, v: str = "") -> Response:  # of a new version browsers ask anew
     """A style or a script of these pages."""
     found = {path.name: path for path in _ASSETS.iterdir()}.get(name)
     if name in _SWAGGER_UI:

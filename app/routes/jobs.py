@@ -161,7 +161,10 @@ async def _receive(request: Request, draft: Draft, form: Form, document: type[Do
 @router.get("", summary="List jobs", operation_id="list_jobs", responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY))
 def list_jobs(
     jobs: Jobs,
-    status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    status: Annotated[
+        tuple[JobStatus, ...],
+        Query(max_length=len(JobStatus), description="Only jobs of this status, or of one of several."),
+    ] = (),
     kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
     label: Annotated[
         tuple[str, ...],

@@ -12,6 +12,8 @@ from app.datasets.service import NAME_PATTERN
 from app.jobs.ids import JOB_ID_PATTERN, is_job_id, unknown_job
 from app.uploads.digests import SHA256_PATTERN
 
+# A position in the order of all ids, whether or not that job is still there: a UUID of version 7.
+_CURSOR_PATTERN = r"^job_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$"
 _UPLOAD_ID_PATTERN = r"^upload_[0-9a-f]{32}$"
 _ARTIFACT_PATTERN = r"^[a-z0-9.-]{1,64}$"
 
@@ -30,7 +32,9 @@ JobId = Annotated[
 ]
 # The job whose options the form starts with.
 LikeJobId = Annotated[str | None, Query(pattern=JOB_ID_PATTERN)]
-Cursor = Annotated[str | None, Query(pattern=JOB_ID_PATTERN, description="`next_cursor` of the page before.")]
+Cursor = Annotated[
+    str | None, Query(pattern=_CURSOR_PATTERN, description="`next_cursor` of the page before; no other value will do.")
+]
 Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
 UploadId = Annotated[str, Path(pattern=_UPLOAD_ID_PATTERN, description="Id of an upload in pieces.")]
 DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of an uploaded data set.")]

@@ -248,18 +248,64 @@ def test_jobs_are_listed_a_page_at_a_time(client: TestClient) -> None:
     assert rest["next_cursor"] is None
 
 
-def test_jobs_are_listed_by_status(client: TestClient) -> None:
-    waiting, canceled = submit(client).json(), submit(client).json()
+def test_jobs_are_listed_by_status(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    waiting, canceled, finished = (submit(client).json() for _ in range(3))
     client.post(canceled["links"]["cancel"])
+    finish(settings, finished["id"], tmp_path)
+    several = client.get("/jobs?status=queued&status=canceled").json()["items"]
+    assert [job["id"] for job in several] == [canceled["id"], waiting["id"]]
     assert [job["id"] for job in client.get("/jobs?status=queued").json()["items"]] == [waiting["id"]]
     assert [job["id"] for job in client.get("/jobs?status=canceled").json()["items"]] == [canceled["id"]]
 
 
-@pytest.mark.parametrize("query", ["status=done", "kind=other", "limit=0", "limit=101", "cursor=" + "x" * 41])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=done",
+        "kind=other",
+        "limit=0",
+        "limit=101",
+        "cursor=" + "x" * 41,
+        "cursor=job_1",
+        "cursor=" + "z" * 36,
+        "cursor=",
+    ],
+)
 def test_a_list_that_cannot_be_made_is_explained(embedded_client: TestClient, query: str) -> None:
     answer = embedded_client.get(f"/jobs?{query}")
     assert (answer.status_code, answer.json()["type"]) == (422, "invalid-request")
-    assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
+    # One of several values is named with its place.
+    assert answer.json()["errors"][0]["field"].removesuffix(".0") == query.partition("=")[0]
+
+
+def test_a_page_goes_on_after_a_job_that_was_deleted(client: TestClient) -> None:
+    older, newer = submit(client).json(), submit(client).json()
+    client.post(newer["links"]["cancel"])
+    client.delete(newer["links"]["self"])
+    page = client.get("/jobs", params={"cursor": newer["id"]}).json()
+    assert [job["id"] for job in page["items"]] == [older["id"]]
+
+
+def test_no_route_takes_a_query_parameter_that_it_does_not_declare(embedded_client: TestClient) -> None:
+    paths = embedded_client.get("/openapi.json").json()["paths"]
+    addresses = [(method, path) for path, methods in paths.items() for method in methods]
+    addresses += [("get", page) for page in ("/", "/new", "/data", "/docs", "/sign-in", "/assets/pages.css")]
+    for method, path in addresses:
+        answer = embedded_client.request(method, path, params={"statuss": "failed"})
+        assert answer.status_code == 422, (method, path)
+        if method != "head":
+            assert "`statuss`" in answer.text, (method, path)
+
+
+def test_an_unknown_query_parameter_is_named_beside_the_known_ones(embedded_client: TestClient) -> None:
+    answer = embedded_client.get("/jobs?page=2&status=queued").json()
+    assert (answer["type"], answer["errors"]) == (
+        "unknown-parameter",
+        [{"field": "page", "detail": "there is no such parameter"}],
+    )
+    assert answer["detail"] == (
+        "This address does not take the query parameter `page`. It takes `cursor`, `kind`, `label`, `limit`, `status`."
+    )
 
 
 def test_a_queued_job_is_canceled_at_once_and_again(client: TestClient) -> None:

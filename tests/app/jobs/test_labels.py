@@ -141,7 +141,7 @@ def test_the_index_leads_to_labelled_jobs_in_their_order(embedded_client: TestCl
         connection = session.connection()
         event.listen(connection, "before_cursor_execute", lambda *sent: seen.append(sent[2:4]))
         wanted = [Label("team", "vision"), Label("model", "a")]
-        JobRepository(session).page("default", status=None, labels=wanted, before="job_9", limit=20)
+        JobRepository(session).page("default", labels=wanted, before="job_9", limit=20)
         statement, parameters = seen[-1]
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert "job_labels_tenant_key_value_job_id_idx" in plan[0]

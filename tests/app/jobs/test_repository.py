@@ -234,7 +234,7 @@ def test_pages_go_from_new_to_old(database: Database) -> None:
     database.claim("job_2", LEASE)
     assert [job.id for job in database.page(TENANT, limit=2)] == ["job_3", "job_2"]
     assert [job.id for job in database.page(TENANT, before="job_2", limit=2)] == ["job_1"]
-    queued = database.page(TENANT, status=JobStatus.QUEUED, limit=9)
+    queued = database.page(TENANT, status=[JobStatus.QUEUED], limit=9)
     assert [job.id for job in queued] == ["job_3", "job_1"]
 
 
