@@ -28,7 +28,7 @@ from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
 from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
-from nern_core.checkpoint_structure import refuse_without_kernels
+from nern_core.checkpoint_structure import refuse_other_network, refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
 
@@ -249,9 +249,11 @@ def file_for(options: EncodeOptions | None) -> FileKind:
 
 
 def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
-    """Raise `Problem` for a file that is no checkpoint, or in which these options represent nothing."""
+    """Raise `Problem` for a file that is no checkpoint, that does not fit the architecture or has no kernels."""
     structure = checked_structure(file)
     try:
+        if options.architecture is not None:
+            refuse_other_network(structure, options.architecture)
         refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
     except NernError as error:
         raise Problem.of_input(error) from error

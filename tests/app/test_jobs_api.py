@@ -181,6 +181,25 @@ BAD_CHECKPOINTS = [
 ]
 
 
+def test_a_checkpoint_of_another_architecture_is_refused_and_not_kept(
+    embedded_client: TestClient, embedded: Settings
+) -> None:
+    answer = submit(embedded_client, {"architecture": "cifar-resnet20"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "architecture-mismatch")
+    assert answer.json()["detail"].startswith("The checkpoint does not fit the architecture cifar-resnet20: ")
+    assert stored_files(embedded) == []
+    sent = embedded_client.post("/checkpoints", content=EXAMPLE.read_bytes()).json()
+    document = {"checkpoint": {"sha256": sent["sha256"]}, "options": {"architecture": "torchvision:resnet18"}}
+    named = embedded_client.post("/jobs", json=document)
+    assert (named.status_code, named.json()["type"]) == (422, "architecture-mismatch")
+    assert embedded_client.get("/jobs").json()["items"] == []
+
+
+def test_an_architecture_that_there_is_not_is_refused(embedded_client: TestClient) -> None:
+    answer = submit(embedded_client, {"architecture": "torchvision:nothing"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "unknown-architecture")
+
+
 @pytest.mark.parametrize(("content", "slug", "sentence"), BAD_CHECKPOINTS)
 def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
     embedded_client: TestClient, embedded: Settings, content: bytes, slug: str, sentence: str

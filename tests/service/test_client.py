@@ -30,8 +30,8 @@ def test_the_client_submits_follows_and_downloads(service: Service, tmp_path: Pa
         assert told[-1][0] is JobStatus.SUCCEEDED
         for name, artifact in job.artifacts.items():
             assert client.jobs.download(job.id, name, tmp_path / name).stat().st_size == artifact.bytes
-        wrong = client.jobs.create(EXAMPLE, architecture="cifar-resnet20", steps=1)
-        with pytest.raises(JobFailed, match="does not fit"):
+        wrong = client.jobs.create(EXAMPLE, target_bytes=100, steps=1)
+        with pytest.raises(JobFailed, match="bytes"):
             client.jobs.wait(wrong.id, timeout=120)
 
 
