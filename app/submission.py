@@ -28,8 +28,10 @@ from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
 from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
-from nern_core.checkpoint_structure import refuse_other_network, refuse_without_kernels
+from nern_core.catalogue import network_structure
+from nern_core.checkpoint_structure import refuse_without_kernels
 from nern_core.errors import NernError
+from nern_core.name_matching import match_names
 from nern_core.options import EncodeOptions
 
 LARGEST_OPTIONS = 64 * 2**10
@@ -253,7 +255,8 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
     structure = checked_structure(file)
     try:
         if options.architecture is not None:
-            refuse_other_network(structure, options.architecture)
+            shapes = {name: claim.shape for name, claim in structure.tensors.items()}
+            match_names(shapes, network_structure(options.architecture))
         refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
     except NernError as error:
         raise Problem.of_input(error) from error

@@ -11,10 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from nern_core.catalogue import network_structure
 from nern_core.errors import NernError
 from nern_core.kernel_policy import choose_tensors
-from nern_core.name_matching import match_names
 from nern_core.safetensors_header import read_header
 from nern_core.tensor_claims import TensorClaim
 from nern_core.torch_files import read_torch_file
@@ -101,12 +99,6 @@ def refuse_without_kernels(
     tensors = strip_prefixes(structure.tensors)
     shapes = {name: claim.shape for name, claim in tensors.items() if claim.dtype in _FLOATING_POINT}
     choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
-
-
-def refuse_other_network(structure: CheckpointStructure, architecture: str) -> None:
-    """Raise `NernError` for a file whose names and shapes are not those of the architecture, as `match_names` does."""
-    shapes = {name: claim.shape for name, claim in structure.tensors.items()}
-    match_names(shapes, network_structure(architecture))
 
 
 def strip_prefixes(tensors: Mapping[str, T]) -> dict[str, T]:
