@@ -8,6 +8,7 @@ import typer
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import print_json, print_points
 from nern_cli.output_files import output_file
+from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
     from nern_core.meta_compression import MetaCompression
@@ -29,7 +30,8 @@ def compress_report(
         print_json(result.model_dump(mode="json"))
     else:
         print_points([point.model_dump(mode="json") for point in result.points])
-        print("\n".join(result.verdicts))
+        for verdict in result.verdicts:
+            print_line(verdict)
 
 
 def _draw(

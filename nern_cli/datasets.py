@@ -12,6 +12,7 @@ import typer
 from nern_cli.arguments import Json, refuse_empty
 from nern_cli.display import print_json, print_points
 from nern_cli.service import Url, service
+from nern_cli.terminal_text import print_line, print_row
 
 if TYPE_CHECKING:
     from nern_client import Dataset
@@ -47,7 +48,9 @@ def upload(
     if json:
         print_json(dataset.model_dump(mode="json"))
     else:
-        print(f"{name}: {_count(dataset.train.images)} images to train on, {_count(dataset.test.images)} to test on")
+        print_line(
+            f"{name}: {_count(dataset.train.images)} images to train on, {_count(dataset.test.images)} to test on"
+        )
 
 
 @datasets.command("list")
@@ -59,11 +62,12 @@ def list_datasets(url: Url = None, json: Json = False) -> None:
     if json:
         print_json({"datasets": [dataset.model_dump(mode="json") for dataset in found]})
     elif not sys.stdout.isatty():
-        print("".join("\t".join(row.values()) + "\n" for row in rows), end="")
+        for row in rows:
+            print_row(row.values())
     elif rows:
         print_points(rows)
     else:
-        print("There are no data sets; `nern datasets upload` sends one.")
+        print_line("There are no data sets; `nern datasets upload` sends one.")
 
 
 @datasets.command()
@@ -74,7 +78,7 @@ def delete(name: Name, url: Url = None, json: Json = False) -> None:
     if json:
         print_json({"name": name, "deleted": True})
     else:
-        print(f"{name} is deleted.")
+        print_line(f"{name} is deleted.")
 
 
 @contextmanager

@@ -10,15 +10,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from nern_cli.terminal_text import print_line, print_note, printable
 from nern_core.progress import Progress as Observation
 
 if TYPE_CHECKING:
     from nern_client import Progress as JobProgress
 
 _SECONDS_BETWEEN_LINES = 5.0
+_WIDEST = 10_000
 
 
 class ProgressDisplay:
@@ -59,12 +62,12 @@ class ProgressDisplay:
     def update(self, phase: str, fraction: float, details: str) -> None:
         """Show a phase by its name, and how far all of it is."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=phase, completed=fraction, details=details)
+            self._bar.update(self._task, description=printable(phase), completed=fraction, details=printable(details))
             return
         now = time.monotonic()
         if self._lines and (phase != self._phase or now - self._last_line >= _SECONDS_BETWEEN_LINES):
             self._phase, self._last_line = phase, now
-            print(f"{phase} {100 * fraction:.0f} % {details}".rstrip(), file=self._console.file, flush=True)
+            print_note(f"{phase} {100 * fraction:.0f} % {details}".rstrip())
 
 
 def describe_progress(progress: "Observation | JobProgress") -> str:
@@ -90,7 +93,7 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 def print_table(title: str, result: Mapping[str, Any]) -> None:
     """Print names and values, nested ones indented by their name."""
-    print(title)
+    print_line(title)
     table = Table(show_header=False)
     for name, value in _rows(result):
         table.add_row(name, value)
@@ -98,16 +101,25 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
 
 
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:
-    """Print one row for each point, with the names of its values as heading."""
-    table = Table(*(name.replace("_", " ") for name in points[0]))
+    """Print one row for each point, with the names of its values as heading. The first value is never cut."""
+    table = Table(*(printable(name.replace("_", " ")) for name in points[0]))
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
     for point in points:
         table.add_row(*(_formatted(name, value) for name, value in point.items()))
     _print(table)
 
 
 def _print(table: Table) -> None:
-    """Names and sentences may hold brackets and colons, which mean nothing here."""
-    Console(markup=False, emoji=False).print(table)
+    """Names and sentences may hold brackets and colons, which mean nothing here.
+
+    On a terminal that is too narrow for the longest words, the terminal wraps the lines.
+    """
+    console = Console(markup=False, emoji=False)
+    narrowest = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
+    console.width = max(console.width, narrowest)
+    console.print(table)
 
 
 def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -117,7 +129,7 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _rows(value, f"{name}: ")
         else:
-            rows.append((name, _formatted(key, value)))
+            rows.append((printable(name), _formatted(key, value)))
     return rows
 
 
@@ -128,4 +140,4 @@ def _formatted(key: str, value: Any) -> str:  # noqa: ANN401 # any JSON value
         return f"{value:.2f} %"
     if key.endswith("bytes"):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

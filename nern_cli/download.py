@@ -1,6 +1,5 @@
 """`nern download`: bring a result of a job here."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from nern_cli.display import print_json
 from nern_cli.output_files import resumable_output
 from nern_cli.service import JobId, Url, service
 from nern_cli.signals import Stopped
+from nern_cli.terminal_text import print_line, print_note
 
 
 def download(
@@ -30,10 +30,10 @@ def download(
         try:
             client.jobs.download(job, artifact, file)
         except Stopped as stopped:
-            print(f"nern: {stopped.sentence} The same command goes on from here.", file=sys.stderr)
+            print_note(f"nern: {stopped.sentence} The same command goes on from here.")
             raise typer.Exit(stopped.exit_code) from None
         published = client.jobs.get(job).artifacts[artifact]
     if json:
         print_json({"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256})
     else:
-        print(f"{target}: {published.bytes:,} bytes")
+        print_line(f"{target}: {published.bytes:,} bytes")

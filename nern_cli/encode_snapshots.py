@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nern_cli.output_files import is_stream
 from nern_cli.signals import Stopped, stop_request
+from nern_cli.terminal_text import print_note
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions
@@ -80,7 +80,7 @@ def _prepare(folder: Path, request: dict[str, Any], *, resume: bool) -> None:
     """Make the folder, with the snapshots to go on from or without any."""
     found = folder / _REQUEST
     if resume and _has_snapshots(folder):
-        if json.loads(found.read_text()) != request:
+        if json.loads(found.read_text(encoding="utf-8")) != request:
             raise NernError(
                 "other_snapshots",
                 f"The snapshots in '{folder}' are of another checkpoint or other options: give the same ones, or leave "
@@ -88,14 +88,14 @@ def _prepare(folder: Path, request: dict[str, Any], *, resume: bool) -> None:
             )
         return
     if resume:
-        print(f"nern: There are no snapshots in '{folder}'; this begins anew.", file=sys.stderr)
+        print_note(f"nern: There are no snapshots in '{folder}'; this begins anew.")
     elif _has_snapshots(folder):
-        print(f"nern: The snapshots in '{folder}' are replaced; --resume would have used them.", file=sys.stderr)
+        print_note(f"nern: The snapshots in '{folder}' are replaced; --resume would have used them.")
     _remove(folder)
     if folder.exists():
         raise NernError("cannot_write", f"'{folder}' holds other files than snapshots; name another output.")
     folder.mkdir()
-    found.write_text(json.dumps(request) + "\n")
+    found.write_text(json.dumps(request) + "\n", encoding="utf-8")
 
 
 def _has_snapshots(folder: Path) -> bool:
@@ -105,9 +105,8 @@ def _has_snapshots(folder: Path) -> bool:
 def _keep(folder: Path | None) -> None:
     """Leave the snapshots for the next attempt, if there are any, and say so."""
     if folder is not None and _has_snapshots(folder):
-        print(
-            f"nern: The training so far is saved in '{folder}'; the same command with --resume goes on from there.",
-            file=sys.stderr,
+        print_note(
+            f"nern: The training so far is saved in '{folder}'; the same command with --resume goes on from there."
         )
     else:
         _remove(folder)
@@ -119,4 +118,4 @@ def _remove(folder: Path | None) -> None:
 
 
 def _say_stopping() -> None:
-    print("nern: Stopping at the end of this step; once more stops at once.", file=sys.stderr)
+    print_note("nern: Stopping at the end of this step; once more stops at once.")

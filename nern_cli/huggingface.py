@@ -11,6 +11,7 @@ from nern_cli.arguments import Json
 from nern_cli.display import print_json
 from nern_cli.output_files import output_folder
 from nern_cli.service import Url, service
+from nern_cli.terminal_text import print_line
 from nern_core.errors import NernError
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def export(
             }
         )
         return
-    print(f"{folder}: model.safetensors, encoding.nern, config.json and README.md")
+    print_line(f"{folder}: model.safetensors, encoding.nern, config.json and README.md")
     if license_ is None:
-        print("README.md names no licence yet: it is that of the network that was encoded.")
+        print_line("README.md names no licence yet: it is that of the network that was encoded.")
 
 
 def _is_file(encoding: str) -> bool:

@@ -8,6 +8,7 @@ import typer
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import ProgressDisplay, print_json, print_points
 from nern_cli.output_files import output_folder
+from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
     from nern_core.importance import Importance
@@ -52,11 +53,16 @@ def importance(
         return
     for correlation in found.correlations:
         value = "none, one is constant" if correlation.spearman is None else f"{correlation.spearman:.3f}"
-        print(f"rank correlation of {correlation.first} and {correlation.second}, {correlation.granularity}s: {value}")
+        print_line(
+            f"rank correlation of {correlation.first} and {correlation.second}, {correlation.granularity}s: {value}"
+        )
     if found.pruning:
-        print(f"accuracy in percent on {found.images} images after so large a share of the weights was set to zero:")
+        print_line(
+            f"accuracy in percent on {found.images} images after so large a share of the weights was set to zero:"
+        )
         print_points(_curve(found))
-    print("\n".join([*found.remarks, *(f"written: {output / file.name}" for file in files)]))
+    for line in [*found.remarks, *(f"written: {output / file.name}" for file in files)]:
+        print_line(line)
 
 
 def _curve(found: "Importance") -> list[dict[str, str | float]]:

@@ -20,6 +20,7 @@ from nern_cli.service import (
     print_metrics,
     service,
 )
+from nern_cli.terminal_text import print_line, print_row
 
 if TYPE_CHECKING:
     from nern_client import Job, JobEvent
@@ -47,11 +48,12 @@ def list_jobs(
     if json:
         print_json({"jobs": [as_json(job) for job in found]})
     elif not sys.stdout.isatty():
-        print("".join("\t".join(row.values()) + "\n" for row in rows), end="")
+        for row in rows:
+            print_row(row.values())
     elif rows:
         print_points(rows)
     else:
-        print("There are no such jobs; `nern submit` makes one.")
+        print_line("There are no such jobs; `nern submit` makes one.")
 
 
 @jobs.command()
@@ -99,7 +101,7 @@ def logs(
             if json:
                 print_json(event.model_dump(mode="json"))
             else:
-                print(f"{event.time:%Y-%m-%d %H:%M:%S}  {event.kind:<9}  {_told(event)}".rstrip())
+                print_line(f"{event.time:%Y-%m-%d %H:%M:%S}  {event.kind:<9}  {_told(event)}".rstrip())
             sys.stdout.flush()
 
 
@@ -111,7 +113,7 @@ def cancel(job: JobId, url: Url = None, json: Json = False) -> None:
     if json:
         print_json(as_json(found))
     else:
-        print(f"{found.id} is {found.status}.")
+        print_line(f"{found.id} is {found.status}.")
 
 
 @jobs.command()
@@ -122,7 +124,7 @@ def delete(job: JobId, url: Url = None, json: Json = False) -> None:
     if json:
         print_json({"id": job, "deleted": True})
     else:
-        print(f"{job} is deleted.")
+        print_line(f"{job} is deleted.")
 
 
 def _told(event: "JobEvent") -> str:

@@ -10,6 +10,7 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_points
+from nern_cli.terminal_text import print_line, print_note, print_row
 from nern_core.errors import NernError
 
 if TYPE_CHECKING:
@@ -35,21 +36,24 @@ def create(
     lifetime = None if days is None else timedelta(days=days)
     with _service() as service:
         token = service.create(tenant, scopes, description=description, lifetime=lifetime)
-    print(token.reveal())
-    print(f"Keep this key of {tenant}: it is not shown again. Its id is {token.key_id}.", file=sys.stderr)
+    print_line(token.reveal())
+    print_note(f"Keep this key of {tenant}: it is not shown again. Its id is {token.key_id}.")
 
 
 @keys.command("list")
 def list_keys(json: Json = False) -> None:
-    """Show all keys, without their secrets."""
+    """Show all keys, without their secrets; in a pipe as lines of the columns, separated by tabs."""
     with _service() as service:
         rows = [_row(key) for key in service.all()]
     if json:
         print_json({"keys": rows})
+    elif not sys.stdout.isatty():
+        for row in rows:
+            print_row(value or "" for value in row.values())
     elif rows:
         print_points(rows)
     else:
-        print("There are no API keys; `nern keys create` makes one.")
+        print_line("There are no API keys; `nern keys create` makes one.")
 
 
 @keys.command()
@@ -57,7 +61,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that `nern keys li
     """End a key at once. Its jobs stay."""
     with _service() as service:
         service.revoke(key_id)
-    print(f"The key {key_id} is revoked.")
+    print_line(f"The key {key_id} is revoked.")
 
 
 @contextmanager

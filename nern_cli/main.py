@@ -3,8 +3,10 @@
 torch is imported by the commands that compute, when they run: `nern --help` answers at once.
 """
 
+import os
 import sys
 from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -30,16 +32,35 @@ from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
 from nern_cli.submit import submit
+from nern_cli.terminal_text import print_line, print_note, use_any_encoding
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
 
+_DEBUG = "NERN_DEBUG"
+_LONGEST_SENTENCE = 500
+
 app = typer.Typer(
     name="nern",
-    help="Compact neural representations of trained networks.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_line(f"nern {version('nern')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nern(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Compact neural representations of trained networks."""
+
 
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need API keys.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
@@ -91,18 +112,17 @@ def encode(
             checkpoint, encoding, options, display.show, stronger_teacher=stronger, snapshots=snapshots
         )
         if report_file is not None:
-            report_file.write_text(result.report.model_dump_json(indent=2) + "\n")
+            report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     metrics = result.report.metrics.model_dump()
     if json:
         print_json(metrics)
     else:
         print_table(f"{checkpoint.name} → {output}", metrics)
     if result.report.costs_too_much:
-        print(
+        print_note(
             f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "
             f"split, more than the {options.max_drop:g} that --max-drop allows. Train for longer, or ask for a larger "
-            "file with --target-bytes.",
-            file=sys.stderr,
+            "file with --target-bytes."
         )
         raise typer.Exit(ExitCode.TARGET_MISSED)
 
@@ -124,7 +144,7 @@ def evaluate(
     if json:
         print_json({"accuracy": accuracy})
     else:
-        print(f"{accuracy:.2f} % on the test split of {dataset}")
+        print_line(f"{accuracy:.2f} % on the test split of {dataset}")
 
 
 @app.command()
@@ -146,7 +166,7 @@ def migrate() -> None:
     from app.settings import Settings
 
     migrate_database(Settings())
-    print("The database is up to date.")
+    print_line("The database is up to date.")
 
 
 @app.command()
@@ -187,6 +207,7 @@ app.command("importance")(importance)
 
 def main() -> None:
     """Run the command; errors are one sentence on standard error, never a traceback."""
+    use_any_encoding()
     try:
         with stopping_signals():
             app()
@@ -196,6 +217,16 @@ def main() -> None:
         _fail(" ".join(_sentence(detail) for detail in error.errors()), ExitCode.MISUSED)
     except Stopped as stopped:
         _fail(stopped.sentence, stopped.exit_code)
+    except OSError as error:
+        named = f"'{error.filename}': " if error.filename else ""
+        _fail(f"{named}{error.strerror or error}.", ExitCode.FAILED)
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_SENTENCE]
+        _fail(
+            f"This failed unexpectedly, which is a fault of nern: {sentence} ({_DEBUG}=1 shows where.)", ExitCode.FAILED
+        )
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -206,5 +237,5 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"nern: {message}", file=sys.stderr)
+    print_note(f"nern: {message}")
     sys.exit(code)

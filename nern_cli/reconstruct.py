@@ -10,6 +10,7 @@ from nern_cli.arguments import InputFile, LocalDevice
 from nern_cli.output_files import output_file, resumable_output
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
+from nern_cli.terminal_text import print_line
 
 
 class Precision(StrEnum):
@@ -66,7 +67,7 @@ def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDev
     with output_file(output, inputs=[encoding]) as file:
         decoded = decode(encoding, arithmetic)
         write_checkpoint(decoded, file)
-    print(f"{len(decoded.tensors)} tensors written to {output}")
+    print_line(f"{len(decoded.tensors)} tensors written to {output}")
 
 
 def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:
@@ -77,4 +78,4 @@ def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None)
         job = client.reconstructions.create(encoding)
         job = follow(client, job.id, timeout, on_update=lambda job: None)
         client.jobs.download(job.id, artifact, file)
-    print(f"{output}: {job.artifacts[artifact].bytes:,} bytes")
+    print_line(f"{output}: {job.artifacts[artifact].bytes:,} bytes")

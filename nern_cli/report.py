@@ -9,6 +9,7 @@ import typer
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json
 from nern_cli.display import print_json, print_table
 from nern_cli.output_files import output_file
+from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
     from nern_core.alternatives import Alternative
@@ -69,7 +70,7 @@ def report(
     else:
         print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
         if not comparison.report.curve:
-            print("Without --report there are no training curves: `nern encode --report` writes what they need.")
+            print_line("Without --report there are no training curves: `nern encode --report` writes what they need.")
 
 
 def _others(

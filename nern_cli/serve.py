@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from nern_cli.terminal_text import print_line, print_note
+
 # `nern` and `celery` as commands would first look for `app` and `worker` in the folder that they are
 # started in, which may have an `app` of its own.
 _API = "import sys; from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
@@ -41,22 +43,22 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     refuse_open_service(settings, host)
     check_storage(settings)
     if not _is_free(host, port):
-        print(f"nern: the port {port} is in use; choose another one with --port.", file=sys.stderr)
+        print_note(f"nern: the port {port} is in use; choose another one with --port.")
         return 1
     data_dir.mkdir(parents=True, exist_ok=True)
     migrate(settings)
     stop = _StopRequest()
     api = _start(_API, [host, str(port)], environment)
     worker = _start(_WORKER, _WORKER_OPTIONS, environment)
-    print(f"Serving on http://{host}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
+    print_line(f"Serving on http://{host}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
     sys.stdout.flush()
     children = {"worker": worker, "API": api}
     ended = _wait(children, stop)
     _stop(children)
     if ended is None:
-        print("Stopped.")
+        print_line("Stopped.")
         return 0
-    print(f"nern: the {ended} stopped by itself; its last lines are above.", file=sys.stderr)
+    print_note(f"nern: the {ended} stopped by itself; its last lines are above.")
     return 1
 
 

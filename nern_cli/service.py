@@ -1,6 +1,5 @@
 """What the commands that talk to a service have in common."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from nern_cli.arguments import refuse_empty
 from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_table
 from nern_cli.exit_codes import ExitCode
 from nern_cli.signals import Stopped
+from nern_cli.terminal_text import print_note
 
 if TYPE_CHECKING:
     from nern_client import Client, Job, NernClientError
@@ -61,11 +61,11 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
         job = getattr(error, "job", None)
         if json and job is not None:
             print_json(as_json(job))
-        print(f"nern: {_sentence(error)}", file=sys.stderr)
+        print_note(f"nern: {_sentence(error)}")
         raise typer.Exit(_exit_code(error)) from error
     except OSError as error:
         named = f"'{error.filename}': " if error.filename else ""
-        print(f"nern: {named}{error.strerror or error}.", file=sys.stderr)
+        print_note(f"nern: {named}{error.strerror or error}.")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -81,7 +81,7 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
         try:
             return client.jobs.wait(job_id, on_update=show, timeout=timeout)
         except Stopped as stopped:
-            print(f"nern: {stopped.sentence} The job goes on: nern jobs watch {job_id}", file=sys.stderr)
+            print_note(f"nern: {stopped.sentence} The job goes on: nern jobs watch {job_id}")
             raise typer.Exit(stopped.exit_code) from None
 
 

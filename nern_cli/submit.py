@@ -12,6 +12,7 @@ from nern_cli.display import print_json
 from nern_cli.encode_options import takes_job_options
 from nern_cli.output_files import resumable_output
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
+from nern_cli.terminal_text import print_line, print_note
 from nern_core.options import EncodeOptions
 
 _ARTIFACTS = {
@@ -76,9 +77,9 @@ def submit(
     elif job.ended:
         print_metrics(f"{checkpoint.name} → {output or job.id}", job)
     else:
-        print(job.id)
+        print_line(job.id)
         if sys.stderr.isatty():
-            print(f"Follow it with: nern jobs watch {job.id}", file=sys.stderr)
+            print_note(f"Follow it with: nern jobs watch {job.id}")
 
 
 def _output(path: Path | None, checkpoint: Path) -> AbstractContextManager[Path | None]:

@@ -64,6 +64,29 @@ def test_list_shows_what_a_key_is_for_and_not_its_secret(
     assert token.secret not in table
 
 
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_a_narrow_terminal_shows_whole_ids(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    token = create(monkeypatch, capsys, "--tenant", "acme", "--description", "a long description of what it is for")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert nern(monkeypatch, "keys", "list") == 0
+    table = capsys.readouterr().out
+    assert token.key_id in table
+    assert "…" not in table
+
+
+def test_a_pipe_gets_a_line_of_columns_for_each_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = create(monkeypatch, capsys, "--tenant", "acme", "--description", "the\tdashboard")
+    assert nern(monkeypatch, "keys", "list") == 0
+    cells = capsys.readouterr().out.removesuffix("\n").split("\t")
+    assert cells[:4] == [token.key_id, "acme", "jobs:read jobs:write", "the\\tdashboard"]
+    assert cells[5:] == ["", "", "good"]
+
+
 def test_a_key_is_good_for_everything_and_for_ever_unless_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
