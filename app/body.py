@@ -11,9 +11,10 @@ from functools import cache
 from http import HTTPStatus
 from typing import TypeVar, TypeVarTuple, Unpack
 
-from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
+from app.access.caller import tenant_of_request
+from app.fair_shares import FairThreads
 from app.problems import Problem
 
 _CHUNK_BYTES = 2**20
@@ -21,6 +22,8 @@ _CHUNK_BYTES = 2**20
 _LONG_ROUND = 0.005
 _ROUNDS_TO_PAUSE = 16
 _LONGEST_PAUSE = 0.5
+# No tenant has more requests at once than there are connections.
+_LONGEST_QUEUE = 10_000
 
 Found = TypeVar("Found")
 Arguments = TypeVarTuple("Arguments")
@@ -47,14 +50,18 @@ async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
 
 
 async def in_turn(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do a part of an upload in one of the threads that all uploads share."""
-    return await to_thread.run_sync(work, *arguments, limiter=_threads())
+    """Do a part of an upload in one of the threads that all uploads share, in which tenants take turns."""
+    return await _threads().run(tenant_of_request.get(), work, *arguments)
 
 
 @cache
-def _threads() -> CapacityLimiter:
-    """Of all uploads together: with more of them than cores, the event loop would hardly get its turn."""
-    return CapacityLimiter(max(1, (os.cpu_count() or 1) // 2))
+def _threads() -> FairThreads:
+    """Of all uploads together: with more of them than cores, the event loop would hardly get its turn.
+
+    A part takes milliseconds, so that a tenant whose turn it is need not leave a thread free.
+    """
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    return FairThreads("upload", threads, reserving=False, longest_queue=_LONGEST_QUEUE)
 
 
 async def _give_way() -> None:

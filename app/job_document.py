@@ -119,6 +119,8 @@ class DocumentReceiver:
         body = await read_small_body(request, _LARGEST_DOCUMENT)
         find_dataset = partial(self._datasets.resolve, tenant)
         document, options, dataset = await run_in_threadpool(self._parse, body, model, find_dataset)
+        if document.webhook is not None:
+            await check_address(document.webhook, self._outbound)
         source, kind = document.file, file_for(options)
         if source.url is None:
             file = await waiting(self._store, self._find, tenant, source, kind)
@@ -135,8 +137,6 @@ class DocumentReceiver:
             document = model.model_validate_json(body)
         except ValidationError as error:
             raise _invalid(error, model.example) from error
-        if document.webhook is not None:
-            check_address(document.webhook, self._outbound)
         if isinstance(document, ReconstructionDocument):
             return document, None, None
         return document, *parse_options(json.dumps(document.options).encode(), find_dataset)

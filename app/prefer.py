@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.access.caller import tenant_of_request
 from app.events.places import Places
 from app.events.reader import EventReader
 from app.schemas import JobView
@@ -57,13 +58,13 @@ async def wait_for_job(
     """Look at a job until what the client waits for has happened, the job has ended, or the time is over.
 
     A service that stops answers at once. Returns the job, and whether the client could wait: it cannot while all
-    places are taken.
+    places of its tenant are taken.
     """
     first = job = await look()
-    if not wait.seconds or places.full:
+    if not wait.seconds or places.full(tenant_of_request.get()):
         return first, False
     until = time.monotonic() + wait.seconds
-    with places.taken():
+    with places.taken(tenant_of_request.get()):
         while not job.ended and not reader.stopped and (wait.until is WaitFor.END or job.status == first.status):
             left = until - time.monotonic()
             if left <= 0:

@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from app.database import DATABASE_LOST
 from app.durable_files import DiskFull
+from app.fair_shares import QueueFull
 from app.storage.artifacts import StoreUnavailable
 from nern_core.errors import NernError
 from nern_core.options import explain_invalid
@@ -100,6 +101,7 @@ def use_problem_details(app: FastAPI) -> None:
     app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
     app.add_exception_handler(StoreUnavailable, _on_lost_store)
+    app.add_exception_handler(QueueFull, _on_full_queue)
     for lost in DATABASE_LOST:
         app.add_exception_handler(lost, _on_lost_database)
 
@@ -161,6 +163,15 @@ async def _on_full_disk(request: Request, error: Exception) -> JSONResponse:
 async def _on_lost_store(request: Request, error: Exception) -> JSONResponse:
     _log.error("storage_unavailable", method=request.method, path=request.url.path, error=repr(error))
     return store_unavailable().response()
+
+
+async def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-many-at-once",
+        "Too many of your requests wait for the same thing; send this one again when some of them are over.",
+        headers={"Retry-After": "5"},
+    ).response()
 
 
 async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:

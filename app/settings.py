@@ -194,7 +194,8 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=0,
-            description="Requests of one API process that wait for events of jobs at once, as streams or by `wait`.",
+            description="Requests of one API process that wait for events of jobs at once, as streams or by `wait`. "
+            "With keys, one tenant may have half of them.",
         ),
     ] = 500
     body_idle_timeout: Annotated[

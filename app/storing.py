@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TypeVar, TypeVarTuple, Unpack
 
-from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 
+from app.access.caller import tenant_of_request
 from app.body import in_turn
+from app.fair_shares import FairThreads
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
@@ -42,10 +43,10 @@ async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Foun
     """
     if not store.is_remote:
         return await in_turn(work, *arguments)
-    return await to_thread.run_sync(work, *arguments, limiter=_threads())
+    return await _threads().run(tenant_of_request.get(), work, *arguments)
 
 
 @cache
-def _threads() -> CapacityLimiter:
+def _threads() -> FairThreads:
     """Each may hold some parts of an upload in memory."""
-    return CapacityLimiter(_AT_ONCE)
+    return FairThreads("store", _AT_ONCE)

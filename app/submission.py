@@ -103,7 +103,7 @@ async def receive_submission(
     if length > settings.max_upload_bytes + _FORM_OVERHEAD:
         raise form.file.too_large(settings.max_upload_bytes)
     async with writing(store, length, settings.disk_reserve) as writer:
-        arriving = _ArrivingForm(form, boundary, writer, settings, outbound, find_dataset)
+        arriving = _ArrivingForm(form, boundary, writer, settings, find_dataset)
 
         def take(data: bytes) -> None:
             go_on()
@@ -114,6 +114,8 @@ async def receive_submission(
         except ClientDisconnect:
             raise _malformed("The upload was cut off", form) from None
         await in_turn(arriving.finish)
+        if arriving.webhook is not None:
+            await check_address(arriving.webhook, outbound)
         return arriving.submission(await commit(store, writer, go_on))
 
 
@@ -126,7 +128,6 @@ class _ArrivingForm:
         boundary: bytes,
         writer: ArtifactWriter,
         settings: Settings,
-        outbound: OutboundClient,
         find_dataset: FindDataset,
     ) -> None:
         self._parser = MultipartParser(
@@ -145,7 +146,6 @@ class _ArrivingForm:
         self._form = form
         self._writer = writer
         self._settings = settings
-        self._outbound = outbound
         self._find_dataset = find_dataset
         self._received = 0
         self._header_name, self._header_value = bytearray(), bytearray()
@@ -155,7 +155,7 @@ class _ArrivingForm:
         self._options = EncodeOptions() if "options" in form.documents else None
         self._dataset: StoredArtifact | None = None
         self._labels: Mapping[str, str] = {}
-        self._webhook: Webhook | None = None
+        self.webhook: Webhook | None = None
         self._deadline: timedelta | None = None
         self._complete = False
 
@@ -185,7 +185,7 @@ class _ArrivingForm:
 
     def submission(self, file: StoredArtifact) -> Submission:
         """What was asked for, now that the file is in its place."""
-        return Submission(file, self._options, self._labels, self._webhook, self._deadline, self._dataset)
+        return Submission(file, self._options, self._labels, self.webhook, self._deadline, self._dataset)
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -236,8 +236,7 @@ class _ArrivingForm:
             case "labels":
                 self._labels = parse_labels(text)
             case "webhook":
-                self._webhook = parse_webhook(text)
-                check_address(self._webhook, self._outbound)
+                self.webhook = parse_webhook(text)
             case "deadline_seconds":
                 self._deadline = parse_deadline(text)
 

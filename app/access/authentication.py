@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from app.access.browser import key_of_browser
-from app.access.caller import ANYBODY, Caller, Scope
+from app.access.caller import ANYBODY, Caller, Scope, tenant_of_request
 from app.access.callers import Callers
 from app.access.rate import RateLimit
 from app.problems import Problem
@@ -31,6 +31,7 @@ async def authenticate(
     settings: Settings = request.app.state.settings
     caller = await _holder(request, bearer) if settings.keys_required else ANYBODY
     request.state.caller = caller
+    tenant_of_request.set(caller.tenant)
     missing = [scope for scope in required.scopes if scope not in caller.scopes]
     if missing:
         names = " and ".join(f"`{scope}`" for scope in missing)

@@ -1,10 +1,13 @@
 """Who makes a request."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
 # Of a service without keys, and of all jobs from before there were tenants.
 DEFAULT_TENANT = "default"
+# Whose request the present task or thread works on, for what divides threads and places among tenants.
+tenant_of_request: ContextVar[str] = ContextVar("tenant_of_request", default=DEFAULT_TENANT)
 
 
 class Scope(StrEnum):

@@ -4,38 +4,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
+from app.fair_shares import FairShares
 from app.problems import Problem
 
 _SECONDS_TO_COME_BACK = "10"
 
 
 class Places:
-    """So many of one process."""
+    """So many of one process, of which each tenant has a share where there are several tenants."""
 
-    def __init__(self, number: int) -> None:
-        self._free = number
+    def __init__(self, number: int, *, several_tenants: bool = True) -> None:
+        self._shares = FairShares(number, reserving=several_tenants)
 
-    @property
-    def full(self) -> bool:
-        """Whether there is none left."""
-        return self._free <= 0
+    def full(self, tenant: str) -> bool:
+        """Whether there is none left for this tenant."""
+        return not self._shares.may_take(tenant)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self, tenant: str) -> Iterator[None]:
         """Take a place until the end of the `with`. Raises `Problem` (`too-many-listeners`)."""
-        if self.full:
+        if not self._shares.take(tenant):
             raise _too_many()
-        self._free -= 1
         try:
             yield
         finally:
-            self._free += 1
+            self._shares.release(tenant)
 
 
 def _too_many() -> Problem:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "too-many-listeners",
-        "As many requests as the service allows wait for events already; come back soon, or poll the job meanwhile.",
+        "As many of your requests as are allowed wait for events already; come back soon, or poll the job meanwhile.",
         headers={"Retry-After": _SECONDS_TO_COME_BACK},
     )

@@ -13,6 +13,7 @@ from contextlib import suppress
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.access.caller import tenant_of_request
 from app.events.places import Places
 from app.events.reader import EventReader
 from app.events.repository import News, Position
@@ -31,13 +32,13 @@ class EventStream(StreamingResponse):
     """Follows a job; whoever follows has one of the places meanwhile."""
 
     def __init__(self, reader: EventReader, places: Places, position: Position) -> None:
-        self._places = places
+        self._places, self._tenant = places, tenant_of_request.get()
         # A proxy that collects answers before it passes them on would hold the events back.
         super().__init__(follow(reader, position), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. Raises `Problem` (`too-many-listeners`) before anything is sent."""
-        with self._places.taken(), suppress(TimeoutError):
+        with self._places.taken(self._tenant), suppress(TimeoutError):
             # One who takes nothing of what is sent does not keep the place for ever.
             async with asyncio.timeout(_LONGEST_SECONDS + _SECONDS_TO_TAKE):
                 await super().__call__(scope, receive, send)

@@ -8,29 +8,21 @@ Redirects are not followed, proxies of the environment not asked, bodies not dec
 import http.client
 import socket
 import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from threading import Timer
 from typing import Self
 from urllib.parse import urlsplit
 
+from app.access.caller import DEFAULT_TENANT
 from app.outbound.addresses import Address, Network, is_allowed, is_public
+from app.outbound.errors import AddressRefused, OutboundError
+from app.outbound.names import LookUp, Names, look_up
 
 _PORTS = frozenset({443, 8443})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _CHUNK_BYTES = 64 * 2**10
-
-Resolver = Callable[[str, int], Sequence[Address]]
-
-
-class OutboundError(Exception):
-    """A request that was not allowed or has failed; the sentence is for whoever named the address."""
-
-
-class AddressRefused(OutboundError):
-    """An address that no request is sent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +110,6 @@ class _Deadline:
             socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
 
-def resolve(host: str, port: int) -> Sequence[Address]:
-    """All addresses of a name, as the system knows them. Raises `OSError`."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
-
-
 class OutboundClient:
     """Sends requests to public addresses over TLS, to `networks` with and without, and to `origins` anywhere."""
 
@@ -132,12 +118,12 @@ class OutboundClient:
         networks: Sequence[Network] = (),
         *,
         origins: Collection[Origin] = (),
-        resolver: Resolver = resolve,
+        resolver: LookUp = look_up,
         context: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
         self._origins = origins
-        self._resolver = resolver
+        self._names = Names(resolver)
         self._context = context or ssl.create_default_context()
 
     @contextmanager
@@ -150,12 +136,13 @@ class OutboundClient:
         body: bytes | None = None,
         seconds: float = 5.0,
         max_bytes: int = 64 * 2**10,
+        tenant: str = DEFAULT_TENANT,
     ) -> Iterator[Answer]:
-        """Send a request; all of it, reading the answer included, may take so many seconds.
+        """Send a request for a tenant; from the connection to the end of the answer it may take so many seconds.
 
         Raises `OutboundError`. An answer of any status is an answer.
         """
-        target = self.check(url)
+        target = self.check(url, tenant)
         with ExitStack() as stack:
             connection = stack.enter_context(self._connect(target, seconds))
             deadline = stack.enter_context(_Deadline(connection, seconds))
@@ -173,13 +160,20 @@ class OutboundClient:
                 raise deadline.error(error) from error
             yield Answer(response, deadline, max_bytes)
 
-    def check(self, url: str) -> Target:
-        """Resolve a URL and check all addresses of its host. Raises `OutboundError`."""
-        scheme, host, port, path = _parts(url)
-        try:
-            addresses = self._resolver(host, port)
-        except OSError as error:
-            raise OutboundError(f"The host {host} cannot be found; check its name.") from error
+    def check(self, url: str, tenant: str = DEFAULT_TENANT) -> Target:
+        """Resolve a URL and check all addresses of its host. Raises `OutboundError`, after some seconds at the latest.
+
+        A thread that calls this waits for the name's server. An event loop awaits `check_soon`.
+        """
+        parts = _parts(url)
+        return self._checked(*parts, self._names.resolve(tenant, parts[1], parts[2]))
+
+    async def check_soon(self, url: str, tenant: str) -> Target:
+        """Do the same as `check` without holding a thread of the caller."""
+        parts = _parts(url)
+        return self._checked(*parts, await self._names.resolve_soon(tenant, parts[1], parts[2]))
+
+    def _checked(self, scheme: str, host: str, port: int, path: str, addresses: Sequence[Address]) -> Target:
         allowed = bool(addresses) and (
             Origin(scheme, host, port) in self._origins
             or all(is_allowed(address, self._networks) for address in addresses)

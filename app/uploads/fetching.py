@@ -10,10 +10,11 @@ from functools import cache
 from http import HTTPStatus
 from urllib.parse import urljoin
 
-from anyio import CapacityLimiter, to_thread
-
+from app.access.caller import tenant_of_request
 from app.body import parse_length
-from app.outbound.client import AddressRefused, Answer, OutboundClient, OutboundError
+from app.fair_shares import FairThreads
+from app.outbound.client import Answer, OutboundClient
+from app.outbound.errors import AddressRefused, OutboundError
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
@@ -22,7 +23,9 @@ from app.uploads.model_registry import ModelRegistry, no_registry, unreachable
 from app.uploads.receiving import FileKind
 from nern_mlflow.references import is_reference
 
-_AT_ONCE = 8
+_AT_ONCE = 16
+# Of one tenant.
+_LONGEST_QUEUE = 32
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # More than one read of the client: what is too large is told here.
@@ -51,7 +54,7 @@ class FileFetcher:
         is not of its kind, and those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is
         refused remains.
         """
-        return await to_thread.run_sync(self._fetch, url, sha256, kind, go_on, limiter=_threads())
+        return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, go_on)
 
     def _fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
         try:
@@ -85,10 +88,12 @@ class FileFetcher:
     @contextmanager
     def _answer(self, url: str) -> Iterator[Answer]:
         """The answer at the end of redirects, each of which the client checks like the address itself."""
-        end = time.monotonic() + self._seconds
+        end, tenant = time.monotonic() + self._seconds, tenant_of_request.get()
         for _ in range(_MOST_REDIRECTS + 1):
             seconds = max(0.1, end - time.monotonic())
-            with self._client.send("GET", url, seconds=seconds, max_bytes=self._most + _MARGIN) as answer:
+            with self._client.send(
+                "GET", url, seconds=seconds, max_bytes=self._most + _MARGIN, tenant=tenant
+            ) as answer:
                 location = answer.headers.get("Location")
                 if answer.status == HTTPStatus.OK:
                     yield answer
@@ -102,6 +107,6 @@ class FileFetcher:
 
 
 @cache
-def _threads() -> CapacityLimiter:
-    """Of their own: a slow server must not hold up what arrives here."""
-    return CapacityLimiter(_AT_ONCE)
+def _threads() -> FairThreads:
+    """Of their own: a slow server must not hold up what arrives here, nor what other tenants fetch."""
+    return FairThreads("fetch", _AT_ONCE, longest_queue=_LONGEST_QUEUE)

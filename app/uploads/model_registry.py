@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from app.outbound.client import Answer, Origin, OutboundClient, OutboundError
+from app.outbound.client import Answer, Origin, OutboundClient
+from app.outbound.errors import OutboundError
 from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError

@@ -1,15 +1,17 @@
 """The courier: delivers webhooks, again and again until their receivers have taken them.
 
-A thread of every API process, since workers may not reach the internet. A courier holds what it sends for a
-minute; one that dies leaves it to the next, so that an event may come twice, under the same `webhook-id`.
+A thread of every API process, since workers may not reach the internet. It begins what is due in threads of which
+each tenant has a share, and waits for none of them: a receiver that never answers delays its own tenant alone. A
+courier holds what it sends for a minute; one that dies leaves it to the next, so that an event may come twice, under
+the same `webhook-id`.
 """
 
 import json
 import random
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -19,15 +21,17 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.database import Sessions, transact
+from app.fair_shares import FairShares
 from app.jobs.repository import JobRepository
-from app.outbound.client import OutboundClient, OutboundError
+from app.outbound.client import OutboundClient
+from app.outbound.errors import OutboundError
 from app.schemas import JobView
 from app.settings import Settings
 from app.webhooks.repository import Due, WebhookRepository
 from app.webhooks.signing import sign
 
 _log = structlog.get_logger()
-_AT_ONCE = 8
+_AT_ONCE = 16
 _SECONDS_FOR_ANSWER = 10.0
 _HOLD = timedelta(minutes=1)
 _SECONDS_TO_STOP = 15.0
@@ -72,6 +76,9 @@ class Courier:
         self._settings = settings
         self._sessions = sessions
         self._client = client
+        self._shares = FairShares(_AT_ONCE, reserving=settings.keys_required)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="courier")
+        self._begun: list[Future[None]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
@@ -80,17 +87,35 @@ class Courier:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the round that is under way."""
+        """Stop, and wait a while for what was begun."""
         self._stopping.set()
         self._thread.join(_SECONDS_TO_STOP)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        wait(self._begun, _SECONDS_TO_STOP)
 
     def round(self) -> int:
-        """Try what is due; returns how much that was."""
-        due = transact(self._sessions, lambda session: WebhookRepository(session).take(_AT_ONCE, _HOLD))
-        if due:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="courier") as threads:
-                list(threads.map(self._deliver, due))
-        return len(due)
+        """Try what is due and wait for its end; returns how much that was."""
+        begun = self.begin_due()
+        wait(begun)
+        return len(begun)
+
+    def begin_due(self) -> Sequence[Future[None]]:
+        """Begin what is due, as far as there are threads for its tenants."""
+        self._begun = [future for future in self._begun if not future.done()]
+        taken = transact(self._sessions, lambda session: WebhookRepository(session).take(_AT_ONCE, _HOLD, self._shares))
+        # This thread alone takes shares: those that were planned with are still there.
+        begun = [self._threads.submit(self._attempt, due) for due in taken if self._shares.take(due.tenant)]
+        self._begun += begun
+        return begun
+
+    def _attempt(self, due: Due) -> None:
+        """Deliver one, whatever becomes of it."""
+        try:
+            self._deliver(due)
+        except Exception as error:  # noqa: BLE001 # it stays due, and the others have to be delivered
+            _log.warning("delivery_failed", delivery=due.id, job=due.job_id, error=repr(error))
+        finally:
+            self._shares.release(due.tenant)
 
     def _deliver(self, due: Due) -> None:
         message = transact(self._sessions, lambda session: self._message(session, due))
@@ -132,7 +157,7 @@ class Courier:
 
         try:
             with self._client.send(
-                "POST", message.url, headers=headers, body=message.body, seconds=_SECONDS_FOR_ANSWER
+                "POST", message.url, headers=headers, body=message.body, seconds=_SECONDS_FOR_ANSWER, tenant=due.tenant
             ) as answer:
                 asked = answer.headers.get("Retry-After", "")
                 return _Response(answer.status, None, milliseconds(), _seconds(asked))
@@ -142,8 +167,7 @@ class Courier:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                if self.round() == _AT_ONCE:
-                    continue
+                self.begin_due()
             except Exception as error:  # noqa: BLE001 # the thread must outlive every outage of the database
                 _log.warning("courier_failed", error=repr(error))
             self._stopping.wait(self._settings.relay_interval.total_seconds())

@@ -10,11 +10,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.database import current_time, insert_into, rows_changed
+from app.fair_shares import FairShares
 from app.jobs.models import JobStatus
 from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.signing import new_secret
 from app.webhooks.webhook import WebhookEvent
 
+# Looked at in one round.
+_MOST_CANDIDATES = 500
 _EVENTS = {
     JobStatus.SUCCEEDED: WebhookEvent.SUCCEEDED,
     JobStatus.FAILED: WebhookEvent.FAILED,
@@ -65,17 +68,27 @@ class WebhookRepository:
             )
         )
 
-    def take(self, limit: int, hold: timedelta) -> list[Due]:
-        """Take what is due, the longest due first, for so long."""
-        now = self.now()
+    def take(self, most: int, hold: timedelta, shares: FairShares) -> list[Due]:
+        """Take what is due, up to `most` of each tenant and within its share; the longest due of each tenant first.
+
+        Nobody else takes it for the time of `hold`. `shares` are only read: the caller takes them.
+        """
+        now, planned = self.now(), shares.copy()
+        turn = func.row_number().over(partition_by=WebhookDelivery.tenant, order_by=WebhookDelivery.due_at)
+        due = select(WebhookDelivery.id, turn.label("turn")).where(WebhookDelivery.due_at <= now).subquery()
         query = (
-            select(WebhookDelivery).where(WebhookDelivery.due_at <= now).order_by(WebhookDelivery.due_at).limit(limit)
+            select(WebhookDelivery)
+            .join(due, due.c.id == WebhookDelivery.id)
+            .where(due.c.turn <= most)
+            .order_by(due.c.turn, WebhookDelivery.due_at)
+            .limit(_MOST_CANDIDATES)
         )
-        return [
-            Due(row.id, row.job_id, row.tenant, row.event, row.attempts, row.log, row.created_at)
-            for row in self._session.scalars(query).all()
-            if self._hold(row, now + hold)
-        ]
+        taken = []
+        for row in self._session.scalars(query).all():
+            if planned.may_take(row.tenant) and self._hold(row, now + hold):
+                planned.take(row.tenant)
+                taken.append(Due(row.id, row.job_id, row.tenant, row.event, row.attempts, row.log, row.created_at))
+        return taken
 
     def settle(self, due: Due, entry: Mapping[str, Any], *, delivered: bool, pause: timedelta | None) -> bool:
         """Note an attempt, and when the next one is due. False: another courier was quicker, or the job is deleted."""

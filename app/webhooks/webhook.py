@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.outbound.client import OutboundClient, OutboundError
+from app.access.caller import tenant_of_request
+from app.outbound.client import OutboundClient
+from app.outbound.errors import OutboundError
 from app.problems import Problem
 
 
@@ -37,9 +39,9 @@ def parse_webhook(text: bytes) -> Webhook:
         raise Problem.of_validation("invalid-webhook", error) from error
 
 
-def check_address(webhook: Webhook, client: OutboundClient) -> None:
+async def check_address(webhook: Webhook, client: OutboundClient) -> None:
     """Raise `Problem` (`refused-address`) for an address that nothing will be sent to."""
     try:
-        client.check(webhook.url)
+        await client.check_soon(webhook.url, tenant_of_request.get())
     except OutboundError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"webhook.url: {error}") from error

@@ -148,12 +148,12 @@ def test_one_who_takes_nothing_does_not_keep_the_place(sessions: Sessions, monke
         answer = stream.EventStream(EventReader(sessions), places, Position("job_1", 0))
         sending = asyncio.create_task(answer({"type": "http"}, never, never))
         await asyncio.sleep(0.1)
-        full = places.full
+        full = places.full("anybody")
         await sending
         return full
 
     assert asyncio.run(send_to_nobody())
-    assert not places.full
+    assert not places.full("anybody")
 
 
 def test_whoever_comes_when_all_places_are_taken_is_told_when_to_come_back(embedded: Settings) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.outbound.addresses import Address
-from app.outbound.client import Origin, OutboundClient, OutboundError, resolve
+from app.outbound.client import Origin, OutboundClient
+from app.outbound.errors import OutboundError
+from app.outbound.names import look_up
 
 NAME = "hooks.nern.test"
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -179,14 +181,14 @@ def test_one_address_outside_of_the_allowed_networks_is_enough_to_refuse() -> No
     ],
 )
 def test_however_a_private_address_is_written_it_is_refused(host: str) -> None:
-    sentence = refusal(OutboundClient(resolver=resolve), f"https://{host}/")
+    sentence = refusal(OutboundClient(resolver=look_up), f"https://{host}/")
     assert "not on the public internet" in sentence or "cannot be found" in sentence
 
 
 def test_a_redirect_is_an_answer_and_is_not_followed(server: Server, client: OutboundClient) -> None:
     with client.send("POST", f"https://{NAME}:{server.server_port}/redirect") as answer:
         assert (answer.status, answer.headers["Location"]) == (302, "http://169.254.169.254/latest/meta-data/")
-    assert client._resolver.asked == [NAME]  # type: ignore[attr-defined]
+    assert client._names._look_up.asked == [NAME]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("url", ["http://{}/", "https://{}:80/", "https://{}:22/", "https://{}:6379/"])

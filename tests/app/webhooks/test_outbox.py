@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import select
 
 from app.database import Sessions, transact
+from app.fair_shares import FairShares
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim
 from app.webhooks.models import WebhookDelivery
-from app.webhooks.repository import WebhookRepository
+from app.webhooks.repository import Due, WebhookRepository
 from app.webhooks.webhook import Webhook, WebhookEvent
 from tests.app.jobs.test_repository import ARTIFACTS, LEASE, METRICS, TENANT, sessions
 
@@ -129,13 +130,22 @@ def test_only_the_events_that_are_asked_for_are_told(sessions: Sessions) -> None
     assert told(sessions) == []
 
 
+def take(sessions: Sessions) -> list[Due]:
+    return transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD, FairShares(9)))
+
+
 def test_one_courier_at_a_time_has_a_delivery(sessions: Sessions) -> None:
     submit(sessions)
     with sessions.begin() as session:
         JobRepository(session).request_cancel("job_1", TENANT)
-    taken = [transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD)) for _ in range(2)]
+    taken = [
+        transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD, FairShares(9))) for _ in range(2)
+    ]
     assert [len(due) for due in taken] == [1, 0]
-    lost = [transact(sessions, lambda session: WebhookRepository(session).take(9, timedelta())) for _ in range(2)]
+    lost = [
+        transact(sessions, lambda session: WebhookRepository(session).take(9, timedelta(), FairShares(9)))
+        for _ in range(2)
+    ]
     assert lost == [[], []]
 
 
@@ -143,7 +153,7 @@ def test_an_attempt_is_settled_once(sessions: Sessions) -> None:
     submit(sessions)
     with sessions.begin() as session:
         JobRepository(session).request_cancel("job_1", TENANT)
-    (due,) = transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD))
+    (due,) = take(sessions)
 
     def settle() -> bool:
         entry = {"status_code": 204, "error": None, "milliseconds": 1}
