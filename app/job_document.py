@@ -15,6 +15,7 @@ from app.body import read_small_body
 from app.datasets.service import DatasetService
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
+from app.jobs.names import JobName, name_at_address
 from app.outbound.client import OutboundClient
 from app.problems import FieldProblem, Problem
 from app.settings import Settings
@@ -65,6 +66,7 @@ class JobDocument(BaseModel):
 
     checkpoint: FileSource
     options: dict[str, JsonValue] = {}
+    name: JobName | None = None
     labels: Labels = {}
     webhook: Webhook | None = None
     deadline_seconds: DeadlineSeconds | None = None
@@ -82,6 +84,7 @@ class ReconstructionDocument(BaseModel):
     example: ClassVar[str] = '{"encoding": {"sha256": "…"}}'
 
     encoding: FileSource
+    name: JobName | None = None
     labels: Labels = {}
     webhook: Webhook | None = None
     deadline_seconds: DeadlineSeconds | None = None
@@ -128,7 +131,16 @@ class DocumentReceiver:
             file = await self._fetcher.fetch(source.url, source.sha256, kind, go_on)
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)
-        return Submission(file, options, document.labels, document.webhook, deadline, dataset)
+        return Submission(
+            file,
+            options,
+            name=document.name,
+            file_name=None if source.url is None else name_at_address(source.url),
+            labels=document.labels,
+            webhook=document.webhook,
+            deadline=deadline,
+            dataset=dataset,
+        )
 
     def _parse(
         self, body: bytes, model: type[Document], find_dataset: FindDataset

@@ -27,6 +27,7 @@ from app.metrics.service import ServiceMetrics
 from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
+from app.pages.page_route import problem_answer
 from app.problems import use_problem_details
 from app.query_parameters import refuse_unknown_parameters
 from app.routes import (
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_unknown_parameters)],
         middleware=layers(settings, metrics, tracer),
     )
-    use_problem_details(app)
+    use_problem_details(app, problem_answer)
     for router in _ROUTERS:
         app.include_router(router)
     for router in (pages.router, sign_in.router):

@@ -1,6 +1,6 @@
 """Errors of the API: RFC 9457 problem details, `application/problem+json`, every one says what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 
 from app.database import DATABASE_LOST
@@ -95,8 +95,8 @@ class Problem(Exception):
         )
 
 
-def use_problem_details(app: FastAPI) -> None:
-    """Answer every error of `app` with problem details, and say so in its documentation."""
+def use_problem_details(app: FastAPI, answer: Callable[[Request, Problem], Response]) -> None:
+    """Answer every error of `app` as `answer` presents its problem, and say so in the documentation."""
     generated = app.openapi
     app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
@@ -106,22 +106,22 @@ def use_problem_details(app: FastAPI) -> None:
         app.add_exception_handler(lost, _on_lost_database)
 
     @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-        return problem.response()
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return answer(request, problem)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        return Problem._of_fields("invalid-request", error.errors()).response()  # noqa: SLF001 # same module
+    async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, Problem._of_fields("invalid-request", error.errors()))  # noqa: SLF001 # same module
 
     @app.exception_handler(HTTPException)
-    async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         slug = status.phrase.lower().replace(" ", "-")
         detail = _HINTS.get(status, error.detail)
         headers = dict(error.headers or {})
         if status is HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed_methods(request)):
             headers["Allow"] = ", ".join(allowed)
-        return Problem(status, slug, detail, headers=headers).response()
+        return answer(request, Problem(status, slug, detail, headers=headers))
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class JobLinks(BaseModel):
     """Where else to go from a job."""
 
     self: str
+    page: Annotated[str, Field(description="The job's page for people.")]
     cancel: str
     events: str
 
@@ -68,6 +69,7 @@ class JobView(BaseModel):
     """A job."""
 
     id: str
+    name: Annotated[str | None, Field(description="What people call the job by; by default the name of the file.")]
     kind: JobKind
     status: JobStatus
     message: Annotated[str, Field(description="One sentence about the present state.")]
@@ -102,6 +104,7 @@ class JobView(BaseModel):
         address = f"/jobs/{job.id}"
         return cls(
             id=job.id,
+            name=job.name,
             kind=JobKind(job.kind),
             status=JobStatus(job.status),
             message=job.error_message if failed and job.error_message else _sentence(job),
@@ -126,7 +129,9 @@ class JobView(BaseModel):
             finished_at=job.finished_at,
             expires_at=None if job.finished_at is None else job.finished_at + keep_results,
             data_removed=job.data_removed,
-            links=JobLinks(self=address, cancel=f"{address}/cancel", events=f"{address}/events"),
+            links=JobLinks(
+                self=address, page=f"/view/{job.id}", cancel=f"{address}/cancel", events=f"{address}/events"
+            ),
         )
 
     @property

@@ -21,6 +21,7 @@ from app.datasets.service import NamedDataset
 from app.jobs.deadline import parse_deadline
 from app.jobs.kinds import JobKind
 from app.jobs.labels import parse_labels
+from app.jobs.names import name_of_file, parse_name
 from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
@@ -56,11 +57,13 @@ class Form:
 
 JOB_FORM = Form(
     CHECKPOINT,
-    frozenset({"options", "labels", "webhook", "deadline_seconds"}),
+    frozenset({"options", "name", "labels", "webhook", "deadline_seconds"}),
     "curl -F checkpoint=@model.safetensors -F 'options={…}' .../jobs",
 )
 RECONSTRUCTION_FORM = Form(
-    ENCODING, frozenset({"labels", "webhook", "deadline_seconds"}), "curl -F encoding=@model.nern .../reconstructions"
+    ENCODING,
+    frozenset({"name", "labels", "webhook", "deadline_seconds"}),
+    "curl -F encoding=@model.nern .../reconstructions",
 )
 
 
@@ -69,11 +72,14 @@ class Submission:
     """A stored file and what is to be done with it.
 
     A checkpoint is to be encoded as the options say, and `dataset` is the uploaded one that they name. Without
-    options the file is an encoding, whose weights are to be reconstructed.
+    options the file is an encoding, whose weights are to be reconstructed. The job is called by its `name`, or else by
+    that of the file.
     """
 
     file: StoredArtifact
     options: EncodeOptions | None
+    name: str | None = None
+    file_name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     deadline: timedelta | None = None
@@ -154,6 +160,8 @@ class _ArrivingForm:
         self._text = bytearray()
         self._options = EncodeOptions() if "options" in form.documents else None
         self._dataset: StoredArtifact | None = None
+        self._name: str | None = None
+        self._file_name: str | None = None
         self._labels: Mapping[str, str] = {}
         self.webhook: Webhook | None = None
         self._deadline: timedelta | None = None
@@ -185,7 +193,16 @@ class _ArrivingForm:
 
     def submission(self, file: StoredArtifact) -> Submission:
         """What was asked for, now that the file is in its place."""
-        return Submission(file, self._options, self._labels, self.webhook, self._deadline, self._dataset)
+        return Submission(
+            file,
+            self._options,
+            name=self._name,
+            file_name=self._file_name,
+            labels=self._labels,
+            webhook=self.webhook,
+            deadline=self._deadline,
+            dataset=self._dataset,
+        )
 
     def _begin_part(self) -> None:
         self._part = ""
@@ -200,6 +217,8 @@ class _ArrivingForm:
         if self._header_name.lower() == b"content-disposition":
             _, parameters = parse_options_header(bytes(self._header_value))
             self._part = parameters.get(b"name", b"").decode("utf-8", "replace")
+            if self._part == self._form.file.name:
+                self._file_name = name_of_file(parameters.get(b"filename", b"").decode("utf-8", "replace"))
         self._header_name.clear()
         self._header_value.clear()
 
@@ -233,6 +252,8 @@ class _ArrivingForm:
         match self._part:
             case "options":
                 self._options, self._dataset = parse_options(text, self._find_dataset)
+            case "name":
+                self._name = parse_name(text)
             case "labels":
                 self._labels = parse_labels(text)
             case "webhook":

@@ -41,7 +41,7 @@ def list_jobs(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Show jobs, newest first; in a pipe as lines of id, status, percent and time, separated by tabs."""
+    """Show jobs, newest first; in a pipe as lines of id, status, percent, time and name, separated by tabs."""
     with service(url) as client:
         found = list(islice(client.jobs.list(status=status or (), kind=kind, labels=labels_of(label)), limit))
     rows = [_row(job) for job in found]
@@ -144,4 +144,5 @@ def _row(job: "Job") -> dict[str, str]:
         "status": job.status.value,
         "percent": f"{100 * fraction_of(job):.0f}",
         "created": job.created_at.strftime("%Y-%m-%d %H:%M"),
+        "name": job.name or "",
     }

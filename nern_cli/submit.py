@@ -39,6 +39,9 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Timeout = None,
     options: EncodeOptions,
+    name: Annotated[
+        str | None, typer.Option(help="What people call the job by; default: the name of the file.")
+    ] = None,
     label: Labels = None,
     webhook: Annotated[
         str | None, typer.Option(help="An address that the service tells when the job has ended (Standard Webhooks).")
@@ -62,6 +65,7 @@ def submit(
     with service(url, json=json) as client, _output(output, checkpoint) as file:
         job = client.jobs.create(
             checkpoint,
+            name=name,
             labels=labels_of(label),
             webhook=webhook,
             deadline_seconds=deadline,

@@ -59,6 +59,7 @@ class AsyncJobs:
         self,
         checkpoint: LocalFile | Checkpoint,
         *,
+        name: str | None = None,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
         deadline_seconds: int | None = None,
@@ -68,6 +69,7 @@ class AsyncJobs:
         """Submit a checkpoint; as `Jobs.create`."""
         new = submit.NewJob(
             options=options,
+            name=name,
             labels=labels or {},
             webhook=webhook,
             deadline_seconds=deadline_seconds,
@@ -137,6 +139,7 @@ class AsyncReconstructions:
         self,
         encoding: LocalFile | Checkpoint,
         *,
+        name: str | None = None,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
         deadline_seconds: int | None = None,
@@ -145,6 +148,7 @@ class AsyncReconstructions:
         """Submit a `.nern` file; as `Reconstructions.create`."""
         new = submit.NewJob(
             options=None,
+            name=name,
             labels=labels or {},
             webhook=webhook,
             deadline_seconds=deadline_seconds,

@@ -68,6 +68,7 @@ class Jobs:
         self,
         checkpoint: LocalFile | Checkpoint,
         *,
+        name: str | None = None,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
         deadline_seconds: int | None = None,
@@ -76,12 +77,13 @@ class Jobs:
     ) -> Job:
         """Submit a checkpoint: a path, an open file, or one that `checkpoints.upload` has sent.
 
-        `labels` are for `list` to find it by; `webhook` is an address that is told when the job has ended; after
-        `deadline_seconds` a job that has not ended fails. The same `idempotency_key` makes the same job, also in
-        another process; by default each call has its own.
+        `name` is what people call it by, that of the file by default; `labels` are for `list` to find it by; `webhook`
+        is an address that is told when the job has ended; after `deadline_seconds` a job that has not ended fails. The
+        same `idempotency_key` makes the same job, also in another process; by default each call has its own.
         """
         new = submit.NewJob(
             options=options,
+            name=name,
             labels=labels or {},
             webhook=webhook,
             deadline_seconds=deadline_seconds,
@@ -156,6 +158,7 @@ class Reconstructions:
         self,
         encoding: LocalFile | Checkpoint,
         *,
+        name: str | None = None,
         labels: Mapping[str, str] | None = None,
         webhook: str | None = None,
         deadline_seconds: int | None = None,
@@ -163,11 +166,12 @@ class Reconstructions:
     ) -> Job:
         """Submit a `.nern` file: a path, an open file, or one that `checkpoints.upload` has sent.
 
-        Labels, webhook, deadline and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits for
-        it, and `jobs.download` brings its `weights.safetensors` or `weights.pt`.
+        Name, labels, webhook, deadline and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits
+        for it, and `jobs.download` brings its `weights.safetensors` or `weights.pt`.
         """
         new = submit.NewJob(
             options=None,
+            name=name,
             labels=labels or {},
             webhook=webhook,
             deadline_seconds=deadline_seconds,

@@ -64,6 +64,7 @@ class Job(_Model):
     """A job: an `encoding` of a checkpoint, as its options say, or a `reconstruction` of an encoding's weights."""
 
     id: str
+    name: str | None = None
     kind: str = "encoding"
     status: JobStatus
     message: str

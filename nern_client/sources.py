@@ -12,6 +12,8 @@ from nern_client.effects import Content
 from nern_client.errors import FileChanged
 
 _CHUNK_BYTES = 2**18
+# Of the name of a job.
+_LONGEST_NAME = 200
 LocalFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
@@ -31,6 +33,12 @@ class Source:
             with path.open("rb") as opened:
                 return cls(path, *_measure(opened))
         return cls(file, *_measure(file))
+
+    @property
+    def name(self) -> str | None:
+        """The name of the file, as the name of a job; None for an open one, or a name that is none for a job."""
+        name = self.file.name if isinstance(self.file, Path) else ""
+        return name if name.isprintable() and name.strip() and len(name) <= _LONGEST_NAME else None
 
     @property
     def content_digest(self) -> str:

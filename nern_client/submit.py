@@ -21,13 +21,14 @@ _UNKNOWN = "unknown-checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is asked for: options of an encoding, labels, a webhook that is told of the end, and a deadline.
+    """What is asked for: options of an encoding, a name, labels, a webhook that is told of the end, and a deadline.
 
     Without options it is a reconstruction. The same `idempotency_key` makes the same job; without one, each
     submission makes its own.
     """
 
     options: Mapping[str, Any] | None
+    name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: str | None = None
     deadline_seconds: int | None = None
@@ -38,13 +39,15 @@ class NewJob:
         """Where it is asked for."""
         return "/reconstructions" if self.options is None else "/jobs"
 
-    def document(self, sha256: str) -> dict[str, Any]:
-        """As the service takes it, for a file that it has."""
+    def document(self, sha256: str, file_name: str | None) -> dict[str, Any]:
+        """As the service takes it, for a file that it has. The job is called by its name, or by that of the file."""
         document: dict[str, Any] = (
             {"encoding": {"sha256": sha256}}
             if self.options is None
             else {"checkpoint": {"sha256": sha256}, "options": self.options}
         )
+        name = self.name or file_name
+        document |= {"name": name} if name else {}
         document |= {"labels": self.labels} if self.labels else {}
         document |= {"webhook": {"url": self.webhook}} if self.webhook else {}
         return document | ({} if self.deadline_seconds is None else {"deadline_seconds": self.deadline_seconds})
@@ -58,25 +61,25 @@ def create(session: Session, file: LocalFile | Checkpoint, new: NewJob) -> Opera
             "An idempotency key is 1 to 255 printable ASCII characters, without quotes and backslashes."
         )
     if isinstance(file, Checkpoint):
-        return (yield from _submit(session, new, file.sha256, key))
+        return (yield from _submit(session, new, file.sha256, None, key))
     source: Source = yield Work(lambda: Source.of(file))
     yield from upload_source(session, source)
     try:
-        return (yield from _submit(session, new, source.sha256, key))
+        return (yield from _submit(session, new, source.sha256, source.name, key))
     except InvalidRequest as error:
         if error.type != _UNKNOWN:
             raise
     # It has expired between the two requests.
     yield from upload_source(session, source)
-    return (yield from _submit(session, new, source.sha256, key))
+    return (yield from _submit(session, new, source.sha256, source.name, key))
 
 
-def _submit(session: Session, new: NewJob, sha256: str, key: str) -> Operation[Job]:
+def _submit(session: Session, new: NewJob, sha256: str, file_name: str | None, key: str) -> Operation[Job]:
     request = Request(
         method="POST",
         path=new.path,
         headers={"Content-Type": "application/json", "Idempotency-Key": f'"{key}"'},
-        content=Content.of(json.dumps(new.document(sha256)).encode()),
+        content=Content.of(json.dumps(new.document(sha256, file_name)).encode()),
         repeatable=True,
     )
     answer = yield from send(session, request)

@@ -56,6 +56,8 @@ def fingerprint(submission: Submission) -> str:
     if submission.dataset is not None:
         # Another one may have its name by now.
         asked["dataset"] = submission.dataset.sha256
+    if submission.name is not None:
+        asked["name"] = submission.name
     if submission.labels:
         asked["labels"] = dict(submission.labels)
     if submission.webhook is not None:

@@ -80,6 +80,7 @@ class Job(Base):
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    name: Mapped[str | None] = mapped_column(String(200))
     labels: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))

@@ -37,6 +37,7 @@ class NewJob:
     checkpoint_bytes: int
     dataset_sha256: str | None = None
     kind: JobKind = JobKind.ENCODING
+    name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     deadline: timedelta | None = None
@@ -56,6 +57,7 @@ class JobRepository(Transitions, Announcements):
             status=JobStatus.QUEUED,
             device=new.device,
             options=dict(new.options),
+            name=new.name,
             labels=dict(new.labels) or None,
             webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
@@ -77,6 +79,12 @@ class JobRepository(Transitions, Announcements):
     def get(self, job_id: str, tenant: str) -> Job | None:
         """Find a job of a tenant; that of another one is not there."""
         return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
+
+    def checkpoint_bytes(self, tenant: str, sha256: str) -> int | None:
+        """The size of a file that a job of this tenant was submitted with and still has; None: there is none."""
+        query = select(Job.checkpoint_bytes).join(ArtifactUse, ArtifactUse.job_id == Job.id)
+        named = query.where(ArtifactUse.sha256 == sha256, Job.checkpoint_sha256 == sha256, Job.tenant == tenant)
+        return self._session.scalars(named.limit(1)).one_or_none()
 
     def find(self, job_ids: Iterable[str]) -> Sequence[Job]:
         """Those of the jobs that there are, whosever they are."""

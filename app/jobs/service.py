@@ -129,6 +129,7 @@ class TenantJobs:
             checkpoint_sha256=submission.file.sha256,
             checkpoint_bytes=submission.file.size,
             dataset_sha256=None if submission.dataset is None else submission.dataset.sha256,
+            name=submission.name or submission.file_name,
             labels=submission.labels,
             webhook=submission.webhook,
             deadline=submission.deadline,

@@ -1,4 +1,4 @@
-"""What becomes of errors on the pages: people get a page, and those without a key are asked for one."""
+"""Errors on the pages: people get a page, and those without a key are asked for one."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
+from app.accept import prefers_html
+from app.edge.local_only import SAFE_METHODS
 from app.pages.rendering import render
 from app.problems import Problem
 
@@ -24,14 +26,29 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except Problem as problem:
-                if problem.details.status == HTTPStatus.UNAUTHORIZED:
-                    return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
-                return _page_of(request, HTTPStatus(problem.details.status), problem.details.detail)
+                return problem_page(request, problem)
             except RequestValidationError:
-                return _page_of(request, HTTPStatus.NOT_FOUND, "There is no such page.")
+                return problem_page(request, Problem(HTTPStatus.NOT_FOUND, "not-found", "There is no such page."))
 
         return handle
 
 
-def _page_of(request: Request, status: HTTPStatus, detail: str) -> Response:
-    return render(request, "problem.html", {"heading": status.phrase, "detail": detail}, status)
+def problem_answer(request: Request, problem: Problem) -> Response:
+    """Present a problem of the API: as a page to a browser that shows the answer, as a document to programs."""
+    if request.method not in SAFE_METHODS:
+        return problem.response()
+    if prefers_html(request.headers.get("accept", "")):
+        return problem_page(request, problem)
+    document = problem.response()
+    document.headers["Vary"] = "Accept"
+    return document
+
+
+def problem_page(request: Request, problem: Problem) -> Response:
+    """The page of a problem, or the form for a key where one is missing."""
+    status = HTTPStatus(problem.details.status)
+    if status is HTTPStatus.UNAUTHORIZED:
+        return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
+    page = render(request, "problem.html", {"heading": status.phrase, "detail": problem.details.detail}, status)
+    page.headers.update((problem.headers or {}) | {"Vary": "Accept"})
+    return page

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse
 
+from app.accept import prefers_html
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
 from app.body import in_turn, is_json
@@ -18,6 +20,7 @@ from app.jobs.idempotency import parse_key
 from app.jobs.kinds import JobKind
 from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
+from app.jobs.names import JobName
 from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.problems import describe
@@ -45,6 +48,7 @@ router = jobs_router()
 _SECONDS_BETWEEN_POLLS = "2"
 # What the form of every submission may have.
 COMMON_PARTS: dict[str, Any] = {
+    "name": TypeAdapter(JobName).json_schema(),
     "labels": TypeAdapter(Labels).json_schema(),
     "webhook": {"$ref": "#/components/schemas/Webhook"},
     "deadline_seconds": TypeAdapter(DeadlineSeconds).json_schema(),
@@ -177,7 +181,14 @@ def list_jobs(
     return jobs.page(status=status, kind=kind, labels=parse_wanted(label), cursor=cursor, limit=limit)
 
 
-@router.get("/{job_id}", summary="Follow a job", operation_id="get_job", responses=describe(HTTPStatus.NOT_FOUND))
+@router.get(
+    "/{job_id}",
+    summary="Follow a job",
+    operation_id="get_job",
+    response_model=JobView,
+    responses=describe(HTTPStatus.NOT_FOUND)
+    | {303: {"description": "The job's page, for those who prefer `text/html`."}},
+)
 async def get_job(
     job_id: JobId,
     request: Request,
@@ -197,8 +208,12 @@ async def get_job(
             f"{LONGEST_WAIT} seconds at the latest, or as many as `Prefer: wait=N` says."
         ),
     ] = None,
-) -> JobView:
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> JobView | Response:
     """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
+    if prefers_html(accept):
+        return RedirectResponse(f"/view/{job_id}", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
+    response.headers["Vary"] = "Accept"
     wait, state = preferred_wait(prefer, wait_for), request.app.state
     job, waited = await wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
     if waited:

@@ -74,7 +74,7 @@ class UploadService:
         return transact(self._sessions, work)
 
     def use(self, tenant: str, sha256: str) -> StoredArtifact:
-        """Find the checkpoint that a job names, and keep it for another while.
+        """Find the checkpoint that a job names: one that was uploaded, kept for another while, or that of another job.
 
         Raises `Problem` (`unknown-checkpoint`, the same for what others have sent).
         """
@@ -82,11 +82,13 @@ class UploadService:
         def work(session: Session) -> StoredArtifact:
             repository = UploadRepository(session)
             upload = repository.get(tenant, sha256)
-            if upload is None:
+            if upload is not None:
+                repository.renew(upload, self._settings.keep_uploads)
+            size = JobRepository(session).checkpoint_bytes(tenant, sha256) if upload is None else upload.bytes
+            if size is None:
                 raise unknown_checkpoint()
-            repository.renew(upload, self._settings.keep_uploads)
             self._renew(sha256)
-            return StoredArtifact(upload.sha256, upload.bytes)
+            return StoredArtifact(sha256, size)
 
         return transact(self._sessions, work)
 

@@ -177,7 +177,9 @@ def test_jobs_are_listed_shown_and_deleted(
 ) -> None:
     succeed(embedded, job_id, RESULTS)
     assert nern("jobs", "list") == 0
-    assert re.fullmatch(rf"{job_id}\tsucceeded\t100\t20\d\d-\d\d-\d\d \d\d:\d\d\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        rf"{job_id}\tsucceeded\t100\t20\d\d-\d\d-\d\d \d\d:\d\d\tdigits-cnn.safetensors\n", capsys.readouterr().out
+    )
     for nothing in (("--status", "queued"), ("--kind", "reconstruction")):
         assert nern("jobs", "list", *nothing) == 0
         assert capsys.readouterr().out == ""

@@ -27,7 +27,9 @@ def test_the_upload_of_another_tenant_is_unknown(client: TestClient, keys: ApiKe
     speak_for(client, keys, "acme")
     address = begin(client).headers["Location"]
     assert client.post("/checkpoints", content=CONTENT).status_code == 201
+    of_a_job = submit(client).json()["checkpoint"]["sha256"]
     speak_for(client, keys, "rival")
+    assert client.post("/jobs", json={"checkpoint": {"sha256": of_a_job}}).json()["type"] == "unknown-checkpoint"
     assert client.get(f"/checkpoints/{DIGEST}").status_code == 404
     assert client.delete(f"/checkpoints/{DIGEST}").status_code == 404
     assert client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}}).json()["type"] == "unknown-checkpoint"

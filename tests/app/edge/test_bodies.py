@@ -8,13 +8,14 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from app.edge.bodies import LARGEST_DOCUMENT, Bodies, accept_upload
+from app.pages.page_route import problem_answer
 from app.problems import use_problem_details
 
 
 def create_app(idle: float = 5, bytes_per_second: int = 1) -> FastAPI:
     """Routes that count their bodies: one takes documents, one uploads, and one does not look."""
     app = FastAPI(middleware=[Middleware(Bodies, idle=idle, bytes_per_second=bytes_per_second)])
-    use_problem_details(app)
+    use_problem_details(app, problem_answer)
 
     @app.post("/document")
     async def document(request: Request) -> int:

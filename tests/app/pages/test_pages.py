@@ -109,3 +109,39 @@ def test_where_there_are_no_data_sets_the_page_says_what_else_jobs_may_name(embe
 def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:
     assert embedded_client.get("/assets/..%2fmain.py").status_code == 404
     assert embedded_client.get("/assets/more.js").status_code == 404
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_a_browser_at_the_address_of_a_job_gets_its_page_and_a_program_the_document(
+    embedded_client: TestClient,
+) -> None:
+    job = submit(embedded_client, {"target_ratio": 12}).json()
+    page = embedded_client.get(job["links"]["self"], headers=BROWSER, follow_redirects=False)
+    assert (page.status_code, page.headers["Location"], page.headers["Vary"]) == (303, job["links"]["page"], "Accept")
+    assert "<h1>" in embedded_client.get(job["links"]["page"]).text
+    document = embedded_client.get(job["links"]["self"])
+    assert (document.json()["id"], document.headers["Vary"]) == (job["id"], "Accept")
+
+
+def test_an_unknown_address_is_a_page_for_a_browser_and_a_problem_for_a_program(embedded_client: TestClient) -> None:
+    page = embedded_client.get("/nowhere", headers=BROWSER)
+    assert (page.status_code, page.headers["Vary"]) == (404, "Accept")
+    assert "<h1>Not Found</h1>" in page.text
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    problem = embedded_client.get("/nowhere")
+    assert (problem.json()["type"], problem.headers["Vary"]) == ("not-found", "Accept")
+
+
+def test_a_browser_without_a_key_is_asked_for_one_at_addresses_of_the_api_too(with_keys: Settings) -> None:
+    with serving(with_keys) as client:
+        answer = client.get(f"/jobs/job_{'0' * 32}", headers=BROWSER, follow_redirects=False)
+        document = client.get(f"/jobs/job_{'0' * 32}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
+    assert document.json()["type"] == "missing-key"
+
+
+def test_a_problem_of_a_request_that_changes_something_is_a_document(embedded_client: TestClient) -> None:
+    answer = embedded_client.post(f"/jobs/job_{'0' * 32}/cancel", headers=BROWSER)
+    assert (answer.status_code, answer.json()["type"]) == (404, "unknown-job")

@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
-from tests.app.conftest import serving, stored_files
+from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import EXAMPLE, transaction
 
 CONTENT = EXAMPLE.read_bytes()
@@ -108,8 +108,7 @@ def test_a_form_and_a_document_of_the_same_are_one_request(client: TestClient) -
     assert client.post("/jobs", json=document, headers=key).json()["id"] == by_form.json()["id"]
 
 
-def test_a_job_may_name_only_what_its_tenant_has_uploaded(client: TestClient, settings: Settings) -> None:
-    client.post("/jobs", files={"checkpoint": CONTENT})
+def test_a_job_may_name_only_what_its_tenant_has_sent(client: TestClient, settings: Settings) -> None:
     with transaction(settings) as session:
         UploadRepository(session).add("another tenant", DIGEST, len(CONTENT), timedelta(days=1))
     unknown = [
@@ -179,3 +178,14 @@ def test_a_document_that_does_not_fit_is_explained(
 def test_a_document_is_small(embedded_client: TestClient) -> None:
     answer = embedded_client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}, "options": {"x": "x" * 100_000}})
     assert (answer.status_code, answer.json()["type"]) == (413, "body-too-large")
+
+
+def test_a_job_may_name_the_checkpoint_of_another_job(client: TestClient) -> None:
+    first = submit(client).json()
+    named = {"checkpoint": {"sha256": first["checkpoint"]["sha256"]}}
+    second = client.post("/jobs", json=named)
+    assert (second.status_code, second.json()["checkpoint"]) == (202, first["checkpoint"])
+    for job in (first, second.json()):
+        client.post(job["links"]["cancel"])
+        client.delete(job["links"]["self"])
+    assert client.post("/jobs", json=named).json()["type"] == "unknown-checkpoint"

@@ -1,0 +1,24 @@
+"""Which representation a client prefers, by its `Accept` header (RFC 9110)."""
+
+from typing import Final
+
+HTML: Final = "text/html"
+_JSON: Final = "application/json"
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether a client would rather have a page than a document. One that names no page, such as curl, would not."""
+    qualities: dict[str, float] = {}
+    for part in accept.split(","):
+        name, *parameters = (text.strip().lower() for text in part.split(";"))
+        qualities[name] = _quality(parameters)
+    wildcard = qualities.get("*/*", 0.0)
+    return qualities.get(HTML, 0.0) > qualities.get(_JSON, qualities.get("application/*", wildcard))
+
+
+def _quality(parameters: list[str]) -> float:
+    given = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+    try:
+        return float(given)
+    except ValueError:
+        return 0.0

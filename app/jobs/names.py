@@ -1,0 +1,62 @@
+"""Names of jobs: what people call them by; by default the name of the file."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from app.problems import FieldProblem, Problem
+from nern_core.options import explain_invalid
+
+LONGEST_NAME: Final = 200
+# No control characters, no line breaks, nothing that turns the direction of a text; SQL keeps no lone surrogates.
+_UNFIT = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNFIT_CHARACTERS = re.compile(f"[{_UNFIT}]")
+
+
+def _stripped(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a name has a character that can be seen")
+    if _UNFIT_CHARACTERS.search(name):
+        raise ValueError("a name is one line of text without control characters")
+    return name.strip()
+
+
+JobName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_NAME,
+        description="What people call the job by, one line of text. Default: the name of the file.",
+    ),
+    AfterValidator(_stripped),
+]
+_NAME: TypeAdapter[str] = TypeAdapter(JobName)
+
+
+def parse_name(text: bytes) -> str:
+    """The name in a form, plain text. Raises `Problem` (`invalid-name`)."""
+    try:
+        return _NAME.validate_python(text.decode())
+    except UnicodeDecodeError:
+        raise _invalid("a name is text in UTF-8") from None
+    except ValidationError as error:
+        raise _invalid(explain_invalid(error.errors()[0])) from error
+
+
+def _invalid(detail: str) -> Problem:
+    errors = [FieldProblem(field="name", detail=detail)]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-name", f"name: {detail}", errors=errors)
+
+
+def name_of_file(path: str) -> str | None:
+    """The last part of a path, as a name; None if nothing is left of it."""
+    last = re.split(r"[/\\]", path)[-1]
+    return _UNFIT_CHARACTERS.sub("", last)[:LONGEST_NAME].strip() or None
+
+
+def name_at_address(url: str) -> str | None:
+    """The last part of the path of an address, as a name."""
+    return name_of_file(unquote(urlsplit(url).path, errors="replace"))
