@@ -115,27 +115,47 @@ def current_time(session: Session) -> datetime:
 
 
 def migrate(settings: Settings, revision: str = "head") -> None:
-    """Bring the schema up to date, or to an earlier revision."""
+    """Bring the schema up to date, or to an earlier revision. Raises `SchemaError` for that of a later version."""
     engine = create_engine(settings)
     with engine.begin() as connection:
-        if MigrationContext.configure(connection).get_current_revision() != _revision(revision):
+        found = MigrationContext.configure(connection).get_current_revision()
+        if _is_later(found):
+            raise SchemaError(_of_later_version(found))
+        if found != _revision(revision):
             configuration = _configuration()
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, revision)
     engine.dispose()
 
 
-def check_schema(engine: Engine) -> None:
-    """Raise `SchemaError` unless the schema is exactly this version's, `UnsafeDatabase` if the file is damaged."""
+def check_schema(engine: Engine, *, or_later: bool = False) -> None:
+    """Raise `SchemaError` unless the schema is exactly this version's, `UnsafeDatabase` if the file is damaged.
+
+    With `or_later`, that of a later version will do as well.
+    """
     if engine.dialect.name == "sqlite":
         check_integrity(engine)
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
+    if _is_later(found):
+        if not or_later:
+            raise SchemaError(_of_later_version(found))
+        return
     expected = _revision("head")
     if found != expected:
         raise SchemaError(
             f"The database schema is at {found or 'nothing'}, not at {expected}; run `nern migrate` first."
         )
+
+
+def _is_later(revision: str | None) -> bool:
+    """Whether a schema is none of this version or of an earlier one."""
+    scripts = ScriptDirectory.from_config(_configuration())
+    return revision is not None and all(script.revision != revision for script in scripts.walk_revisions())
+
+
+def _of_later_version(revision: str | None) -> str:
+    return f"The database schema is at {revision}, which a later version has made; use that version."
 
 
 @cache

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.edge.local_only import is_loopback
 from app.events.reader import AT_STOP
+from app.schema import require_schema
 from app.settings import Settings
 from app.storage import check_storage
 from nern_core.errors import NernError
@@ -24,10 +25,14 @@ _NOT_STARTED = 3
 
 
 def serve(host: str, port: int) -> None:
-    """Serve the API until SIGTERM or SIGINT. Raises `NernError` (`keys_needed`, `storage_settings`)."""
+    """Serve the API until SIGTERM or SIGINT.
+
+    Raises `NernError` (`keys_needed`, `storage_settings`, `other_schema`, `no_database`, `unsafe_database`).
+    """
     settings = Settings()
     refuse_open_service(settings, host)
     check_storage(settings)
+    require_schema(settings)
     config = uvicorn.Config(
         "app.main:app",
         host=host,

@@ -1,6 +1,7 @@
 """`nern jobs`: the jobs of a service."""
 
 import sys
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 
 jobs = typer.Typer(help="List, follow, cancel and delete the jobs of a service.", no_args_is_help=True)
 Kind = Literal["encoding", "reconstruction"]
-Status = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled"]
+
+
+class Status(StrEnum):
+    """The statuses of jobs, without loading the client for `nern --help`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELING = "canceling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
 
 
 @jobs.command("list")

@@ -11,7 +11,6 @@ import typer
 from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_points
 from nern_cli.terminal_text import print_line, print_note, print_row
-from nern_core.errors import NernError
 
 if TYPE_CHECKING:
     from app.access.models import ApiKey
@@ -66,23 +65,19 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that `nern keys li
 
 @contextmanager
 def _service() -> "Iterator[ApiKeyService]":
-    from sqlalchemy.exc import OperationalError
-
     from app.access.service import ApiKeyService
-    from app.database import SchemaError, check_schema, create_sessions
+    from app.database import create_sessions
+    from app.schema import database_errors_told, require_schema
     from app.settings import Settings
 
-    sessions = create_sessions(Settings())
-    engine = sessions.kw["bind"]
+    settings = Settings()
+    require_schema(settings)
+    sessions = create_sessions(settings)
     try:
-        check_schema(engine)
-        yield ApiKeyService(sessions)
-    except SchemaError as error:
-        raise NernError("other_schema", str(error)) from error
-    except OperationalError as error:
-        raise NernError("no_database", "The database cannot be reached; look at NERN_DATABASE_URL.") from error
+        with database_errors_told():
+            yield ApiKeyService(sessions)
     finally:
-        engine.dispose()
+        sessions.kw["bind"].dispose()
 
 
 def _row(key: "ApiKey") -> dict[str, str | None]:

@@ -163,9 +163,11 @@ def inspect(file: InputFile, json: Json = False) -> None:
 def migrate() -> None:
     """Bring the database that NERN_DATABASE_URL names up to this version's schema."""
     from app.database import migrate as migrate_database
+    from app.schema import database_errors_told
     from app.settings import Settings
 
-    migrate_database(Settings())
+    with database_errors_told():
+        migrate_database(Settings())
     print_line("The database is up to date.")
 
 

@@ -1,7 +1,8 @@
 """`nern serve`: the API and one worker as two child processes, everything under one data folder.
 
 The children run in their own sessions, so that a Ctrl-C in the terminal reaches this process alone,
-which then stops them in order: first the worker, which gives its job back, then the API.
+which then stops them in order: first the worker, which gives its job back, then the API. If this process is
+killed, they end at once, and the worker's runner with it.
 """
 
 import os
@@ -14,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from app.parent_process import start_bound_child
 from nern_cli.terminal_text import print_line, print_note
 
 # `nern` and `celery` as commands would first look for `app` and `worker` in the folder that they are
 # started in, which may have an `app` of its own.
-_API = "import sys; from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
-_WORKER = "import sys; from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
+_BOUND = "import sys; from app.parent_process import end_with_parent; end_with_parent(sys.argv.pop()); "
+_API = _BOUND + "from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
+_WORKER = _BOUND + "from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
 # One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
 _SECONDS_BETWEEN_CHECKS = 0.2
@@ -29,12 +32,13 @@ _SECONDS_TO_STOP = 30.0
 def serve(data_dir: Path, host: str, port: int) -> int:
     """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code.
 
-    Raises `NernError` for an address that needs API keys where there are none (`keys_needed`), and for a bucket that
-    cannot be used (`storage_settings`).
+    Raises `NernError` for an address that needs API keys where there are none (`keys_needed`), for a bucket that
+    cannot be used (`storage_settings`), and for a database (`other_schema`, `no_database`, `unsafe_database`).
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
     from app.database import migrate
+    from app.schema import database_errors_told
     from app.server import refuse_open_service
     from app.settings import Settings
     from app.storage import check_storage
@@ -46,7 +50,8 @@ def serve(data_dir: Path, host: str, port: int) -> int:
         print_note(f"nern: the port {port} is in use; choose another one with --port.")
         return 1
     data_dir.mkdir(parents=True, exist_ok=True)
-    migrate(settings)
+    with database_errors_told():
+        migrate(settings)
     stop = _StopRequest()
     api = _start(_API, [host, str(port)], environment)
     worker = _start(_WORKER, _WORKER_OPTIONS, environment)
@@ -73,11 +78,11 @@ def _is_free(host: str, port: int) -> bool:
 
 
 class _StopRequest:
-    """Becomes true at the first SIGINT or SIGTERM."""
+    """Becomes true at the first SIGINT, SIGTERM or SIGHUP."""
 
     def __init__(self) -> None:
         self.received = False
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -86,7 +91,7 @@ class _StopRequest:
 
 def _start(program: str, arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", program, *arguments]
-    return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 # own programs
+    return start_bound_child(command, environment)
 
 
 def _wait(children: Mapping[str, subprocess.Popen[bytes]], stop: _StopRequest) -> str | None:

@@ -5,17 +5,21 @@ The process that Celery runs never imports torch: it waits, claims, and supervis
 
 from functools import cache
 
-from celery.signals import setup_logging, worker_shutdown
+import structlog
+from celery.signals import setup_logging, worker_init, worker_shutdown
 from celery.worker import state
 
 from app.database import create_sessions
 from app.jobs.broker import RUN_JOB, create_celery
 from app.logs import configure_logging
+from app.schema import require_schema
 from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import create_tracer
+from nern_core.errors import NernError
 from worker.supervisor import Supervisor
 
+_log = structlog.get_logger()
 settings = Settings()
 check_storage(settings)
 celery = create_celery(settings)
@@ -32,6 +36,18 @@ def set_up_logging(loglevel: int, **_: object) -> None:
 def tell_last_spans(**_: object) -> None:
     """Tell a collector of what has happened until now."""
     tracer.stop()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator] # Celery has no annotations
+def check_database(**_: object) -> None:
+    """Refuse to start on a database that has to be migrated. One that is away for now may come back."""
+    try:
+        require_schema(settings, or_later=True)
+    except NernError as error:
+        if error.code != "no_database":
+            # No `Exception`, which Celery would log and forget.
+            raise SystemExit(f"nern: {error.message}") from None
+        _log.warning("database_unreachable", error=error.message)
 
 
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations

@@ -44,6 +44,21 @@ def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_pa
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
+def test_serve_that_is_killed_takes_everything_with_it_and_starts_again_at_once(tmp_path: Path) -> None:
+    port = free_port()
+    command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path) as server:
+        wait_for(client.is_ready, what="the service did not start")
+        client.training(client.submit(architecture="digits-cnn", seconds=60))
+        family = children_of(server.pid)
+        assert len(family) == 3
+        server.kill()
+        wait_for(lambda: not any(is_running(pid) for pid in family), what="a child went on")
+    with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path):
+        wait_for(client.is_ready, what="the service did not start again")
+
+
 def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,0 +1,37 @@
+"""Whether the database can be used, in one sentence, for whatever starts on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import OperationalError
+
+from app.database import SchemaError, check_schema, create_engine
+from app.settings import Settings
+from app.sqlite import UnsafeDatabase
+from nern_core.errors import NernError
+
+
+def require_schema(settings: Settings, *, or_later: bool = False) -> None:
+    """Raise `NernError` (`other_schema`, `no_database`, `unsafe_database`) unless the database is there and migrated.
+
+    With `or_later`, the schema of a later version will do, as it is there while an upgrade is going on.
+    """
+    with database_errors_told():
+        engine = create_engine(settings)
+        try:
+            check_schema(engine, or_later=or_later)
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def database_errors_told() -> Iterator[None]:
+    """Turn what is wrong with the database as a whole into `NernError`."""
+    try:
+        yield
+    except SchemaError as error:
+        raise NernError("other_schema", str(error)) from error
+    except UnsafeDatabase as error:
+        raise NernError("unsafe_database", str(error)) from error
+    except OperationalError as error:
+        raise NernError("no_database", "The database cannot be reached; look at NERN_DATABASE_URL.") from error
