@@ -64,6 +64,17 @@ def _threads() -> FairThreads:
     return FairThreads("upload", threads, reserving=False, longest_queue=_LONGEST_QUEUE)
 
 
+async def inspect(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
+    """Do what depends on what an uploaded file holds, and may take seconds, apart from the parts of uploads."""
+    return await _inspection_threads().run(tenant_of_request.get(), work, *arguments)
+
+
+@cache
+def _inspection_threads() -> FairThreads:
+    """Two at least, so that one tenant's largest files leave a thread to the others."""
+    return FairThreads("inspection", max(2, (os.cpu_count() or 1) // 2))
+
+
 async def _give_way() -> None:
     """Pause for some rounds of the event loop if they are long."""
     loop = asyncio.get_running_loop()

@@ -4,23 +4,22 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from app.body import read_small_body
+from app.body import inspect, read_small_body
 from app.datasets.service import DatasetService
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
 from app.jobs.names import JobName, name_at_address
 from app.outbound.client import OutboundClient
-from app.problems import FieldProblem, Problem
+from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
-from app.storing import waiting
 from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.uploads.digests import SHA256_PATTERN
 from app.uploads.fetching import FileFetcher
@@ -126,7 +125,7 @@ class DocumentReceiver:
             await check_address(document.webhook, self._outbound)
         source, kind = document.file, file_for(options)
         if source.url is None:
-            file = await waiting(self._store, self._find, tenant, source, kind)
+            file = await inspect(self._find, tenant, source, kind)
         else:
             file = await self._fetcher.fetch(source.url, source.sha256, kind, go_on)
         seconds = document.deadline_seconds
@@ -161,17 +160,12 @@ class DocumentReceiver:
 
 
 def _invalid(error: ValidationError, example: str) -> Problem:
-    fields = [
-        FieldProblem(field=".".join(map(str, detail["loc"])), detail=detail["msg"].removeprefix("Value error, "))
-        for detail in error.errors(include_url=False)
-    ]
-    found = "; ".join(f"{field.field or 'body'}: {field.detail}" for field in fields)
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid-job",
-        f"Send {example}. What was sent does not fit: {found}.",
-        errors=fields,
-    )
+    return Problem.of_validation("invalid-job", error, f"Send {example}. What was sent does not fit: ", _explain)
+
+
+def _explain(detail: ErrorDetails) -> str:
+    text = detail["msg"].removeprefix("Value error, ") + "."
+    return text if detail["loc"] else f"body: {text}"
 
 
 def document_schema(model: type[Document]) -> dict[str, Any]:

@@ -21,7 +21,12 @@ from nern_core.errors import NernError
 from nern_core.options import explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
+# One sentence about a field that does not fit.
+Explain = Callable[[ErrorDetails], str]
 _log = structlog.get_logger()
+# Of one problem.
+_MOST_FIELDS = 8
+_LONGEST_FIELD = 80
 _SCHEMA = "#/components/schemas/ProblemDetails"
 _HINTS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
@@ -74,15 +79,22 @@ class Problem(Exception):
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, error.code.replace("_", "-"), error.message)
 
     @classmethod
-    def of_validation(cls, slug: str, error: ValidationError) -> "Problem":
-        """The problem for a document that does not fit its model."""
-        return cls._of_fields(slug, error.errors())
+    def of_validation(
+        cls, slug: str, error: ValidationError, opening: str = "", explain: Explain = explain_invalid
+    ) -> "Problem":
+        """The problem for a document that does not fit its model; its sentence begins with the opening."""
+        return cls._of_fields(slug, error.errors(include_url=False), opening, explain)
 
     @classmethod
-    def _of_fields(cls, slug: str, details: Sequence[Any]) -> "Problem":
-        fields = [FieldProblem(field=_field(detail), detail=explain_invalid(detail)) for detail in details]
+    def _of_fields(
+        cls, slug: str, details: Sequence[Any], opening: str = "", explain: Explain = explain_invalid
+    ) -> "Problem":
+        # A document of many small faults must not become an answer that is many times larger.
+        fields = [FieldProblem(field=_field(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
         summary = " ".join(f"{f.field}: {f.detail}" if f.field else f.detail for f in fields)
-        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, summary, errors=fields)
+        if len(details) > _MOST_FIELDS:
+            summary += f" {len(details) - _MOST_FIELDS:,} more fields do not fit."
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, opening + summary, errors=fields)
 
     def response(self) -> JSONResponse:
         """The answer to send."""
@@ -197,4 +209,5 @@ def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def _field(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
+    name = ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
+    return name if len(name) <= _LONGEST_FIELD else f"{name[:_LONGEST_FIELD]}…"

@@ -16,7 +16,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from app.body import declared_length, in_turn, read_body
+from app.body import declared_length, inspect, read_body
 from app.datasets.service import NamedDataset
 from app.jobs.deadline import parse_deadline
 from app.jobs.kinds import JobKind
@@ -119,7 +119,7 @@ async def receive_submission(
             await read_body(request, take)
         except ClientDisconnect:
             raise _malformed("The upload was cut off", form) from None
-        await in_turn(arriving.finish)
+        await inspect(arriving.finish)
         if arriving.webhook is not None:
             await check_address(arriving.webhook, outbound)
         return arriving.submission(await commit(store, writer, go_on))

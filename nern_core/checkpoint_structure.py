@@ -26,6 +26,8 @@ _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 _HEAD_BYTES = 512
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+# Each is removed from all names, so that their number has to be small.
+_MOST_WRAPPERS = 8
 
 T = TypeVar("T")
 
@@ -95,7 +97,7 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
 def refuse_without_kernels(
     structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
 ) -> None:
-    """Raise `NernError` (`no_kernels`, `unmatched_pattern`) if the policy `kernels` finds nothing to represent."""
+    """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` takes nothing."""
     tensors = strip_prefixes(structure.tensors)
     shapes = {name: claim.shape for name, claim in tensors.items() if claim.dtype in _FLOATING_POINT}
     choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
@@ -104,6 +106,9 @@ def refuse_without_kernels(
 def strip_prefixes(tensors: Mapping[str, T]) -> dict[str, T]:
     """Remove the prefixes that data-parallel and compile wrappers put before every name."""
     stripped = dict(tensors)
-    while prefix := next((p for p in _WRAPPER_PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None):
+    for _ in range(_MOST_WRAPPERS):
+        prefix = next((p for p in _WRAPPER_PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None)
+        if prefix is None:
+            break
         stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
     return stripped

@@ -12,10 +12,10 @@ shape weigh together must be more than the parameters of their head. Without a p
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Final
 
-from nern_core.errors import NernError
+from nern_core.errors import NernError, quoted
+from nern_core.name_patterns import NamePatterns
 
 TILE: Final = 16
 SPATIAL: Final = "spatial"
@@ -37,18 +37,21 @@ def choose_tensors(
 
     `kernels` holds the words `spatial` (spatial kernels) and `all` (those and matrices), which leave out
     what is not worth representing, and patterns, which take exactly what matches; after a `!` they
-    exclude what matches, alone from `spatial`. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
+    exclude what matches, alone from `spatial`. Raises `NernError` (`no_kernels`, `unmatched_pattern`,
+    `too_many_patterns`).
     """
     words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
-    excluded = [entry[1:] for entry in kernels if entry.startswith("!")]
-    patterns = [entry for entry in kernels if entry not in words and not entry.startswith("!")]
-    if not words and not patterns:
+    excluded = NamePatterns(entry[1:] for entry in kernels if entry.startswith("!"))
+    included = [entry for entry in kernels if entry not in words and not entry.startswith("!")]
+    patterns = NamePatterns(included)
+    if not words and not included:
         words = {SPATIAL}
     candidates = {name: shape for name, shape in shapes.items() if len(shape) >= 2 and min(shape) > 0}
-    for pattern, names in (*((p, candidates) for p in patterns), *((p, shapes) for p in excluded)):
-        if not any(fnmatchcase(name, pattern) for name in names):
+    for some, names in ((patterns, candidates), (excluded, shapes)):
+        some.refuse_many(names)
+        if (pattern := some.unmatched(names)) is not None:
             raise _unmatched(pattern)
-    candidates = {name: shape for name, shape in candidates.items() if not _matches(name, excluded)}
+    candidates = {name: shape for name, shape in candidates.items() if not excluded.matches(name)}
     worth = _with_paying_heads(
         {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words)},
         hidden_size,
@@ -57,7 +60,7 @@ def choose_tensors(
     chosen = {
         name: tile_of(shape, kernels_per_coordinate)
         for name, shape in candidates.items()
-        if name in worth or _matches(name, patterns)
+        if name in worth or patterns.matches(name)
     }
     if not chosen:
         raise _no_kernels(any(_is_worth_representing(shape, {ALL}) for shape in shapes.values()))
@@ -115,14 +118,10 @@ def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, ker
     return {name for name, kernel in kernel_shapes.items() if kernel in paying}
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _unmatched(pattern: str) -> NernError:
     return NernError(
         "unmatched_pattern",
-        f"The pattern '{pattern}' of `kernels` matches none of the checkpoint's floating-point weights; "
+        f"The pattern {quoted(pattern)} of `kernels` matches none of the checkpoint's floating-point weights; "
         "use names as in the network's state_dict().",
     )
 

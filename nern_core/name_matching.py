@@ -24,6 +24,7 @@ _OLD_DENSE_LAYER = re.compile(
 )
 # Each is compared with all names, so that their number has to be small.
 _MOST_PREFIXES = 8
+_MOST_WRAPPERS = 8
 _DEFAULT_CLASSES = 1000
 
 
@@ -69,7 +70,9 @@ def plain_names(names: Collection[str]) -> dict[str, str]:
     `module.` is removed from the start of names, if all have it; `_orig_mod.` anywhere.
     """
     plain = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in names}
-    while _all_start_with_module(plain.values()):
+    for _ in range(_MOST_WRAPPERS):
+        if not _all_start_with_module(plain.values()):
+            break
         plain = {name: found.removeprefix("module.") for name, found in plain.items()}
     distinct = len(set(plain.values())) == len(plain) and all(plain.values())
     return plain if distinct else {name: name for name in names}

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import read_body
+from app.body import inspect, read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe, disk_full, store_unavailable
@@ -177,7 +177,7 @@ async def continue_upload(
     appender = await run_in_threadpool(uploads.append, tenant, upload_id, upload_offset)
     try:
         await read_body(request, appender.write)
-        upload = await run_in_threadpool(appender.end)
+        upload = await inspect(appender.end)
     except ClientDisconnect:
         raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; go on with it.") from None
     finally:

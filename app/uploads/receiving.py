@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 
-from app.body import declared_length, in_turn, read_body
+from app.body import declared_length, inspect, read_body
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
@@ -61,7 +61,7 @@ async def receive_file(
             await read_body(request, take)
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
-        await in_turn(_check, writer, kind, expected)
+        await inspect(_check, writer, kind, expected)
         return await commit(store, writer)
 
 

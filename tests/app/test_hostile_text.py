@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -79,3 +80,26 @@ def test_hostile_text_leaves_the_polls_of_others_alone(client: TestClient) -> No
     for text in HOSTILE:
         client.get(f"/jobs/{text}")
         assert client.get(f"/jobs/{job['id']}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"checkpoint": {"sha256": "0" * 64}, "options": {f"o{number}": 1 for number in range(6000)}},
+        {"checkpoint": {"sha256": "0" * 64}, "options": {"kernels": [1] * 20_000}},
+        {"checkpoint": {"sha256": "0" * 64}, "labels": {f"L{number}": "x" for number in range(6000)}},
+        {f"part{number}": 1 for number in range(6000)},
+        {"checkpoint": {"sha256": "0" * 64}, "options": {"x" * 50_000: 1}},
+    ],
+    ids=["options", "kernels", "labels", "parts", "long"],
+)
+def test_a_document_with_many_faults_has_a_short_answer(embedded_client: TestClient, content: Any) -> None:
+    answer = embedded_client.post("/jobs", json=content)
+    assert answer.status_code == 422
+    assert len(answer.content) < 10_000
+
+
+def test_many_query_parameters_have_a_short_answer(embedded_client: TestClient) -> None:
+    answer = embedded_client.get("/jobs?" + "&".join(f"status=s{number}" for number in range(5000)))
+    assert answer.status_code == 422
+    assert len(answer.content) < 10_000
