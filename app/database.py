@@ -17,7 +17,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CursorResult, Engine, func, make_url, select
 from sqlalchemy import create_engine as create_sqlalchemy_engine
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.sql.dml import Delete, Update
@@ -91,6 +100,13 @@ def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
         time.sleep(pause)
     with sessions.begin() as session:
         return work(session)
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether the database, or its driver, has refused the values themselves, and will again."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError | IntegrityError | ProgrammingError | NotSupportedError)
+    return isinstance(error, StatementError | ValueError | TypeError)
 
 
 def rows_changed(session: Session, statement: Update | Delete) -> int:

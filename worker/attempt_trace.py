@@ -8,7 +8,7 @@ from typing import Self
 from app.jobs.transitions import Claim
 from app.tracing import Tracer
 from nern_core.progress import Phase
-from worker.outcome import Failed, Killed, Outcome
+from worker.outcome import Failed, Killed, MachineFault, Outcome
 
 
 class AttemptTrace:
@@ -53,6 +53,8 @@ class AttemptTrace:
         self._span.note({"nern.job.status": status})
         if isinstance(outcome, Failed | Killed):
             self._span.fail(outcome.error.code)
+        elif isinstance(outcome, MachineFault):
+            self._span.fail(outcome.reason)
 
     def _part(self, name: str, end: float) -> None:
         """What has taken the time since the last part."""

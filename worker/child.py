@@ -4,22 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import IO
 
-import structlog
-from pydantic import ValidationError
-
-from nern_core.progress import Phase, Progress
 from worker.caches import cache_variables
-from worker.folder import ErrorLine, RunFolder, RunnerLine
+from worker.folder import RunFolder
+from worker.runner_output import RunnerLines, RunnerLog
 
-_log = structlog.get_logger()
-_LONGEST_LINE = 64 * 2**10
-# A search for a size goes through some phases again and again; what is hostile would do so without end.
-_MOST_PHASES = 1000
+# For what a runner that has ended still has in its pipes.
+_SECONDS_TO_READ = 5.0
 # What a computation may need of its environment. Everything else, passwords first, stays here.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
@@ -27,25 +19,23 @@ _ROOT = Path(__file__).parent.parent
 
 
 class Child:
-    """A running runner. Its lines are read by a thread; the latest progress and error are kept."""
+    """A running runner, whose output is read by threads."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.progress: Progress | None = None
-        self.error: ErrorLine | None = None
-        # When it has first told of each phase, by the clock.
-        self.phases: list[tuple[Phase, float]] = []
-        self._snapshots: set[str] = set()
         self._process = subprocess.Popen(  # noqa: S603 # an own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
             cwd=_ROOT,
             env=runner_environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # A pipe, so that the runner has no file of ours to fill or truncate.
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
+        assert self._process.stderr is not None
+        self.lines = RunnerLines(self._process.stdout, folder.job_id)
+        self._log = RunnerLog(self._process.stderr, folder.job_id)
 
     @property
     def pid(self) -> int:
@@ -58,23 +48,8 @@ class Child:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        self._reader.join(seconds)
+        self._join_readers()
         return status
-
-    def new_snapshots(self) -> set[str]:
-        """Names of the snapshots that were made or made anew since the last call."""
-        # Replaced in one step, since the thread adds to it.
-        found, self._snapshots = self._snapshots, set()
-        return found
-
-    @property
-    def resident_bytes(self) -> int:
-        """Memory that the process has at present; it cannot start others."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except (OSError, IndexError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def terminate(self) -> None:
         """Ask the runner to save where it is and to end."""
@@ -85,27 +60,11 @@ class Child:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join()
+        self._join_readers()
 
-    def _read(self, output: IO[bytes]) -> None:
-        with output:
-            while line := output.readline(_LONGEST_LINE):
-                try:
-                    said = RunnerLine.model_validate_json(line)
-                except ValidationError:
-                    _log.warning("runner_line_dropped", line=repr(line[:200]))
-                    continue
-                self.progress = said.progress or self.progress
-                if said.progress:
-                    self._note_phase(said.progress.phase)
-                self.error = said.error or self.error
-                if said.snapshot:
-                    self._snapshots.add(said.snapshot)
-
-    def _note_phase(self, phase: Phase) -> None:
-        last = self.phases[-1][0] if self.phases else None
-        if phase is not last and len(self.phases) < _MOST_PHASES:
-            self.phases.append((phase, time.time()))
+    def _join_readers(self) -> None:
+        self.lines.join(_SECONDS_TO_READ)
+        self._log.join(_SECONDS_TO_READ)
 
 
 def runner_environment(folder: RunFolder) -> dict[str, str]:

@@ -1,23 +1,20 @@
-"""The folder that a runner works in, and the lines that it prints: all that it shares with its supervisor."""
+"""The folder that a runner works in: which file is where, and what it is to do."""
 
 import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
-from nern_core.progress import Progress
 
-LONGEST_MESSAGE = 1000
-# Bytes of a report: that of a network of a thousand layers has some hundred kilobytes.
-LONGEST_REPORT = 32 * 2**20
 # The exit status of a runner that was asked to stop and has saved where it is (sysexits.h: try again).
 INTERRUPTED = 75
+# That of a runner whose machine has failed it, such as by a full disk (sysexits.h: input or output error).
+MACHINE_FAULT = 74
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,16 @@ class RunFolder:
     """Names of the files in a runner's folder."""
 
     path: Path
+
+    @classmethod
+    def of_attempt(cls, scratch: Path, job_id: str, attempt: int) -> Self:
+        """The folder of an attempt at a job."""
+        return cls(scratch.resolve() / f"{job_id}-{attempt}")
+
+    @property
+    def job_id(self) -> str:
+        """The job that is worked on here."""
+        return self.path.name.rpartition("-")[0]
 
     @property
     def checkpoint(self) -> Path:
@@ -109,37 +116,8 @@ class RunSpec(BaseModel):
     seconds_between_snapshots: float = 20.0
 
 
-class ErrorLine(BaseModel):
-    """Why there is no result."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: str = Field(max_length=64)
-    message: str = Field(max_length=LONGEST_MESSAGE)
-
-
-class RunnerLine(BaseModel):
-    """One line of a runner's standard output: exactly one of the three. `snapshot` names one that is whole."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    progress: Progress | None = None
-    error: ErrorLine | None = None
-    snapshot: Annotated[str, Field(pattern=r"^stage-[0-9]{1,4}$")] | None = None
-
-    def encoded(self) -> str:
-        """The line, without its end."""
-        return self.model_dump_json(exclude_none=True)
-
-
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
 # What a runner leaves that reconstructs.
 RECONSTRUCTED = ("weights.safetensors", "weights.pt")
 # What a runner leaves only where the options ask for it and the checkpoint and the data allow it.
 OPTIONAL_RESULTS = ("importance.json", "importance.safetensors", "pruning-curve.svg")
-
-
-class RunnerReport(BaseModel):
-    """What a supervisor reads of a report."""
-
-    metrics: Metrics

@@ -16,32 +16,47 @@ _FILE_BYTES_PER_CHECKPOINT_BYTE = 16
 # As `nern_core.codec` has it: an encoding may be a thousand times smaller than its checkpoint, and more with tied ones.
 _FILE_BYTES_PER_ENCODING_BYTE = 4096
 _MOST_SMALL_FILE_BYTES = 2**30
+# Both formats of the weights, and the snapshots beside them.
+_FILES_IN_FOLDER = 2
+_MOST_FILES = 10_000
+_THREADS_PER_CORE, _MOST_OTHER_THREADS = 16, 256
+# A computation uses some processor time every second, even on a GPU.
+_SECONDS_OF_SILENCE = 60.0
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Memory and time of one attempt at a job; `seconds_left` are those until the job's own deadline."""
+    """What one attempt at a job may take; `seconds_left` are those until the job's own deadline.
+
+    A file may have `file_bytes`, all that the job writes into its folder `folder_bytes` and `files`. After
+    `silence_seconds` without a line or processor time it is taken for frozen.
+    """
 
     memory_bytes: int
     seconds: float
     seconds_left: float = math.inf
+    file_bytes: int = _MOST_SMALL_FILE_BYTES
+    files: int = _MOST_FILES
+    threads: int = _THREADS_PER_CORE * (os.cpu_count() or 1) + _MOST_OTHER_THREADS
+    silence_seconds: float = _SECONDS_OF_SILENCE
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """What the settings allow, or three quarters of the memory that this machine or container has."""
         return cls(settings.job_memory or round(_SHARE_OF_MEMORY * _memory()), settings.job_deadline.total_seconds())
 
-    def before(self, seconds_left: float | None) -> "Limits":
-        """The same for a job that may have a deadline of its own."""
-        return self if seconds_left is None else replace(self, seconds_left=seconds_left)
-
-    @staticmethod
-    def file_bytes(kind: JobKind, input_bytes: int) -> int:
-        """How large a file a job may write for a checkpoint or an encoding of this size."""
+    def for_job(self, kind: JobKind, input_bytes: int, seconds_left: float | None) -> "Limits":
+        """The limits of a job with a checkpoint or an encoding of this size, and perhaps a deadline of its own."""
         encodes = kind is JobKind.ENCODING
         factor = _FILE_BYTES_PER_CHECKPOINT_BYTE if encodes else _FILE_BYTES_PER_ENCODING_BYTE
-        return factor * input_bytes + _MOST_SMALL_FILE_BYTES
+        file_bytes = factor * input_bytes + _MOST_SMALL_FILE_BYTES
+        return replace(self, file_bytes=file_bytes, seconds_left=math.inf if seconds_left is None else seconds_left)
+
+    @property
+    def folder_bytes(self) -> int:
+        """How many bytes a job may write into its folder."""
+        return _FILES_IN_FOLDER * self.file_bytes
 
     def exceeded(self, resident_bytes: int, seconds: float) -> Failed | None:
         """Why a job that has so much memory and has run for so long is to be stopped; None: it may go on."""

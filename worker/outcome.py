@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.durable_files import is_full_disk
-from app.storage import StoreUnavailable
-from worker.folder import INTERRUPTED, ErrorLine
+from worker.folder import INTERRUPTED, MACHINE_FAULT
+from worker.protocol import ErrorLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """Somebody has killed the child; another attempt may come through. The error is for when none does."""
+    """The attempt was cut off; another one may come through. The error is for when none does."""
 
     error: ErrorLine
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFault:
+    """The worker's machine has failed, not the job: it goes back to the queue and has lost no attempt."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +53,19 @@ class LeaseLost:
     """The job is no longer this supervisor's; the child is gone."""
 
 
-Outcome = Completed | Failed | Killed | CancelRequested | Stopped | LeaseLost
+Outcome = Completed | Failed | Killed | MachineFault | CancelRequested | Stopped | LeaseLost
 
 _KILLED = ErrorLine(
     code="killed",
     message="The job was killed again and again, most likely because the worker's machine ran out of memory; encode "
     "with a smaller `hidden_size`, or tell the operator.",
 )
-DISK_FULL = ErrorLine(
-    code="disk_full", message="The disk of the worker is full; try again later, or tell the operator."
+FROZEN = ErrorLine(
+    code="frozen",
+    message="The job stood still again and again: for a minute it neither computed nor reported anything. Tell the "
+    "operator.",
 )
 _DEADLINE_EXCEEDED = "deadline_exceeded"
-_NO_STORAGE = "The worker could not read or write its files; tell the operator, whose log says why."
-_NO_STORE = "The artifact store did not answer the worker for a long time; submit the job again, or tell the operator."
 
 
 def failed(code: str, message: str) -> Failed:
@@ -67,8 +73,10 @@ def failed(code: str, message: str) -> Failed:
     return Failed(ErrorLine(code=code, message=message))
 
 
-def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Stopped:
+def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | MachineFault | Stopped:
     """What it means that a child ended with a status other than 0, and perhaps said why."""
+    if status == MACHINE_FAULT and error is not None:
+        return MachineFault(error.code)
     if error is not None:
         return Failed(error)
     if status == INTERRUPTED:
@@ -78,13 +86,33 @@ def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Stoppe
     return failed("internal_error", f"The job ended unexpectedly with the status {status}; the worker's log says why.")
 
 
-def storage_failure(error: OSError) -> Failed:
-    """What it means that the worker's own files fail, or the artifact store."""
-    if isinstance(error, StoreUnavailable):
-        return failed("storage_unavailable", _NO_STORE)
-    if is_full_disk(error):
-        return Failed(DISK_FULL)
-    return failed("storage_failed", _NO_STORAGE)
+def results_not_storable() -> Failed:
+    """The database refuses what the child has left."""
+    return failed("internal_error", "The results of the job could not be stored; the worker's log says why.")
+
+
+def store_unavailable() -> Failed:
+    """The artifact store has not answered for as long as a worker waits for it."""
+    return failed(
+        "storage_unavailable",
+        "The artifact store did not answer the worker for a long time; submit the job again, or tell the operator.",
+    )
+
+
+def machine_failed_again(fault: MachineFault) -> Killed:
+    """The job meets the same fault again and again on a machine that looks well: it may be too large for it."""
+    return Killed(
+        ErrorLine(
+            code=fault.reason,
+            message="The worker could not write the job's files, again and again; the job may be too large for its "
+            "disk. Tell the operator, whose log says more.",
+        )
+    )
+
+
+def took_too_much(what: str) -> Failed:
+    """The child took more of something than a job may."""
+    return failed("limit_exceeded", f"The job took more than the {what} that it may take here; tell the operator.")
 
 
 def out_of_memory(limit_bytes: int) -> Failed:

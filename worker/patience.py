@@ -1,4 +1,4 @@
-"""Waits for an artifact store that does not answer, as long as the job is wanted here."""
+"""Waits for an artifact store that does not answer or has no room, as long as the job is wanted here."""
 
 import time
 from collections.abc import Callable
@@ -8,10 +8,12 @@ import structlog
 
 from app.storage import StoreUnavailable
 from worker.heartbeat import Heartbeat, Hold
+from worker.machine_faults import machine_fault_in
 from worker.outcome import CancelRequested, LeaseLost, Outcome, Stopped
 
 _log = structlog.get_logger()
 _SECONDS_TO_WAIT = 3600.0
+_SECONDS_TO_WAIT_FOR_ROOM = 600.0
 _SECONDS_BETWEEN_TRIES = 2.0
 
 Found = TypeVar("Found")
@@ -32,16 +34,24 @@ class Patience:
         self._heartbeat = heartbeat
         self._stopping = stopping
 
-    def keep_trying(self, work: Callable[[], Found]) -> Found:
-        """Do it until it is done. Raises `Interrupted`, and `StoreUnavailable` in the end."""
-        deadline = time.monotonic() + _SECONDS_TO_WAIT
+    def keep_trying(self, work: Callable[[], Found], *, wait_for_room: bool = False) -> Found:
+        """Do it until it is done, and if wanted also while a disk is full.
+
+        Raises `Interrupted`, and in the end `StoreUnavailable` or another `OSError`.
+        """
+        started = time.monotonic()
         while True:
             try:
                 return work()
             except StoreUnavailable as error:
                 _log.warning("storage_unavailable", error=repr(error))
-                if time.monotonic() > deadline:
+                if time.monotonic() - started > _SECONDS_TO_WAIT:
                     raise
+            except OSError as error:
+                reason = machine_fault_in(error)
+                if not wait_for_room or reason is None or time.monotonic() - started > _SECONDS_TO_WAIT_FOR_ROOM:
+                    raise
+                _log.warning("waiting_for_storage", reason=reason, error=repr(error))
             self._refuse_unwanted()
             time.sleep(_SECONDS_BETWEEN_TRIES)
 

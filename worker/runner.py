@@ -6,6 +6,7 @@ itself what it does not need before it reads that file, and dies with the proces
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -15,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from app.durable_files import is_full_disk
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
 from nern_core.progress import OnProgress, Phase, Progress
-from worker.folder import INTERRUPTED, LONGEST_MESSAGE, RECONSTRUCTED, ErrorLine, RunFolder, RunnerLine, RunSpec
-from worker.outcome import DISK_FULL
+from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
+from worker.machine_faults import fault_of_folder, machine_fault_in
+from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
 from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _NO_MEMORY = (
     "out_of_memory",
     "The job ran out of memory; encode with a smaller `hidden_size`, or use a larger machine.",
 )
+_FILE_TOO_LARGE = ("file_too_large", "The job needs a larger file than it may write here; tell the operator.")
+_MACHINE_FAULT = "The worker cannot write its files."
 _NO_SANDBOX = ("no_sandbox", "This worker cannot confine its jobs as its operator requires; tell the operator.")
 _UNEXPECTED = ("internal_error", "The job failed unexpectedly; the worker's log says why.")
 
@@ -58,6 +61,10 @@ def main(folder: RunFolder, parent: int) -> int:
         _say_error(say, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
         traceback.print_exc()
+        fault = machine_fault_in(error) or fault_of_folder(folder.home)
+        if fault is not None:
+            _say_error(say, fault, _MACHINE_FAULT)
+            return MACHINE_FAULT
         _say_error(say, *_explained(error))
     return FAILED
 
@@ -225,14 +232,14 @@ def _explained(error: Exception) -> tuple[str, str]:
         return _NO_MEMORY
     if isinstance(error, SandboxError):
         return _NO_SANDBOX
-    if isinstance(error, OSError) and is_full_disk(error):
-        return DISK_FULL.code, DISK_FULL.message
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return _FILE_TOO_LARGE
     return _UNEXPECTED
 
 
 def _say_error(say: Callable[[str], None], code: str, message: str) -> None:
     # Names of tensors come from the file and may be of any length.
-    say(RunnerLine(error=ErrorLine(code=code, message=message[:LONGEST_MESSAGE])).encoded())
+    say(RunnerLine(error=ErrorLine(code=code, message=printable(message)[:LONGEST_MESSAGE])).encoded())
 
 
 def _private_output() -> Callable[[str], None]:

@@ -1,5 +1,6 @@
 """Keeps the snapshots that a runner makes, and gives them to the runner of the next attempt."""
 
+import os
 from collections.abc import Iterable
 
 import structlog
@@ -15,13 +16,16 @@ _log = structlog.get_logger()
 
 
 class SnapshotKeeper:
-    """The snapshots of one attempt at a job."""
+    """The snapshots of one attempt at a job, `most_bytes` in all."""
 
-    def __init__(self, store: SnapshotStore, sessions: Sessions, claim: Claim, folder: RunFolder) -> None:
+    def __init__(
+        self, store: SnapshotStore, sessions: Sessions, claim: Claim, folder: RunFolder, most_bytes: int
+    ) -> None:
         self._store = store
         self._sessions = sessions
         self._claim = claim
         self._folder = folder
+        self._most_bytes = most_bytes
         self._kept: dict[str, StoredArtifact] = {}
 
     def hand_out(self) -> None:
@@ -34,10 +38,18 @@ class SnapshotKeeper:
                 _log.warning("snapshot_unusable", job=self._claim.job_id, snapshot=name)
 
     def keep(self, names: Iterable[str]) -> None:
-        """Keep these snapshots, if the job is still held. Raises `OSError`, and SQLAlchemy's errors."""
-        changed = {}
+        """Keep these snapshots, if the job is still held and there is room for them.
+
+        Raises `OSError`, and SQLAlchemy's errors.
+        """
+        changed: dict[str, StoredArtifact] = {}
         for name in sorted(names):
             with open_regular(self._folder.snapshots / name) as file:
+                size = os.fstat(file.fileno()).st_size
+                others = sum(stored.size for other, stored in (self._kept | changed).items() if other != name)
+                if others + size > self._most_bytes:
+                    _log.warning("snapshot_too_large", job=self._claim.job_id, snapshot=name, bytes=size)
+                    continue
                 changed[name] = self._store.keep(self._claim.job_id, name, file)
         if not changed:
             return

@@ -130,10 +130,10 @@ class Transitions(Statements):
         canceled = {"status": JobStatus.CANCELED, **self._ended()}
         return bool(self._turn(_held(claim, JobStatus.CANCELING).values(**canceled)))
 
-    def release(self, claim: Claim) -> bool:
-        """Give a job back to the queue because the worker stops. It counts as no attempt."""
+    def release(self, claim: Claim, reason: str = "worker_stopped") -> bool:
+        """Give a job back to the queue because the worker stops or cannot work. It counts as no attempt."""
         released = {"releases": Job.releases + 1, **self._queued_again()}
-        return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**released), reason="worker_stopped"))
+        return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**released), reason=reason))
 
     def request_cancel(self, job_id: str, tenant: str) -> bool:
         """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""

@@ -6,6 +6,7 @@ started again with these files runs through the same code: a stage with a file g
 there, which for one that had ended is its end. What lies between the stages is computed again, from the same state.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 
 from nern_core.snapshots.state import State, UnreadableStateError, read_state, write_state
 
 # Saving may take this part of the time, until that would lose more than is promised.
 _SHARE_OF_SAVING = 0.05
 _MOST_SECONDS_BETWEEN_SAVES = 50.0
+_logger = logging.getLogger(__name__)
 _WRITTEN_BY = "written by"
 
 
@@ -98,17 +101,25 @@ class Snapshots:
         return self._seconds_between
 
     def save(self, name: str, state: dict[str, State]) -> None:
-        """Replace the file of this name; the new one is on the disk when this returns."""
+        """Replace the file of this name; the new one is on the disk when this returns.
+
+        Where that fails, such as on a full disk, the old file stays and the log says why: the training goes on.
+        """
         assert self._folder is not None
         started = time.monotonic()
         temporary = self._folder / f"{name}.writing"
-        write_state({_WRITTEN_BY: _program(), **state}, temporary)
-        _flush(temporary)
-        temporary.replace(self._folder / name)
-        _flush(self._folder)
+        try:
+            write_state({_WRITTEN_BY: _program(), **state}, temporary)
+            _flush(temporary)
+            temporary.replace(self._folder / name)
+            _flush(self._folder)
+        except (OSError, SafetensorError) as error:
+            _logger.warning("snapshot %s was not saved: %s", name, error)
+            temporary.unlink(missing_ok=True)
+        else:
+            self._on_saved(name)
         affordable = (time.monotonic() - started) / _SHARE_OF_SAVING
         self._seconds_between = max(self._wanted_seconds, min(affordable, _MOST_SECONDS_BETWEEN_SAVES))
-        self._on_saved(name)
 
     def saved(self, name: str) -> dict[str, State] | None:
         """What was saved under this name; None if nothing was, if it is damaged, or if another version wrote it."""

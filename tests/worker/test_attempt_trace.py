@@ -9,8 +9,8 @@ from app.tracing.otlp import OtlpTracer
 from nern_core.progress import Phase
 from tests.app.tracing.collector import collecting
 from worker.attempt_trace import AttemptTrace
-from worker.folder import ErrorLine
 from worker.outcome import Completed, Failed, Outcome, Stopped
+from worker.protocol import ErrorLine
 
 TRACE, REQUEST = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

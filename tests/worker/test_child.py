@@ -54,7 +54,7 @@ def test_a_child_dies_with_the_process_that_started_it(folder: RunFolder) -> Non
         "import sys, time\nfrom pathlib import Path\n"
         "from worker.child import Child\nfrom worker.folder import RunFolder\n"
         "child = Child(RunFolder(Path(sys.argv[1])))\nprint(child.pid, flush=True)\n"
-        "while child.progress is None: time.sleep(0.05)\nprint('running', flush=True)\ntime.sleep(600)\n"
+        "while child.lines.progress is None: time.sleep(0.05)\nprint('running', flush=True)\ntime.sleep(600)\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", script, str(folder.path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -90,9 +90,9 @@ def test_lines_that_are_no_progress_are_dropped(folder: RunFolder, monkeypatch: 
     program = f"print({json.dumps(json.dumps(good))})\n" + "".join(f"print({line!r})\n" for line in lines)
     child, status = run_with(folder, program, monkeypatch)
     assert status == 0
-    assert child.progress is not None
-    assert (child.progress.phase, child.progress.step) == ("reading", 3)
-    assert child.error is None
+    assert child.lines.progress is not None
+    assert (child.lines.progress.phase, child.lines.progress.step) == ("reading", 3)
+    assert child.lines.error is None
 
 
 def test_a_child_that_is_killed_says_so(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

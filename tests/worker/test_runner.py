@@ -206,7 +206,7 @@ def test_a_runner_without_options_reconstructs(tmp_path: Path) -> None:
 def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
     allocator = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
     assert _explained(allocator)[0] == _explained(MemoryError())[0] == "out_of_memory"
-    assert _explained(OSError(28, "No space left on device"))[0] == "disk_full"
+    assert _explained(OSError(27, "File too large"))[0] == "file_too_large"
     assert _explained(ValueError("secret detail")) == (
         "internal_error",
         "The job failed unexpectedly; the worker's log says why.",

@@ -1,4 +1,3 @@
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.snapshots import SnapshotFolder
-from app.storage.folder import FolderStore
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.dataset_files import SMALL, digits_file, safetensors_file
@@ -331,17 +329,6 @@ def test_a_job_that_still_runs_when_its_own_deadline_is_over_is_stopped(embedded
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
     assert job.error_message == "The job was still running when its deadline was over."
-
-
-def test_a_full_disk_is_said_to_be_the_reason(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
-    monkeypatch.setattr(FolderStore, "put", full)
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "disk_full")
 
 
 def test_what_became_of_a_job_is_written_when_the_database_is_back(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
@@ -100,3 +101,16 @@ def test_every_stage_has_one_file_that_is_told_when_it_is_saved(tmp_path: Path) 
     run(tmp_path, WITH_DATA, Snapshots(tmp_path / "snapshots", on_saved=told.append))
     assert told == ["stage-0", "stage-1"]
     assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == told
+
+
+def test_a_snapshot_that_finds_no_room_is_logged_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("nern_core.snapshots.snapshots.write_state", full)
+    saved: list[str] = []
+    Snapshots(tmp_path, on_saved=saved.append).save("stage-0", {"step": 3})
+    assert saved == []
+    assert "snapshot stage-0 was not saved" in caplog.text

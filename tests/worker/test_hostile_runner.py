@@ -1,0 +1,206 @@
+"""A runner whose code is a stranger's: whatever it says and does, its job ends and the supervisor goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DataError
+from structlog.testing import capture_logs
+
+from app.jobs.models import Job, JobStatus
+from app.jobs.repository import JobRepository
+from app.settings import Settings
+from app.snapshots import SnapshotFolder
+from tests.worker.conftest import Jobs
+from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
+from worker.limits import Limits
+from worker.supervisor import Supervisor
+
+FOREVER = "\ntime.sleep(600)\n"
+
+
+def run(
+    jobs: Jobs, program: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any] | None = None, **settings: Any
+) -> Job:
+    """A job whose runner is this program, once it has left its supervisor."""
+    replace_runner(program, jobs.settings.data_dir, monkeypatch)
+    monkeypatch.setattr("worker.limits._MOST_SMALL_FILE_BYTES", 2**20)
+    of = Limits.of
+    monkeypatch.setattr(Limits, "of", lambda settings: replace(of(settings), **(limits or {})))
+    job_id = jobs.submit()
+    Supervisor(jobs.settings.model_copy(update=settings), jobs.sessions, jobs.store, lambda: False).run(job_id)
+    return jobs.get(job_id)
+
+
+def test_control_characters_in_an_error_are_escaped(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = 'say(error={"code": "bad_data", "message": "a\\0b\\x1b[31m\\u202e."})\nsys.exit(1)\n'
+    job = run(jobs, program, monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "bad_data")
+    assert job.error_message == "a\\x00b\\x1b[31m\\u202e."
+
+
+@pytest.mark.parametrize(
+    "change",
+    ['metrics["ratio"] = float("nan")', 'metrics["seconds"]["total"] = 1e999', 'metrics["kept_bytes"] = 10**30'],
+)
+def test_metrics_that_no_row_can_hold_fail_the_job(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    job = run(jobs, f"{METRICS}\n{change}\n{LEAVE_RESULTS}", monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
+    assert job.error_message == "The job left no proper results; the worker's log says why."
+
+
+def test_text_in_metrics_is_escaped(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = run(jobs, f'{METRICS}\nmetrics["seconds"]["a\\0b"] = 2.0\n{LEAVE_RESULTS}', monkeypatch)
+    assert job.status == JobStatus.SUCCEEDED
+    assert (job.metrics or {})["seconds"] == {"total": 1.0, "a\\x00b": 2.0}
+
+
+def test_metrics_without_end_fail_the_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = 'metrics["seconds"].update({str(number): 1.0 for number in range(20000)})'
+    job = run(embedded_jobs, f"{METRICS}\n{change}\n{LEAVE_RESULTS}", monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
+
+
+def test_a_job_that_leaves_no_results_fails(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = run(embedded_jobs, "", monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
+
+
+def test_results_that_the_database_refuses_fail_the_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> bool:
+        raise DataError("UPDATE jobs", {}, Exception("out of range"))
+
+    monkeypatch.setattr(JobRepository, "succeed", refuse)
+    job = run(embedded_jobs, METRICS + LEAVE_RESULTS, monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
+    assert job.error_message == "The results of the job could not be stored; the worker's log says why."
+
+
+def test_a_job_that_the_database_refuses_altogether_is_left_to_the_sweeper(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> bool:
+        raise DataError("UPDATE jobs", {}, Exception("out of range"))
+
+    monkeypatch.setattr(JobRepository, "succeed", refuse)
+    monkeypatch.setattr(JobRepository, "fail", refuse)
+    assert run(embedded_jobs, METRICS + LEAVE_RESULTS, monkeypatch).status == JobStatus.RUNNING
+
+
+def test_text_without_end_is_cut_in_the_log(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logged:
+        run(embedded_jobs, "sys.stderr.write('x' * 4_000_000)\nsys.stderr.flush()\n", monkeypatch)
+    texts = [entry["text"] for entry in logged if entry["event"] == "runner_output"]
+    assert 200_000 < sum(map(len, texts)) < 300_000
+    dropped = next(entry["bytes"] for entry in logged if entry["event"] == "runner_output_dropped")
+    assert sum(map(len, texts)) + dropped == 4_000_000
+
+
+def test_what_a_runner_prints_is_logged_under_its_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logged:
+        job = run(embedded_jobs, "raise ValueError('odd\\x1b[31m')\n", monkeypatch)
+    entries = [entry for entry in logged if entry["event"] == "runner_output"]
+    assert [entry["job"] for entry in entries] == [job.id] * len(entries)
+    text = "\n".join(entry["text"] for entry in entries)
+    assert text.startswith("Traceback")
+    assert text.endswith("ValueError: odd\\x1b[31m")
+
+
+def test_lines_that_are_none_are_logged_some_times_only(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logged:
+        run(embedded_jobs, "for number in range(150): print('x' * 100)\n", monkeypatch)
+    assert sum(entry["event"] == "runner_line_dropped" for entry in logged) == 10
+    assert [entry["count"] for entry in logged if entry["event"] == "runner_lines_dropped"] == [150]
+
+
+def test_the_standard_error_of_a_runner_is_no_file_that_it_could_truncate(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import stat\nis_pipe = stat.S_ISFIFO(os.fstat(2).st_mode)\n"
+    program += 'say(error={"code": "is_pipe" if is_pipe else "is_file", "message": "."})\nsys.exit(1)\n'
+    assert run(embedded_jobs, program, monkeypatch).error_code == "is_pipe"
+
+
+@pytest.mark.parametrize(
+    ("program", "limits", "message"),
+    [
+        ("(folder / 'home' / 'x').write_bytes(bytes(12_000_000))", {}, "9,503,488 bytes of the disk"),
+        (
+            "file = open(folder / 'x', 'wb')\nos.unlink(file.name)\nfile.write(bytes(12_000_000))\nfile.flush()",
+            {},
+            "9,503,488 bytes of the disk",
+        ),
+        ("for number in range(60): (folder / str(number)).touch()", {"files": 50}, "50 files"),
+        (
+            "import threading\nfor _ in range(30): threading.Thread(target=time.sleep, args=(60,)).start()",
+            {"threads": 20},
+            "20 threads",
+        ),
+    ],
+    ids=["a file", "a removed file", "files", "threads"],
+)
+def test_a_job_that_takes_too_much_of_the_machine_is_stopped(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, program: str, limits: dict[str, Any], message: str
+) -> None:
+    job = run(embedded_jobs, program + FOREVER, monkeypatch, limits)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "limit_exceeded")
+    assert job.error_message == f"The job took more than the {message} that it may take here; tell the operator."
+
+
+def test_memory_in_files_without_a_name_counts(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "memory = os.memfd_create('x')\nfor _ in range(200): os.write(memory, bytes(2**20))\n"
+    job = run(embedded_jobs, program + FOREVER, monkeypatch, {"memory_bytes": 150 * 2**20})
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
+
+
+def test_snapshots_beyond_the_bound_are_not_kept(
+    embedded_jobs: Jobs, embedded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A job with the example may keep 4.7 MB.
+    program = (
+        """
+for number in range(4):
+    (folder / "snapshots" / f"stage-{number}").write_bytes(bytes(2_000_000))
+    say(snapshot=f"stage-{number}")
+    time.sleep(0.4)
+"""
+        + FOREVER
+    )
+    kept: list[int] = []
+
+    def look(self: SnapshotFolder, job_id: str, snapshots: Any) -> None:
+        kept.append(len(snapshots))
+
+    monkeypatch.setattr(SnapshotFolder, "keep_only", look)
+    run(embedded_jobs, program, monkeypatch, {"seconds": 2.5})
+    assert kept == [1, 2]
+
+
+def test_a_runner_that_is_frozen_is_ended_and_its_job_tried_again(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+    job = run(embedded_jobs, program, monkeypatch, {"silence_seconds": 1.5})
+    assert (job.status, job.attempt, job.releases) == (JobStatus.QUEUED, 1, 0)
+
+
+def test_a_runner_that_is_frozen_in_each_attempt_fails_its_job(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+    job = run(embedded_jobs, program, monkeypatch, {"silence_seconds": 0.5}, max_attempts=1)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "frozen")
+
+
+def test_a_runner_that_computes_and_says_nothing_is_not_taken_for_frozen(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"{METRICS}\nuntil = time.monotonic() + 3\nwhile time.monotonic() < until: sum(range(1000))\n"
+    job = run(embedded_jobs, program + LEAVE_RESULTS, monkeypatch, {"silence_seconds": 1.0})
+    assert job.status == JobStatus.SUCCEEDED
+
+
+def test_the_folder_of_a_stopped_job_is_removed(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(embedded_jobs, "(folder / 'x').write_bytes(bytes(12_000_000))" + FOREVER, monkeypatch)
+    assert list(Path(embedded_jobs.settings.scratch).iterdir()) == []

@@ -1,0 +1,78 @@
+"""Whether this worker's machine can work: a worker with a full or broken disk must not take jobs from a healthy one."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from app.durable_files import make_folder
+from worker.machine_faults import machine_fault_in, write_probe
+
+_log = structlog.get_logger()
+_UNKNOWN_FAULT = "storage_failed"
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class MachineHealth:
+    """Probes folders that must have some room. `stopping` tells whether the worker is to stop."""
+
+    def __init__(self, room: Mapping[Path, int], stopping: Callable[[], bool]) -> None:
+        self._room = room
+        self._stopping = stopping
+        self._pause = _FIRST_PAUSE
+        self._not_before = 0.0
+
+    def probe(self) -> str | None:
+        """Try to write into each folder; returns what is wrong, or None."""
+        for folder, room in self._room.items():
+            try:
+                _require_room(folder, room)
+            except OSError as error:
+                _log.warning("probe_failed", folder=str(folder), error=repr(error))
+                return machine_fault_in(error) or _UNKNOWN_FAULT
+        return None
+
+    def note_fault(self) -> None:
+        """The machine has just failed a job: let it rest, longer each time until a job ends well."""
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def note_success(self) -> None:
+        """A job has ended well."""
+        self._pause = _FIRST_PAUSE
+
+    def fault(self) -> str | None:
+        """What keeps this machine from working at present; None: nothing does."""
+        return "resting" if time.monotonic() < self._not_before else self.probe()
+
+    def wait(self) -> bool:
+        """Wait until the machine can work, and say so in the log. False: the worker is to stop."""
+        pause, since = _FIRST_PAUSE, time.monotonic()
+        while (reason := self.fault()) is not None:
+            _log.error("worker_unfit", reason=reason, seconds=round(time.monotonic() - since, 1))
+            if not self._sleep(pause):
+                return False
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        _log.info("worker_fit", seconds=round(time.monotonic() - since, 1))
+        return True
+
+    def _sleep(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._stopping():
+                return False
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return True
+
+
+def _require_room(folder: Path, room: int) -> None:
+    """Try to write. Raises `OSError`, also where less than the room is left."""
+    make_folder(folder)
+    found = os.statvfs(folder)
+    if found.f_bavail * found.f_frsize < room or (found.f_files and not found.f_favail):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    write_probe(folder)

@@ -1,0 +1,103 @@
+"""What a runner may tell its supervisor: lines on its standard output, and the metrics in its report.
+
+A runner has read a stranger's file. Whatever it says is checked here before it is stored or logged: sizes and numbers
+are bounded, and text holds nothing that a database or a terminal takes amiss.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from nern_core.metrics import Metrics
+from nern_core.progress import Progress
+
+LONGEST_MESSAGE = 1000
+# Bytes of a report: that of a network of a thousand layers has some hundred kilobytes.
+LONGEST_REPORT = 32 * 2**20
+# A training has some tens of stages, and a snapshot of each.
+MOST_SNAPSHOTS = 1000
+# What the row of a job takes: characters of the metrics as JSON, and integers that every reader of JSON keeps.
+_LONGEST_METRICS = 64 * 2**10
+_LARGEST_INTEGER = 2**53
+# C0 and C1 controls, what reverses the direction of text, and halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Escape every character that PostgreSQL refuses or that a terminal would obey."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class ErrorLine(BaseModel):
+    """Why there is no result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    message: Annotated[str, Field(max_length=LONGEST_MESSAGE), AfterValidator(printable)]
+
+
+def _snapshot_within_bounds(name: str) -> str:
+    if int(name.removeprefix("stage-")) >= MOST_SNAPSHOTS:
+        raise ValueError(f"a training has no more than {MOST_SNAPSHOTS} stages")
+    return name
+
+
+def _progress_within_bounds(progress: Progress) -> Progress:
+    _storable(progress.model_dump(mode="json"))
+    return progress
+
+
+class RunnerLine(BaseModel):
+    """One line of a runner's standard output: exactly one of the three. `snapshot` names one that is whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    progress: Annotated[Progress, AfterValidator(_progress_within_bounds)] | None = None
+    error: ErrorLine | None = None
+    snapshot: Annotated[str, Field(pattern=r"^stage-[0-9]{1,4}$"), AfterValidator(_snapshot_within_bounds)] | None = (
+        None
+    )
+
+    def encoded(self) -> str:
+        """The line, without its end."""
+        return self.model_dump_json(exclude_none=True)
+
+
+class RunnerReport(BaseModel):
+    """What a supervisor reads of a report."""
+
+    metrics: Metrics
+
+
+def read_metrics(report: Path) -> dict[str, Any]:
+    """Read the metrics out of a report, as JSON. Raises `ValueError` for what a row cannot hold."""
+    with report.open("rb") as file:
+        metrics = RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics.model_dump(mode="json")
+    found: dict[str, Any] = _storable(metrics)
+    if len(json.dumps(found)) > _LONGEST_METRICS:
+        raise ValueError("the metrics are too long")
+    return found
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 # any JSON value
+    """Make the text in a JSON value printable. Raises `ValueError` for numbers that the database cannot hold."""
+    match value:
+        case bool() | None:
+            return value
+        case int() if abs(value) <= _LARGEST_INTEGER:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case str():
+            return printable(value)
+        case list():
+            return [_storable(item) for item in value]
+        case dict():
+            return {printable(key): _storable(item) for key, item in value.items()}
+        case _:
+            raise ValueError("a number is not finite, or is too large")

@@ -1,0 +1,49 @@
+"""The results that a runner leaves: checked, and put into the store."""
+
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.jobs.kinds import JobKind
+from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
+from worker.folder import RECONSTRUCTED, RunFolder
+from worker.protocol import read_metrics
+
+
+class UnusableResults(Exception):
+    """A runner has ended well, but has not left what it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Names of the files to publish, and the metrics of an encoding."""
+
+    names: Sequence[str]
+    metrics: Mapping[str, Any] | None
+
+
+def read_results(folder: RunFolder, kind: JobKind) -> Results:
+    """Look at what a runner that is gone has left. Raises `UnusableResults`, and `OSError` for faults of the disk."""
+    encodes = kind is JobKind.ENCODING
+    names = folder.result_names() if encodes else RECONSTRUCTED
+    try:
+        # A link would make something else of the worker's files a result.
+        irregular = [name for name in names if not stat.S_ISREG(folder.result(name).lstat().st_mode)]
+        if irregular:
+            raise UnusableResults(f"{irregular[0]} is no ordinary file")
+        return Results(names, read_metrics(folder.report) if encodes else None)
+    except (ValueError, FileNotFoundError) as error:
+        raise UnusableResults(str(error)) from error
+
+
+def publish(store: ArtifactStore, folder: RunFolder, names: Sequence[str]) -> Mapping[str, StoredArtifact]:
+    """Store the results. All of them are there to stay until the row can name them. Raises `OSError`."""
+    artifacts = {name: store.put(folder.result(name)) for name in names}
+    # The last may have kept the first waiting for longer than what nobody names is kept.
+    try:
+        for artifact in artifacts.values():
+            store.renew(artifact.sha256)
+    except ArtifactMissing as error:
+        raise StoreUnavailable("a result was removed before all of them were stored") from error
+    return artifacts

@@ -1,0 +1,122 @@
+"""What a runner prints, read by threads: lines of the protocol on one pipe, text for the log on the other.
+
+Both are bounded. Nobody can rely on what a runner prints, and the supervisor must neither hang nor fill a disk for it.
+"""
+
+import os
+import threading
+import time
+from select import select
+from typing import IO
+
+import structlog
+from pydantic import ValidationError
+
+from nern_core.progress import Phase, Progress
+from worker.protocol import ErrorLine, RunnerLine, printable
+
+_log = structlog.get_logger()
+_LONGEST_LINE = 64 * 2**10
+# An honest runner prints some lines a second. One that prints more is read at this pace, and waits.
+_LINES_PER_SECOND = 200
+_SECONDS_BETWEEN_LINES = 1 / _LINES_PER_SECOND
+# A search for a size repeats some phases.
+_MOST_PHASES = 1000
+_MOST_WARNINGS = 10
+# Characters of text in the log: of one entry, and of one attempt at a job.
+_LONGEST_ENTRY = 8 * 2**10
+_LONGEST_LOG = 256 * 2**10
+# Text that is printed within this time becomes one entry, such as the lines of a traceback.
+_SECONDS_TO_COLLECT = 0.1
+
+
+class RunnerLines:
+    """The lines of a runner. The latest progress and error are kept."""
+
+    def __init__(self, output: IO[bytes], job_id: str) -> None:
+        self.progress: Progress | None = None
+        self.error: ErrorLine | None = None
+        # When the runner first reported each phase, by the clock.
+        self.phases: list[tuple[Phase, float]] = []
+        self.count = 0
+        self._job_id = job_id
+        self._snapshots: set[str] = set()
+        self._invalid = 0
+        self._thread = threading.Thread(target=self._read, args=(output,), name="runner lines", daemon=True)
+        self._thread.start()
+
+    def new_snapshots(self) -> set[str]:
+        """Names of the snapshots that were made or made anew since the last call."""
+        # Replaced in one step, since the thread adds to it.
+        found, self._snapshots = self._snapshots, set()
+        return found
+
+    def join(self, seconds: float) -> None:
+        """Wait until the runner's end of the pipe is closed and everything is read, or the time is over."""
+        self._thread.join(seconds)
+
+    def _read(self, output: IO[bytes]) -> None:
+        next_line = time.monotonic()
+        with output:
+            while line := output.readline(_LONGEST_LINE):
+                self._take(line)
+                # After a pause the runner may print a second's worth of lines at once.
+                next_line = max(next_line + _SECONDS_BETWEEN_LINES, time.monotonic() - 1)
+                time.sleep(max(0.0, next_line - time.monotonic()))
+        if self._invalid > _MOST_WARNINGS:
+            _log.warning("runner_lines_dropped", job=self._job_id, count=self._invalid)
+
+    def _take(self, line: bytes) -> None:
+        self.count += 1
+        try:
+            said = RunnerLine.model_validate_json(line)
+        except ValidationError:
+            self._invalid += 1
+            if self._invalid <= _MOST_WARNINGS:
+                _log.warning("runner_line_dropped", job=self._job_id, line=repr(line[:200]))
+            return
+        self.progress = said.progress or self.progress
+        if said.progress:
+            self._note_phase(said.progress.phase)
+        self.error = said.error or self.error
+        if said.snapshot:
+            self._snapshots.add(said.snapshot)
+
+    def _note_phase(self, phase: Phase) -> None:
+        last = self.phases[-1][0] if self.phases else None
+        if phase is not last and len(self.phases) < _MOST_PHASES:
+            self.phases.append((phase, time.time()))
+
+
+class RunnerLog:
+    """Copies what a runner prints on standard error into the log, up to a bound. The rest is read and dropped."""
+
+    def __init__(self, output: IO[bytes], job_id: str) -> None:
+        self._job_id = job_id
+        self._written = self._dropped = 0
+        self._thread = threading.Thread(target=self._read, args=(output,), name="runner log", daemon=True)
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the runner's end of the pipe is closed and everything is logged, or the time is over."""
+        self._thread.join(seconds)
+
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            pipe = output.fileno()
+            while data := os.read(pipe, _LONGEST_ENTRY):
+                if self._written >= _LONGEST_LOG:
+                    self._dropped += len(data)
+                    continue
+                time.sleep(_SECONDS_TO_COLLECT)
+                if select([pipe], [], [], 0)[0]:
+                    data += os.read(pipe, _LONGEST_ENTRY)
+                self._write(data)
+        if self._dropped:
+            _log.warning("runner_output_dropped", job=self._job_id, bytes=self._dropped)
+
+    def _write(self, data: bytes) -> None:
+        text = data.decode(errors="replace").rstrip()
+        self._written += len(data)
+        if text:
+            _log.warning("runner_output", job=self._job_id, text="\n".join(map(printable, text.split("\n"))))

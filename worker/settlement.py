@@ -1,0 +1,61 @@
+"""Writes into the row of a job what has become of an attempt at it."""
+
+import time
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database import Sessions, is_refused
+from app.jobs.models import JobStatus
+from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
+from worker.heartbeat import Heartbeat, Hold
+from worker.outcome import Completed, Failed, Killed, LeaseLost, MachineFault, Outcome, Stopped, results_not_storable
+
+_log = structlog.get_logger()
+_SECONDS_BETWEEN_TRIES = 1.0
+LOST = "lost"
+
+
+def settle(sessions: Sessions, claim: Claim, heartbeat: Heartbeat, outcome: Outcome, max_attempts: int) -> str:
+    """Write the outcome, as soon as the database answers.
+
+    Returns the status of the job, or `LOST` where it is somebody else's now. Where the database refuses the results,
+    the job has failed; where it refuses that too, the job is left to the sweeper.
+    """
+    is_refused_before = False
+    while heartbeat.hold is not Hold.LOST:
+        try:
+            with sessions.begin() as session:
+                return _written(JobRepository(session), claim, outcome, max_attempts) or LOST
+        except (SQLAlchemyError, ValueError, TypeError) as error:
+            _log.warning("settling_failed", job=claim.job_id, error=repr(error))
+            if not is_refused(error):
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+            elif is_refused_before:
+                return LOST
+            else:
+                outcome, is_refused_before = results_not_storable(), True
+    return LOST
+
+
+def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> JobStatus | None:
+    """Write the outcome; returns the job's status, or None if the job is not held any more."""
+    status: JobStatus | None = None
+    match outcome:
+        case LeaseLost():
+            return None
+        case Completed(artifacts, metrics):
+            status = JobStatus.SUCCEEDED if jobs.succeed(claim, metrics, artifacts) else None
+        case Failed(error):
+            status = JobStatus.FAILED if jobs.fail(claim, error.code, error.message) else None
+        case Killed(error):
+            status = jobs.try_again(claim, max_attempts, error.code, error.message)
+        case MachineFault():
+            status = JobStatus.QUEUED if jobs.release(claim, "machine_fault") else None
+        case Stopped():
+            status = JobStatus.QUEUED if jobs.release(claim) else None
+    if status is None and jobs.confirm_cancel(claim):
+        # Whatever else happened, a job that is being canceled ends as canceled.
+        return JobStatus.CANCELED
+    return status

@@ -1,0 +1,63 @@
+"""Watches a running child: what it uses must stay within the limits, and it must show that it works."""
+
+import time
+from pathlib import Path
+
+from worker.child import Child
+from worker.limits import Limits
+from worker.outcome import FROZEN, Failed, Killed, took_too_much
+from worker.usage import UnlinkedUsage, folder_usage, process_usage, resident_bytes, unlinked_usage
+
+_SECONDS_BETWEEN_FULL_LOOKS = 1.0
+# Two looks lie further apart only if the supervisor itself could not run.
+_LONGEST_BETWEEN_LOOKS = 2.0
+
+
+class ChildWatch:
+    """One child. Made when it starts; memory and time are looked at each time, the rest every second."""
+
+    def __init__(self, child: Child, folder: Path, limits: Limits) -> None:
+        self._child = child
+        self._folder = folder
+        self._limits = limits
+        self._started = self._last = time.monotonic()
+        self._next_full_look = 0.0
+        # What the supervisor has put there is not the child's.
+        self._given = folder_usage(folder, limits.files)
+        self._unlinked = UnlinkedUsage(0, 0)
+        self._signs: tuple[int, int] = (0, 0)
+        self._seconds_of_silence = 0.0
+
+    def objection(self) -> Failed | Killed | None:
+        """Why the child is to be stopped; None: it may go on."""
+        now = time.monotonic()
+        if now >= self._next_full_look:
+            self._next_full_look = now + _SECONDS_BETWEEN_FULL_LOOKS
+            found = self._look_at_all(now)
+            if found is not None:
+                return found
+        return self._limits.exceeded(resident_bytes(self._child.pid) + self._unlinked.in_memory, now - self._started)
+
+    def _look_at_all(self, now: float) -> Failed | Killed | None:
+        self._unlinked = unlinked_usage(self._child.pid, self._folder)
+        usage = process_usage(self._child.pid)
+        if usage is None:
+            return None
+        if usage.threads > self._limits.threads:
+            return took_too_much(f"{self._limits.threads:,} threads")
+        found = folder_usage(self._folder, self._given.files + self._limits.files)
+        if found.files > self._given.files + self._limits.files:
+            return took_too_much(f"{self._limits.files:,} files")
+        if found.size + self._unlinked.on_disk > self._given.size + self._limits.folder_bytes:
+            return took_too_much(f"{self._limits.folder_bytes:,} bytes of the disk")
+        return self._silence(now, usage.ticks)
+
+    def _silence(self, now: float, ticks: int) -> Killed | None:
+        """Object to a child that has neither computed nor said anything for a while: it is stopped, or hangs."""
+        signs = (ticks, self._child.lines.count)
+        # A supervisor that was frozen too knows nothing of the time between.
+        passed = min(now - self._last, _LONGEST_BETWEEN_LOOKS)
+        self._last = now
+        self._seconds_of_silence = 0.0 if signs != self._signs else self._seconds_of_silence + passed
+        self._signs = signs
+        return Killed(FROZEN) if self._seconds_of_silence > self._limits.silence_seconds else None
