@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.sandbox.capabilities import drop_capabilities
 from worker.sandbox.landlock import restrict_files
 from worker.sandbox.limits import forbid_new_privileges, limit_resources
 from worker.sandbox.seccomp import restrict_system_calls
@@ -37,10 +38,11 @@ def confine(confinement: Confinement) -> dict[str, str]:
 
     To be called while the process has one thread.
     """
-    missing = {}
+    missing: dict[str, str] = {}
     limit_resources(confinement.memory_bytes, confinement.file_bytes)
     forbid_new_privileges()
     parts: dict[str, Callable[[], None]] = {
+        "capabilities": drop_capabilities,
         "landlock": lambda: restrict_files(confinement.folder, confinement.readable, gpu=confinement.gpu),
         "seccomp": lambda: restrict_system_calls(gpu=confinement.gpu),
     }

@@ -9,6 +9,11 @@ def prctl(option: int, *arguments: object) -> None:
     _checked(_libc().prctl(option, *arguments))
 
 
+def capset(header: object, sets: object) -> None:
+    """Change the capabilities of this thread. Raises `OSError`."""
+    _checked(_libc().capset(header, sets))
+
+
 def system_call(number: int, *arguments: object) -> int:
     """Call the kernel by a number; returns its answer. Raises `OSError`."""
     return _checked(_libc().syscall(number, *arguments))

@@ -13,10 +13,18 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
 _ASK_FOR_VERSION = 1
 _WRITE_FILE, _READ_FILE, _READ_FOLDER = 1 << 1, 1 << 2, 1 << 3
+_OPEN_DEVICE = _READ_FILE | _READ_FOLDER | _WRITE_FILE
 _FIRST_RIGHTS = (1 << 13) - 1
-# Rights that later versions of the interface know: moving between folders, truncating.
-_MOVE, _TRUNCATE = 1 << 13, 1 << 14
-_LATER_RIGHTS = {2: _MOVE, 3: _TRUNCATE}
+# Rights that later versions of the interface know: moving between folders, truncating, commands to devices.
+_MOVE, _TRUNCATE, _DEVICE_COMMANDS = 1 << 13, 1 << 14, 1 << 15
+_LATER_RIGHTS = {2: _MOVE, 3: _TRUNCATE, 5: _DEVICE_COMMANDS}
+# What the own folder is for: ordinary files and folders, no programs, devices, sockets, pipes or links.
+_EXECUTE, _MAKE_CHARACTER_DEVICE, _MAKE_SOCKET, _MAKE_PIPE, _MAKE_BLOCK_DEVICE, _MAKE_LINK = (
+    1 << bit for bit in (0, 6, 9, 10, 11, 12)
+)
+_NOT_IN_FOLDER = (
+    _EXECUTE | _MAKE_CHARACTER_DEVICE | _MAKE_SOCKET | _MAKE_PIPE | _MAKE_BLOCK_DEVICE | _MAKE_LINK | _DEVICE_COMMANDS
+)
 _NETWORK_VERSION, _BIND_AND_CONNECT = 4, 0b11
 _SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 # What Python, numpy, torch and matplotlib read. Nothing in it is a secret, and of processes only the own one:
@@ -33,7 +41,9 @@ _SYSTEM = (
 )
 # What CUDA's driver reads besides, and where it writes the names of its threads: it fails if it may not.
 _SYSTEM_OF_CUDA, _THREADS = ("/proc/devices", "/proc/driver", "/proc/modules", "/proc/sys/vm"), Path("/proc/self/task")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/shm")  # noqa: S108 # the device, not a file
+# Not /dev/zero and /dev/shm, which are memory that nobody counts.
+_DEVICES = ("/dev/null", "/dev/urandom", "/dev/random")
+_DEVICES_OF_CUDA = ("/dev/zero", "/dev/shm")  # noqa: S108 # the device, not a file
 _PACKAGES = ("nern_core", "worker", "app")
 _ROOT = Path(__file__).parent.parent.parent
 
@@ -64,16 +74,16 @@ def restrict_files(folder: Path, readable: Sequence[Path], *, gpu: bool = False)
     )
     ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), _size_for(version), 0)
     try:
-        _allow(ruleset, folder, rights)
+        _allow(ruleset, folder, rights & ~_NOT_IN_FOLDER)
         for path in (*map(Path, _SYSTEM), *_python(), *readable):
             _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
-        for device in map(Path, _DEVICES):
-            _allow(ruleset, device, _READ_FILE | _READ_FOLDER | _WRITE_FILE)
+        for device in map(Path, (*_DEVICES, *(_DEVICES_OF_CUDA if gpu else ()))):
+            _allow(ruleset, device, _OPEN_DEVICE)
         if gpu:
             for path in map(Path, _SYSTEM_OF_CUDA):
                 _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
             for path in (*Path("/dev").glob("nvidia*"), _THREADS):
-                _allow(ruleset, path, _READ_FILE | _READ_FOLDER | _WRITE_FILE | rights & _TRUNCATE)
+                _allow(ruleset, path, _OPEN_DEVICE | rights & (_TRUNCATE | _DEVICE_COMMANDS))
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -98,7 +108,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         return
     try:
         if not path.is_dir():
-            rights &= _READ_FILE | _WRITE_FILE
+            rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE | _DEVICE_COMMANDS
         beneath = _PathBeneath(allowed=rights, folder=descriptor)
         _call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(beneath), 0)
     finally:

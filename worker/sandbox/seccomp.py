@@ -1,171 +1,122 @@
-"""seccomp: a process takes from itself the system calls that a computation never needs.
+"""seccomp: a process takes from itself the system calls that a computation does not need.
 
-A filter in the kernel's classic BPF refuses sockets, programs, processes and whatever looks into other ones; all
-else, files and memory first, stays as it is.
+On a CPU the calls in `system_calls.ALLOWED` remain, and of a few more those whose arguments are harmless: threads but
+no processes, signals and limits of this process alone, memory that is counted. All else fails with EPERM.
 
-CUDA's driver makes a Unix socket of sequenced packets, binds it to an abstract name and listens there, for processes
-that would share its memory, and gives up if it may not. So a process that computes on a GPU keeps such sockets, but
-accepts nobody, and connects to nothing.
+On a GPU what is known to be harmful is refused, and all else remains. CUDA's driver makes a Unix socket of sequenced
+packets, binds it to an abstract name and listens there, for processes that would share its memory, and gives up if it
+may not. So a process that computes on a GPU keeps such sockets, but accepts nobody, and connects to nothing.
 """
 
 import ctypes
 import errno
+import os
 import platform
 import socket
-import struct
-from dataclasses import dataclass
 
+from worker.sandbox import bpf
+from worker.sandbox.bpf import ALLOW, LOAD_ARCHITECTURE, LOAD_NUMBER, NO_SUCH_CALL, REFUSE, Program
 from worker.sandbox.kernel import prctl
+from worker.sandbox.system_calls import ALLOWED, FILTERED, FIRST_UNKNOWN, MACHINES, REFUSED_BESIDE_A_GPU, numbers_of
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
-# Classic BPF: load a 32-bit word of the call's data; jump if equal, if not smaller, if a bit is set; return; keep some
-# bits of what was loaded.
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN, _KEEP_BITS = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
-_ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
-_NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET, _SECOND_ARGUMENT_OFFSET = 0, 4, 16, 24
-_SOCKET_TYPE_BITS = 0xF
-_CLONE_THREAD = 0x00010000
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Calls of the x32 interface of x86_64 have this bit; there is no reason to use it.
 _X32_BIT = 0x40000000
+_CLONE_THREAD = 0x00010000
+_CLONE_NAMESPACES = 0x7E020000
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_SOCKET_TYPE_BITS = 0xF
+# fcntl: descriptors, flags and locks. Not who gets signals of a file, not the size of pipes, not news of folders.
+_FCNTL_ALLOWED = (*range(8), *range(36, 39), 1030)
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 8, 10, 15, 1024, 1026, 1031
+_FCNTL_REFUSED = (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ)
+# ioctl: whether it is a terminal and how wide, how much can be read, flags of the descriptor.
+_IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+# prctl: names of threads and of memory. Not the signal at the end of the parent.
+_PRCTL_ALLOWED = (15, 16, 0x53564D41)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_PTRACER = 1, 4, 0x59616D61
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Architecture:
-    """Numbers of system calls (from the kernel's tables) and the architecture's own number."""
-
-    audit: int
-    clone: int
-    clone3: int
-    socket: int
-    refused: dict[str, int]
-
-
-_ARCHITECTURES = {
-    "x86_64": _Architecture(
-        audit=0xC000003E,
-        clone=56,
-        clone3=435,
-        socket=41,
-        refused={
-            "connect": 42,
-            "accept": 43,
-            "fork": 57,
-            "vfork": 58,
-            "execve": 59,
-            "ptrace": 101,
-            "mount": 165,
-            "umount2": 166,
-            "init_module": 175,
-            "kexec_load": 246,
-            "add_key": 248,
-            "request_key": 249,
-            "keyctl": 250,
-            "unshare": 272,
-            "accept4": 288,
-            "perf_event_open": 298,
-            "setns": 308,
-            "process_vm_readv": 310,
-            "process_vm_writev": 311,
-            "finit_module": 313,
-            "bpf": 321,
-            "execveat": 322,
-            "userfaultfd": 323,
-            "io_uring_setup": 425,
-            "pidfd_getfd": 438,
-        },
-    ),
-    "aarch64": _Architecture(
-        audit=0xC00000B7,
-        clone=220,
-        clone3=435,
-        socket=198,
-        refused={
-            "umount2": 39,
-            "mount": 40,
-            "unshare": 97,
-            "kexec_load": 104,
-            "init_module": 105,
-            "ptrace": 117,
-            "accept": 202,
-            "connect": 203,
-            "add_key": 217,
-            "request_key": 218,
-            "keyctl": 219,
-            "execve": 221,
-            "perf_event_open": 241,
-            "accept4": 242,
-            "setns": 268,
-            "process_vm_readv": 270,
-            "process_vm_writev": 271,
-            "finit_module": 273,
-            "bpf": 280,
-            "execveat": 281,
-            "userfaultfd": 282,
-            "io_uring_setup": 425,
-            "pidfd_getfd": 438,
-        },
-    ),
-}
-
-
-class _Program(ctypes.Structure):
+class _Filter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
 def restrict_system_calls(*, gpu: bool = False) -> None:
     """Refuse the calls from now on, in all threads to come. Needs `limits.forbid_new_privileges`. Raises `OSError`."""
-    architecture = _ARCHITECTURES.get(platform.machine())
-    if architecture is None:
-        raise OSError(errno.ENOSYS, f"the system calls of {platform.machine()} are not known")
-    instructions = b"".join(_filter(architecture, gpu=gpu))
-    program = _Program(len(instructions) // 8, instructions)
-    prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0)
+    machine = platform.machine()
+    if machine not in MACHINES:
+        raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known")
+    instructions = b"".join(_program(machine, gpu=gpu))
+    loaded = _Filter(len(instructions) // 8, instructions)
+    prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(loaded), 0, 0)
 
 
-def _filter(architecture: _Architecture, *, gpu: bool) -> list[bytes]:
-    """The instructions: calls of another architecture and refused ones fail, threads may start, processes may not."""
-    refuse = [_instruction(_RETURN, _FAIL_WITH | errno.EPERM)]
+def _program(machine: str, *, gpu: bool) -> Program:
+    """The whole filter: calls of another architecture fail, then each call is looked at by its number."""
+    filtered = numbers_of(FILTERED, machine)
+    looked_at = {number: _by_arguments(gpu=gpu)[name] for name, number in filtered.items()}
+    others = numbers_of(REFUSED_BESIDE_A_GPU, machine) if gpu else numbers_of(ALLOWED, machine)
+    looked_at |= dict.fromkeys(others.values(), REFUSE if gpu else ALLOW)
     return [
-        _instruction(_LOAD, _ARCHITECTURE_OFFSET),
-        _instruction(_IF_EQUAL, architecture.audit, if_true=1),
-        *refuse,
-        _instruction(_LOAD, _NUMBER_OFFSET),
-        _instruction(_IF_AT_LEAST, _X32_BIT, if_false=1),
-        *refuse,
+        *LOAD_ARCHITECTURE,
+        *bpf.unless_equal(_ARCHITECTURES[machine], REFUSE),
+        *LOAD_NUMBER,
+        *bpf.if_at_least(_X32_BIT, REFUSE),
+        *(part for number, program in looked_at.items() for part in bpf.if_equal(number, program)),
+        *(ALLOW if gpu else [*bpf.if_at_least(FIRST_UNKNOWN, NO_SUCH_CALL), *REFUSE]),
+    ]
+
+
+def _by_arguments(*, gpu: bool) -> dict[str, Program]:
+    """What decides about the calls that are looked at by their arguments."""
+    own = (0, os.getpid())
+    return {
+        "clone": [
+            *bpf.load_argument(0),
+            *bpf.unless_any_bit(_CLONE_THREAD, REFUSE),
+            *bpf.if_any_bit(_CLONE_NAMESPACES, REFUSE),
+            *ALLOW,
+        ],
         # The C library then starts threads by `clone`, whose flags can be looked at.
-        _instruction(_IF_EQUAL, architecture.clone3, if_false=1),
-        _instruction(_RETURN, _FAIL_WITH | errno.ENOSYS),
-        *(
-            part
-            for number in architecture.refused.values()
-            for part in (_instruction(_IF_EQUAL, number, if_false=1), *refuse)
-        ),
-        *_only(architecture.socket, _is_a_socket_of_cuda() if gpu else []),
-        *_only(
-            architecture.clone,
-            [_instruction(_LOAD, _FIRST_ARGUMENT_OFFSET), _instruction(_IF_BITS, _CLONE_THREAD, if_true=1)],
-        ),
-        _instruction(_RETURN, _ALLOW),
-    ]
+        "clone3": NO_SUCH_CALL,
+        "socket": _socket_of_cuda() if gpu else REFUSE,
+        "prlimit64": bpf.allow_only(0, own),
+        "sched_setaffinity": ALLOW if gpu else bpf.allow_only(0, own),
+        # 0 is the group of processes, in which a runner is alone.
+        "kill": bpf.allow_only(0, own),
+        "tgkill": bpf.allow_only(0, own),
+        "fcntl": bpf.allow_all_but(1, _FCNTL_REFUSED) if gpu else bpf.allow_only(1, _FCNTL_ALLOWED),
+        "ioctl": bpf.allow_all_but(1, (_TIOCSTI, _TIOCLINUX)) if gpu else bpf.allow_only(1, _IOCTL_ALLOWED),
+        "prctl": bpf.allow_all_but(0, (_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_PTRACER))
+        if gpu
+        else bpf.allow_only(0, _PRCTL_ALLOWED),
+        "open": _open_that_is_seen(1),
+        "openat": _open_that_is_seen(2),
+        "mmap": ALLOW if gpu else _mmap_that_is_counted(),
+    }
 
 
-def _only(number: int, passes: list[bytes]) -> list[bytes]:
-    """Refuse the calls of this number but those for which `passes` skips one instruction."""
-    end = [_instruction(_RETURN, _FAIL_WITH | errno.EPERM), _instruction(_RETURN, _ALLOW)]
-    return [_instruction(_IF_EQUAL, number, if_false=len(passes) + len(end)), *passes, *end]
+def _open_that_is_seen(flags: int) -> Program:
+    """To open for reading and truncate at once passes a Landlock older than Linux 6.2."""
+    truncates = [*bpf.keep_bits(os.O_TRUNC | os.O_ACCMODE), *bpf.if_equal(os.O_TRUNC | os.O_RDONLY, REFUSE)]
+    return [*bpf.load_argument(flags), *truncates, *ALLOW]
 
 
-def _is_a_socket_of_cuda() -> list[bytes]:
-    """Skip one instruction if it is a Unix socket of sequenced packets."""
+def _mmap_that_is_counted() -> Program:
+    """Shared memory without a file stays allocated when it is not mapped, where nobody counts it."""
+    both = _MAP_SHARED | _MAP_ANONYMOUS
+    return [*bpf.load_argument(3), *bpf.keep_bits(both), *bpf.if_equal(both, REFUSE), *ALLOW]
+
+
+def _socket_of_cuda() -> Program:
+    """A Unix socket of sequenced packets."""
     return [
-        _instruction(_LOAD, _FIRST_ARGUMENT_OFFSET),
-        _instruction(_IF_EQUAL, socket.AF_UNIX, if_false=3),
-        _instruction(_LOAD, _SECOND_ARGUMENT_OFFSET),
-        _instruction(_KEEP_BITS, _SOCKET_TYPE_BITS),
-        _instruction(_IF_EQUAL, socket.SOCK_SEQPACKET, if_true=1),
+        *bpf.load_argument(0),
+        *bpf.unless_equal(socket.AF_UNIX, REFUSE),
+        *bpf.load_argument(1),
+        *bpf.keep_bits(_SOCKET_TYPE_BITS),
+        *bpf.unless_equal(socket.SOCK_SEQPACKET, REFUSE),
+        *ALLOW,
     ]
-
-
-def _instruction(code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> bytes:
-    """One instruction; the jumps skip so many of the following ones."""
-    return struct.pack("=HBBI", code, if_true, if_false, value)

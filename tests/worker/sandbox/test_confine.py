@@ -1,6 +1,8 @@
 """What a confined process can do and cannot: each action is tried by a process that has confined itself."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,9 +14,16 @@ import pytest
 from tests.conftest import ROOT
 
 PROGRAM = """
-import json, sys
+import ctypes, json, os, platform, resource, socket, stat, sys
 from pathlib import Path
 from worker.sandbox import Confinement, confine
+from worker.sandbox.kernel import system_call
+from worker.sandbox.system_calls import FILTERED, REFUSED_BESIDE_A_GPU, numbers_of
+
+parent = os.getppid()
+numbers = numbers_of(FILTERED | REFUSED_BESIDE_A_GPU, platform.machine())
+def call(name, *arguments):
+    return system_call(numbers[name], *arguments)
 
 folder = Path(sys.argv[1])
 limits = json.loads(sys.argv[2])
@@ -44,6 +53,53 @@ OUTSIDE = [
     "return Path('/etc/passwd').read_text()",
     "return [p.name for p in Path('/').iterdir()]",
     "(folder / 'link').symlink_to(folder.parent / 'secret.txt')\nreturn (folder / 'link').read_text()",
+    # Other processes of the same user.
+    "return resource.prlimit(parent, resource.RLIMIT_NOFILE, (0, 0))",
+    "return os.setpriority(os.PRIO_PROCESS, parent, 19)",
+    "return call('ioprio_set', 1, parent, 3 << 13)",
+    "return call('sched_setscheduler', parent, 0, ctypes.byref(ctypes.c_int(0)))",
+    "return call('tkill', parent, 0)",
+    "return call('rt_sigqueueinfo', parent, 0, None)",
+    "import fcntl\nreturn fcntl.fcntl(0, fcntl.F_SETOWN, parent)",
+    "return call('pidfd_open', parent, 0)",
+    "return call('migrate_pages', parent, 0, None, None)",
+    # Modes, owners, times and names of files, also of those that can be read.
+    "return (folder.parent / 'secret.txt').chmod(0)",
+    "return os.fchmod(os.open(json.__file__, os.O_RDONLY), 0)",
+    "return os.chown(folder.parent / 'secret.txt', os.getuid(), os.getgid())",
+    "return os.utime(folder.parent / 'secret.txt', (0, 0))",
+    "return os.setxattr(folder.parent / 'secret.txt', 'user.x', b'x')",
+    "return os.truncate(folder.parent / 'secret.txt', 0)",
+    "return call('inotify_init1', 0)",
+    "return call('fanotify_init', 0, 0)",
+    "return call('name_to_handle_at', -100, b'/etc', None, None, 0)",
+    # Memory that nobody counts.
+    "return call('shmget', 0, 4096, 0o1600)",
+    "return call('msgget', 0, 0o1600)",
+    "return call('semget', 0, 1, 0o1600)",
+    # Devices and what else is no ordinary file.
+    "return os.mknod(folder / 'disk', stat.S_IFBLK | 0o600, os.makedev(7, 0))",
+    "return os.mknod(folder / 'null', stat.S_IFCHR | 0o600, os.makedev(1, 3))",
+    "return os.mkfifo(folder / 'pipe')",
+    # What root may do.
+    "return os.chroot(folder)",
+    "return call('fsopen', b'tmpfs', 0)",
+    "return call('mount', b'none', bytes(folder), b'tmpfs', 0, None)",
+    "return call('unshare', 0x10000000)",
+    "return socket.sethostname('x')",
+    "return os.setuid(os.getuid())",
+    "return call('capset', None, None)",
+    # Outliving the supervisor.
+    "from worker.sandbox.kernel import prctl\nreturn prctl(1, 0)",
+]
+# What CUDA may need: where no GPU is asked for it is denied.
+DENIED_ON_A_CPU = [
+    "return os.sched_setaffinity(parent, {0})",
+    "return os.memfd_create('x')",
+    "import mmap\nreturn mmap.mmap(-1, 4096).size()",
+    "return Path('/dev/shm/x').write_text('x')",
+    "return os.open('/dev/zero', os.O_RDWR)",
+    "import fcntl\nreturn fcntl.fcntl(os.pipe()[0], 1031, 2**20)",
 ]
 # The driver of CUDA names its threads and listens like this.
 CUDA_NAMES_A_THREAD = """
@@ -60,9 +116,9 @@ CUDA_LISTENS = """
 """
 
 
-def attempt(folder: Path, action: str, **confinement: Any) -> dict[str, Any]:
+def attempt(folder: Path, action: str, *, program: str = PROGRAM, **confinement: Any) -> dict[str, Any]:
     """Run the body of a function in a confined process; returns what it returned or raised."""
-    program = PROGRAM.format(action=textwrap.indent(textwrap.dedent(action), "    "))
+    program = program.format(action=textwrap.indent(textwrap.dedent(action), "    "))
     command = [sys.executable, "-c", program, str(folder), json.dumps(confinement, default=str)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     result: dict[str, Any] = json.loads(ended.stdout)
@@ -84,7 +140,7 @@ def test_what_lies_outside_cannot_be_reached(folder: Path, action: str, gpu: boo
     assert attempt(folder, action, gpu=gpu) == {"error": "PermissionError"}
 
 
-@pytest.mark.parametrize("action", [CUDA_NAMES_A_THREAD, CUDA_LISTENS])
+@pytest.mark.parametrize("action", [CUDA_NAMES_A_THREAD, CUDA_LISTENS, *DENIED_ON_A_CPU])
 def test_what_cuda_needs_is_denied_where_no_gpu_is_asked_for(folder: Path, action: str) -> None:
     assert attempt(folder, action) == {"error": "PermissionError"}
 
@@ -109,6 +165,50 @@ def test_other_sockets_are_refused_beside_a_gpu_too(folder: Path, kind: str) -> 
     assert attempt(folder, f"import socket\nreturn socket.socket(socket.{kind})", gpu=True) == {
         "error": "PermissionError"
     }
+
+
+def test_no_capability_is_left(folder: Path) -> None:
+    action = """
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return {line.split()[0]: int(line.split()[1], 16) for line in lines if line.startswith(("CapEff", "CapPrm"))}
+    """
+    assert attempt(folder, action)["done"] == {"CapPrm:": 0, "CapEff:": 0}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others cannot lower the bound, and need not")
+def test_root_cannot_get_a_capability_back(folder: Path) -> None:
+    action = "return [line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('CapBnd')]"
+    assert attempt(folder, action)["done"] == ["CapBnd:\t" + "0" * 16]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "return os.kill(parent, 0)",
+        "return call('tgkill', parent, parent, 0)",
+        "return os.open(folder.parent / 'secret.txt', os.O_RDONLY | os.O_TRUNC)",
+    ],
+)
+def test_signals_to_others_and_hidden_truncation_are_refused_without_landlock_too(folder: Path, action: str) -> None:
+    program = PROGRAM.replace(
+        "folder = Path", "confine.__globals__['restrict_files'] = lambda *folders, **options: None\nfolder = Path", 1
+    )
+    assert attempt(folder, action, program=program)["error"] == "PermissionError"
+
+
+def test_a_process_may_send_signals_to_itself(folder: Path) -> None:
+    assert attempt(folder, "return os.kill(os.getpid(), 0)")["done"] is None
+
+
+def test_a_call_that_is_newer_than_the_tables_does_not_exist(folder: Path) -> None:
+    action = """
+        from worker.sandbox.system_calls import FIRST_UNKNOWN
+        try:
+            system_call(FIRST_UNKNOWN)
+        except OSError as error:
+            return error.errno
+    """
+    assert attempt(folder, action)["done"] == errno.ENOSYS
 
 
 def test_work_goes_on(folder: Path) -> None:
