@@ -49,6 +49,7 @@ _POSTGRESQL: dict[str, str | int] = {
 }
 # Classes of SQLSTATE: connection exceptions, the server shuts down, serialization failures and deadlocks.
 _TRANSIENT = ("08", "57P", "40001", "40P01")
+_DISK_FULL = "53100"
 _PAUSES = (0.1, 0.5)
 # What is raised while the database does not answer, whatever it is asked.
 DATABASE_LOST = (OperationalError, InterfaceError, NoConnection)
@@ -100,6 +101,15 @@ def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
         time.sleep(pause)
     with sessions.begin() as session:
         return work(session)
+
+
+def is_full_database(error: Exception) -> bool:
+    """Whether the disk of the database is full: nobody can write there, whoever tries."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return getattr(error.orig, "sqlstate", None) == _DISK_FULL
 
 
 def is_refused(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from typing import Self
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import Sessions
+from app.database import Sessions, is_full_database
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
@@ -68,6 +68,9 @@ class Heartbeat:
                 status = self._beat()
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", job=self._claim.job_id, error=repr(error))
+                if is_full_database(error):
+                    # Nobody else can write either: the job is not given to another worker meanwhile.
+                    self._extended = started
                 continue
             self._extended = started
             if status is None:

@@ -6,6 +6,7 @@ nothing but the time a job waits.
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -23,6 +24,8 @@ _log = structlog.get_logger()
 _LONGEST_PAUSE = timedelta(hours=1)
 _JOBS_PER_ROUND = 100
 _SECONDS_TO_STOP = 10.0
+# When the database can be written to again, workers extend their leases before any of these is found to have run out.
+_SECONDS_TO_RECOVER = 5.0
 
 
 class Relay:
@@ -34,6 +37,7 @@ class Relay:
         self._celery = celery
         self._wake = threading.Event()
         self._stopping = False
+        self._no_sweep_before = 0.0
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
@@ -65,7 +69,8 @@ class Relay:
 
     def _look(self, session: Session) -> Sequence[Waiting]:
         repository = JobRepository(session)
-        repository.expire_leases(self._settings.max_attempts)
+        if time.monotonic() >= self._no_sweep_before:
+            repository.expire_leases(self._settings.max_attempts)
         repository.expire_deadlines()
         return repository.to_announce(_JOBS_PER_ROUND)
 
@@ -83,6 +88,7 @@ class Relay:
                 self.round()
             except Exception as error:  # noqa: BLE001 # the thread must outlive every outage of database and broker
                 _log.warning("relay_failed", error=repr(error))
+                self._no_sweep_before = time.monotonic() + _SECONDS_TO_RECOVER
             self._wake.wait(self._settings.relay_interval.total_seconds())
             self._wake.clear()
 

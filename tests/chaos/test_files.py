@@ -6,21 +6,24 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from http import HTTPStatus
 from pathlib import Path
 
 import httpx2
 import pytest
 from pydantic import ByteSize
+from sqlalchemy import text
 
+from app.settings import Settings
 from tests.chaos.checker import judge, stored_files
-from tests.chaos.experiment import STEPS, TINY, Experiment
+from tests.chaos.conftest import LEASE, PAUSE, sentence
+from tests.chaos.experiment import STEPS, TINY, Experiment, experiment_on
 from tests.chaos.history import Unanswered
 from tests.chaos.proxy import Direction
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import wait_for
+from tests.small_disks import fill, needs_mounts, small_disk
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 PUBLISH = "import sys; from pathlib import Path; from app.storage.folder import FolderStore; "
@@ -114,7 +117,7 @@ def test_a_kill_at_any_call_of_publishing_leaves_a_whole_file_or_none(tmp_path: 
     pytest.fail("publishing did not come to an end")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@needs_mounts
 def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Experiment) -> None:
     """E11: the disk of the artifacts is full while jobs are submitted and run; then there is room again."""
     experiment = embedded_experiment
@@ -126,28 +129,63 @@ def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Expe
         experiment.start_api()
         experiment.start_worker()
         experiment.training(experiment.submit(STEPS))
-        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free))
+        ballast = fill(disk)
         experiment.faults["full disk"] += 1
         with pytest.raises(Unanswered):
             experiment.submit(TINY)
         assert experiment.history.read("submit", "unknown")[0]["status"] == HTTPStatus.INSUFFICIENT_STORAGE
         assert httpx2.get(f"{experiment.base}/livez", timeout=5).is_success
-        wait_for(lambda: [job for job in experiment.jobs() if job["status"] == "failed"], 60, "the job got on")
-        (disk / "ballast").unlink()
+        wait_for(lambda: "waiting_for_storage" in experiment.log("worker"), 60, "the job did not wait for room")
+        ballast.unlink()
         experiment.submit(TINY)
         verdict = judge(experiment)
         assert verdict.violations == []
-        assert verdict.outcomes == {"failed": 1, "succeeded": 1}
-        assert {job["error"]["code"] for job in experiment.jobs() if job["error"]} == {"disk_full"}
+        assert verdict.outcomes == {"succeeded": 2}
+        assert verdict.attempts == 2
         experiment.close()
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of its own, of 16 MiB."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+@needs_mounts
+def test_a_full_data_folder_costs_no_job(request: pytest.FixtureRequest, tmp_path: Path, scale: int) -> None:
+    """E21: the data folder of `nern serve` is full for several leases, while one job trains and others wait."""
+    disk = tmp_path / "disk"
+    settings = Settings(data_dir=disk / "data", lease=LEASE, announce_pause=PAUSE, disk_reserve=ByteSize(2**20))
+    with small_disk(disk, "128m"), experiment_on(sentence(request), settings, tmp_path) as experiment:
+        experiment.start_api()
+        experiment.start_worker()
+        first = experiment.submit(STEPS)
+        for _ in range(2 * scale):
+            experiment.submit(TINY)
+        experiment.training(first)
+        ballast = fill(disk)
+        experiment.faults["full data folder"] += 1
+        time.sleep(3 * LEASE.total_seconds() * scale)
+        ballast.unlink()
+        verdict = judge(experiment, 300)
+        assert verdict.violations == []
+        assert verdict.outcomes == {"succeeded": verdict.jobs}
+        with experiment.engine.connect() as connection:
+            tries = connection.execute(text("SELECT DISTINCT attempt - releases FROM jobs")).scalars().all()
+        assert tries == [1]
+        experiment.close()
+
+
+@needs_mounts
+def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one(experiment: Experiment, scale: int) -> None:
+    """E22: beside a healthy worker is one that would fail every job at once, since it has no room to work in."""
+    experiment.start_api()
+    sound, disk = experiment.settings, experiment.folder / "full"
+    with small_disk(disk, "256k"):
+        experiment.settings = sound.model_copy(update={"scratch_dir": disk})
+        experiment.start_worker()
+        experiment.settings = sound
+        experiment.faults["full scratch folder"] += 1
+        for _ in range(4 * scale):
+            experiment.submit(TINY)
+        wait_for(lambda: "worker_unfit" in experiment.log("worker"), 60, "no job has met the full disk")
+        experiment.start_worker()
+        verdict = judge(experiment, 300)
+        assert verdict.violations == []
+        assert verdict.outcomes == {"succeeded": verdict.jobs}
+        assert verdict.attempts == verdict.jobs
+        experiment.close()
