@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.snapshots import SnapshotFolder
 from tests.worker.conftest import Jobs
 from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
+from worker.folder import RunFolder
 from worker.limits import Limits
 from worker.supervisor import Supervisor
 
@@ -204,3 +205,18 @@ def test_a_runner_that_computes_and_says_nothing_is_not_taken_for_frozen(
 def test_the_folder_of_a_stopped_job_is_removed(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     run(embedded_jobs, "(folder / 'x').write_bytes(bytes(12_000_000))" + FOREVER, monkeypatch)
     assert list(Path(embedded_jobs.settings.scratch).iterdir()) == []
+
+
+def test_a_job_that_is_canceled_while_its_runner_says_what_no_row_can_hold_is_canceled(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervise = Supervisor._supervise
+
+    def canceled_meanwhile(self: Supervisor, folder: RunFolder, *arguments: Any) -> Any:
+        outcome = supervise(self, folder, *arguments)
+        jobs.cancel(folder.job_id)
+        return outcome
+
+    monkeypatch.setattr(Supervisor, "_supervise", canceled_meanwhile)
+    program = 'say(error={"code": "bad_data", "message": "a\\0b."})\nsys.exit(1)\n'
+    assert run(jobs, program, monkeypatch).status == JobStatus.CANCELED
