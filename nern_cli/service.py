@@ -118,6 +118,8 @@ def _sentence(error: "NernClientError") -> str:
     """What is wrong, and what to do about it here."""
     from nern_client import ApiError, NotAuthorized, ServerUnreachable
 
+    if isinstance(error, ServerUnreachable) and error.proxy is not None:
+        return f"{error} Name the host in NO_PROXY to ask it directly."
     if isinstance(error, ServerUnreachable):
         return f"{error} Start a service with `nern serve`, or name another one with --url or NERN_URL."
     if isinstance(error, NotAuthorized) and error.type == "missing-key":

@@ -17,6 +17,7 @@ from nern_client.effects import Answer, Content, Effect, Operation, Pause, Reque
 from nern_client.job_operations import OnUpdate
 from nern_client.models import Checkpoint, Dataset, Job, JobEvent, JobStatus
 from nern_client.options import EncodeOptions
+from nern_client.proxies import AsyncProxyTransport
 from nern_client.retries import Retries, Session
 from nern_client.sources import LocalFile
 from nern_client.upload import upload
@@ -29,7 +30,7 @@ class AsyncClient:
 
     def __init__(self, url: str | None = None, api_key: str | None = None, *, retries: Retries | None = None) -> None:
         server = Server.named(url, api_key)
-        self._http = httpx2.AsyncClient(**server.settings())
+        self._http = httpx2.AsyncClient(transport=AsyncProxyTransport(), **server.settings())
         performer = _Performer(self._http, Session(server.url, retries or Retries()))
         self.jobs = AsyncJobs(performer)
         self.reconstructions = AsyncReconstructions(performer)

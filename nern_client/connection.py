@@ -9,6 +9,7 @@ import httpx2
 
 from nern_client.effects import Answer, ConnectionLost, Request
 from nern_client.errors import NernClientError
+from nern_client.proxies import proxy_for
 
 _URL_VARIABLE = "NERN_URL"
 _KEY_VARIABLE = "NERN_API_KEY"
@@ -74,13 +75,20 @@ def request_arguments(request: Request) -> dict[str, Any]:
 
 def answer_of(response: httpx2.Response, body: bytes = b"") -> Answer:
     """What httpx2 has received."""
-    return Answer(response.status_code, _lower(response.headers), body)
+    return Answer(response.status_code, _lower(response.headers), body, _proxy_named(response.request))
 
 
 def lost(error: httpx2.TransportError) -> ConnectionLost:
     """A break of the connection, as operations know it."""
     reason = str(error) or type(error).__name__
-    return ConnectionLost(reason.rstrip("."), sent=not isinstance(error, _NEVER_LEFT))
+    return ConnectionLost(
+        reason.rstrip("."), sent=not isinstance(error, _NEVER_LEFT), proxy=_proxy_named(error.request)
+    )
+
+
+def _proxy_named(request: httpx2.Request) -> str | None:
+    proxy = proxy_for(request.url)
+    return None if proxy is None else str(proxy)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

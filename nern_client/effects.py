@@ -15,11 +15,15 @@ _SECONDS_TO_ANSWER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the server; names of headers are in lower case. The body is empty where a sink has taken it."""
+    """An answer of the server; names of headers are in lower case. The body is empty where a sink has taken it.
+
+    `proxy` names the proxy that it came through.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    proxy: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -87,11 +91,15 @@ class Work:
 
 
 class ConnectionLost(Exception):
-    """Thrown into an operation that waits for an answer. `sent` is false if the request never left."""
+    """Thrown into an operation that waits for an answer. `sent` is false if the request never left.
 
-    def __init__(self, reason: str, *, sent: bool) -> None:
+    `proxy` names the proxy that it was sent to.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, proxy: str | None = None) -> None:
         super().__init__(reason)
         self.sent = sent
+        self.proxy = proxy
 
 
 Result = TypeVar("Result")

@@ -17,9 +17,13 @@ class NernClientError(Exception):
 
 
 class ServerUnreachable(NernClientError):
-    """There was no answer, or it broke off."""
+    """There was no answer, or it broke off. `proxy` names the proxy that was asked."""
 
     temporary = True
+
+    def __init__(self, message: str, *, proxy: str | None = None) -> None:
+        super().__init__(message)
+        self.proxy = proxy
 
 
 class UnexpectedAnswer(NernClientError):

@@ -129,7 +129,8 @@ def exchange(session: Session, request: Request) -> Operation[Answer]:
         answer: Answer = yield request
     except ConnectionLost as lost:
         asked = "/".join(request.path.split("/")[:3]) if request.elsewhere else session.url
-        raise ServerUnreachable(f"{asked} does not answer: {lost}.") from lost
+        way = "" if lost.proxy is None else f" through {lost.proxy}"
+        raise ServerUnreachable(f"{asked} does not answer{way}: {lost}.", proxy=lost.proxy) from lost
     session.reached = True
     return answer
 
@@ -182,7 +183,10 @@ def _problem_of(answer: Answer) -> Problem:
 def _what_little_is_told(answer: Answer) -> str:
     if 300 <= answer.status < 400 and "location" in answer.headers:
         return f"The server is elsewhere: it redirects to {answer.headers['location']}; give the address there."
-    return f"The server has answered {answer.status} ({_phrase(answer.status)}) and says no more."
+    told = f"has answered {answer.status} ({_phrase(answer.status)}) and says no more."
+    if answer.proxy is not None:
+        return f"The server, or {answer.proxy} before it, {told} Name the host in NO_PROXY to ask it directly."
+    return f"The server {told}"
 
 
 def _phrase(status: int) -> str:
