@@ -113,12 +113,12 @@ def select_layers(
     )
 
 
-def cut(tensor: Tensor, layer: KernelLayer) -> Tensor:
-    """Cut a tensor into its kernels, float32 (kernels, kernel values), in raster order.
+def cut(tensor: Tensor, layer: KernelLayer, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Cut a tensor into its kernels, (kernels, kernel values) of this dtype, in raster order.
 
     The last tile of each row is filled up with zeros.
     """
-    rows = tensor.detach().to(torch.float32).reshape(layer.filters, layer.inputs)
+    rows = tensor.detach().to(dtype).reshape(layer.filters, layer.inputs)
     padding = layer.channels * layer.kernel_values - layer.inputs
     return F.pad(rows, (0, padding)).reshape(layer.kernels, layer.kernel_values)
 

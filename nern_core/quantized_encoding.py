@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from nern_core.codec import Encoding, QuantizedRepresentation, QuantizedWeights, encoded_size
 from nern_core.decode import decode_encoding
@@ -15,6 +16,7 @@ from nern_core.rate_distortion.for_size import quantize_for_size
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.trainer import Stage, Training
 from nern_core.rate_distortion.within_drop import Measured, quantize_within_drop
+from nern_core.rate_distortion.without_training import quantize_faithfully, quantize_without_training
 from nern_core.report import SizeTrial
 from nern_core.training.expected_drop import OriginalAnswers
 from nern_core.training.held_out import hold_out
@@ -37,9 +39,12 @@ def quantize_to_size(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]
     trials: tuple[SizeTrial, ...] = ()
     if target is not None:
         training = None if run.teacher is None else _training(run, run.teacher)
-        quantized, seconds = quantize_for_size(
-            _quantizer(run, training), target, lambda draft: encoded_size(_encoding(run, draft)), training
-        )
+        quantizer = _quantizer(run, training)
+        seconds = 0.0
+        if training is None:
+            quantized = quantize_without_training(quantizer, target, partial(_size_of, run))
+        else:
+            quantized, seconds = quantize_for_size(quantizer, target, partial(_size_of, run), training)
     else:
         assert run.options.max_drop is not None
         rest, measure = _hold_out(run)
@@ -49,6 +54,11 @@ def quantize_to_size(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]
         quantized, trials, seconds = quantize_within_drop(quantizer, run.options.max_drop, measure, training)
     run.stopwatch.add(Phase.DISTILLATION, seconds)
     return _encoding(run, quantized), trials
+
+
+def quantize_untrained(run: EncodingRun) -> Encoding:
+    """Round the weights, without training: no larger than int8 with zstd, and more faithful."""
+    return _encoding(run, quantize_faithfully(_quantizer(run, None), partial(_size_of, run)))
 
 
 def _quantizer(run: EncodingRun, training: Training | None) -> Quantizer:
@@ -113,6 +123,10 @@ def _quick_enough(evaluator: Evaluator, run: EncodingRun) -> Evaluator:
     seconds_of_image = (time.perf_counter() - started) / len(probe.images)
     affordable = int(_SHARE_OF_MEASURE * run.budget.seconds / seconds_of_image)
     return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
+
+
+def _size_of(run: EncodingRun, quantized: Quantized) -> int:
+    return encoded_size(_encoding(run, quantized))
 
 
 def _encoding(run: EncodingRun, quantized: Quantized) -> Encoding:

@@ -14,6 +14,7 @@ from torch import Tensor
 STEPS_PER_OCTAVE: Final = 8
 # Steps beyond 2 ** +-1000 are no float64.
 LARGEST_EXPONENT: Final = 8000
+SMALLEST_STEP: Final = 2.0 ** (-LARGEST_EXPONENT // STEPS_PER_OCTAVE)
 _ROOT = math.sqrt(math.sqrt(math.sqrt(2.0)))
 _WITHIN_OCTAVE = [1.0]
 for _ in range(STEPS_PER_OCTAVE - 1):
@@ -42,7 +43,7 @@ def exponents_of_logarithms(log_steps: Tensor) -> Tensor:
 
     This is the only place that rounds a step, so that no two parts of the program use different ones.
     """
-    return (log_steps * STEPS_PER_OCTAVE).round().to(torch.int32)
+    return (log_steps * STEPS_PER_OCTAVE).round().clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).to(torch.int32)
 
 
 def nearest_steps(steps: Tensor) -> Tensor:

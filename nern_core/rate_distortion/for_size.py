@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nern_core.errors import NernError
+from nern_core.left_out import describe_left_out
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.rate import RateModel
@@ -18,21 +19,27 @@ _MOST_TRIMS = 20
 
 
 def quantize_for_size(
-    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int], training: Training | None
+    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int], training: Training
 ) -> tuple[Quantized, float]:
-    """Quantize for a file of at most `target` bytes; `size_of` says how large a file is.
+    """Quantize and train for a file of at most `target` bytes; `size_of` says how large a file is.
 
-    Without training, weights become the integers next to them. Also returns the seconds of training.
-    Raises `NernError` (`target_too_small`, `diverged`).
+    Also returns the seconds of training. Raises `NernError` (`target_too_small`, `diverged`).
     """
     parameters, wanted_bits = _started(quantizer, target, size_of)
-    seconds = 0.0
-    if training is not None:
-        trainer = Trainer(training, quantizer, parameters, wanted_bits)
-        trainer.run(1.0)
-        seconds = trainer.seconds
-        parameters.cpu()
-    return _fitted(quantizer.rounded(parameters), target, size_of), seconds
+    trainer = Trainer(training, quantizer, parameters, wanted_bits)
+    trainer.run(1.0)
+    parameters.cpu()
+    return _fitted(quantizer.rounded(parameters), parameters, target, size_of), trainer.seconds
+
+
+def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:
+    """Say that a target has no room for the weights beside what else is in the file."""
+    smallest = others + FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8
+    return NernError(
+        "target_too_small",
+        f"A file of {target:,} bytes has no room for the weights: all else takes {others:,.0f} bytes; "
+        f"aim for {smallest:,.0f} or more.{describe_left_out(quantizer.left_out)}",
+    )
 
 
 def _started(
@@ -47,23 +54,20 @@ def _started(
         others = size_of(quantizer.rounded(parameters)) - integer_bits / 8
         bits = 8 * _AIM * (target - others)
         if bits < FEWEST_BITS_PER_WEIGHT * quantizer.weights:
-            smallest = others + FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8
-            raise NernError(
-                "target_too_small",
-                f"A file of {target:,} bytes has no room for the weights: all else takes {others:,.0f} bytes; "
-                f"aim for {smallest:,.0f} or more.",
-            )
+            raise too_small(quantizer, target, others)
         bits = min(bits, MOST_BITS_PER_WEIGHT * quantizer.weights)
     return parameters, bits
 
 
-def _fitted(result: Quantized, target: int, size_of: Callable[[Quantized], int]) -> Quantized:
-    """The result without the bits that are too many for the target."""
-    latents = list(result.parameters.latents)
+def _fitted(
+    result: Quantized, parameters: QuantizedParameters, target: int, size_of: Callable[[Quantized], int]
+) -> Quantized:
+    """The result, rounded from the parameters, without the bits that are too many for the target."""
+    latents = list(parameters.latents)
     for _ in range(_MOST_TRIMS):
         excess = size_of(result) - target
         if excess <= 0:
             return result
         integers = trimmed(latents, result.integers, 8.0 * (excess + 8))
-        result = replace(result, layers=result.parameters.quantized_layers(integers))
+        result = replace(result, layers=parameters.quantized_layers(integers))
     raise NernError("target_too_small", f"No file of {target:,} bytes could be made; aim for more.")

@@ -8,9 +8,8 @@ from torch.autograd.function import FunctionCtx
 
 from nern_core.codec.kept import RoundedTensor
 from nern_core.kernels import KernelLayer, assemble, cut
-from nern_core.quantized.coordinate_scales import fit_scales
-from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, exponents_of_logarithms, step_of
-from nern_core.quantized.layer import QuantizedLayer
+from nern_core.quantized.grid import STEPS_PER_OCTAVE, exponents_of, exponents_of_logarithms, nearest_steps, step_of
+from nern_core.quantized.layer import QuantizedLayer, quantized_layer
 
 _LARGEST_BYTE = 127
 _SMALLEST_STEP = 2.0**-40
@@ -33,13 +32,11 @@ class QuantizedParameters(nn.Module):
         """`steps` are the steps (F,) of each layer to start with; `vectors` the tensors to keep in 8 bits."""
         super().__init__()
         self.layers = tuple(layers)
-        kernels = [by_coordinates(tensors[layer.name], layer) for layer in layers]
-        logarithms = [step.float().clamp(min=_SMALLEST_STEP).log2() for step in steps]
         self.latents = nn.ParameterList(
-            nn.Parameter(values / _grid_steps(logarithm)[:, None, None])
-            for values, logarithm in zip(kernels, logarithms, strict=True)
+            nn.Parameter(numbers_of_steps(tensors[layer.name], layer, nearest_steps(step)))
+            for layer, step in zip(layers, steps, strict=True)
         )
-        self.log_steps = nn.ParameterList(nn.Parameter(logarithm) for logarithm in logarithms)
+        self.log_steps = nn.ParameterList(nn.Parameter(step.double().log2().float()) for step in steps)
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
 
@@ -79,8 +76,8 @@ class QuantizedParameters(nn.Module):
     def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
         """The layers with these integers, as they go into the file."""
         return tuple(
-            QuantizedLayer(values.cpu(), exponents_of_logarithms(log_step).cpu(), fit_scales(values.cpu()))
-            for values, log_step in zip(integers, self.log_steps, strict=True)
+            quantized_layer(values.cpu(), exponents_of_logarithms(log_step).cpu(), layer)
+            for values, log_step, layer in zip(integers, self.log_steps, self.layers, strict=True)
         )
 
     @torch.no_grad()
@@ -94,9 +91,13 @@ class QuantizedParameters(nn.Module):
         return rounded
 
 
-def by_coordinates(tensor: Tensor, layer: KernelLayer) -> Tensor:
-    """The kernels of a layer, float32 (F, C, P)."""
-    return cut(tensor, layer).view(layer.filters, layer.channels, layer.kernel_values)
+def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tensor:
+    """The kernels of a layer in steps of their filters, float32 (F, C, P); `steps` (F,) are on the grid.
+
+    The quotient is taken in float64: neither huge nor tiny weights leave its range.
+    """
+    kernels = cut(tensor, layer, torch.float64).view(layer.filters, layer.channels, layer.kernel_values)
+    return (kernels / steps.double()[:, None, None]).float()
 
 
 @torch.no_grad()

@@ -8,24 +8,23 @@ from torch import Tensor, nn
 from nern_core.checkpoint import find_tied
 from nern_core.codec import Kept
 from nern_core.kernels import KernelLayer
-from nern_core.quantized.layer import QuantizedLayer
+from nern_core.left_out import left_out
+from nern_core.quantized.balance import FEWEST_VALUES_OF_A_KERNEL, round_balanced
+from nern_core.quantized.grid import exponents_of
+from nern_core.quantized.layer import QuantizedLayer, quantized_layer
 from nern_core.rate_distortion.batch_norm import fold_batch_norm
-from nern_core.rate_distortion.parameters import QuantizedParameters
-from nern_core.rate_distortion.start import starting_steps
+from nern_core.rate_distortion.parameters import QuantizedParameters, numbers_of_steps
+from nern_core.rate_distortion.start import RelativeSteps, filter_norms, relative_steps, starting_steps
 from nern_core.training.student import Student
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What goes into the file: the represented layers, the kept tensors, and which tensors repeat another one.
-
-    `parameters` are what the layers and the trained tensors were rounded from.
-    """
+    """What goes into the file: the represented layers, the kept tensors, and which tensors repeat another one."""
 
     layers: tuple[QuantizedLayer, ...]
     kept: dict[str, Kept]
     tied: dict[str, str]
-    parameters: QuantizedParameters
 
     @property
     def integers(self) -> list[Tensor]:
@@ -64,6 +63,12 @@ class Quantizer:
         }
         self._trained = [name for name, tensor in self._kept.items() if name in trained and tensor.numel()]
         self.weights = sum(layer.weights for layer in layers)
+        self.left_out = left_out(self._kept, represented)
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All tensors that are in the file, represented or kept."""
+        return {name: tensor for name, tensor in self._tensors.items() if name not in self._tied}
 
     def start(self, bits: float) -> QuantizedParameters:
         """Parameters whose integers are next to the weights and take so many bits, or nearly."""
@@ -74,7 +79,27 @@ class Quantizer:
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """What these parameters are in the file."""
         layers = parameters.quantized_layers(parameters.integers())
-        return Quantized(layers, {**self._kept, **parameters.rounded_vectors()}, self._tied, parameters)
+        return Quantized(layers, {**self._kept, **parameters.rounded_vectors()}, self._tied)
+
+    def filter_norms(self) -> list[Tensor]:
+        """Root mean square of the weights of each filter, float64 (F,) for each layer."""
+        return [filter_norms(self._tensors[layer.name], layer) for layer in self.layers]
+
+    def relative_steps(self) -> RelativeSteps:
+        """How large the steps of all filters are relative to each other."""
+        return relative_steps(self.layers, self._tensors)
+
+    def balanced(self, steps: Sequence[Tensor]) -> Quantized:
+        """The weights rounded to these steps (F,) of the grid, so that errors cancel; everything else stays exact."""
+        layers = tuple(
+            self._balanced_layer(layer, of_layer) for layer, of_layer in zip(self.layers, steps, strict=True)
+        )
+        return Quantized(layers, dict(self._kept), self._tied)
+
+    def _balanced_layer(self, layer: KernelLayer, steps: Tensor) -> QuantizedLayer:
+        values = numbers_of_steps(self._tensors[layer.name], layer, steps)
+        by_kernel = layer.tile is None and layer.kernel_values >= FEWEST_VALUES_OF_A_KERNEL
+        return quantized_layer(round_balanced(values, by_kernel=by_kernel), exponents_of(steps), layer)
 
     def student(self, network: nn.Module) -> Student:
         """The network to train, with what is folded in place."""

@@ -1,0 +1,130 @@
+"""Synthetic images, sounds and sentences, the same for the same seed: like what networks see, and free to use."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_RATE = 16_000
+_SENTENCES = (
+    "The committee will publish its findings in the spring.",
+    "A cat sat on the warm stone wall and watched the harbour.",
+    "How do I reset my password if I no longer have access to my e-mail?",
+    "The bridge was closed for repairs after the storm.",
+    "Bread rises because yeast turns sugar into carbon dioxide.",
+    "She plays the cello in a small orchestra.",
+    "Interest rates rose by half a percent last month.",
+    "Please send the signed contract back by Friday.",
+    "The train to Munich leaves from platform nine.",
+    "Photosynthesis stores the energy of sunlight in sugar.",
+    "My order arrived late and the box was damaged.",
+    "The defendant denied all charges.",
+    "Water boils at a lower temperature on high mountains.",
+    "He scored twice in the second half.",
+    "The library lends books, films and musical instruments.",
+    "Install the package and restart the service.",
+    "A new vaccine is being tested in three countries.",
+    "The recipe needs two eggs, flour and a little milk.",
+    "Volcanic ash grounded flights across the north.",
+    "What is the capital of New Zealand?",
+    "The novel tells of a fisherman who loses his boat.",
+    "Our hotel room had a view of the sea.",
+    "The algorithm sorts a list in linear time.",
+    "They walked home through the quiet streets.",
+)
+
+
+def images(count: int, side: int, seed: int = 0) -> Tensor:
+    """Colour images (n, 3, side, side), about -1 to 1, whose spectrum falls with frequency as that of photographs."""
+    generator = torch.Generator().manual_seed(seed)
+    frequencies = torch.fft.fftfreq(side)
+    falling = 1 / (frequencies[:, None].square() + frequencies.square()).sqrt().clamp(min=1 / side)
+    noise = torch.randn(count, 4, side, side, generator=generator)
+    smooth = torch.fft.ifft2(torch.fft.fft2(noise) * falling).real
+    smooth = smooth / smooth.std(dim=(1, 2, 3), keepdim=True)
+    # Brightness varies more than colour.
+    coloured: Tensor = 0.5 * smooth[:, :1] + 0.15 * smooth[:, 1:]
+    return coloured.clamp(-1, 1)
+
+
+def tones(count: int, length: int, seed: int = 0) -> Tensor:
+    """Frames (n, length) of one tone each, 60 to 1,000 Hz at 16 kHz, with falling harmonics and a little noise."""
+    generator = torch.Generator().manual_seed(seed)
+    pitch = 60 * (1000 / 60) ** torch.rand(count, 1, generator=generator)
+    time = torch.arange(length) / _RATE
+    sound = 0.05 * torch.randn(count, length, generator=generator)
+    for harmonic in range(1, 11):
+        phase = 2 * math.pi * torch.rand(count, 1, generator=generator)
+        strength = torch.rand(count, 1, generator=generator) / harmonic
+        audible = (pitch * harmonic < _RATE / 2).float()
+        sound += audible * strength * torch.sin(2 * math.pi * pitch * harmonic * time + phase)
+    return sound
+
+
+def speech(*, seconds: float, voices: int, seed: int = 0) -> Tensor:
+    """Voices (n, samples) at 16 kHz: a gliding pitch under formants that change with each syllable, pauses, noise."""
+    generator = torch.Generator().manual_seed(seed)
+    samples, syllables = round(seconds * _RATE), max(2, round(seconds * 4))
+    time = torch.arange(samples) / _RATE
+
+    def curve(low: float, high: float) -> Tensor:
+        """A smooth random course (voices, samples) between two values."""
+        points = low + (high - low) * torch.rand(voices, 1, syllables, generator=generator)
+        return torch.nn.functional.interpolate(points, samples, mode="linear", align_corners=True)[:, 0]
+
+    pitch = curve(0.9, 1.1) * (90 + 160 * torch.rand(voices, 1, generator=generator))
+    phase = 2 * math.pi * pitch.cumsum(dim=1) / _RATE
+    formants = [curve(300, 900), curve(900, 2400), curve(2400, 3500)]
+    sound = torch.zeros(voices, samples)
+    for harmonic in range(1, 25):
+        frequency = pitch * harmonic
+        strength = sum(1 / (1 + ((frequency - formant) / 120).square()) for formant in formants)
+        sound += (strength + 0.02) / harmonic**0.5 * torch.sin(harmonic * phase)
+    loudness = (curve(-1, 1.5).clamp(0, 1) * (0.6 + 0.4 * torch.sin(2 * math.pi * 4 * time))).clamp(min=0)
+    noise = torch.randn(voices, samples, generator=generator)
+    return 0.1 * sound * loudness + 0.002 * noise
+
+
+def mel_spectrograms(sound: Tensor, channels: int) -> Tensor:
+    """Energies (n, frames, channels) of mel bands, 25 ms every 10 ms, after the sound has got the same loudness."""
+    sound = sound * 10 ** (-30 / 20) / sound.square().mean(dim=1, keepdim=True).sqrt()
+    window = torch.hann_window(400)
+    power = torch.stft(sound, 400, 160, window=window, return_complex=True).abs().square()
+    highest = 2595 * math.log10(1 + _RATE / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, highest, channels + 2) / 2595) - 1)
+    frequencies = torch.linspace(0, _RATE / 2, power.shape[1])
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    bands = torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return (bands @ power).transpose(1, 2)
+
+
+def constant_q(sound: Tensor, bins: int, bins_per_octave: int = 36) -> Tensor:
+    """Logarithms of the energies (frames, bins) of sound at frequencies from 27.5 Hz on, one frame every 20 ms."""
+    length = 4096
+    windows = torch.cat([sound[:, at : at + length] for at in range(0, sound.shape[1] - length + 1, 320)])
+    frequencies = 27.5 * 2 ** (torch.arange(bins) / bins_per_octave)
+    time = (torch.arange(length) - length / 2) / _RATE
+    width = (17 / frequencies).clamp(max=length / _RATE)
+    envelope = torch.exp(-0.5 * (time / (width[:, None] / 5)).square())
+    kernels = envelope * torch.exp(2j * math.pi * frequencies.clamp(max=_RATE / 2)[:, None] * time)
+    kernels = kernels / envelope.sum(dim=1, keepdim=True)
+    return (windows.to(kernels.dtype) @ kernels.T).abs().clamp(min=1e-7).log() * 2
+
+
+def sentences(vocabulary: Path) -> list[list[int]]:
+    """English sentences as tokens of a WordPiece vocabulary without capitals."""
+    places = {token: place for place, token in enumerate(vocabulary.read_text().splitlines())}
+    return [[places["[CLS]"], *_tokens(text.lower(), places), places["[SEP]"]] for text in _SENTENCES]
+
+
+def _tokens(text: str, places: dict[str, int]) -> list[int]:
+    tokens = []
+    for word in "".join(letter if letter.isalnum() else f" {letter} " for letter in text).split():
+        rest, prefix = word, ""
+        while rest:
+            length = next(n for n in range(len(rest), 0, -1) if prefix + rest[:n] in places)
+            tokens.append(places[prefix + rest[:length]])
+            rest, prefix = rest[length:], "##"
+    return tokens

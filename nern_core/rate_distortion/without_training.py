@@ -1,0 +1,114 @@
+"""Quantize without training: the most faithful file of a size, or one that is no larger than int8 and more faithful."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import torch
+import zstandard
+from torch import Tensor
+
+from nern_core.errors import NernError
+from nern_core.kernels import KernelLayer
+from nern_core.rate_distortion.for_size import too_small
+from nern_core.rate_distortion.quantizer import Quantized, Quantizer
+from nern_core.rounding import round_to_nearest
+
+# A file within this of its target is large enough.
+_NEAR_ENOUGH: Final = 0.003
+_MOST_TRIES = 12
+# Of the logarithm of the steps, base e: no smaller change is tried.
+_SMALLEST_CHANGE = 1e-3
+# int8 by another compressor may be a little smaller than here.
+_OF_INT8: Final = 0.985
+_INT8_BITS = 8
+_ZSTD_LEVEL = 9
+SizeOf = Callable[[Quantized], int]
+
+
+def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf) -> Quantized:
+    """Round the weights for a file of at most `target` bytes; `size_of` says how large a file is.
+
+    Raises `NernError` (`target_too_small`).
+    """
+    relative = quantizer.relative_steps()
+
+    def attempt(logarithm: float) -> tuple[Quantized, int]:
+        result = quantizer.balanced(relative.times(logarithm))
+        return result, size_of(result)
+
+    # Larger steps make smaller files: about one bit for each weight and octave.
+    bytes_of_change = quantizer.weights / 8 / math.log(2)
+    small, large = relative.lowest, relative.highest
+    logarithm = min(max(_first_guess(relative.steps, quantizer, target), small), large)
+    best: tuple[Quantized, int] | None = None
+    for _ in range(_MOST_TRIES):
+        result, size = attempt(logarithm)
+        if size <= target:
+            large = logarithm
+            if best is None or size > best[1]:
+                best = result, size
+        else:
+            small = logarithm
+        if (1 - _NEAR_ENOUGH) * target <= size <= target or large - small <= _SMALLEST_CHANGE:
+            break
+        # A little beyond, so that the next file is rather too small than too large.
+        following = logarithm + (size - (1 - _NEAR_ENOUGH / 2) * target) / bytes_of_change
+        logarithm = following if small < following < large else (small + large) / 2
+    if best is None:
+        best = attempt(relative.highest)
+        if best[1] > target:
+            raise too_small(quantizer, target, best[1])
+    return best[0]
+
+
+def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
+    """Round the weights for a file that is no larger than int8 with zstd, at smaller errors of the network's outputs.
+
+    A network so small that the description of the file weighs more than what is saved gets a larger file.
+    """
+    size = round(_OF_INT8 * int8_bytes(quantizer.layers, quantizer.tensors))
+    try:
+        return quantize_without_training(quantizer, size, size_of)
+    except NernError:
+        return quantizer.balanced(quantizer.relative_steps().times(-math.inf))
+
+
+def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of a checkpoint whose layers are rounded to int8, one scale for each index of axis 0, with zstd.
+
+    All other tensors are as they are.
+    """
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+    represented = {layer.name for layer in layers}
+    size = 0
+    for name, tensor in tensors.items():
+        if name in represented:
+            rounded = round_to_nearest(tensor, _INT8_BITS)
+            size += len(compressor.compress(rounded.symbols.to(torch.int8).numpy().tobytes()))
+            size += len(compressor.compress(rounded.scales.numpy().tobytes()))
+        elif tensor.numel():
+            size += len(compressor.compress(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()))
+    return size
+
+
+def _first_guess(steps: Sequence[Tensor], quantizer: Quantizer, target: int) -> float:
+    """The logarithm of the factor with which normally distributed weights would fill the target."""
+    # Of the number of bits of a filter: half the logarithm of 1 + its variance in squared steps times 2 pi e.
+    ratios = [
+        (norms / of_layer).square() * (2 * math.pi * math.e)
+        for norms, of_layer in zip(quantizer.filter_norms(), steps, strict=True)
+    ]
+
+    def filled(logarithm: float) -> bool:
+        bits = sum(
+            float((0.5 * (1 + ratio * math.exp(-2 * logarithm)).log2()).sum()) * layer.inputs
+            for ratio, layer in zip(ratios, quantizer.layers, strict=True)
+        )
+        return bits > 8 * target
+
+    low, high = -20.0, 40.0
+    while high - low > _SMALLEST_CHANGE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if filled(middle) else (low, middle)
+    return high
