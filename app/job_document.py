@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from app.accounting.reservations import ReservedRoom
 from app.body import inspect, read_small_body
 from app.datasets.service import DatasetService
 from app.jobs.deadline import DeadlineSeconds
@@ -115,9 +116,12 @@ class DocumentReceiver:
         self._fetcher = FileFetcher(settings, store, outbound)
 
     async def receive(
-        self, request: Request, model: type[Document], tenant: str, go_on: Callable[[], None]
+        self, request: Request, model: type[Document], tenant: str, go_on: Callable[[], None], room: ReservedRoom
     ) -> Submission:
-        """Read the body, calling `go_on` now and then while a file is fetched. Raises `Problem`, `DiskFull`."""
+        """Read the body, calling `go_on` now and then while a file is fetched into reserved room.
+
+        Raises `Problem` and `DiskFull`.
+        """
         body = await read_small_body(request, _LARGEST_DOCUMENT)
         find_dataset = partial(self._datasets.resolve, tenant)
         document, options, dataset = await run_in_threadpool(self._parse, body, model, find_dataset)
@@ -125,9 +129,9 @@ class DocumentReceiver:
             await check_address(document.webhook, self._outbound)
         source, kind = document.file, file_for(options)
         if source.url is None:
-            file = await inspect(self._find, tenant, source, kind)
+            file, result_bytes = await inspect(self._find, tenant, source, kind)
         else:
-            file = await self._fetcher.fetch(source.url, source.sha256, kind, go_on)
+            file, result_bytes = await self._fetcher.fetch(source.url, source.sha256, kind, go_on, room)
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)
         return Submission(
@@ -139,6 +143,7 @@ class DocumentReceiver:
             webhook=document.webhook,
             deadline=deadline,
             dataset=dataset,
+            result_bytes=result_bytes,
         )
 
     def _parse(
@@ -152,11 +157,10 @@ class DocumentReceiver:
             return document, None, None
         return document, *parse_options(json.dumps(document.options).encode(), find_dataset)
 
-    def _find(self, tenant: str, source: FileSource, kind: FileKind) -> StoredArtifact:
+    def _find(self, tenant: str, source: FileSource, kind: FileKind) -> tuple[StoredArtifact, int]:
         found = self._uploads.use(tenant, str(source.sha256))
         with self._store.open(found.sha256) as file:
-            kind.check(file)
-        return found
+            return found, kind.check(file)
 
 
 def _invalid(error: ValidationError, example: str) -> Problem:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app.access.callers import Callers
 from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
+from app.accounting.reservations import Reservations
 from app.collection.collector import Collector
 from app.database import check_schema, create_engine
 from app.datasets.service import DatasetService
@@ -114,6 +115,7 @@ async def _running(
     app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
     app.state.callers = Callers(app.state.keys)
     app.state.jobs = JobService(settings, sessions, store, relay)
+    app.state.reservations = Reservations(settings, sessions, store)
     app.state.uploads = UploadService(settings, sessions, store)
     app.state.partial_uploads = PartialUploads(settings, sessions, store)
     app.state.events = EventReader(sessions)

@@ -16,6 +16,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from app.accounting.reservations import ReservedRoom
 from app.body import declared_length, inspect, read_body
 from app.datasets.service import NamedDataset
 from app.jobs.deadline import parse_deadline
@@ -27,7 +28,7 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
-from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure
+from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure, results_of_encoding
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.catalogue import network_structure
 from nern_core.checkpoint_structure import refuse_without_kernels
@@ -37,7 +38,7 @@ from nern_core.options import EncodeOptions
 
 LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the file: boundaries, headers of parts, options.
-_FORM_OVERHEAD = 2**20
+FORM_OVERHEAD = 2**20
 FindDataset = Callable[[str], NamedDataset]
 
 
@@ -72,8 +73,8 @@ class Submission:
     """A stored file and what is to be done with it.
 
     A checkpoint is to be encoded as the options say, and `dataset` is the uploaded one that they name. Without
-    options the file is an encoding, whose weights are to be reconstructed. The job is called by its `name`, or else by
-    that of the file.
+    options the file is an encoding, whose weights are to be reconstructed. The results may take `result_bytes`. The job
+    is called by its `name`, or else by that of the file.
     """
 
     file: StoredArtifact
@@ -84,6 +85,7 @@ class Submission:
     webhook: Webhook | None = None
     deadline: timedelta | None = None
     dataset: StoredArtifact | None = None
+    result_bytes: int = 0
 
     @property
     def kind(self) -> JobKind:
@@ -99,14 +101,16 @@ async def receive_submission(
     outbound: OutboundClient,
     find_dataset: FindDataset,
     go_on: Callable[[], None],
+    room: ReservedRoom,
 ) -> Submission:
-    """Read the form to its end, calling `go_on` now and then, and `find_dataset` with what its options name.
+    """Read the form to its end, into the room that is reserved for its file.
 
-    Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
+    `go_on` is called now and then, and `find_dataset` with what the options name. Raises `Problem`, `DiskFull` and
+    `StoreUnavailable`; nothing of a refused upload remains.
     """
     boundary = _boundary(request, form)
     length = declared_length(request)
-    if length > settings.max_upload_bytes + _FORM_OVERHEAD:
+    if length > settings.max_upload_bytes + FORM_OVERHEAD:
         raise form.file.too_large(settings.max_upload_bytes)
     async with writing(store, length, settings.disk_reserve) as writer:
         arriving = _ArrivingForm(form, boundary, writer, settings, find_dataset)
@@ -114,6 +118,7 @@ async def receive_submission(
         def take(data: bytes) -> None:
             go_on()
             arriving.feed(data)
+            room.cover(writer.size)
 
         try:
             await read_body(request, take)
@@ -122,7 +127,7 @@ async def receive_submission(
         await inspect(arriving.finish)
         if arriving.webhook is not None:
             await check_address(arriving.webhook, outbound)
-        return arriving.submission(await commit(store, writer, go_on))
+        return arriving.submission(room.stored(await commit(store, writer, go_on)))
 
 
 class _ArrivingForm:
@@ -166,11 +171,12 @@ class _ArrivingForm:
         self.webhook: Webhook | None = None
         self._deadline: timedelta | None = None
         self._complete = False
+        self._result_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._received += len(data)
-        if self._received > self._settings.max_upload_bytes + _FORM_OVERHEAD:
+        if self._received > self._settings.max_upload_bytes + FORM_OVERHEAD:
             raise self._form.file.too_large(self._settings.max_upload_bytes)
         try:
             self._parser.write(data)
@@ -189,7 +195,7 @@ class _ArrivingForm:
                 f"The form has no part `{part}`; {self._form.how_to}.",
             )
         with self._writer.flush().open("rb") as file:
-            file_for(self._options).check(file)
+            self._result_bytes = file_for(self._options).check(file)
 
     def submission(self, file: StoredArtifact) -> Submission:
         """What was asked for, now that the file is in its place."""
@@ -202,6 +208,7 @@ class _ArrivingForm:
             webhook=self.webhook,
             deadline=self._deadline,
             dataset=self._dataset,
+            result_bytes=self._result_bytes,
         )
 
     def _begin_part(self) -> None:
@@ -270,8 +277,11 @@ def file_for(options: EncodeOptions | None) -> FileKind:
     return ENCODING if options is None else FileKind(CHECKPOINT.name, partial(_refuse_unfit, options))
 
 
-def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
-    """Raise `Problem` for a file that is no checkpoint, that does not fit the architecture or has no kernels."""
+def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
+    """Raise `Problem` for a file that is no checkpoint, that does not fit the architecture or has no kernels.
+
+    Returns the bytes that the results of encoding it may take.
+    """
     structure = checked_structure(file)
     try:
         if options.architecture is not None:
@@ -280,6 +290,7 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> None:
         refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
     except NernError as error:
         raise Problem.of_input(error) from error
+    return results_of_encoding(structure)
 
 
 def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions, StoredArtifact | None]:

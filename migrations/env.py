@@ -4,6 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 import app.access.models
+import app.accounting.models
 import app.collection.models
 import app.datasets.models
 import app.events.models

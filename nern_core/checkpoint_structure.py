@@ -47,6 +47,11 @@ class CheckpointStructure:
     format: CheckpointFormat
     tensors: Mapping[str, TensorClaim]
 
+    @property
+    def logical_bytes(self) -> int:
+        """Bytes of the values of all tensors, as if none shared memory with another."""
+        return sum(claim.logical_bytes for claim in self.tensors.values())
+
 
 def read_structure(path: Path) -> CheckpointStructure:
     """Tell a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""

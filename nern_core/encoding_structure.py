@@ -4,20 +4,31 @@ The file is a safetensors file. Its metadata entry `nern` holds the format versi
 all that decoding needs beside the other tensors.
 """
 
+import math
 import os
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from nern_core.checksum import is_intact
 from nern_core.errors import NernError
-from nern_core.safetensors_header import read_header, read_metadata
+from nern_core.safetensors_header import read_header, read_metadata, read_tensor_bytes
 
 FORMAT_VERSION: Final = 4
 METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
+LARGEST_DOCUMENT: Final = 1 << 24
+# By torch's names; what is not here is counted as the largest.
+_ITEM_BYTES: Final = {
+    **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2"), 1),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+}
+_LARGEST_ITEM_BYTES: Final = 16
 
 
 class _Version(BaseModel):
@@ -52,6 +63,47 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
         raise NernError("bad_encoding", f"{called} is damaged: its checksum is not that of its contents.")
     if DOCUMENT not in tensors or tensors[DOCUMENT].dtype != "U8":
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
+
+
+def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
+    """Count the bytes of all tensors that a file which `check_open_encoding` has passed decodes to.
+
+    Raises `NernError` (`bad_encoding`).
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(read_tensor_bytes(file, DOCUMENT), LARGEST_DOCUMENT)
+        contents = _Contents.model_validate_json(text)
+    except (zlib.error, ValidationError) as error:
+        raise NernError("bad_encoding", f"{called} is damaged: its document cannot be read.") from error
+    sizes = {tensor.name: tensor.logical_bytes for tensor in (*contents.document.layers, *contents.kept)}
+    return sum(sizes.values()) + sum(sizes.get(name, 0) for name in contents.document.tied.values())
+
+
+class _Tensor(BaseModel):
+    """A tensor that a document declares."""
+
+    name: str
+    shape: tuple[NonNegativeInt, ...]
+    dtype: str
+
+    @property
+    def logical_bytes(self) -> int:
+        return math.prod(self.shape) * _ITEM_BYTES.get(self.dtype, _LARGEST_ITEM_BYTES)
+
+
+class _Document(BaseModel):
+    """What is read of `nern_core.codec.document.Document`."""
+
+    layers: tuple[_Tensor, ...]
+    tied: dict[str, str]
+
+
+class _Contents(BaseModel):
+    """What is read of `nern_core.codec.document.Contents`."""
+
+    document: _Document
+    kept: tuple[_Tensor, ...]
 
 
 def _check_version(text: str, called: str) -> None:

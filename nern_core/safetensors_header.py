@@ -5,9 +5,10 @@ but one tensor's entry is ever built from the JSON, so that a header takes no mo
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -66,16 +67,28 @@ def read_metadata(file: BinaryIO) -> dict[str, str]:
 
     Raises `NernError` (`unreadable_checkpoint`).
     """
+    metadata: dict[str, str] = _read_table(file).get("__metadata__", {})
+    return metadata
+
+
+def read_tensor_bytes(file: BinaryIO, name: str) -> bytes:
+    """The bytes of a tensor, of a file as `read_metadata` takes it. Raises `NernError` (`unreadable_checkpoint`)."""
+    start, end = _read_table(file)[name]["data_offsets"]
+    # The header has just been read to its end, where the data begin.
+    file.seek(start, os.SEEK_CUR)
+    return file.read(end - start)
+
+
+def _read_table(file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > _LARGEST_HEADER_WITH_METADATA:
         raise _damaged("its header is longer than 64 KiB")
     try:
-        table = json.loads(file.read(length).decode())
+        table: dict[str, Any] = json.loads(file.read(length).decode())
     except ValueError as error:
         raise _damaged("its header is not a table of tensors") from error
-    metadata: dict[str, str] = table.get("__metadata__", {})
-    return metadata
+    return table
 
 
 def _entries(text: str) -> Iterator[tuple[str, _Entry]]:

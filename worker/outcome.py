@@ -65,6 +65,10 @@ FROZEN = ErrorLine(
     message="The job stood still again and again: for a minute it neither computed nor reported anything. Tell the "
     "operator.",
 )
+# Somebody has just deleted a job with the very same results.
+RESULTS_REMOVED = Killed(
+    ErrorLine(code="results_removed", message="The results were removed before the job had ended; submit it again.")
+)
 _DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
@@ -121,6 +125,14 @@ def out_of_memory(limit_bytes: int) -> Failed:
         "out_of_memory",
         f"The job took more than the {limit_bytes:,} bytes of memory that it may take here; encode with a smaller "
         "`hidden_size` or fewer `kernels`.",
+    )
+
+
+def results_too_large() -> Failed:
+    """The child left more bytes of results than were reserved for them."""
+    return failed(
+        "results_too_large",
+        "The results take more bytes than were expected of this file, so they were not kept; tell the operator.",
     )
 
 

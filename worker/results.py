@@ -11,16 +11,25 @@ from worker.folder import RECONSTRUCTED, RunFolder
 from worker.protocol import read_metrics
 
 
+# Reports with pictures, which the expectation does not know.
+_MORE_THAN_EXPECTED = 64 * 2**20
+
+
 class UnusableResults(Exception):
     """A runner has ended well, but has not left what it should have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Names of the files to publish, and the metrics of an encoding."""
+    """Names of the files to publish, their bytes together, and the metrics of an encoding."""
 
     names: Sequence[str]
+    size: int
     metrics: Mapping[str, Any] | None
+
+    def fit(self, expected_bytes: int) -> bool:
+        """Whether they take no more than was reserved for them; 0: nothing was."""
+        return not expected_bytes or self.size <= expected_bytes + _MORE_THAN_EXPECTED
 
 
 def read_results(folder: RunFolder, kind: JobKind) -> Results:
@@ -29,10 +38,12 @@ def read_results(folder: RunFolder, kind: JobKind) -> Results:
     names = folder.result_names() if encodes else RECONSTRUCTED
     try:
         # A link would make something else of the worker's files a result.
-        irregular = [name for name in names if not stat.S_ISREG(folder.result(name).lstat().st_mode)]
+        found = {name: folder.result(name).lstat() for name in names}
+        irregular = [name for name in names if not stat.S_ISREG(found[name].st_mode)]
         if irregular:
             raise UnusableResults(f"{irregular[0]} is no ordinary file")
-        return Results(names, read_metrics(folder.report) if encodes else None)
+        size = sum(status.st_size for status in found.values())
+        return Results(names, size, read_metrics(folder.report) if encodes else None)
     except (ValueError, FileNotFoundError) as error:
         raise UnusableResults(str(error)) from error
 

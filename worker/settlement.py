@@ -4,30 +4,45 @@ import time
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from app.accounting.discards import begin_to_use
 from app.database import Sessions, is_refused
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
+from app.storage import ArtifactMissing, ArtifactStore, StoreUnavailable
 from worker.heartbeat import Heartbeat, Hold
-from worker.outcome import Completed, Failed, Killed, LeaseLost, MachineFault, Outcome, Stopped, results_not_storable
+from worker.outcome import RESULTS_REMOVED, Completed, Failed, Killed, LeaseLost, MachineFault, Outcome, Stopped, results_not_storable
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_TRIES = 1.0
 LOST = "lost"
 
 
-def settle(sessions: Sessions, claim: Claim, heartbeat: Heartbeat, outcome: Outcome, max_attempts: int) -> str:
+def settle(
+    sessions: Sessions,
+    store: ArtifactStore,
+    claim: Claim,
+    heartbeat: Heartbeat,
+    outcome: Outcome,
+    max_attempts: int,
+) -> str:
     """Write the outcome, as soon as the database answers.
 
     Returns the status of the job, or `LOST` where it is somebody else's now. Where the database refuses the results,
-    the job has failed; where it refuses that too, the job is left to the sweeper.
+    the job has failed; where it refuses that too, the job is left to the sweeper. A job is done again if a result was
+    removed from the store meanwhile.
     """
     is_refused_before = False
     while heartbeat.hold is not Hold.LOST:
         try:
             with sessions.begin() as session:
-                return _written(JobRepository(session), claim, outcome, max_attempts) or LOST
+                kept = _kept(session, store, outcome)
+                return _written(JobRepository(session), claim, kept, max_attempts) or LOST
+        except StoreUnavailable as error:
+            _log.warning("settling_failed", job=claim.job_id, error=repr(error))
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         except (SQLAlchemyError, ValueError, TypeError) as error:
             _log.warning("settling_failed", job=claim.job_id, error=repr(error))
             if not is_refused(error):
@@ -37,6 +52,18 @@ def settle(sessions: Sessions, claim: Claim, heartbeat: Heartbeat, outcome: Outc
             else:
                 outcome, is_refused_before = results_not_storable(), True
     return LOST
+
+
+def _kept(session: Session, store: ArtifactStore, outcome: Outcome) -> Outcome:
+    """Keep results for the row of this transaction. Raises `StoreUnavailable`."""
+    if not isinstance(outcome, Completed):
+        return outcome
+    try:
+        for artifact in outcome.artifacts.values():
+            begin_to_use(session, store, artifact["sha256"])
+    except ArtifactMissing:
+        return RESULTS_REMOVED
+    return outcome
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> JobStatus | None:

@@ -42,6 +42,7 @@ from worker.outcome import (
     failed,
     failure_of,
     machine_failed_again,
+    results_too_large,
     store_unavailable,
 )
 from worker.patience import Interrupted, Patience
@@ -99,7 +100,7 @@ class Supervisor:
         with AttemptTrace(self._tracer, claim) as trace:
             with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
                 outcome = self._judged(job_id, self._attempt(claim, heartbeat, trace))
-                status = settle(self._sessions, claim, heartbeat, outcome, self._settings.max_attempts)
+                status = settle(self._sessions, self._store, claim, heartbeat, outcome, self._settings.max_attempts)
             trace.settled(outcome, status)
         if status in TERMINAL:
             self._forget_snapshots(job_id)
@@ -160,7 +161,7 @@ class Supervisor:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder, limits.file_bytes)
                 patience.keep_trying(snapshots.hand_out)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
-                return self._results(folder, claim.kind, patience) if outcome is None else outcome
+                return self._results(folder, claim, patience) if outcome is None else outcome
         except Interrupted as interrupted:
             return interrupted.outcome
         except (ArtifactMissing, ArtifactDamaged):
@@ -248,13 +249,15 @@ class Supervisor:
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
-    def _results(self, folder: RunFolder, kind: JobKind, patience: Patience) -> Completed | Failed:
+    def _results(self, folder: RunFolder, claim: Claim, patience: Patience) -> Completed | Failed:
         """Put the results of a child that is gone into the store."""
         try:
-            results = read_results(folder, kind)
+            results = read_results(folder, claim.kind)
         except UnusableResults:
             _log.exception("results_unusable", job=folder.job_id)
             return failed("internal_error", "The job left no proper results; the worker's log says why.")
+        if not results.fit(claim.expected_bytes):
+            return results_too_large()
         artifacts = patience.keep_trying(lambda: publish(self._store, folder, results.names), wait_for_room=True)
         return Completed({name: artifact.described() for name, artifact in artifacts.items()}, results.metrics)
 

@@ -8,14 +8,20 @@ from app.problems import Problem
 from app.settings import Settings
 
 _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"
+_SECONDS_UNTIL_FILES_ARE_REMOVED = "600"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a tenant has: jobs that have not ended, and the bytes of its checkpoints, results, uploads and data sets."""
+    """What a tenant has: jobs that have not ended, and the bytes that count for it.
+
+    Those are its checkpoints, results, uploads and data sets, what arrives, and what its jobs are expected to leave.
+    `discarded_bytes` of them are of files that it has given up and that are still to be removed.
+    """
 
     active_jobs: int
     stored_bytes: int
+    discarded_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,11 @@ class Quotas:
     def refuse_bytes(self, usage: Usage, more_bytes: int = 0) -> None:
         """Refuse a file of so many bytes. Raises `Problem` (`storage-full`)."""
         if self.stored_bytes and usage.stored_bytes + more_bytes > self.stored_bytes:
+            going = f" {usage.discarded_bytes:,} bytes are about to be removed." if usage.discarded_bytes else ""
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "storage-full",
                 f"Your checkpoints, data sets and results take {usage.stored_bytes:,} bytes, and with this file would "
-                f"take more than the {self.stored_bytes:,} that you may have; send it when there is room again.",
+                f"take more than the {self.stored_bytes:,} that you may have; send it when there is room again.{going}",
+                headers={"Retry-After": _SECONDS_UNTIL_FILES_ARE_REMOVED, "Connection": "close"},
             )

@@ -12,12 +12,14 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
 
+from app.accounting.discards import Discards
 from app.collection.repository import CollectionRepository
 from app.database import Sessions, transact
 from app.durable_files import older
@@ -44,6 +46,7 @@ class Collector:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._discards = Discards(sessions, store)
         self._snapshots = open_snapshots(settings)
         self._partial_uploads = PartialUploads(settings, sessions, store)
         self._name = secrets.token_hex(16)
@@ -65,6 +68,7 @@ class Collector:
             return False
         try:
             self._expire()
+            self._discards.remove_all()
             self._remove_unused()
             self._store.remove_abandoned(self._settings.collect_grace)
             self._partial_uploads.collect(self._settings.collect_grace)
@@ -80,12 +84,17 @@ class Collector:
         )
 
     def _expire(self) -> None:
-        def work(session: Session) -> int:
-            CollectionRepository(session).expire_keys()
+        def expire_rows(session: Session) -> None:
+            collection = CollectionRepository(session)
+            collection.expire_keys()
+            collection.expire_reservations()
             UploadRepository(session).expire()
+
+        def expire_jobs(session: Session) -> int:
             return JobRepository(session).expire_data(self._settings.keep_results, _JOBS_AT_ONCE)
 
-        while transact(self._sessions, work) == _JOBS_AT_ONCE:
+        transact(self._sessions, expire_rows)
+        while transact(self._sessions, expire_jobs) == _JOBS_AT_ONCE:
             self._lease()
 
     def _remove_unused(self) -> None:
@@ -116,7 +125,7 @@ class Collector:
                 shutil.rmtree(folder, ignore_errors=True)
                 _log.info("scratch_removed", folder=folder.name)
 
-    def _unused(self, digests: list[str]) -> list[str]:
+    def _unused(self, digests: Sequence[str]) -> list[str]:
         return sorted(transact(self._sessions, lambda session: CollectionRepository(session).unused(digests)))
 
     def _is_live(self, job_id: str, attempt: int) -> bool:

@@ -1,10 +1,12 @@
 """Queries of the collector that concern no single kind of row. Callers own the transaction."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.accounting.models import Reservation
 from app.collection.models import Lease
 from app.database import current_time, insert_into
 from app.datasets.models import Dataset
@@ -39,7 +41,11 @@ class CollectionRepository:
         """Forget idempotency keys that have expired."""
         self._session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= current_time(self._session)))
 
-    def unused(self, digests: list[str]) -> set[str]:
+    def expire_reservations(self) -> None:
+        """Forget reservations whose process has died."""
+        self._session.execute(delete(Reservation).where(Reservation.expires_at <= current_time(self._session)))
+
+    def unused(self, digests: Sequence[str]) -> set[str]:
         """Those of the artifacts that no job, no upload and no data set needs."""
         by_jobs = select(ArtifactUse.sha256).where(ArtifactUse.sha256.in_(digests))
         by_uploads = select(Upload.sha256).where(Upload.sha256.in_(digests))

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.database import current_time, rows_changed
+from app.accounting.discards import DiscardRepository
+from app.database import current_time
 from app.datasets.models import Dataset
 from app.storage import StoredArtifact
 from nern_core.dataset_structure import SplitStructure
@@ -44,7 +45,14 @@ class DatasetRepository:
         """How many data sets the tenant has."""
         return self._session.scalars(select(func.count()).where(Dataset.tenant == tenant)).one()
 
-    def delete(self, tenant: str, name: str) -> bool:
-        """Forget a data set. False: there was none."""
+    def delete(self, tenant: str, name: str) -> str | None:
+        """Forget a data set and discard its file, whose digest is returned. None: there was none."""
         named = delete(Dataset).where(Dataset.tenant == tenant, Dataset.name == name)
-        return rows_changed(self._session, named) == 1
+        removed = self._session.execute(
+            named.returning(Dataset.sha256, Dataset.bytes), execution_options={"synchronize_session": False}
+        ).one_or_none()
+        if removed is None:
+            return None
+        self._session.expire_all()
+        DiscardRepository(self._session).add(tenant, {removed.sha256: removed.bytes})
+        return str(removed.sha256)

@@ -9,6 +9,8 @@ from typing import BinaryIO
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
+from app.accounting.discards import Discards, begin_to_use
+from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, transact
 from app.datasets.catalogue import offered_datasets
 from app.datasets.folders import offers, resolve_folder
@@ -45,7 +47,12 @@ def splits_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
         raise Problem.of_input(error) from error
 
 
-DATASET = FileKind("data set", splits_of)
+def _check_dataset(file: BinaryIO) -> int:
+    splits_of(file)
+    return 0
+
+
+DATASET = FileKind("data set", _check_dataset)
 
 
 class DatasetService:
@@ -56,25 +63,26 @@ class DatasetService:
         self._sessions = sessions
         self._store = store
         self._quotas = Quotas.of(settings)
+        self._discards = Discards(sessions, store)
 
-    def admit(self, tenant: str, name: str, size: int, sha256: str | None) -> None:
-        """Refuse a data set of so many bytes, and perhaps of a known digest, before it comes.
+    def admit(self, tenant: str, name: str, sha256: str | None) -> None:
+        """Refuse a data set, perhaps of a known digest, before it comes.
 
-        Raises `Problem` (`dataset-exists`, `too-many-datasets`, `storage-full`).
+        Raises `Problem` (`dataset-exists`, `too-many-datasets`).
         """
         self._refuse_offered(name)
 
         def work(session: Session) -> None:
             existing = DatasetRepository(session).get(tenant, name)
             if existing is None:
-                self._refuse_more(session, tenant, size)
+                _refuse_more_than_most(session, tenant)
             elif sha256 not in {None, existing.sha256}:
                 raise _taken(name)
 
         transact(self._sessions, work)
 
-    def add(self, tenant: str, name: str, stored: StoredArtifact) -> DatasetView:
-        """Keep a data set that a tenant has sent; the same one again changes nothing.
+    def add(self, tenant: str, name: str, stored: StoredArtifact, room: ReservedRoom) -> DatasetView:
+        """Keep a data set that a tenant has sent into reserved room; the same one again changes nothing.
 
         Raises `Problem` (`dataset-exists`, `too-many-datasets`, `storage-full`, `not-a-dataset`, `unknown-upload`).
         """
@@ -82,8 +90,9 @@ class DatasetService:
 
         def work(session: Session) -> DatasetView:
             JobRepository(session).lock(tenant)
+            room.settle(session)
             existing = DatasetRepository(session).get(tenant, name)
-            return self._again(existing, stored) if existing else self._new(session, tenant, name, stored)
+            return self._again(session, existing, stored) if existing else self._new(session, tenant, name, stored)
 
         return transact(self._sessions, work)
 
@@ -103,8 +112,8 @@ class DatasetService:
                 raise _unknown_upload()
             stored = StoredArtifact(sha256, found.bytes)
             # Its bytes count once.
-            uploads.delete(tenant, sha256)
-            return self._again(existing, stored) if existing else self._new(session, tenant, name, stored)
+            uploads.pass_on(tenant, sha256)
+            return self._again(session, existing, stored) if existing else self._new(session, tenant, name, stored)
 
         return transact(self._sessions, work)
 
@@ -125,8 +134,10 @@ class DatasetService:
 
     def delete(self, tenant: str, name: str) -> None:
         """Forget a data set; jobs that use it keep it to their end. Raises `Problem` (`unknown-dataset`)."""
-        if not transact(self._sessions, lambda session: DatasetRepository(session).delete(tenant, name)):
+        sha256 = transact(self._sessions, lambda session: DatasetRepository(session).delete(tenant, name))
+        if sha256 is None:
             raise _unknown(name)
+        self._discards.remove([sha256])
 
     def resolve(self, tenant: str, name: str) -> NamedDataset:
         """What a job names: an uploaded data set of its tenant, else a folder. Raises `Problem` (`unknown-dataset`)."""
@@ -141,7 +152,7 @@ class DatasetService:
         if found is None:
             return None
         try:
-            self._store.renew(found.sha256)
+            begin_to_use(session, self._store, found.sha256)
         except ArtifactMissing as error:
             raise dataset_lost() from error
         return StoredArtifact(found.sha256, found.bytes)
@@ -149,29 +160,24 @@ class DatasetService:
     def _new(self, session: Session, tenant: str, name: str, stored: StoredArtifact) -> DatasetView:
         self._refuse_more(session, tenant, stored.size)
         try:
-            self._store.renew(stored.sha256)
+            begin_to_use(session, self._store, stored.sha256)
             with self._store.open(stored.sha256) as file:
                 splits = splits_of(file)
         except ArtifactMissing as error:
             raise _unknown_upload() from error
         return DatasetView.of(DatasetRepository(session).add(tenant, name, stored, splits))
 
-    def _again(self, existing: Dataset, stored: StoredArtifact) -> DatasetView:
+    def _again(self, session: Session, existing: Dataset, stored: StoredArtifact) -> DatasetView:
         if existing.sha256 != stored.sha256:
             raise _taken(existing.name)
         try:
-            self._store.renew(stored.sha256)
+            begin_to_use(session, self._store, stored.sha256)
         except ArtifactMissing as error:
             raise _unknown_upload() from error
         return DatasetView.of(existing)
 
     def _refuse_more(self, session: Session, tenant: str, size: int) -> None:
-        if DatasetRepository(session).count(tenant) >= MOST_DATASETS:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too-many-datasets",
-                f"You have {MOST_DATASETS:,} data sets; delete one before you send another.",
-            )
+        _refuse_more_than_most(session, tenant)
         if self._quotas.limited:
             self._quotas.refuse_bytes(JobRepository(session).usage(tenant), size)
 
@@ -182,6 +188,15 @@ class DatasetService:
                 "dataset-exists",
                 f"The service offers a data set named '{name}' to everybody; choose another name.",
             )
+
+
+def _refuse_more_than_most(session: Session, tenant: str) -> None:
+    if DatasetRepository(session).count(tenant) >= MOST_DATASETS:
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "too-many-datasets",
+            f"You have {MOST_DATASETS:,} data sets; delete one before you send another.",
+        )
 
 
 def dataset_lost() -> Problem:

@@ -61,9 +61,10 @@ class Job(Base):
     claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
     `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
     its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
-    not ended; `result_bytes` is the sum of the artifacts' sizes. `dataset_sha256` is there if the data set that the
-    options name is an uploaded one. A reconstruction has no options, and its checkpoint is a `.nern` file. Once
-    `data_removed` is set, the files may be gone. A job that has not ended at `deadline_at` fails.
+    not ended; `result_bytes` is the sum of the artifacts' sizes, and `expected_bytes` what
+    they may take, which counts in the quota until the job has ended. `dataset_sha256` is there if the
+    data set that the options name is an uploaded one. A reconstruction has no options, and its checkpoint is a `.nern`
+    file. Once `data_removed` is set, the files may be gone. A job that has not ended at `deadline_at` fails.
     """
 
     __tablename__ = "jobs"
@@ -96,6 +97,7 @@ class Job(Base):
     snapshots: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    expected_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     data_removed: Mapped[bool] = mapped_column(default=False)
     error_code: Mapped[str | None] = mapped_column(String(64))

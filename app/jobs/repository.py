@@ -4,15 +4,18 @@ What happens to a job between its beginning and its end is in `transitions`, and
 `announcements`.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.access.quotas import Usage
+from app.accounting.discards import DiscardRepository
+from app.accounting.models import DiscardedFile, Reservation
 from app.datasets.models import Dataset
 from app.events.models import EventKind
 from app.jobs.announcements import Announcements
@@ -35,6 +38,7 @@ class NewJob:
     options: Mapping[str, Any]
     checkpoint_sha256: str
     checkpoint_bytes: int
+    expected_bytes: int = 0
     dataset_sha256: str | None = None
     kind: JobKind = JobKind.ENCODING
     name: str | None = None
@@ -62,6 +66,7 @@ class JobRepository(Transitions, Announcements):
             webhook=None if new.webhook is None else new.webhook.model_dump(mode="json"),
             checkpoint_sha256=new.checkpoint_sha256,
             checkpoint_bytes=new.checkpoint_bytes,
+            expected_bytes=new.expected_bytes,
             dataset_sha256=new.dataset_sha256,
             attempt=0,
             announce_at=now,
@@ -126,33 +131,51 @@ class JobRepository(Transitions, Announcements):
 
     def usage(self, tenant: str) -> Usage:
         """What the tenant has now."""
-        active = func.count().filter(Job.status.not_in(TERMINAL))
-        stored = func.coalesce(func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed), 0)
-        found = self._session.execute(select(active, stored).where(Job.tenant == tenant)).one()
-        uploaded = select(func.coalesce(func.sum(Upload.bytes), 0)).where(Upload.tenant == tenant)
-        arriving = select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
-            PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
+        has_not_ended = Job.status.not_in(TERMINAL)
+        active = func.count().filter(has_not_ended)
+        stored = func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed)
+        expected = func.sum(Job.expected_bytes).filter(has_not_ended)
+        jobs = self._session.execute(select(active, stored, expected).where(Job.tenant == tenant)).one()
+        discarded = self._sum(DiscardedFile.bytes, DiscardedFile.tenant == tenant)
+        more = (
+            self._sum(Upload.bytes, Upload.tenant == tenant),
+            self._sum(
+                PartialUpload.length, PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
+            ),
+            self._sum(Dataset.bytes, Dataset.tenant == tenant),
+            self._sum(Reservation.bytes, Reservation.tenant == tenant, Reservation.expires_at > self.now()),
+            discarded,
         )
-        datasets = select(func.coalesce(func.sum(Dataset.bytes), 0)).where(Dataset.tenant == tenant)
-        more = [self._session.scalars(query).one() for query in (uploaded, arriving, datasets)]
-        return Usage(int(found[0]), int(found[1]) + sum(map(int, more)))
+        return Usage(jobs[0], int(jobs[1] or 0) + int(jobs[2] or 0) + sum(more), discarded)
 
-    def delete(self, job_id: str, tenant: str) -> bool:
-        """Forget a job that has ended, and what it used. False: it has not ended, or is unknown."""
+    def _sum(self, column: InstrumentedAttribute[int], *where: ColumnElement[bool]) -> int:
+        return int(self._session.scalar(select(func.coalesce(func.sum(column), 0)).where(*where)) or 0)
+
+    def delete(self, job_id: str, tenant: str) -> Sequence[str]:
+        """Forget a job that has ended, and discard its files, whose digests are returned."""
+        job = self.get(job_id, tenant)
+        files = {} if job is None or job.data_removed else _files_of(job)
         hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
         if hit:
             for table in (ArtifactUse, JobLabel, WebhookDelivery):
                 self._session.execute(delete(table).where(table.job_id == job_id))
             self._events.forget([job_id])
-        return hit
+            DiscardRepository(self._session).add(tenant, files)
+        return sorted(files) if hit else []
 
     def expire_data(self, age: timedelta, limit: int) -> int:
-        """Let go of the files and events of jobs that ended so long ago; returns of how many."""
-        query = select(Job.id).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
-        expired = self._session.scalars(query).all()
+        """Discard the files and forget the events of jobs that ended so long ago; returns of how many."""
+        query = select(Job).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
+        files: dict[str, dict[str, int]] = defaultdict(dict)
+        expired = []
+        for job in self._session.scalars(query):
+            expired.append(job.id)
+            files[job.tenant] |= _files_of(job)
         self._count(update(Job).where(Job.id.in_(expired)).values(data_removed=True))
         self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
         self._events.forget(expired)
+        for tenant, of_tenant in files.items():
+            DiscardRepository(self._session).add(tenant, of_tenant)
         return len(expired)
 
     def not_ended(self, job_ids: Sequence[str]) -> set[str]:
@@ -165,6 +188,12 @@ class JobRepository(Transitions, Announcements):
         live = (JobStatus.RUNNING, JobStatus.CANCELING)
         query = select(Job.id).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(live))
         return self._session.scalar(query) is not None
+
+
+def _files_of(job: Job) -> dict[str, int]:
+    """Bytes of the job's checkpoint and results, by digest."""
+    results = {found["sha256"]: found["bytes"] for found in (job.artifacts or {}).values()}
+    return {job.checkpoint_sha256: job.checkpoint_bytes, **results}
 
 
 def _has_label(label: Label) -> ColumnElement[bool]:

@@ -7,6 +7,8 @@ from http import HTTPStatus
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
+from app.accounting.discards import Discards, begin_to_use
+from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, current_time, transact
 from app.datasets.service import dataset_lost
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
@@ -77,22 +79,33 @@ class TenantJobs:
         held = HeldKey(self._sessions, self._tenant, key, job_id)
         return Draft(self._tenant, job_id, held, held.take(), traceparent)
 
-    def admit(self, draft: "Draft") -> None:
-        """Refuse a new job before its file comes. Raises `Problem` (`too-many-jobs`, `storage-full`)."""
-        if self._quotas.limited and draft.bound is None:
-            usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
-            self._quotas.refuse(usage)
+    def admit(self, draft: "Draft") -> int:
+        """Refuse a new job before its file comes. Raises `Problem` (`too-many-jobs`, `storage-full`).
 
-    def submit(self, draft: "Draft", submission: Submission) -> JobView:
+        Returns how many bytes the file may take beyond the quota: a repeated request sends a file that counts already.
+        """
+        if not self._quotas.limited:
+            return 0
+        if draft.bound is not None:
+            job_id = draft.bound.job_id
+            job = transact(self._sessions, lambda session: JobRepository(session).get(job_id, self._tenant))
+            return 0 if job is None else job.checkpoint_bytes
+        usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
+        self._quotas.refuse(usage)
+        return 0
+
+    def submit(self, draft: "Draft", submission: Submission, room: ReservedRoom) -> JobView:
         """Queue the job, or find the one that its key has made. When this returns, its row is committed.
 
-        Raises `Problem` (`idempotency-key-reused`, `job-deleted`, `request-in-progress`, `unknown-checkpoint`,
-        `dataset-lost`, `too-many-jobs`, `storage-full`).
+        The job counts in place of the room that was reserved for its file. Raises `Problem` (`idempotency-key-reused`,
+        `job-deleted`, `request-in-progress`, `unknown-checkpoint`, `dataset-lost`, `too-many-jobs`, `storage-full`) and
+        `DiskFull`.
         """
         request = fingerprint(submission)
         if draft.bound is not None:
             return self._first_answer(draft.bound, request)
-        view = transact(self._sessions, lambda session: self._add(session, draft, submission, request))
+        self._store.require_room(submission.result_bytes, self._settings.disk_reserve)
+        view = transact(self._sessions, lambda session: self._add(session, draft, submission, request, room))
         self._relay.wake()
         return view
 
@@ -108,17 +121,20 @@ class TenantJobs:
             )
         return self._view(job)
 
-    def _add(self, session: Session, draft: "Draft", submission: Submission, request: str) -> JobView:
+    def _add(
+        self, session: Session, draft: "Draft", submission: Submission, request: str, room: ReservedRoom
+    ) -> JobView:
         repository = JobRepository(session)
         committed = repository.get(draft.job_id, self._tenant)
         if committed is not None:
             return self._view(committed)
+        room.settle(session)
         if self._quotas.limited:
             repository.lock(self._tenant)
-            self._quotas.refuse(repository.usage(self._tenant), submission.file.size)
+            self._quotas.refuse(repository.usage(self._tenant), submission.file.size + submission.result_bytes)
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
-        self._renew(submission)
+        self._renew(session, submission)
         options = submission.options
         new = NewJob(
             id=draft.job_id,
@@ -128,6 +144,7 @@ class TenantJobs:
             options={} if options is None else options.model_dump(mode="json"),
             checkpoint_sha256=submission.file.sha256,
             checkpoint_bytes=submission.file.size,
+            expected_bytes=submission.result_bytes,
             dataset_sha256=None if submission.dataset is None else submission.dataset.sha256,
             name=submission.name or submission.file_name,
             labels=submission.labels,
@@ -137,14 +154,14 @@ class TenantJobs:
         )
         return self._view(repository.add(new))
 
-    def _renew(self, submission: Submission) -> None:
+    def _renew(self, session: Session, submission: Submission) -> None:
         try:
-            self._store.renew(submission.file.sha256)
+            begin_to_use(session, self._store, submission.file.sha256)
         except ArtifactMissing as error:
             raise unknown_checkpoint() from error
         if submission.dataset is not None:
             try:
-                self._store.renew(submission.dataset.sha256)
+                begin_to_use(session, self._store, submission.dataset.sha256)
             except ArtifactMissing as error:
                 raise dataset_lost() from error
 
@@ -206,7 +223,8 @@ class TenantJobs:
                 "job-not-ended",
                 f"The job is {view.status}: cancel it with POST {view.links.cancel}, and delete it when it has ended.",
             )
-        transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
+        files = transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
+        Discards(self._sessions, self._store).remove(files)
 
     def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> StoredArtifact:
         """Find a result that comes only to jobs with the options `needs`.

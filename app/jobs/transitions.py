@@ -26,8 +26,8 @@ _LOST = "worker_lost"
 class Claim:
     """What a worker holds while it works on a job; `attempt` is its fencing token.
 
-    `snapshots`, by name, are what attempts before it have left to go on from; after `seconds_left` the job's deadline
-    is over; `history` is how it came here.
+    `snapshots`, by name, are what attempts before it have left to go on from; `expected_bytes` are what the results may
+    take, 0 if that was not counted; after `seconds_left` the job's deadline is over; `history` is how it came here.
     """
 
     job_id: str
@@ -38,6 +38,7 @@ class Claim:
     dataset_sha256: str | None
     options: Mapping[str, Any]
     snapshots: Mapping[str, Any]
+    expected_bytes: int = 0
     seconds_left: float | None = None
     history: QueueHistory = field(default_factory=QueueHistory)
 
@@ -68,6 +69,7 @@ class Transitions(Statements):
             kind=JobKind(job.kind),
             checkpoint_sha256=job.checkpoint_sha256,
             checkpoint_bytes=job.checkpoint_bytes,
+            expected_bytes=job.expected_bytes,
             dataset_sha256=job.dataset_sha256,
             options=job.options,
             snapshots=job.snapshots or {},

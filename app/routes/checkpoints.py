@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import declared_length, in_turn
+from app.body import declared_length
 from app.edge.bodies import accept_upload
 from app.problems import describe
 from app.routes.parameters import Sha256
@@ -68,10 +68,10 @@ async def upload_checkpoint(
     content_digest: ContentDigest = None,
 ) -> UploadView:
     """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
-    await in_turn(uploads.admit, tenant, declared_length(request))
     state = request.app.state
-    stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings)
-    view = await waiting(state.store, uploads.add, tenant, stored)
+    async with state.reservations.open(tenant, declared_length(request)) as room:
+        stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings, room)
+        view = await waiting(state.store, uploads.add, tenant, stored, room)
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view
 

@@ -96,9 +96,10 @@ async def upload_dataset(
         view = await waiting(state.store, datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
-        await in_turn(datasets.admit, tenant, name, declared_length(request), digest)
-        stored = await receive_file(request, DATASET, content_digest, state.store, state.settings)
-        view = await waiting(state.store, datasets.add, tenant, name, stored)
+        await in_turn(datasets.admit, tenant, name, digest)
+        async with state.reservations.open(tenant, declared_length(request)) as room:
+            stored = await receive_file(request, DATASET, content_digest, state.store, state.settings, room)
+            view = await waiting(state.store, datasets.add, tenant, name, stored, room)
     response.headers["Location"] = f"/datasets/{view.name}"
     return view
 

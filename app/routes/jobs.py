@@ -12,7 +12,8 @@ from starlette.responses import RedirectResponse
 from app.accept import prefers_html
 from app.access.authentication import authenticate
 from app.access.caller import Caller, Scope
-from app.body import in_turn, is_json
+from app.accounting.reservations import ReservedRoom
+from app.body import declared_length, in_turn, is_json
 from app.edge.bodies import accept_upload
 from app.job_document import Document, DocumentReceiver, JobDocument, document_schema
 from app.jobs.deadline import DeadlineSeconds
@@ -27,7 +28,7 @@ from app.problems import describe
 from app.routes.parameters import Cursor, JobId
 from app.schemas import JobPage, JobView
 from app.storing import waiting
-from app.submission import JOB_FORM, Form, Submission, receive_submission
+from app.submission import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_submission
 
 
 def jobs_router(prefix: str = "/jobs") -> APIRouter:
@@ -141,8 +142,11 @@ async def take_submission(
     traceparent = getattr(request.state, "traceparent", None)
     draft = await in_turn(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
-        await in_turn(jobs.admit, draft)
-        job = await waiting(request.app.state.store, jobs.submit, draft, await _receive(request, draft, form, document))
+        allowance = await in_turn(jobs.admit, draft)
+        state, declared = request.app.state, 0 if is_json(request) else declared_length(request)
+        async with state.reservations.open(draft.tenant, declared, overhead=FORM_OVERHEAD, allowance=allowance) as room:
+            submission = await _receive(request, draft, form, document, room)
+            job = await waiting(state.store, jobs.submit, draft, submission, room)
     except BaseException:
         await run_in_threadpool(draft.give_up)
         raise
@@ -151,14 +155,16 @@ async def take_submission(
     return job
 
 
-async def _receive(request: Request, draft: Draft, form: Form, document: type[Document]) -> Submission:
+async def _receive(
+    request: Request, draft: Draft, form: Form, document: type[Document], room: ReservedRoom
+) -> Submission:
     state = request.app.state
     if is_json(request):
         documents: DocumentReceiver = state.documents
-        return await documents.receive(request, document, draft.tenant, draft.go_on)
+        return await documents.receive(request, document, draft.tenant, draft.go_on, room)
     find_dataset = partial(state.datasets.resolve, draft.tenant)
     return await receive_submission(
-        request, form, state.store, state.settings, state.outbound, find_dataset, draft.go_on
+        request, form, state.store, state.settings, state.outbound, find_dataset, draft.go_on, room
     )
 
 

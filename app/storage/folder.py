@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from app.durable_files import flush_folder, full_disk_told, older
+from app.durable_files import flush_folder, full_disk_told, older, require_room
 from app.integrity import VerifiedFiles
 from app.storage.artifacts import (
     ArtifactDamaged,
@@ -50,6 +50,10 @@ class FolderStore:
     def writer(self, expected: int = 0, reserve: int = 0) -> AbstractContextManager[ArtifactWriter]:
         """As `ArtifactStore` has it."""
         return self._staging.writer(self.adopt, expected, reserve)
+
+    def require_room(self, size: int, reserve: int) -> None:
+        """Raise `DiskFull` unless artifacts of so many bytes leave the reserve free."""
+        require_room(self.folder, size, reserve)
 
     def put(self, source: Path) -> StoredArtifact:
         """Copy a file into the store. Raises `DiskFull`."""

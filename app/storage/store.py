@@ -26,6 +26,9 @@ class ArtifactStore(Protocol):
         Raises `DiskFull` if the `expected` bytes, or those that come, do not leave the reserve free.
         """
 
+    def require_room(self, size: int, reserve: int) -> None:
+        """Raise `DiskFull` unless artifacts of so many bytes leave the reserve free, where that can be told."""
+
     def put(self, source: Path) -> StoredArtifact:
         """Store a copy of a file."""
 

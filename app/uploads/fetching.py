@@ -11,6 +11,7 @@ from http import HTTPStatus
 from urllib.parse import urljoin
 
 from app.access.caller import tenant_of_request
+from app.accounting.reservations import ReservedRoom
 from app.body import parse_length
 from app.fair_shares import FairThreads
 from app.outbound.client import Answer, OutboundClient
@@ -47,32 +48,40 @@ class FileFetcher:
         self._client = client
         self._registry = ModelRegistry.of(settings)
 
-    async def fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
-        """Fetch all of it, calling `go_on` now and then; what is not of its kind is not kept.
+    async def fetch(
+        self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None], room: ReservedRoom
+    ) -> tuple[StoredArtifact, int]:
+        """Fetch all of it into reserved room, calling `go_on` now and then; what is not of its kind is not kept.
+
+        Returns the file and what its kind says of the bytes of results.
 
         Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, why it
         is not of its kind, and those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is
         refused remains.
         """
-        return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, go_on)
+        return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, go_on, room)
 
-    def _fetch(self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None]) -> StoredArtifact:
+    def _fetch(
+        self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None], room: ReservedRoom
+    ) -> tuple[StoredArtifact, int]:
         try:
             with self._open(url) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
                     raise kind.too_large(self._most)
+                room.cover(length)
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
                         go_on()
                         if writer.size + len(chunk) > self._most:
                             raise kind.too_large(self._most)
+                        room.cover(writer.size + len(chunk))
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
                         raise digest_mismatch(str(sha256), writer.sha256)
                     with writer.flush().open("rb") as file:
-                        kind.check(file)
-                    return writer.commit(go_on)
+                        result_bytes = kind.check(file)
+                    return room.stored(writer.commit(go_on)), result_bytes
         except AddressRefused as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"{kind.name}.url: {error}") from error
         except (OutboundError, _Elsewhere) as error:

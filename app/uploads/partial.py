@@ -19,6 +19,7 @@ import uuid_utils
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
+from app.accounting.discards import begin_to_use
 from app.database import Sessions, transact
 from app.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
 from app.jobs.repository import JobRepository
@@ -175,7 +176,7 @@ class PartialUploads:
             if not repository.advance(upload.id, upload.length, self._settings.keep_partial_uploads):
                 raise _unknown()
             try:
-                self._store.renew(upload.sha256)
+                begin_to_use(session, self._store, upload.sha256)
             except ArtifactMissing as error:
                 raise _unknown() from error
             UploadRepository(session).add(upload.tenant, upload.sha256, upload.length, self._settings.keep_uploads)

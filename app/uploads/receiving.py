@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 
+from app.accounting.reservations import ReservedRoom
 from app.body import declared_length, inspect, read_body
 from app.problems import Problem
 from app.settings import Settings
@@ -14,16 +15,25 @@ from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
 from app.uploads.digests import digest_mismatch, parse_content_digest
 from nern_core.checkpoint_structure import CheckpointStructure, structure_of
-from nern_core.encoding_structure import check_open_encoding
+from nern_core.encoding_structure import check_open_encoding, decoded_bytes
 from nern_core.errors import NernError
+
+# Both formats of the weights, and an encoding that saves nothing.
+_RESULTS_OF_ENCODING = 3
+_RESULTS_OF_RECONSTRUCTION = 2
+# Reports and headers.
+_BYTES_OF_DOCUMENTS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file that is sent: what sentences call it, and what raises `Problem` for a file that is none."""
+    """A kind of file that is sent: what sentences call it, and how it is checked.
+
+    `check` raises `Problem` for a file that is none. It returns how many bytes the results of a job on it may take.
+    """
 
     name: str
-    check: Callable[[BinaryIO], object]
+    check: Callable[[BinaryIO], int]
 
     def too_large(self, max_bytes: int) -> Problem:
         """The problem for a file that is larger than is accepted."""
@@ -36,9 +46,14 @@ class FileKind:
 
 
 async def receive_file(
-    request: Request, kind: FileKind, content_digest: str | None, store: ArtifactStore, settings: Settings
+    request: Request,
+    kind: FileKind,
+    content_digest: str | None,
+    store: ArtifactStore,
+    settings: Settings,
+    room: ReservedRoom,
 ) -> StoredArtifact:
-    """Read the body to its end.
+    """Read the body to its end, into the room that is reserved for it.
 
     Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
@@ -55,6 +70,7 @@ async def receive_file(
         def take(data: bytes) -> None:
             if writer.size + len(data) > settings.max_upload_bytes:
                 raise kind.too_large(settings.max_upload_bytes)
+            room.cover(writer.size + len(data))
             writer.write(data)
 
         try:
@@ -62,7 +78,7 @@ async def receive_file(
         except ClientDisconnect:
             raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
         await inspect(_check, writer, kind, expected)
-        return await commit(store, writer)
+        return room.stored(await commit(store, writer))
 
 
 def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None:
@@ -80,13 +96,24 @@ def checked_structure(file: BinaryIO) -> CheckpointStructure:
         raise Problem.of_input(error) from error
 
 
-def refuse_damaged(file: BinaryIO) -> None:
-    """Raise `Problem` for what is no whole `.nern` file."""
+def check_checkpoint(file: BinaryIO) -> int:
+    """Raise `Problem` for what is no checkpoint; returns the bytes that the results of encoding it may take."""
+    return results_of_encoding(checked_structure(file))
+
+
+def results_of_encoding(structure: CheckpointStructure) -> int:
+    """Bytes that the weights in two formats, the encoding, the report and the importance may take."""
+    return _RESULTS_OF_ENCODING * structure.logical_bytes + _BYTES_OF_DOCUMENTS
+
+
+def check_encoding(file: BinaryIO) -> int:
+    """Raise `Problem` for what is no whole `.nern` file; returns the bytes of its weights in two formats."""
     try:
         check_open_encoding(file)
+        return _RESULTS_OF_RECONSTRUCTION * decoded_bytes(file) + _BYTES_OF_DOCUMENTS
     except NernError as error:
         raise Problem.of_input(error) from error
 
 
-CHECKPOINT = FileKind("checkpoint", checked_structure)
-ENCODING = FileKind("encoding", refuse_damaged)
+CHECKPOINT = FileKind("checkpoint", check_checkpoint)
+ENCODING = FileKind("encoding", check_encoding)

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
-from app.database import current_time, rows_changed
+from app.accounting.discards import DiscardRepository
+from app.database import current_time
 from app.uploads.models import Upload
 
 
@@ -37,10 +38,21 @@ class UploadRepository:
         self._session.flush()
 
     def delete(self, tenant: str, sha256: str) -> bool:
-        """Forget an upload. False: there was none."""
-        named = delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256)
-        return rows_changed(self._session, named) == 1
+        """Forget an upload and discard its file. False: there was none."""
+        return self._discard(Upload.tenant == tenant, Upload.sha256 == sha256) == 1
+
+    def pass_on(self, tenant: str, sha256: str) -> None:
+        """Forget an upload whose file the tenant keeps under another row of the same transaction."""
+        self._session.execute(delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256))
 
     def expire(self) -> int:
-        """Forget what has expired; returns how many."""
-        return rows_changed(self._session, delete(Upload).where(Upload.expires_at <= current_time(self._session)))
+        """Forget uploads that have expired, and discard their files; returns how many."""
+        return self._discard(Upload.expires_at <= current_time(self._session))
+
+    def _discard(self, *where: ColumnElement[bool]) -> int:
+        removed = delete(Upload).where(*where).returning(Upload.tenant, Upload.sha256, Upload.bytes)
+        rows = self._session.execute(removed, execution_options={"synchronize_session": False}).all()
+        self._session.expire_all()
+        for tenant, sha256, size in rows:
+            DiscardRepository(self._session).add(tenant, {sha256: size})
+        return len(rows)

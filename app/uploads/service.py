@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
+from app.accounting.discards import Discards, begin_to_use
+from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, transact
 from app.jobs.repository import JobRepository
 from app.problems import Problem
@@ -38,26 +40,22 @@ class UploadService:
         self._sessions = sessions
         self._store = store
         self._quotas = Quotas.of(settings)
+        self._discards = Discards(sessions, store)
 
-    def admit(self, tenant: str, size: int) -> None:
-        """Refuse a checkpoint of so many bytes before it comes. Raises `Problem` (`storage-full`)."""
-        if self._quotas.limited:
-            usage = transact(self._sessions, lambda session: JobRepository(session).usage(tenant))
-            self._quotas.refuse_bytes(usage, size)
-
-    def add(self, tenant: str, stored: StoredArtifact) -> UploadView:
-        """Note a checkpoint that a tenant has sent.
+    def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom) -> UploadView:
+        """Note a checkpoint that a tenant has sent, in place of the room that was reserved for it.
 
         Raises `Problem` (`storage-full`; `unknown-checkpoint` if it is gone again).
         """
 
         def work(session: Session) -> UploadView:
             jobs, uploads = JobRepository(session), UploadRepository(session)
+            room.settle(session)
             if self._quotas.limited and uploads.get(tenant, stored.sha256) is None:
                 jobs.lock(tenant)
                 self._quotas.refuse_bytes(jobs.usage(tenant), stored.size)
             view = UploadView.of(uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads))
-            self._renew(stored.sha256)
+            self._renew(session, stored.sha256)
             return view
 
         return transact(self._sessions, work)
@@ -87,7 +85,7 @@ class UploadService:
             size = JobRepository(session).checkpoint_bytes(tenant, sha256) if upload is None else upload.bytes
             if size is None:
                 raise unknown_checkpoint()
-            self._renew(sha256)
+            self._renew(session, sha256)
             return StoredArtifact(sha256, size)
 
         return transact(self._sessions, work)
@@ -96,10 +94,11 @@ class UploadService:
         """Forget an upload; jobs that use it keep it. Raises `Problem` (`unknown-checkpoint`)."""
         if not transact(self._sessions, lambda session: UploadRepository(session).delete(tenant, sha256)):
             raise _no_such_checkpoint()
+        self._discards.remove([sha256])
 
-    def _renew(self, sha256: str) -> None:
+    def _renew(self, session: Session, sha256: str) -> None:
         try:
-            self._store.renew(sha256)
+            begin_to_use(session, self._store, sha256)
         except ArtifactMissing as error:
             raise unknown_checkpoint() from error
 

@@ -29,6 +29,7 @@ from nern_core.codec.quantized_layers import pack_layers, unpack_layers
 from nern_core.encoding_structure import (
     DOCUMENT,
     FORMAT_VERSION,
+    LARGEST_DOCUMENT,
     METADATA_KEY,
     VERSION,
     check_encoding_structure,
@@ -39,7 +40,6 @@ from nern_core.options import Permutation
 from nern_core.predictor import parameter_shapes
 
 _STREAMS, _PREDICTOR, _KEPT = "streams", "predictor", "kept."
-_LARGEST_DOCUMENT = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +173,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _read_contents(tensor: Tensor, file_name: str) -> Contents:
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(tensor.numpy().tobytes(), _LARGEST_DOCUMENT)
+        text = inflater.decompress(tensor.numpy().tobytes(), LARGEST_DOCUMENT)
         return Contents.model_validate_json(text)
     except zlib.error as error:
         raise NernError("bad_encoding", f"'{file_name}' is damaged: its document cannot be read.") from error

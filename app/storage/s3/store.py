@@ -67,6 +67,9 @@ class S3Store:
         with self._staging.writer(self.adopt, expected, reserve) as writer:
             yield writer
 
+    def require_room(self, size: int, reserve: int) -> None:
+        """There is always room in a bucket."""
+
     def put(self, source: Path) -> StoredArtifact:
         """Store a copy of a file. It must not change meanwhile."""
         with source.open("rb") as file:

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -70,7 +71,7 @@ class Client:
 class SlowCollector(Collector):
     """Takes its time between asking for the rows and removing the files."""
 
-    def _unused(self, digests: list[str]) -> list[str]:
+    def _unused(self, digests: Sequence[str]) -> list[str]:
         unused = super()._unused(digests)
         time.sleep(GRACE / 2)
         return unused

@@ -78,7 +78,7 @@ class Files(RuleBasedStateMachine):
     def delete_dataset(self, name: str) -> None:
         with self._sessions.begin() as session:
             deleted = DatasetRepository(session).delete("default", name)
-        assert deleted == (self._datasets.pop(name, None) is not None)
+        assert deleted == self._datasets.pop(name, None)
 
     @rule(target=jobs, content=CONTENTS, dataset=NAMES)
     def submit(self, content: bytes, dataset: str) -> str:

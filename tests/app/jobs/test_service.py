@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 from sqlalchemy import func, select
 
+from app.accounting.reservations import Reservations, ReservedRoom
 from app.database import Sessions, create_sessions, migrate
 from app.jobs.broker import create_celery
 from app.jobs.models import Job
@@ -41,23 +42,39 @@ def submission(settings: Settings) -> Submission:
     return Submission(FolderStore(settings.artifacts).put(EXAMPLE), EncodeOptions())
 
 
+@pytest.fixture
+def room(settings: Settings, sessions: ForgetfulSessions) -> ReservedRoom:
+    return Reservations(settings, cast("Sessions", sessions), FolderStore(settings.artifacts)).room("default")
+
+
 @pytest.mark.parametrize("key", [None, "a key"])
 def test_submitting_makes_one_job(
-    jobs: TenantJobs, sessions: ForgetfulSessions, settings: Settings, submission: Submission, key: str | None
+    jobs: TenantJobs,
+    sessions: ForgetfulSessions,
+    settings: Settings,
+    submission: Submission,
+    room: ReservedRoom,
+    key: str | None,
 ) -> None:
-    view = jobs.submit(jobs.begin(key), submission)
+    view = jobs.submit(jobs.begin(key), submission, room)
     assert sessions.lost == (1 if key is None else 2)
     with transaction(settings) as session:
         assert session.scalars(select(Job.id)).all() == [view.id]
 
 
-def test_canceling_succeeds(jobs: TenantJobs, submission: Submission) -> None:
-    view = jobs.submit(jobs.begin(None), submission)
+def test_canceling_succeeds(jobs: TenantJobs, submission: Submission, room: ReservedRoom) -> None:
+    view = jobs.submit(jobs.begin(None), submission, room)
     assert jobs.cancel(view.id).status == "canceled"
 
 
-def test_deleting_succeeds(jobs: TenantJobs, submission: Submission, settings: Settings, tmp_path: Path) -> None:
-    view = jobs.submit(jobs.begin(None), submission)
+def test_deleting_succeeds(
+    jobs: TenantJobs,
+    submission: Submission,
+    room: ReservedRoom,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    view = jobs.submit(jobs.begin(None), submission, room)
     finish(settings, view.id, tmp_path)
     jobs.delete(view.id)
     with transaction(settings) as session:
@@ -65,9 +82,14 @@ def test_deleting_succeeds(jobs: TenantJobs, submission: Submission, settings: S
 
 
 def test_finding_a_result_succeeds(
-    jobs: TenantJobs, sessions: ForgetfulSessions, submission: Submission, settings: Settings, tmp_path: Path
+    jobs: TenantJobs,
+    sessions: ForgetfulSessions,
+    submission: Submission,
+    room: ReservedRoom,
+    settings: Settings,
+    tmp_path: Path,
 ) -> None:
-    view = jobs.submit(jobs.begin(None), submission)
+    view = jobs.submit(jobs.begin(None), submission, room)
     finish(settings, view.id, tmp_path)
     lost = sessions.lost
     assert jobs.artifact(view.id, "encoding.nern").size == len(b"encoding")

@@ -1,0 +1,135 @@
+"""Every query on discarded files. Callers own the transaction.
+
+Files are removed at once. A lock keeps that apart from those who begin to use one: they share it from the time when
+they renew the file to the end of their transaction; who removes has it alone while it looks for rows and removes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import structlog
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.accounting.models import DiscardedFile
+from app.database import Sessions, insert_into, transact
+from app.datasets.models import Dataset
+from app.jobs.models import ArtifactUse, Job
+from app.storage import ArtifactStore
+from app.uploads.models import Upload
+
+_log = structlog.get_logger()
+_PAGE = 500
+
+
+def begin_to_use(session: Session, store: ArtifactStore, sha256: str) -> None:
+    """Keep a file for the row of this transaction that will name it. Raises `ArtifactMissing`."""
+    lock_files(session, shared=True)
+    store.renew(sha256)
+
+
+def lock_files(session: Session, *, shared: bool = False) -> None:
+    """Keep those who remove discarded files apart from others, until the transaction ends."""
+    # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+    if session.get_bind().dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        session.execute(select(lock(func.hashtextextended("discarded files", 1))))
+
+
+class Discards:
+    """Removes discarded files."""
+
+    def __init__(self, sessions: Sessions, store: ArtifactStore) -> None:
+        self._sessions = sessions
+        self._store = store
+
+    def remove(self, digests: Sequence[str]) -> None:
+        """Remove those of the files that no row names. What fails is left to the collector."""
+        removed = []
+        try:
+            for digest in digests:
+                removed += [digest] * transact(self._sessions, partial(self._remove, digest))
+        except (OSError, SQLAlchemyError) as error:
+            _log.warning("discarded_files_left", error=repr(error))
+        if removed:
+            _log.info("artifacts_removed", digests=removed)
+
+    def remove_all(self) -> None:
+        """Remove what could not be removed when it was discarded."""
+        after = ""
+        while page := transact(self._sessions, partial(self._page, after)):
+            self.remove(page)
+            after = page[-1]
+
+    def _remove(self, digest: str, session: Session) -> bool:
+        return DiscardRepository(session).remove(digest, self._store)
+
+    def _page(self, after: str, session: Session) -> Sequence[str]:
+        return DiscardRepository(session).page(after, _PAGE)
+
+
+class DiscardRepository:
+    """Queries of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, tenant: str, files: Mapping[str, int]) -> None:
+        """Let files, bytes by digest, count for the tenant until they are removed.
+
+        Call it after the rows that named them are gone. Files that still count by another row are left out.
+        """
+        lock_files(self._session)
+        counted = self._counted(list(files))
+        rows = [
+            {"tenant": tenant, "sha256": sha256, "bytes": size}
+            for sha256, size in files.items()
+            if sha256 not in counted
+        ]
+        if rows:
+            self._session.execute(insert_into(self._session, DiscardedFile).values(rows).on_conflict_do_nothing())
+
+    def page(self, after: str, limit: int) -> Sequence[str]:
+        """Digests of discarded files in their order, from the first one behind `after`."""
+        query = select(DiscardedFile.sha256).where(DiscardedFile.sha256 > after).distinct()
+        return self._session.scalars(query.order_by(DiscardedFile.sha256).limit(limit)).all()
+
+    def remove(self, sha256: str, store: ArtifactStore) -> bool:
+        """Remove a discarded file from the store, unless a row names it; returns whether it is gone.
+
+        A file that counts by another row is forgotten here. Raises `StoreUnavailable`.
+        """
+        lock_files(self._session)
+        in_use = self._named(sha256)
+        if not in_use:
+            store.remove_unused(sha256, math.inf)
+        if not in_use or sha256 in self._counted([sha256]):
+            self._session.execute(delete(DiscardedFile).where(DiscardedFile.sha256 == sha256))
+        return not in_use
+
+    def _named(self, sha256: str) -> bool:
+        named = (select(table.sha256).where(table.sha256 == sha256) for table in (ArtifactUse, Upload, Dataset))
+        return any(self._session.scalar(query.limit(1)) is not None for query in named)
+
+    def _counted(self, digests: Sequence[str]) -> set[str]:
+        """Those of the files that count as an upload, a data set, or a checkpoint or result of a job.
+
+        A job that uses a data set does not count it.
+        """
+        in_jobs = (
+            select(ArtifactUse.sha256)
+            .join(Job, Job.id == ArtifactUse.job_id)
+            .where(
+                ArtifactUse.sha256.in_(digests),
+                or_(
+                    Job.dataset_sha256.is_(None),
+                    Job.dataset_sha256 != ArtifactUse.sha256,
+                    Job.checkpoint_sha256 == ArtifactUse.sha256,
+                ),
+            )
+        )
+        uploaded = select(Upload.sha256).where(Upload.sha256.in_(digests))
+        datasets = select(Dataset.sha256).where(Dataset.sha256.in_(digests))
+        return set(self._session.scalars(in_jobs.union(uploaded, datasets)))

@@ -1,0 +1,143 @@
+"""Room for files that arrive, which counts in the quota of their tenant from before the first byte.
+
+A reservation is a row, so that it counts at every process. It grows with a file of unknown size. The transaction that
+makes the file count by a row of its own ends it. One whose process has died expires, when the collector removes what
+that process has left.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+import uuid_utils
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.access.quotas import Quotas
+from app.accounting.discards import DiscardRepository, Discards
+from app.accounting.models import Reservation
+from app.database import Sessions, current_time, insert_into, transact
+from app.jobs.repository import JobRepository
+from app.settings import Settings
+from app.storage import ArtifactStore, StoredArtifact
+
+_log = structlog.get_logger()
+_STEP_BYTES = 16 * 2**20
+_SECONDS_BETWEEN_EXTENSIONS = 600.0
+
+
+class Reservations:
+    """Reserves room. Where there are no quotas, nothing is counted."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+        self._sessions = sessions
+        self._discards = Discards(sessions, store)
+        self._quotas = Quotas.of(settings)
+        # What a process leaves that dies is removed after the grace time; until then it counts.
+        self._keep = settings.collect_grace
+
+    def room(self, tenant: str, allowance: int = 0) -> "ReservedRoom":
+        """Room of no bytes yet, for a tenant that may have `allowance` bytes more than its quota."""
+        return ReservedRoom(tenant, self._sessions, self._quotas, self._keep, allowance, self._discards)
+
+    @asynccontextmanager
+    async def open(
+        self, tenant: str, declared: int, *, overhead: int = 0, allowance: int = 0
+    ) -> AsyncIterator["ReservedRoom"]:
+        """Reserve room for a file until the end of the `async with`.
+
+        The request declares its length, or 0; up to `overhead` bytes of it belong to no file. The tenant may have
+        `allowance` bytes more than its quota. Raises `Problem` (`storage-full`).
+        """
+        room = self.room(tenant, allowance)
+        if declared:
+            await run_in_threadpool(room.reserve, max(0, declared - overhead), declared)
+        try:
+            yield room
+        finally:
+            await run_in_threadpool(room.close)
+
+
+class ReservedRoom:
+    """Room for one file. Made by `Reservations.open`."""
+
+    def __init__(
+        self, tenant: str, sessions: Sessions, quotas: Quotas, keep: timedelta, allowance: int, discards: Discards
+    ) -> None:
+        self._tenant = tenant
+        self._sessions = sessions
+        self._quotas = quotas
+        self._keep = keep
+        self._allowance = allowance
+        self._discards = discards
+        self._id = f"room_{uuid_utils.uuid7().hex}"
+        self._bytes = 0
+        self._is_reserved = False
+        self._extended = time.monotonic()
+        self._file: StoredArtifact | None = None
+
+    def cover(self, size: int) -> None:
+        """Reserve more if the file has more bytes than there is room for. Raises `Problem` (`storage-full`)."""
+        if size > self._bytes:
+            self.reserve(size, max(size, self._bytes + _STEP_BYTES))
+        elif self._is_reserved and time.monotonic() - self._extended > _SECONDS_BETWEEN_EXTENSIONS:
+            self.reserve(self._bytes, self._bytes)
+
+    def reserve(self, least: int, wanted: int) -> None:
+        """Reserve `wanted` bytes in all, or what the quota leaves of them. Raises `Problem` below `least`."""
+        if not self._quotas.stored_bytes:
+            self._bytes = wanted
+            return
+
+        def work(session: Session) -> int:
+            jobs = JobRepository(session)
+            jobs.lock(self._tenant)
+            self._release(session)
+            usage = jobs.usage(self._tenant)
+            self._quotas.refuse_bytes(usage, least - self._allowance)
+            left = self._quotas.stored_bytes + self._allowance - usage.stored_bytes
+            size = max(least, min(wanted, left))
+            expires_at = current_time(session) + self._keep
+            session.execute(
+                insert_into(session, Reservation).values(
+                    id=self._id, tenant=self._tenant, bytes=size, expires_at=expires_at
+                )
+            )
+            return size
+
+        self._bytes = transact(self._sessions, work)
+        self._is_reserved, self._extended = True, time.monotonic()
+
+    def stored(self, file: StoredArtifact) -> StoredArtifact:
+        """Note that the file is in the store, and return it: if no row comes to name it, it is discarded."""
+        self._file = file
+        return file
+
+    def settle(self, session: Session) -> None:
+        """End the reservation in the transaction that makes the file count by another row."""
+        self._release(session)
+
+    def close(self) -> None:
+        """End the reservation, and discard the file unless a row names it."""
+        if not self._is_reserved and self._file is None:
+            return
+        try:
+            transact(self._sessions, self._end)
+        except SQLAlchemyError as error:
+            # The row expires, and the collector removes the file.
+            _log.warning("reservation_not_ended", error=repr(error))
+        else:
+            if self._file is not None:
+                self._discards.remove([self._file.sha256])
+
+    def _end(self, session: Session) -> None:
+        self._release(session)
+        if self._file is not None:
+            DiscardRepository(session).add(self._tenant, {self._file.sha256: self._file.size})
+
+    def _release(self, session: Session) -> None:
+        session.execute(delete(Reservation).where(Reservation.id == self._id))
