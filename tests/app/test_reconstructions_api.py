@@ -1,7 +1,9 @@
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,6 +19,7 @@ from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import EXAMPLE, ROOT, transaction
 from tests.dataset_files import small_file
+from tests.encoding_files import changed
 
 CONTENT = (ROOT / "tests" / "golden" / "quantized-v4.nern").read_bytes()
 OTHER = (ROOT / "tests" / "golden" / "predictor-v4.nern").read_bytes()
@@ -208,3 +211,37 @@ def test_a_reading_key_reconstructs_nothing(of_tenants: TestClient, keys: ApiKey
     reader = bearer(keys.create("acme", [Scope.READ]).reveal())
     answer = reconstruct(of_tenants, headers=reader)
     assert (answer.status_code, answer.json()["type"]) == (403, "missing-scope")
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> bytes:
+    """A small `.nern` file that decodes to half a gigabyte in each format."""
+
+    def add_constant(contents: dict[str, Any]) -> None:
+        contents["kept"].append({"name": "huge", "shape": [2**27], "dtype": "float32", "constant": 0.0})
+        contents["document"]["tensor_order"].append("huge")
+
+    return changed(ROOT / "tests" / "golden" / "quantized-v4.nern", tmp_path / "bomb.nern", add_constant).read_bytes()
+
+
+def test_results_beyond_the_quota_are_refused_before_they_are_made(
+    with_keys: Settings, keys: ApiKeyService, bomb: bytes
+) -> None:
+    with serving(with_keys.model_copy(update={"max_stored_bytes": 2**30})) as client:
+        client.headers.update(bearer(keys.create("acme", BOTH).reveal()))
+        refused = reconstruct(client, bomb)
+        assert (refused.status_code, refused.json()["type"]) == (429, "storage-full")
+        assert stored_files(with_keys) == []
+        assert reconstruct(client).status_code == 202
+
+
+def test_results_for_which_the_disk_has_no_room_are_refused(
+    embedded: Settings, bomb: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(embedded.data_dir)._replace(free=int(embedded.disk_reserve) + 2**30)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    with serving(embedded) as client:
+        refused = reconstruct(client, bomb)
+        assert (refused.status_code, refused.json()["type"]) == (507, "disk-full")
+        assert stored_files(embedded) == []
+        assert reconstruct(client).status_code == 202

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.encoding_structure import check_encoding_structure
+from nern_core.checkpoint_structure import read_structure
+from nern_core.encoding_structure import check_encoding_structure, decoded_bytes
 from nern_core.errors import NernError
 from tests.conftest import EXAMPLE, ROOT
 from tests.dataset_files import safetensors_file
@@ -48,3 +49,9 @@ def test_other_files_are_explained(tmp_path: Path, content: bytes, code: str, se
     with pytest.raises(NernError, match=sentence) as error:
         check_encoding_structure(tmp_path / "x", "The upload")
     assert error.value.code == code
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_what_a_file_decodes_to_is_counted_without_decoding_it(path: Path) -> None:
+    with path.open("rb") as file:
+        assert decoded_bytes(file) == read_structure(path.with_suffix(".safetensors")).logical_bytes

@@ -53,7 +53,7 @@ class Jobs:
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id
 
-    def submit_encoding(self, encoding: Path) -> str:
+    def submit_encoding(self, encoding: Path, expected_bytes: int = 0) -> str:
         """A job that reconstructs, whatever the file is."""
         stored = self.store.put(encoding)
         new = NewJob(
@@ -64,6 +64,7 @@ class Jobs:
             options={},
             checkpoint_sha256=stored.sha256,
             checkpoint_bytes=stored.size,
+            expected_bytes=expected_bytes,
         )
         with self.sessions.begin() as session:
             return JobRepository(session).add(new).id

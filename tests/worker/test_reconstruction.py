@@ -1,20 +1,17 @@
 """Reconstructions through the supervisor and its child."""
 
-import json
-import zlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
-from safetensors import safe_open
 
 from app.jobs.models import JobStatus
 from nern_core.checkpoint import read_checkpoint
-from nern_core.checksum import seal
 from tests.conftest import EXAMPLE, ROOT
+from tests.encoding_files import changed
 from tests.worker.conftest import Jobs
 from worker.supervisor import Supervisor
 
@@ -40,22 +37,6 @@ def test_the_weights_of_an_encoding_are_published_in_both_formats(jobs: Jobs) ->
         assert set(found) == set(expected)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert list(jobs.settings.scratch.iterdir()) == []
-
-
-def changed(path: Path, target: Path, change: Callable[[dict[str, Any]], None] | None) -> Path:
-    """The file with another document, or one that is none, and a checksum that fits it."""
-    tensors = safetensors.torch.load_file(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    contents = json.loads(zlib.decompress(bytes(tensors["document"].tolist())))
-    text = b"no document"
-    if change is not None:
-        change(contents)
-        text = zlib.compress(json.dumps(contents).encode())
-    tensors["document"] = torch.tensor(list(text), dtype=torch.uint8)
-    safetensors.torch.save_file(tensors, target, metadata)
-    seal(target)
-    return target
 
 
 def of_a_million_filters(contents: dict[str, Any]) -> None:
@@ -98,3 +79,36 @@ def test_an_encoding_that_the_disk_has_lost_ends_as_a_failed_job(embedded_jobs: 
     embedded_jobs.folder.path(embedded_jobs.get(job_id).checkpoint_sha256).unlink()
     run(embedded_jobs, job_id)
     assert embedded_jobs.get(job_id).error_code == "damaged_checkpoint"
+
+
+def test_results_that_are_larger_than_was_reserved_for_them_fail_the_job(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ROOT / "tests" / "golden" / "quantized-v4.nern"
+    # Each of the two files is smaller than both together.
+    expected = round(1.5 * path.with_suffix(".safetensors").stat().st_size)
+    monkeypatch.setattr("worker.limits._MORE_THAN_EXPECTED", 0)
+    job_id = jobs.submit_encoding(path, expected)
+    run(jobs, job_id)
+    job = jobs.get(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "results_too_large")
+    assert [found.name for found in jobs.folder.folder.rglob("*") if len(found.name) == 64] == [job.checkpoint_sha256]
+
+
+def test_a_job_whose_results_are_removed_before_it_has_ended_is_done_again(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = jobs.submit_encoding(ROOT / "tests" / "golden" / "quantized-v4.nern")
+    publish = Supervisor._publish
+
+    def publish_and_lose(self: Supervisor, *arguments: Any) -> Any:
+        artifacts = publish(self, *arguments)
+        assert jobs.store.remove_unused(artifacts["weights.pt"].sha256, math.inf)
+        return artifacts
+
+    with monkeypatch.context() as losing:
+        losing.setattr(Supervisor, "_publish", publish_and_lose)
+        run(jobs, job_id)
+    assert (jobs.get(job_id).status, jobs.get(job_id).attempt) == (JobStatus.QUEUED, 1)
+    run(jobs, job_id)
+    assert jobs.get(job_id).status == JobStatus.SUCCEEDED

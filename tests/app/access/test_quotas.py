@@ -11,12 +11,15 @@ from app.access.service import ApiKeyService
 from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
+from nern_core.checkpoint_structure import read_structure
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 
 SIZE = EXAMPLE.stat().st_size
+# What a job on the example is expected to leave: three times its weights, and documents.
+RESULTS = 3 * read_structure(EXAMPLE).logical_bytes + 2**20
 
 
 @contextmanager
@@ -58,17 +61,17 @@ def test_however_many_come_at_once_the_quota_holds(with_keys: Settings, keys: Ap
 
 
 def test_a_tenant_stores_no_more_bytes_than_it_may(with_keys: Settings, keys: ApiKeyService) -> None:
-    with tenant(with_keys, keys, max_stored_bytes=2 * SIZE) as client:
+    with tenant(with_keys, keys, max_stored_bytes=2 * (SIZE + RESULTS)) as client:
         answers = [submit(client) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert answers[2].json()["type"] == "storage-full"
-    assert f"take {2 * SIZE:,} bytes" in answers[2].json()["detail"]
+    assert f"take {2 * (SIZE + RESULTS):,} bytes" in answers[2].json()["detail"]
 
 
 def test_results_count_too(with_keys: Settings, keys: ApiKeyService, tmp_path: Path) -> None:
     with tenant(with_keys, keys) as client:
         job_id = submit(client).json()["id"]
-    assert usage(with_keys) == Usage(1, SIZE)
+    assert usage(with_keys) == Usage(1, SIZE + RESULTS)
     results = finish(with_keys, job_id, tmp_path)
     assert usage(with_keys) == Usage(0, SIZE + sum(map(len, results.values())))
 
