@@ -10,7 +10,6 @@ from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact, StoreUna
 from worker.folder import RECONSTRUCTED, RunFolder
 from worker.protocol import read_metrics
 
-
 # Reports with pictures, which the expectation does not know.
 _MORE_THAN_EXPECTED = 64 * 2**20
 

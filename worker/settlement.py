@@ -13,7 +13,17 @@ from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.storage import ArtifactMissing, ArtifactStore, StoreUnavailable
 from worker.heartbeat import Heartbeat, Hold
-from worker.outcome import RESULTS_REMOVED, Completed, Failed, Killed, LeaseLost, MachineFault, Outcome, Stopped, results_not_storable
+from worker.outcome import (
+    RESULTS_REMOVED,
+    Completed,
+    Failed,
+    Killed,
+    LeaseLost,
+    MachineFault,
+    Outcome,
+    Stopped,
+    results_not_storable,
+)
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_TRIES = 1.0

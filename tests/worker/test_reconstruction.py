@@ -13,6 +13,7 @@ from nern_core.checkpoint import read_checkpoint
 from tests.conftest import EXAMPLE, ROOT
 from tests.encoding_files import changed
 from tests.worker.conftest import Jobs
+from worker.results import publish
 from worker.supervisor import Supervisor
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))
@@ -87,7 +88,7 @@ def test_results_that_are_larger_than_was_reserved_for_them_fail_the_job(
     path = ROOT / "tests" / "golden" / "quantized-v4.nern"
     # Each of the two files is smaller than both together.
     expected = round(1.5 * path.with_suffix(".safetensors").stat().st_size)
-    monkeypatch.setattr("worker.limits._MORE_THAN_EXPECTED", 0)
+    monkeypatch.setattr("worker.results._MORE_THAN_EXPECTED", 0)
     job_id = jobs.submit_encoding(path, expected)
     run(jobs, job_id)
     job = jobs.get(job_id)
@@ -99,15 +100,14 @@ def test_a_job_whose_results_are_removed_before_it_has_ended_is_done_again(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = jobs.submit_encoding(ROOT / "tests" / "golden" / "quantized-v4.nern")
-    publish = Supervisor._publish
 
-    def publish_and_lose(self: Supervisor, *arguments: Any) -> Any:
-        artifacts = publish(self, *arguments)
+    def publish_and_lose(*arguments: Any) -> Any:
+        artifacts = publish(*arguments)
         assert jobs.store.remove_unused(artifacts["weights.pt"].sha256, math.inf)
         return artifacts
 
     with monkeypatch.context() as losing:
-        losing.setattr(Supervisor, "_publish", publish_and_lose)
+        losing.setattr("worker.supervisor.publish", publish_and_lose)
         run(jobs, job_id)
     assert (jobs.get(job_id).status, jobs.get(job_id).attempt) == (JobStatus.QUEUED, 1)
     run(jobs, job_id)
