@@ -1,17 +1,22 @@
 """What the API says of a job."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app.jobs.kinds import JobKind
-from app.jobs.models import TERMINAL, Job, JobStatus
+from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus
+from app.stored_documents import read_document, read_or_keep
 from app.webhooks.webhook import Webhook
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 
-_SENTENCES = {
+# What another release has stored and this one does not understand.
+Stored = dict[str, Any]
+_SENTENCES: Mapping[str, str] = {
     JobStatus.QUEUED: "The job waits for a worker.",
     JobStatus.RUNNING: "A worker is encoding the checkpoint.",
     JobStatus.CANCELING: "The job is being stopped.",
@@ -70,19 +75,19 @@ class JobView(BaseModel):
 
     id: str
     name: Annotated[str | None, Field(description="What people call the job by; by default the name of the file.")]
-    kind: JobKind
-    status: JobStatus
+    kind: JobKind | SkipJsonSchema[str]
+    status: JobStatus | SkipJsonSchema[str]
     message: Annotated[str, Field(description="One sentence about the present state.")]
     phase: str | None
     progress: ProgressView | None
-    options: Annotated[EncodeOptions | None, Field(description="Those of an encoding.")]
+    options: Annotated[EncodeOptions | SkipJsonSchema[Stored] | None, Field(description="Those of an encoding.")]
     labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
-    webhook: Annotated[Webhook | None, Field(description="Where the end of the job is told.")]
+    webhook: Annotated[Webhook | SkipJsonSchema[Stored] | None, Field(description="Where the end of the job is told.")]
     checkpoint: Annotated[FileView | None, Field(description="What is encoded.")]
     encoding: Annotated[FileView | None, Field(description="What is reconstructed.")]
     dataset_sha256: Annotated[str | None, Field(description="SHA-256 of the uploaded data set that the job uses.")]
     attempt: Annotated[int, Field(description="How often a worker has started this job.")]
-    metrics: Metrics | None
+    metrics: Metrics | SkipJsonSchema[Stored] | None
     error: ErrorView | None
     artifacts: Annotated[dict[str, ArtifactView], Field(description="The results by name, once the job has succeeded.")]
     created_at: datetime
@@ -105,24 +110,21 @@ class JobView(BaseModel):
         return cls(
             id=job.id,
             name=job.name,
-            kind=JobKind(job.kind),
-            status=JobStatus(job.status),
+            kind=job.kind,
+            status=job.status,
             message=job.error_message if failed and job.error_message else _sentence(job),
             phase=job.phase,
-            progress=None if job.progress is None else ProgressView.model_validate(job.progress),
-            options=EncodeOptions.model_validate(job.options) if encodes else None,
+            progress=read_document(ProgressView, job.progress),
+            options=read_or_keep(EncodeOptions, job.options) if encodes else None,
             labels=job.labels or {},
-            webhook=None if job.webhook is None else Webhook.model_validate(job.webhook),
+            webhook=read_or_keep(Webhook, job.webhook),
             checkpoint=file if encodes else None,
             encoding=None if encodes else file,
             dataset_sha256=job.dataset_sha256,
             attempt=job.attempt,
-            metrics=None if job.metrics is None else Metrics.model_validate(job.metrics),
+            metrics=read_or_keep(Metrics, job.metrics),
             error=ErrorView(code=job.error_code or "", message=job.error_message or "") if failed else None,
-            artifacts={
-                name: ArtifactView(**artifact, url=address + ARTIFACT_ADDRESSES[name])
-                for name, artifact in ({} if job.data_removed else job.artifacts or {}).items()
-            },
+            artifacts={} if job.data_removed else _artifacts(job.artifacts or {}, address),
             created_at=job.created_at,
             deadline_at=job.deadline_at,
             started_at=job.started_at,
@@ -135,15 +137,34 @@ class JobView(BaseModel):
         )
 
     @property
+    def known_options(self) -> EncodeOptions | None:
+        """The options of an encoding, unless another release has written ones that this one does not understand."""
+        return self.options if isinstance(self.options, EncodeOptions) else None
+
+    @property
+    def known_metrics(self) -> Metrics | None:
+        """The metrics, unless another release has written ones that this one does not understand."""
+        return self.metrics if isinstance(self.metrics, Metrics) else None
+
+    @property
     def ended(self) -> bool:
         """Whether the status will not change any more."""
         return self.status in TERMINAL
 
 
+def _artifacts(stored: Mapping[str, Mapping[str, Any]], address: str) -> dict[str, ArtifactView]:
+    """The results of a job at this address; those of another release are at the address that all have."""
+    urls = {name: address + ARTIFACT_ADDRESSES.get(name, f"/artifacts/{name}") for name in stored}
+    found = {name: read_document(ArtifactView, {**artifact, "url": urls[name]}) for name, artifact in stored.items()}
+    return {name: view for name, view in found.items() if view is not None}
+
+
 def _sentence(job: Job) -> str:
+    if job.status == JobStatus.QUEUED and job.phase == NOT_UNDERSTOOD:
+        return "The job waits for a worker of a newer release, which understands its options."
     if job.kind == JobKind.RECONSTRUCTION and job.status == JobStatus.RUNNING:
         return "A worker is reconstructing the weights."
-    return _SENTENCES[JobStatus(job.status)]
+    return _SENTENCES.get(job.status, f"The job is {job.status}.")
 
 
 class JobPage(BaseModel):

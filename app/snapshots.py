@@ -109,8 +109,13 @@ def require_job_id(job_id: str) -> None:
         raise ValueError(f"not the id of a job: {job_id!r}")
 
 
+def is_snapshot_name(name: str) -> bool:
+    """Whether a snapshot may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def file_name(name: str, stored: StoredArtifact) -> str:
     """What a snapshot is called among those of its job. Raises `ValueError` for what is not the name of one."""
-    if not _NAME.fullmatch(name):
+    if not is_snapshot_name(name):
         raise ValueError(f"not the name of a snapshot: {name!r}")
     return f"{name}.{stored.sha256}"

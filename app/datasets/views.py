@@ -1,13 +1,13 @@
 """What the API says of data sets."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
 from app.datasets.models import Dataset
-from nern_core.dataset_structure import SplitStructure
 
 
 class DatasetSource(StrEnum):
@@ -25,9 +25,11 @@ class SplitView(BaseModel):
     shape: Annotated[list[int] | None, Field(description="Height, width and channels of an image.")]
 
     @classmethod
-    def of(cls, split: SplitStructure) -> Self:
-        """The view of a split of an uploaded file."""
-        return cls(bytes=split.bytes, images=split.images, shape=[split.height, split.width, 3])
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The view of a split of an uploaded file, as its row describes it."""
+        height, width = stored.get("height"), stored.get("width")
+        shape = None if height is None or width is None else [height, width, 3]
+        return cls(bytes=stored.get("bytes", 0), images=stored.get("images"), shape=shape)
 
 
 class DatasetView(BaseModel):
@@ -44,7 +46,7 @@ class DatasetView(BaseModel):
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """The view of a row."""
-        train, test = (SplitView.of(SplitStructure(**dataset.splits[split])) for split in ("train", "test"))
+        train, test = (SplitView.of(dataset.splits.get(split, {})) for split in ("train", "test"))
         return cls(
             name=dataset.name,
             source=DatasetSource.UPLOAD,

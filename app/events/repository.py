@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Integer, String, delete, func, insert, literal, sel
 from sqlalchemy.orm import Session
 
 from app.events.models import EventKind, JobEvent
-from app.jobs.models import TERMINAL, Job, JobStatus, UtcDateTime
+from app.jobs.models import TERMINAL, Job, UtcDateTime
 
 _SHORTEST_PAUSE = timedelta(seconds=2)
 # After so many events the pause between points of progress is doubled, ten times at most: to half an hour.
@@ -37,7 +37,7 @@ class News:
     """What comes after a position, 200 events at most, and the status of the job; None: there is no such job."""
 
     events: Sequence[JobEvent]
-    status: JobStatus | None
+    status: str | None
 
     @property
     def complete(self) -> bool:
@@ -98,7 +98,7 @@ class EventRepository:
         # A join with the events would be quicker on paper; PostgreSQL reads the whole table for it.
         last = select(func.max(JobEvent.number)).where(JobEvent.job_id == Job.id).scalar_subquery()
         query = select(Job.id, Job.status, last).where(Job.id.in_({position.job_id for position in asked}))
-        heads = {job_id: (JobStatus(status), number or 0) for job_id, status, number in self._session.execute(query)}
+        heads = {job_id: (status, number or 0) for job_id, status, number in self._session.execute(query)}
         found, size = {}, 0
         for position in asked:
             status, number = heads.get(position.job_id, (None, 0))

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app.events.models import EventKind, JobEvent
 
@@ -12,7 +13,10 @@ class EventView(BaseModel):
     """One event of a job."""
 
     number: Annotated[int, Field(description="Of the job's first event it is 1.")]
-    kind: Annotated[EventKind, Field(description="The status that the job has taken, or `progress`.")]
+    kind: Annotated[
+        EventKind | SkipJsonSchema[str],
+        Field(description="The status that the job has taken, or `progress`."),
+    ]
     time: datetime
     data: Annotated[
         dict[str, Any],
@@ -26,7 +30,7 @@ class EventView(BaseModel):
     @classmethod
     def of(cls, event: JobEvent) -> Self:
         """The view of a row."""
-        return cls(number=event.number, kind=EventKind(event.kind), time=event.time, data=event.data)
+        return cls(number=event.number, kind=event.kind, time=event.time, data=event.data)
 
 
 class EventPage(BaseModel):

@@ -21,6 +21,8 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
+# Phase of a queued job that a worker has left to those that understand its kind and options.
+NOT_UNDERSTOOD = "not_understood"
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
 
 

@@ -23,6 +23,7 @@ from app.problems import Problem
 from app.schemas import JobPage, JobView
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
+from app.storage.artifacts import is_described
 from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
 from nern_core.options import Device
@@ -201,12 +202,13 @@ class TenantJobs:
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
 
-        def work(session: Session) -> tuple[bool, JobView]:
+        def work(session: Session) -> tuple[bool, Job]:
             repository = JobRepository(session)
             hit = repository.request_cancel(job_id, self._tenant)
-            return hit, self._view(self._existing(repository, job_id))
+            return hit, self._existing(repository, job_id)
 
-        hit, view = transact(self._sessions, work)
+        hit, job = transact(self._sessions, work)
+        view = self._view(job)
         if not hit and view.status is not JobStatus.CANCELED:
             raise Problem(
                 HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
@@ -232,16 +234,16 @@ class TenantJobs:
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
         job = transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id))
-        status, error, artifacts = JobStatus(job.status), job.error_message, job.artifacts or {}
+        status, error, artifacts = job.status, job.error_message, job.artifacts or {}
         encodes = job.kind == JobKind.ENCODING
         missing = [option for option in needs if encodes and not job.options.get(option)]
         if missing:
             raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
-        if status is not JobStatus.SUCCEEDED:
+        if status != JobStatus.SUCCEEDED:
             raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
         if job.data_removed:
             raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
-        if name not in artifacts:
+        if not is_described(artifacts.get(name)):
             raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
         return StoredArtifact.of(artifacts[name])
 
@@ -287,8 +289,8 @@ def _how_to_ask(missing: Sequence[str]) -> str:
     return f"The job was not asked for this result: submit the checkpoint again with the option {options}."
 
 
-def _why_no_results(status: JobStatus, error: str | None) -> str:
-    if status is JobStatus.FAILED:
+def _why_no_results(status: str, error: str | None) -> str:
+    if status == JobStatus.FAILED:
         return f"The job has failed and has no results: {error}"
     if status in TERMINAL:
         return "The job was canceled and has no results; submit it again."

@@ -5,9 +5,10 @@ Times are the database's own, so that the clocks of several machines do not matt
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import case, func, literal, null, select, update
 from sqlalchemy.sql.dml import Update
 
@@ -15,11 +16,18 @@ from app.events.models import EventKind
 from app.events.repository import QueueHistory
 from app.jobs.deadline import DEADLINE_EXCEEDED
 from app.jobs.kinds import JobKind
-from app.jobs.models import TERMINAL, Job, JobStatus, UtcDateTime
+from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus, UtcDateTime
 from app.jobs.statements import Statements
+from app.snapshots import is_snapshot_name
+from app.storage.artifacts import is_described
+from app.stored_documents import read_document
 from app.webhooks.repository import WebhookRepository
+from nern_core.options import EncodeOptions
 
 _LOST = "worker_lost"
+# Between a worker that does not understand a job and the next one, doubled each time: up to five minutes.
+_FIRST_PAUSE, _MOST_DOUBLINGS = timedelta(seconds=5), 6
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +55,13 @@ class Transitions(Statements):
     """From `queued` to one of the states in which a job has ended."""
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
-        """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless."""
+        """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless.
+
+        Also a job that another release has submitted, with options that this one does not understand, is not taken.
+        """
         now = self.now()
+        if self._leave_not_understood(job_id, now):
+            return None
         hit = self._turn(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
@@ -57,6 +70,7 @@ class Transitions(Statements):
                 attempt=Job.attempt + 1,
                 lease_until=now + lease,
                 announce_at=None,
+                phase=None,
                 started_at=func.coalesce(Job.started_at, now),
             )
         )
@@ -72,10 +86,23 @@ class Transitions(Statements):
             expected_bytes=job.expected_bytes,
             dataset_sha256=job.dataset_sha256,
             options=job.options,
-            snapshots=job.snapshots or {},
+            snapshots=_usable_snapshots(job.snapshots or {}),
             seconds_left=None if job.deadline_at is None else (job.deadline_at - now).total_seconds(),
             history=self._events.queue_history(job_id),
         )
+
+    def _leave_not_understood(self, job_id: str, now: datetime) -> bool:
+        """Leave a queued job of another release to its workers, which are told again after a growing pause."""
+        query = select(Job.kind, Job.options, Job.announcements)
+        found = self._session.execute(query.where(Job.id == job_id, Job.status == JobStatus.QUEUED)).one_or_none()
+        if found is None or _is_understood(found.kind, found.options):
+            return False
+        pause = _FIRST_PAUSE * (1 << min(found.announcements, _MOST_DOUBLINGS))
+        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        left = {"phase": NOT_UNDERSTOOD, "announcements": found.announcements + 1, "announce_at": now + pause}
+        if self._hit(queued.values(left)):
+            _log.warning("job_not_understood", job=job_id, kind=found.kind, seconds=pause.total_seconds())
+        return True
 
     def heartbeat(
         self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
@@ -206,6 +233,18 @@ class Transitions(Statements):
             if dataset not in {None, checkpoint} and status in TERMINAL:
                 self._let_go(job_id, dataset)
         return len(rows)
+
+
+def _is_understood(kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether this release can do what a job asks for."""
+    if kind == JobKind.RECONSTRUCTION:
+        return True
+    return kind == JobKind.ENCODING and read_document(EncodeOptions, options) is not None
+
+
+def _usable_snapshots(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those that are described as this release does it; without the others some work is done again."""
+    return {name: found for name, found in stored.items() if is_described(found) and is_snapshot_name(name)}
 
 
 def _held(claim: Claim, *statuses: JobStatus) -> Update:

@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app.metrics.repository import EndedJob
+from app.stored_documents import read_document
 from nern_core.metrics import Metrics
 from nern_core.progress import Phase
 
@@ -66,8 +67,9 @@ class EndedJobMetrics:
             self._wait.labels(job.device).observe((job.started_at - job.created_at).total_seconds())
             duration = (job.finished_at - job.started_at).total_seconds()
             self._duration.labels(job.kind, job.status, job.device).observe(duration)
-        if job.metrics is not None:
-            self._count_result(Metrics.model_validate(job.metrics))
+        metrics = read_document(Metrics, job.metrics)
+        if metrics is not None:
+            self._count_result(metrics)
 
     def _count_result(self, metrics: Metrics) -> None:
         self._ratio.observe(metrics.ratio)

@@ -42,6 +42,9 @@ class JobMetrics(Collector):
             "nern_queue_oldest_wait_seconds", "Age of the oldest job that waits for a worker.", "device"
         )
         self._deliveries = self._gauge("nern_webhook_deliveries_pending", "Webhooks that are still to be delivered.")
+        self._not_understood = self._gauge(
+            "nern_jobs_not_understood", "Queued jobs that a worker has left to workers of a newer release."
+        )
         self._up = self._gauge("nern_database_up", "Whether the database has answered.")
         self._free = self._gauge("nern_artifact_store_free_bytes", "Room on the disk of the artifacts.")
         self._ended = EndedJobMetrics(self._registry)
@@ -72,6 +75,7 @@ class JobMetrics(Collector):
     def _read(self, session: Session) -> None:
         repository = MetricsRepository(session)
         self._show(repository.active())
+        self._not_understood.set(repository.not_understood())
         self._deliveries.set(WebhookRepository(session).pending())
         for job in repository.ended_since(self._since - _OVERLAP):
             if job.id not in self._counted and job.finished_at >= self._began:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database import current_time
-from app.jobs.models import Job, JobStatus
+from app.jobs.models import NOT_UNDERSTOOD, Job, JobStatus
 
 ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELING)
 _ROWS_AT_ONCE = 500
@@ -61,6 +61,11 @@ class MetricsRepository:
         return [
             ActiveJobs(status, device, count, now - at) for status, device, count, at in self._session.execute(query)
         ]
+
+    def not_understood(self) -> int:
+        """How many queued jobs a worker has left to those of another release."""
+        query = select(func.count()).where(Job.status == JobStatus.QUEUED, Job.phase == NOT_UNDERSTOOD)
+        return self._session.scalars(query).one()
 
     def ended_since(self, moment: datetime) -> Iterator[EndedJob]:
         """The jobs that have ended since then, the first one first."""

@@ -57,7 +57,9 @@ def title(job: JobView) -> str:
     """What is encoded, and to what end: `cifar-resnet20, 20 times smaller`."""
     if job.options is None:
         return "Reconstruction of weights"
-    return f"{job.options.architecture or 'Weights alone'}, {goal(job.options)}"
+    if job.known_options is None:
+        return "Encoding with options of a newer release"
+    return f"{job.known_options.architecture or 'Weights alone'}, {goal(job.known_options)}"
 
 
 def goal(options: EncodeOptions) -> str:
@@ -82,10 +84,10 @@ def drop(metrics: Metrics) -> float | None:
 
 def result(job: JobView) -> str:
     """What has come of a job: its size and accuracy, or why there is none."""
-    if job.metrics is None:
+    if job.known_metrics is None:
         return job.message
-    smaller = f"{job.metrics.ratio:.1f} times smaller"
-    lost = drop(job.metrics)
+    smaller = f"{job.known_metrics.ratio:.1f} times smaller"
+    lost = drop(job.known_metrics)
     return smaller if lost is None else f"{smaller}, {abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate"
 
 
@@ -96,7 +98,7 @@ def result_name(name: str) -> str:
 
 def phases(job: JobView) -> list[Mapping[str, Any]]:
     """The phases that a job goes through: name, and whether it is `done`, `now` or `next`."""
-    names = [phase.value for phase in _expected(job.options)]
+    names = [phase.value for phase in _expected(job.known_options)] if job.options is None or job.known_options else []
     if job.phase is not None and job.phase not in names:
         names.append(job.phase)
     has_succeeded = job.status is JobStatus.SUCCEEDED
@@ -128,6 +130,8 @@ def images(split: SplitView) -> str:
     return f"{split.images:,}" if split.shape is None else f"{split.images:,} of {split.shape[0]} by {split.shape[1]}"
 
 
-def given(options: EncodeOptions) -> dict[str, Any]:
+def given(job: JobView) -> Mapping[str, Any]:
     """The options that a job was given, by name."""
-    return options.model_dump(mode="json", exclude_defaults=True)
+    if not isinstance(job.options, EncodeOptions):
+        return job.options or {}
+    return job.options.model_dump(mode="json", exclude_defaults=True)

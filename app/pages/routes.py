@@ -57,7 +57,7 @@ async def list_jobs(
 @router.get("/new")
 async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId = None) -> HTMLResponse:
     """A form for a new job, with the options of another one if asked for."""
-    options = (None if like is None else (await jobs.look(like)).options) or EncodeOptions()
+    options = (None if like is None else (await jobs.look(like)).known_options) or EncodeOptions()
     datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}

@@ -44,6 +44,16 @@ class StoredArtifact:
         return range(self.size)
 
 
+def is_described(document: object) -> bool:
+    """Whether a row's document describes a file as `StoredArtifact.described` does."""
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("bytes"), int)
+        and isinstance(document.get("sha256"), str)
+        and is_digest(document["sha256"])
+    )
+
+
 def is_digest(text: str) -> bool:
     """Whether this is a SHA-256 in hexadecimal digits."""
     return _DIGEST.fullmatch(text) is not None

@@ -135,7 +135,7 @@ class Courier:
     def _message(self, session: Session, due: Due) -> _Message | None:
         """What to send; None: the job has been deleted."""
         job = JobRepository(session).get(due.job_id, due.tenant)
-        if job is None or job.webhook is None:
+        if job is None or job.webhook is None or "url" not in job.webhook:
             return None
         view = JobView.of(job, self._settings.keep_results)
         content = {"type": due.event, "timestamp": due.created_at.isoformat(), "data": view.model_dump(mode="json")}

@@ -53,7 +53,7 @@ class WebhookRepository:
     ) -> None:
         """A job has a new status; if its webhook is to be told, that is due at once."""
         event = _EVENTS.get(status)
-        if event is None or webhook is None or event not in webhook["events"]:
+        if event is None or webhook is None or event not in webhook.get("events", _EVENTS.values()):
             return
         self._session.add(
             WebhookDelivery(

@@ -5,8 +5,10 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app.database import Sessions, transact
+from app.stored_documents import read_document
 from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import WebhookEvent
@@ -35,7 +37,7 @@ class DeliveryView(BaseModel):
     """An event on its way; its `id` is the header `webhook-id` of every attempt."""
 
     id: str
-    event: WebhookEvent
+    event: WebhookEvent | SkipJsonSchema[str]
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: Annotated[datetime | None, Field(description="When it is tried next; null: no more.")]
@@ -48,12 +50,12 @@ class DeliveryView(BaseModel):
         pending = DeliveryStatus.FAILED if delivery.due_at is None else DeliveryStatus.PENDING
         return cls(
             id=delivery.id,
-            event=WebhookEvent(delivery.event),
+            event=delivery.event,
             status=pending if delivery.delivered_at is None else DeliveryStatus.DELIVERED,
             created_at=delivery.created_at,
             next_attempt_at=delivery.due_at,
             delivered_at=delivery.delivered_at,
-            attempts=[AttemptView.model_validate(entry) for entry in delivery.log],
+            attempts=[view for entry in delivery.log if (view := read_document(AttemptView, entry)) is not None],
         )
 
 
