@@ -31,8 +31,8 @@ def encode(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/PATH; with the path of a file behind it, if "
-            "there are several checkpoints.",
+            help="models:/NAME/VERSION, models:/NAME/latest, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH; with "
+            "the path of a file behind it, if there are several checkpoints.",
         ),
     ],
     register_as: Annotated[

@@ -63,6 +63,9 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
             print_json(as_json(job))
         print_note(f"nern: {_sentence(error)}")
         raise typer.Exit(_exit_code(error)) from error
+    except BrokenPipeError:
+        # Whoever reads what is printed has seen enough.
+        raise
     except OSError as error:
         named = f"'{error.filename}': " if error.filename else ""
         print_note(f"nern: {named}{error.strerror or error}.")

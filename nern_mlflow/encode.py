@@ -15,7 +15,6 @@ from nern_client import Client, Job
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_mlflow.recording import Recording, recorded_figures
-from nern_mlflow.references import VersionReference
 from nern_mlflow.sources import Source, find_source
 from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256
 from nern_mlflow.versions import find_version, register_version
@@ -122,9 +121,9 @@ def _download(service: Client, job: Job, folder: Path) -> Path:
 
 
 def _default_model(source: Source) -> str:
-    if isinstance(source.origin, VersionReference):
-        return f"{source.origin.name}-nern"
-    raise NernError("no_model_name", "An artifact of a run belongs to no model: name one with --register-as.")
+    if source.registered_model is not None:
+        return f"{source.registered_model}-nern"
+    raise NernError("no_model_name", f"{source.origin} belongs to no registered model: name one with --register-as.")
 
 
 def _experiment(tracking: MlflowClient, order: Order, source: Source) -> str:
@@ -132,6 +131,8 @@ def _experiment(tracking: MlflowClient, order: Order, source: Source) -> str:
     if order.experiment is not None:
         found = tracking.get_experiment_by_name(order.experiment)
         return tracking.create_experiment(order.experiment) if found is None else found.experiment_id
+    if source.experiment_id is not None:
+        return source.experiment_id
     if source.run_id is None:
         return _DEFAULT_EXPERIMENT
     experiment_id: str = tracking.get_run(source.run_id).info.experiment_id

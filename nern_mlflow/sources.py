@@ -1,6 +1,8 @@
 """The checkpoint of a registered model or of a run: found, and brought here, without running anything in it."""
 
+import json
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,17 +14,32 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from nern_core.checkpoint_structure import read_structure
 from nern_core.errors import NernError
 from nern_mlflow.checkpoint_files import HOW_TO_LOG, Entry, find_checkpoint
-from nern_mlflow.references import AliasReference, RunReference, VersionReference, parse_reference
+from nern_mlflow.references import (
+    AliasReference,
+    LoggedModelReference,
+    RunReference,
+    StageReference,
+    VersionReference,
+    parse_reference,
+)
+from nern_mlflow.versions import newest_version
 
-Origin: TypeAlias = VersionReference | RunReference
+_VERSIONS = "mlflow.modelVersions"
+Origin: TypeAlias = VersionReference | LoggedModelReference | RunReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a checkpoint comes from: what was named, the run that has made it, and the file among its artifacts."""
+    """Where a checkpoint comes from: what was named, the run that has made it, and the file among its artifacts.
+
+    `registered_model` is the name of the model that it is a version of, if it is one and of one model alone;
+    `experiment_id` is the experiment of a logged model, which has one without a run too.
+    """
 
     origin: Origin
+    registered_model: str | None
     run_id: str | None
+    experiment_id: str | None
     repository: ArtifactRepository
     file: str
 
@@ -43,12 +60,22 @@ def find_source(tracking: MlflowClient, text: str) -> Source:
     if isinstance(reference, AliasReference):
         version = tracking.get_model_version_by_alias(reference.name, reference.alias)
         reference = reference.of_version(str(version.version))
-    if isinstance(reference, RunReference):
-        run_id: str | None = reference.run_id
-        uri = f"runs:/{reference.run_id}"
-    else:
-        run_id = tracking.get_model_version(reference.name, reference.version).run_id or None
-        uri = tracking.get_model_version_download_uri(reference.name, reference.version)
+    if isinstance(reference, StageReference):
+        reference = reference.of_version(newest_version(tracking, reference))
+    run_id: str | None
+    model: str | None
+    experiment_id: str | None = None
+    match reference:
+        case RunReference(run_id=run_id):
+            uri, model = f"runs:/{run_id}", None
+        case LoggedModelReference():
+            logged = tracking.get_logged_model(reference.model_id)
+            uri, run_id = logged.artifact_location, logged.source_run_id or None
+            model, experiment_id = _registered_name(logged.tags), logged.experiment_id
+        case VersionReference():
+            model = reference.name
+            run_id = tracking.get_model_version(model, reference.version).run_id or None
+            uri = tracking.get_model_version_download_uri(model, reference.version)
     repository = get_artifact_repository(uri)
 
     def list_folder(path: str) -> list[Entry]:
@@ -56,5 +83,19 @@ def find_source(tracking: MlflowClient, text: str) -> Source:
         return [Entry(posixpath.basename(file.path), file.is_dir) for file in found]
 
     return Source(
-        origin=reference, run_id=run_id, repository=repository, file=find_checkpoint(list_folder, reference.path)
+        origin=reference,
+        registered_model=model,
+        run_id=run_id,
+        experiment_id=experiment_id,
+        repository=repository,
+        file=find_checkpoint(list_folder, reference.path),
     )
+
+
+def _registered_name(tags: Mapping[str, str]) -> str | None:
+    """The one registered model that a logged model is a version of, as MLflow notes in its tags."""
+    try:
+        names = {version["name"] for version in json.loads(tags.get(_VERSIONS, "[]"))}
+    except (ValueError, TypeError, KeyError):
+        return None
+    return str(*names) if len(names) == 1 else None

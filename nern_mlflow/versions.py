@@ -1,11 +1,14 @@
 """Versions of registered models that are encodings."""
 
+import warnings
 from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from nern_core.errors import NernError
+from nern_mlflow.references import StageReference
 from nern_mlflow.tags import KEY
 
 
@@ -14,6 +17,17 @@ def find_version(tracking: MlflowClient, model: str, key: str) -> ModelVersion |
     found = tracking.search_model_versions(f"tags.`{KEY}` = '{key}'")
     ours = [version for version in found if version.name == model]
     return max(ours, key=lambda version: int(version.version), default=None)
+
+
+def newest_version(tracking: MlflowClient, reference: StageReference) -> str:
+    """The number of the newest version. Raises `NernError` (`no_version`)."""
+    with warnings.catch_warnings():
+        # Stages are on their way out, and people still have them.
+        warnings.simplefilter("ignore", FutureWarning)
+        found = tracking.get_latest_versions(reference.name, reference.stages or None)
+    if not found:
+        raise NernError("no_version", f"The model {reference.name} has no version '{reference.stage}'.")
+    return str(max(int(version.version) for version in found))
 
 
 def register_version(

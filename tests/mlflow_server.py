@@ -93,6 +93,18 @@ def register(tracking: "MlflowClient", model: str, file: Path) -> str:
     return run_id
 
 
+def log_model(tracking: "MlflowClient", name: str, file: Path) -> str:
+    """Log a model as MLflow 3 does, with a file in `extra_files`; returns its id."""
+    folder = file.parent / "logged"
+    (folder / "extra_files").mkdir(parents=True)
+    shutil.copy(file, folder / "extra_files")
+    model = tracking.create_logged_model(_DEFAULT_EXPERIMENT, name=name)
+    model_id: str = model.model_id
+    tracking.log_model_artifacts(model_id, str(folder))
+    tracking.finalize_logged_model(model_id, "READY")
+    return model_id
+
+
 @pytest.fixture
 def registered_model(tracking: "MlflowClient", tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """The name of a model of this test's own, whose first version is the example as `model.safetensors`."""

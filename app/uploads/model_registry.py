@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
-from typing import Self, TypeVar
+from typing import Annotated, Self, TypeVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from app.outbound.client import Answer, Origin, OutboundClient
 from app.outbound.errors import OutboundError
@@ -21,7 +21,16 @@ from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
 from nern_mlflow.checkpoint_files import Entry, find_checkpoint
-from nern_mlflow.references import AliasReference, Reference, RunReference, parse_reference
+from nern_mlflow.references import (
+    AliasReference,
+    LoggedModelReference,
+    Reference,
+    RunReference,
+    StageReference,
+    VersionReference,
+    is_reference,
+    parse_reference,
+)
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -38,11 +47,19 @@ class _Location(BaseModel):
 
 
 class _Version(BaseModel):
-    version: str
+    version: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")]
 
 
 class _Alias(BaseModel):
     model_version: _Version
+
+
+class _Versions(BaseModel):
+    model_versions: tuple[_Version, ...] = ()
+
+
+class _LoggedModel(BaseModel):
+    model: "_Run"
 
 
 class _Run(BaseModel):
@@ -130,16 +147,33 @@ class _Exchange:
             query = {"name": reference.name, "alias": reference.alias}
             found = self._ask(f"{_API}/registered-models/alias", query, _Alias, what=reference)
             reference = reference.of_version(found.model_version.version)
-        if isinstance(reference, RunReference):
-            query = {"run_id": reference.run_id}
-            return self._ask(f"{_API}/runs/get", query, _RunDocument, what=reference).run.info.artifact_uri
-        query = {"name": reference.name, "version": reference.version}
-        uri = self._ask(f"{_API}/model-versions/get-download-uri", query, _Location, what=reference).artifact_uri
-        if not uri.startswith("runs:/"):
+        if isinstance(reference, StageReference):
+            reference = reference.of_version(self._newest_version(reference))
+        match reference:
+            case RunReference():
+                query = {"run_id": reference.run_id}
+                return self._ask(f"{_API}/runs/get", query, _RunDocument, what=reference).run.info.artifact_uri
+            case LoggedModelReference():
+                path = f"{_API}/logged-models/{reference.model_id}"
+                return self._ask(path, {}, _LoggedModel, what=reference).model.info.artifact_uri
+            case VersionReference():
+                query = {"name": reference.name, "version": reference.version}
+                path = f"{_API}/model-versions/get-download-uri"
+                uri = self._ask(path, query, _Location, what=reference).artifact_uri
+        if not is_reference(uri):
             return uri
-        # A version may have been registered under the name of its run's artifact.
+        # A version may have been registered under the name of its run's artifact, or of a logged model.
         source = parse_reference(uri)
-        return _joined(self.artifact_uri(source), source.path)
+        if isinstance(source, RunReference | LoggedModelReference):
+            return _joined(self.artifact_uri(source), source.path)
+        raise self._unavailable(uri, "a version that is another version")
+
+    def _newest_version(self, reference: StageReference) -> str:
+        query = {"name": reference.name, "stages": reference.stages}
+        found = self._ask(f"{_API}/registered-models/get-latest-versions", query, _Versions, what=reference)
+        if not found.model_versions:
+            raise _unknown(reference)
+        return str(max(int(version.version) for version in found.model_versions))
 
     def list_folder(self, path: str) -> Sequence[Entry]:
         """What a folder of the served artifacts holds."""
@@ -147,8 +181,10 @@ class _Exchange:
         entries = [Entry(file.path, file.is_dir) for file in listing.files]
         return [entry for entry in entries if "/" not in entry.name and entry.name not in {"", ".", ".."}]
 
-    def _ask(self, path: str, query: Mapping[str, str], model: type[Document], *, what: object) -> Document:
-        with self.open(f"{path}?{urlencode(query)}", _LARGEST_DOCUMENT, what=what) as answer:
+    def _ask(
+        self, path: str, query: Mapping[str, str | Sequence[str]], model: type[Document], *, what: object
+    ) -> Document:
+        with self.open(f"{path}?{urlencode(query, doseq=True)}", _LARGEST_DOCUMENT, what=what) as answer:
             try:
                 return model.model_validate_json(b"".join(answer.chunks()))
             except (OutboundError, ValidationError) as error:
@@ -169,11 +205,7 @@ class _Exchange:
             except OutboundError as error:
                 raise self._unavailable(target, repr(error)) from error
             if answer.status in _UNKNOWN:
-                raise Problem(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "unknown-model",
-                    f"checkpoint.url: the MLflow server of this service does not know {what}; look at its name there.",
-                )
+                raise _unknown(what)
             if answer.status in _NOT_ALLOWED:
                 raise unreachable("This service may not read that from its MLflow server; ask its operator.")
             if answer.status != HTTPStatus.OK:
@@ -184,6 +216,14 @@ class _Exchange:
         # Where the server is concerns its operator alone.
         _log.warning("mlflow_unavailable", target=target, error=error)
         return unreachable("The MLflow server of this service does not answer as it should; try again later.")
+
+
+def _unknown(what: object) -> Problem:
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "unknown-model",
+        f"checkpoint.url: the MLflow server of this service does not know {what}; look at its name there.",
+    )
 
 
 def no_registry() -> Problem:

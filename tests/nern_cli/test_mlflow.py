@@ -70,7 +70,7 @@ def test_what_mlflow_says_is_told_in_one_sentence(nern: Run, registered_model: s
 @pytest.mark.slow
 def test_a_name_that_is_none_is_told_how_to_write_it(nern: Run) -> None:
     ended = nern("digits")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.startswith("nern: 'digits' names no artifact of MLflow; write models:/NAME/VERSION")
 
 

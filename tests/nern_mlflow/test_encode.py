@@ -1,6 +1,7 @@
 """`nern_mlflow.encode` between a real MLflow server and the real API; what a worker does is done by the tests."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from app.settings import Settings
 from nern_client import Client, Job, JobCanceled, JobFailed
 from nern_core.errors import NernError
 from tests.conftest import EXAMPLE, transaction
-from tests.mlflow_server import register
+from tests.mlflow_server import log_model, register
 from tests.nern_client.conftest import METRICS, QUICK, fail, listening, succeed
 
 if TYPE_CHECKING:
@@ -84,6 +85,36 @@ def test_a_version_of_a_model_becomes_a_version_of_another(
     assert version.tags["nern.weights_sha256"] == DIGEST
     assert version.tags["nern.encoding_sha256"] == hashlib.sha256(b"the encoding").hexdigest()
     assert version.description == f"Neural representation of models:/{registered_model}/1: 50 bytes in place of 100."
+
+
+def test_the_newest_version_is_looked_up(
+    tracking: "MlflowClient", registered_model: str, encode: Encode, succeeding: "Wait", tmp_path: Path
+) -> None:
+    model_id = log_model(tracking, registered_model, tmp_path / "model.safetensors")
+    tracking.create_model_version(registered_model, f"models:/{model_id}", model_id=model_id)
+    result = encode(order(f"models:/{registered_model}/latest"), succeeding)
+    assert (result.source, result.model) == (f"models:/{registered_model}/2", f"{registered_model}-nern")
+
+
+def test_a_logged_model_is_encoded_for_the_registered_model_that_it_is_a_version_of(
+    tracking: "MlflowClient", registered_model: str, encode: Encode, succeeding: "Wait", tmp_path: Path
+) -> None:
+    model_id = log_model(tracking, registered_model, tmp_path / "model.safetensors")
+    with pytest.raises(NernError, match="belongs to no registered model: name one with --register-as"):
+        encode(order(f"models:/{model_id}"), succeeding)
+    # As `log_model(registered_model_name=…)` notes it.
+    tracking.set_logged_model_tags(
+        model_id, {"mlflow.modelVersions": json.dumps([{"name": registered_model, "version": 2}])}
+    )
+    result = encode(order(f"models:/{model_id}"), succeeding)
+    assert (result.source, result.model) == (f"models:/{model_id}", f"{registered_model}-nern")
+
+
+def test_a_stage_without_versions_is_told(
+    tracking: "MlflowClient", registered_model: str, encode: Encode, succeeding: "Wait"
+) -> None:
+    with pytest.raises(NernError, match="has no version 'Production'"):
+        encode(order(f"models:/{registered_model}/Production"), succeeding)
 
 
 def test_the_run_has_the_options_the_figures_and_the_files(

@@ -3,8 +3,10 @@ import pytest
 from nern_core.errors import NernError
 from nern_mlflow.references import (
     AliasReference,
+    LoggedModelReference,
     Reference,
     RunReference,
+    StageReference,
     VersionReference,
     is_reference,
     parse_reference,
@@ -15,6 +17,14 @@ REFERENCES: list[tuple[str, Reference]] = [
     ("models:/my model/12/data/model.safetensors", VersionReference("my model", "12", "data/model.safetensors")),
     ("models:/digits@champion", AliasReference("digits", "champion")),
     ("models:/digits@champion/model.pt", AliasReference("digits", "champion", "model.pt")),
+    ("models:/digits/latest", StageReference("digits", "latest")),
+    ("models:/digits/Production/model.pt", StageReference("digits", "Production", "model.pt")),
+    ("models:/m-0123456789abcdef", LoggedModelReference("m-0123456789abcdef")),
+    (
+        "models:/m-0123456789abcdef/extra_files/model.pt",
+        LoggedModelReference("m-0123456789abcdef", "extra_files/model.pt"),
+    ),
+    ("models:/m-0123456789abcdef/2", VersionReference("m-0123456789abcdef", "2")),
     ("runs:/0123456789abcdef/checkpoint", RunReference("0123456789abcdef", "checkpoint")),
     ("runs:/0123456789abcdef", RunReference("0123456789abcdef")),
 ]
@@ -35,13 +45,18 @@ def test_an_alias_becomes_a_version() -> None:
     assert AliasReference("digits", "champion", "a/b").of_version("7") == VersionReference("digits", "7", "a/b")
 
 
+def test_the_newest_version_is_of_all_or_of_a_stage() -> None:
+    assert StageReference("digits", "Latest").stages == []
+    assert StageReference("digits", "production").stages == ["Production"]
+    assert StageReference("digits", "latest", "a/b").of_version("7") == VersionReference("digits", "7", "a/b")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "models:/digits",
-        "models:/digits/latest",
+        "models:/digits/newest",
         "models:/digits/0",
-        "models:/m-0123456789abcdef",
         "models://profile@databricks/digits/1",
         "models:/digits/1/../../2",
         "models:/digits/1/a//b",

@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.storage.folder import FolderStore
 from tests.app.conftest import serving, stored_files
 from tests.conftest import EXAMPLE
-from tests.mlflow_server import register
+from tests.mlflow_server import log_model, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +60,24 @@ def test_models_aliases_and_runs_are_fetched_into_the_store(
 
 
 @pytest.mark.slow
+def test_what_mlflow_3_has_logged_is_fetched_by_its_id_and_as_the_newest_version(
+    client: TestClient, tracking: "MlflowClient", registered_model: str, tmp_path: Path
+) -> None:
+    model_id = log_model(tracking, registered_model, tmp_path / "model.safetensors")
+    tracking.create_model_version(registered_model, f"models:/{model_id}", model_id=model_id)
+    for url in (
+        f"models:/{model_id}",
+        f"models:/{model_id}/extra_files/model.safetensors",
+        f"models:/{registered_model}/2",
+        f"models:/{registered_model}/latest/extra_files",
+        f"models:/{registered_model}/none/extra_files",
+    ):
+        answer = submit(client, url)
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["checkpoint"] == {"bytes": len(CONTENT), "sha256": DIGEST}
+
+
+@pytest.mark.slow
 def test_a_version_that_was_registered_by_the_name_of_its_run_is_fetched(
     client: TestClient, tracking: "MlflowClient", registered_model: str
 ) -> None:
@@ -97,7 +115,9 @@ def test_what_cannot_be_fetched_is_explained_and_not_kept(
             "not-a-checkpoint",
             "neither a safetensors nor a torch checkpoint",
         ),
-        f"models:/{registered_model}/latest": ("invalid-reference", "models:/NAME/VERSION"),
+        f"models:/{registered_model}": ("invalid-reference", "models:/NAME/VERSION"),
+        f"models:/{registered_model}/archived": ("unknown-model", "does not know"),
+        f"models:/m-{'0' * 32}": ("unknown-model", f"does not know models:/m-{'0' * 32}"),
     }
     for url, (slug, sentence) in faults.items():
         answer = submit(client, url)
