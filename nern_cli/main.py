@@ -35,6 +35,7 @@ from nern_cli.submit import submit
 from nern_cli.terminal_text import print_line, print_note, use_any_encoding
 from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
+from nern_core.system_errors import is_out_of_memory
 
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
@@ -216,7 +217,7 @@ def main() -> None:
     except NernError as error:
         _fail(error.message, exit_code_of(error))
     except ValidationError as error:
-        _fail(" ".join(_sentence(detail) for detail in error.errors()), ExitCode.MISUSED)
+        _fail(" ".join(_sentence(detail, error.title) for detail in error.errors()), ExitCode.MISUSED)
     except Stopped as stopped:
         _fail(stopped.sentence, stopped.exit_code)
     except OSError as error:
@@ -225,17 +226,21 @@ def main() -> None:
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
+        if is_out_of_memory(error):
+            _fail("There is not enough memory for this; use a larger machine, or --device cpu.", ExitCode.FAILED)
         sentence = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_SENTENCE]
         _fail(
             f"This failed unexpectedly, which is a fault of nern: {sentence} ({_DEBUG}=1 shows where.)", ExitCode.FAILED
         )
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    """Options are known by their dashes here."""
-    location = detail["loc"]
-    option = f"--{str(location[0]).replace('_', '-')}: " if location else ""
-    return option + explain_invalid(detail)
+def _sentence(detail: ErrorDetails, model: str) -> str:
+    """Options are known by their dashes here, and settings by their variables."""
+    name = str(detail["loc"][0]) if detail["loc"] else ""
+    if not name:
+        return explain_invalid(detail)
+    shown = f"NERN_{name.upper()}" if model == "Settings" else f"--{name.replace('_', '-')}"
+    return f"{shown}: {explain_invalid(detail)}"
 
 
 def _fail(message: str, code: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nern_core.errors import NernError
-from nern_core.system_errors import system_error
+from nern_core.system_errors import system_errors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # Only writing fails with these.
@@ -179,8 +179,8 @@ def _refusals_told(path: Path, *, among: frozenset[int] | None = None, below: Pa
     except NernError:
         raise
     except Exception as error:
-        found = system_error(error)
-        if found is None or not _is_about(found, among, below):
+        found = next((one for one in system_errors(error) if _is_about(one, among, below)), None)
+        if found is None:
             raise
         if found.errno in _FULL:
             raise NernError("disk_full", f"The disk is full: '{path}' was not written.") from error

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from nern_core.errors import NernError
 from nern_core.options import Device, EncodeOptions
 from nern_core.progress import OnProgress, Phase, Progress
+from nern_core.system_errors import is_out_of_memory
 from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
 from worker.machine_faults import fault_of_folder, machine_fault_in
 from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
@@ -227,8 +228,7 @@ def _dataset(options: EncodeOptions) -> Path | None:
 
 def _explained(error: Exception) -> tuple[str, str]:
     """Code and sentence for an error that is no `NernError`."""
-    # torch reports a failed allocation on the CPU as a plain RuntimeError.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+    if is_out_of_memory(error):
         return _NO_MEMORY
     if isinstance(error, SandboxError):
         return _NO_SANDBOX

@@ -101,3 +101,20 @@ def test_a_fault_of_the_program_is_a_sentence_and_no_traceback(
     assert "ZeroDivisionError: division by zero" in error
     assert "Traceback" not in error
     assert error.count("\n") == 1
+
+
+def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(path: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nern_cli.inspection.inspect_file", fail)
+    assert nern(monkeypatch, "inspect", str(EXAMPLE)) == 1
+    assert capsys.readouterr().err.startswith("nern: There is not enough memory for this;")
+
+
+def test_a_wrong_setting_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NERN_MAX_UPLOAD_BYTES", "many")
+    assert nern(monkeypatch, "migrate") == 2
+    assert capsys.readouterr().err.startswith("nern: NERN_MAX_UPLOAD_BYTES: ")
