@@ -10,6 +10,7 @@ from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from app.access.callers import Callers
+from app.access.key_watch import KeyWatch
 from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.accounting.reservations import Reservations
@@ -113,7 +114,7 @@ async def _running(
     collector = Collector(settings, sessions, store)
     app.state.settings, app.state.store = settings, store
     app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
-    app.state.callers = Callers(app.state.keys)
+    app.state.callers, app.state.key_watch = Callers(app.state.keys), KeyWatch(app.state.keys.authenticate_all)
     app.state.jobs = JobService(settings, sessions, store, relay)
     app.state.reservations = Reservations(settings, sessions, store)
     app.state.uploads = UploadService(settings, sessions, store)

@@ -9,7 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from app.access.browser import key_of_browser
 from app.access.caller import ANYBODY, Caller, Scope, tenant_of_request
 from app.access.callers import Callers
+from app.access.key_watch import WatchedKey
 from app.access.rate import RateLimit
+from app.access.service import read_token
 from app.problems import Problem
 from app.settings import Settings
 
@@ -44,6 +46,12 @@ async def authenticate(
     return caller
 
 
+def watched_key(request: Request) -> WatchedKey:
+    """The key of a request, for what waits; without keys none is ever refused."""
+    found: WatchedKey = request.scope["state"].get("watched_key") or WatchedKey()
+    return found
+
+
 async def _tenant(caller: Annotated[Caller, Depends(authenticate)]) -> str:
     return caller.tenant
 
@@ -67,6 +75,7 @@ async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None)
     callers: Callers = request.app.state.callers
     rate: RateLimit = request.app.state.rate
     caller = await callers.find(key)
+    watched_key(request).begin(request.app.state.key_watch, read_token(key))
     # One who asks too often is in the log too.
     request.state.caller = caller
     if caller.key_id is not None:

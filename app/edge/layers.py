@@ -8,6 +8,7 @@ from app.edge.local_only import LocalOnly
 from app.edge.rate_headers import RateHeaders
 from app.edge.request_record import RequestRecord
 from app.edge.request_traces import RequestTraces
+from app.edge.revoked_keys import RevokedKeys
 from app.edge.safe_headers import SafeHeaders
 from app.metrics.requests import CountRequests
 from app.metrics.service import ServiceMetrics
@@ -28,4 +29,5 @@ def layers(settings: Settings, metrics: ServiceMetrics, tracer: Tracer) -> list[
         Middleware(
             Bodies, idle=settings.body_idle_timeout.total_seconds(), bytes_per_second=settings.body_bytes_per_second
         ),
+        *([Middleware(RevokedKeys)] if settings.keys_required else []),
     ]

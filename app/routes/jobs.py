@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from app.accept import prefers_html
-from app.access.authentication import authenticate
+from app.access.authentication import authenticate, watched_key
 from app.access.caller import Caller, Scope
 from app.accounting.reservations import ReservedRoom
 from app.body import declared_length, in_turn, is_json
@@ -161,7 +161,9 @@ async def _receive(
     state = request.app.state
     if is_json(request):
         documents: DocumentReceiver = state.documents
-        return await documents.receive(request, document, draft.tenant, draft.go_on, room)
+        # To fetch a file may take minutes.
+        async with watched_key(request).interrupting():
+            return await documents.receive(request, document, draft.tenant, draft.go_on, room)
     find_dataset = partial(state.datasets.resolve, draft.tenant)
     return await receive_submission(
         request, form, state.store, state.settings, state.outbound, find_dataset, draft.go_on, room
@@ -221,7 +223,8 @@ async def get_job(
         return RedirectResponse(f"/view/{job_id}", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
     response.headers["Vary"] = "Accept"
     wait, state = preferred_wait(prefer, wait_for), request.app.state
-    job, waited = await wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
+    async with watched_key(request).interrupting():
+        job, waited = await wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
     if waited:
         response.headers["Preference-Applied"] = wait.applied
     if not job.ended:
