@@ -28,10 +28,10 @@ from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
-from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, checked_structure, results_of_encoding
+from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_encoding
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.catalogue import network_structure
-from nern_core.checkpoint_structure import refuse_without_kernels
+from nern_core.checkpoint_structure import refuse_without_kernels, structure_of
 from nern_core.errors import NernError
 from nern_core.name_matching import match_names
 from nern_core.options import EncodeOptions
@@ -282,8 +282,8 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
 
     Returns the bytes that the results of encoding it may take.
     """
-    structure = checked_structure(file)
     try:
+        structure = structure_of(file, options.key)
         if options.architecture is not None:
             shapes = {name: claim.shape for name, claim in structure.tensors.items()}
             match_names(shapes, network_structure(options.architecture))

@@ -9,7 +9,22 @@ import typer
 
 from nern_core.options import ARCHITECTURE_NAMES, Device
 
-InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+
+def _refuse_pipe(path: Path) -> Path:
+    """Files are read in several places of theirs."""
+    if not path.is_file():
+        raise typer.BadParameter(f"'{path}' is a pipe or a device; write its content to a file and name that.")
+    return path
+
+
+InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, callback=_refuse_pipe)]
+CheckpointKey = Annotated[
+    str | None,
+    typer.Option(
+        help="Where in a checkpoint of several state dicts the weights are: a key, such as params_ema, a dotted path, "
+        "or what the names of the tensors begin with."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
 # Of commands that read an encoding, which may name an architecture itself.
 EncodingArchitecture = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nern_cli.arguments import LocalDevice
+from nern_cli.arguments import CheckpointKey, LocalDevice
 from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName
 
 _PARAMETER = "options"
@@ -42,6 +42,7 @@ def _with_flags(command: Callable[..., None], *groups: Callable[..., dict[str, A
 
 def _flags(
     architecture: Annotated[str | None, typer.Option(help=f"{ARCHITECTURE_NAMES}.")] = None,
+    key: CheckpointKey = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +80,7 @@ def _flags(
 ) -> dict[str, Any]:
     return {
         "architecture": architecture,
+        "key": key,
         "dataset": dataset,
         "recipe": recipe,
         "kernels": tuple(kernels) if kernels else None,

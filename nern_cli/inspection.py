@@ -10,9 +10,9 @@ from nern_core.kernel_policy import ALL, SPATIAL
 from nern_core.kernels import KernelLayer, by_head, select_layers
 
 
-def inspect_file(path: Path) -> dict[str, Any]:
-    """Facts about a `.nern` file or a checkpoint. Raises `NernError` if it is neither."""
-    return _encoding_facts(path) if path.suffix == ".nern" else _checkpoint_facts(path)
+def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:
+    """Facts about a `.nern` file or a checkpoint, of the weights under `key`. Raises `NernError` if it is neither."""
+    return _encoding_facts(path) if path.suffix == ".nern" else _checkpoint_facts(path, key)
 
 
 def _encoding_facts(path: Path) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def _weight_facts(encoding: Encoding) -> dict[str, Any]:
     }
 
 
-def _checkpoint_facts(path: Path) -> dict[str, Any]:
-    checkpoint = read_checkpoint(path)
+def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
+    checkpoint = read_checkpoint(path, key)
     tensors, layers = checkpoint.tensors, _layers(checkpoint, SPATIAL)
     return {
         "kind": "checkpoint",
@@ -66,6 +66,7 @@ def _checkpoint_facts(path: Path) -> dict[str, Any]:
         "kernels": sum(layer.kernels for layer in layers),
         "kernel_shapes": ", ".join(by_head(layers)),
         "represented_weights_with_all": sum(layer.weights for layer in _layers(checkpoint, ALL)),
+        **({"notes": " ".join(checkpoint.notes)} if checkpoint.notes else {}),
     }
 
 

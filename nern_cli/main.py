@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nern_cli.arguments import InputFile, Json
+from nern_cli.arguments import CheckpointKey, InputFile, Json
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_table
@@ -115,10 +115,12 @@ def encode(
         if report_file is not None:
             report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     metrics = result.report.metrics.model_dump()
+    for note in result.report.metrics.notes:
+        print_note(note)
     if json:
         print_json(metrics)
     else:
-        print_table(f"{checkpoint.name} → {output}", metrics)
+        print_table(f"{checkpoint.name} → {output}", {k: v for k, v in metrics.items() if k != "notes"})
     if result.report.costs_too_much:
         print_note(
             f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "
@@ -133,6 +135,7 @@ def evaluate(
     weights: InputFile,
     architecture: Annotated[str, typer.Option(help="The network that the weights belong to.")],
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
+    key: CheckpointKey = None,
     json: Json = False,
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
@@ -140,7 +143,9 @@ def evaluate(
     from nern_core.decode import decode
     from nern_core.evaluate import evaluate_checkpoint
 
-    checkpoint = decode(weights) if weights.suffix == ".nern" else read_checkpoint(weights)
+    checkpoint = decode(weights) if weights.suffix == ".nern" else read_checkpoint(weights, key, architecture)
+    for note in checkpoint.notes:
+        print_note(note)
     accuracy = evaluate_checkpoint(checkpoint, architecture, dataset)
     if json:
         print_json({"accuracy": accuracy})
@@ -149,11 +154,11 @@ def evaluate(
 
 
 @app.command()
-def inspect(file: InputFile, json: Json = False) -> None:
+def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> None:
     """Say what a .nern file or a checkpoint holds."""
     from nern_cli.inspection import inspect_file
 
-    facts = inspect_file(file)
+    facts = inspect_file(file, key)
     if json:
         print_json(facts)
     else:

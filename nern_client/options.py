@@ -8,6 +8,7 @@ class EncodeOptions(TypedDict, total=False):
     """The options of one encoding; those that are not given are the service's defaults."""
 
     architecture: str | None
+    key: str | None
     dataset: str | None
     recipe: Literal["fast", "paper", "data-free"]
     kernels: str | Sequence[str] | None

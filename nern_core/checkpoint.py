@@ -1,25 +1,37 @@
 """Checkpoints: read `.safetensors` and torch files into named tensors, and write both formats.
 
-Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and
-scores, names carry the `module.` of a data-parallel wrapper. Reading returns the plain state dict;
-wrappers and everything that is not a tensor are left behind. Of a torch file only raw bytes are read, at the
-places that `torch_files` has found; torch's own reader would run what a file asks for.
+Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and scores, and names carry
+the `module.` of a data-parallel wrapper. Reading returns the state dict alone, under the names of the network, and
+remembers the names of the file, which writing restores. Of a torch file only raw bytes are read, at the places that
+`torch_files` has found; torch's own reader would run what a file asks for.
 """
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import safetensors.torch
 import torch
+from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nern_core.checkpoint_structure import CheckpointFormat, detect_format, read_structure, strip_prefixes
+from nern_core.catalogue import network_structure
+from nern_core.checkpoint_structure import (
+    CheckpointFormat,
+    detect_format,
+    names_under,
+    open_checkpoint,
+    read_structure,
+)
 from nern_core.errors import NernError, quoted
+from nern_core.name_matching import match_names
+from nern_core.plain_names import plain_names
+from nern_core.plain_values import from_json
 from nern_core.torch_files import TorchTensor, read_torch_file
 
 _DTYPES: Final = {
@@ -49,27 +61,65 @@ class Checkpoint:
     """Named tensors of a network, contiguous, on the CPU, in the order of the network's layers.
 
     Where a file keeps no order (safetensors sorts), the order is the natural one of the names.
+
+    `file_names` are the names of the file, by those of `tensors`, where the two differ. `metadata` are the versions of
+    the network's modules (the `_metadata` of a state dict) and `extra_states` the entries `_extra_state` that are no
+    tensors, both under the names of the file and written as in `plain_values`. `notes` are sentences on what was
+    decided in reading the file.
     """
 
     tensors: dict[str, Tensor]
+    file_names: Mapping[str, str] = field(default_factory=dict)
+    metadata: JsonValue = None
+    extra_states: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def named_as_in_file(self) -> dict[str, Tensor]:
+        """The tensors under the names of the file."""
+        return {self.file_names.get(name, name): tensor for name, tensor in self.tensors.items()}
+
+    def renamed(self, names: Mapping[str, str], notes: tuple[str, ...] = ()) -> "Checkpoint":
+        """The same tensors under the given names, by their names in the file; others keep the file's."""
+        tensors = self.named_as_in_file()
+        return replace(
+            self,
+            tensors={names.get(name, name): tensor for name, tensor in tensors.items()},
+            file_names={names[name]: name for name in tensors if names.get(name, name) != name},
+            notes=self.notes + notes,
+        )
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, key: str | None = None, architecture: str | None = None) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
 
-    Raises `NernError` with the code `non_finite`, `no_tensors` or another one of `read_structure`.
+    `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without one,
+    the file's without what wrappers add. Raises `NernError` with the code `architecture_mismatch`, `non_finite`,
+    `no_tensors`, `unknown_architecture` or another one of `read_structure`.
     """
-    with path.open("rb") as file:
+    with open_checkpoint(path) as file:
         found = detect_format(file)
-        zipped = found is CheckpointFormat.TORCH_ZIP
-        tensors = _read_safetensors(path) if found is CheckpointFormat.SAFETENSORS else _read_torch(file, zipped=zipped)
-    if not tensors:
+        if found is CheckpointFormat.SAFETENSORS:
+            checkpoint = _read_safetensors(path, key)
+        else:
+            checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
+    if not checkpoint.tensors:
         raise NernError(
             "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
         )
-    tensors = strip_prefixes(tensors)
-    _refuse_non_finite(tensors)
-    return Checkpoint(tensors)
+    _refuse_non_finite(checkpoint.tensors)
+    if architecture is None:
+        return checkpoint.renamed(plain_names(checkpoint.tensors))
+    return fit_names(checkpoint, architecture)
+
+
+def fit_names(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
+    """Give the tensors the names that they have in the network of an architecture.
+
+    Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`, `unknown_architecture`).
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.named_as_in_file().items()}
+    match = match_names(shapes, network_structure(architecture))
+    return checkpoint.renamed(match.names, match.changes)
 
 
 def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -93,34 +143,54 @@ def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a plain state dict as safetensors or, for the suffixes `.pt`, `.pth` and `.th`, as a torch file.
+    """Write a state dict, under the names of the file that it was read from.
 
-    Raises `NernError` (`unknown_format`) for any other suffix.
+    Safetensors hold the tensors alone; torch files, for the suffixes `.pt`, `.pth` and `.th`, also the extra states and
+    the `_metadata`. Raises `NernError` (`unknown_format`) for any other suffix.
     """
+    tensors = checkpoint.named_as_in_file()
     if path.suffix == ".safetensors":
         # safetensors takes no tensors that share memory or have strides.
-        safetensors.torch.save_file(_separate(checkpoint.tensors), path)
+        safetensors.torch.save_file(_separate(tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
         with path.open("wb") as file:
-            torch.save(dict(checkpoint.tensors), file)
+            torch.save(_state_dict(checkpoint, tensors), file)
     else:
         raise NernError(
             "unknown_format", f"Cannot write '{path.name}': name the file *.safetensors or *.pt to choose its format."
         )
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, object]:
+    """What `load_state_dict` takes: an OrderedDict with an attribute `_metadata`, if the file had one."""
+    entries = {**tensors, **{name: from_json(value) for name, value in checkpoint.extra_states.items()}}
+    if not isinstance(checkpoint.metadata, dict):
+        return entries
+    state = OrderedDict(entries)
+    versions = OrderedDict((name, from_json(version)) for name, version in checkpoint.metadata.items())
+    state._metadata = versions  # type: ignore[attr-defined] # noqa: SLF001 # where torch keeps it
+    return state
+
+
+def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
     # The library allows more than is accepted here.
     read_structure(path)
     try:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
         raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
-    return _separate({name: tensors[name] for name in sorted(tensors, key=_natural_order)})
+    names = sorted(names_under(tensors, key), key=_natural_order)
+    return Checkpoint(_separate({name: tensors[name] for name in names}))
 
 
-def _read_torch(file: BinaryIO, *, zipped: bool) -> dict[str, Tensor]:
-    return {name: _read_tensor(file, name, tensor) for name, tensor in read_torch_file(file, zipped=zipped).items()}
+def _read_torch(file: BinaryIO, *, zipped: bool, key: str | None) -> Checkpoint:
+    described = read_torch_file(file, zipped=zipped, key=key)
+    return Checkpoint(
+        tensors={name: _read_tensor(file, name, tensor) for name, tensor in described.tensors.items()},
+        metadata=described.metadata,
+        extra_states=described.extra_states,
+        notes=described.notes,
+    )
 
 
 def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:

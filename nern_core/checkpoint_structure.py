@@ -5,14 +5,17 @@ Nothing in the file is run, and its claims are bounded before they are believed 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-from nern_core.errors import NernError
+from nern_core.errors import NernError, quoted
 from nern_core.kernel_policy import choose_tensors
+from nern_core.other_formats import other_format
+from nern_core.plain_names import plain_names
 from nern_core.safetensors_header import read_header
 from nern_core.tensor_claims import TensorClaim
 from nern_core.torch_files import read_torch_file
@@ -22,14 +25,10 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"
 _LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _LEGACY_MAGIC_WITHIN = 32
-_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+# The same of protocols 0 and 1.
+_LEGACY_MAGIC_IN_DIGITS = b"L119547037146038801333356L\n."
 _HEAD_BYTES = 512
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
-_WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-# Each is removed from all names, so that their number has to be small.
-_MOST_WRAPPERS = 8
-
-T = TypeVar("T")
 
 
 class CheckpointFormat(StrEnum):
@@ -42,10 +41,11 @@ class CheckpointFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStructure:
-    """Format of a file, and its tensors by name."""
+    """Format of a file, its tensors by name, and sentences on which of its state dicts was taken."""
 
     format: CheckpointFormat
     tensors: Mapping[str, TensorClaim]
+    notes: tuple[str, ...] = ()
 
     @property
     def logical_bytes(self) -> int:
@@ -53,23 +53,62 @@ class CheckpointStructure:
         return sum(claim.logical_bytes for claim in self.tensors.values())
 
 
-def read_structure(path: Path) -> CheckpointStructure:
+def read_structure(path: Path, key: str | None = None) -> CheckpointStructure:
     """Tell a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""
-    with path.open("rb") as file:
-        return structure_of(file)
+    with open_checkpoint(path) as file:
+        return structure_of(file, key)
 
 
-def structure_of(file: BinaryIO) -> CheckpointStructure:
+def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
     """Tell the structure of an open file, wherever it is, from its beginning and a few places in it.
 
-    Raises `NernError` with the code `empty_checkpoint`, `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
-    `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    `key` is a dotted path to the state dict, or what the names of the wanted tensors begin with. Raises `NernError`
+    with the code `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
+    `not_a_checkpoint`, `unknown_key`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
-        return CheckpointStructure(found, read_header(file, file.seek(0, os.SEEK_END)))
-    tensors = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP)
-    return CheckpointStructure(found, {name: tensor.claim for name, tensor in tensors.items()})
+        claims = read_header(file, file.seek(0, os.SEEK_END))
+        return CheckpointStructure(found, {name: claims[name] for name in names_under(claims, key)})
+    read = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
+    return CheckpointStructure(found, {name: tensor.claim for name, tensor in read.tensors.items()}, read.notes)
+
+
+def refuse_unreadable(file: BinaryIO) -> None:
+    """Raise `NernError`, as `structure_of` does, for what is no checkpoint; one that needs a `key` is one."""
+    try:
+        structure_of(file)
+    except NernError as error:
+        if error.code != "ambiguous_checkpoint":
+            raise
+
+
+def names_under(names: Collection[str], key: str | None) -> list[str]:
+    """The names that begin with a key and a dot, all without one. Raises `NernError` (`unknown_key`)."""
+    if key is None:
+        return list(names)
+    found = [name for name in names if name.startswith(f"{key}.")]
+    if not found:
+        raise NernError(
+            "unknown_key", f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; leave `key` out."
+        )
+    return found
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises `NernError` (`not_a_checkpoint`) for a folder, a pipe or a device."""
+    if path.is_dir():
+        raise NernError(
+            "not_a_checkpoint",
+            f"'{path.name}' is a folder; name the file in it that holds the weights, such as model.safetensors.",
+        )
+    if path.exists() and not path.is_file():
+        raise NernError(
+            "not_a_checkpoint", f"'{path.name}' is a pipe or a device; write its content to a file and name that."
+        )
+    with path.open("rb") as file:
+        yield file
 
 
 def detect_format(file: BinaryIO) -> CheckpointFormat:
@@ -82,16 +121,12 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
         raise NernError("empty_checkpoint", "The checkpoint is an empty file; send a .safetensors or .pt file.")
     if head.startswith(_ZIP_MAGIC):
         return CheckpointFormat.TORCH_ZIP
-    if head.startswith(_PICKLE_MAGIC) and _LEGACY_MAGIC in head[:_LEGACY_MAGIC_WITHIN]:
+    if _is_legacy(head):
         return CheckpointFormat.TORCH_LEGACY
     if head[8:9] == b"{":
         return CheckpointFormat.SAFETENSORS
-    if head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
-        raise NernError(
-            "unsupported_format",
-            "The file is a tar archive, as torch wrote before version 0.1.10 or others pack files; save the network's "
-            "state_dict() with a newer torch or with safetensors and send that.",
-        )
+    if (other := other_format(head)) is not None:
+        raise other
     raise NernError(
         "not_a_checkpoint",
         "The file is neither a safetensors nor a torch checkpoint; save the network's state_dict() with "
@@ -99,21 +134,15 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
     )
 
 
+def _is_legacy(head: bytes) -> bool:
+    binary = head.startswith(_PICKLE_MAGIC) and _LEGACY_MAGIC in head[:_LEGACY_MAGIC_WITHIN]
+    return binary or head.startswith(_LEGACY_MAGIC_IN_DIGITS)
+
+
 def refuse_without_kernels(
     structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
 ) -> None:
     """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` takes nothing."""
-    tensors = strip_prefixes(structure.tensors)
-    shapes = {name: claim.shape for name, claim in tensors.items() if claim.dtype in _FLOATING_POINT}
+    plain = plain_names(structure.tensors)
+    shapes = {plain[name]: claim.shape for name, claim in structure.tensors.items() if claim.dtype in _FLOATING_POINT}
     choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
-
-
-def strip_prefixes(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Remove the prefixes that data-parallel and compile wrappers put before every name."""
-    stripped = dict(tensors)
-    for _ in range(_MOST_WRAPPERS):
-        prefix = next((p for p in _WRAPPER_PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None)
-        if prefix is None:
-            break
-        stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
-    return stripped

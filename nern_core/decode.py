@@ -53,7 +53,12 @@ def decode_encoding(encoding: Encoding, arithmetic: Arithmetic = EXACT) -> Check
     layers = _decode_layers(encoding, range(len(document.layers)), arithmetic)
     represented = {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
     tensors = all_tensors(represented, encoding.kept, document.tied)
-    return Checkpoint({name: tensors[name] for name in document.tensor_order})
+    return Checkpoint(
+        {name: tensors[name] for name in document.tensor_order},
+        file_names=document.file_names.by_name(document.tensor_order),
+        metadata=document.metadata,
+        extra_states=document.extra_states,
+    )
 
 
 def all_tensors(

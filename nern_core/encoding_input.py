@@ -49,7 +49,7 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
 
     Raises `NernError` where they cannot be used or do not fit each other.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, options.key, options.architecture)
     tied = find_tied(checkpoint.tensors)
     architecture, order, preprocessing = None, None, None
     if options.architecture is not None:

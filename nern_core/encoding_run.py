@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nern_core.codec import Document
-from nern_core.codec.document import Representation
+from nern_core.codec.document import FileNames, Representation
 from nern_core.encoding_input import EncodingInput
 from nern_core.observer import TrainingObserver
 from nern_core.options import EncodeOptions
@@ -57,6 +57,7 @@ class EncodingRun:
 
     def document(self, representation: Representation, tied: dict[str, str]) -> Document:
         """What the file says of this encoding."""
+        checkpoint = self.source.checkpoint
         return Document(
             architecture=self.options.architecture,
             options=self.options,
@@ -65,6 +66,9 @@ class EncodingRun:
             tied=tied,
             tensor_order=tuple(self.tensors),
             source=self.source.source,
+            file_names=FileNames.of(checkpoint.file_names, self.tensors),
+            metadata=checkpoint.metadata,
+            extra_states=dict(checkpoint.extra_states),
         )
 
     @property

@@ -25,3 +25,7 @@ class Metrics(BaseModel):
     original_accuracy: float | None
     reconstructed_accuracy: float | None
     seconds: Annotated[dict[str, float], Field(description="Seconds of each phase, and `total`.")]
+    notes: Annotated[
+        tuple[str, ...],
+        Field(description="Sentences on how the checkpoint was read: which of its weights, and under which names."),
+    ] = ()

@@ -12,10 +12,9 @@ from typing import Final
 
 from nern_core.catalogue.networks import NetworkStructure, Shape
 from nern_core.errors import NernError, quoted
+from nern_core.plain_names import AVERAGED_COUNTER
 
 _WRAPPERS: Final = ("module", "_orig_mod")
-# The counter that torch.optim.swa_utils.AveragedModel keeps beside its module.
-AVERAGED_COUNTER: Final = "n_averaged"
 EXTRA_STATE: Final = "_extra_state"
 _COUNTER_OF_BATCH_NORM = ".num_batches_tracked"
 # As torchvision's own loader renames the layers of the DenseNets that it publishes.
@@ -24,7 +23,6 @@ _OLD_DENSE_LAYER = re.compile(
 )
 # Each is compared with all names, so that their number has to be small.
 _MOST_PREFIXES = 8
-_MOST_WRAPPERS = 8
 _DEFAULT_CLASSES = 1000
 
 
@@ -62,25 +60,6 @@ def match_names(shapes: Mapping[str, Shape], network: NetworkStructure) -> NameM
     if len(fitting) > 1 or any(name in network.shapes for name in shapes if name not in names):
         raise _ambiguous(fitting, network)
     return NameMatch(names, _classes(shapes, names, network), tuple(_changes(shapes, names)))
-
-
-def plain_names(names: Collection[str]) -> dict[str, str]:
-    """Remove what wrappers add to names, for a network that is not known; returns plain names by names.
-
-    `module.` is removed from the start of names, if all have it; `_orig_mod.` anywhere.
-    """
-    plain = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in names}
-    for _ in range(_MOST_WRAPPERS):
-        if not _all_start_with_module(plain.values()):
-            break
-        plain = {name: found.removeprefix("module.") for name, found in plain.items()}
-    distinct = len(set(plain.values())) == len(plain) and all(plain.values())
-    return plain if distinct else {name: name for name in names}
-
-
-def _all_start_with_module(names: Collection[str]) -> bool:
-    named = [name for name in names if name != AVERAGED_COUNTER]
-    return bool(named) and all(name.startswith("module.") for name in named)
 
 
 def _without_wrappers(name: str) -> str:

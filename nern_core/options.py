@@ -54,6 +54,16 @@ class EncodeOptions(BaseModel):
             "Without it, the encoding is fitted to the weights alone.",
         ),
     ] = None
+    key: Annotated[
+        str | None,
+        Field(
+            max_length=256,
+            pattern=r"^[^\x00-\x1f\x7f]+$",
+            description="Where in the checkpoint the weights are, if it holds several state dicts: the key, such as "
+            "`params_ema`, or a dotted path; or what the names of a part of the tensors begin with. "
+            "Default: the only ones, or those under a usual key such as `model`.",
+        ),
+    ] = None
     dataset: Annotated[
         str | None,
         Field(

@@ -39,9 +39,12 @@ def open_pair(checkpoint: Path, encoding: Path) -> Pair:
             f"'{encoding.name}' was not made from '{checkpoint.name}': "
             f"give the checkpoint whose SHA-256 is {expected}.",
         )
-    return Pair(
-        original=read_checkpoint(checkpoint), encoding=contents, decoded=decode_encoding(contents), path=encoding
-    )
+    document = contents.document
+    original = read_checkpoint(checkpoint, document.options.key)
+    if set(original.tensors) != set(document.tensor_order):
+        file_names = document.file_names.by_name(document.tensor_order)
+        original = original.renamed({found: name for name, found in file_names.items()})
+    return Pair(original=original, encoding=contents, decoded=decode_encoding(contents), path=encoding)
 
 
 def evaluator_of(

@@ -30,7 +30,7 @@ ITEM_BYTES: Final = {
     "BOOL": 1,
 }
 MOST_TENSORS: Final = 100_000
-_LONGEST_NAME = 512
+LONGEST_NAME: Final = 512
 MOST_DIMENSIONS: Final = 8
 _MOST_VALUES = 2**40
 # Tied weights and views let tensors be larger than their file; a bomb is larger by far.
@@ -62,10 +62,10 @@ def is_shape(sizes: tuple[object, ...]) -> TypeGuard[tuple[int, ...]]:
 
 def check_name(name: str) -> None:
     """Raise `NernError` (`unsupported_tensor`) for a name that no module of a network can have."""
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise NernError(
             "unsupported_tensor",
-            f"A tensor has the name {quoted(name)}; give it 1 to {_LONGEST_NAME} printable characters.",
+            f"A tensor has the name {quoted(name)}; give it 1 to {LONGEST_NAME} printable characters.",
         )
 
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from nern_core.checkpoint_structure import read_structure
+from nern_core.checkpoint_structure import open_checkpoint, refuse_unreadable
 from nern_core.errors import NernError
 from nern_mlflow.checkpoint_files import HOW_TO_LOG, Entry, find_checkpoint
 from nern_mlflow.references import (
@@ -44,10 +44,11 @@ class Source:
     file: str
 
     def download(self, folder: Path) -> Path:
-        """Bring the checkpoint here. Raises `NernError` as `read_structure` does for what is none."""
+        """Bring the checkpoint here. Raises `NernError` as `refuse_unreadable` does for what is none."""
         path = Path(self.repository.download_artifacts(self.file, str(folder)))
         try:
-            read_structure(path)
+            with open_checkpoint(path) as file:
+                refuse_unreadable(file)
         except NernError as error:
             advice = f" {HOW_TO_LOG}." if error.code == "executable_checkpoint" else ""
             raise NernError(error.code, f"{self.file}: {error.message}{advice}") from error

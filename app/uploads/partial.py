@@ -29,7 +29,7 @@ from app.storage import ArtifactMissing, ArtifactStore
 from app.uploads.digests import digest_mismatch
 from app.uploads.models import PartialUpload
 from app.uploads.partial_repository import PartialUploadRepository
-from app.uploads.receiving import CHECKPOINT, checked_structure
+from app.uploads.receiving import CHECKPOINT, check_checkpoint
 from app.uploads.repository import UploadRepository
 
 _BYTES_BETWEEN_FLUSHES = 16 * 2**20
@@ -136,7 +136,7 @@ class PartialUploads:
                 if found != upload.sha256:
                     raise digest_mismatch(upload.sha256, found)
                 file.seek(0)
-                checked_structure(file)
+                check_checkpoint(file)
             self._note(upload.id).touch()
             flush_folder(self.folder)
             self._store.adopt(path, upload.sha256)

@@ -1,5 +1,6 @@
 """A file as the whole body of a request, streamed into the artifact store."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -88,17 +89,17 @@ def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None
         kind.check(file)
 
 
-def checked_structure(file: BinaryIO) -> CheckpointStructure:
-    """What an uploaded file holds. Raises `Problem` for what is no checkpoint."""
-    try:
-        return structure_of(file)
-    except NernError as error:
-        raise Problem.of_input(error) from error
-
-
 def check_checkpoint(file: BinaryIO) -> int:
-    """Raise `Problem` for what is no checkpoint; returns the bytes that the results of encoding it may take."""
-    return results_of_encoding(checked_structure(file))
+    """Raise `Problem` for what is no checkpoint; returns the bytes that the results of encoding it may take.
+
+    One of several state dicts is a checkpoint too: which of them is encoded, the options of a job say.
+    """
+    try:
+        return results_of_encoding(structure_of(file))
+    except NernError as error:
+        if error.code == "ambiguous_checkpoint":
+            return _RESULTS_OF_ENCODING * file.seek(0, os.SEEK_END) + _BYTES_OF_DOCUMENTS
+        raise Problem.of_input(error) from error
 
 
 def results_of_encoding(structure: CheckpointStructure) -> int:

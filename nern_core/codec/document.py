@@ -1,14 +1,24 @@
 """The JSON document of a `.nern` file: all that decoding needs beside the tensors."""
 
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_serializer,
+)
 
 from nern_core.kernels import KernelLayer
 from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 from nern_core.quantized.grid import LARGEST_EXPONENT
-from nern_core.tensor_claims import MOST_DIMENSIONS
+from nern_core.tensor_claims import LONGEST_NAME, MOST_DIMENSIONS
 
 
 class _Part(BaseModel):
@@ -37,6 +47,29 @@ class QuantizedRepresentation(_Part):
     kind: Literal["quantized"] = "quantized"
 
 
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+
+
+class FileNames(_Part):
+    """The names of the checkpoint's file: `prefix` before those of the document, but for the `others`."""
+
+    prefix: Name = ""
+    others: dict[str, Name] = {}
+
+    @classmethod
+    def of(cls, file_names: Mapping[str, str], names: Iterable[str]) -> Self:
+        """Describe the names of a file, by those of the document where they differ; `names` are all of these."""
+        given = {name: file_names.get(name, name) for name in names}
+        prefixes = Counter(found.removesuffix(name) for name, found in given.items() if found.endswith(name))
+        prefix = max(prefixes, key=lambda prefix: prefixes[prefix], default="")
+        return cls(prefix=prefix, others={name: found for name, found in given.items() if found != prefix + name})
+
+    def by_name(self, names: Iterable[str]) -> dict[str, str]:
+        """The names of the file by those of the document, where they differ."""
+        given = {name: self.others.get(name, self.prefix + name) for name in names}
+        return {name: found for name, found in given.items() if found != name}
+
+
 Representation = Annotated[PredictorRepresentation | QuantizedRepresentation, Field(discriminator="kind")]
 
 
@@ -45,7 +78,8 @@ class Document(_Part):
 
     `layers` is the coordinate table: the l-th entry holds the kernels of the coordinates (l, f, c) with
     f below its filters and c below its channels. `tensor_order` lists every tensor of the checkpoint, `tied`
-    those that repeat another one, with its name.
+    those that repeat another one, with its name. `file_names`, `metadata` and `extra_states` are those of the
+    `Checkpoint`; documents without such things do not mention them.
     """
 
     architecture: str | None
@@ -55,12 +89,26 @@ class Document(_Part):
     tied: dict[str, str]
     tensor_order: tuple[str, ...]
     source: Source
+    file_names: FileNames = FileNames()
+    metadata: JsonValue = None
+    extra_states: dict[Name, JsonValue] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Names cost bytes, also those of fields."""
+        written: dict[str, Any] = serialize(self)
+        for name in ("file_names", "metadata", "extra_states"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del written[name]
+        return written
 
     @field_serializer("options", mode="wrap")
     def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All options but that of the report alone: the file is the same with and without it."""
         written: dict[str, Any] = serialize(options)
         del written["direct_quantization"]
+        if options.key is None:
+            del written["key"]
         return written
 
 

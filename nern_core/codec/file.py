@@ -200,10 +200,14 @@ def _check_names(contents: Contents) -> None:
     document = contents.document
     names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
     stored = set(names)
+    written = [*document.file_names.by_name(document.tensor_order).values(), *document.extra_states]
     if (
         len(stored) != len(names)
         or stored | set(document.tied) != set(document.tensor_order)
         or not stored.issuperset(document.tied.values())
+        or not set(document.file_names.others) <= set(document.tensor_order)
+        or len(set(written)) != len(written)
+        or not all(name.isprintable() for name in written)
     ):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
 

@@ -51,6 +51,7 @@ def make_report(
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
             seconds=seconds,
+            notes=pair.original.notes,
         ),
         layers=_layer_reports(layers, original, decoded),
         curve=tuple(curve),
@@ -96,6 +97,7 @@ def _make_metrics(
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
     seconds: Mapping[str, float],
+    notes: tuple[str, ...],
 ) -> Metrics:
     """Put the figures together; `seconds` gets its total."""
     rounded = {phase: round(duration, 3) for phase, duration in seconds.items()}
@@ -113,4 +115,5 @@ def _make_metrics(
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
         seconds=rounded,
+        notes=notes,
     )

@@ -7,12 +7,17 @@ import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pydantic import JsonValue
+
 from nern_core.tensor_claims import ITEM_BYTES, TensorClaim, check_expansion
+from nern_core.torch_files.descriptions import LeftBehind
 from nern_core.torch_files.legacy_format import read_legacy
+from nern_core.torch_files.problems import LOADED, executable, quoted
 from nern_core.torch_files.state_dict import find_state_dict
+from nern_core.torch_files.weights_key import weights_expression
 from nern_core.torch_files.zip_format import read_zip
 
-__all__ = ["TorchTensor", "read_torch_file"]
+__all__ = ["TorchFile", "TorchTensor", "read_torch_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +30,29 @@ class TorchTensor:
     extent: int
 
 
-def read_torch_file(file: BinaryIO, *, zipped: bool) -> dict[str, TorchTensor]:
-    """Describe the tensors of the state dict by name, in the order of the file.
+@dataclass(frozen=True, slots=True)
+class TorchFile:
+    """The tensors of the state dict by name, in the order of the file, and what `StateDict` says of the rest."""
 
-    Raises `NernError` with the code `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
-    `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    tensors: dict[str, TorchTensor]
+    metadata: JsonValue
+    extra_states: dict[str, JsonValue]
+    notes: tuple[str, ...]
+
+
+def read_torch_file(file: BinaryIO, *, zipped: bool, key: str | None = None) -> TorchFile:
+    """Describe the state dict, the one under `key` if that is given.
+
+    Raises `NernError` with the code `ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`,
+    `not_a_checkpoint`, `unknown_key`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     contents = read_zip(file) if zipped else read_legacy(file)
+    if contents.refusal is not None:
+        raise executable(contents.refusal, weights_expression(contents.root, LOADED))
+    if isinstance(contents.root, LeftBehind):
+        what = f"needs {quoted(contents.root.name)} to be loaded, since it holds a whole object"
+        raise executable(what, weights_expression(contents.root, LOADED))
+    state = find_state_dict(contents.root, key)
     tensors = {
         name: TorchTensor(
             tensor.claim,
@@ -39,8 +60,8 @@ def read_torch_file(file: BinaryIO, *, zipped: bool) -> dict[str, TorchTensor]:
             contents.starts[tensor.storage.key] + tensor.offset * ITEM_BYTES[tensor.claim.dtype],
             tensor.extent,
         )
-        for name, tensor in find_state_dict(contents.root).items()
+        for name, tensor in state.tensors.items()
     }
     size = file.seek(0, os.SEEK_END)
     check_expansion({name: tensor.claim for name, tensor in tensors.items()}, size)
-    return tensors
+    return TorchFile(tensors, state.metadata, state.extra_states, state.notes)

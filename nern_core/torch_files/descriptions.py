@@ -1,6 +1,7 @@
 """What a pickle of torch describes: globals by their names, storages, tensors. Never the things themselves."""
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from nern_core.tensor_claims import TensorClaim
@@ -11,6 +12,19 @@ class Global:
     """A class, function or dtype, by its dotted name."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """An object of which nothing is kept but the name of what would make it."""
+
+    name: str
+
+
+class DescribedDict(OrderedDict[object, object]):
+    """An OrderedDict and the `attributes` that were set on it, such as the `_metadata` of a state dict."""
+
+    attributes: dict[object, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

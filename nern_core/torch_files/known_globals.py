@@ -1,12 +1,21 @@
 """The globals that a pickle of torch may name. None of them is ever looked up: a name stands for what it describes."""
 
-from collections import OrderedDict
+import re
 from collections.abc import Callable
 from typing import Final, TypeGuard
 
 from nern_core.tensor_claims import ITEM_BYTES, TensorClaim, is_shape
-from nern_core.torch_files.descriptions import Global, Storage, StoredTensor, UnreadableTensor, extent_of
-from nern_core.torch_files.problems import damaged, executable, quoted
+from nern_core.torch_files.descriptions import (
+    DescribedDict,
+    Global,
+    LeftBehind,
+    Storage,
+    StoredTensor,
+    UnreadableTensor,
+    extent_of,
+)
+from nern_core.torch_files.left_behind import may_be_left_behind
+from nern_core.torch_files.problems import damaged, executable
 
 # Protocol 2 writes the names that Python 2 had.
 _MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -64,7 +73,7 @@ _UNREADABLE_KINDS: Final = {
 # Values that are never used: what a call of one of these makes is left undone.
 _INERT: Final = frozenset(
     {
-        *("builtins.set", "builtins.bytes", "builtins.bytearray", "builtins.complex", "_codecs.encode"),
+        *("builtins.set", "builtins.bytearray", "builtins.complex"),
         "collections.Counter",
         *("torch.device", "torch.Size", "torch.serialization._get_layout"),
     }
@@ -81,31 +90,54 @@ _LONGEST_KEY = 64
 _LARGEST_NUMBER = 2**62
 
 
-def find_global(module: str, name: str) -> Global:
-    """The global of this name. Raises `NernError` (`executable_checkpoint`) for one that describes no tensor."""
-    found = Global(f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}")
-    if not any(found.name in names for names in (_CALLS, _INERT, _NAMED_ONLY, _STORAGES)):
-        raise executable(f"needs {quoted(found.name)} to be loaded")
-    return found
+# How protocol 0 writes the identifier of a storage.
+_STORAGE_AS_TEXT = re.compile(
+    r"\('storage', <class '([\w.]{1,64})'>, '([^']{1,64})', '[^']{0,64}', ([0-9]{1,18})(?:, None)?\)"
+)
+
+
+def global_of(module: str, name: str) -> Global:
+    """A class or function by its name, with the names of Python 2 translated."""
+    return Global(f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}")
+
+
+def is_harmless(named: Global) -> bool:
+    """Whether it describes tensors or plain data, or is of what checkpoints hold beside their weights."""
+    known = any(named.name in names for names in (_CALLS, _INERT, _NAMED_ONLY, _STORAGES))
+    return known or may_be_left_behind(named.name)
+
+
+def is_only_named(function: object) -> bool:
+    """Whether this is a global that state dicts name and never call."""
+    return isinstance(function, Global) and (function.name in _NAMED_ONLY or function.name in _STORAGES)
+
+
+def is_described(function: object) -> bool:
+    """Whether a call of this describes something that is kept."""
+    return isinstance(function, Global) and function.name in _CALLS
 
 
 def copied_items(arguments: object) -> int:
-    """How many items a call with these arguments copies: Python 2 made an OrderedDict of a list of pairs."""
+    """How many items a call with these arguments copies: pairs of an OrderedDict of Python 2, characters of bytes."""
     items = arguments[0] if isinstance(arguments, tuple) and arguments else None
+    if isinstance(items, str):
+        return len(items) // 16
     return 2 * len(items) if isinstance(items, list) else 0
 
 
 def call(function: object, arguments: object) -> object:
-    """What a call describes. Raises `NernError` (`executable_checkpoint`, `unreadable_checkpoint`)."""
-    if not isinstance(function, Global) or type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
+    """What a call describes. Raises `NernError` (`unreadable_checkpoint`)."""
+    if not isinstance(function, Global | LeftBehind) or type(arguments) is not tuple:
         raise damaged("its pickle calls what is no function")
     if function.name == "torch.Size" and len(arguments) == 1 and type(arguments[0]) is tuple:
         return arguments[0]
     if function.name in _INERT:
         return Global(f"{function.name}()")
     build = _CALLS.get(function.name)
-    if build is None:
-        raise executable(f"calls {quoted(function.name)}")
+    if isinstance(function, LeftBehind) or build is None:
+        return LeftBehind(function.name)
+    if len(arguments) > _MOST_ARGUMENTS and build is not _object:
+        raise damaged("its pickle calls what is no function")
     return build(arguments)
 
 
@@ -118,6 +150,14 @@ def storage_of(identifier: object) -> Storage:
             if name in _STORAGES and len(key) <= _LONGEST_KEY and 0 <= items < _LARGEST_NUMBER:
                 return Storage(key, *_STORAGES[name], items)
     raise damaged("it refers to something else than a storage")
+
+
+def storage_of_text(identifier: str) -> Storage:
+    """The storage that a persistent id of protocol 0 names, which is the text of the tuple that others have."""
+    found = _STORAGE_AS_TEXT.fullmatch(identifier)
+    if found is None:
+        raise executable("refers to something else than a storage")
+    return storage_of(("storage", Global(found[1]), found[2], "", int(found[3])))
 
 
 def _tensor_v2(arguments: tuple[object, ...]) -> object:
@@ -170,14 +210,40 @@ def _parameter(arguments: tuple[object, ...]) -> object:
 def _ordered_dict(arguments: tuple[object, ...]) -> object:
     """An empty one; Python 2 wrote the items as a list of pairs."""
     if not arguments:
-        return OrderedDict()
+        return DescribedDict()
     items = arguments[0]
     if len(arguments) != 1 or type(items) is not list:
         raise damaged("an OrderedDict has other items than pairs")
     pairs = [tuple(item) for item in items if type(item) in {list, tuple}]
     if any(len(pair) != 2 or type(pair[0]) is not str for pair in pairs) or len(pairs) != len(items):
         raise damaged("an OrderedDict has other items than pairs")
-    return OrderedDict(pairs)
+    return DescribedDict(pairs)
+
+
+def _default_dict(arguments: tuple[object, ...]) -> object:
+    """An empty one: what makes its values is of no use here."""
+    return DescribedDict()
+
+
+def _bytes(arguments: tuple[object, ...]) -> object:
+    """Bytes as protocol 2 writes them, a text in Latin-1."""
+    match arguments:
+        case (str(text), "latin1") if text.isascii() or max(text) < "\u0100":
+            return text.encode("latin1")
+    return LeftBehind("_codecs.encode")
+
+
+def _empty_bytes(arguments: tuple[object, ...]) -> object:
+    """Bytes without a value, as protocol 2 writes them."""
+    return LeftBehind("builtins.bytes") if arguments else b""
+
+
+def _object(arguments: tuple[object, ...]) -> object:
+    """What protocols 0 and 1 make of a class and the arguments of its `__new__`."""
+    match arguments:
+        case (Global(name) | LeftBehind(name), *_):
+            return LeftBehind(name)
+    raise damaged("its pickle makes an object of what is no class")
 
 
 def _unreadable(kind: str) -> Callable[[tuple[object, ...]], object]:
@@ -191,5 +257,10 @@ _CALLS: Final[dict[str, Callable[[tuple[object, ...]], object]]] = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "collections.OrderedDict": _ordered_dict,
+    "collections.defaultdict": _default_dict,
+    "_codecs.encode": _bytes,
+    "builtins.bytes": _empty_bytes,
+    "copyreg._reconstructor": _object,
+    "copyreg.__newobj__": _object,
     **{name: _unreadable(kind) for name, kind in _UNREADABLE_KINDS.items()},
 }

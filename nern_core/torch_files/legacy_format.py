@@ -43,4 +43,4 @@ def read_legacy(file: BinaryIO) -> Contents:
         position += storage.length
     if position != size:
         raise damaged("it continues after its last storage")
-    return Contents(root, starts)
+    return Contents(root, starts, reader.refusal)

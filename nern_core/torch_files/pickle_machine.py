@@ -1,15 +1,21 @@
-"""The stack machine that pickles run on, for those of state dicts: plain containers and descriptions, nothing called.
+"""The stack machine that pickles run on: it makes plain containers and descriptions, and imports and calls nothing.
 
 Everything that it makes is counted against a budget first, so that no file can make the process large or busy.
 """
 
-from collections import OrderedDict
 from typing import Final
 
 from nern_core.errors import NernError
 from nern_core.torch_files import known_globals
-from nern_core.torch_files.descriptions import Storage, StoredTensor, UnreadableTensor
-from nern_core.torch_files.problems import damaged, executable, quoted, unsupported_format
+from nern_core.torch_files.descriptions import (
+    DescribedDict,
+    Global,
+    LeftBehind,
+    Storage,
+    StoredTensor,
+    UnreadableTensor,
+)
+from nern_core.torch_files.problems import damaged, quoted, unsupported_format
 
 MOST_TENSORS: Final = 20_000
 _LARGEST_MEMORY = 2**25
@@ -18,16 +24,19 @@ VALUE: Final = 64
 _SLOT, _ENTRY, _MAPPING, _DESCRIPTION = 8, 100, 240, 256
 _KEYS = (str, int, float, bool, type(None))
 _MOST_KEY_BITS = 64
+_DEEPEST_KEY = 4
 
 
 class PickleMachine:
     """Stack and memo of one pickle after another; `storages` are all that they name, by key.
 
-    Its methods raise `NernError` for what does not describe plain values and tensors.
+    `refusal` says, as the predicate of a sentence about the file, what would run a program if it were loaded. Methods
+    raise `NernError` for what does not describe values, objects and tensors.
     """
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
+        self.refusal: str | None = None
         self._tensors = 0
         self._memory = 0
         self.start()
@@ -48,6 +57,13 @@ class PickleMachine:
         if len(self._stack) <= (self._marks[-1] if self._marks else 0):
             raise damaged("its pickle takes values that it does not have")
         return self._stack.pop()
+
+    def drop(self) -> None:
+        """Forget what is on top: a value or a mark."""
+        if self._marks and len(self._stack) == self._marks[-1]:
+            self._marks.pop()
+        else:
+            self.pop()
 
     def pop_several(self, count: int) -> list[object]:
         """Take so many values, in the order in which they were put there."""
@@ -90,9 +106,31 @@ class PickleMachine:
         """Make an empty dict."""
         self.push({}, _MAPPING)
 
+    def push_list_of_marked(self) -> None:
+        """Make a list of the values since the last mark."""
+        values = self.pop_to_mark()
+        self.push(values, VALUE + 2 * _SLOT * len(values))
+
+    def push_frozen_set_of_marked(self) -> None:
+        """Leave a set of the values since the last mark behind."""
+        self.pop_to_mark()
+        self.push(LeftBehind("builtins.frozenset"), _DESCRIPTION)
+
+    def push_dict_of_marked(self) -> None:
+        """Make a dict of the keys and values since the last mark."""
+        values = self.pop_to_mark()
+        self.push_dict()
+        self.set_items(values)
+
+    def repeat(self) -> None:
+        """Put the value on top there again."""
+        self.push(self._top())
+
     def append(self, values: list[object]) -> None:
         """Append to the list on top."""
         target = self._top()
+        if isinstance(target, LeftBehind):
+            return
         if type(target) is not list:
             raise damaged("its pickle appends to what is no list")
         self._spend(2 * _SLOT * (len(values) + 4))
@@ -101,24 +139,37 @@ class PickleMachine:
     def set_items(self, values: list[object]) -> None:
         """Set items of the dict on top: a key, its value, a key, its value."""
         target = self._top()
-        if not isinstance(target, dict) or len(values) % 2:
+        if len(values) % 2 or not isinstance(target, dict | LeftBehind):
             raise damaged("its pickle sets items of what is no dict")
+        if isinstance(target, LeftBehind):
+            return
         self._spend(_ENTRY * (len(values) // 2))
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # Hashing a tuple descends into it without end; integers of any size can be chosen to collide.
-            if type(key) not in _KEYS or (type(key) is int and key.bit_length() > _MOST_KEY_BITS):
+            if not self._is_small_key(key):
                 raise unsupported_format(f"has a dict with a {type(key).__name__} as a key")
-            target[key] = value
+            # Hashing a tuple descends into it; nobody looks for anything under one.
+            target[key if type(key) in _KEYS else object()] = value
 
     def build(self) -> None:
-        """Leave attributes behind, such as the `_metadata` of a state dict."""
+        """Keep the attributes of a dict, such as the `_metadata` of a state dict; leave the state of objects behind."""
         state, target = self.pop(), self._top()
-        if type(target) is not OrderedDict or type(state) not in {dict, OrderedDict}:
-            raise executable("sets the state of something else than a dict")
+        if isinstance(target, LeftBehind):
+            return
+        if type(target) is not DescribedDict or not isinstance(state, dict):
+            self.refuse("sets the state of something else than a dict")
+        else:
+            target.attributes = state
+
+    def refuse(self, predicate: str) -> None:
+        """Remember why the file has to be refused, once all of it is described."""
+        self.refusal = self.refusal or predicate
 
     def push_global(self, module: str, name: str) -> None:
-        """Put a name on the stack, if it is one that state dicts need."""
-        self.push(known_globals.find_global(module, name), 2 * VALUE + len(module) + len(name))
+        """Put a name on the stack."""
+        named = known_globals.global_of(module, name)
+        if not known_globals.is_harmless(named):
+            self.refuse(f"needs {quoted(named.name)} to be loaded")
+        self.push(named, 2 * VALUE + len(module) + len(name))
 
     def push_global_of_names(self) -> None:
         """Put a name on the stack that is made of the two strings on top."""
@@ -130,6 +181,8 @@ class PickleMachine:
     def call(self) -> None:
         """Put on the stack what a call describes."""
         function, arguments = self.pop_several(2)
+        if known_globals.is_only_named(function):
+            self.refuse(f"calls {quoted(getattr(function, 'name', ''))}")
         self._spend(_DESCRIPTION + _ENTRY * known_globals.copied_items(arguments))
         described = known_globals.call(function, arguments)
         if isinstance(described, StoredTensor | UnreadableTensor):
@@ -138,9 +191,27 @@ class PickleMachine:
                 raise too_much()
         self.push(described)
 
-    def push_storage(self) -> None:
-        """Put on the stack the storage that the value on top identifies."""
-        storage = known_globals.storage_of(self.pop())
+    def create(self, class_: object, *arguments: object) -> None:
+        """Put on the stack what is left behind of an object whose class makes it of these arguments."""
+        if not isinstance(class_, Global | LeftBehind) or any(type(given) not in {tuple, dict} for given in arguments):
+            raise damaged("its pickle makes an object of what is no class")
+        if known_globals.is_described(class_) or known_globals.is_only_named(class_):
+            self.refuse(f"makes {quoted(class_.name)} as torch.save never does")
+        self.push(LeftBehind(class_.name), _DESCRIPTION)
+
+    def create_named(self, module: str, name: str) -> None:
+        """The same of the values since the last mark, which are the arguments."""
+        arguments = tuple(self.pop_to_mark())
+        self.push_global(module, name)
+        self.create(self.pop(), arguments)
+
+    def create_of_marked(self) -> None:
+        """The same of the values since the last mark: the class, and its arguments."""
+        class_, *arguments = self.pop_to_mark() or [None]
+        self.create(class_, tuple(arguments))
+
+    def push_storage(self, storage: Storage) -> None:
+        """Put on the stack a storage that was identified."""
         if self.storages.setdefault(storage.key, storage) != storage:
             raise damaged(f"it has two storages {quoted(storage.key)}")
         self.push(storage, _DESCRIPTION)
@@ -149,6 +220,15 @@ class PickleMachine:
         value = self.pop()
         self._stack.append(value)
         return value
+
+    def _is_small_key(self, key: object, depth: int = 0) -> bool:
+        """Whether a key is of plain values: integers of any size can be chosen to collide, and tuples nest."""
+        if isinstance(key, tuple):
+            self._spend(_SLOT * len(key))
+            return depth < _DEEPEST_KEY and all(self._is_small_key(part, depth + 1) for part in key)
+        if isinstance(key, Global | LeftBehind | bytes):
+            return True
+        return type(key) in _KEYS and not (type(key) is int and key.bit_length() > _MOST_KEY_BITS)
 
     def _spend(self, memory: int) -> None:
         self._memory += memory

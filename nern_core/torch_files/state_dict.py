@@ -1,43 +1,91 @@
 """The state dict within a checkpoint: the weights without the wrappers that training scripts put around them."""
 
-from nern_core.errors import NernError, quoted
-from nern_core.tensor_claims import check_name
-from nern_core.torch_files.descriptions import StoredTensor, UnreadableTensor
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-_WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
-_DEEPEST_WRAPPER = 8
+from pydantic import JsonValue
+
+from nern_core.errors import NernError, quoted
+from nern_core.plain_values import NotPlainError, to_json
+from nern_core.tensor_claims import check_name
+from nern_core.torch_files.descriptions import DescribedDict, StoredTensor, UnreadableTensor
+from nern_core.torch_files.problems import LOADED, executable
+from nern_core.torch_files.weights_key import Weights, find_weights, module_key, weights_expression
+
+_EXTRA_STATE = "_extra_state"
+_METADATA = "_metadata"
 _HOW_TO = "save the network's state_dict() and send that"
 
 
-def find_state_dict(root: object) -> dict[str, StoredTensor]:
-    """The named tensors, in their order. Everything that is no tensor is left behind.
+@dataclass(frozen=True, slots=True)
+class StateDict:
+    """The named tensors in their order, and what else `load_state_dict` looks at.
 
-    Raises `NernError` (`no_tensors`, `unsupported_tensor`).
+    `metadata` are the versions of the network's modules; `extra_states` what modules have saved by themselves, by the
+    names of their entries. Both are as `plain_values` writes them. `notes` are sentences on what was decided.
+    """
+
+    tensors: dict[str, StoredTensor]
+    metadata: JsonValue
+    extra_states: dict[str, JsonValue]
+    notes: tuple[str, ...]
+
+
+def find_state_dict(root: object, key: str | None = None) -> StateDict:
+    """Find the weights, those under `key` if it is given. Objects are left behind.
+
+    Raises `NernError` (`ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`, `unknown_key`,
+    `unsupported_tensor`).
     """
     if not isinstance(root, dict):
         what = "tensor" if isinstance(root, StoredTensor | UnreadableTensor) else type(root).__name__
         raise NernError("no_tensors", f"The file holds a {what}, not a state dict; {_HOW_TO}.")
-    tensors = {}
-    for name, value in _unwrapped(root).items():
-        if not isinstance(name, str) or not isinstance(value, StoredTensor | UnreadableTensor):
-            continue
-        check_name(name)
-        if isinstance(value, UnreadableTensor):
-            raise NernError(
-                "unsupported_tensor",
-                f"Tensor {quoted(name)} is {value.kind}; save it as an ordinary dense tensor and try again.",
-            )
-        tensors[name] = value
+    weights = find_weights(root, key)
+    tensors: dict[str, StoredTensor] = {}
+    extra_states: dict[str, JsonValue] = {}
+    left_behind: list[str] = []
+    for name, value in _named(weights):
+        if isinstance(value, StoredTensor | UnreadableTensor):
+            check_name(name)
+            tensors[name] = _readable(name, value)
+        elif name.rpartition(".")[2] == _EXTRA_STATE:
+            check_name(name)
+            try:
+                extra_states[name] = to_json(value)
+            except NotPlainError:
+                left_behind.append(name)
     if not tensors:
+        if module_key(root) is not None:
+            raise executable("holds a whole object in the place of weights", weights_expression(root, LOADED))
         raise NernError("no_tensors", f"The checkpoint holds no named tensors; {_HOW_TO}.")
-    return tensors
+    notes = [*weights.notes]
+    if left_behind:
+        notes.append(f"The extra state {quoted(left_behind[0])} holds more than plain values and is left behind.")
+    return StateDict(tensors, _metadata(weights.mapping), extra_states, tuple(notes))
 
 
-def _unwrapped(mapping: dict[object, object]) -> dict[object, object]:
-    """Descend through wrappers such as `{"state_dict": ..., "best_prec1": ...}`."""
-    for _ in range(_DEEPEST_WRAPPER):
-        inner = next((mapping[key] for key in _WRAPPER_KEYS if isinstance(mapping.get(key), dict)), None)
-        if not isinstance(inner, dict):
-            break
-        mapping = inner
-    return mapping
+def _named(weights: Weights) -> Iterator[tuple[str, object]]:
+    for name, value in weights.mapping.items():
+        if isinstance(name, str) and name.startswith(weights.prefix):
+            yield name, value
+
+
+def _readable(name: str, tensor: StoredTensor | UnreadableTensor) -> StoredTensor:
+    if isinstance(tensor, UnreadableTensor):
+        raise NernError(
+            "unsupported_tensor",
+            f"Tensor {quoted(name)} is {tensor.kind}; save it as an ordinary dense tensor and try again.",
+        )
+    return tensor
+
+
+def _metadata(mapping: Mapping[object, object]) -> JsonValue:
+    """The versions of modules, by the modules' names; None if there are none that are plain."""
+    attributes = mapping.attributes if isinstance(mapping, DescribedDict) else None
+    found = (attributes or {}).get(_METADATA)
+    if not isinstance(found, dict) or not all(type(key) is str for key in found):
+        return None
+    try:
+        return to_json(dict(found))
+    except NotPlainError:
+        return None

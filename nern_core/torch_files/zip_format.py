@@ -36,7 +36,7 @@ def read_zip(file: BinaryIO) -> Contents:
         if entry is None or entry.length != storage.length:
             raise damaged(f"its storage {quoted(key)} is missing or does not have the declared {storage.length} bytes")
         starts[key] = entry.start
-    return Contents(root, starts)
+    return Contents(root, starts, reader.refusal)
 
 
 def _refuse_other_archives(names: list[str]) -> None:

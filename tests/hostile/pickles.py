@@ -68,10 +68,16 @@ def code(canary: Path) -> Iterator[HostileFile]:
     }.items():
         expected = UNREADABLE if name == "call-of-a-string" else EXECUTABLE
         yield HostileFile(f"code-{name}.pt", 6, archive(state(x=opcodes)), expected)
-    for name, content in {"namespace": {"args": argparse.Namespace(a=1)}, "module": torch.nn.Conv2d(16, 32, 3)}.items():
+    module = torch.nn.Conv2d(16, 32, 3)
+    for name, content, outcome in (
+        ("namespace", {"args": argparse.Namespace(a=1)}, "no_tensors"),
+        ("namespace-beside-weights", {"args": argparse.Namespace(a=1), "model": module.state_dict()}, None),
+        ("module", module, EXECUTABLE),
+        ("module-under-a-key", {"model": module, "epoch": 3}, EXECUTABLE),
+    ):
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        yield HostileFile(f"code-{name}.pt", 1, buffer.getvalue(), EXECUTABLE)
+        yield HostileFile(f"code-{name}.pt", 1, buffer.getvalue(), outcome)
     plain = PROTOCOL + touch + STOP
     yield HostileFile("code-plain-pickle.pkl", 1, plain, "not_a_checkpoint")
     yield HostileFile("code-protocol-0.pkl", 1, pickle.dumps([1], 0), "not_a_checkpoint")
@@ -87,7 +93,10 @@ def memory() -> Iterator[HostileFile]:
         ("storage-of-a-file", called("torch.storage.UntypedStorage", text("/etc/passwd")), EXECUTABLE),
         ("text-of-4-gigabytes", b"X" + struct.pack("<I", 2**32 - 1), UNREADABLE),
         ("text-of-exabytes", b"\x8d" + struct.pack("<Q", 2**63 - 1), EXECUTABLE),
-        ("integer-of-2-gigabytes", b"\x8b" + struct.pack("<I", 2**31 - 1), EXECUTABLE),
+        ("integer-of-2-gigabytes", b"\x8b" + struct.pack("<I", 2**31 - 1), UNREADABLE),
+        ("integer-of-megabytes", b"\x8b" + struct.pack("<I", 2**22) + b"\xff" * 2**22, None),
+        ("integer-of-many-digits", b"I" + b"9" * 2**22 + b"\n", None),
+        ("long-tuples-as-keys", b"(" + b"N" * 100_000 + b"tq\x01}" + b"h\x01Ns" * 100_000, UNSUPPORTED),
         ("billion-laughs", b")" + b"q\x63h\x63\x86" * 64, None),
         ("lists", b"]" * 2_000_000, UNSUPPORTED),
         ("dicts", b"}" * 1_000_000, UNSUPPORTED),

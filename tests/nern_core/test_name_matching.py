@@ -4,7 +4,8 @@ import pytest
 
 from nern_core.catalogue import architectures, network_structure
 from nern_core.errors import NernError
-from nern_core.name_matching import match_names, plain_names
+from nern_core.name_matching import match_names
+from nern_core.plain_names import plain_names
 
 RESNET = network_structure("cifar-resnet20")
 SHAPES = RESNET.with_classes(10)

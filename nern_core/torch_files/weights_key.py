@@ -1,0 +1,190 @@
+"""Which of the dicts in a checkpoint holds the weights, and under which key it stands.
+
+A dict with a tensor of two or more dimensions holds weights. Of several, the one under a usual key such as `model` is
+taken if it is the only such one, and the plain weights rather than averages of them (EMA); anything else is for the
+user to decide, by the option `key`: a dotted path, or what a part of the names begins with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nern_core.errors import NernError, quoted
+from nern_core.torch_files.descriptions import LeftBehind, StoredTensor, UnreadableTensor
+
+_USUAL_KEYS: Final = (
+    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module", "params"),
+)
+_OPTIMIZER = "param_groups"
+_DEEPEST = 8
+_MOST_DICTS = 10_000
+_MOST_NAMED = 6
+
+Described = dict[object, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The dict with the weights, what their names begin with, and sentences on why it was taken."""
+
+    mapping: Described
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_weights(root: Described, key: str | None = None) -> Weights:
+    """Find the weights under `key`, or the only ones. Raises `NernError` (`ambiguous_checkpoint`, `unknown_key`)."""
+    if key is not None:
+        return _under(root, key)
+    if _is_state_dict(root):
+        return Weights(root)
+    candidates = _candidates(root)
+    if not candidates:
+        return Weights(_with_any_tensor(root))
+    taken = _choose(candidates)
+    if taken is None:
+        raise NernError(
+            "ambiguous_checkpoint",
+            f"The checkpoint holds several state dicts, under {_listed(candidates)}; choose one with the option `key` "
+            f"(`--key {next(iter(candidates))}`).",
+        )
+    return Weights(candidates[taken], notes=tuple(_explain(taken, candidates)))
+
+
+def weights_expression(root: object, loaded: str) -> str | None:
+    """Python that takes the weights out of the object `loaded`; None if they are not found."""
+    if isinstance(root, LeftBehind):
+        return f"{loaded}.state_dict()"
+    if not isinstance(root, dict):
+        return None
+    if _is_state_dict(root):
+        return f"{{n: t for n, t in {loaded}.items() if torch.is_tensor(t)}}"
+    candidates = _candidates(root)
+    if candidates:
+        taken = _choose(candidates) or next(iter(candidates))
+        return loaded + "".join(f"[{quoted(part)}]" for part in taken.split("."))
+    module = module_key(root)
+    return None if module is None else f"{loaded}[{quoted(module)}].state_dict()"
+
+
+def module_key(root: Described) -> str | None:
+    """The usual key under which an object stands, such as a whole module; None if there is none."""
+    return next((key for key in _USUAL_KEYS if isinstance(root.get(key), LeftBehind)), None)
+
+
+def _under(root: Described, key: str) -> Weights:
+    """Follow a dotted path as far as it leads through dicts; what is left is the beginning of names."""
+    mapping, rest = root, key
+    while (found := _step(mapping, rest)) is not None:
+        mapping, step = found
+        rest = rest[len(step) + 1 :]
+    prefix = f"{rest}." if rest else ""
+    if any(name.startswith(prefix) for name in _tensor_names(mapping)):
+        return Weights(mapping, prefix)
+    inside = {} if rest else _candidates(mapping)
+    if len(inside) == 1:
+        return Weights(next(iter(inside.values())))
+    raise _unknown_key(key, {f"{key}.{path}": found for path, found in inside.items()} or _candidates(root))
+
+
+def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
+    """The dict under the path, or under the longest beginning of it that ends before a dot, and that beginning."""
+    parts = path.split(".") if path else []
+    for count in range(len(parts), 0, -1):
+        step = ".".join(parts[:count])
+        inner = mapping.get(step)
+        if isinstance(inner, dict):
+            return inner, step
+    return None
+
+
+def _unknown_key(key: str, candidates: Mapping[str, object]) -> NernError:
+    where = f"they stand under {_listed(candidates)}" if candidates else "leave the option `key` out"
+    return NernError("unknown_key", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
+
+
+def _is_state_dict(root: Described) -> bool:
+    """Whether the outermost dict holds the weights itself."""
+    inner = [root.get(key) for key in _USUAL_KEYS]
+    wrapped = any(_tensor_names(mapping) for mapping in inner if isinstance(mapping, dict))
+    return not wrapped and _holds_weights(root)
+
+
+def _candidates(root: Described) -> dict[str, Described]:
+    """The dicts within that hold weights, by their paths. None is looked for within another or in an optimizer."""
+    found: dict[str, Described] = {}
+    seen = {id(root)}
+    level = [("", root)]
+    for _ in range(_DEEPEST):
+        deeper: list[tuple[str, Described]] = []
+        for path, mapping in level:
+            for key, inner in mapping.items():
+                if not isinstance(key, str) or not isinstance(inner, dict) or id(inner) in seen:
+                    continue
+                seen.add(id(inner))
+                if len(seen) > _MOST_DICTS:
+                    return found
+                if _holds_weights(inner):
+                    found[f"{path}{key}"] = inner
+                elif _OPTIMIZER not in inner:
+                    deeper.append((f"{path}{key}.", inner))
+        level = deeper
+    return found
+
+
+def _with_any_tensor(root: Described) -> Described:
+    """The dict under a usual key that has tensors of fewer dimensions, or else the outermost one."""
+    seen: set[int] = set()
+    mapping = root
+    while id(mapping) not in seen:
+        seen.add(id(mapping))
+        inner = next((mapping[key] for key in _USUAL_KEYS if isinstance(mapping.get(key), dict)), None)
+        if isinstance(inner, dict) and (_tensor_names(inner) or not _tensor_names(mapping)):
+            mapping = inner
+    return mapping if _tensor_names(mapping) else root
+
+
+def _choose(candidates: Mapping[str, Described]) -> str | None:
+    """The path of the weights to take; None where that is for the user to say."""
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    plain = [path for path in candidates if not _is_average(path)]
+    usual = [path for path in plain if path.rpartition(".")[2] in _USUAL_KEYS]
+    for paths in (plain, usual):
+        if len(paths) == 1:
+            return paths[0]
+    return None
+
+
+def _is_average(path: str) -> bool:
+    """Whether a path names an exponential moving average, such as `model_ema`."""
+    return "ema" in path.lower().replace(".", "_").split("_")
+
+
+def _explain(taken: str, candidates: Mapping[str, Described]) -> list[str]:
+    others = {path: found for path, found in candidates.items() if path != taken}
+    if not others:
+        return [] if taken in _USUAL_KEYS else [f"The weights under {quoted(taken)} were taken."]
+    not_taken = f"not those under {_listed(others)}; the option `key` chooses others"
+    return [f"The weights under {quoted(taken)} were taken, {not_taken}."]
+
+
+def _listed(paths: Mapping[str, object]) -> str:
+    named = ", ".join(quoted(path) for path in list(paths)[:_MOST_NAMED])
+    return named if len(paths) <= _MOST_NAMED else f"{named} and {len(paths) - _MOST_NAMED} others"
+
+
+def _holds_weights(mapping: Described) -> bool:
+    return any(
+        isinstance(value, UnreadableTensor) or (isinstance(value, StoredTensor) and len(value.claim.shape) > 1)
+        for name, value in mapping.items()
+        if isinstance(name, str)
+    )
+
+
+def _tensor_names(mapping: Described) -> list[str]:
+    return [
+        name
+        for name, value in mapping.items()
+        if isinstance(name, str) and isinstance(value, StoredTensor | UnreadableTensor)
+    ]
