@@ -139,8 +139,7 @@ def test_a_refused_file_names_the_line_that_saves_its_weights_alone(
     assert error.value.code == "executable_checkpoint"
     line = f"torch.save({weights}, 'weights.pt')"
     assert f"`{line}`" in error.value.message
-    line = line.replace("FILE", repr(str(tmp_path / "w.pt"))).replace(
-        "'weights.pt'", repr(str(tmp_path / "weights.pt"))
-    )
+    saved = tmp_path / "weights.pt"
+    line = line.replace("FILE", repr(str(tmp_path / "w.pt"))).replace("'weights.pt'", repr(str(saved)))
     exec(line, {"torch": torch})  # what the user is told to run
     assert read_checkpoint(saved).tensors
