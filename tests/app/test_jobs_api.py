@@ -31,6 +31,7 @@ METRICS = {
     "original_accuracy": 90.0,
     "reconstructed_accuracy": None,
     "seconds": {"total": 1.5},
+    "notes": [],
 }
 
 
