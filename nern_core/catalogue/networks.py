@@ -14,6 +14,7 @@ from nern_core.errors import NernError, quoted
 from nern_core.options import ARCHITECTURE_NAMES
 
 FILE = Path(__file__).with_name("networks.jsonl.xz")
+_TORCHVISION = "torchvision:"
 Shape = tuple[int, ...]
 
 
@@ -45,11 +46,18 @@ def network_structure(architecture: str) -> NetworkStructure:
     """Find the tensors of an architecture. Raises `NernError` (`unknown_architecture`)."""
     line = _lines().get(architecture)
     if line is None:
-        raise NernError(
-            "unknown_architecture",
-            f"There is no architecture {quoted(architecture)}; use {ARCHITECTURE_NAMES}, such as torchvision:resnet18.",
-        )
+        raise unknown_architecture(architecture)
     return NetworkStructure.model_validate_json(line)
+
+
+def unknown_architecture(name: str) -> NernError:
+    """The error for a name that no architecture has."""
+    if name.startswith(_TORCHVISION):
+        classifier = quoted(name.removeprefix(_TORCHVISION))
+        sentence = f"torchvision has no classifier {classifier}; its names look like resnet18 or mobilenet_v3_small."
+    else:
+        sentence = f"There is no architecture {quoted(name)}; use {ARCHITECTURE_NAMES}."
+    return NernError("unknown_architecture", sentence)
 
 
 def write_networks(networks: Mapping[str, NetworkStructure]) -> None:

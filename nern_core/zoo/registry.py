@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nern_core.catalogue import network_structure
-from nern_core.errors import NernError
+from nern_core.catalogue.networks import unknown_architecture
 from nern_core.name_matching import match_names
 from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
 from nern_core.zoo.cifar_resnet import CifarResNet
@@ -51,10 +51,7 @@ def find_architecture(name: str) -> Architecture:
     if name.startswith(PREFIX):
         return torchvision_architecture(name)
     if name not in _BUILT_IN:
-        raise NernError(
-            "unknown_architecture",
-            f"There is no architecture '{name}'; use {', '.join(_BUILT_IN)} or torchvision:NAME.",
-        )
+        raise unknown_architecture(name)
     return _BUILT_IN[name]
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from nern_core.errors import NernError
+from nern_core.catalogue.networks import unknown_architecture
 from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
 
 PREFIX = "torchvision:"
@@ -41,10 +41,7 @@ def torchvision_architecture(name: str) -> Architecture:
     models = _models()
     model_name = name.removeprefix(PREFIX)
     if model_name not in classifier_names():
-        raise NernError(
-            "unknown_architecture",
-            f"torchvision has no classifier '{model_name}'; its names look like resnet18 or mobilenet_v3_small.",
-        )
+        raise unknown_architecture(name)
     preset = next(iter(models.get_model_weights(model_name))).transforms()
     return Architecture(
         name=name,

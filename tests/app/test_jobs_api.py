@@ -19,7 +19,7 @@ from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import DIGITS, EXAMPLE, transaction
 
 PROBLEM = "application/problem+json"
-METRICS = {
+METRICS: dict[str, Any] = {
     "source_bytes": 100,
     "file_bytes": 50,
     "predictor_bytes": 40,

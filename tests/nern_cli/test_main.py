@@ -23,6 +23,7 @@ METRICS = {
     "original_accuracy",
     "reconstructed_accuracy",
     "seconds",
+    "notes",
 }
 
 

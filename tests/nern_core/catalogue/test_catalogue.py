@@ -43,7 +43,7 @@ def test_the_sizes_that_follow_the_number_of_classes_are_open() -> None:
 
 
 def test_an_architecture_without_known_tensors_is_named() -> None:
-    with pytest.raises(NernError, match="There is no architecture 'torchvision:vgg'") as error:
+    with pytest.raises(NernError, match="torchvision has no classifier 'vgg'") as error:
         network_structure("torchvision:vgg")
     assert error.value.code == "unknown_architecture"
 
