@@ -14,10 +14,15 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from starlette.requests import ClientDisconnect, Request
 
 from app.access.caller import tenant_of_request
-from app.fair_shares import FairThreads
+from app.fair_shares import FairShares, FairThreads
 from app.problems import Problem
 
 _CHUNK_BYTES = 2**20
+# Of all uploads of a process.
+_MOST_PENDING_BYTES = 32 * 2**20
+# Of a process; one tenant may have half of them.
+_MOST_UPLOADS = 256
+_SECONDS_TO_COME_BACK = "10"
 # A round of the event loop that takes longer keeps others waiting.
 _LONG_ROUND = 0.005
 _ROUNDS_TO_PAUSE = 16
@@ -32,21 +37,62 @@ Arguments = TypeVarTuple("Arguments")
 async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
     """Hand the body on to `take`, in a thread and about a mebibyte at a time.
 
-    Raises Starlette's `ClientDisconnect`, after the bytes before it have been taken.
+    As long as all uploads together hold much, it is handed on in smaller pieces. Raises Starlette's `ClientDisconnect`,
+    after the bytes before it have been taken, and `Problem` (`too-many-uploads`).
     """
-    pending: list[bytes] = []
-    size = 0
+    tenant = tenant_of_request.get()
+    if not _places().take(tenant):
+        raise _too_many_uploads()
+    pending = _Pending()
     try:
         async for chunk in request.stream():
-            pending.append(chunk)
-            size += len(chunk)
-            if size >= _CHUNK_BYTES:
-                data, pending, size = b"".join(pending), [], 0
-                await in_turn(take, data)
+            pending.add(chunk)
+            if pending.size >= _CHUNK_BYTES or _Pending.total > _MOST_PENDING_BYTES:
+                await pending.hand_on(take)
                 await _give_way()
     finally:
-        if pending:
-            await in_turn(take, b"".join(pending))
+        _places().release(tenant)
+        if pending.size:
+            await pending.hand_on(take)
+
+
+class _Pending:
+    """Bytes of one upload that have come and are still to be taken; `total` are those of all uploads."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Hold more bytes."""
+        self._chunks.append(chunk)
+        self.size += len(chunk)
+        _Pending.total += len(chunk)
+
+    async def hand_on(self, take: Callable[[bytes], None]) -> None:
+        """Have all of them taken. Until that is done they are in memory."""
+        data, size, self._chunks, self.size = b"".join(self._chunks), self.size, [], 0
+        try:
+            await in_turn(take, data)
+        finally:
+            _Pending.total -= size
+
+
+@cache
+def _places() -> FairShares:
+    """Places for uploads that are under way, of which each holds some hundred kilobytes beside what is pending."""
+    return FairShares(_MOST_UPLOADS)
+
+
+def _too_many_uploads() -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-many-uploads",
+        "As many of your uploads as are taken at once are under way; send this one when another has ended.",
+        headers={"Retry-After": _SECONDS_TO_COME_BACK, "Connection": "close"},
+    )
 
 
 async def in_turn(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:

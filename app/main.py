@@ -15,6 +15,7 @@ from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.accounting.reservations import Reservations
 from app.collection.collector import Collector
+from app.connections import CONNECTIONS, Connections
 from app.database import check_schema, create_engine
 from app.datasets.service import DatasetService
 from app.edge.layers import layers
@@ -132,7 +133,7 @@ async def _running(
     collector.start()
     courier.start()
     try:
-        yield {AT_STOP: app.state.events.stop}
+        yield {AT_STOP: app.state.events.stop, CONNECTIONS: Connections.of(settings)}
     finally:
         app.state.events.stop()
         await run_in_threadpool(relay.stop)

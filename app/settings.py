@@ -189,7 +189,26 @@ class Settings(BaseSettings):
             "OTEL_EXPORTER_OTLP_ENDPOINT, if it is set; without either there are no traces.",
         ),
     ] = ""
-    max_connections: Annotated[int, Field(ge=1, description="Connections that are served at once.")] = 1000
+    max_connections: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Connections that are served at once; 32 more are for probes. Fewer where the process may not "
+            "have so many files open.",
+        ),
+    ] = 1000
+    max_connections_per_address: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Connections that one address, or with IPv6 a network of 64 bits, may have; 0: any. The "
+            "proxies that `trusted_proxies` names may have any number.",
+        ),
+    ] = 250
+    write_timeout: Annotated[
+        Seconds,
+        Field(ge=timedelta(seconds=1), description="A connection whose client reads nothing for so long is ended."),
+    ] = timedelta(seconds=60)
     max_listeners: Annotated[
         int,
         Field(

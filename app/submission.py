@@ -39,6 +39,7 @@ from nern_core.options import EncodeOptions
 LARGEST_OPTIONS = 64 * 2**10
 # What a form may have beside the file: boundaries, headers of parts, options.
 FORM_OVERHEAD = 2**20
+_LONGEST_PART_HEADER = 2**13
 FindDataset = Callable[[str], NamedDataset]
 
 
@@ -216,9 +217,15 @@ class _ArrivingForm:
 
     def _add_header_name(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
+        self._refuse_long_header()
 
     def _add_header_value(self, data: bytes, start: int, end: int) -> None:
         self._header_value += data[start:end]
+        self._refuse_long_header()
+
+    def _refuse_long_header(self) -> None:
+        if len(self._header_name) + len(self._header_value) > _LONGEST_PART_HEADER:
+            raise _malformed("A part of the form has a header of more than 8 KiB", self._form)
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":

@@ -17,7 +17,7 @@ from app.body import parse_length
 from app.problems import Problem
 
 # Of what is no upload.
-LARGEST_DOCUMENT = 2**20
+LARGEST_DOCUMENT = 2**16
 _UPLOAD = "nern.upload"
 
 

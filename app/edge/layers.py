@@ -4,6 +4,7 @@ from starlette.middleware import Middleware
 
 from app.edge.allowed_hosts import AllowedHosts
 from app.edge.bodies import Bodies
+from app.edge.crowding import Crowding
 from app.edge.local_only import LocalOnly
 from app.edge.rate_headers import RateHeaders
 from app.edge.request_record import RequestRecord
@@ -23,6 +24,7 @@ def layers(settings: Settings, metrics: ServiceMetrics, tracer: Tracer) -> list[
         *([] if isinstance(tracer, SilentTracer) else [Middleware(RequestTraces, tracer=tracer)]),
         Middleware(SafeHeaders),
         Middleware(RequestRecord),
+        Middleware(Crowding),
         Middleware(RateHeaders),
         Middleware(AllowedHosts, hosts=settings.hosts),
         *([] if settings.keys_required else [Middleware(LocalOnly)]),

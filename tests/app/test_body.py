@@ -4,9 +4,13 @@ import threading
 import time
 from typing import Any
 
-from starlette.requests import Request
+import pytest
+from starlette.requests import ClientDisconnect, Request
 
-from app.body import read_body
+from app.access.caller import tenant_of_request
+from app.body import _Pending, read_body
+from app.fair_shares import FairShares
+from app.problems import Problem
 
 MEBIBYTE = bytes(2**20)
 
@@ -67,3 +71,55 @@ def test_an_upload_pauses_while_the_event_loop_is_busy() -> None:
     # Four pauses of sixteen rounds.
     assert asyncio.run(seconds_of_an_upload(0.02)) > 4 * 16 * 0.02
     assert asyncio.run(seconds_of_an_upload(0.0)) < 0.3
+
+
+def test_uploads_that_pause_hold_no_more_than_the_process_has_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.body._MOST_PENDING_BYTES", 2**20)
+
+    async def pausing() -> int:
+        loop, paused, most_taken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        taken = 0
+
+        def take(data: bytes) -> None:
+            nonlocal taken
+            taken += len(data)
+            if taken >= 20 * 10 * 100_000 - 2**20 - 20 * 100_000:
+                loop.call_soon_threadsafe(most_taken.set)
+
+        async def upload() -> None:
+            chunks = iter([bytes(100_000)] * 10)
+
+            async def receive() -> Any:
+                body = next(chunks, None)
+                if body is None:
+                    await paused.wait()
+                    return {"type": "http.disconnect"}
+                return {"type": "http.request", "body": body, "more_body": True}
+
+            with pytest.raises(ClientDisconnect):
+                await read_body(Request({"type": "http", "method": "POST", "headers": []}, receive), take)
+
+        uploads = [asyncio.create_task(upload()) for _ in range(20)]
+        await most_taken.wait()
+        held = _Pending.total
+        paused.set()
+        await asyncio.gather(*uploads)
+        assert taken == 20 * 10 * 100_000
+        return held
+
+    assert asyncio.run(pausing()) <= 2**20 + 20 * 100_000
+    assert _Pending.total == 0
+
+
+def test_one_tenant_has_half_of_the_places_for_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = FairShares(8)
+    monkeypatch.setattr("app.body._places", lambda: places)
+    for _ in range(4):
+        assert places.take(tenant_of_request.get())
+    with pytest.raises(Problem) as refused:
+        asyncio.run(read_body(request_of([MEBIBYTE]), lambda data: None))
+    assert (refused.value.details.status, refused.value.details.type) == (429, "too-many-uploads")
+    assert refused.value.headers == {"Retry-After": "10", "Connection": "close"}
+    places.release(tenant_of_request.get())
+    asyncio.run(read_body(request_of([MEBIBYTE]), lambda data: None))
+    assert places.may_take("another")
