@@ -1,6 +1,7 @@
 """Errors of the API: RFC 9457 problem details, `application/problem+json`, every one says what to do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -74,16 +75,28 @@ class Problem(Exception):
         )
 
     @classmethod
-    def of_input(cls, error: NernError) -> "Problem":
-        """The problem for input that cannot be encoded."""
-        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, error.code.replace("_", "-"), error.message)
+    def of_input(cls, error: NernError, field: str | None = None) -> "Problem":
+        """The problem for input that cannot be encoded, and the field that it came in."""
+        fields = [] if field is None else [FieldProblem(field=field, detail=error.message)]
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, error.code.replace("_", "-"), error.message, errors=fields)
 
     @classmethod
     def of_validation(
-        cls, slug: str, error: ValidationError, opening: str = "", explain: Explain = explain_invalid
+        cls,
+        slug: str,
+        error: ValidationError,
+        opening: str = "",
+        explain: Explain = explain_invalid,
+        within: str | None = None,
     ) -> "Problem":
-        """The problem for a document that does not fit its model; its sentence begins with the opening."""
-        return cls._of_fields(slug, error.errors(include_url=False), opening, explain)
+        """The problem for a document that does not fit its model; `within` is the field that it came in.
+
+        Its sentence begins with the opening.
+        """
+        found = error.errors(include_url=False)
+        if within is not None:
+            found = [{**detail, "loc": (within, *detail["loc"])} for detail in found]
+        return cls._of_fields(slug, found, opening, explain)
 
     @classmethod
     def _of_fields(
@@ -105,6 +118,15 @@ class Problem(Exception):
             headers=self.headers,
             media_type=MEDIA_TYPE,
         )
+
+
+@contextmanager
+def refusing(field: str) -> Iterator[None]:
+    """Raise `Problem` for input in this field that a `NernError` says cannot be encoded."""
+    try:
+        yield
+    except NernError as error:
+        raise Problem.of_input(error, field) from error
 
 
 def use_problem_details(app: FastAPI, answer: Callable[[Request, Problem], Response]) -> None:

@@ -24,7 +24,7 @@ from app.jobs.kinds import JobKind
 from app.jobs.labels import parse_labels
 from app.jobs.names import name_of_file, parse_name
 from app.outbound.client import OutboundClient
-from app.problems import Problem
+from app.problems import Problem, refusing
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
@@ -32,7 +32,6 @@ from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_enc
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
 from nern_core.catalogue import network_structure
 from nern_core.checkpoint_structure import refuse_without_kernels, structure_of
-from nern_core.errors import NernError
 from nern_core.name_matching import match_names
 from nern_core.options import EncodeOptions
 
@@ -289,14 +288,14 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
 
     Returns the bytes that the results of encoding it may take.
     """
-    try:
+    with refusing("key" if options.key else "checkpoint"):
         structure = structure_of(file, options.key)
+    with refusing("architecture"):
         if options.architecture is not None:
             shapes = {name: claim.shape for name, claim in structure.tensors.items()}
             match_names(shapes, network_structure(options.architecture))
+    with refusing("kernels" if options.kernels else "checkpoint"):
         refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
-    except NernError as error:
-        raise Problem.of_input(error) from error
     return results_of_encoding(structure)
 
 

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from app.problems import Problem
+from app.problems import FieldProblem, Problem
 from app.settings import Settings
 
 _SPLITS = ("train.npz", "test.npz")
@@ -18,11 +18,15 @@ def resolve_folder(dataset: str, settings: Settings) -> str:
     """
     folder = _find(dataset, settings)
     if folder is None:
+        detail = (
+            f"you have uploaded no data set '{dataset}', and there is no folder of this name with train.npz and "
+            f"test.npz {_where(settings)}."
+        )
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "unknown-dataset",
-            f"dataset: you have uploaded no data set '{dataset}', and there is no folder of this name with train.npz "
-            f"and test.npz {_where(settings)}.",
+            f"dataset: {detail}",
+            errors=[FieldProblem(field="dataset", detail=detail)],
         )
     return str(folder)
 

@@ -27,4 +27,4 @@ def parse_deadline(text: bytes) -> timedelta:
     try:
         return timedelta(seconds=_SECONDS.validate_json(text))
     except ValidationError as error:
-        raise Problem.of_validation("invalid-deadline", error) from error
+        raise Problem.of_validation("invalid-deadline", error, within="deadline_seconds") from error

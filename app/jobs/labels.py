@@ -38,7 +38,7 @@ def parse_labels(text: bytes) -> dict[str, str]:
     try:
         return _LABELS.validate_json(text)
     except ValidationError as error:
-        raise Problem.of_validation("invalid-labels", error) from error
+        raise Problem.of_validation("invalid-labels", error, within="labels") from error
 
 
 def parse_wanted(pairs: Iterable[str]) -> list[Label]:

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from app.problems import FieldProblem, Problem
-from nern_core.options import explain_invalid
 
 LONGEST_NAME: Final = 200
 # No control characters, no line breaks, nothing that turns the direction of a text; SQL keeps no lone surrogates.
@@ -41,14 +40,11 @@ def parse_name(text: bytes) -> str:
     try:
         return _NAME.validate_python(text.decode())
     except UnicodeDecodeError:
-        raise _invalid("a name is text in UTF-8") from None
+        fields = [FieldProblem(field="name", detail="a name is text in UTF-8.")]
+        detail = f"name: {fields[0].detail}"
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-name", detail, errors=fields) from None
     except ValidationError as error:
-        raise _invalid(explain_invalid(error.errors()[0])) from error
-
-
-def _invalid(detail: str) -> Problem:
-    errors = [FieldProblem(field="name", detail=detail)]
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-name", f"name: {detail}", errors=errors)
+        raise Problem.of_validation("invalid-name", error, within="name") from error
 
 
 def name_of_file(path: str) -> str | None:

@@ -1,7 +1,7 @@
 """Jobs in words and figures, as the pages show them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.datasets.views import SplitView
@@ -14,6 +14,20 @@ from nern_core.progress import Phase
 _UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# What happens in each phase.
+_PHASES: Final[Mapping[str, str]] = {
+    Phase.READING: "The file is read and checked",
+    Phase.SYNTHESIS: "Images are made from the network's statistics",
+    Phase.RECONSTRUCTION: "The predictor learns the weights",
+    Phase.DISTILLATION: "The reconstructed network learns from the original",
+    Phase.WRITING: "The results are written",
+    Phase.EVALUATION: "The accuracy is measured",
+    Phase.COMPARISON: "Alternatives of the same size are measured",
+    Phase.IMPORTANCE: "Kernels are ranked by importance",
+}
+# What the form says of what it leaves to the service.
+DEFAULT_SIZE: Final = "A predictor of the weights, of a size that fits the network."
+DEFAULT_BUDGET: Final = "As long as the network needs, by its size."
 # What each result is for; the names are those of the artifacts.
 _RESULTS: Final = {
     "weights.safetensors": "The reconstructed weights",
@@ -96,15 +110,37 @@ def result_name(name: str) -> str:
     return _RESULTS.get(name, name)
 
 
+def elapsed(job: JobView) -> float:
+    """Seconds from the beginning of the work to its end, or until now; 0 before it has begun."""
+    return 0.0 if job.started_at is None else _seconds(job.started_at, job.finished_at)
+
+
+def waiting(job: JobView) -> float:
+    """Seconds since a queued job was submitted."""
+    return _seconds(job.created_at, None)
+
+
+def _seconds(start: datetime, end: datetime | None) -> float:
+    # The clock of the database may be ahead of this machine's.
+    return max(0.0, ((end or datetime.now(UTC)) - start).total_seconds())
+
+
 def phases(job: JobView) -> list[Mapping[str, Any]]:
-    """The phases that a job goes through: name, and whether it is `done`, `now` or `next`."""
-    names = [phase.value for phase in _expected(job.known_options)] if job.options is None or job.known_options else []
+    """The phases that a job goes through: name, meaning, and whether it is `done`, `now` or `next`."""
+    is_known = job.options is None or job.known_options is not None
+    expected = {phase.value for phase in _expected(job.known_options)} if is_known else set()
+    names = [phase.value for phase in Phase if phase in expected | {job.phase}]
     if job.phase is not None and job.phase not in names:
+        # A newer worker has phases that this process does not know.
         names.append(job.phase)
     has_succeeded = job.status is JobStatus.SUCCEEDED
     at = len(names) if has_succeeded else names.index(job.phase) if job.phase is not None else -1
     return [
-        {"name": name, "state": "done" if index < at else "now" if index == at else "next"}
+        {
+            "name": name,
+            "meaning": _PHASES.get(name, ""),
+            "state": "done" if index < at else "now" if index == at else "next",
+        }
         for index, name in enumerate(names)
     ]
 

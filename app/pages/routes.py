@@ -56,13 +56,17 @@ async def list_jobs(
 
 @router.get("/new")
 async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId = None) -> HTMLResponse:
-    """A form for a new job, with the options of another one if asked for."""
-    options = (None if like is None else (await jobs.look(like)).known_options) or EncodeOptions()
+    """A form for a new job; with the options and the checkpoint of another one if asked for."""
+    other = None if like is None else await jobs.look(like)
+    options = (None if other is None else other.known_options) or EncodeOptions()
+    source = None if other is None or other.data_removed or other.checkpoint is None else other
     datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
     choices["datasets"] = (await run_in_threadpool(datasets.all, tenant)).items
-    return render(request, "new.html", {"options": options, "fields": EncodeOptions.model_fields, **choices})
+    return render(
+        request, "new.html", {"options": options, "source": source, "fields": EncodeOptions.model_fields, **choices}
+    )
 
 
 @router.get("/data")

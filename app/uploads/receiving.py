@@ -99,7 +99,7 @@ def check_checkpoint(file: BinaryIO) -> int:
     except NernError as error:
         if error.code == "ambiguous_checkpoint":
             return _RESULTS_OF_ENCODING * file.seek(0, os.SEEK_END) + _BYTES_OF_DOCUMENTS
-        raise Problem.of_input(error) from error
+        raise Problem.of_input(error, "checkpoint") from error
 
 
 def results_of_encoding(structure: CheckpointStructure) -> int:
@@ -113,7 +113,7 @@ def check_encoding(file: BinaryIO) -> int:
         check_open_encoding(file)
         return _RESULTS_OF_RECONSTRUCTION * decoded_bytes(file) + _BYTES_OF_DOCUMENTS
     except NernError as error:
-        raise Problem.of_input(error) from error
+        raise Problem.of_input(error, "encoding") from error
 
 
 CHECKPOINT = FileKind("checkpoint", check_checkpoint)

@@ -36,7 +36,7 @@ def parse_webhook(text: bytes) -> Webhook:
     try:
         return Webhook.model_validate_json(text)
     except ValidationError as error:
-        raise Problem.of_validation("invalid-webhook", error) from error
+        raise Problem.of_validation("invalid-webhook", error, within="webhook") from error
 
 
 async def check_address(webhook: Webhook, client: OutboundClient) -> None:

@@ -1,6 +1,7 @@
 """The pages as people use them."""
 
 import hashlib
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +33,12 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: 
     fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="600")
     take_screenshot(page, "new")
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("digits-cnn, hidden size 24")
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits-cnn.safetensors")
+    expect(page.locator("#what")).to_have_text("digits-cnn, hidden size 24")
     expect(page.locator(".phases .now")).to_have_text("reconstruction")
     expect(page.locator(".chart canvas").first).to_be_visible()
     take_screenshot(page, "running")
+    expect(page.locator("#elapsed")).to_have_text(re.compile(r"^[1-9]\d* s$"))
     expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
     expect(page.locator(".phases .done")).to_have_text(
         ["reading", "reconstruction", "distillation", "writing", "evaluation"]
@@ -85,12 +88,39 @@ def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Servi
     page.goto("/new")
     page.get_by_label("Checkpoint").set_input_files(picture)
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#refusal")).to_contain_text("neither a safetensors nor a torch checkpoint")
-    page.get_by_label("Checkpoint").set_input_files(EXAMPLE)
-    page.locator("[data-option=architecture]").fill("resnet9000")
+    field = page.get_by_label("Checkpoint")
+    expect(field).to_have_accessible_description(re.compile("neither a safetensors nor a torch checkpoint"))
+    field.set_input_files(EXAMPLE)
+    page.get_by_label("Architecture").fill("resnet9000")
+    page.get_by_label("Labels").fill("Team=vision")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#refusal")).to_contain_text("there is no such architecture")
+    field = page.get_by_label("Architecture")
+    expect(field).to_have_accessible_description(re.compile("There is no such architecture"))
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_be_focused()
+    expect(page.get_by_label("Checkpoint")).not_to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#refusal")).to_contain_text("Nothing was submitted")
     expect(page.get_by_role("button", name="Submit")).to_be_enabled()
+    field.fill("cifar-resnet20")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_label("Labels")).to_have_accessible_description(re.compile("Team"))
+    page.get_by_label("Labels").fill("team=vision")
+    page.get_by_role("button", name="Submit").click()
+    expect(field).to_have_accessible_description(re.compile("does not fit the architecture cifar-resnet20"))
+    # What was filled in is still there.
+    expect(page.get_by_label("Labels")).to_have_value("team=vision")
+
+
+def test_an_alternative_that_is_chosen_has_to_be_filled_in(page: Page) -> None:
+    page.goto("/new")
+    page.get_by_label("Checkpoint").set_input_files(EXAMPLE)
+    page.get_by_role("radio", name="Compression ratio").check()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("spinbutton", name="Compression ratio")).to_be_focused()
+    page.get_by_role("spinbutton", name="File size").fill("5000")
+    expect(page.get_by_role("radio", name="File size")).to_be_checked()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#what")).to_have_text("Weights alone, in 5,000 bytes")
 
 
 def test_a_job_that_fails_says_why(page: Page, service: Service, tmp_path: Path) -> None:
@@ -101,17 +131,24 @@ def test_a_job_that_fails_says_why(page: Page, service: Service, tmp_path: Path)
     expect(page.locator(".state [role=status]")).to_contain_text("bytes")
 
 
-def test_another_job_begins_with_the_same_options(page: Page, service: Service) -> None:
+def test_another_job_begins_with_the_same_options_and_needs_no_second_upload(page: Page, service: Service) -> None:
     job = service.client.submit(architecture="digits-cnn", target_ratio=12, seed=7)
     page.goto(f"/view/{job.rpartition('/')[2]}")
     page.get_by_role("link", name="Another job with these options").click()
     expect(page.locator("[data-option=architecture]")).to_have_value("digits-cnn")
     expect(page.locator("[data-option=target_ratio]")).to_have_value("12.0")
     expect(page.locator("[data-option=seed]")).to_have_value("7")
+    expect(page.get_by_text("digits-cnn.safetensors, 231 KB, is here already.")).to_be_visible()
+    page.get_by_role("spinbutton", name="Compression ratio").fill("15")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#what")).to_have_text("digits-cnn, 15 times smaller")
+    first, second = (service.client.get("/jobs")["items"][number] for number in (1, 0))
+    assert first["checkpoint"] == second["checkpoint"]
+    assert second["options"] == first["options"] | {"target_ratio": 15}
 
 
 def test_an_unknown_job_and_an_unknown_page_are_told(page: Page) -> None:
-    for address in ("/view/job_unknown", "/?status=unknown"):
+    for address in ("/view/job_unknown", "/?status=unknown", "/jobs/job_00", "/nowhere"):
         answer = page.goto(address)
         assert answer is not None
         assert answer.status == 404

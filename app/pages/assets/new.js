@@ -4,37 +4,52 @@ import { send, takeDrops } from "./sending.js";
 
 const form = document.getElementById("new");
 const file = document.getElementById("checkpoint");
+const numbers = form.querySelectorAll("[data-group]");
 
 takeDrops(file);
 
-// Whoever fills in a number means that alternative.
-for (const input of form.querySelectorAll("[data-group]")) {
+// Whoever fills in a number means that alternative, and whoever chooses an alternative has to fill in its number.
+for (const input of numbers) {
   input.addEventListener("input", () => {
-    document.getElementById(`${input.dataset.group}-${input.dataset.option}`).checked = true;
+    radioOf(input).checked = input.value !== "" || radioOf(input).checked;
+    requireChosen();
   });
 }
+for (const radio of form.querySelectorAll("[type=radio]")) radio.addEventListener("change", requireChosen);
+requireChosen();
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  submitJob(options());
+  submitJob();
 });
+
+function radioOf(input) {
+  return document.getElementById(`${input.dataset.group}-${input.dataset.option}`);
+}
+
+function requireChosen() {
+  for (const input of numbers) input.required = radioOf(input).checked;
+}
 
 /** The options that were filled in. */
 function options() {
   const found = {};
   for (const input of form.querySelectorAll("[data-option]")) {
-    const { option, group } = input.dataset;
-    const isChosen = !group || document.getElementById(`${group}-${option}`).checked;
+    const isChosen = !input.dataset.group || radioOf(input).checked;
     const value = valueOf(input);
-    if (isChosen && value !== null) found[option] = value;
+    if (isChosen && value !== null) found[input.dataset.option] = value;
   }
   return found;
 }
 
 /** The labels that were filled in; one without a value has an empty one. */
 function labels() {
-  const pairs = document.getElementById("labels").value.split(",").map((pair) => pair.trim()).filter(Boolean);
+  const pairs = textOf("labels").split(",").map((pair) => pair.trim()).filter(Boolean);
   return Object.fromEntries(pairs.map((pair) => [pair.split("=")[0].trim(), pair.split("=").slice(1).join("=").trim()]));
+}
+
+function textOf(id) {
+  return document.getElementById(id).value.trim();
 }
 
 function valueOf(input) {
@@ -45,14 +60,26 @@ function valueOf(input) {
   return input.value.trim();
 }
 
-function submitJob(options) {
-  const body = new FormData();
-  // Small parts first: what is wrong with them is told before the checkpoint has been sent.
-  body.append("options", JSON.stringify(options));
-  body.append("labels", JSON.stringify(labels()));
-  const deadline = document.getElementById("deadline").value;
-  if (deadline) body.append("deadline_seconds", deadline);
-  body.append("checkpoint", file.files[0]);
+function submitJob() {
+  const parts = { options: options(), labels: labels() };
+  if (textOf("deadline_seconds")) parts.deadline_seconds = Number(textOf("deadline_seconds"));
   const headers = { "Idempotency-Key": `"${crypto.randomUUID?.() ?? Math.random()}"` };
-  send(form.action, headers, body, 202, (job) => location.assign(`/view/${job.id}`));
+  const body = file.files.length ? withFile(parts) : withCheckpoint(parts, headers);
+  send(form.action, headers, body, 202, (job) => location.assign(job.links.page));
+}
+
+/** A form with the file; small parts first: what is wrong with them is told before the file has been sent. */
+function withFile(parts) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(parts)) body.append(name, JSON.stringify(value));
+  if (textOf("name")) body.append("name", textOf("name"));
+  body.append("checkpoint", file.files[0]);
+  return body;
+}
+
+/** A document that names the checkpoint that is here already. */
+function withCheckpoint(parts, headers) {
+  headers["Content-Type"] = "application/json";
+  const name = textOf("name") ? { name: textOf("name") } : {};
+  return JSON.stringify({ checkpoint: { sha256: form.dataset.sha256 }, ...name, ...parts });
 }

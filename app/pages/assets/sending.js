@@ -1,8 +1,7 @@
 // A file that is dropped or chosen, and sent while the form shows how much has been.
 
-import { problemOf } from "./pages.js";
+import { clearErrors, showErrors } from "./errors.js";
 
-const refusal = document.getElementById("refusal");
 const submit = document.getElementById("submit");
 const sent = document.getElementById("sent");
 const sending = document.getElementById("sending");
@@ -41,10 +40,10 @@ export function send(address, headers, body, expected, done) {
       done(JSON.parse(request.responseText));
       return;
     }
-    refusal.textContent = problemOf(request);
     setBusy(false);
+    showErrors(request);
   });
-  refusal.textContent = "";
+  clearErrors();
   setBusy(true);
   request.send(body);
 }

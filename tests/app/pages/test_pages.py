@@ -71,10 +71,42 @@ def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestCl
     assert re.search(r'id="importance"[^>]* checked', page)
 
 
+def test_the_form_offers_the_checkpoint_of_another_job(embedded_client: TestClient) -> None:
+    job = submit(embedded_client, {"target_bytes": 5000}).json()
+    page = embedded_client.get("/new", params={"like": job["id"]}).text
+    assert f'data-sha256="{job["checkpoint"]["sha256"]}"' in page
+    assert "model.bin, 231 KB, is here already." in page
+    assert not re.search(r'<input id="checkpoint"[^>]* required', page)
+    assert re.search(r'<input id="checkpoint"[^>]* required', embedded_client.get("/new").text)
+
+
+def test_no_field_of_the_form_shows_what_looks_like_a_value(embedded_client: TestClient) -> None:
+    assert "placeholder" not in embedded_client.get("/new").text
+
+
+def test_every_field_of_the_form_has_a_place_for_what_is_wrong_with_it(embedded_client: TestClient) -> None:
+    page = embedded_client.get("/new").text
+    fields = re.findall(r"<(?:input|select) (?![^>]*type=\"(?:radio|checkbox))[^>]*>", page)
+    assert len(fields) >= 16
+    for field in fields:
+        (name,) = re.findall(r'id="([a-z_]+)"', field)
+        assert f'help-{name} error-{name}"' in field
+        assert f'id="error-{name}" data-error="{name}"' in page
+
+
+def test_a_job_is_shown_by_its_name(embedded_client: TestClient) -> None:
+    form = {"files": {"checkpoint": EXAMPLE.read_bytes()}, "data": {"name": "<nightly>"}}
+    job = embedded_client.post("/jobs", **form).json()  # type: ignore[arg-type] # a form
+    assert ">&lt;nightly&gt;</a>" in embedded_client.get("/").text
+    assert "<h1>&lt;nightly&gt;</h1>" in embedded_client.get(job["links"]["page"]).text
+
+
 def test_a_reconstruction_has_a_page_without_options(embedded_client: TestClient) -> None:
-    job = embedded_client.post("/reconstructions", files={"encoding": GOLDEN.read_bytes()}).json()
+    form = {"encoding": ("small.nern", GOLDEN.read_bytes())}
+    job = embedded_client.post("/reconstructions", files=form).json()
     page = embedded_client.get(f"/view/{job['id']}").text
-    assert "<h1>Reconstruction of weights</h1>" in page
+    assert "<h1>small.nern</h1>" in page
+    assert '<p id="what">Reconstruction of weights</p>' in page
     assert "Encoding of 3.92 KB" in page
     assert 'id="options"' not in page
     assert "Another job with these options" not in page

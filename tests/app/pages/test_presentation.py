@@ -8,6 +8,7 @@ from app.jobs.models import Job, JobStatus
 from app.pages import presentation
 from app.schemas import JobView
 from nern_core.options import EncodeOptions
+from nern_core.progress import Phase
 
 METRICS = {
     "source_bytes": 1_000_000,
@@ -80,6 +81,24 @@ def test_without_a_result_the_list_says_why() -> None:
     assert presentation.result(view(JobStatus.QUEUED)) == "The job waits for a worker."
 
 
+def test_the_time_that_a_job_has_taken_is_that_of_its_work() -> None:
+    start = datetime.now(UTC) - timedelta(seconds=90)
+    ended = view(JobStatus.CANCELED, created_at=start, started_at=start, finished_at=start + timedelta(seconds=75))
+    assert presentation.elapsed(ended) == 75
+    assert 90 <= presentation.elapsed(view(created_at=start, started_at=start)) < 100
+    assert presentation.elapsed(view(JobStatus.QUEUED, created_at=start)) == 0
+    assert 90 <= presentation.waiting(view(JobStatus.QUEUED, created_at=start)) < 100
+    ahead = view(started_at=datetime.now(UTC) + timedelta(seconds=30))
+    assert presentation.elapsed(ahead) == 0
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_every_phase_has_a_meaning(phase: Phase) -> None:
+    (now,) = [shown for shown in presentation.phases(view(phase=phase.value)) if shown["state"] == "now"]
+    assert now["name"] == phase.value
+    assert now["meaning"]
+
+
 def states(job: JobView) -> dict[str, str]:
     return {phase["name"]: phase["state"] for phase in presentation.phases(job)}
 
@@ -106,8 +125,15 @@ def test_a_reconstruction_reads_and_writes() -> None:
     assert set(states(view(JobStatus.SUCCEEDED, kind="reconstruction", phase="writing")).values()) == {"done"}
 
 
-def test_a_phase_that_was_not_expected_is_shown() -> None:
-    assert states(view(options={"target_ratio": 12}, phase="synthesis"))["synthesis"] == "now"
+def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
+    assert states(view(options={"target_ratio": 12}, phase="synthesis")) == {
+        "reading": "done",
+        "synthesis": "now",
+        "distillation": "next",
+        "writing": "next",
+        "evaluation": "next",
+    }
+    assert list(states(view(phase="polishing")).items())[-1] == ("polishing", "now")
 
 
 @pytest.mark.parametrize(
