@@ -81,5 +81,6 @@ function withFile(parts) {
 function withCheckpoint(parts, headers) {
   headers["Content-Type"] = "application/json";
   const name = textOf("name") ? { name: textOf("name") } : {};
-  return JSON.stringify({ checkpoint: { sha256: form.dataset.sha256 }, ...name, ...parts });
+  // `form.dataset` is the field of that name.
+  return JSON.stringify({ checkpoint: { sha256: form.getAttribute("data-sha256") }, ...name, ...parts });
 }
