@@ -72,8 +72,8 @@ def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
     reached = [run["budget_seconds"] for run in fast if run["reconstructed_accuracy"] >= PUBLISHED_ACCURACY]
     training = paper["seconds"]["reconstruction"] + paper["seconds"]["distillation"]
     seconds_per_step = training / sum(paper["steps"].values())
-    assert PAPER.default_budget.steps is not None
-    schedule = seconds_per_step * PAPER.default_budget.steps
+    assert PAPER.default_steps is not None
+    schedule = seconds_per_step * PAPER.default_steps
     return {
         "points_ahead": round(equal["reconstructed_accuracy"] - paper["reconstructed_accuracy"], 2),
         "paper_seconds_per_step": round(seconds_per_step, 3),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nern_cli.arguments import CheckpointKey, LocalDevice
-from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName
+from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, RepresentationName
 
 _PARAMETER = "options"
 
@@ -50,11 +50,18 @@ def _flags(
             "set. Needs --architecture."
         ),
     ] = None,
+    representation: Annotated[
+        RepresentationName,
+        typer.Option(
+            help="How the weights are stored: quantized, or as a predictor, the published method. auto: quantized, "
+            "unless another option asks for a predictor."
+        ),
+    ] = RepresentationName.AUTO,
     recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
     kernels: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is represented: spatial (the default), all (the default with a target), or patterns of tensor "
+            help="What is represented: all (the default), spatial (the default of a predictor), or patterns of tensor "
             "names, with a leading ! to exclude. May be repeated."
         ),
     ] = None,
@@ -82,6 +89,7 @@ def _flags(
         "architecture": architecture,
         "key": key,
         "dataset": dataset,
+        "representation": representation,
         "recipe": recipe,
         "kernels": tuple(kernels) if kernels else None,
         "target_bytes": target_bytes,

@@ -7,29 +7,35 @@ import torch
 
 from nern_core.codec import write_encoding
 from nern_core.decode import decode
+from nern_core.default_budget import choose_budget
 from nern_core.devices import torch_device
-from nern_core.encoding_input import make_teacher, read_input
-from nern_core.encoding_run import EncodingRun, Stopwatch
+from nern_core.encoding_input import EncodingInput, make_teacher, read_input
+from nern_core.encoding_run import EncodingRun
 from nern_core.observer import TRAINING_ENDS, TrainingObserver
 from nern_core.options import EncodeOptions
 from nern_core.pair import Pair
 from nern_core.predicted_encoding import predict
 from nern_core.progress import OnProgress, Phase, Progress
-from nern_core.quantized_encoding import quantize_to_size
+from nern_core.quantized_encoding import quantize
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.report import Report, SizeTrial, make_report
 from nern_core.snapshots import RandomNumbers, Snapshots
+from nern_core.stopwatch import Stopwatch
 from nern_core.training.clock import Budget
-from nern_core.training.synthesis import has_statistics, synthesize
-from nern_core.training.teacher import StrongerTeacher
+from nern_core.training.synthesis import SynthesisConfig, has_statistics, synthesize
+from nern_core.training.teacher import StrongerTeacher, Teacher
 
 
 @dataclass(frozen=True, slots=True)
 class EncodingResult:
-    """What an encoding gives beside its file: the report, and the pair with what the finished file decodes to."""
+    """What an encoding gives beside its file: the report, and the pair with what the finished file decodes to.
+
+    The stopwatch still runs, for whoever does more.
+    """
 
     report: Report
     pair: Pair
+    stopwatch: Stopwatch
 
 
 def encode(
@@ -40,6 +46,7 @@ def encode(
     recipe: Recipe | None = None,
     stronger_teacher: StrongerTeacher | None = None,
     snapshots: Snapshots | None = None,
+    started: float | None = None,
 ) -> EncodingResult:
     """Encode the file `checkpoint` into the file `encoding`.
 
@@ -48,23 +55,25 @@ def encode(
     of the weights decoded from the finished file, once, on the test split. With the `snapshots` of an encoding
     of the same file with the same options, this one goes on where that one stopped; a budget in seconds then
     counts what both have trained. With a budget in steps, the file is that of an encoding that never stopped.
+    `started` is when the whole command began, as `time.perf_counter` counts: its seconds are in the report too.
     Raises `NernError` for input that cannot be encoded, and `Interrupted` when the snapshots say so.
     """
     recipe = recipe or RECIPES[options.recipe]
     device = torch_device(options.device)
-    stopwatch = Stopwatch(on_progress)
-    with stopwatch.measure(Phase.READING, at=0.0):
-        source = read_input(checkpoint, options, recipe)
-        teacher = make_teacher(source, device, options, recipe, stronger_teacher)
-    budget = _budget(recipe, options)
+    stopwatch = Stopwatch(on_progress, started)
+    stopwatch.begin(Phase.READING, at=0.0)
+    source = read_input(checkpoint, options, recipe)
+    teacher = make_teacher(source, device, options, recipe, stronger_teacher)
+    plan = _plan(options, recipe, source, teacher)
+    budget = plan.budget
     generator = torch.Generator().manual_seed(options.seed)
     snapshots = snapshots or Snapshots()
     snapshots.include("generator", RandomNumbers(generator))
-    if recipe.synthesis is not None and teacher is not None and has_statistics(teacher.network):
-        on_progress(Progress(phase=Phase.SYNTHESIS))
-        size = teacher.preprocessing.input_size
-        synthesized = synthesize(teacher.network, recipe.synthesis, size, budget.seconds, generator, snapshots)
-        stopwatch.add(Phase.SYNTHESIS, synthesized.seconds)
+    if plan.synthesis is not None and teacher is not None and has_statistics(teacher.network):
+        with stopwatch.training(Phase.SYNTHESIS, at=0.0) as seconds:
+            size = teacher.preprocessing.input_size
+            synthesized = synthesize(teacher.network, plan.synthesis, size, budget.seconds, generator, snapshots)
+            seconds[Phase.SYNTHESIS] = synthesized.seconds
         teacher = replace(teacher, synthesized=synthesized.images)
         budget = budget.after(synthesized.seconds)
     observer = TrainingObserver(budget, on_progress)
@@ -76,37 +85,53 @@ def encode(
         teacher=teacher,
         device=device,
         budget=budget,
+        affords_training=plan.affords_training,
         generator=generator,
         observer=observer,
         stopwatch=stopwatch,
         snapshots=snapshots,
     )
     size_trials: tuple[SizeTrial, ...] = ()
-    if options.has_target:
-        contents, size_trials = quantize_to_size(run)
-    else:
+    if options.has_predictor:
         contents = predict(run)
-    with stopwatch.measure(Phase.WRITING, at=TRAINING_ENDS):
-        write_encoding(contents, encoding)
-        decoded = decode(encoding)
-    with stopwatch.measure(Phase.EVALUATION, at=TRAINING_ENDS):
-        evaluator = source.evaluator(device)
-        original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
-        reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
-    on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
+    else:
+        contents, size_trials = quantize(run)
+    stopwatch.begin(Phase.WRITING, at=TRAINING_ENDS)
+    write_encoding(contents, encoding)
+    decoded = decode(encoding)
+    stopwatch.begin(Phase.EVALUATION, at=TRAINING_ENDS)
+    evaluator = source.evaluator(device)
+    original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
+    reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
     pair = Pair(original=source.checkpoint, encoding=contents, decoded=decoded, path=encoding)
     report = make_report(
         pair,
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
-        seconds=stopwatch.seconds,
         curve=observer.curve,
         size_trials=size_trials,
     )
-    return EncodingResult(report, pair)
+    on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
+    return EncodingResult(report.with_seconds(stopwatch.seconds()), pair, stopwatch)
 
 
-def _budget(recipe: Recipe, options: EncodeOptions) -> Budget:
-    if options.steps is None and options.seconds is None:
-        return recipe.default_budget
-    return Budget(steps=options.steps, seconds=options.seconds)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What training may use, and how images are made from the network, if they are."""
+
+    budget: Budget
+    affords_training: bool
+    synthesis: SynthesisConfig | None
+
+
+def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher: Teacher | None) -> _Plan:
+    """The budget that is asked for, or the default."""
+    if options.steps is not None or options.seconds is not None:
+        return _Plan(Budget(steps=options.steps, seconds=options.seconds), True, recipe.synthesis)
+    if recipe.default_seconds is None:
+        return _Plan(Budget(steps=recipe.default_steps), True, recipe.synthesis)
+    chosen = choose_budget(options, recipe, source, teacher, recipe.default_seconds)
+    synthesis = recipe.synthesis
+    if synthesis is not None:
+        synthesis = replace(synthesis, images=chosen.synthesized_images)
+    return _Plan(chosen.budget, chosen.is_worthwhile, synthesis)

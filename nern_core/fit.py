@@ -51,7 +51,7 @@ def fit(
     on_step: Callable[[FitReport], None],
     rounds: int = 1,
     snapshots: Snapshots | None = None,
-) -> dict[str, float]:
+) -> dict[Phase, float]:
     """Train `predictor` in place; returns the seconds of each phase.
 
     Reconstruction has `rounds` of equal length, each with a fresh predictor that is fitted to what the one
@@ -82,7 +82,7 @@ def fit(
         comparison = DistillationLoss(distillation, predictions, targets, teacher, images)
         stages.append(_Stage(Phase.DISTILLATION, distillation.share, distillation.optimizer, comparison))
     training.run(stages, one_schedule=recipe.one_schedule)
-    training.seconds[Phase.RECONSTRUCTION.value] += preparation
+    training.seconds[Phase.RECONSTRUCTION] += preparation
     return training.seconds
 
 
@@ -109,7 +109,7 @@ class _Training:
         self._snapshots = snapshots
         self._start = 0.0
         self._steps: dict[Phase, int] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[Phase, float] = {}
 
     def run(self, stages: Sequence[_Stage], *, one_schedule: bool) -> None:
         """Train through the stages, with one optimizer and one cosine for all of them or one for each."""
@@ -121,8 +121,7 @@ class _Training:
             window = ((self._start - first) / whole, stage.share.seconds / whole) if one_schedule else (0.0, 1.0)
             clock = Clock(self._budget.part(stage.share))
             train(stage.loss, optimizers, clock, window, partial(self._report, stage), self._snapshots)
-            name = stage.phase.value
-            self.seconds[name] = self.seconds.get(name, 0.0) + clock.elapsed
+            self.seconds[stage.phase] = self.seconds.get(stage.phase, 0.0) + clock.elapsed
             self._steps[stage.phase] = self._steps.get(stage.phase, 0) + clock.step
             self._start += stage.share.seconds
 

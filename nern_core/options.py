@@ -15,6 +15,14 @@ class RecipeName(StrEnum):
     DATA_FREE = "data-free"
 
 
+class RepresentationName(StrEnum):
+    """How the weights are stored; `auto` is `quantized` unless another option asks for a predictor."""
+
+    AUTO = "auto"
+    QUANTIZED = "quantized"
+    PREDICTOR = "predictor"
+
+
 class Permutation(StrEnum):
     """How the kernels of a layer are reordered before they get coordinates (paper, section 3.3)."""
 
@@ -73,6 +81,15 @@ class EncodeOptions(BaseModel):
             "Needs `architecture`.",
         ),
     ] = None
+    representation: Annotated[
+        RepresentationName,
+        Field(
+            description="How the weights are stored. `quantized`: as integers, coded by how often they occur; the "
+            "smallest and most accurate files. `predictor`: as a small network that predicts them from their "
+            "coordinates, the published method. `auto` is `quantized`, unless `hidden_size`, `rounds`, "
+            "`kernels_per_coordinate`, `permutation` or the recipe `paper` ask for a predictor.",
+        ),
+    ] = RepresentationName.AUTO
     recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
     kernels: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
@@ -81,15 +98,17 @@ class EncodeOptions(BaseModel):
             description="Which tensors are represented; the others are kept. `spatial`: convolution kernels of "
             "spatial size 2 and larger. `all`: those and matrices. Or patterns such as `layer4.*.conv1.weight`, one or "
             "a list: they take exactly what matches, and after a `!` they exclude it. "
-            "Default: `spatial`; with a target size, `all`.",
+            "Default: `all`; of a predictor, `spatial`.",
         ),
     ] = None
     target_bytes: Annotated[
         int | None,
         Field(
             ge=1,
-            description="Size of the `.nern` file to aim for, with everything in it: the weights are quantized and "
-            "entropy-coded instead of predicted, and trained for this size. Not together with `target_ratio`.",
+            description="Size of the `.nern` file to aim for, with everything in it: quantized weights are trained for "
+            "this size. Not together with `target_ratio`. Default: with `dataset`, the smallest file that is "
+            "estimated to cost at most half a point of accuracy, at three bits a weight or more; without, a size at "
+            "which weights keep the precision of eight bits.",
         ),
     ] = None
     target_ratio: Annotated[
@@ -160,18 +179,36 @@ class EncodeOptions(BaseModel):
 
     @property
     def has_target(self) -> bool:
-        """Whether the weights are quantized for a size, given or searched for."""
+        """Whether a size is asked for, given or to be searched for."""
         return any(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop))
+
+    @property
+    def has_predictor(self) -> bool:
+        """Whether a predictor represents the weights; otherwise they are quantized."""
+        if self.representation is not RepresentationName.AUTO:
+            return self.representation is RepresentationName.PREDICTOR
+        if self.has_target:
+            return False
+        return (
+            self._shapes_predictor
+            or self.recipe is RecipeName.PAPER
+            or self.permutation is not Permutation.CROSS_FILTER
+        )
+
+    @property
+    def _shapes_predictor(self) -> bool:
+        """Whether an option is given that only a predictor has."""
+        return self.hidden_size is not None or self.rounds > 1 or self.kernels_per_coordinate > 1
 
     @property
     def represented(self) -> tuple[str, ...]:
         """The policy `kernels`, or the default."""
-        return self.kernels or (("all",) if self.has_target else ("spatial",))
+        return self.kernels or (("spatial",) if self.has_predictor else ("all",))
 
     @property
     def predictor_width(self) -> int | None:
         """Hidden size that output heads have to pay for: 0 without a predictor, None for the default."""
-        return 0 if self.has_target else self.hidden_size
+        return self.hidden_size if self.has_predictor else 0
 
     def target(self, source_bytes: int) -> int | None:
         """The size aimed for, in bytes, for a checkpoint of this size; None if none is given."""
@@ -191,15 +228,23 @@ class EncodeOptions(BaseModel):
             raise ValueError("give one of `target_bytes`, `target_ratio` and `max_drop`")
         if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):
             raise ValueError("`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure")
-        if self.has_target and self.recipe is RecipeName.PAPER:
-            raise ValueError("the recipe `paper` has no target size; choose `fast` or `data-free`")
-        if self.has_target and (self.hidden_size is not None or self.rounds > 1 or self.kernels_per_coordinate > 1):
-            raise ValueError(
-                "a target size leaves no predictor to give a `hidden_size`, `rounds` or `kernels_per_coordinate`"
-            )
+        self._check_representation()
         if self.recipe is RecipeName.DATA_FREE and self.architecture is None:
             raise ValueError("the recipe `data-free` needs `architecture`: it makes images from the network")
         return self
+
+    def _check_representation(self) -> None:
+        """Raise `ValueError` where options ask for both representations."""
+        if self.representation is RepresentationName.PREDICTOR and self.has_target:
+            raise ValueError("a `predictor` has no target size; give `hidden_size`, or choose `quantized`")
+        if self.has_target and self.recipe is RecipeName.PAPER:
+            raise ValueError("the recipe `paper` has no target size; choose `fast` or `data-free`")
+        if self.representation is RepresentationName.QUANTIZED and self.recipe is RecipeName.PAPER:
+            raise ValueError("the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
+        quantized = self.has_target or self.representation is RepresentationName.QUANTIZED
+        if quantized and self._shapes_predictor:
+            what = "a target size leaves" if self.has_target else "`quantized` weights have"
+            raise ValueError(f"{what} no predictor to give a `hidden_size`, `rounds` or `kernels_per_coordinate`")
 
 
 def explain_invalid(detail: ErrorDetails) -> str:

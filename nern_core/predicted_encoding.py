@@ -9,31 +9,31 @@ from nern_core.fit import fit
 from nern_core.kernel_policy import default_hidden_size
 from nern_core.observer import TRAINING_STARTS
 from nern_core.predictor import Predictor, PredictorConfig
-from nern_core.progress import Phase, Progress
+from nern_core.progress import Phase
 from nern_core.targets import make_targets
 
 
 def predict(run: EncodingRun) -> Encoding:
     """Order the kernels and fit a predictor to them by the recipe."""
     options, recipe, source = run.options, run.recipe, run.source
-    # Ordering counts as reading: it does not depend on the budget.
-    with run.stopwatch.measure(Phase.READING, at=0.0):
-        targets = make_targets(
-            run.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets, tied=source.tied
-        )
-        predictor = _new_predictor(run)
-    run.stopwatch.on_progress(Progress(phase=Phase.RECONSTRUCTION, fraction=TRAINING_STARTS))
-    run.stopwatch.seconds |= fit(
-        recipe,
-        predictor.to(run.device),
-        targets.to(run.device),
-        run.teacher,
-        run.budget,
-        run.generator,
-        run.observer,
-        options.rounds,
-        run.snapshots,
+    run.stopwatch.begin(Phase.ORDERING, at=0.0)
+    targets = make_targets(
+        run.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets, tied=source.tied
     )
+    predictor = _new_predictor(run)
+    with run.stopwatch.training(Phase.RECONSTRUCTION, at=TRAINING_STARTS) as seconds:
+        trained = fit(
+            recipe,
+            predictor.to(run.device),
+            targets.to(run.device),
+            run.teacher,
+            run.budget,
+            run.generator,
+            run.observer,
+            options.rounds,
+            run.snapshots,
+        )
+        seconds.update(trained)
     stored = getattr(torch, recipe.stored_dtype)
     parameters: dict[str, Tensor] = {
         name: parameter.detach().cpu().to(stored).contiguous() for name, parameter in predictor.named_parameters()

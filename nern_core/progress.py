@@ -10,8 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 class Phase(StrEnum):
     """The stages of an encoding, in the order in which they happen."""
 
+    STARTING = "starting"
     READING = "reading"
     SYNTHESIS = "synthesis"
+    ORDERING = "ordering"
+    QUANTIZATION = "quantization"
     RECONSTRUCTION = "reconstruction"
     DISTILLATION = "distillation"
     WRITING = "writing"

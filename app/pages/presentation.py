@@ -86,7 +86,7 @@ def goal(options: EncodeOptions) -> str:
         return f"at most {options.max_drop:g} points of accuracy less"
     if options.hidden_size is not None:
         return f"hidden size {options.hidden_size}"
-    return "default size"
+    return "predictor" if options.has_predictor else "default size"
 
 
 def drop(metrics: Metrics) -> float | None:
@@ -152,8 +152,8 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
     makes_images = options.recipe == RecipeName.DATA_FREE
     expected = [Phase.READING]
     expected += [Phase.SYNTHESIS] if makes_images else []
-    expected += [Phase.RECONSTRUCTION] if not options.has_target else []
-    expected += [Phase.DISTILLATION] if options.has_target or options.dataset or makes_images else []
+    expected += [Phase.RECONSTRUCTION] if options.has_predictor else []
+    expected += [Phase.DISTILLATION] if options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION]
     expected += [Phase.COMPARISON] if options.direct_quantization else []
     return expected + ([Phase.IMPORTANCE] if options.importance else [])

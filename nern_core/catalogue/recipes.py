@@ -14,8 +14,14 @@ class RecipeEntry(BaseModel):
 
     name: RecipeName
     summary: str
-    default_seconds: Annotated[float | None, Field(description="Budget of a job that names none.")] = None
-    default_steps: int | None = None
+    default_seconds: Annotated[
+        float | None,
+        Field(
+            description="About how long two ordinary cores train where a job names no budget. The steps follow from the "
+            "network, so that a slower machine takes longer and makes the same file."
+        ),
+    ] = None
+    default_steps: Annotated[int | None, Field(description="Steps of a job that names no budget.")] = None
     needs_architecture: Annotated[bool, Field(description="Whether the option `architecture` must be given.")] = False
     learns_from_dataset: Annotated[
         bool, Field(description="Whether the images of the option `dataset` are trained on, not only measured on.")
@@ -27,7 +33,8 @@ class RecipeEntry(BaseModel):
 RECIPE_ENTRIES = (
     RecipeEntry(
         name=RecipeName.FAST,
-        summary="The most accuracy per second on a CPU: reconstruction, then distillation on blended images.",
+        summary="The most accuracy per second on a CPU: distillation on blended images; a predictor is fitted to the "
+        "weights before.",
         default_seconds=150,
         takes_max_drop=True,
     ),

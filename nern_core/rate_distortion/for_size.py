@@ -26,10 +26,27 @@ def quantize_for_size(
     Also returns the seconds of training. Raises `NernError` (`target_too_small`, `diverged`).
     """
     parameters, wanted_bits = _started(quantizer, target, size_of)
-    trainer = Trainer(training, quantizer, parameters, wanted_bits)
+    seconds = _train(training, quantizer, parameters, wanted_bits)
+    return _fitted(quantizer.rounded(parameters), parameters, target, size_of), seconds
+
+
+def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Training) -> tuple[Quantized, float]:
+    """Quantize and train, with about so many bits for a weight; also returns the seconds of training.
+
+    Raises `NernError` (`diverged`).
+    """
+    bits = bits_per_weight * quantizer.weights
+    parameters = quantizer.start(bits)
+    seconds = _train(training, quantizer, parameters, bits)
+    return quantizer.rounded(parameters), seconds
+
+
+def _train(training: Training, quantizer: Quantizer, parameters: QuantizedParameters, bits: float) -> float:
+    """Train the parameters in place, which end on the CPU; returns the seconds that it took."""
+    trainer = Trainer(training, quantizer, parameters, bits)
     trainer.run(1.0)
     parameters.cpu()
-    return _fitted(quantizer.rounded(parameters), parameters, target, size_of), trainer.seconds
+    return trainer.seconds
 
 
 def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:

@@ -4,7 +4,8 @@ Training is one, in two parts. Early in the first one it is measured, twice, wha
 much of that the part leaves at its end, and by how fast costs grow when files shrink, the size is corrected to that
 which will cost what is allowed. What the part ends with is measured: that is a result, unless it costs too much. If it
 costs much less or too much, the second part goes on from it with another size, and ends with another result. Of the
-results that cost no more than is allowed, the smallest one is delivered as it was measured.
+results that cost no more than is allowed, the smallest one is delivered as it was measured. If none does, weights that
+keep their precision without training are measured too, and delivered if they cost less.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,6 +64,14 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class DropGoal:
+    """The points of accuracy that a file may cost, and the fewest bits for a weight that are tried."""
+
+    max_drop: float
+    least_bits: float = FEWEST_BITS_PER_WEIGHT
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
     """What a part has ended with."""
 
@@ -71,27 +80,34 @@ class _Result:
 
 
 def quantize_within_drop(
-    quantizer: Quantizer, max_drop: float, measure: Callable[[Quantized], Measured], training: Training
+    quantizer: Quantizer,
+    goal: DropGoal,
+    measure: Callable[[Quantized], Measured],
+    training: Training,
+    untrained: Callable[[], Quantized],
 ) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
-    """Quantize for the smallest file that costs at most `max_drop` points of accuracy.
+    """Quantize for the smallest file that costs at most `goal.max_drop` points of accuracy.
 
-    Also returns the sizes that were measured, the result's at last, and the seconds of training. The result costs more
-    than `max_drop` where none was found that does not. Raises `NernError` (`diverged`).
+    `untrained` makes the faithful file that takes the result's place where that costs more than is allowed. Also
+    returns the sizes that were measured, the result's at last, and the seconds of training. The result costs more
+    than allowed where none was found that does not. Raises `NernError` (`diverged`).
     """
-    bits = _FIRST_BITS_PER_WEIGHT * quantizer.weights
+    max_drop = goal.max_drop
+    bits = max(_FIRST_BITS_PER_WEIGHT, goal.least_bits) * quantizer.weights
     trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
-    search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), max_drop)
+    search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), goal)
 
-    def result() -> _Result:
-        quantized = quantizer.rounded(trainer.parameters)
+    def result(quantized: Quantized) -> _Result:
         return _Result(quantized, search.note(measure(quantized)))
 
     trainer.run(_SHARES[0], loss=search)
-    results = [result()]
+    results = [result(quantizer.rounded(trainer.parameters))]
     if not _NEAR_ENOUGH * max_drop <= results[0].trial.drop <= max_drop:
         search.correct(left=1.0, least=_LEAST_AFTER_FIRST, most=_MOST_AFTER_FIRST)
         trainer.run(_SHARES[1], _WINDOW_OF_SECOND)
-        results.append(result())
+        results.append(result(quantizer.rounded(trainer.parameters)))
+    if all(found.trial.drop > max_drop for found in results):
+        results.append(result(untrained()))
     best = _best(results, max_drop)
     others = tuple(trial for trial in search.trials if trial is not best.trial)
     return best.quantized, (*others, best.trial), trainer.seconds
@@ -108,11 +124,11 @@ def _best(results: Sequence[_Result], max_drop: float) -> _Result:
 class SizeSearch(Loss):
     """The loss of a training with quantized weights, whose bits follow from what the file costs."""
 
-    def __init__(self, loss: RateDistillation, measure: Callable[[], Measured], max_drop: float) -> None:
+    def __init__(self, loss: RateDistillation, measure: Callable[[], Measured], goal: DropGoal) -> None:
         self._loss = loss
         self.device = loss.device
         self._measure = measure
-        self._max_drop = max_drop
+        self._goal = goal
         self._corrections = 0
         self._measured: list[Measured] = []
         self.trials: list[SizeTrial] = []
@@ -159,7 +175,7 @@ class SizeSearch(Loss):
 
     def correct(self, *, left: float, least: float, most: float) -> None:
         """Want so many times the bits that the last trial, of whose cost so much will be left, calls for."""
-        factor = (left * self.trials[-1].drop / (_AIM * self._max_drop)) ** _EXPONENT
+        factor = (left * self.trials[-1].drop / (_AIM * self._goal.max_drop)) ** _EXPONENT
         bits = self._loss.wanted_bits * min(max(factor, least), most)
         weights = self._loss.weights
-        self._loss.want(min(max(bits, FEWEST_BITS_PER_WEIGHT * weights), MOST_BITS_PER_WEIGHT * weights))
+        self._loss.want(min(max(bits, self._goal.least_bits * weights), MOST_BITS_PER_WEIGHT * weights))

@@ -7,12 +7,11 @@ be made of, so it gets reconstruction alone.
 from dataclasses import replace
 
 from nern_core.recipes.fast import FAST
-from nern_core.training.clock import Budget
 from nern_core.training.synthesis import SynthesisConfig
 
 DATA_FREE = replace(
     FAST,
-    default_budget=Budget(seconds=300),
+    default_seconds=300.0,
     synthesis=SynthesisConfig(
         images=2048, images_per_batch=256, steps=60, learning_rate=0.1, class_weight=0.1, share=0.2
     ),

@@ -8,7 +8,7 @@ from nern_core.optim import OptimizerConfig
 from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
-from nern_core.training.clock import Budget, Share
+from nern_core.training.clock import Share
 from nern_core.training.distill import DistillationConfig, LossTerm
 from nern_core.training.reconstruct import ReconstructionConfig
 
@@ -16,7 +16,7 @@ FAST = Recipe(
     predictor=PredictorVariant(activation="gelu"),
     scaled_targets=True,
     stored_dtype="float16",
-    default_budget=Budget(seconds=150),
+    default_seconds=150.0,
     one_schedule=False,
     reconstruction=ReconstructionConfig(
         # A step of reconstruction takes about a tenth of the time of one of distillation.

@@ -9,7 +9,7 @@ from nern_core.optim import OptimizerConfig
 from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
 from nern_core.sampling import SamplingConfig
-from nern_core.training.clock import Budget, Share
+from nern_core.training.clock import Share
 from nern_core.training.distill import DistillationConfig, LossTerm
 from nern_core.training.reconstruct import ReconstructionConfig
 
@@ -22,7 +22,7 @@ PAPER = Recipe(
     predictor=PredictorVariant(),
     scaled_targets=False,
     stored_dtype="float32",
-    default_budget=Budget(steps=_STEPS),
+    default_steps=_STEPS,
     one_schedule=True,
     reconstruction=ReconstructionConfig(share=_WARM_UP, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"),
     distillation=DistillationConfig(

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nern_core.predictor import PredictorVariant
-from nern_core.training.clock import Budget
 from nern_core.training.distill import DistillationConfig
 from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.reconstruct import ReconstructionConfig
@@ -20,13 +19,15 @@ class Recipe:
     each phase has its own. `synthesis` makes images from a network that has batch normalization.
     With a target size there is no predictor: `quantization` takes the place of both phases, with the images of
     distillation and the squared difference of logits.
-    `stored_dtype` is what the predictor's parameters are rounded to in the file.
+    Without a budget, training has `default_steps`, or as many as two ordinary cores take in about `default_seconds`:
+    exactly one is given. `stored_dtype` is what the predictor's parameters are rounded to in the file.
     """
 
     predictor: PredictorVariant
     scaled_targets: bool
     stored_dtype: Literal["float16", "float32"]
-    default_budget: Budget
+    default_steps: int | None = None
+    default_seconds: float | None = None
     one_schedule: bool
     reconstruction: ReconstructionConfig
     distillation: DistillationConfig

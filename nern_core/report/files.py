@@ -51,7 +51,7 @@ def compare(
             "another_encoding",
             f"The report is not that of '{pair.path.name}': give the one that was written when that file was encoded.",
         )
-    report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, seconds={}, curve=())
+    report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, curve=())
     evaluator = None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, device=device)
     has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
     measured = [_measure(found, evaluator) for found in chain(standard_codecs(pair.original.tensors), others)]

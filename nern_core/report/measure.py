@@ -21,14 +21,10 @@ def make_report(
     *,
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
-    seconds: Mapping[str, float],
     curve: Sequence[CurvePoint],
     size_trials: Sequence[SizeTrial] = (),
 ) -> Report:
-    """Measure a checkpoint's encoding and put the figures together.
-
-    `seconds` are those of each phase, empty where they are not known.
-    """
+    """Measure a checkpoint's encoding and put the figures together. It has no seconds yet: see `with_seconds`."""
     document, layers = pair.encoding.document, pair.encoding.document.layers
     original, decoded = pair.original.tensors, pair.decoded.tensors
     predicted = None if isinstance(pair.encoding.weights, QuantizedWeights) else pair.encoding.predicted
@@ -50,7 +46,6 @@ def make_report(
             error=relative_error([original[n] for n in names], [decoded[n] for n in names]),
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
-            seconds=seconds,
             notes=pair.original.notes,
         ),
         layers=_layer_reports(layers, original, decoded),
@@ -96,13 +91,9 @@ def _make_metrics(
     error: float,
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
-    seconds: Mapping[str, float],
     notes: tuple[str, ...],
 ) -> Metrics:
-    """Put the figures together; `seconds` gets its total."""
-    rounded = {phase: round(duration, 3) for phase, duration in seconds.items()}
-    if seconds:
-        rounded["total"] = round(sum(seconds.values()), 3)
+    """Put the figures together."""
     return Metrics(
         source_bytes=source_bytes,
         file_bytes=sizes.file,
@@ -114,6 +105,6 @@ def _make_metrics(
         relative_error=round(error, 6),
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
-        seconds=rounded,
+        seconds={},
         notes=notes,
     )

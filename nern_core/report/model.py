@@ -1,5 +1,8 @@
 """What a report holds: `report.json`, and all figures of the HTML page."""
 
+from collections.abc import Mapping
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from nern_core.metrics import Metrics
@@ -90,6 +93,12 @@ class Report(BaseModel):
     size_trials: tuple[SizeTrial, ...] = Field(
         default=(), description="How the size for `max_drop` was found: the last one is this encoding's."
     )
+
+    def with_seconds(self, seconds: Mapping[str, float]) -> Self:
+        """The same with the seconds of each phase, and their total."""
+        rounded = {phase: round(duration, 3) for phase, duration in seconds.items()}
+        rounded["total"] = round(sum(seconds.values()), 3)
+        return self.model_copy(update={"metrics": self.metrics.model_copy(update={"seconds": rounded})})
 
     @property
     def cost(self) -> float | None:

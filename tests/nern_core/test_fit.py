@@ -37,7 +37,7 @@ def teacher(images: ImageSet | None) -> Teacher:
 
 def run(
     recipe: Recipe, teacher: Teacher | None, steps: int, rounds: int = 1
-) -> tuple[Predictor, list[FitReport], dict[str, float]]:
+) -> tuple[Predictor, list[FitReport], dict[Phase, float]]:
     torch.manual_seed(0)
     subject, goal = Predictor(SMALL, select_layers(TENSORS)), targets()
     reports: list[FitReport] = []

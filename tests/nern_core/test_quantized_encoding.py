@@ -131,6 +131,7 @@ def test_the_fraction_only_grows(tmp_path: Path) -> None:
     assert fractions == sorted(fractions)
     assert list(dict.fromkeys(progress.phase for progress in seen)) == [
         Phase.READING,
+        Phase.QUANTIZATION,
         Phase.DISTILLATION,
         Phase.WRITING,
         Phase.EVALUATION,
@@ -182,3 +183,30 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
 def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         EncodeOptions(**options)
+
+
+def test_with_data_alone_the_file_keeps_the_network_at_a_tenth_of_the_size(tmp_path: Path) -> None:
+    report = run(tmp_path, steps=60, **WITH_DATA)
+    before, after = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
+    assert before is not None
+    assert after is not None
+    assert after >= before - 0.5
+    assert 9 < report.metrics.ratio < 11
+
+
+@pytest.mark.parametrize("options", [{}, {"architecture": "digits-cnn"}])
+def test_without_data_weights_keep_the_precision_of_eight_bits(tmp_path: Path, options: dict[str, Any]) -> None:
+    report = run(tmp_path, steps=None, **options)
+    assert report.metrics.predictor_bytes == 0
+    assert report.metrics.ratio > 3.5
+    assert max(layer.relative_error for layer in report.layers) < 0.03
+    assert report.curve == ()
+
+
+def test_a_training_that_is_far_too_short_gives_a_larger_file_and_no_worse_network(tmp_path: Path) -> None:
+    report = run(tmp_path, steps=1, max_drop=0.5, **WITH_DATA)
+    before, after = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
+    assert before is not None
+    assert after is not None
+    assert after >= before - 0.5
+    assert report.size_trials[-1].drop <= 0.5

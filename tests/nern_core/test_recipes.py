@@ -25,7 +25,7 @@ def test_the_paper_has_the_published_settings() -> None:
         encoding=PositionalEncoding(levels=40, base=0.76),
     )
     assert (paper.scaled_targets, paper.stored_dtype) == (False, "float32")
-    assert paper.default_budget.steps == 68_600
+    assert paper.default_steps == 68_600
     distillation = paper.distillation
     assert (distillation.images_per_step, distillation.sampling.kernels_per_step) == (256, 4096)
     terms = (distillation.reconstruction, distillation.features, distillation.logits)

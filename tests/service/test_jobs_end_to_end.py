@@ -10,7 +10,7 @@ from tests.conftest import DIGITS, EXAMPLE
 from tests.dataset_files import digits_file
 from tests.service.conftest import Service, children_of, has_torch, is_running, wait_for
 
-FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
+FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "representation": "predictor", "seconds": 600}
 
 
 def test_a_checkpoint_goes_in_and_reconstructed_weights_come_out(service: Service) -> None:
@@ -111,7 +111,7 @@ def test_jobs_wait_until_there_is_a_worker(service: Service) -> None:
 def test_a_worker_that_is_told_to_stop_gives_its_job_to_the_next(service: Service) -> None:
     service.start_api()
     first = service.start_worker()
-    address = service.client.submit(architecture="digits-cnn", seconds=8)
+    address = service.client.submit(architecture="digits-cnn", representation="predictor", seconds=8)
     service.client.training(address)
     (child,) = children_of(first.pid)
     first.terminate()
@@ -139,7 +139,7 @@ def test_a_job_whose_worker_is_killed_is_run_again(service: Service) -> None:
     service.settings = service.settings.model_copy(update={"lease": timedelta(seconds=5)})
     service.start_api()
     first = service.start_worker()
-    address = service.client.submit(architecture="digits-cnn", seconds=8)
+    address = service.client.submit(architecture="digits-cnn", representation="predictor", seconds=8)
     service.client.training(address)
     (child,) = children_of(first.pid)
     first.kill()

@@ -26,7 +26,7 @@ def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_pa
     command = [NERN, "serve", "--data-dir", str(data), "--port", str(port)]
     with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path) as server:
         wait_for(client.is_ready, what="the service did not start")
-        address = client.submit(architecture="digits-cnn", seconds=8)
+        address = client.submit(architecture="digits-cnn", representation="predictor", seconds=8)
         client.training(address)
         family = children_of(server.pid)
         assert sorted(has_torch(pid) for pid in family) == [False, False, True]

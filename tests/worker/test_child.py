@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.options import EncodeOptions
+from nern_core.options import EncodeOptions, RepresentationName
 from tests.conftest import EXAMPLE, ROOT
 from worker.child import Child
 from worker.folder import RunFolder, RunSpec
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
     folder.make()
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
-    folder.spec.write_text(RunSpec(options=EncodeOptions(seconds=600)).model_dump_json())
+    folder.spec.write_text(RunSpec(options=EncodeOptions(representation=RepresentationName.PREDICTOR, seconds=600)).model_dump_json())
     return folder
 
 

@@ -28,7 +28,7 @@ from tests.worker.conftest import Jobs
 from worker.folder import RunFolder
 from worker.supervisor import Supervisor
 
-FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "seconds": 600}
+FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "representation": "predictor", "seconds": 600}
 
 
 LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 250}
@@ -194,7 +194,7 @@ def test_a_second_message_for_a_job_does_nothing(embedded_jobs: Jobs) -> None:
 
 @pytest.mark.alone
 def test_progress_is_written_at_least_every_two_seconds(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(architecture="digits-cnn", seconds=8)
+    job_id = embedded_jobs.submit(architecture="digits-cnn", representation="predictor", seconds=8)
     seen: list[tuple[float, int]] = []
 
     def watch() -> None:

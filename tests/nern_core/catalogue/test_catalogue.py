@@ -69,8 +69,8 @@ def test_a_recipe_is_described_as_it_is(entry: object) -> None:
     found = next(one for one in RECIPE_ENTRIES if one is entry)
     recipe = RECIPES[found.name]
     assert (found.default_seconds, found.default_steps) == (
-        recipe.default_budget.seconds,
-        recipe.default_budget.steps,
+        recipe.default_seconds,
+        recipe.default_steps,
     )
     assert found.learns_from_dataset is not recipe.data_free
     given = {"recipe": found.name, "architecture": "digits-cnn", "dataset": "digits"}

@@ -9,7 +9,7 @@ from nern_core.quantized.grid import steps_of
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.rate import RateModel
 from nern_core.rate_distortion.trainer import Stage, Trainer, Training
-from nern_core.rate_distortion.within_drop import Measured, SizeSearch, quantize_within_drop
+from nern_core.rate_distortion.within_drop import DropGoal, Measured, SizeSearch, quantize_within_drop
 from nern_core.recipes.fast import FAST
 from nern_core.snapshots import Snapshots
 from nern_core.training.clock import Budget
@@ -53,12 +53,16 @@ def measure_in_turn(*drops: float) -> Callable[[Quantized], Measured]:
     return lambda quantized: Measured(bytes_of(quantized), loss_of(next(left)))
 
 
+def no_fallback() -> Quantized:
+    raise AssertionError("there is a result that costs little enough")
+
+
 def search_with(drop: float) -> tuple[SizeSearch, Trainer]:
     quantizer, training = quantizer_and_training()
     bits = 2.0 * quantizer.weights
     trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
     measure = measure_with(lambda size: drop)
-    return SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), max_drop=0.5), trainer
+    return SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), DropGoal(0.5)), trainer
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,9 @@ def test_a_search_goes_on_from_its_state() -> None:
 def test_a_first_part_that_ends_near_what_is_allowed_is_the_result() -> None:
     stages: list[Stage] = []
     quantizer, training = quantizer_and_training(stages)
-    quantized, trials, seconds = quantize_within_drop(quantizer, 0.5, measure_in_turn(0.9, 0.9, 0.45), training)
+    quantized, trials, seconds = quantize_within_drop(
+        quantizer, DropGoal(0.5), measure_in_turn(0.9, 0.9, 0.45), training, no_fallback
+    )
     assert [trial.drop for trial in trials] == [0.9, 0.9, 0.45]
     assert trials[-1].bytes == bytes_of(quantized)
     assert {(stage.start, stage.share) for stage in stages} == {(0.0, 0.6)}
@@ -165,12 +171,12 @@ def test_a_first_part_that_ends_near_what_is_allowed_is_the_result() -> None:
         # Much less than is allowed: fewer bits, and the smaller file if it costs no more.
         ((0.1, 0.45), False, 0.45),
         ((0.1, 0.6), False, 0.1),
-        # Too much both times: what costs least.
-        ((0.8, 0.6), True, 0.6),
-        ((0.6, 0.8), True, 0.6),
+        # Too much both times: the weights without training, if they cost less.
+        ((0.8, 0.6, 0.1), True, 0.1),
+        ((0.6, 0.8, 0.7), True, 0.6),
     ],
 )
-def test_another_first_part_is_followed_by_a_second_one(ends: tuple[float, float], larger: bool, last: float) -> None:
+def test_another_first_part_is_followed_by_a_second_one(ends: tuple[float, ...], larger: bool, last: float) -> None:
     stages: list[Stage] = []
     quantizer, training = quantizer_and_training(stages)
     sizes: list[int] = []
@@ -180,9 +186,20 @@ def test_another_first_part_is_followed_by_a_second_one(ends: tuple[float, float
         sizes.append(bytes_of(quantized))
         return measure(quantized)
 
-    quantized, trials, _ = quantize_within_drop(quantizer, 0.5, remembered, training)
+    def untrained() -> Quantized:
+        return quantizer.rounded(quantizer.start(8.0 * quantizer.weights))
+
+    quantized, trials, _ = quantize_within_drop(quantizer, DropGoal(0.5), remembered, training, untrained)
     assert sorted({(stage.start, stage.share) for stage in stages}) == [(0.0, 0.6), (0.6, 0.4)]
     assert stages[-1].earlier_steps == 24
     assert (sizes[3] > sizes[2]) is larger
     assert sorted(trial.bytes for trial in trials) == sorted(sizes)
     assert (trials[-1].drop, trials[-1].bytes) == (last, bytes_of(quantized))
+
+
+def test_a_search_stays_at_the_fewest_bits_that_it_is_given() -> None:
+    quantizer, training = quantizer_and_training()
+    quantized, _, _ = quantize_within_drop(
+        quantizer, DropGoal(0.5, least_bits=3.0), measure_with(lambda size: 0.0), training, no_fallback
+    )
+    assert bytes_of(quantized) == pytest.approx(3.0 * quantizer.weights / 8, rel=0.05)

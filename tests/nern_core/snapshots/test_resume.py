@@ -17,9 +17,11 @@ from tests.nern_core.quick_recipes import QUICK_RECIPES
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
 CASES: dict[str, dict[str, Any]] = {
     "fast, with data": WITH_DATA,
-    "fast, without data": {},
+    "predictor, with data": WITH_DATA | {"representation": "predictor"},
+    "predictor, without data": {"representation": "predictor"},
     "paper": WITH_DATA | {"recipe": "paper"},
     "data-free": WITH_DATA | {"recipe": "data-free"},
+    "data-free predictor": WITH_DATA | {"recipe": "data-free", "representation": "predictor"},
     "progressive": WITH_DATA | {"rounds": 3},
     "for a size": WITH_DATA | {"target_bytes": 9000},
     "for a drop": WITH_DATA | {"max_drop": 1.0},
@@ -70,7 +72,7 @@ def test_the_file_is_the_same_however_often_the_encoding_was_stopped(tmp_path: P
 
 
 def test_a_budget_in_seconds_counts_what_was_trained_before_the_stop(tmp_path: Path) -> None:
-    options = {"seconds": 6.0, "steps": None}
+    options = {"representation": "predictor", "seconds": 6.0, "steps": None}
     (tmp_path / "snapshots").mkdir()
     first_steps: list[float] = []
 
@@ -87,18 +89,20 @@ def test_a_budget_in_seconds_counts_what_was_trained_before_the_stop(tmp_path: P
 
 
 def test_damaged_and_foreign_snapshots_are_not_used(tmp_path: Path) -> None:
+    options = {"representation": "predictor"}
     (tmp_path / "snapshots").mkdir()
-    run(tmp_path, {})
+    run(tmp_path, options)
     whole = (tmp_path / "x.nern").read_bytes()
     (tmp_path / "snapshots" / "stage-0").write_bytes(b"damaged")
-    run(tmp_path, {}, Snapshots(tmp_path / "snapshots"))
+    run(tmp_path, options, Snapshots(tmp_path / "snapshots"))
     assert (tmp_path / "x.nern").read_bytes() == whole
 
 
 def test_every_stage_has_one_file_that_is_told_when_it_is_saved(tmp_path: Path) -> None:
     (tmp_path / "snapshots").mkdir()
     told: list[str] = []
-    run(tmp_path, WITH_DATA, Snapshots(tmp_path / "snapshots", on_saved=told.append))
+    options = WITH_DATA | {"representation": "predictor"}
+    run(tmp_path, options, Snapshots(tmp_path / "snapshots", on_saved=told.append))
     assert told == ["stage-0", "stage-1"]
     assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == told
 
