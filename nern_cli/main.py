@@ -5,6 +5,7 @@ torch is imported by the commands that compute, when they run: `nern --help` ans
 
 import os
 import sys
+import time
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,8 @@ from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
 from nern_core.system_errors import is_out_of_memory
 
+# Importing torch takes seconds, which the command's figures count too.
+_STARTED = time.perf_counter()
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
 
@@ -110,7 +113,13 @@ def encode(
         ProgressDisplay() as display,
     ):
         result = encode_file(
-            checkpoint, encoding, options, display.show, stronger_teacher=stronger, snapshots=snapshots
+            checkpoint,
+            encoding,
+            options,
+            display.show,
+            stronger_teacher=stronger,
+            snapshots=snapshots,
+            started=_STARTED,
         )
         if report_file is not None:
             report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -20,11 +20,12 @@ class Stopwatch:
         self._since = time.perf_counter() if started is None else started
         self._seconds: dict[str, float] = {}
 
-    def begin(self, phase: Phase, *, at: float) -> None:
-        """End the present phase and begin another; `at` is the fraction of the whole that it begins at."""
+    def begin(self, phase: Phase, *, at: float | None = None) -> None:
+        """End the present phase and begin another. Tells so if `at`, the fraction of the whole, is given."""
         self._count({})
         self._phase = phase
-        self.on_progress(Progress(phase=phase, fraction=at))
+        if at is not None:
+            self.on_progress(Progress(phase=phase, fraction=at))
 
     @contextmanager
     def training(self, phase: Phase, *, at: float) -> Iterator[dict[Phase, float]]:

@@ -104,7 +104,8 @@ def open_regular(path: Path) -> BinaryIO:
 class RunSpec(BaseModel):
     """What a runner is to do, how much memory it may take and how large a file it may write.
 
-    It encodes the checkpoint as the options say, and without options it reconstructs the encoding.
+    It encodes the checkpoint as the options say, and without options it reconstructs the encoding. `started_at` is when
+    the attempt began, in seconds since 1970.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -114,6 +115,7 @@ class RunSpec(BaseModel):
     file_bytes: int | None = None
     require_sandbox: bool = False
     seconds_between_snapshots: float = 20.0
+    started_at: float | None = None
 
 
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,13 @@ from worker.sandbox import Confinement, SandboxError, confine
 if TYPE_CHECKING:
     from nern_core.alternatives import Alternative
     from nern_core.encode import EncodingResult
+    from nern_core.report.files import Comparison
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
 # Of the progress of a job that is asked for it; that of the comparison is of what is left.
 _SHARE_OF_IMPORTANCE = 0.2
-_SHARE_OF_COMPARISON = 0.45
+_SHARE_OF_COMPARISON, _SHARE_OF_TRAINED_RIVAL = 0.05, 0.45
 # The accuracy is measured about a hundred times.
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = (
@@ -106,10 +108,11 @@ def _confine(folder: RunFolder, spec: RunSpec) -> None:
 
 def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
     """Decode, and write the weights in both formats; returns the exit status."""
+    tell = _progress_within(say, 0.0, 1.0)
+    tell(Progress(phase=Phase.STARTING))
     from nern_core.checkpoint import write_checkpoint
     from nern_core.decode import decode
 
-    tell = _progress_within(say, 0.0, 1.0)
     tell(Progress(phase=Phase.READING))
     decoded = decode(folder.encoding)
     tell(Progress(phase=Phase.WRITING, fraction=0.5))
@@ -123,12 +126,16 @@ def _encode(
     folder: RunFolder, spec: RunSpec, options: EncodeOptions, say: Callable[[str], None], stop: Callable[[], bool]
 ) -> int:
     """Encode, and write all results; returns the exit status."""
+    started = _started(spec)
+    compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
+    encoded_at = compared_at * (1 - (_SHARE_OF_TRAINED_RIVAL if options.direct_quantization else _SHARE_OF_COMPARISON))
+    progress = _progress_within(say, 0.0, encoded_at)
+    progress(Progress(phase=Phase.STARTING))
     from nern_core.checkpoint import write_checkpoint
     from nern_core.encode import encode
+    from nern_core.report.page import render_page
     from nern_core.snapshots import Interrupted, Snapshots
 
-    compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
-    encoded_at = compared_at * (1 - _SHARE_OF_COMPARISON) if options.direct_quantization else compared_at
     encoding = folder.result("encoding.nern")
     snapshots = Snapshots(
         folder.snapshots,
@@ -137,16 +144,29 @@ def _encode(
         on_saved=lambda name: say(RunnerLine(snapshot=name).encoded()),
     )
     try:
-        progress = _progress_within(say, 0.0, encoded_at)
-        result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots)
+        result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots, started=started)
     except Interrupted:
         return INTERRUPTED
+    result.stopwatch.begin(Phase.WRITING)
     write_checkpoint(result.pair.decoded, folder.result("weights.safetensors"))
     write_checkpoint(result.pair.decoded, folder.result("weights.pt"))
-    _write_reports(folder, options, result, _progress_within(say, encoded_at, compared_at))
+    result.stopwatch.begin(Phase.COMPARISON, at=1.0)
+    on_comparison = _progress_within(say, encoded_at, compared_at)
+    comparison = _compare(options, result, on_comparison)
+    folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
+    on_comparison(Progress(phase=Phase.COMPARISON, fraction=1.0))
     if options.importance:
+        result.stopwatch.begin(Phase.IMPORTANCE)
         _write_importance(folder, options, result, _progress_within(say, compared_at, 1.0))
+    report = comparison.report.with_seconds(result.stopwatch.seconds())
+    folder.report.write_text(report.model_dump_json(indent=2))
     return 0
+
+
+def _started(spec: RunSpec) -> float:
+    """When the attempt began, as `time.perf_counter` counts."""
+    now = time.perf_counter()
+    return now if spec.started_at is None else now - max(0.0, time.time() - spec.started_at)
 
 
 def _progress_within(say: Callable[[str], None], start: float, end: float) -> OnProgress:
@@ -159,16 +179,13 @@ def _progress_within(say: Callable[[str], None], start: float, end: float) -> On
     return tell
 
 
-def _write_reports(
-    folder: RunFolder, options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
-) -> None:
-    """Write the report as a page and as JSON, with the alternatives measured on the same images."""
+def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> "Comparison":
+    """Measure the alternatives on the same images."""
     from nern_core.devices import torch_device
     from nern_core.report.files import compare
-    from nern_core.report.page import render_page
 
     rivals, failed = _rivals(options, result, on_progress)
-    comparison = compare(
+    return compare(
         result.pair,
         trained=result.report,
         dataset=_dataset(options),
@@ -176,8 +193,6 @@ def _write_reports(
         failed=failed,
         device=torch_device(options.device),
     )
-    folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
-    folder.report.write_text(comparison.report.model_dump_json(indent=2))
 
 
 def _rivals(

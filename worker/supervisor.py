@@ -180,6 +180,7 @@ class Supervisor:
     @contextmanager
     def _folder(self, claim: Claim, limits: Limits, patience: Patience) -> Iterator[RunFolder]:
         """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
+        started_at = time.time()
         folder = RunFolder.of_attempt(self._settings.scratch, claim.job_id, claim.attempt)
         shutil.rmtree(folder.path, ignore_errors=True)
         try:
@@ -192,6 +193,7 @@ class Supervisor:
                 file_bytes=limits.file_bytes,
                 require_sandbox=self._settings.require_sandbox,
                 seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
+                started_at=started_at,
             )
             folder.spec.write_text(spec.model_dump_json())
             yield folder

@@ -148,14 +148,13 @@ def phases(job: JobView) -> list[Mapping[str, Any]]:
 def _expected(options: EncodeOptions | None) -> list[Phase]:
     """The phases of an encoding with these options, or of a reconstruction."""
     if options is None:
-        return [Phase.READING, Phase.WRITING]
+        return [Phase.STARTING, Phase.READING, Phase.WRITING]
     makes_images = options.recipe == RecipeName.DATA_FREE
-    expected = [Phase.READING]
+    expected = [Phase.STARTING, Phase.READING]
     expected += [Phase.SYNTHESIS] if makes_images else []
-    expected += [Phase.RECONSTRUCTION] if options.has_predictor else []
+    expected += [Phase.ORDERING, Phase.RECONSTRUCTION] if options.has_predictor else [Phase.QUANTIZATION]
     expected += [Phase.DISTILLATION] if options.dataset or makes_images else []
-    expected += [Phase.WRITING, Phase.EVALUATION]
-    expected += [Phase.COMPARISON] if options.direct_quantization else []
+    expected += [Phase.WRITING, Phase.EVALUATION, Phase.COMPARISON]
     return expected + ([Phase.IMPORTANCE] if options.importance else [])
 
 

@@ -17,8 +17,8 @@ class RecipeEntry(BaseModel):
     default_seconds: Annotated[
         float | None,
         Field(
-            description="About how long two ordinary cores train where a job names no budget. The steps follow from the "
-            "network, so that a slower machine takes longer and makes the same file."
+            description="About how long two ordinary cores train where a job names no budget. Its steps follow from "
+            "the network, so that a slower machine takes longer and makes the same file."
         ),
     ] = None
     default_steps: Annotated[int | None, Field(description="Steps of a job that names no budget.")] = None

@@ -140,7 +140,9 @@ def test_those_who_go_away_leave_their_places(service: Service, sessions: Sessio
 def test_an_encode_can_be_watched_from_its_beginning_to_its_end(service: Service) -> None:
     service.start_api()
     service.start_worker()
-    with stream(service, service.client.submit(architecture="digits-cnn", representation="predictor", seconds=8)) as events:
+    with stream(
+        service, service.client.submit(architecture="digits-cnn", representation="predictor", seconds=8)
+    ) as events:
         seen = list(events)
     kinds = [event.kind for event in seen]
     assert [kind for kind in kinds if kind != "progress"] == ["queued", "running", "succeeded", "end"]

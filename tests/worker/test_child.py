@@ -20,7 +20,9 @@ def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
     folder.make()
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
-    folder.spec.write_text(RunSpec(options=EncodeOptions(representation=RepresentationName.PREDICTOR, seconds=600)).model_dump_json())
+    folder.spec.write_text(
+        RunSpec(options=EncodeOptions(representation=RepresentationName.PREDICTOR, seconds=600)).model_dump_json()
+    )
     return folder
 
 

@@ -51,7 +51,15 @@ def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -
     assert [line["snapshot"] for line in lines if "snapshot" in line] == ["stage-0"]
     progress = [line["progress"] for line in lines if "progress" in line]
     phases = [observation["phase"] for observation in progress]
-    assert list(dict.fromkeys(phases)) == ["reading", "ordering", "reconstruction", "writing", "evaluation"]
+    assert list(dict.fromkeys(phases)) == [
+        "starting",
+        "reading",
+        "ordering",
+        "reconstruction",
+        "writing",
+        "evaluation",
+        "comparison",
+    ]
     assert progress[-1]["fraction"] == 1.0
     assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
@@ -91,7 +99,16 @@ def test_a_runner_that_is_asked_for_it_quantizes_the_network_directly_too(tmp_pa
     fractions = [progress["fraction"] for progress in told]
     assert ended.returncode == 0
     phases = list(dict.fromkeys(progress["phase"] for progress in told))
-    assert phases == ["reading", "quantization", "distillation", "writing", "evaluation", "comparison", "importance"]
+    assert phases == [
+        "starting",
+        "reading",
+        "quantization",
+        "distillation",
+        "writing",
+        "evaluation",
+        "comparison",
+        "importance",
+    ]
     assert (fractions, fractions[-1]) == (sorted(fractions), 1.0)
     report = Report.model_validate_json((tmp_path / "results" / "report.json").read_bytes())
     rival = report.alternatives[-1]

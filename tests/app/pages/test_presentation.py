@@ -59,6 +59,7 @@ def test_times_have_two_units(seconds: float, text: str) -> None:
         ({"target_ratio": 12}, "12 times smaller"),
         ({"target_bytes": 73000}, "in 73,000 bytes"),
         ({"hidden_size": 160}, "hidden size 160"),
+        ({"representation": "predictor"}, "predictor"),
     ],
 )
 def test_the_goal_is_what_was_asked_for(options: dict[str, Any], goal: str) -> None:
@@ -106,11 +107,26 @@ def states(job: JobView) -> dict[str, str]:
 def test_phases_before_the_present_one_are_done() -> None:
     job = view(options={"architecture": "digits-cnn", "dataset": "digits"}, phase="distillation")
     assert states(job) == {
+        "starting": "done",
         "reading": "done",
-        "reconstruction": "done",
+        "quantization": "done",
         "distillation": "now",
         "writing": "next",
         "evaluation": "next",
+        "comparison": "next",
+    }
+
+
+def test_a_predictor_orders_kernels_and_reconstructs_them() -> None:
+    job = view(options={"representation": "predictor"}, phase="ordering")
+    assert states(job) == {
+        "starting": "done",
+        "reading": "done",
+        "ordering": "now",
+        "reconstruction": "next",
+        "writing": "next",
+        "evaluation": "next",
+        "comparison": "next",
     }
 
 
@@ -121,7 +137,7 @@ def test_a_job_with_a_result_has_done_all_phases() -> None:
 def test_a_reconstruction_reads_and_writes() -> None:
     job = view(kind="reconstruction", phase="reading")
     assert presentation.title(job) == "Reconstruction of weights"
-    assert states(job) == {"reading": "now", "writing": "next"}
+    assert states(job) == {"starting": "done", "reading": "now", "writing": "next"}
     assert set(states(view(JobStatus.SUCCEEDED, kind="reconstruction", phase="writing")).values()) == {"done"}
 
 
