@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from nern_core.errors import NernError, quoted
 from nern_core.safetensors_header import read_header, read_metadata
@@ -30,8 +30,8 @@ class PreprocessingOverride(BaseModel):
 
     mean: tuple[float, float, float] | None = None
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    input_size: PositiveInt | None = None
-    crop_padding: NonNegativeInt | None = None
+    input_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    crop_padding: Annotated[int, Field(ge=0, le=1024)] | None = None
     horizontal_flip: bool | None = None
 
 
@@ -77,12 +77,19 @@ def parse_preprocessing(text: str | None) -> PreprocessingOverride | None:
     try:
         return PreprocessingOverride.model_validate_json(text)
     except ValidationError as error:
-        wrong = ".".join(map(str, error.errors()[0]["loc"])) or "the text"
         raise NernError(
-            "not_a_dataset",
-            f"The entry `{PREPROCESSING}` of the metadata cannot be used: {quoted(wrong)} does not fit; it is a JSON "
-            f"object with any of {', '.join(PreprocessingOverride.model_fields)}.",
+            "not_a_dataset", f"The entry `{PREPROCESSING}` of the metadata cannot be used: {explain_override(error)}."
         ) from error
+
+
+def explain_override(error: ValidationError) -> str:
+    """What does not fit in an override of the preprocessing, as the end of a sentence."""
+    first = error.errors()[0]
+    wrong = ".".join(map(str, first["loc"])) or "the text"
+    return (
+        f"{quoted(wrong)} does not fit ({first['msg']}); it is a JSON object with any of "
+        f"{', '.join(PreprocessingOverride.model_fields)}"
+    )
 
 
 def _split(name: str, images: TensorClaim, labels: TensorClaim) -> SplitStructure:

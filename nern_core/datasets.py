@@ -5,7 +5,6 @@ Each file of a folder holds `images`, uint8 of shape N x H x W x 3 (RGB), and `l
 numbers each), `input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` says what one file holds.
 """
 
-import zipfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,11 +21,14 @@ from nern_core.dataset_structure import (
     PREPROCESSING,
     SPLITS,
     PreprocessingOverride,
+    explain_override,
     parse_preprocessing,
     read_dataset_structure,
 )
 from nern_core.errors import NernError
 from nern_core.zoo.architecture import Augmentation, Preprocessing
+
+_NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def _read_from_file(path: Path, split: str) -> ImageSet:
     read_dataset_structure(path)
     with safe_open(path, framework="pt") as file:
         images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
+    _refuse_negative_labels(path, int(labels.min()))
     return ImageSet(images.permute(0, 3, 1, 2), labels)
 
 
@@ -71,18 +74,38 @@ def _read_from_folder(folder: Path, split: str) -> ImageSet:
     path = folder / f"{split}.npz"
     if not path.is_file():
         raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {error}.") from error
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not len(images):
+    images, labels = _read_arrays(path)
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size:
         raise NernError(
             "bad_data", f"`images` in '{path}' must be uint8 of shape N x H x W x 3, not {images.dtype} {images.shape}."
         )
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise NernError("bad_data", f"`labels` in '{path}' must be one integer for each of {len(images)} images.")
+    _refuse_negative_labels(path, int(labels.min()))
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of an `.npz` file, unchecked. Raises `NernError` (`bad_data`)."""
+    with path.open("rb") as raw:
+        head = raw.read(len(_NPY_MAGIC))
+    if not head:
+        raise NernError("bad_data", f"'{path}' is an empty file; write it again with numpy.savez.")
+    if head == _NPY_MAGIC:
+        raise NernError("bad_data", f"'{path}' holds one array (.npy); write `images` and `labels` with numpy.savez.")
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return file["images"], file["labels"]
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise what they like for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {reason}.") from error
+
+
+def _refuse_negative_labels(path: Path, smallest: int) -> None:
+    if smallest < 0:
+        raise NernError("bad_data", f"'{path}' has the label {smallest}; labels are numbers of classes, from 0.")
 
 
 def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:
@@ -95,7 +118,14 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
         return default
     given = override.model_dump(exclude_none=True)
     augmentation = {key: given.pop(key) for key in ("crop_padding", "horizontal_flip") if key in given}
-    return replace(default, **given, augmentation=replace(default.augmentation, **augmentation))
+    found = replace(default, **given, augmentation=replace(default.augmentation, **augmentation))
+    if found.augmentation.crop_padding > found.input_size:
+        raise NernError(
+            "bad_data",
+            f"'{dataset}' asks for a `crop_padding` of {found.augmentation.crop_padding}; have at most the "
+            f"{found.input_size} pixels of `input_size`.",
+        )
+    return found
 
 
 def _override_of_file(path: Path) -> PreprocessingOverride | None:
@@ -111,7 +141,7 @@ def _override_of_folder(folder: Path) -> PreprocessingOverride | None:
     try:
         return PreprocessingOverride.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise NernError("bad_data", f"'{path}' cannot be used: {error}.") from error
+        raise NernError("bad_data", f"'{path}' cannot be used: {explain_override(error)}.") from error
 
 
 def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from nern_core.catalogue import network_structure
 from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.codec.document import Source
 from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
-from nern_core.evaluate import Evaluator
+from nern_core.evaluate import Evaluator, refuse_input_size, refuse_labels
 from nern_core.kernels import KernelLayer, select_layers
 from nern_core.options import EncodeOptions
 from nern_core.recipes import Recipe
@@ -51,13 +52,14 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
     """
     checkpoint = read_checkpoint(path, options.key, options.architecture)
     tied = find_tied(checkpoint.tensors)
-    architecture, order, preprocessing = None, None, None
+    architecture, network, order, preprocessing = None, None, None, None
     if options.architecture is not None:
         architecture = find_architecture(options.architecture)
         preprocessing = architecture.preprocessing
-        # The network's own order of layers: a safetensors file has lost it.
-        network_order = build_network(architecture, checkpoint.tensors).state_dict()
-        order = [name for name in network_order if name in checkpoint.tensors]
+        # The network's own order of layers: a safetensors file has lost it. Other tensors come after them.
+        network = build_network(architecture, checkpoint.tensors)
+        order = [name for name in network.state_dict() if name in checkpoint.tensors]
+        order += [name for name in checkpoint.tensors if name not in set(order)]
     layers = select_layers(
         checkpoint.tensors,
         options.represented,
@@ -67,8 +69,13 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         tied=tied,
     )
     folder = None if options.dataset is None else Path(options.dataset)
-    if folder is not None and preprocessing is not None:
-        preprocessing = dataset_preprocessing(folder, preprocessing)
+    test_images, training_images = None, None
+    if folder is not None and architecture is not None and network is not None:
+        preprocessing = dataset_preprocessing(folder, architecture.preprocessing)
+        refuse_input_size(network, architecture, preprocessing)
+        classes = checkpoint.tensors[network_structure(architecture.name).classifier].shape[0]
+        test_images = _read_images(folder, "test", classes)
+        training_images = None if recipe.data_free else _read_images(folder, "train", classes)
     return EncodingInput(
         checkpoint=checkpoint,
         source=Source(sha256=file_sha256(path), bytes=path.stat().st_size),
@@ -76,9 +83,15 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         tied=tied,
         architecture=architecture,
         preprocessing=preprocessing,
-        test_images=None if folder is None else read_image_set(folder, "test"),
-        training_images=None if folder is None or recipe.data_free else read_image_set(folder, "train"),
+        test_images=test_images,
+        training_images=training_images,
     )
+
+
+def _read_images(dataset: Path, split: str, classes: int) -> ImageSet:
+    images = read_image_set(dataset, split)
+    refuse_labels(images.labels, classes)
+    return images
 
 
 def make_teacher(

@@ -39,12 +39,35 @@ def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing)
     parts = zip(images.images.split(_IMAGES_PER_BATCH), images.labels.split(_IMAGES_PER_BATCH), strict=True)
     for pixels, labels in parts:
         found = network(to_inputs(pixels.to(device), preprocessing)).float().cpu()
-        if int(labels.max()) >= found.shape[1] or int(labels.min()) < 0:
-            raise NernError(
-                "bad_data",
-                f"The dataset has the label {int(labels.max())}, but the network has {found.shape[1]} classes.",
-            )
+        refuse_labels(labels, found.shape[1])
         yield found, labels
+
+
+def refuse_labels(labels: Tensor, classes: int) -> None:
+    """Raise `NernError` (`bad_data`) for labels, integers of any shape, that are not those of so many classes."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise NernError(
+            "bad_data",
+            f"The dataset has the label {int(wrong[0])}, but the network has {classes} classes, from 0 to "
+            f"{classes - 1}.",
+        )
+
+
+def refuse_input_size(network: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> None:
+    """Raise `NernError` (`bad_data`) if the network takes no images of the size that a data set asks for."""
+    size = preprocessing.input_size
+    if size == architecture.preprocessing.input_size:
+        return
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise NernError(
+            "bad_data",
+            f"The dataset asks for an `input_size` of {size}, which {architecture.name} does not take; leave it out "
+            f"for {architecture.preprocessing.input_size}.",
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +95,9 @@ class Evaluator:
         return replace(self, images=ImageSet(self.images.images[rows], self.images.labels[rows]))
 
     def _network(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        return build_network(self.architecture, tensors, self.device)
+        network = build_network(self.architecture, tensors, self.device)
+        refuse_input_size(network, self.architecture, self.preprocessing)
+        return network
 
 
 def open_evaluator(

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from nern_core.datasets import augment, dataset_preprocessing, read_image_set, to_inputs, write_dataset_file
 from nern_core.errors import NernError
-from nern_core.zoo import Augmentation, Preprocessing
+from nern_core.zoo import Augmentation, Preprocessing, find_architecture
 from tests.conftest import DIGITS
 
 PLAIN = Preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0), input_size=4)
@@ -52,6 +54,85 @@ def test_a_missing_or_broken_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "test.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(NernError, match="not an .npz file"):
         read_image_set(tmp_path, "test")
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 64]) + content[middle + 64 :]
+
+
+@pytest.fixture
+def broken_folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The digits, with a train.npz that is broken in the way that is asked for."""
+    folder = tmp_path / "broken"
+    shutil.copytree(DIGITS, folder)
+    path = folder / "train.npz"
+    match request.param:
+        case "empty":
+            path.write_bytes(b"")
+        case "npy":
+            with path.open("wb") as file:
+                np.save(file, IMAGES)
+        case "flipped":
+            arrays = dict(np.load(path))
+            np.savez_compressed(path, **arrays)
+            path.write_bytes(_flipped(path.read_bytes()))
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-100])
+        case "negative":
+            np.savez(path, images=IMAGES, labels=np.array([8, -1]))
+    return folder
+
+
+BROKEN = {
+    "empty": r"'.*train\.npz' is an empty file",
+    "npy": r"'.*train\.npz' holds one array \(\.npy\)",
+    "flipped": r"'.*train\.npz' is not an \.npz file with `images` and `labels`: ",
+    "cut": r"'.*train\.npz' is not an \.npz file with `images` and `labels`: ",
+    "negative": r"'.*train\.npz' has the label -1",
+}
+
+
+@pytest.mark.parametrize(("broken_folder", "sentence"), BROKEN.items(), indirect=["broken_folder"])
+def test_a_broken_file_is_named_in_one_sentence(broken_folder: Path, sentence: str) -> None:
+    for read in (
+        lambda: read_image_set(broken_folder, "train"),
+        lambda: write_dataset_file(broken_folder, broken_folder / "one.safetensors"),
+    ):
+        with pytest.raises(NernError, match=f"^{sentence}") as error:
+            read()
+        assert error.value.code == "bad_data"
+        assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ({"input_size": 1}, "'input_size' does not fit .*greater than or equal to 8"),
+        ({"input_size": 100_000}, "'input_size' does not fit .*less than or equal to 1024"),
+        ({"crop_padding": 100_000}, "'crop_padding' does not fit .*less than or equal to 1024"),
+        ({"crop_padding": 33}, "`crop_padding` of 33; have at most the 32 pixels of `input_size`"),
+        ({"crop_padding": -1}, "'crop_padding' does not fit .*greater than or equal to 0"),
+    ],
+)
+def test_an_override_out_of_its_bounds_is_refused_with_them(
+    tmp_path: Path, override: dict[str, int], sentence: str
+) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(override))
+    with pytest.raises(NernError, match=sentence) as error:
+        dataset_preprocessing(tmp_path, find_architecture("cifar-resnet20").preprocessing)
+    assert error.value.code == "bad_data"
+
+
+def test_a_negative_label_in_one_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "digits.safetensors"
+    write_dataset_file(DIGITS, path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+    tensors["test.labels"][3] = -7
+    save_file(tensors, path)
+    with pytest.raises(NernError, match=r"'.*digits\.safetensors' has the label -7"):
+        read_image_set(path, "test")
 
 
 def test_inputs_are_scaled_to_one_and_normalized() -> None:

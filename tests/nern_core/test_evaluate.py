@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,9 @@ import torch
 from nern_core.checkpoint import read_checkpoint
 from nern_core.datasets import read_image_set, to_inputs
 from nern_core.errors import NernError
-from nern_core.evaluate import evaluate_checkpoint, open_evaluator
+from nern_core.evaluate import evaluate_checkpoint, open_evaluator, refuse_input_size, refuse_labels
 from nern_core.zoo import build_network, find_architecture
+from nern_core.zoo.registry import WeightlessModules
 from tests.conftest import DIGITS, EXAMPLE
 
 
@@ -35,3 +37,21 @@ def test_fewer_images_are_spread_evenly_over_the_split(random_dataset: Path) -> 
 def test_tensors_of_another_network_are_refused(random_dataset: Path) -> None:
     with pytest.raises(NernError, match="does not fit"):
         open_evaluator("cifar-resnet20", random_dataset).accuracy(read_checkpoint(EXAMPLE).tensors)
+
+
+@pytest.mark.parametrize(("label", "named"), [(-1, "-1"), (10, "10")])
+def test_a_label_that_is_no_class_is_named(label: int, named: str) -> None:
+    with pytest.raises(NernError, match=f"has the label {named}, but the network has 10 classes, from 0 to 9") as error:
+        refuse_labels(torch.tensor([8, label, 3]), 10)
+    assert error.value.code == "bad_data"
+
+
+def test_a_size_of_images_that_the_network_does_not_take_is_refused() -> None:
+    architecture = find_architecture("torchvision:alexnet")
+    preprocessing = replace(architecture.preprocessing, input_size=8)
+    with WeightlessModules():
+        network = architecture.build(3)
+    network = network.to_empty(device="cpu").eval()
+    with pytest.raises(NernError, match="an `input_size` of 8, which torchvision:alexnet does not take") as error:
+        refuse_input_size(network, architecture, preprocessing)
+    assert error.value.code == "bad_data"
