@@ -6,6 +6,7 @@ the event loop is behind.
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
@@ -23,6 +24,8 @@ _MOST_PENDING_BYTES = 32 * 2**20
 # Of a process; one tenant may have half of them.
 _MOST_UPLOADS = 256
 _SECONDS_TO_COME_BACK = "10"
+# Longer ones name no size, and Python refuses to read very long ones.
+_LENGTH = re.compile(r"[0-9]{1,18}")
 # A round of the event loop that takes longer keeps others waiting.
 _LONG_ROUND = 0.005
 _ROUNDS_TO_PAUSE = 16
@@ -158,4 +161,4 @@ def declared_length(request: Request) -> int:
 
 def parse_length(text: str) -> int:
     """The number of a `Content-Length`; 0 for what is none."""
-    return int(text) if text.isdecimal() and text.isascii() else 0
+    return int(text) if _LENGTH.fullmatch(text) else 0

@@ -1,15 +1,19 @@
 """Logs of the API and the worker: one JSON object on a line of standard error, or columns on a terminal.
 
-What is logged by libraries through `logging` takes the same way.
+What is logged by libraries through `logging` takes the same way. So does what Python itself would write: warnings, and
+exceptions that nobody has caught.
 """
 
 import logging
 import sys
+import threading
 import unicodedata
+from types import TracebackType
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+_log = structlog.get_logger()
 _CONTROL = frozenset({"Cc", "Cf", "Zl", "Zp"})
 # uvicorn and Celery give these handlers of their own before anybody is asked.
 _LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "kombu")
@@ -37,12 +41,39 @@ def configure_logging(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    if not sys.stderr.isatty():
+        _log_what_python_writes()
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
     # These log addresses with their queries; the edge logs every request itself.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("httpx2").setLevel(max(level, logging.WARNING))
+
+
+def _log_what_python_writes() -> None:
+    """Log warnings, and exceptions that nobody has caught: Python itself would write several lines of text."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    _log.critical("uncaught_exception", exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
+    error, name = uncaught.exc_value, None if uncaught.thread is None else uncaught.thread.name
+    if error is not None and not isinstance(error, SystemExit):
+        _log.critical("uncaught_exception", thread=name, exc_info=error)
+
+
+def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    _log.error("ignored_exception", place=repr(unraisable.object)[:200], exc_info=unraisable.exc_value)
 
 
 def _renderers(terminal: bool) -> list[Processor]:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.caller import Caller
@@ -47,6 +48,13 @@ class RequestRecord:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except (Problem, ClientDisconnect) as error:
+                # The client's doing: its body stays out or is too slow, or it is gone.
+                problem = error if isinstance(error, Problem) else _CUT_OFF
+                if status is None:
+                    await problem.response()(scope, receive, send_with_id)
+                else:
+                    _log.warning("answer_cut_off", reason=problem.details.type, **_about(scope))
             except Exception as error:
                 _log.exception("request_failed", error=repr(error), **_about(scope))
                 if status is not None:
@@ -57,6 +65,7 @@ class RequestRecord:
                 _log.info("request", status=status, milliseconds=milliseconds, **_about(scope))
 
 
+_CUT_OFF = Problem(HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was cut off; send it again.")
 _INTERNAL_ERROR = Problem(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "internal-error",

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from app.access.caller import tenant_of_request
-from app.body import _Pending, read_body
+from app.body import _Pending, parse_length, read_body
 from app.fair_shares import FairShares
 from app.problems import Problem
 
@@ -123,3 +123,8 @@ def test_one_tenant_has_half_of_the_places_for_uploads(monkeypatch: pytest.Monke
     places.release(tenant_of_request.get())
     asyncio.run(read_body(request_of([MEBIBYTE]), lambda data: None))
     assert places.may_take("another")
+
+
+@pytest.mark.parametrize(("text", "length"), [("12", 12), ("", 0), ("-1", 0), ("²", 0), ("9" * 5000, 0)])
+def test_what_is_no_length_counts_as_none(text: str, length: int) -> None:
+    assert parse_length(text) == length

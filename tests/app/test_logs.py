@@ -63,6 +63,29 @@ def test_an_exception_is_part_of_its_record() -> None:
     assert record["exception"].endswith("ZeroDivisionError: division by zero")
 
 
+def test_what_nobody_has_caught_is_one_record_too() -> None:
+    records = logged(
+        "import threading, warnings\n"
+        "thread = threading.Thread(target=lambda: 1 / 0, name='courier')\n"
+        "thread.start()\nthread.join()\n"
+        "warnings.warn('old')\n"
+        "class Broken:\n    def __del__(self): raise OSError('late')\n"
+        "broken = Broken()\ndel broken\n"
+    )
+    assert [record["level"] for record in records] == ["critical", "warning", "error"]
+    assert records[0]["thread"] == "courier"
+    assert records[0]["exception"].endswith("ZeroDivisionError: division by zero")
+    assert "UserWarning: old" in records[1]["event"]
+    assert records[2]["exception"].endswith("OSError: late")
+
+
+def test_an_exception_that_ends_the_process_is_one_record() -> None:
+    program = PROGRAM.format(statements="raise OSError('no room')")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
+    (record,) = map(json.loads, ended.stderr.splitlines())
+    assert (ended.returncode, record["event"], record["level"]) == (1, "uncaught_exception", "critical")
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

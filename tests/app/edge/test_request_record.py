@@ -1,9 +1,16 @@
+import asyncio
+from http import HTTPStatus
+
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from app.access.service import ApiKeyService
+from app.edge.request_record import RequestRecord
 from app.main import create_app
+from app.problems import Problem
 from app.settings import Settings
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, submit
@@ -37,7 +44,7 @@ def test_an_id_that_would_harm_the_log_is_replaced(embedded_client: TestClient, 
 
 def test_a_request_is_one_line_with_its_route_and_no_query(embedded_client: TestClient) -> None:
     job_id = submit(embedded_client).json()["id"]
-    (line,) = lines(embedded_client, f"/jobs/{job_id}/weights?format=pt&token=secret")
+    (line,) = lines(embedded_client, f"/jobs/{job_id}/weights?format=pt")
     assert line.pop("milliseconds")
     assert line == {
         "event": "request",
@@ -81,3 +88,27 @@ def test_an_error_that_nobody_has_foreseen_is_logged_and_hides_its_details(embed
         ("request_failed", "RuntimeError('the password is 1234')"),
         ("request", None),
     ]
+
+
+@pytest.mark.parametrize("error", [ClientDisconnect(), Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", "Slow.")])
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_client_breaks_off_is_logged_without_a_traceback(error: Exception, begun: bool) -> None:
+    sent: list[Message] = []
+
+    async def break_off(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/jobs", "headers": []}
+    with capture_logs() as logs:
+        asyncio.run(RequestRecord(break_off)(scope, receive, send))
+    assert [line["event"] for line in logs] == (["answer_cut_off", "request"] if begun else ["request"])
+    assert all("exc_info" not in line for line in logs)
+    assert sent[0]["status"] == (200 if begun else 408 if isinstance(error, Problem) else 400)
