@@ -7,7 +7,7 @@ import typer
 
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import print_json, print_points
-from nern_cli.output_files import output_file
+from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ def compress_report(
     """Prune and quantize the predictor in ENCODING (.nern), and CHECKPOINT alike, and compare them at equal bytes."""
     with output_file(output, inputs=[checkpoint, encoding, dataset]) as file:
         result = _draw(checkpoint, encoding, architecture, dataset, images, file)
-    if json:
-        print_json(result.model_dump(mode="json"))
-    else:
-        print_points([point.model_dump(mode="json") for point in result.points])
-        for verdict in result.verdicts:
-            print_line(verdict)
+    with results_beside(output):
+        if json:
+            print_json(result.model_dump(mode="json"))
+        else:
+            print_points([point.model_dump(mode="json") for point in result.points])
+            for verdict in result.verdicts:
+                print_line(verdict)
 
 
 def _draw(

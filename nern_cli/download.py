@@ -7,7 +7,7 @@ import typer
 
 from nern_cli.arguments import Json
 from nern_cli.display import print_json
-from nern_cli.output_files import resumable_output
+from nern_cli.output_files import results_beside, resumable_output
 from nern_cli.service import JobId, Url, service
 from nern_cli.signals import Stopped
 from nern_cli.terminal_text import print_line, print_note
@@ -33,7 +33,9 @@ def download(
             print_note(f"nern: {stopped.sentence} The same command goes on from here.")
             raise typer.Exit(stopped.exit_code) from None
         published = client.jobs.get(job).artifacts[artifact]
-    if json:
-        print_json({"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256})
-    else:
-        print_line(f"{target}: {published.bytes:,} bytes")
+    facts = {"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256}
+    with results_beside(target):
+        if json:
+            print_json(facts)
+        else:
+            print_line(f"{target}: {published.bytes:,} bytes")

@@ -28,7 +28,7 @@ from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.mlflow import mlflow
-from nern_cli.output_files import output_file
+from nern_cli.output_files import output_file, results_beside
 from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
@@ -126,10 +126,11 @@ def encode(
     metrics = result.report.metrics.model_dump()
     for note in result.report.metrics.notes:
         print_note(note)
-    if json:
-        print_json(metrics)
-    else:
-        print_table(f"{checkpoint.name} → {output}", {k: v for k, v in metrics.items() if k != "notes"})
+    with results_beside(output):
+        if json:
+            print_json(metrics)
+        else:
+            print_table(f"{checkpoint.name} → {output}", {k: v for k, v in metrics.items() if k != "notes"})
     if result.report.costs_too_much:
         print_note(
             f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "

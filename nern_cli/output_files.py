@@ -8,8 +8,9 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,16 +28,17 @@ _TRIED_BYTES = 4096
 
 
 @contextmanager
-def output_file(path: Path, *, inputs: Iterable[Path | None] = ()) -> Iterator[Path]:
+def output_file(path: Path, *, inputs: Iterable[Path | None] = (), stream_suffix: str = "") -> Iterator[Path]:
     """Give the path to write to instead of `path`, which becomes that file when the context ends well.
 
-    `inputs` are the files and data folders that the command reads, and its other outputs. Raises `NernError`
+    `inputs` are the files and data folders that the command reads, and its other outputs. What is written for a device
+    or a pipe has the `stream_suffix` appended to its name, which may choose a format. Raises `NernError`
     (`no_folder`, `is_folder`, `cannot_write`, `disk_full`, `own_input`), at the start where it can be known.
     """
     target = _checked_target(path, inputs)
     if is_stream(path) or _only_file_is_writable(target):
         with TemporaryDirectory(prefix="nern-") as folder:
-            staged = Path(folder) / target.name
+            staged = Path(folder) / f"{path.name}{stream_suffix if is_stream(path) else ''}"
             yield staged
             with _refusals_told(path):
                 _copy_into(staged, path)
@@ -96,6 +98,23 @@ def is_stream(path: Path) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+@contextmanager
+def results_beside(output: Path | None) -> Iterator[None]:
+    """Print results on standard error while the context is open, if the output has gone to standard output."""
+    if output is not None and is_stream(output) and _is_standard_output(output):
+        with redirect_stdout(sys.stderr):
+            yield
+    else:
+        yield
+
+
+def _is_standard_output(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nern_cli.arguments import InputFile, LocalDevice
-from nern_cli.output_files import output_file, resumable_output
+from nern_cli.output_files import is_stream, output_file, results_beside, resumable_output
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
 from nern_cli.terminal_text import print_line
@@ -20,7 +20,7 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
 
 
-_ARTIFACTS = {".safetensors": "weights.safetensors", ".pt": "weights.pt"}
+_FORMATS = (".safetensors", ".pt", ".pth", ".th")
 
 
 def reconstruct(
@@ -64,18 +64,28 @@ def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDev
     from nern_core.devices import torch_device
 
     arithmetic = Arithmetic(dtype=getattr(torch, precision.value), device=torch_device(device.resolve()))
-    with output_file(output, inputs=[encoding]) as file:
+    suffix = _format_of(output)
+    with output_file(output, inputs=[encoding], stream_suffix=suffix) as file:
         decoded = decode(encoding, arithmetic)
         write_checkpoint(decoded, file)
-    print_line(f"{len(decoded.tensors)} tensors written to {output}")
+    with results_beside(output):
+        print_line(f"{len(decoded.tensors)} tensors written to {output}")
 
 
 def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:
-    if output.suffix not in _ARTIFACTS:
-        raise typer.BadParameter(f"'{output}' has to end in {' or '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
-    artifact = _ARTIFACTS[output.suffix]
+    artifact = "weights.safetensors" if _format_of(output) == ".safetensors" else "weights.pt"
     with open_service(url) as client, resumable_output(output, inputs=[encoding]) as file:
         job = client.reconstructions.create(encoding)
         job = follow(client, job.id, timeout, on_update=lambda job: None)
         client.jobs.download(job.id, artifact, file)
-    print_line(f"{output}: {job.artifacts[artifact].bytes:,} bytes")
+    with results_beside(output):
+        print_line(f"{output}: {job.artifacts[artifact].bytes:,} bytes")
+
+
+def _format_of(output: Path) -> str:
+    """The format that the output's suffix chooses; of a device or a pipe without one, safetensors."""
+    if output.suffix in _FORMATS:
+        return output.suffix
+    if is_stream(output):
+        return ".safetensors"
+    raise typer.BadParameter(f"'{output}' has to end in {', '.join(_FORMATS)}.", param_hint="'--output' / '-o'")

@@ -8,7 +8,7 @@ import typer
 
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json
 from nern_cli.display import print_json, print_table
-from nern_cli.output_files import output_file
+from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
@@ -65,12 +65,15 @@ def report(
             others=_others(pair, architecture, dataset, nncodec, direct_seconds),
         )
         page.write_text(render_page(comparison), encoding="utf-8")
-    if json:
-        print_json(comparison.report.model_dump(mode="json"))
-    else:
-        print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
-        if not comparison.report.curve:
-            print_line("Without --report there are no training curves: `nern encode --report` writes what they need.")
+    with results_beside(output):
+        if json:
+            print_json(comparison.report.model_dump(mode="json"))
+        else:
+            print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
+            if not comparison.report.curve:
+                print_line(
+                    "Without --report there are no training curves: `nern encode --report` writes what they need."
+                )
 
 
 def _others(

@@ -10,7 +10,7 @@ import typer
 from nern_cli.arguments import InputFile, Json
 from nern_cli.display import print_json
 from nern_cli.encode_options import takes_job_options
-from nern_cli.output_files import resumable_output
+from nern_cli.output_files import results_beside, resumable_output
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_cli.terminal_text import print_line, print_note
 from nern_core.options import EncodeOptions
@@ -76,14 +76,15 @@ def submit(
             job = follow(client, job.id, timeout, on_update=lambda job: None)
         if file is not None and artifact is not None:
             client.jobs.download(job.id, artifact, file)
-    if json:
-        print_json(as_json(job))
-    elif job.ended:
-        print_metrics(f"{checkpoint.name} → {output or job.id}", job)
-    else:
-        print_line(job.id)
-        if sys.stderr.isatty():
-            print_note(f"Follow it with: nern jobs watch {job.id}")
+    with results_beside(output):
+        if json:
+            print_json(as_json(job))
+        elif job.ended:
+            print_metrics(f"{checkpoint.name} → {output or job.id}", job)
+        else:
+            print_line(job.id)
+            if sys.stderr.isatty():
+                print_note(f"Follow it with: nern jobs watch {job.id}")
 
 
 def _output(path: Path | None, checkpoint: Path) -> AbstractContextManager[Path | None]:

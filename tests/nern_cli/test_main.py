@@ -136,8 +136,9 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["encode", "{example}", "-o", "{out}", "--teacher", "{example}"], 2, "both --teacher and"),
         (["encode", "{example}", "-o", "{out}", "--rounds", "11"], 2, "--rounds"),
         (["encode", "{example}", "-o", "{out}", "--frobnicate"], 2, "No such option"),
-        (["reconstruct", "{example}", "-o", "{out}"], 9, "is a safetensors file, but not a .nern file"),
-        (["reconstruct", "{text}", "-o", "{out}"], 9, "is not a .nern file"),
+        (["reconstruct", "{example}", "-o", "{weights}"], 9, "is a safetensors file, but not a .nern file"),
+        (["reconstruct", "{text}", "-o", "{weights}"], 9, "is not a .nern file"),
+        (["reconstruct", "{text}", "-o", "{out}"], 2, "has to end in .safetensors, .pt"),
         (["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "/no"], 9, "There is no test.npz"),
         (["inspect", "{text}"], 9, "neither a safetensors nor a torch checkpoint"),
     ],
@@ -153,7 +154,11 @@ def test_what_goes_wrong_is_one_sentence(
     files = {"empty": tmp_path / "empty.pt", "text": tmp_path / "text.pt", "out": tmp_path / "out.nern"}
     files["empty"].touch()
     files["text"].write_text("Dear diary")
-    names = {name: str(path) for name, path in files.items()} | {"example": str(EXAMPLE), "missing": "/no/file.pt"}
+    names = {name: str(path) for name, path in files.items()} | {
+        "example": str(EXAMPLE),
+        "missing": "/no/file.pt",
+        "weights": str(tmp_path / "w.pt"),
+    }
     assert nern(monkeypatch, *(argument.format(**names) for argument in arguments)) == status
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert sentence in error

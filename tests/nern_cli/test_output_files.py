@@ -12,9 +12,10 @@ import torch
 
 from nern_cli.output_files import output_file, output_folder, resumable_output
 from nern_core.checkpoint import Checkpoint, write_checkpoint
+from nern_core.codec import read_encoding
 from nern_core.errors import NernError
-from tests.conftest import DIGITS, ROOT
-from tests.nern_cli.test_main import nern
+from tests.conftest import DIGITS, EXAMPLE, ROOT
+from tests.nern_cli.test_main import QUICK, nern
 
 ENCODING = ROOT / "tests" / "golden" / "predictor-v4.nern"
 SOURCE = ROOT / "tests" / "golden" / "source.safetensors"
@@ -219,6 +220,24 @@ def test_no_command_overwrites_what_it_reads(
     assert nern(monkeypatch, *given) == 10
     assert "is the same file as" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_standard_output_gets_the_encoding_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", "/dev/stdout", *QUICK) == 0
+    printed = capfdbinary.readouterr()
+    file = tmp_path / "x.nern"
+    file.write_bytes(printed.out)
+    assert len(read_encoding(file).document.layers) == 3
+    assert b"file bytes" in printed.err
+
+
+def test_a_pipe_gets_safetensors_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert nern(monkeypatch, "reconstruct", str(ENCODING), "-o", "/dev/stdout") == 0
+    assert safetensors.torch.load(capfdbinary.readouterr().out)
 
 
 def test_two_results_go_through_a_link_with_the_usual_permissions(
