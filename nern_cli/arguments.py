@@ -36,7 +36,7 @@ TestImages = Annotated[
 
 
 class LocalDevice(StrEnum):
-    """What this machine is asked to compute on."""
+    """Devices of this machine."""
 
     AUTO = "auto"
     CPU = "cpu"

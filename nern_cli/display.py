@@ -1,4 +1,4 @@
-"""How the command shows progress and results: a live bar on a terminal, plain lines elsewhere.
+"""Progress and results: a live bar on a terminal, plain lines elsewhere.
 
 Progress goes to standard error, results to standard output, so that a pipe carries results only.
 """

@@ -24,13 +24,13 @@ def download(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Download ARTIFACT of a job, and check its SHA-256. A download that broke off goes on."""
+    """Download ARTIFACT of a job, and check its SHA-256. An interrupted download is continued."""
     target = Path(artifact) if output is None else output / artifact if output.is_dir() else output
     with service(url) as client, resumable_output(target) as file:
         try:
             client.jobs.download(job, artifact, file)
         except Stopped as stopped:
-            print_note(f"nern: {stopped.sentence} The same command goes on from here.")
+            print_note(f"nern: {stopped.sentence} The same command continues from here.")
             raise typer.Exit(stopped.exit_code) from None
         published = client.jobs.get(job).artifacts[artifact]
     facts = {"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256}

@@ -60,7 +60,7 @@ def snapshots_beside(
 
 
 def _folder_beside(output: Path) -> Path | None:
-    """The folder for snapshots; None where the output is no file, or stands where nothing can be added."""
+    """Return the folder for snapshots; None where the output is no file, or stands where nothing can be added."""
     target = Path(os.path.realpath(output))
     if is_stream(output) or not os.access(target.parent, os.W_OK):
         return None
@@ -68,7 +68,7 @@ def _folder_beside(output: Path) -> Path | None:
 
 
 def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> dict[str, Any]:
-    """What an attempt has to have in common with the one that it goes on with."""
+    """Describe the encoding, so that only the same one is resumed."""
     return {
         "checkpoint": file_sha256(checkpoint),
         "teacher": None if teacher is None else file_sha256(teacher),
@@ -77,7 +77,7 @@ def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> 
 
 
 def _prepare(folder: Path, request: dict[str, Any], *, resume: bool) -> None:
-    """Make the folder, with the snapshots to go on from or without any."""
+    """Make the folder, with the snapshots to resume from or without any."""
     found = folder / _REQUEST
     if resume and _has_snapshots(folder):
         if json.loads(found.read_text(encoding="utf-8")) != request:
@@ -103,11 +103,9 @@ def _has_snapshots(folder: Path) -> bool:
 
 
 def _keep(folder: Path | None) -> None:
-    """Leave the snapshots for the next attempt, if there are any, and say so."""
+    """Keep the snapshots for --resume, if there are any, and say so."""
     if folder is not None and _has_snapshots(folder):
-        print_note(
-            f"nern: The training so far is saved in '{folder}'; the same command with --resume goes on from there."
-        )
+        print_note(f"nern: The training so far is saved in '{folder}'; the same command with --resume continues it.")
     else:
         _remove(folder)
 

@@ -80,7 +80,7 @@ def export(
 
 
 def _is_file(encoding: str) -> bool:
-    """Whether a file is named. Raises `NernError` (`no_such_file`) for what is neither a file nor the id of a job."""
+    """Return whether a file is named. Raises `NernError` (`no_such_file`) if it is neither that nor the id of a job."""
     if Path(encoding).is_file():
         return True
     if not encoding.startswith(_JOB_PREFIX):

@@ -139,7 +139,7 @@ def delete(job: JobId, url: Url = None, json: Json = False) -> None:
 
 
 def _told(event: "JobEvent") -> str:
-    """What an event says, in words."""
+    """Describe an event in words."""
     from nern_client import Progress
 
     if event.kind == "progress":

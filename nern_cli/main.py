@@ -89,13 +89,13 @@ def encode(
         Path | None, typer.Option(help="Also write report.json: all figures, and the training curve for `nern report`.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the snapshots that an interrupted command has left.")
+        bool, typer.Option("--resume", help="Continue from the snapshots that an interrupted command has left.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file.
 
-    Ctrl-C and SIGTERM leave snapshots beside the output, which the same command with --resume goes on with.
+    Ctrl-C and SIGTERM leave snapshots beside the output; the same command with --resume continues from them.
     """
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
@@ -250,7 +250,7 @@ def main() -> None:
 
 
 def _sentence(detail: ErrorDetails, model: str) -> str:
-    """Options are known by their dashes here, and settings by their variables."""
+    """Name an option by its dashes, and a setting by its variable."""
     name = str(detail["loc"][0]) if detail["loc"] else ""
     if not name:
         return explain_invalid(detail)

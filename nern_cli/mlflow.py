@@ -58,7 +58,7 @@ def encode(
 ) -> None:
     """Have a service encode MODEL, record that as a run, and register the result as a version of a model.
 
-    What was interrupted is gone on with by the same command; what was done is not done again. Exit status: 3 the job
+    The same command continues what was interrupted, and repeats nothing that was done. Exit status: 3 the job
     has failed, 4 it was canceled, 5 it has not ended in time, 6 the service cannot be reached.
     """
     asked = options.model_dump(mode="json", exclude_defaults=True)
@@ -84,7 +84,7 @@ def encode(
 
 @contextmanager
 def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
-    """A client of MLflow, whose errors are told in one sentence. Raises `NernError` (`no_mlflow`, `mlflow_failed`)."""
+    """Open a client of MLflow. Raises `NernError` (`no_mlflow`, `mlflow_failed`), also for errors of MLflow."""
     # Standard output is for results, and standard error for what the user has to know.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

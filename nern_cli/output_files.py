@@ -90,7 +90,7 @@ def output_folder(
 
 
 def is_stream(path: Path) -> bool:
-    """Whether bytes can only be sent to the path: a device, a pipe, or what is open already."""
+    """Return whether bytes can only be sent to the path: a device, a pipe, or a file that is open already."""
     if str(path.absolute()).startswith(_OPEN_FILES):
         return True
     try:
@@ -118,7 +118,7 @@ def _is_standard_output(path: Path) -> bool:
 
 
 def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:
-    """The file that is to be written, without links. Raises `NernError`."""
+    """Check an output; returns the file to write, without links. Raises `NernError`."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise NernError("is_folder", f"'{path}' is a folder; name a file.")
@@ -147,7 +147,7 @@ def _only_file_is_writable(target: Path) -> bool:
 
 @contextmanager
 def _staging(path: Path, parent: Path) -> Iterator[tuple[Path, int]]:
-    """A folder to write into, on the same disk, and the permissions of a new file."""
+    """Make a folder to write into, on the same disk; yields it and the permissions of a new file."""
     with _refusals_told(path):
         staging = TemporaryDirectory(prefix=_PREFIX, dir=parent)
     with staging as name:

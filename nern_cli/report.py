@@ -42,7 +42,7 @@ def report(
         float | None,
         typer.Option(
             min=1.0,
-            help="Also quantize the network itself to this size while distilling it, for so many seconds. Needs "
+            help="Also quantize the network itself to this size while distilling it, for this many seconds. Needs "
             "--dataset, with train.npz.",
         ),
     ] = None,

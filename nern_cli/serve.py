@@ -23,7 +23,7 @@ from nern_cli.terminal_text import print_line, print_note
 _BOUND = "import sys; from app.parent_process import end_with_parent; end_with_parent(sys.argv.pop()); "
 _API = _BOUND + "from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
 _WORKER = _BOUND + "from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
-# One worker for both queues: a job for a GPU fails with a clear sentence where there is none.
+# One worker for both queues: a job for a GPU fails with a clear sentence on a machine without one.
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
 _SECONDS_BETWEEN_CHECKS = 0.2
 _SECONDS_TO_STOP = 30.0
@@ -32,8 +32,8 @@ _SECONDS_TO_STOP = 30.0
 def serve(data_dir: Path, host: str, port: int) -> int:
     """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code.
 
-    Raises `NernError` for an address that needs API keys where there are none (`keys_needed`), for a bucket that
-    cannot be used (`storage_settings`), and for a database (`other_schema`, `no_database`, `unsafe_database`).
+    Raises `NernError` for an open address without API keys (`keys_needed`), for a bucket that cannot be used
+    (`storage_settings`), and for a database (`other_schema`, `no_database`, `unsafe_database`).
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]

@@ -1,4 +1,4 @@
-"""What the commands that talk to a service have in common."""
+"""Options, errors and waiting of the commands that talk to a service."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ JobId = Annotated[
 Labels = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job; give the option again for another.")
 ]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; the job goes on afterwards.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; the job continues afterwards.")]
 
 
 def labels_of(given: list[str] | None) -> dict[str, str]:
@@ -48,9 +48,9 @@ def labels_of(given: list[str] | None) -> dict[str, str]:
 
 @contextmanager
 def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
-    """A client of the service. What goes wrong is one sentence on standard error and an exit status.
+    """Open a client of the service. An error is one sentence on standard error and an exit status.
 
-    With `json`, a job that has no results is printed all the same.
+    With `json`, a job without results is printed as well.
     """
     from nern_client import Client, NernClientError
 
@@ -73,7 +73,7 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
 
 
 def follow(client: "Client", job_id: str, timeout: float | None, on_update: Callable[["Job"], None]) -> "Job":
-    """Wait for a job, with a bar where somebody looks."""
+    """Wait for a job, with a progress bar on a terminal."""
     with ProgressDisplay(lines=False) as display:
 
         def show(job: "Job") -> None:
@@ -84,12 +84,12 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
         try:
             return client.jobs.wait(job_id, on_update=show, timeout=timeout)
         except Stopped as stopped:
-            print_note(f"nern: {stopped.sentence} The job goes on: nern jobs watch {job_id}")
+            print_note(f"nern: {stopped.sentence} The job continues: nern jobs watch {job_id}")
             raise typer.Exit(stopped.exit_code) from None
 
 
 def fraction_of(job: "Job") -> float:
-    """How much of a job is done."""
+    """Return how much of a job is done, from 0 to 1."""
     if job.status == "succeeded":
         return 1.0
     return 0.0 if job.progress is None else job.progress.fraction
@@ -101,7 +101,7 @@ def as_json(job: "Job") -> dict[str, Any]:
 
 
 def print_metrics(title: str, job: "Job") -> None:
-    """What came of a job, for people."""
+    """Print the metrics of a job for people."""
     print_table(title, job.metrics or {})
 
 
@@ -118,7 +118,7 @@ def _exit_code(error: "NernClientError") -> ExitCode:
 
 
 def _sentence(error: "NernClientError") -> str:
-    """What is wrong, and what to do about it here."""
+    """Say what is wrong and what to do about it here."""
     from nern_client import ApiError, NotAuthorized, ServerUnreachable
 
     if isinstance(error, ServerUnreachable) and error.proxy is not None:

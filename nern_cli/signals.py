@@ -20,12 +20,12 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The exit status as shells know it."""
+        """Return the exit status that shells use."""
         return 128 + self.number
 
     @property
     def sentence(self) -> str:
-        """What has happened, for people."""
+        """Say what has happened."""
         return "Interrupted." if self.number == signal.SIGINT else f"Stopped by {signal.Signals(self.number).name}."
 
 

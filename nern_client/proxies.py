@@ -57,7 +57,7 @@ def _is_excluded(url: httpx2.URL, entries: str) -> bool:
 
 
 def _excludes(entry: str, url: httpx2.URL) -> bool:
-    """Whether an entry of NO_PROXY means this host: `*`, a name with all below it, an address, a network, a port."""
+    """Match an entry of NO_PROXY: `*`, a name with all below it, an address, a network, each with a port or without."""
     if entry == "*":
         return True
     name, colon, port = entry.rpartition(":")
@@ -139,7 +139,7 @@ class ProxyTransport(httpx2.BaseTransport):
 
 
 class AsyncProxyTransport(httpx2.AsyncBaseTransport):
-    """What `ProxyTransport` is, to await."""
+    """Send each request directly or through its proxy, for the asynchronous client."""
 
     def __init__(self) -> None:
         self._transports = _Transports(lambda proxy: httpx2.AsyncHTTPTransport(proxy=proxy))

@@ -29,7 +29,7 @@ def system_errors(error: BaseException) -> Iterator[OSError]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory could not be had. torch reports a failed allocation on the CPU as a plain RuntimeError."""
+    """Return whether memory ran out. torch reports a failed allocation on the CPU as a plain RuntimeError."""
     return (
         isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
     )

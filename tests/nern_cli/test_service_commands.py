@@ -303,7 +303,7 @@ def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> N
     _, error = watching.communicate(timeout=30)
     assert (watching.returncode, error) == (
         130,
-        f"nern: Interrupted. The job goes on: nern jobs watch {job_id}\n",
+        f"nern: Interrupted. The job continues: nern jobs watch {job_id}\n",
     )
 
 

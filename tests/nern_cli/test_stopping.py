@@ -48,7 +48,7 @@ def test_ctrl_c_saves_the_training_and_resume_continues_it(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"is saved in '{output}.snapshots'; the same command with --resume goes on from there." in said
+    assert f"is saved in '{output}.snapshots'; the same command with --resume continues it." in said
     assert said.endswith("nern: Interrupted.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["x.nern.snapshots"]
     steps = json.dumps({"steps": 100_000})[1:-1]
