@@ -9,7 +9,8 @@ import app.collection.models
 import app.datasets.models
 import app.events.models
 import app.uploads.models
-import app.webhooks.models  # noqa: F401 # their tables belong to the metadata
+import app.webhooks.models
+import app.workers.models  # noqa: F401 # their tables belong to the metadata
 from app.database import create_engine
 from app.jobs.models import Base
 from app.settings import Settings

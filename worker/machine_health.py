@@ -18,11 +18,17 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class MachineHealth:
-    """Probes folders that must have some room. `stopping` tells whether the worker is to stop."""
+    """Probes folders that must have some room. `stopping` tells whether the worker is to stop.
 
-    def __init__(self, room: Mapping[Path, int], stopping: Callable[[], bool]) -> None:
+    While the machine cannot work, `report` gets the reason now and then, and None in the end.
+    """
+
+    def __init__(
+        self, room: Mapping[Path, int], stopping: Callable[[], bool], report: Callable[[str | None], None]
+    ) -> None:
         self._room = room
         self._stopping = stopping
+        self._report = report
         self._pause = _FIRST_PAUSE
         self._not_before = 0.0
 
@@ -54,9 +60,12 @@ class MachineHealth:
         pause, since = _FIRST_PAUSE, time.monotonic()
         while (reason := self.fault()) is not None:
             _log.error("worker_unfit", reason=reason, seconds=round(time.monotonic() - since, 1))
+            self._report(reason)
             if not self._sleep(pause):
+                self._report(None)
                 return False
             pause = min(2 * pause, _LONGEST_PAUSE)
+        self._report(None)
         _log.info("worker_fit", seconds=round(time.monotonic() - since, 1))
         return True
 

@@ -4,7 +4,9 @@ Whatever becomes of the job is one compare-and-set on its row, fenced by the att
 has lost its lease changes nothing any more.
 """
 
+import os
 import shutil
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from app.settings import Settings
 from app.snapshots import open_snapshots
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoreUnavailable
 from app.tracing import SilentTracer, Tracer
+from app.workers.repository import WorkerRepository
 from nern_core.options import EncodeOptions
 from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
@@ -85,7 +88,8 @@ class Supervisor:
         room = {settings.scratch.resolve(): _ROOM_FOR_WORK}
         if not store.is_remote:
             room[settings.artifacts.resolve()] = _ROOM_FOR_RESULTS
-        self._health = MachineHealth(room, stopping)
+        self._health = MachineHealth(room, stopping, self._report_health)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._faults: Counter[str] = Counter()
 
     def run(self, job_id: str) -> None:
@@ -113,6 +117,15 @@ class Supervisor:
         with suppress(SQLAlchemyError), self._sessions.begin() as session:
             JobRepository(session).announce_again(job_id)
         return self._health.wait()
+
+    def _report_health(self, reason: str | None) -> None:
+        """Tell the metrics that this worker cannot work, or can again, if the database answers."""
+        with suppress(SQLAlchemyError), self._sessions.begin() as session:
+            workers = WorkerRepository(session)
+            if reason is None:
+                workers.note_fit(self._name)
+            else:
+                workers.note_unfit(self._name, reason)
 
     def _claim(self, job_id: str) -> Claim | None:
         """Claim the job, as soon as the database answers. Raises `SQLAlchemyError` if it does not for a minute."""

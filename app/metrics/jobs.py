@@ -22,6 +22,7 @@ from app.jobs.models import JobStatus
 from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
 from app.webhooks.repository import WebhookRepository
+from app.workers.repository import WorkerRepository
 from nern_core.options import Device
 
 _log = structlog.get_logger()
@@ -45,6 +46,7 @@ class JobMetrics(Collector):
         self._not_understood = self._gauge(
             "nern_jobs_not_understood", "Queued jobs that a worker has left to workers of a newer release."
         )
+        self._unfit = self._gauge("nern_workers_unfit", "Workers that take no jobs because of their machine.", "reason")
         self._up = self._gauge("nern_database_up", "Whether the database has answered.")
         self._free = self._gauge("nern_artifact_store_free_bytes", "Room on the disk of the artifacts.")
         self._ended = EndedJobMetrics(self._registry)
@@ -77,6 +79,9 @@ class JobMetrics(Collector):
         self._show(repository.active())
         self._not_understood.set(repository.not_understood())
         self._deliveries.set(WebhookRepository(session).pending())
+        self._unfit.clear()
+        for reason, count in WorkerRepository(session).unfit().items():
+            self._unfit.labels(reason).set(count)
         for job in repository.ended_since(self._since - _OVERLAP):
             if job.id not in self._counted and job.finished_at >= self._began:
                 self._ended.count(job)

@@ -20,6 +20,7 @@ from app.events.models import EventKind
 from app.events.repository import EventRepository
 from app.jobs.models import Job, JobStatus
 from app.storage.folder import FolderStore
+from app.workers.repository import WorkerRepository
 from tests.small_disks import fill, needs_mounts, small_disk
 from tests.worker.conftest import Jobs
 from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
@@ -50,17 +51,27 @@ def stops_after(seconds: float) -> Callable[[], bool]:
     ("size", "options", "reason"), [("256k", "", "disk_full"), ("64m", ",ro", "disk_read_only")], ids=["full", "ro"]
 )
 def test_a_worker_whose_scratch_folder_is_unusable_claims_nothing_and_says_why(
-    embedded_jobs: Jobs, tmp_path: Path, size: str, options: str, reason: str
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, options: str, reason: str
 ) -> None:
     job_id = embedded_jobs.submit()
     settings = embedded_jobs.settings.model_copy(update={"scratch_dir": tmp_path / "scratch"})
+    reported: list[str] = []
+    note_unfit = WorkerRepository.note_unfit
+
+    def note(self: WorkerRepository, worker: str, reason: str) -> None:
+        note_unfit(self, worker, reason)
+        reported.append(next(iter(self.unfit())))
+
+    monkeypatch.setattr(WorkerRepository, "note_unfit", note)
     with small_disk(tmp_path / "scratch", size, options), capture_logs() as logged:
         Supervisor(settings, embedded_jobs.sessions, embedded_jobs.store, stops_after(0.5)).run(job_id)
     job = embedded_jobs.get(job_id)
     assert state(job) == (JobStatus.QUEUED, 0, 0)
     assert job.announce_at is not None
     assert job.announce_at > job.created_at
-    assert {entry["reason"] for entry in logged if entry["event"] == "worker_unfit"} == {reason}
+    assert {entry["reason"] for entry in logged if entry["event"] == "worker_unfit"} == set(reported) == {reason}
+    with embedded_jobs.sessions.begin() as session:
+        assert WorkerRepository(session).unfit() == {}
 
 
 @needs_mounts

@@ -8,10 +8,11 @@ from starlette.testclient import TestClient
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.database import migrate
+from app.database import create_sessions, migrate
 from app.main import create_app
 from app.metrics import jobs as job_metrics
 from app.settings import Settings
+from app.workers.repository import WorkerRepository
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.chaos.unreliable_commits import commit_without_answer
@@ -155,3 +156,14 @@ def test_every_metric_is_documented(embedded_client: TestClient) -> None:
     families = text_string_to_metric_families(embedded_client.get("/metrics").text)
     own = {f.name + "_total" * (f.type == "counter") for f in families if f.name.startswith("nern_")}
     assert {name for name in own if f"| `{name}` |" not in documented} == set()
+
+
+def test_workers_that_cannot_work_are_counted_by_reason(client: TestClient, settings: Settings) -> None:
+    sessions = create_sessions(settings)
+    with sessions.begin() as session:
+        for worker, reason in (("a:1", "disk_full"), ("b:1", "disk_full"), ("c:1", "disk_error"), ("c:1", "disk_full")):
+            WorkerRepository(session).note_unfit(worker, reason)
+        WorkerRepository(session).note_fit("b:1")
+    sessions.kw["bind"].dispose()
+    found = {key[1]: value for key, value in read(client).items() if key[0] == "nern_workers_unfit"}
+    assert found == {"disk_full": 2.0}

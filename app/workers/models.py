@@ -1,0 +1,18 @@
+"""The table of workers that cannot work."""
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.jobs.models import Base, UtcDateTime
+
+
+class UnfitWorker(Base):
+    """A worker whose machine keeps it from taking jobs, why, and when it last said so."""
+
+    __tablename__ = "unfit_workers"
+
+    worker: Mapped[str] = mapped_column(String(255), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(32))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
