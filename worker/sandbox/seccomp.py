@@ -1,7 +1,8 @@
 """seccomp: a process takes from itself the system calls that a computation does not need.
 
 On a CPU the calls in `system_calls.ALLOWED` remain, and of a few more those whose arguments are harmless: threads but
-no processes, signals and limits of this process alone, memory that is counted. All else fails with EPERM.
+no processes, signals and limits of this process alone, memory that is counted. All else fails with EPERM. Calls that no
+list here names are written to the kernel's log: they are an attack, or a library that needs something new.
 
 On a GPU what is known to be harmful is refused, and all else remains. CUDA's driver makes a Unix socket of sequenced
 packets, binds it to an abstract name and listens there, for processes that would share its memory, and gives up if it
@@ -13,13 +14,15 @@ import errno
 import os
 import platform
 import socket
+from contextlib import suppress
 
 from worker.sandbox import bpf
 from worker.sandbox.bpf import ALLOW, LOAD_ARCHITECTURE, LOAD_NUMBER, NO_SUCH_CALL, REFUSE, Program
-from worker.sandbox.kernel import prctl
+from worker.sandbox.kernel import prctl, system_call
 from worker.sandbox.system_calls import ALLOWED, FILTERED, FIRST_UNKNOWN, MACHINES, REFUSED_BESIDE_A_GPU, numbers_of
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_SET_MODE_FILTER, _FLAG_LOG = 1, 2
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Calls of the x32 interface of x86_64 have this bit; there is no reason to use it.
 _X32_BIT = 0x40000000
@@ -48,9 +51,28 @@ def restrict_system_calls(*, gpu: bool = False) -> None:
     machine = platform.machine()
     if machine not in MACHINES:
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known")
-    instructions = b"".join(_program(machine, gpu=gpu))
-    loaded = _Filter(len(instructions) // 8, instructions)
-    prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(loaded), 0, 0)
+    prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(_filter(_program(machine, gpu=gpu))), 0, 0)
+    if not gpu:
+        _log_unknown_calls(machine)
+
+
+def _log_unknown_calls(machine: str) -> None:
+    """Refuse by a second filter, and have logged, what no list names. Without it the first one refuses that too."""
+    named = numbers_of(ALLOWED | FILTERED | REFUSED_BESIDE_A_GPU, machine).values()
+    program = [
+        *LOAD_NUMBER,
+        *(part for number in named for part in bpf.if_equal(number, ALLOW)),
+        *bpf.if_at_least(FIRST_UNKNOWN, ALLOW),
+        *REFUSE,
+    ]
+    number = numbers_of(FILTERED, machine)["seccomp"]
+    with suppress(OSError):  # Linux before 4.14 cannot log
+        system_call(number, _SET_MODE_FILTER, _FLAG_LOG, ctypes.byref(_filter(program)))
+
+
+def _filter(program: Program) -> _Filter:
+    instructions = b"".join(program)
+    return _Filter(len(instructions) // 8, instructions)
 
 
 def _program(machine: str, *, gpu: bool) -> Program:
@@ -81,6 +103,8 @@ def _by_arguments(*, gpu: bool) -> dict[str, Program]:
         ],
         # The C library then starts threads by `clone`, whose flags can be looked at.
         "clone3": NO_SUCH_CALL,
+        # A filter more takes rights away only.
+        "seccomp": bpf.allow_only(1, (_FLAG_LOG,)),
         "socket": _socket_of_cuda() if gpu else REFUSE,
         "prlimit64": bpf.allow_only(0, own),
         "sched_setaffinity": ALLOW if gpu else bpf.allow_only(0, own),

@@ -14,6 +14,7 @@ FIRST_UNKNOWN = 453
 FILTERED: Numbers = {
     "clone": (56, 220),
     "clone3": (435, 435),
+    "seccomp": (317, 277),
     "socket": (41, 198),
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -209,6 +210,11 @@ def test_a_call_that_is_newer_than_the_tables_does_not_exist(folder: Path) -> No
             return error.errno
     """
     assert attempt(folder, action)["done"] == errno.ENOSYS
+
+
+def test_a_call_that_no_list_names_is_refused(folder: Path) -> None:
+    sync = {"x86_64": 162, "aarch64": 81}[platform.machine()]
+    assert attempt(folder, f"return system_call({sync})")["error"] == "PermissionError"
 
 
 def test_work_goes_on(folder: Path) -> None:
