@@ -7,6 +7,7 @@ everything. The embedded mode and the production differ by the broker's URL only
 from typing import Any
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 from app.settings import FILESYSTEM_BROKER, Settings
 
@@ -48,6 +49,7 @@ def announce(celery: Celery, job_id: str, device: str) -> None:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.broker_url == FILESYSTEM_BROKER:
+        TRANSPORT_ALIASES["filesystem"] = "app.jobs.folder_transport:Transport"
         folders = {
             "data": settings.data_dir / "broker" / "messages",
             "control": settings.data_dir / "broker" / "control",

@@ -153,7 +153,7 @@ def test_a_full_data_folder_costs_no_job(request: pytest.FixtureRequest, tmp_pat
     with small_disk(disk, "128m"), experiment_on(sentence(request), settings, tmp_path) as experiment:
         experiment.start_api()
         experiment.start_worker()
-        first = experiment.submit(STEPS)
+        first = experiment.submit(STEPS | {"steps": 300})
         for _ in range(2 * scale):
             experiment.submit(TINY)
         experiment.training(first)
