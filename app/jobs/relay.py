@@ -55,7 +55,14 @@ class Relay:
         self._wake.set()
 
     def round(self) -> int:
-        """Look once; returns how many jobs were announced."""
+        """Look once; returns how many jobs were announced. After a failure no lease runs out for a while."""
+        try:
+            return self._round()
+        except Exception:
+            self._no_sweep_before = time.monotonic() + _SECONDS_TO_RECOVER
+            raise
+
+    def _round(self) -> int:
         waiting = transact(self._sessions, self._look)
         announced: list[Waiting] = []
         try:
@@ -88,7 +95,6 @@ class Relay:
                 self.round()
             except Exception as error:  # noqa: BLE001 # the thread must outlive every outage of database and broker
                 _log.warning("relay_failed", error=repr(error))
-                self._no_sweep_before = time.monotonic() + _SECONDS_TO_RECOVER
             self._wake.wait(self._settings.relay_interval.total_seconds())
             self._wake.clear()
 

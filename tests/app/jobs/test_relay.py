@@ -5,6 +5,7 @@ from queue import Empty
 
 import pytest
 from kombu.exceptions import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from app.database import create_sessions, migrate
 from app.jobs.broker import create_celery
@@ -64,6 +65,25 @@ def test_a_broker_that_is_down_delays_the_announcement_only(embedded: Settings) 
     with pytest.raises(OperationalError):
         Relay(embedded, create_sessions(embedded), create_celery(unreachable)).round()
     assert Relay(embedded, create_sessions(embedded), create_celery(embedded)).round() == 1
+
+
+def test_no_lease_runs_out_right_after_the_database_could_not_be_written_to(
+    relay: Relay, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(settings, "job_1")
+    with transaction(settings) as session:
+        assert JobRepository(session).claim("job_1", -timedelta(seconds=1))
+
+    def full(*arguments: object) -> None:
+        raise DatabaseError("INSERT", {}, Exception("full"))
+
+    with monkeypatch.context() as context:
+        context.setattr(JobRepository, "expire_leases", full)
+        with pytest.raises(DatabaseError):
+            relay.round()
+    assert relay.round() == 0
+    relay._no_sweep_before = 0.0
+    assert relay.round() == 1
 
 
 def test_a_message_that_no_worker_took_is_sent_again_ever_more_rarely() -> None:
