@@ -34,4 +34,4 @@ class WorkerRepository:
         """How many workers cannot work at present, by reason."""
         recent = UnfitWorker.seen_at >= current_time(self._session) - _KNOWN_FOR
         query = select(UnfitWorker.reason, func.count()).where(recent).group_by(UnfitWorker.reason)
-        return dict(self._session.execute(query).tuples().all())
+        return dict(self._session.execute(query).all())
