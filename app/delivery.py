@@ -4,12 +4,16 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPMethod, HTTPStatus
 
 import structlog
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from app.access.caller import tenant_of_request
+from app.fair_shares import FairShares
 from app.problems import Problem
 from app.ranges import content_range, requested_part
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
@@ -18,6 +22,8 @@ _log = structlog.get_logger()
 _BINARY = "application/octet-stream"
 # By the ending of an artifact's name.
 _MEDIA_TYPES = {"json": "application/json", "html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
+# Of a process; one tenant may have half of them.
+_MOST_DOWNLOADS = 128
 _SHOWN = (".html", ".svg")
 # The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
@@ -56,7 +62,7 @@ class Delivery:
         else:
             headers["Content-Range"] = content_range(part, size)
         headers["Content-Length"] = str(len(part))
-        return StreamingResponse(store.read(self.artifact, part), status_code=status, headers=headers)
+        return _Download(store.read(self.artifact, part), status_code=status, headers=headers)
 
     def _address(self, store: ArtifactStore, headers: Mapping[str, str]) -> str | None:
         """Where else the client may get it. What has a meaning to browsers comes from here, with its policy."""
@@ -95,4 +101,31 @@ class Delivery:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
 
 
+class _Download(StreamingResponse):
+    """An answer that takes a place among the downloads while it is sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, or refuse it (`too-many-downloads`)."""
+        tenant, places = tenant_of_request.get(), _places()
+        if not places.take(tenant):
+            await _TOO_MANY.response()(scope, receive, send)
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            places.release(tenant)
+
+
+@cache
+def _places() -> FairShares:
+    """Places for downloads: from a bucket each holds some mebibytes in memory."""
+    return FairShares(_MOST_DOWNLOADS)
+
+
+_TOO_MANY = Problem(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "too-many-downloads",
+    "As many of your downloads as are sent at once are under way; ask again when another has ended.",
+    headers={"Retry-After": "10"},
+)
 _DAMAGED = "The store has lost or changed this result, so it is not sent; submit the checkpoint again."

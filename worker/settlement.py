@@ -3,12 +3,13 @@
 import time
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.accounting.discards import begin_to_use
-from app.database import Sessions, is_refused
-from app.jobs.models import JobStatus
+from app.accounting.discards import DiscardRepository, Discards, begin_to_use
+from app.database import Sessions, is_refused, transact
+from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.storage import ArtifactMissing, ArtifactStore, StoreUnavailable
@@ -49,7 +50,7 @@ def settle(
         try:
             with sessions.begin() as session:
                 kept = _kept(session, store, outcome)
-                return _written(JobRepository(session), claim, kept, max_attempts) or LOST
+                status = _written(JobRepository(session), claim, kept, max_attempts) or LOST
         except StoreUnavailable as error:
             _log.warning("settling_failed", job=claim.job_id, error=repr(error))
             time.sleep(_SECONDS_BETWEEN_TRIES)
@@ -61,6 +62,10 @@ def settle(
                 return LOST
             else:
                 outcome, is_refused_before = results_not_storable(), True
+        else:
+            if isinstance(kept, Completed) and status not in {JobStatus.SUCCEEDED, LOST}:
+                _discard(sessions, store, claim, kept)
+            return status
     return LOST
 
 
@@ -74,6 +79,23 @@ def _kept(session: Session, store: ArtifactStore, outcome: Outcome) -> Outcome:
     except ArtifactMissing:
         return RESULTS_REMOVED
     return outcome
+
+
+def _discard(sessions: Sessions, store: ArtifactStore, claim: Claim, completed: Completed) -> None:
+    """Remove results that the job has not come to name, such as those of a canceled one."""
+    files = {artifact["sha256"]: artifact["bytes"] for artifact in completed.artifacts.values()}
+
+    def work(session: Session) -> None:
+        tenant = session.scalars(select(Job.tenant).where(Job.id == claim.job_id)).one()
+        DiscardRepository(session).add(tenant, files)
+
+    try:
+        transact(sessions, work)
+    except SQLAlchemyError as error:
+        # The collector removes them by their age.
+        _log.warning("results_not_discarded", job=claim.job_id, error=repr(error))
+    else:
+        Discards(sessions, store).remove(sorted(files))
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> JobStatus | None:

@@ -192,6 +192,7 @@ async def continue_upload(
     operation_id="give_up_upload",
     responses=describe(
         HTTPStatus.NOT_FOUND,
+        HTTPStatus.LOCKED,
         HTTPStatus.PRECONDITION_FAILED,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -10,6 +10,7 @@ nobody gets a checkpoint by its digest who has not sent it.
 import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 from io import FileIO
@@ -19,7 +20,7 @@ import uuid_utils
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
-from app.accounting.discards import begin_to_use
+from app.accounting.discards import DiscardRepository, Discards, begin_to_use
 from app.database import Sessions, transact
 from app.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
 from app.jobs.repository import JobRepository
@@ -141,21 +142,41 @@ class PartialUploads:
             flush_folder(self.folder)
             self._store.adopt(path, upload.sha256)
         except Problem:
-            self.give_up(upload.tenant, upload.id)
+            self._forget(upload.tenant, upload.id)
             raise
         except FileNotFoundError as error:
             raise _unknown() from error
         flush_folder(self.folder)
-        finished = self._note_finished(upload)
+        try:
+            finished = self._note_finished(upload)
+        except Problem:
+            # It has expired meanwhile, and the store has the file.
+            self._discard(upload)
+            raise
         self._note(upload.id).unlink(missing_ok=True)
         return finished
 
     def give_up(self, tenant: str, upload_id: str) -> None:
-        """Forget an upload and its bytes. Raises `Problem` (`unknown-upload`)."""
+        """Forget an upload and its bytes. Raises `Problem` (`unknown-upload`, `upload-locked`).
+
+        While a request writes to the file, its bytes would stay on the disk without counting.
+        """
         self.find(tenant, upload_id)
+        with suppress(FileNotFoundError), self._path(upload_id).open("rb+", buffering=0) as file:
+            _lock(file)
+            self._forget(tenant, upload_id)
+            return
+        self._forget(tenant, upload_id)
+
+    def _forget(self, tenant: str, upload_id: str) -> None:
         transact(self._sessions, lambda session: PartialUploadRepository(session).delete(tenant, upload_id))
         self._path(upload_id).unlink(missing_ok=True)
         self._note(upload_id).unlink(missing_ok=True)
+
+    def _discard(self, upload: PartialUpload) -> None:
+        files = {upload.sha256: upload.length}
+        transact(self._sessions, lambda session: DiscardRepository(session).add(upload.tenant, files))
+        Discards(self._sessions, self._store).remove([upload.sha256])
 
     def collect(self, grace: timedelta) -> None:
         """Forget uploads that have expired, and remove files of that age that belong to none."""

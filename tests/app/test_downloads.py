@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.fair_shares import FairShares
 from app.settings import Settings
 from tests.app.conftest import submit
 from tests.app.test_jobs_api import IMPORTANCE, dataset_of, finish
@@ -116,3 +117,18 @@ def test_a_head_tells_the_same_without_the_file(client: TestClient, job: dict[st
     assert (head.status_code, head.content) == (200, b"")
     for header in ("Content-Length", "ETag", "Repr-Digest", "Content-Type", "Content-Disposition", "Accept-Ranges"):
         assert head.headers[header] == whole.headers[header]
+
+
+def test_one_tenant_has_half_of_the_places_for_downloads(
+    client: TestClient, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = FairShares(2)
+    monkeypatch.setattr("app.delivery._places", lambda: places)
+    assert [client.get(address).status_code for _ in range(3)] == [200] * 3
+    assert places.take("default")
+    refused = client.get(address)
+    assert (refused.status_code, refused.json()["type"], refused.headers["Retry-After"]) == (
+        429,
+        "too-many-downloads",
+        "10",
+    )

@@ -112,3 +112,20 @@ def test_a_job_whose_results_are_removed_before_it_has_ended_is_done_again(
     assert (jobs.get(job_id).status, jobs.get(job_id).attempt) == (JobStatus.QUEUED, 1)
     run(jobs, job_id)
     assert jobs.get(job_id).status == JobStatus.SUCCEEDED
+
+
+def test_the_results_of_a_job_that_is_canceled_at_its_end_are_removed(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = jobs.submit_encoding(ROOT / "tests" / "golden" / "quantized-v4.nern")
+
+    def publish_and_cancel(*arguments: Any) -> Any:
+        artifacts = publish(*arguments)
+        jobs.cancel(job_id)
+        return artifacts
+
+    monkeypatch.setattr("worker.supervisor.publish", publish_and_cancel)
+    run(jobs, job_id)
+    job = jobs.get(job_id)
+    assert job.status == JobStatus.CANCELED
+    assert [found.name for found in jobs.folder.folder.rglob("*") if len(found.name) == 64] == [job.checkpoint_sha256]

@@ -13,7 +13,7 @@ from app.storage.s3.bucket import Bucket, ObjectFound
 _PART_BYTES = 8 * 2**20
 # S3 takes 10,000.
 _MOST_PARTS = 9_000
-_READ_BYTES = 4 * 2**20
+_READ_BYTES = 2 * 2**20
 _LOOK_BYTES = 2**20
 
 

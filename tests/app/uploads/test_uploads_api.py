@@ -1,4 +1,5 @@
 import base64
+import fcntl
 import hashlib
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -161,6 +162,19 @@ def test_an_upload_that_is_given_up_leaves_nothing(client: TestClient, settings:
     assert [client.delete(address, headers=TUS).status_code for _ in range(2)] == [204, 404]
     assert send(client, address, 100, CONTENT[100:]).status_code == 404
     assert stored_files(settings) == []
+
+
+def test_an_upload_that_is_written_to_is_not_given_up_with_its_bytes_on_the_disk(
+    client: TestClient, settings: Settings
+) -> None:
+    address = begin(client).headers["Location"]
+    send(client, address, 0, CONTENT[:100])
+    (path,) = stored_files(settings)
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        answer = client.delete(address, headers=TUS)
+        assert (answer.status_code, answer.json()["type"], answer.headers["Retry-After"]) == (423, "upload-locked", "2")
+    assert client.delete(address, headers=TUS).status_code == 204
 
 
 def test_only_one_request_at_a_time_writes_to_an_upload(client: TestClient) -> None:
