@@ -93,8 +93,8 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
 
     `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without one,
-    the file's without what wrappers add. Raises `NernError` with the code `architecture_mismatch`, `non_finite`,
-    `no_tensors`, `unknown_architecture` or another one of `read_structure`.
+    the file's without what wrappers add. Raises `NernError` with the code `architecture_mismatch`, `no_tensors`,
+    `unknown_architecture` or another one of `read_structure`.
     """
     with open_checkpoint(path) as file:
         found = detect_format(file)
@@ -106,7 +106,6 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
         raise NernError(
             "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
         )
-    _refuse_non_finite(checkpoint.tensors)
     if architecture is None:
         return checkpoint.renamed(plain_names(checkpoint.tensors))
     return fit_names(checkpoint, architecture)
@@ -216,18 +215,6 @@ def _digest(tensor: Tensor) -> bytes:
     return hashlib.sha256(tensor.view(torch.uint8).numpy().data).digest()
 
 
-def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        # torch does not know which values of 8 bits are finite.
-        values = tensor.float() if tensor.itemsize == 1 and tensor.is_floating_point() else tensor
-        if values.is_floating_point() and not values.isfinite().all():
-            count = int((~values.isfinite()).sum())
-            raise NernError(
-                "non_finite",
-                f"Tensor '{name}' has {count} NaN or infinite values; only finite weights can be encoded.",
-            )
-
-
 def _natural_order(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key under which `layer10` follows `layer9`."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+    """Sort key under which `layer10` follows `layer9`; digits such as `²` are no numbers."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]

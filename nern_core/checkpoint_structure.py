@@ -4,7 +4,9 @@ Nothing in the file is run, and its claims are bounded before they are believed 
 `safetensors_header` and `tensor_claims`).
 """
 
+import math
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,16 @@ _LEGACY_MAGIC_WITHIN = 32
 _LEGACY_MAGIC_IN_DIGITS = b"L119547037146038801333356L\n."
 _HEAD_BYTES = 512
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
+# By the names that torch has for them.
+_OTHER_DTYPES = {
+    **{
+        f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
+    },
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+    "BOOL": "bool",
+}
 
 
 class CheckpointFormat(StrEnum):
@@ -145,4 +157,8 @@ def refuse_without_kernels(
     """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` takes nothing."""
     plain = plain_names(structure.tensors)
     shapes = {plain[name]: claim.shape for name, claim in structure.tensors.items() if claim.dtype in _FLOATING_POINT}
-    choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
+    others: Counter[str] = Counter()
+    for claim in structure.tensors.values():
+        if claim.dtype not in _FLOATING_POINT and len(claim.shape) > 1:
+            others[_OTHER_DTYPES.get(claim.dtype, claim.dtype)] += math.prod(claim.shape)
+    choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate, dict(others.most_common(1)))

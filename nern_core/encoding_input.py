@@ -13,6 +13,7 @@ from nern_core.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator, refuse_input_size, refuse_labels
+from nern_core.finite_weights import refuse_non_finite
 from nern_core.kernels import KernelLayer, select_layers
 from nern_core.options import EncodeOptions
 from nern_core.recipes import Recipe
@@ -68,6 +69,7 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         order=order,
         tied=tied,
     )
+    layers = refuse_non_finite(layers, checkpoint.tensors, options.represented)
     folder = None if options.dataset is None else Path(options.dataset)
     test_images, training_images = None, None
     if folder is not None and architecture is not None and network is not None:

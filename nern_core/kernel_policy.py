@@ -2,11 +2,13 @@
 
 A *spatial kernel* is a convolution's: axes 0 and 1 of its tensor are coordinates, the one to three axes
 after them are the kernel. Everything else, matrices and convolutions of spatial size 1 above all, is a
-matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values. Where several kernels are to share a
-coordinate, a convolution of so many channels or more is such a matrix too, with tiles of so many kernels.
+matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values, or of all values of shorter rows. Where
+several kernels are to share a coordinate, a convolution of so many channels or more is such a matrix too, with tiles of
+so many kernels.
 
 All kernels of one shape share an output head of the predictor, which has to pay: what all kernels of a
-shape weigh together must be more than the parameters of their head. Without a predictor its hidden size is 0.
+shape weigh together must be more than the parameters of their head. Without a predictor its hidden size is 0, and every
+tensor of two and more axes can be represented.
 """
 
 import math
@@ -22,8 +24,15 @@ SPATIAL: Final = "spatial"
 ALL: Final = "all"
 
 _FEWEST_WEIGHTS = 256
-# Larger axes belong to no kernel: positional embeddings have three axes too.
-_LARGEST_SPATIAL_SIZE = 32
+# Without a predictor. Fewer weights take no fewer bytes as integers.
+_FEWEST_QUANTIZED_WEIGHTS = 16
+# With three axes, larger ones belong to no kernel: positional embeddings and stacks of matrices have three axes too.
+_LARGEST_SIDE_OF_THREE_AXES = 32
+# With more axes, more values are no kernel of a convolution.
+_MOST_KERNEL_VALUES = 1024
+# Weights that are quantized already: where they are so many times as many as all others, the others are their scales.
+_QUANTIZED_DTYPES = {"int8", "float8_e4m3fn", "float8_e5m2"}
+_MOST_QUANTIZED = 10
 # The default predictor has this share of the represented weights as parameters.
 _DEFAULT_PREDICTOR_SHARE = 0.43
 
@@ -31,13 +40,18 @@ Shape = tuple[int, ...]
 
 
 def choose_tensors(
-    shapes: Mapping[str, Shape], kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
+    shapes: Mapping[str, Shape],
+    kernels: Sequence[str],
+    hidden_size: int | None,
+    kernels_per_coordinate: int = 1,
+    other_weights: Mapping[str, int] | None = None,
 ) -> dict[str, int | None]:
     """Choose among floating-point tensors; returns the inputs per tile (None: spatial kernels) by name, in order.
 
-    `kernels` holds the words `spatial` (spatial kernels) and `all` (those and matrices), which leave out
+    `kernels` holds the words `spatial` (spatial kernels) and `all` (every tensor of two and more axes), which leave out
     what is not worth representing, and patterns, which take exactly what matches; after a `!` they
-    exclude what matches, alone from `spatial`. Raises `NernError` (`no_kernels`, `unmatched_pattern`,
+    exclude what matches, alone from `spatial`. `other_weights` are the numbers of values, by dtype, of tensors of two
+    and more axes that are not floating-point weights. Raises `NernError` (`no_kernels`, `unmatched_pattern`,
     `too_many_patterns`).
     """
     words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
@@ -52,8 +66,9 @@ def choose_tensors(
         if (pattern := some.unmatched(names)) is not None:
             raise _unmatched(pattern)
     candidates = {name: shape for name, shape in candidates.items() if not excluded.matches(name)}
+    fewest = _FEWEST_QUANTIZED_WEIGHTS if hidden_size == 0 else _FEWEST_WEIGHTS
     worth = _with_paying_heads(
-        {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words)},
+        {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words, fewest)},
         hidden_size,
         kernels_per_coordinate,
     )
@@ -62,15 +77,23 @@ def choose_tensors(
         for name, shape in candidates.items()
         if name in worth or patterns.matches(name)
     }
+    if not included:
+        _refuse_quantized(sum(math.prod(shapes[name]) for name in chosen), other_weights or {})
     if not chosen:
-        raise _no_kernels(any(_is_worth_representing(shape, {ALL}) for shape in shapes.values()))
+        raise _no_kernels(any(_is_worth_representing(shape, {ALL}, fewest) for shape in shapes.values()), fewest)
     return chosen
+
+
+def is_named(name: str, kernels: Sequence[str]) -> bool:
+    """Whether a pattern of `kernels` asks for this tensor, not a word alone."""
+    patterns = NamePatterns(entry for entry in kernels if entry not in {SPATIAL, ALL} and not entry.startswith("!"))
+    return patterns.matches(name)
 
 
 def tile_of(shape: Shape, kernels_per_coordinate: int = 1) -> int | None:
     """Inputs per tile of a tensor that is cut into tiles, None for one of spatial kernels."""
     if not _is_spatial(shape):
-        return TILE
+        return min(TILE, math.prod(shape[1:]))
     shared = 1 < kernels_per_coordinate <= shape[1]
     return kernels_per_coordinate * math.prod(shape[2:]) if shared else None
 
@@ -92,18 +115,28 @@ def default_hidden_size(weights: int) -> int:
 
 
 def _is_spatial(shape: Shape) -> bool:
-    return 3 <= len(shape) <= 5 and 2 <= max(shape[2:]) <= _LARGEST_SPATIAL_SIZE
-
-
-def _is_matrix(shape: Shape) -> bool:
-    return 2 <= len(shape) <= 5 and max(shape[2:], default=1) == 1
-
-
-def _is_worth_representing(shape: Shape, words: set[str]) -> bool:
-    """Whether one of the words takes a tensor of this shape, its head left aside."""
-    if math.prod(shape) < _FEWEST_WEIGHTS or not words:
+    if not 3 <= len(shape) <= 5 or max(shape[2:]) < 2:
         return False
-    return _is_spatial(shape) or (ALL in words and _is_matrix(shape) and shape[1] >= TILE)
+    is_small = math.prod(shape[2:]) <= _MOST_KERNEL_VALUES
+    return max(shape[2:]) <= _LARGEST_SIDE_OF_THREE_AXES or (len(shape) > 3 and is_small)
+
+
+def _is_worth_representing(shape: Shape, words: set[str], fewest: int) -> bool:
+    """Whether one of the words takes a tensor of this shape, its head left aside."""
+    if len(shape) < 2 or math.prod(shape) < fewest or not words:
+        return False
+    return ALL in words or _is_spatial(shape)
+
+
+def _refuse_quantized(chosen_weights: int, other_weights: Mapping[str, int]) -> None:
+    """Raise `NernError` where the weights are integers or of 8 bits already, and what is left are their scales."""
+    for dtype, weights in other_weights.items():
+        if not chosen_weights or (dtype in _QUANTIZED_DTYPES and weights > _MOST_QUANTIZED * chosen_weights):
+            raise NernError(
+                "no_kernels",
+                f"The checkpoint cannot be encoded: its weights are {dtype} already; floating-point weights are "
+                "represented. Encode the checkpoint that it was made from.",
+            )
 
 
 def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, kernels_per_coordinate: int) -> set[str]:
@@ -126,11 +159,11 @@ def _unmatched(pattern: str) -> NernError:
     )
 
 
-def _no_kernels(matrices: bool) -> NernError:
+def _no_kernels(matrices: bool, fewest: int) -> NernError:
     what_to_do = (
         'represent its matrices too, with "kernels": "all"'
         if matrices
-        else f"tensors of fewer than {_FEWEST_WEIGHTS} weights are not worth it, so keep the file as it is"
+        else f"tensors of fewer than {fewest} weights are not worth it, so keep the file as it is"
     )
     return NernError(
         "no_kernels", f"The checkpoint has no convolution kernel that is worth representing; {what_to_do}."

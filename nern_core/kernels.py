@@ -11,6 +11,7 @@ Every tensor that is not represented is kept as it is.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -105,7 +106,11 @@ def select_layers(
         for name in (tensors if order is None else order)
         if _dtype_name(tensors[name]) in get_args(WeightDtype)
     }
-    chosen = choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate)
+    others: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        if name not in shapes and tensor.ndim > 1:
+            others[_dtype_name(tensor)] += tensor.numel()
+    chosen = choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate, dict(others.most_common(1)))
     tiles = {(tied or {}).get(name, name): tile for name, tile in chosen.items()}
     return tuple(
         KernelLayer(name=name, shape=shapes[name], tile=tile, dtype=_dtype_name(tensors[name]))

@@ -69,7 +69,7 @@ def _to_half(tensor: Tensor) -> _Coded:
 
 
 def _to_integers(tensor: Tensor, *, bits: int) -> _Coded:
-    if not tensor.is_floating_point() or tensor.ndim < 2 or not tensor.numel():
+    if not tensor.is_floating_point() or tensor.ndim < 2 or not tensor.numel() or not tensor.isfinite().all():
         return _Coded(tensor, tensor.nbytes)
     rounded = round_to_nearest(tensor, bits)
     size = math.ceil(tensor.numel() * bits / 8) + _SCALE_BYTES * len(rounded.scales)

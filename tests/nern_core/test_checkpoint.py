@@ -59,12 +59,16 @@ def test_makes_views_contiguous(tmp_path: Path) -> None:
     assert torch.equal(tensor, torch.tensor([[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_refuses_values_that_are_not_finite_by_name_and_count(tmp_path: Path, value: float) -> None:
-    torch.save({"conv.weight": torch.tensor([1.0, value, value])}, tmp_path / "w.pt")
-    with pytest.raises(NernError, match="'conv.weight' has 2 NaN or infinite values") as error:
-        read_checkpoint(tmp_path / "w.pt")
-    assert error.value.code == "non_finite"
+def test_keeps_values_that_are_not_finite(tmp_path: Path) -> None:
+    mask = torch.tensor([1.0, float("-inf"), float("nan")])
+    torch.save({"mask": mask}, tmp_path / "w.pt")
+    assert torch.equal(read_checkpoint(tmp_path / "w.pt").tensors["mask"].view(torch.int32), mask.view(torch.int32))
+
+
+def test_digits_that_are_no_numbers_are_letters_of_a_name(tmp_path: Path) -> None:
+    names = ["1²", "layer²", "layer10", "layer2"]
+    write_checkpoint(Checkpoint({name: torch.ones(1) for name in names}), tmp_path / "w.safetensors")
+    assert sorted(read_checkpoint(tmp_path / "w.safetensors").tensors) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +126,6 @@ def test_tensors_that_share_memory_or_have_strides_are_written_as_they_look(tmp_
     found = read_checkpoint(tmp_path / f"w{suffix}").tensors
     assert all(torch.equal(found[name], tensor) and found[name].is_contiguous() for name, tensor in given.items())
     assert len({tensor.data_ptr() for tensor in found.values()}) == len(given)
-
-
-def test_values_of_8_bits_are_checked_too(tmp_path: Path) -> None:
-    torch.save({"w": torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)}, tmp_path / "w.pt")
-    with pytest.raises(NernError, match="'w' has 1 NaN"):
-        read_checkpoint(tmp_path / "w.pt")
 
 
 def test_a_byte_of_a_bool_is_true_or_false(tmp_path: Path) -> None:

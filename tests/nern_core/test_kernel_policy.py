@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from nern_core.errors import NernError
-from nern_core.kernel_policy import choose_tensors, default_hidden_size
+from nern_core.kernel_policy import choose_tensors, default_hidden_size, is_named
 
 SHAPES = {
     "stem": (64, 3, 7, 7),
@@ -31,11 +31,51 @@ def test_spatial_takes_kernels_of_any_axis_of_2_and_more() -> None:
     assert chosen("spatial") == ["stem", "conv", "row", "depthwise"]
 
 
-def test_all_takes_matrices_and_convolutions_of_spatial_size_1_too() -> None:
-    assert chosen("all") == ["stem", "conv", "row", "pointwise", "depthwise", "linear"]
+def test_all_takes_every_tensor_of_two_and_more_axes() -> None:
+    more = ["pointwise", "depthwise", "linear", "class_token", "positions", "layer_scale", "few_inputs"]
+    assert chosen("all") == ["stem", "conv", "row", *more]
 
 
-def test_matrices_are_cut_into_tiles_of_16() -> None:
+def test_without_a_predictor_small_tensors_are_taken_too() -> None:
+    assert chosen("all", hidden_size=0, tiny=(4, 3), small=(4, 4), experts=(8, 256, 128)) == ["small", "experts"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile"),
+    [
+        ((8, 256, 128), 16),
+        ((1, 197, 768), 16),
+        ((768, 8), 8),
+        ((768, 1, 1), 1),
+        ((32, 16, 64, 1), None),
+        ((128, 1, 512, 1), None),
+        ((1, 1, 1024, 1024), 16),
+        ((4, 4, 4, 4, 4, 4), 16),
+    ],
+)
+def test_every_shape_is_cut_into_kernels_or_tiles(shape: tuple[int, ...], tile: int | None) -> None:
+    assert choose_tensors({"w": shape}, ["all"], 0) == {"w": tile}
+
+
+def test_a_tensor_is_named_by_a_pattern_not_by_a_word() -> None:
+    assert is_named("layer.weight", ["all", "layer.*"])
+    assert not is_named("layer.weight", ["all", "!layer.*"])
+
+
+@pytest.mark.parametrize("shapes", [{}, {"scales": (64, 1)}, {"fc.scale": (64, 4)}])
+def test_weights_that_are_integers_already_are_refused_as_such(shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(
+        NernError, match="its weights are int8 already; floating-point weights are represented"
+    ) as error:
+        choose_tensors(shapes, ["all"], 0, other_weights={"int8": 64 * 64})
+    assert error.value.code == "no_kernels"
+
+
+def test_integers_beside_weights_are_no_fault() -> None:
+    assert choose_tensors({"w": (64, 64)}, ["all"], 0, other_weights={"int8": 64 * 64}) == {"w": 16}
+
+
+def test_matrices_are_cut_into_tiles_of_16_or_of_all_of_a_shorter_row() -> None:
     assert choose_tensors(SHAPES, ["all"], 8) == {
         "stem": None,
         "conv": None,
@@ -43,11 +83,16 @@ def test_matrices_are_cut_into_tiles_of_16() -> None:
         "pointwise": 16,
         "depthwise": None,
         "linear": 16,
+        "class_token": 16,
+        "positions": 16,
+        "layer_scale": 1,
+        "few_inputs": 2,
     }
 
 
 def test_kernels_that_share_a_coordinate_are_tiles_where_there_are_as_many_channels() -> None:
-    assert choose_tensors(SHAPES, ["all", "small"], 8, 16) == {
+    convolutions = {name: SHAPES[name] for name in ("stem", "conv", "row", "pointwise", "depthwise", "linear", "small")}
+    assert choose_tensors(convolutions, ["all", "small"], 8, 16) == {
         "stem": None,
         "conv": 16 * 9,
         "row": 16 * 3,
@@ -73,7 +118,7 @@ def test_patterns_take_exactly_what_matches_small_tensors_too() -> None:
 def test_a_pattern_after_an_exclamation_mark_excludes() -> None:
     assert chosen("!stem") == ["conv", "row", "depthwise"]
     assert chosen("*wise", "!depth*") == ["pointwise"]
-    assert chosen("all", "!*wise") == ["stem", "conv", "row", "linear"]
+    assert chosen("all", "!*wise", "!*s*e*", "!few*", "!class*") == ["conv", "row", "linear", "positions"]
 
 
 def test_what_is_never_represented_may_be_excluded() -> None:
