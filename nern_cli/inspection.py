@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.codec import FORMAT_VERSION, Encoding, QuantizedWeights, measure_sizes, read_encoding
+from nern_core.codec import Encoding, QuantizedWeights, measure_sizes, read_encoding
+from nern_core.encoding_structure import read_format_version
 from nern_core.errors import NernError
 from nern_core.kernel_policy import ALL, SPATIAL
 from nern_core.kernels import KernelLayer, by_head, select_layers
@@ -20,7 +21,7 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
     document = encoding.document
     return {
         "kind": "encoding",
-        "format_version": FORMAT_VERSION,
+        "format_version": read_format_version(path),
         "architecture": document.architecture,
         "recipe": document.options.recipe.value,
         **_weight_facts(encoding),

@@ -20,6 +20,7 @@ from nern_core.codec import Encoding, QuantizedWeights, read_encoding
 from nern_core.codec.kept import Kept, values_of
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer, assemble
+from nern_core.layer_scales import layer_scales
 from nern_core.permutation import inverse
 from nern_core.prediction import predict_layers
 from nern_core.predictor import Predictor
@@ -96,7 +97,7 @@ def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> 
         position = place if order is None else int((order == place).nonzero())
         coordinate = torch.tensor([[index, *divmod(position, layer.channels)]])
         with torch.no_grad():
-            values = _predictor(encoding, EXACT).at(coordinate, layer.head)[0] * encoding.predicted[0].scale
+            values = _predictor(encoding, EXACT).at(coordinate, layer.head)[0] * _scales(encoding)[index]
     return values.to(getattr(torch, layer.dtype)).view(layer.kernel_shape)
 
 
@@ -104,7 +105,8 @@ def _decode_layers(encoding: Encoding, indices: Sequence[int], arithmetic: Arith
     layers, weights = encoding.document.layers, encoding.weights
     if isinstance(weights, QuantizedWeights):
         return [weights.layers[index].weights(layers[index]) for index in indices]
-    predicted = predict_layers(_predictor(encoding, arithmetic), indices, encoding.predicted[0].scale)
+    scales = _scales(encoding)
+    predicted = predict_layers(_predictor(encoding, arithmetic), indices, [scales[index] for index in indices])
     return [
         _assemble(kernels, layers[index], weights.orders[index])
         for index, kernels in zip(indices, predicted, strict=True)
@@ -120,6 +122,11 @@ def _index_of(encoding: Encoding, name: str) -> int:
         if layer.name == name:
             return index
     raise NernError("unknown_tensor", f"The encoding does not represent a tensor '{name}'.")
+
+
+def _scales(encoding: Encoding) -> tuple[float, ...]:
+    representation, _ = encoding.predicted
+    return layer_scales(representation.scale, representation.layer_exponents, len(encoding.document.layers))
 
 
 def _predictor(encoding: Encoding, arithmetic: Arithmetic) -> Predictor:

@@ -16,7 +16,8 @@ from nern_core.checksum import is_intact
 from nern_core.errors import NernError
 from nern_core.safetensors_header import read_header, read_metadata, read_tensor_bytes
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
+OLDEST_VERSION: Final = 4
 METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
@@ -65,6 +66,12 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
 
 
+def read_format_version(path: Path) -> int:
+    """The format version of a file that `check_encoding_structure` has found right."""
+    with path.open("rb") as file:
+        return _Version.model_validate_json(read_metadata(file)[METADATA_KEY]).format_version
+
+
 def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
     """Count the bytes of all tensors that a file which `check_open_encoding` has passed decodes to.
 
@@ -111,9 +118,9 @@ def _check_version(text: str, called: str) -> None:
         version = _Version.model_validate_json(text).format_version
     except ValidationError as error:
         raise NernError("bad_encoding", f"{called} does not say which format it has.") from error
-    if version != FORMAT_VERSION:
+    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
         raise NernError(
             "unsupported_version",
-            f"{called} has the format {version}, and this version of nern reads the format {FORMAT_VERSION}: "
+            f"{called} has the format {version}, and this version of nern reads {OLDEST_VERSION} to {FORMAT_VERSION}: "
             "decode it with the version that wrote it, or encode the checkpoint again.",
         )

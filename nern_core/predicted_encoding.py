@@ -40,7 +40,10 @@ def predict(run: EncodingRun) -> Encoding:
     }
     not_kept = {layer.name for layer in source.layers} | set(source.tied)
     representation = PredictorRepresentation(
-        predictor=predictor.config, permutation=options.permutation, scale=targets.scale
+        predictor=predictor.config,
+        permutation=options.permutation,
+        scale=targets.scale,
+        layer_exponents=targets.exponents,
     )
     return Encoding(
         document=run.document(representation, dict(source.tied)),

@@ -30,8 +30,8 @@ _IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def predict_layers(predictor: Predictor, indices: Sequence[int], scale: float) -> list[Tensor]:
-    """Predict all kernels of these layers: (kernels, kernel values) for each, in raster order, times `scale`.
+def predict_layers(predictor: Predictor, indices: Sequence[int], scales: Sequence[float]) -> list[Tensor]:
+    """Predict all kernels of these layers: (kernels, kernel values) for each, in raster order, times its scale.
 
     Computed where the parameters are and in their dtype, then rounded once to that of the layer, on the CPU.
     """
@@ -42,7 +42,10 @@ def predict_layers(predictor: Predictor, indices: Sequence[int], scale: float) -
     blocks_at_once = _blocks_at_once(predictor)
     with _single_threaded_workers(blocks_at_once) as workers:
         evaluation = _Evaluation(predictor, [_Workspace(predictor, most_kernels) for _ in range(blocks_at_once)])
-        blocks = [[workers.submit(evaluation.predict, span, scale) for span in of_layer] for of_layer in spans]
+        blocks = [
+            [workers.submit(evaluation.predict, span, scale) for span in of_layer]
+            for of_layer, scale in zip(spans, scales, strict=True)
+        ]
         return [torch.cat([block.result() for block in of_layer]) for of_layer in blocks]
 
 

@@ -1,15 +1,17 @@
 """What the predictor is fitted to: the kernels of each layer, scaled, in the order of their coordinates."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nern_core.kernels import KernelLayer, assemble, by_head, cut
+from nern_core.layer_scales import layer_scales
+from nern_core.norms import root_mean_square
 from nern_core.options import Permutation
 from nern_core.permutation import inverse, order_kernels
+from nern_core.quantized.grid import SMALLEST_STEP, exponents_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Targets:
     """Targets of every head, and what leads back from predictions to weights.
 
     `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster
-    order), `positions` are the inverses. Predictions times `scale` are weights: one scale for all layers,
-    since scaling each on its own gives small weights that matter little as much of the fit as large ones.
+    order), `positions` are the inverses. Predictions times the scale of their layer are weights: `scale` times
+    2 ** (exponent / 8), or 0 for a layer of zeros, whose exponent is None. Without `exponents` all have the same.
     `tied` names the tensors that repeat one of the layers.
     """
 
@@ -39,8 +41,14 @@ class Targets:
     orders: tuple[Tensor | None, ...]
     positions: tuple[Tensor | None, ...]
     scale: float
+    exponents: tuple[int | None, ...]
     heads: dict[str, HeadTargets]
     tied: Mapping[str, str]
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The scale of each layer."""
+        return layer_scales(self.scale, self.exponents, len(self.layers))
 
     @property
     def kernels(self) -> int:
@@ -67,28 +75,31 @@ def make_targets(
     scaled: bool,
     tied: Mapping[str, str] | None = None,
 ) -> Targets:
-    """Cut, order and scale the represented tensors. `scaled` divides by the standard deviation of all weights.
+    """Cut, order and scale the represented tensors. `scaled` divides each layer by the root mean square of its weights.
 
     `tied` are names that repeat another one's tensor, repeated by repeating.
     """
-    kernels = [cut(tensors[layer.name], layer) for layer in layers]
+    scale, exponents = _scales([tensors[layer.name] for layer in layers]) if scaled else (1.0, ())
+    divisors = layer_scales(scale, exponents, len(layers))
+    kernels = [
+        (cut(tensors[layer.name], layer, torch.float64) / (divisor or 1.0)).float()
+        for layer, divisor in zip(layers, divisors, strict=True)
+    ]
     orders = tuple(
         order_kernels(values, layer.filters, permutation) for values, layer in zip(kernels, layers, strict=True)
     )
-    deviation = _standard_deviation([tensors[layer.name] for layer in layers]) if scaled else 0.0
-    scale = deviation if deviation > 0 else 1.0
     heads = {
         head: HeadTargets(
             layers=indices,
             coordinates=torch.cat([_raster_coordinates(i, layers[i]) for i in indices]),
-            kernels=torch.cat([rearrange(kernels[i], orders[i]) for i in indices]).div_(scale),
+            kernels=torch.cat([rearrange(kernels[i], orders[i]) for i in indices]),
         )
         for head, indices in by_head(layers).items()
     }
     positions = tuple(None if order is None else inverse(order) for order in orders)
     represented = {layer.name for layer in layers}
     repeating = {alias: name for alias, name in (tied or {}).items() if name in represented}
-    return Targets(tuple(layers), orders, positions, scale, heads, repeating)
+    return Targets(tuple(layers), orders, positions, scale, exponents, heads, repeating)
 
 
 def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
@@ -97,11 +108,12 @@ def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Ten
     Tied names share one tensor. Differentiable.
     """
     weights = {}
+    scales = targets.scales
     for head, values in kernels.items():
         indices = targets.heads[head].layers
         for index, rows in zip(indices, values.split([targets.layers[i].kernels for i in indices]), strict=True):
             raster = rearrange(rows, targets.positions[index])
-            weights[targets.layers[index].name] = assemble(raster * targets.scale, targets.layers[index])
+            weights[targets.layers[index].name] = assemble(raster * scales[index], targets.layers[index])
     return weights | {alias: weights[name] for alias, name in targets.tied.items() if name in weights}
 
 
@@ -110,15 +122,16 @@ def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
     return rows if order is None else rows[order]
 
 
-def _standard_deviation(tensors: Iterable[Tensor]) -> float:
-    """Of all values together, from the mean and variance of each tensor, without putting them side by side."""
-    moments = []
-    for tensor in tensors:
-        variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
-        moments.append((tensor.numel(), float(mean), float(variance)))
-    total = sum(count for count, _, _ in moments)
-    overall = sum(count * mean for count, mean, _ in moments) / total
-    return math.sqrt(sum(count * (variance + (mean - overall) ** 2) for count, mean, variance in moments) / total)
+def _scales(tensors: Sequence[Tensor]) -> tuple[float, tuple[int | None, ...]]:
+    """The root mean square of all tensors, and the exponents of each one relative to it."""
+    of_tensors = torch.stack([root_mean_square(tensor) for tensor in tensors])
+    largest = float(of_tensors.max())
+    if largest == 0:
+        return 1.0, (None,) * len(tensors)
+    counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=torch.float64)
+    scale = largest * float(((of_tensors / largest).square() * counts).sum() / counts.sum()) ** 0.5
+    exponents = exponents_of((of_tensors / scale).clamp(min=SMALLEST_STEP)).tolist()
+    return scale, tuple(None if size == 0 else exponent for size, exponent in zip(of_tensors, exponents, strict=True))
 
 
 def _raster_coordinates(index: int, layer: KernelLayer) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nern_core.codec import FORMAT_VERSION, Document
+from nern_core.codec import Document
 from nern_core.report.model import Report
 
 
@@ -50,7 +50,7 @@ class Card:
     relative_error: float | None
     accuracy: Accuracy | None
     nern_version: str
-    format_version: int = FORMAT_VERSION
+    format_version: int
 
     @classmethod
     def of(
@@ -61,6 +61,7 @@ class Card:
         encoding_bytes: int,
         encoding_sha256: str,
         weights_sha256: str,
+        format_version: int,
     ) -> "Card":
         """Without a report neither errors nor accuracies are known."""
         return cls(
@@ -72,6 +73,7 @@ class Card:
             encoding_bytes=encoding_bytes,
             encoding_sha256=encoding_sha256,
             weights_sha256=weights_sha256,
+            format_version=format_version,
             relative_error=None if report is None else report.metrics.relative_error,
             accuracy=_accuracy(report),
             nern_version=version("nern") if report is None else report.nern_version,

@@ -8,6 +8,7 @@ from nern_core.checkpoint import write_checkpoint
 from nern_core.codec import read_encoding
 from nern_core.decode import decode_encoding
 from nern_core.digest import file_sha256
+from nern_core.encoding_structure import read_format_version
 from nern_core.errors import NernError
 from nern_core.report.files import read_report
 from nern_huggingface.card import About, Card, render_config, render_readme
@@ -54,6 +55,7 @@ def export(
             encoding_bytes=encoding.stat().st_size,
             encoding_sha256=sha256,
             weights_sha256=file_sha256(new / WEIGHTS),
+            format_version=read_format_version(encoding),
         )
         (new / CONFIG).write_text(render_config(card), encoding="utf-8")
         (new / README).write_text(render_readme(card, about), encoding="utf-8")

@@ -12,6 +12,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_serializer,
     model_serializer,
+    model_validator,
 )
 
 from nern_core.kernels import KernelLayer
@@ -19,6 +20,8 @@ from nern_core.options import EncodeOptions, Permutation
 from nern_core.predictor import PredictorConfig
 from nern_core.quantized.grid import LARGEST_EXPONENT
 from nern_core.tensor_claims import LONGEST_NAME, MOST_DIMENSIONS
+
+Exponent = Annotated[int, Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
 
 
 class _Part(BaseModel):
@@ -33,12 +36,17 @@ class Source(_Part):
 
 
 class PredictorRepresentation(_Part):
-    """Weights are what a predictor says of their coordinates, times `scale`."""
+    """Weights are what a predictor says of their coordinates, times the scale of their layer.
+
+    That is `scale` times 2 ** (exponent / 8), or 0 where the exponent is None. Files of format 4 have no exponents: all
+    of their layers have the same scale.
+    """
 
     kind: Literal["predictor"] = "predictor"
     predictor: PredictorConfig
     permutation: Permutation
     scale: float = Field(gt=0, allow_inf_nan=False)
+    layer_exponents: tuple[Exponent | None, ...] = ()
 
 
 class QuantizedRepresentation(_Part):
@@ -102,6 +110,14 @@ class Document(_Part):
                 del written[name]
         return written
 
+    @model_validator(mode="after")
+    def _one_exponent_for_each_layer(self) -> Self:
+        if isinstance(self.representation, PredictorRepresentation):
+            count = len(self.representation.layer_exponents)
+            if count not in {0, len(self.layers)}:
+                raise ValueError("there is not one exponent for each layer")
+        return self
+
     @field_serializer("options", mode="wrap")
     def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All options but that of the report alone: the file is the same with and without it."""
@@ -122,7 +138,7 @@ class KeptTensor(_Part):
     shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_DIMENSIONS)]
     dtype: str
     constant: int | float | None = None
-    exponent: Annotated[int, Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)] | None = None
+    exponent: Exponent | None = None
 
 
 class Contents(_Part):

@@ -1,8 +1,8 @@
 """Write and read `.nern` files.
 
 Tensors of the file: `document` is compressed JSON, `streams` are bytes of range coders one after another, `predictor`
-are the predictor's parameters one after another, `kept.<dtype>` the values that are kept. The metadata holds the
-format version and a checksum of the whole file.
+are the predictor's parameters one after another, `kept.<dtype>` or, compressed, `zstd.<dtype>` the values that are
+kept. The metadata holds the format version and a checksum of the whole file.
 """
 
 import json
@@ -22,7 +22,7 @@ from torch import Tensor
 from nern_core.checksum import CHECKSUM, UNSEALED, seal
 from nern_core.codec.document import Contents, PredictorRepresentation, QuantizedRepresentation
 from nern_core.codec.encoding import Encoding, PredictedWeights, QuantizedWeights
-from nern_core.codec.kept import pack_kept, unpack_kept
+from nern_core.codec.kept import COMPRESSED, PLAIN, compress_kept, decompress_kept, pack_kept, unpack_kept
 from nern_core.codec.limits import check_extent
 from nern_core.codec.permutations import pack_order, unpack_order
 from nern_core.codec.quantized_layers import pack_layers, unpack_layers
@@ -39,7 +39,7 @@ from nern_core.kernels import KernelLayer
 from nern_core.options import Permutation
 from nern_core.predictor import parameter_shapes
 
-_STREAMS, _PREDICTOR, _KEPT = "streams", "predictor", "kept."
+_STREAMS, _PREDICTOR = "streams", "predictor"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ def _pack(encoding: Encoding) -> dict[str, Tensor]:
     entries, flat = pack_kept(encoding.kept)
     contents = Contents(document=document, streams=tuple(map(len, streams)), kept=entries)
     text = zlib.compress(contents.model_dump_json().encode(), level=9)
-    tensors |= {DOCUMENT: _as_tensor(text)} | {_KEPT + dtype: values for dtype, values in flat.items()}
+    tensors |= {DOCUMENT: _as_tensor(text)} | compress_kept(flat)
     if streams:
         tensors[_STREAMS] = _as_tensor(b"".join(streams))
     return tensors
@@ -115,8 +115,7 @@ def read_encoding(path: Path) -> Encoding:
             _read_parameters(representation, document.layers, tensors.pop(_PREDICTOR, None)),
             unpack_orders(streams, document.layers, representation.permutation),
         )
-    flat = {name.removeprefix(_KEPT): tensor for name, tensor in tensors.items()}
-    return Encoding(document, weights, unpack_kept(contents.kept, flat))
+    return Encoding(document, weights, unpack_kept(contents.kept, decompress_kept(tensors, contents.kept)))
 
 
 def measure_sizes(path: Path) -> Sizes:
@@ -130,7 +129,7 @@ def measure_sizes(path: Path) -> Sizes:
         predictor=tensors[_PREDICTOR].nbytes if predicted else 0,
         permutation=streams if predicted else 0,
         integers=0 if predicted else streams,
-        kept=sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(_KEPT)),
+        kept=sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith((PLAIN, COMPRESSED))),
     )
 
 

@@ -1,6 +1,7 @@
 """Tensors that are not represented, put side by side: one flat tensor for each dtype, and constants in the document."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nern_core.codec.document import KeptTensor
+from nern_core.codec.shuffled import decompress_and_unshuffle, shuffle_and_compress
 from nern_core.errors import NernError
 from nern_core.quantized.grid import step_of
 
@@ -22,6 +24,9 @@ _DTYPES: Final = {
     )
 }
 _BYTE: Final = "int8"
+# Of the names of tensors in the file; what follows is a dtype.
+PLAIN: Final = "kept."
+COMPRESSED: Final = "zstd."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,32 @@ def pack_kept(kept: Mapping[str, Kept]) -> tuple[tuple[KeptTensor, ...], dict[st
     return tuple(entries), {dtype: torch.cat(parts) for dtype, parts in flat.items()}
 
 
+def compress_kept(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before the name of each dtype: compressed where that is smaller, or as they are."""
+    stored = {}
+    for dtype, values in flat.items():
+        packed = shuffle_and_compress(values) if values.numel() else values
+        smaller = packed.nbytes < values.nbytes
+        stored[(COMPRESSED if smaller else PLAIN) + dtype] = packed if smaller else values
+    return stored
+
+
+def decompress_kept(stored: Mapping[str, Tensor], entries: Iterable[KeptTensor]) -> dict[str, Tensor]:
+    """Undo `compress_kept`, for these kept tensors. Raises `NernError` (`bad_encoding`)."""
+    counts = Counter[str]()
+    for entry in entries:
+        if entry.constant is None:
+            counts[_stored_dtype(entry)] += math.prod(entry.shape)
+    flat: dict[str, Tensor] = {}
+    for name, values in stored.items():
+        is_compressed = name.startswith(COMPRESSED)
+        dtype = name.removeprefix(COMPRESSED if is_compressed else PLAIN)
+        if dtype in flat or (is_compressed and (dtype not in _DTYPES or values.dtype != torch.uint8)):
+            raise _damaged()
+        flat[dtype] = decompress_and_unshuffle(values, _DTYPES[dtype], counts[dtype]) if is_compressed else values
+    return flat
+
+
 def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> dict[str, Kept]:
     """Undo `pack_kept`. Raises `NernError` (`bad_encoding`) where values are missing or left over."""
     kept: dict[str, Kept] = {}
@@ -69,7 +100,7 @@ def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> di
         if entry.constant is not None:
             kept[entry.name] = _constant_tensor(entry, entry.constant, dtype)
             continue
-        stored = _BYTE if entry.exponent is not None else entry.dtype
+        stored = _stored_dtype(entry)
         start = starts.get(stored, 0)
         values = flat.get(stored, torch.empty(0))[start : start + count]
         if len(values) != count:
@@ -81,6 +112,10 @@ def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> di
     if any(starts[dtype] != len(values) for dtype, values in flat.items()):
         raise _damaged()
     return kept
+
+
+def _stored_dtype(entry: KeptTensor) -> str:
+    return _BYTE if entry.exponent is not None else entry.dtype
 
 
 def _constant_tensor(entry: KeptTensor, constant: float, dtype: torch.dtype) -> Tensor:

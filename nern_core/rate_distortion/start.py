@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nern_core.kernels import KernelLayer
+from nern_core.norms import root_mean_square
 from nern_core.quantized.grid import SMALLEST_STEP, nearest_steps
 from nern_core.rate_distortion.parameters import numbers_of_steps
 from nern_core.rate_distortion.rate import RateModel
@@ -74,13 +75,6 @@ def relative_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor])
 def filter_norms(tensor: Tensor, layer: KernelLayer) -> Tensor:
     """Root mean square of the weights of each filter, float64 (F,), without overflow whatever their size."""
     return root_mean_square(tensor.detach().reshape(layer.filters, layer.inputs), dim=1)
-
-
-def root_mean_square(values: Tensor, dim: int | None = None) -> Tensor:
-    """Root of the mean of squares, float64, of all values or along one axis."""
-    largest = values.abs().amax().double()
-    scale = torch.where(largest > 0, largest, 1.0)
-    return (values.double() / scale).square().mean(dim=dim).sqrt() * scale
 
 
 def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], wanted_bits: float) -> list[Tensor]:

@@ -36,8 +36,10 @@ def kernel_weights(
         return None
     on_device = (batch.to(teacher.device) for batch in batches)
     fisher = kernel_fisher(teacher.network, on_device, targets.layers, generator)
+    # An error of a target is one of the weights times the layer's scale.
+    scales = [scale / targets.scale for scale in targets.scales]
     roots = {
-        index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt()
+        index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt() * scales[index] ** 2
         for index, layer in enumerate(targets.layers)
         if layer.name in fisher
     }

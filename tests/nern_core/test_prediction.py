@@ -21,7 +21,7 @@ def predictor(variant: PredictorVariant) -> Predictor:
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_layers_are_what_the_predictor_says(activation: Activation, connections: Connections) -> None:
     subject = predictor(PredictorVariant(activation=activation, connections=connections))
-    predicted = predict_layers(subject, [0, 1, 2], scale=0.5)
+    predicted = predict_layers(subject, [0, 1, 2], [0.5] * 3)
     for index, (layer, kernels) in enumerate(zip(LAYERS, predicted, strict=True)):
         expected = 0.5 * subject.of_filters([FilterSpan(index, 0, layer.filters)], layer.head).detach()
         assert kernels.dtype == TENSORS[layer.name].dtype
@@ -32,17 +32,17 @@ def test_the_parameters_and_the_number_of_threads_stay_as_they_are() -> None:
     subject = predictor(PredictorVariant())
     before = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
     threads = torch.get_num_threads()
-    predict_layers(subject, [1], scale=1.0)
+    predict_layers(subject, [1], [1.0])
     assert torch.get_num_threads() == threads
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.state_dict().items())
 
 
 def test_more_blocks_than_workspaces_do_not_mix() -> None:
     subject = predictor(PredictorVariant())
-    first, again = (predict_layers(subject, [1, 0, 1], scale=1.0) for _ in range(2))
+    first, again = (predict_layers(subject, [1, 0, 1], [1.0] * 3) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert torch.equal(first[0], first[2])
 
 
 def test_no_layers_are_predicted_at_once() -> None:
-    assert predict_layers(predictor(PredictorVariant()), [], scale=1.0) == []
+    assert predict_layers(predictor(PredictorVariant()), [], []) == []

@@ -31,17 +31,26 @@ def test_tied_names_share_one_tensor_of_weights() -> None:
     assert weights["again"] is weights["b"]
 
 
-def test_scaled_targets_have_unit_deviation_over_all_layers() -> None:
-    originals = tensors()
+@pytest.mark.parametrize("scale", [1e-300, 1e-3, 1.0, 1e30, 1e300])
+def test_scaled_targets_of_each_layer_are_of_unit_size_to_within_half_a_step_of_the_grid(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = {"a": scale * torch.randn(8, 8, 3, 3, generator=generator).double(), "b": torch.randn(8, 8, 3, 3)}
+    targets = make_targets(originals, select_layers(originals, ["*"]), Permutation.CROSS_FILTER, scaled=True)
+    for part in targets.heads["3x3"].kernels.split(64):
+        assert 2 ** (-1 / 16) < float(part.square().mean().sqrt()) < 2 ** (1 / 16)
+
+
+def test_a_layer_of_zeros_has_the_scale_zero() -> None:
+    originals = {"a": torch.zeros(8, 8, 3, 3), "b": torch.ones(8, 8, 3, 3)}
     targets = make_targets(originals, select_layers(originals, ["*"]), Permutation.NONE, scaled=True)
-    values = torch.cat([target.kernels.flatten() for target in targets.heads.values()])
-    assert float(values.std(correction=0)) == pytest.approx(1, rel=1e-5)
+    assert targets.scales[0] == 0.0
+    assert not to_weights({"3x3": torch.randn(128, 9)}, targets)["a"].any()
 
 
 def test_what_fills_a_tile_up_does_not_count_for_the_scale() -> None:
     originals = {"w": torch.randn(8, 17, generator=torch.Generator().manual_seed(0)) + 3}
     scale = make_targets(originals, select_layers(originals, ["w"]), Permutation.NONE, scaled=True).scale
-    assert scale == pytest.approx(float(originals["w"].std(correction=0)), rel=1e-5)
+    assert scale == pytest.approx(float(originals["w"].square().mean().sqrt()), rel=1e-5)
 
 
 def test_constant_zero_weights_keep_the_scale_one() -> None:

@@ -182,7 +182,7 @@ def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
     metadata = json.dumps({"checksum": "0" * 64, "format_version": 1}, separators=(",", ":"))
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": metadata})
     with pytest.raises(
-        NernError, match=f"has the format 1, and this version of nern reads the format {FORMAT_VERSION}"
+        NernError, match=f"has the format 1, and this version of nern reads 4 to {FORMAT_VERSION}"
     ) as error:
         read_encoding(path)
     assert error.value.code == "unsupported_version"

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from nern_core.kernels import KernelLayer
+from nern_core.norms import root_mean_square
 from nern_core.rate_distortion.parameters import numbers_of_steps
 from nern_core.rate_distortion.rate import RateModel
-from nern_core.rate_distortion.start import relative_steps, root_mean_square, starting_steps
+from nern_core.rate_distortion.start import relative_steps, starting_steps
 
 LAYERS = [
     KernelLayer(name="a", shape=(16, 16, 3, 3), tile=None, dtype="float32"),

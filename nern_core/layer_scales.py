@@ -1,0 +1,12 @@
+"""What the predictions of a layer are multiplied with: as large as its weights, told by a small integer."""
+
+from collections.abc import Sequence
+
+from nern_core.quantized.grid import step_of
+
+
+def layer_scales(scale: float, exponents: Sequence[int | None], layers: int) -> tuple[float, ...]:
+    """The scale of each layer: `scale` times 2 ** (exponent / 8), or 0 without an exponent."""
+    if not exponents:
+        return (scale,) * layers
+    return tuple(0.0 if exponent is None else scale * step_of(exponent) for exponent in exponents)
