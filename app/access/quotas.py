@@ -11,12 +11,19 @@ _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"
 _SECONDS_UNTIL_FILES_ARE_REMOVED = "600"
 
 
+# What a job takes in the database: options, labels, events, deliveries and their indexes.
+BYTES_OF_A_JOB = 32 * 2**10
+# What the smallest file takes on a disk.
+SMALLEST_FILE = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a tenant has: jobs that have not ended, and the bytes that count for it.
 
-    Those are its checkpoints, results, uploads and data sets, what arrives, and what its jobs are expected to leave.
-    `discarded_bytes` of them are of files that it has given up and that are still to be removed.
+    Those are its checkpoints, results, uploads and data sets, what arrives, what its jobs are expected to leave, and
+    what each job takes in the database until it is deleted. `discarded_bytes` of them are of files that it has given
+    up and that are still to be removed.
     """
 
     active_jobs: int

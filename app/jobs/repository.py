@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, case, delete, exists, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from app.access.quotas import Usage
+from app.access.quotas import BYTES_OF_A_JOB, SMALLEST_FILE, Usage
 from app.accounting.discards import DiscardRepository
 from app.accounting.models import DiscardedFile, Reservation
 from app.datasets.models import Dataset
@@ -135,10 +135,11 @@ class JobRepository(Transitions, Announcements):
         active = func.count().filter(has_not_ended)
         stored = func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed)
         expected = func.sum(Job.expected_bytes).filter(has_not_ended)
-        jobs = self._session.execute(select(active, stored, expected).where(Job.tenant == tenant)).one()
+        rows = BYTES_OF_A_JOB * func.count()
+        jobs = self._session.execute(select(active, stored, expected, rows).where(Job.tenant == tenant)).one()
         discarded = self._sum(DiscardedFile.bytes, DiscardedFile.tenant == tenant)
         more = (
-            self._sum(Upload.bytes, Upload.tenant == tenant),
+            self._sum(case((Upload.bytes < SMALLEST_FILE, SMALLEST_FILE), else_=Upload.bytes), Upload.tenant == tenant),
             self._sum(
                 PartialUpload.length, PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
             ),
@@ -146,9 +147,9 @@ class JobRepository(Transitions, Announcements):
             self._sum(Reservation.bytes, Reservation.tenant == tenant, Reservation.expires_at > self.now()),
             discarded,
         )
-        return Usage(jobs[0], int(jobs[1] or 0) + int(jobs[2] or 0) + sum(more), discarded)
+        return Usage(jobs[0], sum(int(found or 0) for found in jobs[1:]) + sum(more), discarded)
 
-    def _sum(self, column: InstrumentedAttribute[int], *where: ColumnElement[bool]) -> int:
+    def _sum(self, column: ColumnElement[int] | InstrumentedAttribute[int], *where: ColumnElement[bool]) -> int:
         return int(self._session.scalar(select(func.coalesce(func.sum(column), 0)).where(*where)) or 0)
 
     def delete(self, job_id: str, tenant: str) -> Sequence[str]:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sqlalchemy.orm import Session
 
-from app.access.quotas import Quotas
+from app.access.quotas import BYTES_OF_A_JOB, Quotas
 from app.accounting.discards import Discards, begin_to_use
 from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, current_time, transact
@@ -132,7 +132,8 @@ class TenantJobs:
         room.settle(session)
         if self._quotas.limited:
             repository.lock(self._tenant)
-            self._quotas.refuse(repository.usage(self._tenant), submission.file.size + submission.result_bytes)
+            more = submission.file.size + submission.result_bytes + BYTES_OF_A_JOB
+            self._quotas.refuse(repository.usage(self._tenant), more)
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
         self._renew(session, submission)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app.access.quotas import Quotas, Usage
+from app.access.quotas import BYTES_OF_A_JOB, Quotas, Usage
 from app.access.service import ApiKeyService
 from app.jobs.repository import JobRepository
 from app.problems import Problem
@@ -16,10 +16,12 @@ from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
+from tests.dataset_files import safetensors_file
 
 SIZE = EXAMPLE.stat().st_size
 # What a job on the example is expected to leave: three times its weights, and documents.
 RESULTS = 3 * read_structure(EXAMPLE).logical_bytes + 2**20
+JOB = BYTES_OF_A_JOB + SIZE
 
 
 @contextmanager
@@ -61,19 +63,19 @@ def test_however_many_come_at_once_the_quota_holds(with_keys: Settings, keys: Ap
 
 
 def test_a_tenant_stores_no_more_bytes_than_it_may(with_keys: Settings, keys: ApiKeyService) -> None:
-    with tenant(with_keys, keys, max_stored_bytes=2 * (SIZE + RESULTS)) as client:
+    with tenant(with_keys, keys, max_stored_bytes=2 * (JOB + RESULTS)) as client:
         answers = [submit(client) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert answers[2].json()["type"] == "storage-full"
-    assert f"take {2 * (SIZE + RESULTS):,} bytes" in answers[2].json()["detail"]
+    assert f"take {2 * (JOB + RESULTS):,} bytes" in answers[2].json()["detail"]
 
 
 def test_results_count_too(with_keys: Settings, keys: ApiKeyService, tmp_path: Path) -> None:
     with tenant(with_keys, keys) as client:
         job_id = submit(client).json()["id"]
-    assert usage(with_keys) == Usage(1, SIZE + RESULTS)
+    assert usage(with_keys) == Usage(1, JOB + RESULTS)
     results = finish(with_keys, job_id, tmp_path)
-    assert usage(with_keys) == Usage(0, SIZE + sum(map(len, results.values())))
+    assert usage(with_keys) == Usage(0, JOB + sum(map(len, results.values())))
 
 
 def test_a_tenant_that_is_full_sends_nothing_in_vain(with_keys: Settings, keys: ApiKeyService) -> None:
@@ -97,3 +99,22 @@ def test_what_is_exactly_full_is_not_too_full() -> None:
 def test_without_keys_there_are_no_quotas(embedded: Settings) -> None:
     with serving(embedded.model_copy(update={"max_active_jobs": 1, "max_stored_bytes": 1})) as client:
         assert [submit(client).status_code for _ in range(2)] == [202, 202]
+
+
+def test_jobs_count_by_what_they_take_in_the_database_until_they_are_deleted(
+    with_keys: Settings, keys: ApiKeyService
+) -> None:
+    with tenant(with_keys, keys) as client:
+        sha256 = client.post("/checkpoints", content=EXAMPLE.read_bytes()).json()["sha256"]
+        for _ in range(3):
+            job = client.post("/jobs", json={"checkpoint": {"sha256": sha256}}).json()
+            client.post(job["links"]["cancel"])
+        assert usage(with_keys) == Usage(0, SIZE + 3 * JOB)
+        client.delete(job["links"]["self"])
+        assert usage(with_keys) == Usage(0, SIZE + 2 * JOB)
+
+
+def test_the_smallest_upload_counts_as_what_it_takes_on_the_disk(with_keys: Settings, keys: ApiKeyService) -> None:
+    with tenant(with_keys, keys) as client:
+        client.post("/checkpoints", content=safetensors_file({"weight": ("F32", (2, 2, 1, 1))}))
+    assert usage(with_keys) == Usage(0, 4096)

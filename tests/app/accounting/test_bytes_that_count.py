@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from app.access.quotas import BYTES_OF_A_JOB
 from app.access.service import ApiKeyService
 from app.accounting.models import Reservation
 from app.accounting.reservations import Reservations, ReservedRoom
@@ -126,7 +127,7 @@ def test_a_deleted_data_set_counts_until_the_last_job_has_ended_that_uses_it(
     assert used(with_keys) == before
     client.post(job["links"]["cancel"])
     assert Collector(with_keys, sessions, FolderStore(with_keys.artifacts)).round()
-    assert used(with_keys) == SIZE
+    assert used(with_keys) == SIZE + BYTES_OF_A_JOB
     assert [path.name for path in stored_files(with_keys)] == [hashlib.sha256(CONTENT).hexdigest()]
 
 
