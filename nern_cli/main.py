@@ -123,7 +123,7 @@ def encode(
         )
         if report_file is not None:
             report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    metrics = result.report.metrics.model_dump()
+    metrics = result.report.metrics.model_dump(mode="json")
     for note in result.report.metrics.notes:
         print_note(note)
     with results_beside(output):

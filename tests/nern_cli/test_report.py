@@ -18,7 +18,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     arguments = ["-o", encoding, "--report", report, "--architecture", "digits-cnn", *QUICK, "--json"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), *arguments) == 0
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert Report.model_validate_json(Path(report).read_text()).metrics.model_dump() == metrics
+    assert Report.model_validate_json(Path(report).read_text()).metrics.model_dump(mode="json") == metrics
     return encoding, report
 
 

@@ -91,7 +91,7 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_a_fault_of_the_program_is_a_sentence_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("nern_cli.inspection.inspect_file", fail)
@@ -104,7 +104,7 @@ def test_a_fault_of_the_program_is_a_sentence_and_no_traceback(
 
 
 def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(path: Path) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("nern_cli.inspection.inspect_file", fail)
