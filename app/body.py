@@ -85,7 +85,7 @@ class _Pending:
 
 @cache
 def _places() -> FairShares:
-    """Places for uploads that are under way, of which each holds some hundred kilobytes beside what is pending."""
+    """Places for uploads that are under way. Each holds some hundred kilobytes beside its pending bytes."""
     return FairShares(_MOST_UPLOADS)
 
 

@@ -16,7 +16,7 @@ import structlog
 from app.settings import Settings
 
 _log = structlog.get_logger()
-# Beyond the limit: probes are answered there, and whoever else comes is told to come back.
+# Connections beyond the limit, on which only probes are served; other requests are refused with 503.
 RESERVED = 32
 # The key of the registry in the state of the server's lifespan.
 CONNECTIONS = "connections"
@@ -60,7 +60,7 @@ class Connections:
 
     @property
     def crowded(self) -> bool:
-        """Whether requests are under way on more connections than are served; those in reserve are for probes."""
+        """Tell whether more requests are under way than are served; connections in reserve are for probes."""
         return self._busy > self._most
 
     def admit(self, connection: Droppable, host: str) -> bool:
@@ -118,7 +118,7 @@ class Connections:
         return max(self._silent, key=lambda address: len(self._silent[address]), default="")
 
     def _make_way(self, address: str) -> bool:
-        """Drop the connection of the address that has been silent for longest. False: there is none."""
+        """Drop the connection of the address that has been silent for longest; return whether one was dropped."""
         silent = self._silent.get(address)
         if not silent:
             return False
@@ -129,7 +129,7 @@ class Connections:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Raise the soft limit of descriptors to what so many connections take, as far as the hard one allows."""
+    """Raise the soft limit of descriptors to what `connections` take, or to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS_OF_CONNECTION * (connections + RESERVED) + _OTHER_DESCRIPTORS
     if soft < wanted:
@@ -139,7 +139,7 @@ def raise_descriptor_limit(connections: int) -> None:
 
 
 def end_when_not_read(connection: socket.socket, seconds: float) -> None:
-    """Have the kernel end a connection whose peer takes nothing for so long of what is sent.
+    """Have the kernel end a connection whose peer acknowledges nothing for `seconds` while data wait to be sent.
 
     It looks at what the peer's own kernel acknowledges: who reads slowly but steadily is not ended.
     """
@@ -148,7 +148,7 @@ def end_when_not_read(connection: socket.socket, seconds: float) -> None:
 
 
 def _network_of(host: str) -> str:
-    """What counts as one address."""
+    """Return the network that counts as one address."""
     try:
         found = ip_address(host)
     except ValueError:

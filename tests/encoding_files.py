@@ -14,7 +14,7 @@ from nern_core.checksum import seal
 
 
 def changed(path: Path, target: Path, change: Callable[[dict[str, Any]], None] | None) -> Path:
-    """The file with another document, or one that is none, and a checksum that fits it."""
+    """Write a copy whose document is changed, or invalid without `change`, with a checksum that fits."""
     tensors = safetensors.torch.load_file(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()

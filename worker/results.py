@@ -27,7 +27,7 @@ class Results:
     metrics: Mapping[str, Any] | None
 
     def fit(self, expected_bytes: int) -> bool:
-        """Whether they take no more than was reserved for them; 0: nothing was."""
+        """Tell whether they take no more than was reserved for them, with some slack; 0 means no limit."""
         return not expected_bytes or self.size <= expected_bytes + _MORE_THAN_EXPECTED
 
 

@@ -1,4 +1,4 @@
-"""More connections than are served: probes are answered all the same, and everybody else is told to come back."""
+"""Refuses requests beyond the limit of connections with 503, except for probes."""
 
 from http import HTTPStatus
 

@@ -1,4 +1,4 @@
-"""Which connections there may be, and which make way."""
+"""Limits of connections, and the order in which silent ones make way."""
 
 import asyncio
 import resource
@@ -137,7 +137,7 @@ class Sender(asyncio.Protocol):
 
 
 async def reading(seconds_between: float | None) -> Exception | str | None:
-    """What becomes of a connection that is read now and then, or never, for three seconds at most."""
+    """Read from a connection now and then, or never, for three seconds; return how it ended."""
     sender = Sender()
     listener = await asyncio.get_running_loop().create_server(lambda: sender, "127.0.0.1", 0)
     client = socket.create_connection(listener.sockets[0].getsockname())

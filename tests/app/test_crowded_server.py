@@ -71,7 +71,7 @@ def test_a_client_that_does_not_read_its_answers_is_cut_off(port: int) -> None:
 
 
 def is_refused(client: socket.socket) -> bool:
-    """Whether the server answers another byte with a reset, which comes a moment later."""
+    """Send another byte; return whether the server has answered an earlier one with a reset."""
     try:
         client.send(b"x")
     except OSError:
