@@ -5,7 +5,6 @@ has lost its lease changes nothing any more.
 """
 
 import os
-import shutil
 import socket
 import time
 from collections import Counter
@@ -50,6 +49,7 @@ from worker.outcome import (
 )
 from worker.patience import Interrupted, Patience
 from worker.results import UnusableResults, publish, read_results
+from worker.scratch import remove_tree
 from worker.settlement import settle
 from worker.snapshot_keeper import SnapshotKeeper
 from worker.watch import ChildWatch
@@ -195,7 +195,7 @@ class Supervisor:
         """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
         started_at = time.time()
         folder = RunFolder.of_attempt(self._settings.scratch, claim.job_id, claim.attempt)
-        shutil.rmtree(folder.path, ignore_errors=True)
+        remove_tree(folder.path)
         try:
             folder.make()
             options = patience.keep_trying(lambda: self._fill(folder, claim))
@@ -211,7 +211,7 @@ class Supervisor:
             folder.spec.write_text(spec.model_dump_json())
             yield folder
         finally:
-            shutil.rmtree(folder.path, ignore_errors=True)
+            remove_tree(folder.path)
 
     def _fill(self, folder: RunFolder, claim: Claim) -> EncodeOptions | None:
         """Put the input of a job into its folder; returns the options of an encoding."""

@@ -5,11 +5,15 @@ All of it is read from outside, by /proc and the file system, so that a runner c
 
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BLOCK_BYTES = 512
+# The caches of libraries are nested some levels deep.
+_MOST_LEVELS = 30
+_RIGHTS_TO_LOOK = stat.S_IRUSR | stat.S_IXUSR
 # Fields of /proc/PID/stat, counted from the one after the name of the program.
 _USER_TICKS, _SYSTEM_TICKS, _THREADS = 11, 12, 17
 
@@ -24,10 +28,19 @@ class ProcessUsage:
 
 @dataclass(frozen=True, slots=True)
 class FolderUsage:
-    """Bytes on the disk, and files and folders, below a folder."""
+    """Bytes on the disk by inode, and how many files and folders there are, below a folder."""
 
-    size: int
+    sizes: Mapping[int, int]
     files: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(self.sizes.values())
+
+
+class HiddenFolders(Exception):
+    """Folders are nested too deep to be looked into, or do not allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +84,45 @@ def process_usage(pid: int) -> ProcessUsage | None:
     return ProcessUsage(int(fields[_THREADS]), int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS]))
 
 
+def deleted_mappings(pid: int, device: int) -> set[int]:
+    """Inodes of removed files of a device that a process has mapped: without a name or a descriptor they keep room."""
+    found = set()
+    try:
+        with Path(f"/proc/{pid}/maps").open(errors="replace") as maps:
+            for line in maps:
+                _, _, _, of_device, inode, *name = line.split(maxsplit=5)
+                major, _, minor = of_device.partition(":")
+                if name and name[0].endswith("(deleted)\n") and os.makedev(int(major, 16), int(minor, 16)) == device:
+                    found.add(int(inode))
+    except OSError:  # it is gone
+        pass
+    return found
+
+
 def folder_usage(folder: Path, most_files: int) -> FolderUsage:
-    """What lies below a folder, which may change meanwhile. Stops counting beyond so many files."""
-    size = files = 0
-    waiting = [os.fspath(folder)]
+    """What lies below a folder, which may change meanwhile. Stops counting beyond so many files.
+
+    Raises `HiddenFolders` where folders hide what is in them.
+    """
+    sizes: dict[int, int] = {}
+    files = 0
+    waiting = [(os.fspath(folder), 0)]
     while waiting and files <= most_files:
+        path, depth = waiting.pop()
+        if depth > _MOST_LEVELS:
+            raise HiddenFolders
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(path) as entries:
                 for entry in entries:
                     files += 1
-                    size += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                    found = entry.stat(follow_symlinks=False)
+                    sizes[found.st_ino] = found.st_blocks * _BLOCK_BYTES
+                    if stat.S_ISDIR(found.st_mode):
+                        if found.st_mode & _RIGHTS_TO_LOOK != _RIGHTS_TO_LOOK:
+                            raise HiddenFolders
+                        waiting.append((entry.path, depth + 1))
                     if files > most_files:
                         break
         except OSError:  # removed while it was counted
             continue
-    return FolderUsage(size, files)
+    return FolderUsage(sizes, files)

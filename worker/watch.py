@@ -6,7 +6,16 @@ from pathlib import Path
 from worker.child import Child
 from worker.limits import Limits
 from worker.outcome import FROZEN, Failed, Killed, took_too_much
-from worker.usage import UnlinkedUsage, folder_usage, process_usage, resident_bytes, unlinked_usage
+from worker.usage import (
+    FolderUsage,
+    HiddenFolders,
+    UnlinkedUsage,
+    deleted_mappings,
+    folder_usage,
+    process_usage,
+    resident_bytes,
+    unlinked_usage,
+)
 
 _SECONDS_BETWEEN_FULL_LOOKS = 1.0
 # Two looks lie further apart only if the supervisor itself could not run.
@@ -24,6 +33,8 @@ class ChildWatch:
         self._next_full_look = 0.0
         # What the supervisor has put there is not the child's.
         self._given = folder_usage(folder, limits.files)
+        self._device = folder.stat().st_dev
+        self._sizes: dict[int, int] = {}
         self._unlinked = UnlinkedUsage(0, 0)
         self._signs: tuple[int, int] = (0, 0)
         self._seconds_of_silence = 0.0
@@ -45,12 +56,24 @@ class ChildWatch:
             return None
         if usage.threads > self._limits.threads:
             return took_too_much(f"{self._limits.threads:,} threads")
-        found = folder_usage(self._folder, self._given.files + self._limits.files)
+        try:
+            found = folder_usage(self._folder, self._given.files + self._limits.files)
+        except HiddenFolders:
+            return took_too_much("levels of folders")
         if found.files > self._given.files + self._limits.files:
             return took_too_much(f"{self._limits.files:,} files")
-        if found.size + self._unlinked.on_disk > self._given.size + self._limits.folder_bytes:
+        if (
+            found.size + self._unlinked.on_disk + self._mapped_bytes(found)
+            > self._given.size + self._limits.folder_bytes
+        ):
             return took_too_much(f"{self._limits.folder_bytes:,} bytes of the disk")
         return self._silence(now, usage.ticks)
+
+    def _mapped_bytes(self, found: FolderUsage) -> int:
+        """Bytes of removed files that are only mapped. One that was never seen may be as large as a file can be."""
+        mapped = deleted_mappings(self._child.pid, self._device) - found.sizes.keys()
+        self._sizes = {inode: size for inode, size in self._sizes.items() if inode in mapped} | dict(found.sizes)
+        return sum(self._sizes.get(inode, self._limits.file_bytes) for inode in mapped)
 
     def _silence(self, now: float, ticks: int) -> Killed | None:
         """Object to a child that has neither computed nor said anything for a while: it is stopped, or hangs."""

@@ -1,7 +1,6 @@
 """A runner whose code is a stranger's: whatever it says and does, its job ends and the supervisor goes on."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +131,27 @@ def test_the_standard_error_of_a_runner_is_no_file_that_it_could_truncate(
             {},
             "9,503,488 bytes of the disk",
         ),
+        (
+            """
+import mmap
+maps = []
+for number in range(3):
+    file = open(folder / str(number), "w+b")
+    file.write(bytes(4_000_000))
+    file.flush()
+    maps.append(mmap.mmap(file.fileno(), 4096))
+    os.unlink(file.name)
+    file.close()
+""",
+            {},
+            "9,503,488 bytes of the disk",
+        ),
+        ("os.mkdir(folder / 'x', 0)\nos.mkdir(folder / 'y')", {}, "levels of folders"),
+        (
+            "os.chdir(folder)\nfor _ in range(3000):\n    os.mkdir('x' * 50)\n    os.chdir('x' * 50)",
+            {},
+            "levels of folders",
+        ),
         ("for number in range(60): (folder / str(number)).touch()", {"files": 50}, "50 files"),
         (
             "import threading\nfor _ in range(30): threading.Thread(target=time.sleep, args=(60,)).start()",
@@ -139,7 +159,7 @@ def test_the_standard_error_of_a_runner_is_no_file_that_it_could_truncate(
             "20 threads",
         ),
     ],
-    ids=["a file", "a removed file", "files", "threads"],
+    ids=["a file", "a removed file", "mapped files", "a closed folder", "deep folders", "files", "threads"],
 )
 def test_a_job_that_takes_too_much_of_the_machine_is_stopped(
     embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, program: str, limits: dict[str, Any], message: str
@@ -147,6 +167,7 @@ def test_a_job_that_takes_too_much_of_the_machine_is_stopped(
     job = run(embedded_jobs, program + FOREVER, monkeypatch, limits)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "limit_exceeded")
     assert job.error_message == f"The job took more than the {message} that it may take here; tell the operator."
+    assert list(embedded_jobs.settings.scratch.iterdir()) == []
 
 
 def test_memory_in_files_without_a_name_counts(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +221,6 @@ def test_a_runner_that_computes_and_says_nothing_is_not_taken_for_frozen(
     program = f"{METRICS}\nuntil = time.monotonic() + 3\nwhile time.monotonic() < until: sum(range(1000))\n"
     job = run(embedded_jobs, program + LEAVE_RESULTS, monkeypatch, {"silence_seconds": 1.0})
     assert job.status == JobStatus.SUCCEEDED
-
-
-def test_the_folder_of_a_stopped_job_is_removed(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(embedded_jobs, "(folder / 'x').write_bytes(bytes(12_000_000))" + FOREVER, monkeypatch)
-    assert list(Path(embedded_jobs.settings.scratch).iterdir()) == []
 
 
 def test_a_job_that_is_canceled_while_its_runner_says_what_no_row_can_hold_is_canceled(
