@@ -48,7 +48,7 @@ class AttemptTrace:
             self._part(name, end)
 
     def settled(self, outcome: Outcome, status: str) -> None:
-        """What has become of the job is written down."""
+        """End the span with the outcome and the status of the job."""
         self._part("publish", time.time())
         self._span.note({"nern.job.status": status})
         if isinstance(outcome, Failed | Killed):
@@ -57,6 +57,6 @@ class AttemptTrace:
             self._span.fail(outcome.reason)
 
     def _part(self, name: str, end: float) -> None:
-        """What has taken the time since the last part."""
+        """Add a part that ends now or then, and began with the end of the last one."""
         self._tracer.part(name, self._span.traceparent, self._last, end)
         self._last = end

@@ -64,5 +64,5 @@ def _supervisor() -> Supervisor:
 
 
 def _stopping() -> bool:
-    """Whether Celery has been told to stop, by SIGTERM or Ctrl-C."""
+    """Return whether Celery is stopping, after SIGTERM or Ctrl-C."""
     return state.should_stop is not None or state.should_terminate is not None

@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def spec(self) -> Path:
-        """What is to be done: a `RunSpec` as JSON."""
+        """The order for the runner: a `RunSpec` as JSON."""
         return self.path / "spec.json"
 
     @property
@@ -65,7 +65,7 @@ class RunFolder:
 
     @property
     def snapshots(self) -> Path:
-        """Folder of the snapshots: those to go on from, and those that the runner makes."""
+        """Folder of the snapshots: those of earlier attempts, and those that the runner makes."""
         return self.path / "snapshots"
 
     @property
@@ -102,7 +102,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 class RunSpec(BaseModel):
-    """What a runner is to do, how much memory it may take and how large a file it may write.
+    """The order for a runner: its work, the memory that it may take and the largest file that it may write.
 
     It encodes the checkpoint as the options say, and without options it reconstructs the encoding. `started_at` is when
     the attempt began, in seconds since 1970.

@@ -1,4 +1,4 @@
-"""The heartbeat of a job: a thread that extends the lease, writes the progress and learns what is wanted of it."""
+"""The heartbeat of a job: a thread that extends the lease, writes the progress and notices a cancellation."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ _PATIENCE = 0.8
 
 
 class Hold(Enum):
-    """What a supervisor knows of its job: it has it, it is to cancel it, or it has it no more."""
+    """The hold of a supervisor on its job: held, to be canceled, or lost."""
 
     HELD = auto()
     CANCELING = auto()
@@ -55,7 +55,7 @@ class Heartbeat:
 
     @property
     def hold(self) -> Hold:
-        """What is known now. A database that cannot be reached for most of the lease means that the job is lost."""
+        """Return the hold as known now. Without the database for most of the lease, the job is lost."""
         if time.monotonic() - self._extended >= _PATIENCE * self._lease.total_seconds():
             self._hold = Hold.LOST
         return self._hold

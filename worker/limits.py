@@ -1,4 +1,4 @@
-"""How much a job may take of the worker's machine."""
+"""Limits on what a job may take of the worker's machine."""
 
 import math
 import os
@@ -27,7 +27,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one attempt at a job may take; `seconds_left` are those until the job's own deadline.
+    """The limits of one attempt at a job; `seconds_left` are those until the job's own deadline.
 
     A file may have `file_bytes`, all that the job writes into its folder `folder_bytes` and `files`. After
     `silence_seconds` without a line or processor time it is taken for frozen.
@@ -43,7 +43,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """What the settings allow, or three quarters of the memory that this machine or container has."""
+        """Take the limits from the settings, or three quarters of the memory that this machine or container has."""
         return cls(settings.job_memory or round(_SHARE_OF_MEMORY * _memory()), settings.job_deadline.total_seconds())
 
     def for_job(self, kind: JobKind, input_bytes: int, seconds_left: float | None) -> "Limits":
@@ -55,11 +55,11 @@ class Limits:
 
     @property
     def folder_bytes(self) -> int:
-        """How many bytes a job may write into its folder."""
+        """Bytes that a job may write into its folder."""
         return _FILES_IN_FOLDER * self.file_bytes
 
     def exceeded(self, resident_bytes: int, seconds: float) -> Failed | None:
-        """Why a job that has so much memory and has run for so long is to be stopped; None: it may go on."""
+        """Return why a job with this memory and running time has to stop; None if it is within its limits."""
         if resident_bytes > self.memory_bytes:
             return out_of_memory(self.memory_bytes)
         if seconds > self.seconds_left:

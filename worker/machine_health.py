@@ -1,4 +1,4 @@
-"""Whether this worker's machine can work: a worker with a full or broken disk must not take jobs from a healthy one."""
+"""The health of the worker's machine: with a full or broken disk it must not take jobs from a healthy worker."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ class MachineHealth:
         self._not_before = 0.0
 
     def probe(self) -> str | None:
-        """Try to write into each folder; returns what is wrong, or None."""
+        """Try to write into each folder; return what is wrong, or None."""
         for folder, room in self._room.items():
             try:
                 _require_room(folder, room)
@@ -43,16 +43,16 @@ class MachineHealth:
         return None
 
     def note_fault(self) -> None:
-        """The machine has just failed a job: let it rest, longer each time until a job ends well."""
+        """Let the machine rest after it has failed a job: longer each time, until a job ends well."""
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def note_success(self) -> None:
-        """A job has ended well."""
+        """Forget earlier faults: a job has ended well."""
         self._pause = _FIRST_PAUSE
 
     def fault(self) -> str | None:
-        """What keeps this machine from working at present; None: nothing does."""
+        """Return what keeps this machine from working at present, or None."""
         return "resting" if time.monotonic() < self._not_before else self.probe()
 
     def wait(self) -> bool:

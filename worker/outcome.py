@@ -1,4 +1,4 @@
-"""What an attempt at a job can come to."""
+"""The possible outcomes of an attempt at a job."""
 
 import signal
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The worker was told to stop; the child has saved where it is, if it could, and is gone."""
+    """The worker is stopping; the child has saved its state, if it could, and is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def failed(code: str, message: str) -> Failed:
 
 
 def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | MachineFault | Stopped:
-    """What it means that a child ended with a status other than 0, and perhaps said why."""
+    """Return the outcome for a child that ended with a status other than 0, and perhaps with an error line."""
     if status == MACHINE_FAULT and error is not None:
         return MachineFault(error.code)
     if error is not None:

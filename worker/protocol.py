@@ -1,4 +1,4 @@
-"""What a runner may tell its supervisor: lines on its standard output, and the metrics in its report.
+"""The protocol between a runner and its supervisor: lines on standard output, and the metrics in its report.
 
 A runner has read a stranger's file. Whatever it says is checked here before it is stored or logged: sizes and numbers
 are bounded, and text holds nothing that a database or a terminal takes amiss.
@@ -69,7 +69,7 @@ class RunnerLine(BaseModel):
 
 
 class RunnerReport(BaseModel):
-    """What a supervisor reads of a report."""
+    """The part of a report that a supervisor reads."""
 
     metrics: Metrics
 

@@ -1,4 +1,4 @@
-"""What a runner prints, read by threads: lines of the protocol on one pipe, text for the log on the other.
+"""The output of a runner, read by threads: lines of the protocol on one pipe, text for the log on the other.
 
 Both are bounded. Nobody can rely on what a runner prints, and the supervisor must neither hang nor fill a disk for it.
 """
@@ -46,7 +46,7 @@ class RunnerLines:
         self._thread.start()
 
     def new_snapshots(self) -> set[str]:
-        """Names of the snapshots that were made or made anew since the last call."""
+        """Return the names of the snapshots that were written since the last call."""
         # Replaced in one step, since the thread adds to it.
         found, self._snapshots = self._snapshots, set()
         return found

@@ -1,4 +1,4 @@
-"""Writes into the row of a job what has become of an attempt at it."""
+"""Writes the outcome of an attempt into the row of its job."""
 
 import time
 

@@ -258,7 +258,7 @@ class Supervisor:
         return Stopped()
 
     def _keep(self, snapshots: SnapshotKeeper, child: Child) -> None:
-        """Keep new snapshots. Without them more work is done again, but the job goes on."""
+        """Keep new snapshots. A failure costs the next attempt some work, but not the job."""
         try:
             snapshots.keep(child.lines.new_snapshots())
         except (OSError, SQLAlchemyError) as error:

@@ -1,4 +1,4 @@
-"""What a runner uses: memory, threads and processor time of its process, and room on the disk.
+"""The usage of a runner: memory, threads and processor time of its process, and room on the disk.
 
 All of it is read from outside, by /proc and the file system, so that a runner cannot hide it.
 """
@@ -100,7 +100,7 @@ def deleted_mappings(pid: int, device: int) -> set[int]:
 
 
 def folder_usage(folder: Path, most_files: int) -> FolderUsage:
-    """What lies below a folder, which may change meanwhile. Stops counting beyond so many files.
+    """Measure a folder, which may change meanwhile. Stops at `most_files` files.
 
     Raises `HiddenFolders` where folders hide what is in them.
     """

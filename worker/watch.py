@@ -40,7 +40,7 @@ class ChildWatch:
         self._seconds_of_silence = 0.0
 
     def objection(self) -> Failed | Killed | None:
-        """Why the child is to be stopped; None: it may go on."""
+        """Return why the child has to stop, or None."""
         now = time.monotonic()
         if now >= self._next_full_look:
             self._next_full_look = now + _SECONDS_BETWEEN_FULL_LOOKS

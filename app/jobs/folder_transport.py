@@ -43,7 +43,7 @@ class Channel(filesystem.Channel):
             raise Empty from error
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Note a queue of an exchange, anew where a full disk has left nothing of the note but its name."""
+        """Record a queue of an exchange. Replaces a record that a full disk has left empty."""
         table = self._exchange_file(exchange)  # type: ignore[no-untyped-call] # the same
         if table.exists() and not table.stat().st_size:
             table.unlink()

@@ -1,1 +1,1 @@
-"""What the service knows of its workers."""
+"""The state of workers, as the database and the metrics have it."""

@@ -20,18 +20,18 @@ class WorkerRepository:
         self._session = session
 
     def note_unfit(self, worker: str, reason: str) -> None:
-        """This worker cannot work."""
+        """Record that this worker cannot work, and why."""
         told = {"reason": reason, "seen_at": current_time(self._session)}
         insert = insert_into(self._session, UnfitWorker).values(worker=worker, **told)
         self._session.execute(insert.on_conflict_do_update(index_elements=["worker"], set_=told))
 
     def note_fit(self, worker: str) -> None:
-        """This worker can work again. What the silent ones have said is forgotten with it."""
+        """Remove the record of this worker, and those of workers that are gone."""
         silent = UnfitWorker.seen_at < current_time(self._session) - _KNOWN_FOR
         self._session.execute(delete(UnfitWorker).where((UnfitWorker.worker == worker) | silent))
 
     def unfit(self) -> Mapping[str, int]:
-        """How many workers cannot work at present, by reason."""
+        """Count the workers that cannot work at present, by reason."""
         recent = UnfitWorker.seen_at >= current_time(self._session) - _KNOWN_FOR
         query = select(UnfitWorker.reason, func.count()).where(recent).group_by(UnfitWorker.reason)
         return dict(self._session.execute(query).all())

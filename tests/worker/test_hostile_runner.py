@@ -1,4 +1,4 @@
-"""A runner whose code is a stranger's: whatever it says and does, its job ends and the supervisor goes on."""
+"""Runs hostile code as the runner: whatever it says and does, its job ends and the supervisor survives."""
 
 from dataclasses import replace
 from typing import Any

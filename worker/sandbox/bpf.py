@@ -1,7 +1,7 @@
 """Programs of the kernel's classic BPF that decide about a system call, put together from parts.
 
-A call is described by its number, the architecture, and six arguments of 64 bits, of which the lower half is looked at.
-A program ends with an answer: allow, refuse, or that there is no such call.
+The kernel describes a call by its number, the architecture, and six arguments of 64 bits. Programs here look at the
+lower half of an argument. A program ends with an answer: allow, refuse, or "no such call".
 """
 
 import errno

@@ -2,7 +2,7 @@
 
 Should such bytes ever get code to run, it finds no network, no program to start, no process to look into, no file
 beside its own folder, what Python needs and the data set, and no more memory than its job may use. None of this
-needs a privilege; what a kernel or a container does not allow is told, and an operator may insist on it.
+needs a privilege. `confine` returns what a kernel or a container does not allow; an operator may insist on all of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from worker.sandbox.seccomp import restrict_system_calls
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confinement:
-    """What a process keeps: a folder to work in, files to read, bytes of memory, and bytes of a file it writes.
+    """The rights that a process keeps: its own folder, files to read, bytes of memory, and bytes of a file.
 
     `gpu` is for a process that computes on one: what CUDA cannot begin without is left to it as well.
     """

@@ -76,7 +76,7 @@ def _filter(program: Program) -> _Filter:
 
 
 def _program(machine: str, *, gpu: bool) -> Program:
-    """The whole filter: calls of another architecture fail, then each call is looked at by its number."""
+    """Return the whole filter: it refuses calls of another architecture, then decides by the number."""
     filtered = numbers_of(FILTERED, machine)
     looked_at = {number: _by_arguments(gpu=gpu)[name] for name, number in filtered.items()}
     others = numbers_of(REFUSED_BESIDE_A_GPU, machine) if gpu else numbers_of(ALLOWED, machine)
@@ -92,7 +92,7 @@ def _program(machine: str, *, gpu: bool) -> Program:
 
 
 def _by_arguments(*, gpu: bool) -> dict[str, Program]:
-    """What decides about the calls that are looked at by their arguments."""
+    """Return the program for each call that depends on its arguments."""
     own = (0, os.getpid())
     return {
         "clone": [

@@ -1,4 +1,4 @@
-"""What a confined process can do and cannot: each action is tried by a process that has confined itself."""
+"""Tries actions in a process that has confined itself: those that must fail, and those that must not."""
 
 import errno
 import json
