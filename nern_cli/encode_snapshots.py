@@ -6,8 +6,9 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nern_cli.output_files import is_stream
 from nern_cli.signals import Stopped, stop_request
@@ -67,24 +68,27 @@ def _folder_beside(output: Path) -> Path | None:
     return target.with_name(f"{target.name}.snapshots")
 
 
-def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> dict[str, Any]:
+def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> str:
     """Describe the encoding, so that only the same one is resumed."""
-    return {
+    request = {
+        "nern": version("nern"),
+        "torch": version("torch"),
         "checkpoint": file_sha256(checkpoint),
         "teacher": None if teacher is None else file_sha256(teacher),
         "options": options.model_dump(mode="json"),
     }
+    return json.dumps(request) + "\n"
 
 
-def _prepare(folder: Path, request: dict[str, Any], *, resume: bool) -> None:
+def _prepare(folder: Path, request: str, *, resume: bool) -> None:
     """Make the folder, with the snapshots to resume from or without any."""
     found = folder / _REQUEST
     if resume and _has_snapshots(folder):
-        if json.loads(found.read_text(encoding="utf-8")) != request:
+        if found.read_text(encoding="utf-8") != request:
             raise NernError(
                 "other_snapshots",
-                f"The snapshots in '{folder}' are of another checkpoint or other options: give the same ones, or leave "
-                "out --resume.",
+                f"The snapshots in '{folder}' are of another checkpoint, other options or another version: give the "
+                "same ones, or leave out --resume.",
             )
         return
     if resume:
@@ -95,7 +99,7 @@ def _prepare(folder: Path, request: dict[str, Any], *, resume: bool) -> None:
     if folder.exists():
         raise NernError("cannot_write", f"'{folder}' holds other files than snapshots; name another output.")
     folder.mkdir()
-    found.write_text(json.dumps(request) + "\n", encoding="utf-8")
+    found.write_text(request, encoding="utf-8")
 
 
 def _has_snapshots(folder: Path) -> bool:

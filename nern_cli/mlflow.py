@@ -85,6 +85,7 @@ def encode(
 @contextmanager
 def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
     """Open a client of MLflow. Raises `NernError` (`no_mlflow`, `mlflow_failed`), also for errors of MLflow."""
+    _ask_this_machine_directly()
     # Standard output is for results, and standard error for what the user has to know.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -103,3 +104,10 @@ def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
     except MlflowException as error:
         sentence = " ".join(str(error).split())[:_LONGEST_SENTENCE]
         raise NernError("mlflow_failed", f"MLflow: {sentence}") from error
+
+
+def _ask_this_machine_directly() -> None:
+    """Exclude this machine from proxies, as `nern_client` does; MLflow's client has the variables alone."""
+    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
+    excluded = [os.environ.get(name, ""), "localhost", "127.0.0.1", "::1"]
+    os.environ[name] = ",".join(filter(None, excluded))

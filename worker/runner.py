@@ -159,7 +159,7 @@ def _encode(
         result.stopwatch.begin(Phase.IMPORTANCE)
         _write_importance(folder, options, result, _progress_within(say, compared_at, 1.0))
     report = comparison.report.with_seconds(result.stopwatch.seconds())
-    folder.report.write_text(report.model_dump_json(indent=2))
+    folder.report.write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return 0
 
 

@@ -208,7 +208,7 @@ class Supervisor:
                 seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
                 started_at=started_at,
             )
-            folder.spec.write_text(spec.model_dump_json())
+            folder.spec.write_text(spec.model_dump_json(), encoding="utf-8")
             yield folder
         finally:
             remove_tree(folder.path)

@@ -68,6 +68,17 @@ def test_what_mlflow_says_is_told_in_one_sentence(nern: Run, registered_model: s
 
 
 @pytest.mark.slow
+def test_an_mlflow_server_on_this_machine_is_asked_without_a_proxy(
+    nern: Run, registered_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ended = nern(f"models:/{registered_model}/7")
+    assert "Model Version (name=" in ended.stderr
+    assert "127.0.0.1" not in ended.stderr
+
+
+@pytest.mark.slow
 def test_a_name_that_is_none_is_told_how_to_write_it(nern: Run) -> None:
     ended = nern("digits")
     assert ended.returncode == 2
