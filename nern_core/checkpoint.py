@@ -70,7 +70,7 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     file_names: Mapping[str, str] = field(default_factory=dict)
-    metadata: JsonValue = None
+    metadata: Mapping[str, JsonValue] | None = None
     extra_states: Mapping[str, JsonValue] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -161,9 +161,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, object]:
-    """What `load_state_dict` takes: an OrderedDict with an attribute `_metadata`, if the file had one."""
+    """Build what `load_state_dict` takes: an OrderedDict with an attribute `_metadata`, if the file had one."""
     entries = {**tensors, **{name: from_json(value) for name, value in checkpoint.extra_states.items()}}
-    if not isinstance(checkpoint.metadata, dict):
+    if checkpoint.metadata is None:
         return entries
     state = OrderedDict(entries)
     versions = OrderedDict((name, from_json(version)) for name, version in checkpoint.metadata.items())

@@ -1,4 +1,4 @@
-"""What an uploaded file holds: names, shapes and dtypes, told without reading its tensors. Torch-free.
+"""Names, shapes and dtypes of the tensors in an uploaded file, without reading the tensors. Torch-free.
 
 Nothing in the file is run, and its claims are bounded before they are believed (see `torch_files`,
 `safetensors_header` and `tensor_claims`).
@@ -76,7 +76,7 @@ def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
 
     `key` is a dotted path to the state dict, or what the names of the wanted tensors begin with. Raises `NernError`
     with the code `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
-    `not_a_checkpoint`, `unknown_key`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
@@ -96,13 +96,14 @@ def refuse_unreadable(file: BinaryIO) -> None:
 
 
 def names_under(names: Collection[str], key: str | None) -> list[str]:
-    """The names that begin with a key and a dot, all without one. Raises `NernError` (`unknown_key`)."""
+    """The names that begin with a key and a dot, all without one. Raises `NernError` (`unknown_weights`)."""
     if key is None:
         return list(names)
     found = [name for name in names if name.startswith(f"{key}.")]
     if not found:
         raise NernError(
-            "unknown_key", f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; leave `key` out."
+            "unknown_weights",
+            f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; leave `key` out.",
         )
     return found
 

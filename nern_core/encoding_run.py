@@ -48,7 +48,7 @@ class EncodingRun:
             tensor_order=tuple(self.tensors),
             source=self.source.source,
             file_names=FileNames.of(checkpoint.file_names, self.tensors),
-            metadata=checkpoint.metadata,
+            metadata=None if checkpoint.metadata is None else dict(checkpoint.metadata),
             extra_states=dict(checkpoint.extra_states),
         )
 

@@ -28,10 +28,10 @@ _DEFAULT_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
-    """How the tensors of a checkpoint fit a network.
+    """The way in which the tensors of a checkpoint fit a network.
 
-    `names` are the network's names by those of the checkpoint; the checkpoint's other tensors are none of the
-    network's. `changes` are sentences about what was undone.
+    `names` maps the checkpoint's names to the network's; it leaves out tensors that the network does not have.
+    `changes` are sentences about what was undone.
     """
 
     names: Mapping[str, str]
@@ -68,7 +68,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def _prefixes(names: Collection[str], network: NetworkStructure) -> list[str]:
-    """What may stand before the names of the network: none, or whatever stands before some of its tensors."""
+    """Find prefixes of the network's names: the empty one, and those of a few of its tensors."""
     expected = [name for name in network.shapes if not name.endswith(_COUNTER_OF_BATCH_NORM)]
     found = {""}
     for anchor in {expected[0], expected[len(expected) // 2], network.classifier}:
@@ -137,5 +137,5 @@ def _changes(shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[str]
         changes.append(f"{which} were changed to the network's, such as {quoted(name)} to {quoted(new)}.")
     others = [name for name in shapes if name not in names]
     if others:
-        changes.append(f"{len(others)} tensors that are none of the network's are kept, such as {quoted(others[0])}.")
+        changes.append(f"Other tensors than the network's are kept ({len(others)}), such as {quoted(others[0])}.")
     return changes

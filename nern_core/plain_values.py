@@ -23,13 +23,8 @@ class NotPlainError(Exception):
     """A value is an object, or larger than is kept."""
 
 
-def to_json(value: object) -> JsonValue:
-    """Write a value as JSON. Raises `NotPlainError`."""
-    return _Writer().write(value, 0)
-
-
 def from_json(written: JsonValue) -> object:
-    """Read what `to_json` has written. Raises `NotPlainError` for what it never writes."""
+    """Read what a `PlainValuesWriter` has written. Raises `NotPlainError` for what it never writes."""
     if isinstance(written, list):
         return [from_json(item) for item in written]
     if not isinstance(written, dict):
@@ -46,14 +41,15 @@ def from_json(written: JsonValue) -> object:
         raise NotPlainError from error
 
 
-class _Writer:
-    """Counts what it writes."""
+class PlainValuesWriter:
+    """Writes values as JSON, within limits on their number and size that hold for all of them together."""
 
     def __init__(self) -> None:
         self._values = 0
         self._bytes = 0
 
-    def write(self, value: object, depth: int) -> JsonValue:
+    def write(self, value: object, depth: int = 0) -> JsonValue:
+        """Write a value. Raises `NotPlainError`."""
         self._count(value)
         if depth > _DEEPEST:
             raise NotPlainError

@@ -37,7 +37,7 @@ class NetworkStructure(BaseModel):
         return [name for name, shape in self.shapes.items() if len(shape) >= 2][-1]
 
     def with_classes(self, classes: int) -> dict[str, Shape]:
-        """The shapes of a network of so many classes."""
+        """Fill in the number of classes."""
         return {name: tuple(classes if size is None else size for size in shape) for name, shape in self.shapes.items()}
 
 

@@ -98,7 +98,7 @@ class Document(_Part):
     tensor_order: tuple[str, ...]
     source: Source
     file_names: FileNames = FileNames()
-    metadata: JsonValue = None
+    metadata: dict[Name, JsonValue] | None = None
     extra_states: dict[Name, JsonValue] = {}
 
     @model_serializer(mode="wrap")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -37,6 +37,7 @@ from nern_core.encoding_structure import (
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.options import Permutation
+from nern_core.plain_values import NotPlainError, from_json
 from nern_core.predictor import parameter_shapes
 
 _STREAMS, _PREDICTOR = "streams", "predictor"
@@ -199,6 +200,8 @@ def _check_names(contents: Contents) -> None:
     document = contents.document
     names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
     stored = set(names)
+    for value in [*(document.metadata or {}).values(), *document.extra_states.values()]:
+        _check_plain(value)
     written = [*document.file_names.by_name(document.tensor_order).values(), *document.extra_states]
     if (
         len(stored) != len(names)
@@ -209,6 +212,13 @@ def _check_names(contents: Contents) -> None:
         or not all(name.isprintable() for name in written)
     ):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
+
+
+def _check_plain(value: JsonValue) -> None:
+    try:
+        from_json(value)
+    except NotPlainError as error:
+        raise NernError("bad_encoding", "The .nern file is damaged: it has values that cannot be read.") from error
 
 
 def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:

@@ -35,7 +35,7 @@ class TorchFile:
     """The tensors of the state dict by name, in the order of the file, and what `StateDict` says of the rest."""
 
     tensors: dict[str, TorchTensor]
-    metadata: JsonValue
+    metadata: dict[str, JsonValue] | None
     extra_states: dict[str, JsonValue]
     notes: tuple[str, ...]
 
@@ -44,7 +44,7 @@ def read_torch_file(file: BinaryIO, *, zipped: bool, key: str | None = None) -> 
     """Describe the state dict, the one under `key` if that is given.
 
     Raises `NernError` with the code `ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`,
-    `not_a_checkpoint`, `unknown_key`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     contents = read_zip(file) if zipped else read_legacy(file)
     if contents.refusal is not None:

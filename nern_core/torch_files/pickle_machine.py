@@ -222,7 +222,7 @@ class PickleMachine:
         return value
 
     def _is_small_key(self, key: object, depth: int = 0) -> bool:
-        """Whether a key is of plain values: integers of any size can be chosen to collide, and tuples nest."""
+        """Tell whether a key is small: integers of any size can be chosen to collide, and tuples nest."""
         if isinstance(key, tuple):
             self._spend(_SLOT * len(key))
             return depth < _DEEPEST_KEY and all(self._is_small_key(part, depth + 1) for part in key)

@@ -124,7 +124,7 @@ def _number(kind: type[int] | type[float], digits: bytes) -> float:
     try:
         return kind(digits)
     except ValueError as error:
-        raise damaged("its pickle has a number that is none") from error
+        raise damaged("its pickle has a number with other characters than digits") from error
 
 
 def _push_escaped_text(machine: PickleMachine, source: _Source) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from nern_core.errors import NernError, quoted
-from nern_core.plain_values import NotPlainError, to_json
-from nern_core.tensor_claims import check_name
+from nern_core.plain_values import NotPlainError, PlainValuesWriter
+from nern_core.tensor_claims import LONGEST_NAME, check_name
 from nern_core.torch_files.descriptions import DescribedDict, StoredTensor, UnreadableTensor
 from nern_core.torch_files.problems import LOADED, executable
 from nern_core.torch_files.weights_key import Weights, find_weights, module_key, weights_expression
@@ -26,7 +26,7 @@ class StateDict:
     """
 
     tensors: dict[str, StoredTensor]
-    metadata: JsonValue
+    metadata: dict[str, JsonValue] | None
     extra_states: dict[str, JsonValue]
     notes: tuple[str, ...]
 
@@ -34,7 +34,7 @@ class StateDict:
 def find_state_dict(root: object, key: str | None = None) -> StateDict:
     """Find the weights, those under `key` if it is given. Objects are left behind.
 
-    Raises `NernError` (`ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`, `unknown_key`,
+    Raises `NernError` (`ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`, `unknown_weights`,
     `unsupported_tensor`).
     """
     if not isinstance(root, dict):
@@ -44,6 +44,7 @@ def find_state_dict(root: object, key: str | None = None) -> StateDict:
     tensors: dict[str, StoredTensor] = {}
     extra_states: dict[str, JsonValue] = {}
     left_behind: list[str] = []
+    writer = PlainValuesWriter()
     for name, value in _named(weights):
         if isinstance(value, StoredTensor | UnreadableTensor):
             check_name(name)
@@ -51,7 +52,7 @@ def find_state_dict(root: object, key: str | None = None) -> StateDict:
         elif name.rpartition(".")[2] == _EXTRA_STATE:
             check_name(name)
             try:
-                extra_states[name] = to_json(value)
+                extra_states[name] = writer.write(value)
             except NotPlainError:
                 left_behind.append(name)
     if not tensors:
@@ -61,7 +62,7 @@ def find_state_dict(root: object, key: str | None = None) -> StateDict:
     notes = [*weights.notes]
     if left_behind:
         notes.append(f"The extra state {quoted(left_behind[0])} holds more than plain values and is left behind.")
-    return StateDict(tensors, _metadata(weights.mapping), extra_states, tuple(notes))
+    return StateDict(tensors, _metadata(weights.mapping, writer), extra_states, tuple(notes))
 
 
 def _named(weights: Weights) -> Iterator[tuple[str, object]]:
@@ -79,13 +80,18 @@ def _readable(name: str, tensor: StoredTensor | UnreadableTensor) -> StoredTenso
     return tensor
 
 
-def _metadata(mapping: Mapping[object, object]) -> JsonValue:
-    """The versions of modules, by the modules' names; None if there are none that are plain."""
+def _metadata(mapping: Mapping[object, object], writer: PlainValuesWriter) -> dict[str, JsonValue] | None:
+    """Find the versions of modules, by the modules' names; None if they are missing or no plain values."""
     attributes = mapping.attributes if isinstance(mapping, DescribedDict) else None
     found = (attributes or {}).get(_METADATA)
-    if not isinstance(found, dict) or not all(type(key) is str for key in found):
+    if not isinstance(found, dict):
         return None
-    try:
-        return to_json(dict(found))
-    except NotPlainError:
-        return None
+    versions: dict[str, JsonValue] = {}
+    for module, version in found.items():
+        if not isinstance(module, str) or len(module) > LONGEST_NAME:
+            return None
+        try:
+            versions[module] = writer.write(version)
+        except NotPlainError:
+            return None
+    return versions

@@ -1,4 +1,4 @@
-"""Which of the dicts in a checkpoint holds the weights, and under which key it stands.
+"""Find the dict in a checkpoint that holds the weights, and the key that it stands under.
 
 A dict with a tensor of two or more dimensions holds weights. Of several, the one under a usual key such as `model` is
 taken if it is the only such one, and the plain weights rather than averages of them (EMA); anything else is for the
@@ -33,7 +33,10 @@ class Weights:
 
 
 def find_weights(root: Described, key: str | None = None) -> Weights:
-    """Find the weights under `key`, or the only ones. Raises `NernError` (`ambiguous_checkpoint`, `unknown_key`)."""
+    """Find the weights under `key`, or the only ones.
+
+    Raises `NernError` (`ambiguous_checkpoint`, `unknown_weights`).
+    """
     if key is not None:
         return _under(root, key)
     if _is_state_dict(root):
@@ -68,7 +71,7 @@ def weights_expression(root: object, loaded: str) -> str | None:
 
 
 def module_key(root: Described) -> str | None:
-    """The usual key under which an object stands, such as a whole module; None if there is none."""
+    """Find the usual key under which an object stands, such as a whole module; None without one."""
     return next((key for key in _USUAL_KEYS if isinstance(root.get(key), LeftBehind)), None)
 
 
@@ -100,11 +103,11 @@ def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
 
 def _unknown_key(key: str, candidates: Mapping[str, object]) -> NernError:
     where = f"they stand under {_listed(candidates)}" if candidates else "leave the option `key` out"
-    return NernError("unknown_key", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
+    return NernError("unknown_weights", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
 
 
 def _is_state_dict(root: Described) -> bool:
-    """Whether the outermost dict holds the weights itself."""
+    """Tell whether the outermost dict holds the weights itself."""
     inner = [root.get(key) for key in _USUAL_KEYS]
     wrapped = any(_tensor_names(mapping) for mapping in inner if isinstance(mapping, dict))
     return not wrapped and _holds_weights(root)
@@ -157,7 +160,7 @@ def _choose(candidates: Mapping[str, Described]) -> str | None:
 
 
 def _is_average(path: str) -> bool:
-    """Whether a path names an exponential moving average, such as `model_ema`."""
+    """Tell whether a path names an exponential moving average, such as `model_ema`."""
     return "ema" in path.lower().replace(".", "_").split("_")
 
 

@@ -1,4 +1,6 @@
+import argparse
 import hashlib
+import io
 import json
 import time
 from collections.abc import Mapping
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from app.datasets.folders import resolve_folder
@@ -169,10 +172,41 @@ def safetensors(header: dict[str, Any], data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+WEIGHTS = {"conv.weight": torch.ones(32, 16, 3, 3)}
+
+
+def torch_file(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_the_option_key_chooses_among_the_state_dicts_of_a_checkpoint(embedded_client: TestClient) -> None:
+    content = torch_file({"teacher": WEIGHTS, "student": dict(WEIGHTS), "args": argparse.Namespace(lr=0.1)})
+    assert submit(embedded_client, {"key": "student"}, content).status_code == 202
+    answer = submit(embedded_client, {"key": "absent"}, content)
+    assert (answer.status_code, answer.json()["type"]) == (422, "unknown-weights")
+    assert "they stand under 'teacher', 'student'" in answer.json()["detail"]
+
+
+def test_a_checkpoint_of_several_state_dicts_may_be_uploaded_for_jobs_that_choose(embedded_client: TestClient) -> None:
+    content = torch_file({"teacher": WEIGHTS, "student": dict(WEIGHTS)})
+    sent = embedded_client.post("/checkpoints", content=content)
+    assert sent.status_code == 201
+    document = {"checkpoint": {"sha256": sent.json()["sha256"]}, "options": {"key": "teacher"}}
+    assert embedded_client.post("/jobs", json=document).status_code == 202
+    unnamed = embedded_client.post("/jobs", json=document | {"options": {}})
+    assert (unnamed.status_code, unnamed.json()["type"]) == (422, "ambiguous-checkpoint")
+
+
 BAD_CHECKPOINTS = [
     (b"", "empty-checkpoint", "is an empty file"),
     (b"not a checkpoint at all", "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
     (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "not-a-checkpoint", "is a pointer of Git LFS"),
+    (b"<!doctype html><title>Sign in</title>", "not-a-checkpoint", "is a web page"),
+    (torch_file({"a": WEIGHTS, "b": dict(WEIGHTS)}), "ambiguous-checkpoint", "several state dicts, under 'a', 'b'"),
+    (torch_file({"model": WEIGHTS, "run": print}), "executable-checkpoint", "['model'], 'weights.pt')`"),
     (EXAMPLE.read_bytes()[:-4], "unreadable-checkpoint", "bytes of data where its header declares"),
     (
         safetensors({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}, bytes(16)),

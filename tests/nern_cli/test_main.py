@@ -1,9 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from nern_cli.main import main
 from nern_core.checkpoint import read_checkpoint
@@ -140,6 +143,15 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["reconstruct", "{text}", "-o", "{weights}"], 9, "is not a .nern file"),
         (["reconstruct", "{text}", "-o", "{out}"], 2, "has to end in .safetensors, .pt"),
         (["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "/no"], 9, "There is no test.npz"),
+        (["encode", "{pipe}", "-o", "{out}"], 2, "is a pipe or a device"),
+        (["encode", "{several}", "-o", "{out}"], 9, "several state dicts, under 'a', 'net.g'"),
+        (["encode", "{several}", "-o", "{out}", "--key", "net.d"], 9, "no weights under the key 'net.d'"),
+        (["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "{broken}"], 9, "is an empty file"),
+        (
+            ["encode", "{example}", "-o", "{out}", "--architecture", "digits-cnn", "--dataset", "{broken}"],
+            9,
+            "test.npz'",
+        ),
         (["inspect", "{text}"], 9, "neither a safetensors nor a torch checkpoint"),
     ],
 )
@@ -154,6 +166,11 @@ def test_what_goes_wrong_is_one_sentence(
     files = {"empty": tmp_path / "empty.pt", "text": tmp_path / "text.pt", "out": tmp_path / "out.nern"}
     files["empty"].touch()
     files["text"].write_text("Dear diary")
+    files |= {"pipe": tmp_path / "pipe.pt", "several": tmp_path / "several.pt", "broken": tmp_path / "broken"}
+    os.mkfifo(files["pipe"])
+    torch.save({key: {"w": torch.ones(2, 2)} for key in ("a", "net.g")}, files["several"])
+    files["broken"].mkdir()
+    (files["broken"] / "test.npz").touch()
     names = {name: str(path) for name, path in files.items()} | {
         "example": str(EXAMPLE),
         "missing": "/no/file.pt",
@@ -169,3 +186,16 @@ def test_what_goes_wrong_is_one_sentence(
 def test_help_does_not_load_torch() -> None:
     program = "import sys\nfrom nern_cli.main import app\nassert 'torch' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_the_key_chooses_the_weights_and_what_was_decided_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    weights = load_file(EXAMPLE)
+    wrapped = {f"model.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"teacher": {"w": torch.ones(2, 2)}, "student": wrapped}, tmp_path / "w.pt")
+    common = ("evaluate", str(tmp_path / "w.pt"), *DATA, "--json")
+    assert nern(monkeypatch, *common, "--key", "student") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["accuracy"] == pytest.approx(99.4, abs=0.05)
+    assert "All names were changed to the network's, such as 'model." in captured.err

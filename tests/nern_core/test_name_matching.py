@@ -51,7 +51,7 @@ def test_the_counter_of_an_averaged_model_is_no_tensor_of_the_network() -> None:
 def test_tensors_beside_the_prefixed_network_are_kept_and_said() -> None:
     match = match_names({**renamed("^", "model."), "criterion.weight": (10,)}, RESNET)
     assert len(match.names) == len(SHAPES)
-    assert match.changes[-1] == ("1 tensors that are none of the network's are kept, such as 'criterion.weight'.")
+    assert match.changes[-1] == ("Other tensors than the network's are kept (1), such as 'criterion.weight'.")
 
 
 def test_two_networks_that_fit_are_named_instead_of_one_being_chosen() -> None:

@@ -90,7 +90,7 @@ def test_calls_whose_values_nobody_uses_are_left_undone() -> None:
         (b"])Ns.", "unreadable_checkpoint", "sets items of what is no dict"),
         (b"}]Ns.", "unsupported_format", "a dict with a list as a key"),
         (b"}" + b")" + b"\x85" * 5 + b"Ns.", "unsupported_format", "a dict with a tuple as a key"),
-        (b"Ione\n.", "unreadable_checkpoint", "a number that is none"),
+        (b"Ione\n.", "unreadable_checkpoint", "a number with other characters"),
         (b"gone\n.", "unreadable_checkpoint", "a place without a number"),
         (b"Sone\n.", "unreadable_checkpoint", "a string without quotes"),
         (b"N)\x81.", "unreadable_checkpoint", "makes an object of what is no class"),

@@ -99,16 +99,16 @@ def test_weights_under_a_usual_key_are_taken_rather_than_others_and_both_are_sai
         ("epoch", "no weights under the key 'epoch'"),
     ],
 )
-def test_an_unknown_key_is_named_with_those_that_there_are(tmp_path: Path, key: str, sentence: str) -> None:
+def test_an_unknown_weights_is_named_with_those_that_there_are(tmp_path: Path, key: str, sentence: str) -> None:
     with pytest.raises(NernError, match=sentence) as error:
         read(tmp_path, {"a": state(1), "b": {"c": state(2)}, "epoch": 3}, key)
-    assert error.value.code == "unknown_key"
+    assert error.value.code == "unknown_weights"
 
 
 def test_a_key_for_a_plain_state_dict_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NernError, match="leave the option `key` out") as error:
         read(tmp_path, state(1), "model")
-    assert error.value.code == "unknown_key"
+    assert error.value.code == "unknown_weights"
 
 
 def test_the_state_of_an_optimizer_is_no_state_dict(tmp_path: Path) -> None:
