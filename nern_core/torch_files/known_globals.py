@@ -17,8 +17,13 @@ from nern_core.torch_files.descriptions import (
 from nern_core.torch_files.left_behind import may_be_left_behind
 from nern_core.torch_files.problems import damaged, executable
 
-# Protocol 2 writes the names that Python 2 had.
-_MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+# Protocols up to 2 write the names that Python 2 had.
+_MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg", "exceptions": "builtins"}
+_NAMES_OF_PYTHON_2 = {
+    "builtins.long": "builtins.int",
+    "builtins.unicode": "builtins.str",
+    "builtins.xrange": "builtins.range",
+}
 
 # Dtype and bytes of one item, by the storage's class; None where each tensor tells its dtype.
 _STORAGES: Final[dict[str, tuple[str | None, int]]] = {
@@ -98,7 +103,8 @@ _STORAGE_AS_TEXT = re.compile(
 
 def global_of(module: str, name: str) -> Global:
     """A class or function by its name, with the names of Python 2 translated."""
-    return Global(f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}")
+    found = f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}"
+    return Global(_NAMES_OF_PYTHON_2.get(found, found))
 
 
 def is_harmless(named: Global) -> bool:
@@ -141,8 +147,19 @@ def call(function: object, arguments: object) -> object:
     return build(arguments)
 
 
-def storage_of(identifier: object) -> Storage:
-    """The storage that a persistent id names: ("storage", class, key, location, items), and None in old files."""
+def identified(identifier: object) -> Storage | Global:
+    """Describe what a persistent id names: a storage or, in old files, a class with the source of its module.
+
+    A storage is ("storage", class, key, location, items), followed by None in old files. Raises `NernError`
+    (`unreadable_checkpoint`).
+    """
+    match identifier:
+        case ("module", Global() as class_, str() | None, str() | None):
+            return class_
+    return _storage_of(identifier)
+
+
+def _storage_of(identifier: object) -> Storage:
     if type(identifier) is not tuple or len(identifier) > _MOST_ARGUMENTS:
         raise damaged("it refers to something else than a storage")
     match identifier:
@@ -157,7 +174,7 @@ def storage_of_text(identifier: str) -> Storage:
     found = _STORAGE_AS_TEXT.fullmatch(identifier)
     if found is None:
         raise executable("refers to something else than a storage")
-    return storage_of(("storage", Global(found[1]), found[2], "", int(found[3])))
+    return _storage_of(("storage", Global(found[1]), found[2], "", int(found[3])))
 
 
 def _tensor_v2(arguments: tuple[object, ...]) -> object:

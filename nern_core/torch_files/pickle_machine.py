@@ -210,11 +210,11 @@ class PickleMachine:
         class_, *arguments = self.pop_to_mark() or [None]
         self.create(class_, tuple(arguments))
 
-    def push_storage(self, storage: Storage) -> None:
-        """Put on the stack a storage that was identified."""
-        if self.storages.setdefault(storage.key, storage) != storage:
-            raise damaged(f"it has two storages {quoted(storage.key)}")
-        self.push(storage, _DESCRIPTION)
+    def push_identified(self, found: Storage | Global) -> None:
+        """Put on the stack what a persistent id names."""
+        if isinstance(found, Storage) and self.storages.setdefault(found.key, found) != found:
+            raise damaged(f"it has two storages {quoted(found.key)}")
+        self.push(found, _DESCRIPTION)
 
     def _top(self) -> object:
         value = self.pop()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nern_core.torch_files.descriptions import LeftBehind, Storage
-from nern_core.torch_files.known_globals import storage_of, storage_of_text
+from nern_core.torch_files.known_globals import identified, storage_of_text
 from nern_core.torch_files.pickle_machine import VALUE, PickleMachine, too_much
 from nern_core.torch_files.problems import damaged, executable
 
@@ -225,6 +225,6 @@ _ACTIONS: Final[dict[bytes, Callable[[PickleMachine, _Source], object]]] = {
     b"o": lambda machine, _: machine.create_of_marked(),
     b"\x81": lambda machine, _: machine.create(*machine.pop_several(2)),
     b"\x92": lambda machine, _: machine.create(*machine.pop_several(3)),
-    b"Q": lambda machine, _: machine.push_storage(storage_of(machine.pop())),
-    b"P": lambda machine, source: machine.push_storage(storage_of_text(source.line())),
+    b"Q": lambda machine, _: machine.push_identified(identified(machine.pop())),
+    b"P": lambda machine, source: machine.push_identified(storage_of_text(source.line())),
 }

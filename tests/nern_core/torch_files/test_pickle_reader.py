@@ -171,6 +171,7 @@ BESIDE_WEIGHTS = {
     "uuid": uuid.UUID(int=7),
     "pattern": re.compile("a+"),
     "type": type(None),
+    "types of Python": [int, str, range, float],
     "exact": (0.5, -0.0, 1e300, "ä\n€𝄞", b"\x00\xff", 2**70, -1, None, True),
 }
 

@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -179,3 +180,30 @@ def test_what_a_file_needs_to_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(NernError, match="needs 'torch.nn.modules.linear.Linear' to be loaded.*state_dict") as error:
         read_checkpoint(tmp_path / "w.pt")
     assert error.value.code == "executable_checkpoint"
+
+
+# torch does not write its older form with protocol 0.
+FORMS = [(protocol, zipped) for protocol in range(6) for zipped in (True, False) if protocol or zipped]
+
+
+@pytest.mark.parametrize(("protocol", "zipped"), FORMS)
+def test_what_a_training_script_saves_beside_its_weights_is_left_behind(
+    tmp_path: Path, protocol: int, zipped: bool
+) -> None:
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    content = {
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0).state_dict(),
+        "whole optimizer": optimizer,
+        "criterion": torch.nn.CrossEntropyLoss(),
+        "random": [torch.get_rng_state(), np.random.get_state()],  # noqa: NPY002 # what scripts save
+        "best": np.float64(0.9),
+    }
+    torch.save(content, tmp_path / "w.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    found = read_checkpoint(tmp_path / "w.pt")
+    assert {name: bits(tensor) for name, tensor in found.tensors.items()} == {
+        name: bits(tensor) for name, tensor in network.state_dict().items()
+    }
+    assert found.metadata == {"": {"version": 1}}
