@@ -64,6 +64,7 @@ _SECONDS_TO_CLAIM = 60.0
 _ROOM_FOR_WORK, _ROOM_FOR_RESULTS = 32 * 2**20, 2**20
 # A job that meets a fault so often on a machine that looks well has met it for its own size.
 _MOST_FAULTS = 3
+_MOST_TURNS = 5
 
 
 class Supervisor:
@@ -93,13 +94,15 @@ class Supervisor:
         self._faults: Counter[str] = Counter()
 
     def run(self, job_id: str) -> None:
-        """Run the job to an end, unless somebody else has it or it has ended."""
+        """Run the job to an end, or the one whose turn it is, unless somebody else has it or it has ended."""
         if not self._can_work(job_id):
             return
         claim = self._claim(job_id)
         if claim is None:
             _log.info("job_not_queued", job=job_id)
             return
+        # It may be the turn of another job than the message names.
+        job_id = claim.job_id
         _log.info("job_started", job=job_id, attempt=claim.attempt)
         with AttemptTrace(self._tracer, claim) as trace:
             with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
@@ -146,7 +149,14 @@ class Supervisor:
                 # Celery still hands out what arrives while it shuts down.
                 jobs.announce_again(job_id)
                 return None
-            return jobs.claim(job_id, self._settings.lease)
+            for _ in range(_MOST_TURNS):
+                turn = jobs.whose_turn(job_id)
+                claim = jobs.claim(turn, self._settings.lease)
+                # Another worker may have been quicker.
+                if claim is not None or turn == job_id:
+                    return claim
+            jobs.announce_again(job_id)
+            return None
 
     def _judged(self, job_id: str, outcome: Outcome) -> Outcome:
         """Take a fault of the machine for one of the job where it comes again and again and the machine looks well."""

@@ -1,7 +1,7 @@
 """Every query on jobs: here those that add, find, count and remove them.
 
-What happens to a job between its beginning and its end is in `transitions`, and what the broker is told of it in
-`announcements`.
+What happens to a job between its beginning and its end is in `transitions`, what the broker is told of it in
+`announcements`, and which job a worker takes in `turns`.
 """
 
 from collections import defaultdict
@@ -23,6 +23,7 @@ from app.jobs.kinds import JobKind
 from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus
 from app.jobs.transitions import Transitions
+from app.jobs.turns import Turns
 from app.uploads.models import PartialUpload, Upload
 from app.webhooks.models import WebhookDelivery
 from app.webhooks.webhook import Webhook
@@ -48,7 +49,7 @@ class NewJob:
     traceparent: str | None = None
 
 
-class JobRepository(Transitions, Announcements):
+class JobRepository(Transitions, Announcements, Turns):
     """All that is asked of the table and done to it, in one session."""
 
     def add(self, new: NewJob) -> Job:

@@ -1,0 +1,43 @@
+"""Turns: which queued job a worker takes, so that a tenant with many jobs does not keep the others waiting.
+
+A message wakes a worker for one job. If a tenant with fewer running jobs waits for the same device, the worker takes
+the oldest job of that one instead. The message of that job, which finds it taken, then has the other one done.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import func, or_, select
+
+from app.jobs.models import NOT_UNDERSTOOD, Job, JobStatus
+from app.jobs.statements import Statements
+
+
+class Turns(Statements):
+    """Queued jobs, as workers see them."""
+
+    def whose_turn(self, job_id: str) -> str:
+        """The job to take for a message about this one: itself, unless it is the turn of another tenant's."""
+        found = self._session.execute(select(Job.tenant, Job.device, Job.status).where(Job.id == job_id)).one_or_none()
+        if found is None:
+            return job_id
+        oldest, running = self._oldest_queued(found.device), self._running(found.device)
+        if not oldest:
+            return job_id
+        fewest = min(running.get(tenant, 0) for tenant in oldest)
+        if found.status == JobStatus.QUEUED and running.get(found.tenant, 0) <= fewest:
+            return job_id
+        return min(oldest[tenant] for tenant in oldest if running.get(tenant, 0) == fewest)
+
+    def _oldest_queued(self, device: str) -> Mapping[str, str]:
+        """The oldest queued job of each tenant; ids sort by age."""
+        query = select(Job.tenant, func.min(Job.id).label("job_id")).where(
+            Job.status == JobStatus.QUEUED, Job.device == device
+        )
+        understood = query.where(or_(Job.phase.is_(None), Job.phase != NOT_UNDERSTOOD))
+        return {row.tenant: row.job_id for row in self._session.execute(understood.group_by(Job.tenant))}
+
+    def _running(self, device: str) -> Mapping[str, int]:
+        """How many jobs of each tenant workers have."""
+        query = select(Job.tenant, func.count().label("jobs")).where(Job.device == device)
+        query = query.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
+        return {row.tenant: row.jobs for row in self._session.execute(query.group_by(Job.tenant))}
