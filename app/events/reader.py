@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from app.database import Sessions, transact
+from app.database import DATABASE_LOST, Sessions, transact
 from app.events.models import JobEvent
 from app.events.repository import EventRepository, News, Position
 
@@ -71,6 +71,11 @@ class EventReader:
             found = await run_in_threadpool(self._query, positions)
         except Exception as error:  # noqa: BLE001 # listeners outlive every outage of the database
             _log.warning("events_not_read", error=repr(error))
+            if len(positions) > 1 and not isinstance(error, DATABASE_LOST):
+                # What fails for one of them must not keep the others from their news.
+                middle = len(positions) // 2
+                await self._look(positions[:middle])
+                await self._look(positions[middle:])
             return
         for position, news in found.items():
             if news.events or news.complete:

@@ -122,3 +122,24 @@ def test_a_job_that_is_deleted_meanwhile_has_no_more_news(ten_jobs: Sessions) ->
         assert JobRepository(session).delete("job_1", TENANT)
     news = asyncio.run(EventReader(ten_jobs).next(Position("job_1", 2)))
     assert (numbers(news), news and news.status, news and news.complete) == ([], None, True)
+
+
+def test_a_position_that_cannot_be_read_keeps_nobody_else_from_the_news(ten_jobs: Sessions) -> None:
+    class Stumbling(EventReader):
+        """A reader that fails for one of the jobs."""
+
+        def _query(self, positions: Any) -> Any:
+            if any(position.job_id == "job_5" for position in positions):
+                raise ValueError("not to be read")
+            return super()._query(positions)
+
+    reader = Stumbling(ten_jobs)
+
+    async def follow() -> list[int]:
+        stuck = asyncio.create_task(reader.next(Position("job_5", 0)))
+        others = [reader.next(Position(f"job_{number}", 0)) for number in range(4)]
+        found = [number for news in await asyncio.gather(*others) for number in numbers(news)]
+        stuck.cancel()
+        return found
+
+    assert asyncio.run(follow()) == [1, 1, 1, 1]
