@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from app.parent_process import start_bound_child
+from nern_cli.signals import stopping_signal_numbers
 from nern_cli.terminal_text import print_line, print_note
 
 # `nern` and `celery` as commands would first look for `app` and `worker` in the folder that they are
@@ -82,7 +83,7 @@ class _StopRequest:
 
     def __init__(self) -> None:
         self.received = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in {signal.SIGINT, signal.SIGTERM, *stopping_signal_numbers()}:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

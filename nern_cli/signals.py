@@ -70,20 +70,22 @@ def stop_request(seconds: float, on_request: Callable[[], None]) -> Iterator[Cal
 
 def leave_signals_to_server() -> None:
     """Give the signals back to a server that has handlers of its own."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in stopping_signal_numbers():
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def stopping_signal_numbers() -> list[signal.Signals]:
+    """List the signals that stop a command, but for those that it was started to ignore, as by `nohup`."""
+    return [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def _handling(handler: _Handler, alarm: _Handler | None = None) -> Iterator[None]:
-    """Handle the signals meanwhile, but for those that the command was started to ignore, as by `nohup`."""
+    """Handle the signals that stop a command meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers: dict[signal.Signals, _Handler] = {
-        number: handler for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    handlers: dict[signal.Signals, _Handler] = dict.fromkeys(stopping_signal_numbers(), handler)
     if alarm is not None:
         handlers[signal.SIGALRM] = alarm
     before = {number: signal.signal(number, handle) for number, handle in handlers.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nern_cli.signals import Stopped, stop_request, stopping_signals
+from nern_cli.signals import Stopped, stop_request, stopping_signal_numbers, stopping_signals
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.nern_cli.test_main import nern
 
@@ -128,5 +128,7 @@ def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
     try:
         with stopping_signals():
             signal.raise_signal(signal.SIGHUP)
+        assert signal.SIGHUP not in stopping_signal_numbers()
+        assert signal.SIGTERM in stopping_signal_numbers()
     finally:
         signal.signal(signal.SIGHUP, before)
