@@ -34,6 +34,11 @@ class EncodingInput:
     training_images: ImageSet | None
     test_images: ImageSet | None
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of the tensors that are encoded; the file may hold more, such as an optimizer's state."""
+        return min(self.source.bytes, sum(tensor.nbytes for tensor in self.checkpoint.tensors.values()))
+
     def evaluator(self, device: torch.device) -> Evaluator | None:
         """Measures on the test split; None without data."""
         if self.architecture is None or self.test_images is None or self.preprocessing is None:

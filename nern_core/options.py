@@ -113,7 +113,7 @@ class EncodeOptions(BaseModel):
     ] = None
     target_ratio: Annotated[
         float | None,
-        Field(gt=1, le=1000, description="The same as a ratio: bytes of the checkpoint over bytes of the file."),
+        Field(gt=1, le=1000, description="The same as a ratio: bytes of the encoded tensors over bytes of the file."),
     ] = None
     max_drop: Annotated[
         float | None,
@@ -210,10 +210,10 @@ class EncodeOptions(BaseModel):
         """Hidden size that output heads have to pay for: 0 without a predictor, None for the default."""
         return self.hidden_size if self.has_predictor else 0
 
-    def target(self, source_bytes: int) -> int | None:
-        """The size aimed for, in bytes, for a checkpoint of this size; None if none is given."""
+    def target(self, tensor_bytes: int) -> int | None:
+        """The size aimed for, in bytes, for tensors of this size; None if none is given."""
         if self.target_ratio is not None:
-            return round(source_bytes / self.target_ratio)
+            return round(tensor_bytes / self.target_ratio)
         return self.target_bytes
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ def quantize(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]:
 
     Raises `NernError` (`target_too_small`, `diverged`).
     """
-    target, goal = run.options.target(run.source.source.bytes), _goal(run)
+    target, goal = run.options.target(run.source.tensor_bytes), _goal(run)
     with run.stopwatch.training(Phase.QUANTIZATION, at=TRAINING_STARTS) as seconds:
         trials: tuple[SizeTrial, ...] = ()
         if target is not None:

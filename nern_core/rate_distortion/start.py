@@ -4,7 +4,8 @@ How large the steps are relative to each other follows from the weights alone:
 
 - The error of a layer relative to its weights passes through to the outputs, as far as anybody can know without data.
   The sum of the squares of these errors is smallest, for a number of bits, if they are in proportion to the numbers of
-  weights: bits spent on a small layer are cheap.
+  weights: bits spent on a small layer are cheap. Where there are few bits, errors are more alike, so that no layer is
+  lost.
 - Within a layer, steps grow with the norms of the filters, where that saves more bits than telling the steps takes.
 """
 
@@ -27,8 +28,11 @@ from nern_core.rate_distortion.rate import RateModel
 _EXPONENT_OF_NORM: Final = 0.75
 # What it takes to tell the step of a filter.
 _BITS_OF_A_STEP: Final = 2.5
-# Finer steps than this change no decision of a network, coarser ones leave nothing of a layer.
-_MOST_STEPS_PER_DEVIATION, _FEWEST_STEPS_PER_DEVIATION = 150.0, 0.1
+# In deviations: finer steps than this change no decision of a network, coarser ones leave nothing of a layer.
+SMALLEST_SIZE: Final = 1 / 150
+LARGEST_SIZE: Final = 10.0
+# Of the largest layer: where errors grow with the fourth root of the number of weights, not the square root.
+_SIZE_OF_HALF_AN_EXPONENT = 1.5
 # Filters of smaller norms, relative to the root mean square of all, are taken for as large as this.
 _SMALLEST_RELATIVE_NORM = 1e-3
 _SMALLEST_DEVIATION = 128 * SMALLEST_STEP
@@ -38,22 +42,27 @@ _NEAR_ENOUGH = 0.002
 
 @dataclass(frozen=True, slots=True)
 class RelativeSteps:
-    """Steps of each filter, float64 (F,) for each layer, up to one common factor, and the smallest that make sense.
+    """Steps of all filters for every rate. One number says which: the steps per deviation of the largest layer.
 
-    `lowest` and `highest` are logarithms (base e) of factors between which all rates lie.
+    `steps` float64 (F,) of each layer are those of one step per deviation; `smallest` float64 (F,) are the smallest
+    that make sense; `sizes` are the numbers of weights, in parts of the largest one.
     """
 
     steps: tuple[Tensor, ...]
     smallest: tuple[Tensor, ...]
-    lowest: float
-    highest: float
+    sizes: tuple[float, ...]
 
-    def times(self, logarithm: float) -> list[Tensor]:
-        """The steps with the factor e^`logarithm`, on the grid: float64 (F,) for each layer."""
-        factor = math.exp(logarithm)
+    def at(self, size: float) -> list[Tensor]:
+        """Steps with which those of the largest layer are `size` deviations: on the grid, float64 (F,) each."""
+        return [nearest_steps(steps) for steps in self.exactly_at(size)]
+
+    def exactly_at(self, size: float) -> list[Tensor]:
+        """The same before they are rounded to the grid."""
+        # Relative errors cannot grow beyond 1: large steps are alike in all layers, or the largest one would be lost.
+        exponent = 0.5 / (1 + (size / _SIZE_OF_HALF_AN_EXPONENT) ** 2)
         return [
-            nearest_steps(torch.maximum(steps * factor, smallest))
-            for steps, smallest in zip(self.steps, self.smallest, strict=True)
+            torch.maximum(steps * (size * part**exponent), smallest)
+            for steps, smallest, part in zip(self.steps, self.smallest, self.sizes, strict=True)
         ]
 
 
@@ -64,12 +73,9 @@ def relative_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor])
     for layer in layers:
         norms = filter_norms(tensors[layer.name], layer)
         deviation = root_mean_square(norms).clamp(min=_SMALLEST_DEVIATION)
-        shape = _shape_of_steps(norms / deviation, layer.inputs)
-        steps.append(deviation * math.sqrt(layer.weights / largest) * shape)
-        smallest.append((norms / _MOST_STEPS_PER_DEVIATION).clamp(min=SMALLEST_STEP))
-    fewest = min(layer.weights for layer in layers)
-    highest = math.log(math.sqrt(largest / fewest) / _FEWEST_STEPS_PER_DEVIATION)
-    return RelativeSteps(tuple(steps), tuple(smallest), -math.log(_MOST_STEPS_PER_DEVIATION), highest)
+        steps.append(deviation * _shape_of_steps(norms / deviation, layer.inputs))
+        smallest.append((norms * SMALLEST_SIZE).clamp(min=SMALLEST_STEP))
+    return RelativeSteps(tuple(steps), tuple(smallest), tuple(layer.weights / largest for layer in layers))
 
 
 def filter_norms(tensor: Tensor, layer: KernelLayer) -> Tensor:
@@ -84,11 +90,12 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
     def bits(logarithm: float) -> float:
         latents = [
             numbers_of_steps(tensors[layer.name], layer, steps)
-            for layer, steps in zip(layers, relative.times(-logarithm), strict=True)
+            for layer, steps in zip(layers, relative.at(math.exp(-logarithm)), strict=True)
         ]
         return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
 
-    return relative.times(-_solve(bits, -relative.highest, -relative.lowest, wanted_bits))
+    logarithm = _solve(bits, -math.log(LARGEST_SIZE), -math.log(SMALLEST_SIZE), wanted_bits)
+    return relative.at(math.exp(-logarithm))
 
 
 def _shape_of_steps(norms: Tensor, inputs: int) -> Tensor:

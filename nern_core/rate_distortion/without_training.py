@@ -12,6 +12,7 @@ from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.rate_distortion.for_size import too_small
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
+from nern_core.rate_distortion.start import LARGEST_SIZE, SMALLEST_SIZE, RelativeSteps
 from nern_core.rounding import round_to_nearest
 
 # A file within this of its target is large enough.
@@ -34,13 +35,13 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
     relative = quantizer.relative_steps()
 
     def attempt(logarithm: float) -> tuple[Quantized, int]:
-        result = quantizer.balanced(relative.times(logarithm))
+        result = quantizer.balanced(relative.at(math.exp(logarithm)))
         return result, size_of(result)
 
     # Larger steps make smaller files: about one bit for each weight and octave.
     bytes_of_change = quantizer.weights / 8 / math.log(2)
-    small, large = relative.lowest, relative.highest
-    logarithm = min(max(_first_guess(relative.steps, quantizer, target), small), large)
+    small, large = math.log(SMALLEST_SIZE), math.log(LARGEST_SIZE)
+    logarithm = _first_guess(relative, quantizer, target)
     best: tuple[Quantized, int] | None = None
     for _ in range(_MOST_TRIES):
         result, size = attempt(logarithm)
@@ -56,7 +57,7 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
         following = logarithm + (size - (1 - _NEAR_ENOUGH / 2) * target) / bytes_of_change
         logarithm = following if small < following < large else (small + large) / 2
     if best is None:
-        best = attempt(relative.highest)
+        best = attempt(math.log(LARGEST_SIZE))
         if best[1] > target:
             raise too_small(quantizer, target, best[1])
     return best[0]
@@ -71,7 +72,7 @@ def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
     try:
         return quantize_without_training(quantizer, size, size_of)
     except NernError:
-        return quantizer.balanced(quantizer.relative_steps().times(-math.inf))
+        return quantizer.balanced(quantizer.relative_steps().at(SMALLEST_SIZE))
 
 
 def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:
@@ -92,23 +93,22 @@ def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> 
     return size
 
 
-def _first_guess(steps: Sequence[Tensor], quantizer: Quantizer, target: int) -> float:
-    """The logarithm of the factor with which normally distributed weights would fill the target."""
-    # Of the number of bits of a filter: half the logarithm of 1 + its variance in squared steps times 2 pi e.
-    ratios = [
-        (norms / of_layer).square() * (2 * math.pi * math.e)
-        for norms, of_layer in zip(quantizer.filter_norms(), steps, strict=True)
-    ]
+def _first_guess(relative: RelativeSteps, quantizer: Quantizer, target: int) -> float:
+    """The logarithm of the size of steps with which normally distributed weights would fill the target."""
+    norms = quantizer.filter_norms()
 
-    def filled(logarithm: float) -> bool:
+    def overflows(logarithm: float) -> bool:
+        # The bits of a weight: half the logarithm of 1 + its variance in squared steps times 2 pi e.
         bits = sum(
-            float((0.5 * (1 + ratio * math.exp(-2 * logarithm)).log2()).sum()) * layer.inputs
-            for ratio, layer in zip(ratios, quantizer.layers, strict=True)
+            float((1 + 2 * math.pi * math.e * (of_layer / steps).square()).log2().sum()) / 2 * layer.inputs
+            for of_layer, steps, layer in zip(
+                norms, relative.exactly_at(math.exp(logarithm)), quantizer.layers, strict=True
+            )
         )
         return bits > 8 * target
 
-    low, high = -20.0, 40.0
+    low, high = math.log(SMALLEST_SIZE), math.log(LARGEST_SIZE)
     while high - low > _SMALLEST_CHANGE:
         middle = (low + high) / 2
-        low, high = (middle, high) if filled(middle) else (low, middle)
+        low, high = (middle, high) if overflows(middle) else (low, middle)
     return high

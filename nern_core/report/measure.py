@@ -1,19 +1,25 @@
 """Make the report of an encoding from its finished file and the checkpoint that it was made from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 from torch import Tensor
 
 from nern_core.codec import QuantizedWeights, Sizes, measure_sizes
 from nern_core.digest import file_sha256
+from nern_core.errors import quoted
 from nern_core.kernels import KernelLayer
+from nern_core.left_out import describe_left_out, left_out
 from nern_core.metrics import Metrics
 from nern_core.pair import Pair
 from nern_core.report.model import CurvePoint, LayerReport, Report, SizeTrial
 
-_SMALLEST_NORM = 1e-12
+_MOST_LAYER_ERRORS = 10
+_MOST_NAMED = 3
+# A layer of zeros would have the error 1.
+_ERROR_OF_LOST_LAYER = 0.9
+_LARGEST_ERROR = 1e6
 
 
 def make_report(
@@ -30,6 +36,9 @@ def make_report(
     predicted = None if isinstance(pair.encoding.weights, QuantizedWeights) else pair.encoding.predicted
     names = [layer.name for layer in layers]
     sizes = measure_sizes(pair.path)
+    layer_reports = _layer_reports(layers, original, decoded)
+    errors = sorted(((report.relative_error, report.name) for report in layer_reports), reverse=True)
+    layer_errors = {name: round(error, 6) for error, name in errors[:_MOST_LAYER_ERRORS]}
     return Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
@@ -42,23 +51,43 @@ def make_report(
         header_bytes=sizes.header,
         metrics=_make_metrics(
             source_bytes=document.source.bytes,
+            tensor_bytes=min(document.source.bytes, sum(tensor.nbytes for tensor in original.values())),
             sizes=sizes,
             error=relative_error([original[n] for n in names], [decoded[n] for n in names]),
+            layer_errors=layer_errors,
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
-            notes=pair.original.notes,
+            notes=(*pair.original.notes, *_notes(layer_reports, left_out(original, {*names, *document.tied}))),
         ),
-        layers=_layer_reports(layers, original, decoded),
+        layers=layer_reports,
         curve=tuple(curve),
         size_trials=tuple(size_trials),
     )
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:
-    """Norm of the differences over the norm of the originals, in float64."""
-    error = sum(float((d.double() - o.double()).square().sum()) for o, d in zip(original, decoded, strict=True))
-    norm = sum(float(o.double().square().sum()) for o in original)
-    return math.sqrt(error / max(norm, _SMALLEST_NORM))
+    """Norm of the differences over the norm of the originals, in float64, whatever their size.
+
+    Of zeros it is 0 if they are still zeros, and 1 if not.
+    """
+    largest = max((float(o.abs().max()) for o in original if o.numel()), default=0.0)
+    if largest == 0:
+        return float(any(d.any() for d in decoded))
+    parts = zip(original, decoded, strict=True)
+    error = sum(float((d.double() / largest - o.double() / largest).square().sum()) for o, d in parts)
+    norm = sum(float((o.double() / largest).square().sum()) for o in original)
+    return min(math.sqrt(error / norm), _LARGEST_ERROR)
+
+
+def _notes(layers: Sequence[LayerReport], kept: Mapping[str, int]) -> Iterator[str]:
+    """Sentences on layers that are lost, and on tensors that could be represented and are kept."""
+    lost = [layer for layer in layers if layer.relative_error >= _ERROR_OF_LOST_LAYER]
+    if lost:
+        named = ", ".join(quoted(layer.name) for layer in lost[:_MOST_NAMED])
+        others = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        yield f"Nothing is left of layers whose relative error is {_ERROR_OF_LOST_LAYER} or more: {named}{others}."
+    if kept:
+        yield describe_left_out(kept).strip()
 
 
 def _layer_reports(
@@ -87,8 +116,10 @@ def _represented_share(layers: Sequence[KernelLayer], tied: Mapping[str, str], t
 def _make_metrics(
     *,
     source_bytes: int,
+    tensor_bytes: int,
     sizes: Sizes,
     error: float,
+    layer_errors: dict[str, float],
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
     notes: tuple[str, ...],
@@ -96,13 +127,15 @@ def _make_metrics(
     """Put the figures together."""
     return Metrics(
         source_bytes=source_bytes,
+        tensor_bytes=tensor_bytes,
         file_bytes=sizes.file,
         predictor_bytes=sizes.predictor,
         permutation_bytes=sizes.permutation,
         integer_bytes=sizes.integers,
         kept_bytes=sizes.kept,
-        ratio=round(source_bytes / sizes.file, 4),
+        ratio=round(tensor_bytes / sizes.file, 4),
         relative_error=round(error, 6),
+        layer_errors=layer_errors,
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
         seconds={},

@@ -16,6 +16,7 @@ DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
 QUICK = ["--hidden-size", "16", "--steps", "20"]
 METRICS = {
     "source_bytes",
+    "tensor_bytes",
     "file_bytes",
     "predictor_bytes",
     "permutation_bytes",
@@ -23,6 +24,7 @@ METRICS = {
     "kept_bytes",
     "ratio",
     "relative_error",
+    "layer_errors",
     "original_accuracy",
     "reconstructed_accuracy",
     "seconds",

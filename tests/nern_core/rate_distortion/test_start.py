@@ -31,10 +31,17 @@ def test_the_integers_take_the_wanted_bits_or_those_of_the_next_step_of_the_grid
 
 
 def test_relative_errors_of_layers_do_not_depend_on_their_scale_and_grow_with_the_root_of_their_size() -> None:
-    first, second = relative_steps(LAYERS, tensors()).steps
+    first, second = relative_steps(LAYERS, tensors()).exactly_at(0.02)
     of_first, of_second = (root_mean_square(tensors()[layer.name]) for layer in LAYERS)
     ratio = root_mean_square(first) / of_first / (root_mean_square(second) / of_second)
-    assert float(ratio) == pytest.approx((2304 / 1280) ** 0.5, rel=1e-6)
+    assert float(ratio) == pytest.approx((2304 / 1280) ** 0.5, rel=1e-4)
+
+
+def test_large_steps_are_alike_in_all_layers_so_that_none_is_lost() -> None:
+    first, second = relative_steps(LAYERS, tensors()).exactly_at(10.0)
+    of_first, of_second = (root_mean_square(tensors()[layer.name]) for layer in LAYERS)
+    ratio = root_mean_square(first) / of_first / (root_mean_square(second) / of_second)
+    assert float(ratio) == pytest.approx(1, rel=0.01)
 
 
 def test_steps_follow_the_norms_of_filters_that_differ() -> None:

