@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database import DATABASE_LOST
 
-# Each may be a parameter of one query, of which SQLite takes no more than 32,766.
+# Each question may be a parameter of one query. SQLite takes 32,766 parameters.
 _LARGEST_BATCH = 1000
 _log = structlog.get_logger()
 

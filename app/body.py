@@ -105,7 +105,7 @@ async def in_turn(work: Callable[[Unpack[Arguments]], Found], *arguments: *Argum
 
 @cache
 def _threads() -> FairThreads:
-    """Of all uploads together: with more of them than cores, the event loop would hardly get its turn.
+    """The threads of all uploads: with more of them than cores, the event loop would hardly get its turn.
 
     A part takes milliseconds, so that a tenant whose turn it is need not leave a thread free.
     """
@@ -150,15 +150,15 @@ async def read_small_body(request: Request, most: int) -> bytes:
 
 
 def is_json(request: Request) -> bool:
-    """Whether the body is said to be a JSON document."""
+    """Return whether the header says that the body is a JSON document."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def declared_length(request: Request) -> int:
-    """What the client says that it will send; 0 if it does not say."""
+    """Read the header Content-Length; 0 without one."""
     return parse_length(request.headers.get("content-length", ""))
 
 
 def parse_length(text: str) -> int:
-    """The number of a `Content-Length`; 0 for what is none."""
+    """Parse a Content-Length; 0 for text that is not a number."""
     return int(text) if _LENGTH.fullmatch(text) else 0

@@ -46,11 +46,11 @@ class FairShares:
         return copy
 
     def may_take(self, tenant: str) -> bool:
-        """Whether there is a place for the tenant now."""
+        """Return whether a place is free for the tenant now."""
         return self._free > (self._held[tenant] if self._reserving else 0)
 
     def take(self, tenant: str) -> bool:
-        """Take a place. False: there is none for this tenant now."""
+        """Take a place; returns False if none is free for this tenant now."""
         with self._lock:
             if not self.may_take(tenant):
                 return False
@@ -131,7 +131,7 @@ class FairThreads:
                 self._changed.notify_all()
 
     def _next(self) -> _Task[object] | None:
-        """Wait for the next task whose turn it is; None: there was none for a while."""
+        """Wait for the next task whose turn it is; returns None after an idle while."""
         with self._changed:
             while (task := self._take_turn()) is None:
                 self._idle += 1

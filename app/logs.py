@@ -1,7 +1,7 @@
 """Logs of the API and the worker: one JSON object on a line of standard error, or columns on a terminal.
 
-What is logged by libraries through `logging` takes the same way. So does what Python itself would write: warnings, and
-exceptions that nobody has caught.
+Records of libraries (`logging`) take the same way. So do warnings and uncaught exceptions, which Python itself would
+write as several lines.
 """
 
 import logging

@@ -35,7 +35,7 @@ class NamePatterns:
         self._compiled = {pattern: re.compile(translate(pattern)).match for pattern in wild}
 
     def matches(self, name: str) -> bool:
-        """Whether one of the patterns matches."""
+        """Return whether one of the patterns matches."""
         return name in self._plain or any(match(name) for match in self._compiled.values())
 
     def unmatched(self, names: Collection[str]) -> str | None:

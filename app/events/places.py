@@ -11,13 +11,13 @@ _SECONDS_TO_COME_BACK = "10"
 
 
 class Places:
-    """So many of one process, of which each tenant has a share where there are several tenants."""
+    """The places of one process. Each of several tenants has a share of them."""
 
     def __init__(self, number: int, *, several_tenants: bool = True) -> None:
         self._shares = FairShares(number, reserving=several_tenants)
 
     def full(self, tenant: str) -> bool:
-        """Whether there is none left for this tenant."""
+        """Return whether no place is left for this tenant."""
         return not self._shares.may_take(tenant)
 
     @contextmanager

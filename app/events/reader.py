@@ -38,7 +38,7 @@ class EventReader:
         )
 
     async def next(self, position: Position) -> News | None:
-        """What comes next, as soon as there is something or nothing more can come; None: the service stops."""
+        """Wait for the next news, or for the end of what can come; None if the service stops."""
         if self.stopped:
             return None
         future: asyncio.Future[News | None] = asyncio.get_running_loop().create_future()

@@ -17,7 +17,7 @@ def new_job_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Whether a text looks like the id of a job, and may be part of a query or a path."""
+    """Return whether a text looks like the id of a job, and may be part of a query or a path."""
     return _JOB_ID.fullmatch(text) is not None
 
 

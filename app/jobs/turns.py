@@ -16,7 +16,7 @@ class Turns(Statements):
     """Queued jobs, as workers see them."""
 
     def whose_turn(self, job_id: str) -> str:
-        """The job to take for a message about this one: itself, unless it is the turn of another tenant's."""
+        """Find the job to take for a message about this one: itself, unless it is another tenant's turn."""
         found = self._session.execute(select(Job.tenant, Job.device, Job.status).where(Job.id == job_id)).one_or_none()
         if found is None:
             return job_id
@@ -29,7 +29,7 @@ class Turns(Statements):
         return min(oldest[tenant] for tenant in oldest if running.get(tenant, 0) == fewest)
 
     def _oldest_queued(self, device: str) -> Mapping[str, str]:
-        """The oldest queued job of each tenant; ids sort by age."""
+        """Find the oldest queued job of each tenant; ids sort by age."""
         query = select(Job.tenant, func.min(Job.id).label("job_id")).where(
             Job.status == JobStatus.QUEUED, Job.device == device
         )
@@ -37,7 +37,7 @@ class Turns(Statements):
         return {row.tenant: row.job_id for row in self._session.execute(understood.group_by(Job.tenant))}
 
     def _running(self, device: str) -> Mapping[str, int]:
-        """How many jobs of each tenant workers have."""
+        """Count the running jobs of each tenant."""
         query = select(Job.tenant, func.count().label("jobs")).where(Job.device == device)
         query = query.where(Job.status.in_((JobStatus.RUNNING, JobStatus.CANCELING)))
         return {row.tenant: row.jobs for row in self._session.execute(query.group_by(Job.tenant))}

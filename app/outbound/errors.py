@@ -1,4 +1,4 @@
-"""What goes wrong with requests to addresses that somebody else has named."""
+"""Errors of requests to addresses that somebody else has named."""
 
 
 class OutboundError(Exception):

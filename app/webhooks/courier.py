@@ -1,7 +1,7 @@
 """The courier: delivers webhooks, again and again until their receivers have taken them.
 
-A thread of every API process, since workers may not reach the internet. It begins what is due in threads of which
-each tenant has a share, and waits for none of them: a receiver that never answers delays its own tenant alone. A
+Every API process has one, since workers may not reach the internet. Its thread begins what is due in other threads, of
+which each tenant has a share, and waits for none of them. A receiver that never answers delays its own tenant alone. A
 courier holds what it sends for a minute; one that dies leaves it to the next, so that an event may come twice, under
 the same `webhook-id`.
 """
@@ -43,7 +43,7 @@ _GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """What is sent, to the address and signed with the secrets of the moment."""
+    """A request: its address, its body and the secrets that sign it."""
 
     url: str
     body: bytes
@@ -52,7 +52,7 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """What became of an attempt: a status, or why there was none. `retry_after` is what the receiver asks for."""
+    """The result of an attempt: a status, or why no answer came. `retry_after` is the pause that the receiver wants."""
 
     status_code: int | None
     error: str | None
@@ -61,7 +61,7 @@ class _Response:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has taken it."""
+        """Return whether the receiver has taken it."""
         return self.status_code is not None and self.status_code // 100 == 2
 
     def logged(self) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ class Courier:
         _log.info("webhook_sent", delivery=due.id, job=due.job_id, **response.logged())
 
     def _message(self, session: Session, due: Due) -> _Message | None:
-        """What to send; None: the job has been deleted."""
+        """Make the request; None if the job has been deleted."""
         job = JobRepository(session).get(due.job_id, due.tenant)
         if job is None or job.webhook is None or "url" not in job.webhook:
             return None
@@ -174,7 +174,7 @@ class Courier:
 
 
 def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
-    """How long to wait after so many attempts: five times as long each time, a fifth more or less. None: give up.
+    """Compute the pause after an attempt: five times as long each time, a fifth more or less. None: give up.
 
     The last one comes a day after the first. Who answers 410 wants no more.
     """
@@ -184,7 +184,7 @@ def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
 
 
 def _seconds(retry_after: str) -> timedelta:
-    """What a receiver asks for, a day at most; nothing if it gives a date."""
+    """Parse Retry-After, a day at most; zero for a date."""
     if not (retry_after.isascii() and retry_after.isdecimal()):
         return timedelta()
     return min(_LONGEST_PAUSE, timedelta(seconds=int(retry_after[:9])))

@@ -51,7 +51,7 @@ class WebhookRepository:
     def note(
         self, job_id: str, tenant: str, status: JobStatus, webhook: Mapping[str, Any] | None, now: datetime
     ) -> None:
-        """A job has a new status; if its webhook is to be told, that is due at once."""
+        """Note that a job has a new status; a delivery that its webhook wants is due at once."""
         event = _EVENTS.get(status)
         if event is None or webhook is None or event not in webhook.get("events", _EVENTS.values()):
             return
@@ -111,12 +111,12 @@ class WebhookRepository:
         return self._session.scalars(query.order_by(WebhookDelivery.id)).all()
 
     def pending(self) -> int:
-        """How many are still to be delivered."""
+        """Count the deliveries that are still to be made."""
         query = select(func.count()).where(WebhookDelivery.due_at.is_not(None))
         return self._session.scalars(query).one()
 
     def secret(self, tenant: str) -> WebhookSecret:
-        """What the tenant's webhooks are signed with, made when it is first asked for."""
+        """Find the secret of the tenant's webhooks, or make it at the first time."""
         self._session.execute(
             insert_into(self._session, WebhookSecret)
             .values(tenant=tenant, secret=new_secret())
@@ -132,7 +132,7 @@ class WebhookRepository:
         return [found.secret, found.previous]
 
     def rotate(self, tenant: str, overlap: timedelta) -> WebhookSecret:
-        """Make a new secret; the one that there is signs too for so long."""
+        """Make a new secret; the present one signs too for the time of `overlap`."""
         found = self.secret(tenant)
         found.previous, found.previous_until, found.secret = found.secret, self.now() + overlap, new_secret()
         self._session.flush()
