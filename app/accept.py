@@ -1,4 +1,4 @@
-"""Which representation a client prefers, by its `Accept` header (RFC 9110)."""
+"""Parse the `Accept` header (RFC 9110): pages for browsers, documents for programs."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ _JSON: Final = "application/json"
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether a client would rather have a page than a document. One that names no page, such as curl, would not."""
+    """Compare the qualities of HTML and JSON. False for a client that does not name HTML, such as curl."""
     qualities: dict[str, float] = {}
     for part in accept.split(","):
         name, *parameters = (text.strip().lower() for text in part.split(";"))

@@ -19,7 +19,7 @@ _FOR_END = re.compile(r'for\s*=\s*"?end"?', re.IGNORECASE)
 
 
 class WaitFor(StrEnum):
-    """What a client waits for: the next status, or the last one."""
+    """The event that a client waits for: the next status, or the last one."""
 
     CHANGE = "change"
     END = "end"

@@ -24,6 +24,7 @@ from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus
 from app.jobs.transitions import Transitions
 from app.jobs.turns import Turns
+from app.storage.artifacts import is_described
 from app.uploads.models import PartialUpload, Upload
 from app.webhooks.models import WebhookDelivery
 from app.webhooks.webhook import Webhook
@@ -194,7 +195,7 @@ class JobRepository(Transitions, Announcements, Turns):
 
 def _files_of(job: Job) -> dict[str, int]:
     """Bytes of the job's checkpoint and results, by digest."""
-    results = {found["sha256"]: found["bytes"] for found in (job.artifacts or {}).values()}
+    results = {found["sha256"]: found["bytes"] for found in (job.artifacts or {}).values() if is_described(found)}
     return {job.checkpoint_sha256: job.checkpoint_bytes, **results}
 
 

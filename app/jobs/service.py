@@ -210,7 +210,7 @@ class TenantJobs:
 
         hit, job = transact(self._sessions, work)
         view = self._view(job)
-        if not hit and view.status is not JobStatus.CANCELED:
+        if not hit and view.status != JobStatus.CANCELED:
             raise Problem(
                 HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
             )

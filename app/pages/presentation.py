@@ -16,18 +16,24 @@ _THOUSAND: Final = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # What happens in each phase.
 _PHASES: Final[Mapping[str, str]] = {
+    Phase.STARTING: "A process for the job is started",
     Phase.READING: "The file is read and checked",
     Phase.SYNTHESIS: "Images are made from the network's statistics",
+    Phase.ORDERING: "The kernels of each layer are put in an order",
+    Phase.QUANTIZATION: "The weights become integers",
     Phase.RECONSTRUCTION: "The predictor learns the weights",
-    Phase.DISTILLATION: "The reconstructed network learns from the original",
+    Phase.DISTILLATION: "The network of the reconstructed weights learns from the original",
     Phase.WRITING: "The results are written",
     Phase.EVALUATION: "The accuracy is measured",
     Phase.COMPARISON: "Alternatives of the same size are measured",
     Phase.IMPORTANCE: "Kernels are ranked by importance",
 }
 # What the form says of what it leaves to the service.
-DEFAULT_SIZE: Final = "A predictor of the weights, of a size that fits the network."
-DEFAULT_BUDGET: Final = "As long as the network needs, by its size."
+DEFAULT_SIZE: Final = (
+    "With a data set, the smallest file that is estimated to cost at most half a point of accuracy. "
+    "Without one, a file whose weights are as close to the original's as with int8."
+)
+DEFAULT_BUDGET: Final = "As many steps as the network needs, by its size."
 # What each result is for; the names are those of the artifacts.
 _RESULTS: Final = {
     "weights.safetensors": "The reconstructed weights",
@@ -68,7 +74,7 @@ def moment(time: datetime) -> str:
 
 
 def title(job: JobView) -> str:
-    """What is encoded, and to what end: `cifar-resnet20, 20 times smaller`."""
+    """Name the network and the goal: `cifar-resnet20, 20 times smaller`."""
     if job.options is None:
         return "Reconstruction of weights"
     if job.known_options is None:
@@ -77,7 +83,7 @@ def title(job: JobView) -> str:
 
 
 def goal(options: EncodeOptions) -> str:
-    """What the size of the result is to be."""
+    """Describe the size that the options ask for."""
     if options.target_ratio is not None:
         return f"{options.target_ratio:g} times smaller"
     if options.target_bytes is not None:
@@ -133,7 +139,7 @@ def phases(job: JobView) -> list[Mapping[str, Any]]:
     if job.phase is not None and job.phase not in names:
         # A newer worker has phases that this process does not know.
         names.append(job.phase)
-    has_succeeded = job.status is JobStatus.SUCCEEDED
+    has_succeeded = job.status == JobStatus.SUCCEEDED
     at = len(names) if has_succeeded else names.index(job.phase) if job.phase is not None else -1
     return [
         {

@@ -20,7 +20,7 @@ from app.problems import Problem
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
 from nern_core.catalogue import architectures
-from nern_core.options import Device, EncodeOptions, Permutation, RecipeName
+from nern_core.options import Device, EncodeOptions, Permutation, RecipeName, RepresentationName
 
 _ASSETS = Path(__file__).parent / "assets"
 # Their names tell the version, or the page asks for them with it.
@@ -63,6 +63,7 @@ async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId 
     datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
+    choices["representations"] = list(RepresentationName)
     choices["datasets"] = (await run_in_threadpool(datasets.all, tenant)).items
     return render(
         request, "new.html", {"options": options, "source": source, "fields": EncodeOptions.model_fields, **choices}

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from app.events.models import EventKind, JobEvent
 from app.settings import Settings
+from nern_core.evaluate import open_evaluator
 from tests.browser.conftest import take_screenshot
 from tests.conftest import DIGITS, EXAMPLE, transaction
 from tests.dataset_files import digits_file
@@ -41,7 +42,16 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: 
     expect(page.locator("#elapsed")).to_have_text(re.compile(r"^[1-9]\d* s$"))
     expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
     expect(page.locator(".phases .done")).to_have_text(
-        ["reading", "reconstruction", "distillation", "writing", "evaluation"]
+        [
+            "starting",
+            "reading",
+            "ordering",
+            "reconstruction",
+            "distillation",
+            "writing",
+            "evaluation",
+            "comparison",
+        ]
     )
     expect(page.locator("#events li")).to_contain_text(["queued", "running", "succeeded"])
     report = page.frame_locator("iframe.report")
@@ -57,6 +67,26 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: 
     assert safetensors.torch.load_file(tmp_path / "weights.safetensors").keys() == (
         safetensors.torch.load_file(EXAMPLE).keys()
     )
+
+
+def test_the_form_with_nothing_filled_in_but_the_file_makes_a_faithful_file(
+    page: Page, service: Service, tmp_path: Path
+) -> None:
+    service.start_worker()
+    fill_in(page)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#what")).to_have_text("Weights alone, default size")
+    expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="weights.safetensors").click()
+    download.value.save_as(tmp_path / "weights.safetensors")
+    evaluator = open_evaluator("digits-cnn", DIGITS)
+    original, decoded = (
+        evaluator.accuracy(safetensors.torch.load_file(path)) for path in (EXAMPLE, tmp_path / "weights.safetensors")
+    )
+    assert original - decoded <= 0.5
+    [job] = service.client.get("/jobs")["items"]
+    assert job["artifacts"]["encoding.nern"]["bytes"] < EXAMPLE.stat().st_size / 4
 
 
 def test_a_running_job_is_canceled_and_deleted(page: Page, service: Service) -> None:

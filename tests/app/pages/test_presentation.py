@@ -143,11 +143,13 @@ def test_a_reconstruction_reads_and_writes() -> None:
 
 def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
     assert states(view(options={"target_ratio": 12}, phase="synthesis")) == {
+        "starting": "done",
         "reading": "done",
         "synthesis": "now",
-        "distillation": "next",
+        "quantization": "next",
         "writing": "next",
         "evaluation": "next",
+        "comparison": "next",
     }
     assert list(states(view(phase="polishing")).items())[-1] == ("polishing", "now")
 
