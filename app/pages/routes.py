@@ -91,7 +91,7 @@ async def show_documentation(request: Request) -> HTMLResponse:
 
 
 @router.get("/assets/{name}")
-async def get_asset(name: str, v: str = "") -> Response:  # of a new version browsers ask anew
+async def get_asset(name: str, v: str = "") -> Response:  # browsers fetch a file of another version
     """A style or a script of these pages."""
     found = {path.name: path for path in _ASSETS.iterdir()}.get(name)
     if name in _SWAGGER_UI:

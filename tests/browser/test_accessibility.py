@@ -55,4 +55,7 @@ def test_the_lists_are_readable_without_scripts(browser: Browser, service: Servi
     page.goto("/")
     page.get_by_role("link", name="digits-cnn.safetensors").click()
     expect(page.locator(".badge")).to_have_text("queued")
+    page.goto("/new")
+    expect(page.get_by_text("This form needs scripts")).to_be_visible()
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
     context.close()

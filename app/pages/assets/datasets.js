@@ -1,6 +1,6 @@
 // The form that uploads a data set: the file as it is, and the name that jobs will use.
 
-import { send, takeDrops } from "./sending.js";
+import { send, submitBy, takeDrops } from "./sending.js";
 
 const form = document.getElementById("upload");
 const file = document.getElementById("file");
@@ -13,8 +13,7 @@ file.addEventListener("change", () => {
   if (!name.value) name.value = file.files[0].name.replace(/\.safetensors$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-");
 });
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
+submitBy(form, () => {
   const address = `${form.action}?${new URLSearchParams({ name: name.value })}`;
   send(address, { "Content-Type": "application/octet-stream" }, file.files[0], 201, () => location.reload());
 });

@@ -1,6 +1,6 @@
 // The form of a new job: the file, and the options as JSON.
 
-import { send, takeDrops } from "./sending.js";
+import { send, submitBy, takeDrops } from "./sending.js";
 
 const form = document.getElementById("new");
 const file = document.getElementById("checkpoint");
@@ -18,10 +18,7 @@ for (const input of numbers) {
 for (const radio of form.querySelectorAll("[type=radio]")) radio.addEventListener("change", requireChosen);
 requireChosen();
 
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  submitJob();
-});
+submitBy(form, submitJob);
 
 function radioOf(input) {
   return document.getElementById(`${input.dataset.group}-${input.dataset.option}`);

@@ -26,6 +26,15 @@ export function takeDrops(file) {
   });
 }
 
+/** Submit the form by this function from now on. */
+export function submitBy(form, submitForm) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submitForm();
+  });
+  setBusy(false);
+}
+
 /** Send a body; `done` gets the document that is answered with the expected status, anything else is told. */
 export function send(address, headers, body, expected, done) {
   const request = new XMLHttpRequest();
