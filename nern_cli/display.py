@@ -100,6 +100,16 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
     _print(table)
 
 
+def print_result(title: str, metrics: Mapping[str, Any]) -> None:
+    """Print the figures of an encoding, and the verdict on it as a sentence."""
+    print_table(title, {name: value for name, value in metrics.items() if name not in {"notes", "verdict"}})
+    verdict = metrics.get("verdict")
+    if verdict is not None:
+        print_line(
+            " ".join(filter(None, (f"{verdict['level'].capitalize()}.", verdict["sentence"], verdict["advice"])))
+        )
+
+
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:
     """Print one row for each point, with the names of its values as heading. The first value is never cut."""
     table = Table(*(printable(name.replace("_", " ")) for name in points[0]))

@@ -83,6 +83,10 @@ def _flags(
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(help="End with an error, and no files, if more points of accuracy are lost. Needs --dataset."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
 ) -> dict[str, Any]:
     return {
@@ -101,6 +105,7 @@ def _flags(
         "seconds": seconds,
         "steps": steps,
         "rounds": rounds,
+        "fail_over": fail_over,
         "seed": seed,
     }
 

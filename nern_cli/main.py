@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from nern_cli.arguments import CheckpointKey, InputFile, Json
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
-from nern_cli.display import ProgressDisplay, print_json, print_table
+from nern_cli.display import ProgressDisplay, print_json, print_result, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
 from nern_cli.encode_snapshots import snapshots_beside
@@ -130,7 +130,7 @@ def encode(
         if json:
             print_json(metrics)
         else:
-            print_table(f"{checkpoint.name} → {output}", {k: v for k, v in metrics.items() if k != "notes"})
+            print_result(f"{checkpoint.name} → {output}", metrics)
     if result.report.costs_too_much:
         print_note(
             f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nern_cli.arguments import EncodingArchitecture, InputFile, Json
-from nern_cli.display import print_json, print_table
+from nern_cli.display import print_json, print_result
 from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
 
@@ -69,7 +69,7 @@ def report(
         if json:
             print_json(comparison.report.model_dump(mode="json"))
         else:
-            print_table(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
+            print_result(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
             if not comparison.report.curve:
                 print_line(
                     "Without --report there are no training curves: `nern encode --report` writes what they need."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nern_cli.arguments import refuse_empty
-from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_table
+from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_result
 from nern_cli.exit_codes import ExitCode
 from nern_cli.signals import Stopped
 from nern_cli.terminal_text import print_note
@@ -102,7 +102,7 @@ def as_json(job: "Job") -> dict[str, Any]:
 
 def print_metrics(title: str, job: "Job") -> None:
     """Print the metrics of a job for people."""
-    print_table(title, job.metrics or {})
+    print_result(title, job.metrics or {})
 
 
 def _exit_code(error: "NernClientError") -> ExitCode:

@@ -22,6 +22,7 @@ class EncodeOptions(TypedDict, total=False):
     steps: int | None
     rounds: int
     kernels_per_coordinate: int
+    fail_over: float | None
     importance: bool
     direct_quantization: bool
     seed: int

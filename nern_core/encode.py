@@ -11,6 +11,7 @@ from nern_core.default_budget import choose_budget
 from nern_core.devices import torch_device
 from nern_core.encoding_input import EncodingInput, make_teacher, read_input
 from nern_core.encoding_run import EncodingRun
+from nern_core.errors import NernError
 from nern_core.observer import TRAINING_ENDS, TrainingObserver
 from nern_core.options import EncodeOptions
 from nern_core.pair import Pair
@@ -24,6 +25,7 @@ from nern_core.stopwatch import Stopwatch
 from nern_core.training.clock import Budget
 from nern_core.training.synthesis import SynthesisConfig, has_statistics, synthesize
 from nern_core.training.teacher import StrongerTeacher, Teacher
+from nern_core.verdict import accuracy_drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def encode(
     of the same file with the same options, this one goes on where that one stopped; a budget in seconds then
     counts what both have trained. With a budget in steps, the file is that of an encoding that never stopped.
     `started` is when the whole command began, as `time.perf_counter` counts: its seconds are in the report too.
-    Raises `NernError` for input that cannot be encoded, and `Interrupted` when the snapshots say so.
+    Raises `NernError` for input that cannot be encoded and for a loss above `options.fail_over`, and `Interrupted`
+    when the snapshots say so.
     """
     recipe = recipe or RECIPES[options.recipe]
     device = torch_device(options.device)
@@ -110,28 +113,48 @@ def encode(
         reconstructed_accuracy=reconstructed_accuracy,
         curve=observer.curve,
         size_trials=size_trials,
+        recommended_steps=plan.recommended_steps if observer.curve else None,
     )
+    _refuse_loss(report, options.fail_over)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
     return EncodingResult(report.with_seconds(stopwatch.seconds()), pair, stopwatch)
 
 
+def _refuse_loss(report: Report, most: float | None) -> None:
+    """Raise `NernError` (`too_lossy`) if the encoding costs more points of accuracy than `most`."""
+    verdict = report.metrics.verdict
+    drop = accuracy_drop(report.metrics.original_accuracy, report.metrics.reconstructed_accuracy)
+    if most is None or drop is None or drop <= most or verdict is None:
+        return
+    raise NernError(
+        "too_lossy",
+        f"The encoding of {report.metrics.file_bytes:,} bytes costs {drop:.2f} points of accuracy, more than the "
+        f"{most:g} that are allowed. {verdict.advice or ''}".rstrip(),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What training may use, and how images are made from the network, if they are."""
+    """What training may use, and how images are made from the network, if they are.
+
+    `recommended_steps` are those that it has where no budget is asked for.
+    """
 
     budget: Budget
+    recommended_steps: int | None
     affords_training: bool
     synthesis: SynthesisConfig | None
 
 
 def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher: Teacher | None) -> _Plan:
     """The budget that is asked for, or the default."""
-    if options.steps is not None or options.seconds is not None:
-        return _Plan(Budget(steps=options.steps, seconds=options.seconds), True, recipe.synthesis)
     if recipe.default_seconds is None:
-        return _Plan(Budget(steps=recipe.default_steps), True, recipe.synthesis)
-    chosen = choose_budget(options, recipe, source, teacher, recipe.default_seconds)
-    synthesis = recipe.synthesis
-    if synthesis is not None:
-        synthesis = replace(synthesis, images=chosen.synthesized_images)
-    return _Plan(chosen.budget, chosen.is_worthwhile, synthesis)
+        default, is_worthwhile, images = Budget(steps=recipe.default_steps), True, 0
+    else:
+        chosen = choose_budget(options, recipe, source, teacher, recipe.default_seconds)
+        default, is_worthwhile, images = chosen.budget, chosen.is_worthwhile, chosen.synthesized_images
+    if options.steps is not None or options.seconds is not None:
+        asked = Budget(steps=options.steps, seconds=options.seconds)
+        return _Plan(asked, default.steps, affords_training=True, synthesis=recipe.synthesis)
+    synthesis = None if recipe.synthesis is None else replace(recipe.synthesis, images=images)
+    return _Plan(default, default.steps, affords_training=is_worthwhile, synthesis=synthesis)

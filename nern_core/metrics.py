@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nern_core.verdict import Verdict
+
 
 class Metrics(BaseModel):
     """Sizes in bytes, accuracies in percent on the test split (null without data).
@@ -32,6 +34,10 @@ class Metrics(BaseModel):
     ] = {}
     original_accuracy: float | None
     reconstructed_accuracy: float | None
+    verdict: Annotated[
+        Verdict | None,
+        Field(description="Whether the encoding keeps the network; null in earlier results."),
+    ] = None
     seconds: Annotated[dict[str, float], Field(description="Seconds of each phase, and `total`.")]
     notes: Annotated[
         tuple[str, ...],

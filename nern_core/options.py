@@ -160,6 +160,15 @@ class EncodeOptions(BaseModel):
             "what the one before has reconstructed, which is smoother than the original.",
         ),
     ] = 1
+    fail_over: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=100,
+            description="Points of accuracy on the test split: an encoding that loses more ends with the error "
+            "`too_lossy` and leaves no files. Needs `dataset`.",
+        ),
+    ] = None
     importance: Annotated[
         bool,
         Field(
@@ -222,6 +231,8 @@ class EncodeOptions(BaseModel):
             raise ValueError("give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
             raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+        if self.fail_over is not None and self.dataset is None:
+            raise ValueError("`fail_over` needs a `dataset`: without it no accuracy can be measured")
         if self.direct_quantization and self.dataset is None:
             raise ValueError("`direct_quantization` needs a `dataset`, to distill on")
         if sum(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop)) > 1:

@@ -14,7 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 from nern_client import Client, Job
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
-from nern_mlflow.recording import Recording, recorded_figures
+from nern_mlflow.recording import Recording, recorded_figures, verdict_tags
 from nern_mlflow.sources import Source, find_source
 from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256
 from nern_mlflow.versions import find_version, register_version
@@ -149,6 +149,7 @@ def _tags_of(job: Job) -> dict[str, str]:
         JOB_ID: job.id,
         ENCODING_SHA256: job.artifacts["encoding.nern"].sha256,
         WEIGHTS_SHA256: job.artifacts["weights.safetensors"].sha256,
+        **verdict_tags(job),
     }
 
 

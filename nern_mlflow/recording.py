@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
 from nern_client import ApiError, Job, JobCanceled, JobEvent, JobNotSucceeded, NoSuchArtifact
-from nern_mlflow.tags import ERROR, JOB_ID, KEY
+from nern_mlflow.tags import ERROR, JOB_ID, KEY, VERDICT, VERDICT_SENTENCE
 
 RESULTS_FOLDER = "nern"
 _SECONDS = "seconds/"
@@ -87,6 +87,8 @@ class Recording:
         figures = figures_of(job)
         moment = round((job.finished_at or job.created_at).timestamp() * 1000)
         self._log([Metric(name, value, moment, 0) for name, value in figures.items()])
+        for tag, value in verdict_tags(job).items():
+            self._tracking.set_tag(self.run_id, tag, value)
         self._tracking.log_artifacts(self.run_id, str(folder), RESULTS_FOLDER)
         return figures
 
@@ -102,10 +104,19 @@ def figures_of(job: Job) -> dict[str, float]:
     """The figures of a job by the names of their metrics; those that are not known are left out."""
     given = dict(job.metrics or {})
     seconds: Mapping[str, float] = given.pop("seconds", {})
-    figures = {name: float(value) for name, value in given.items() if value is not None}
+    figures = {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
     if {"original_accuracy", "reconstructed_accuracy"} <= figures.keys():
         figures["accuracy_drop"] = figures["original_accuracy"] - figures["reconstructed_accuracy"]
     return figures | {f"{_SECONDS}{phase}": value for phase, value in seconds.items()}
+
+
+def verdict_tags(job: Job) -> dict[str, str]:
+    """The verdict on a job as tags: its level, and its sentence with what to do."""
+    verdict: Mapping[str, str | None] | None = (job.metrics or {}).get("verdict")
+    if verdict is None:
+        return {}
+    sentence = " ".join(filter(None, (verdict["sentence"], verdict.get("advice"))))
+    return {VERDICT: str(verdict["level"]), VERDICT_SENTENCE: sentence}
 
 
 def recorded_figures(run: Run) -> dict[str, float]:

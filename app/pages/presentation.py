@@ -10,6 +10,7 @@ from app.schemas import JobView
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase
+from nern_core.verdict import VerdictLevel
 
 _UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
@@ -25,7 +26,7 @@ _PHASES: Final[Mapping[str, str]] = {
     Phase.DISTILLATION: "The network of the reconstructed weights learns from the original",
     Phase.WRITING: "The results are written",
     Phase.EVALUATION: "The accuracy is measured",
-    Phase.COMPARISON: "Alternatives of the same size are measured",
+    Phase.COMPARISON: "Alternatives are measured for the report",
     Phase.IMPORTANCE: "Kernels are ranked by importance",
 }
 # What the form says of what it leaves to the service.
@@ -108,7 +109,13 @@ def result(job: JobView) -> str:
         return job.message
     smaller = f"{job.known_metrics.ratio:.1f} times smaller"
     lost = drop(job.known_metrics)
-    return smaller if lost is None else f"{smaller}, {abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate"
+    facts = [smaller]
+    if lost is not None:
+        facts.append(f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate")
+    verdict = job.known_metrics.verdict
+    if verdict is not None and verdict.level is not VerdictLevel.FAITHFUL:
+        facts.append(verdict.level.value)
+    return ", ".join(facts)
 
 
 def result_name(name: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from nern_core.kernels import KernelLayer
-from nern_core.options import EncodeOptions, Permutation
+from nern_core.options import EncodeOptions, Permutation, RepresentationName
 from nern_core.predictor import PredictorConfig
 from nern_core.quantized.grid import LARGEST_EXPONENT
 from nern_core.tensor_claims import LONGEST_NAME, MOST_DIMENSIONS
@@ -120,11 +120,13 @@ class Document(_Part):
 
     @field_serializer("options", mode="wrap")
     def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All options but that of the report alone: the file is the same with and without it."""
+        """All options but those that change nothing in the file."""
         written: dict[str, Any] = serialize(options)
-        del written["direct_quantization"]
+        del written["direct_quantization"], written["fail_over"]
         if options.key is None:
             del written["key"]
+        if options.representation is RepresentationName.AUTO:
+            del written["representation"]
         return written
 
 

@@ -68,7 +68,7 @@ def compare(
             "reconstructed_accuracy": evaluator.accuracy(pair.decoded.tensors),
         }
         changes["metrics"] = report.metrics.model_copy(update=accuracies)
-    return Comparison(pair=pair, report=report.model_copy(update=changes))
+    return Comparison(pair=pair, report=report.model_copy(update=changes).judged())
 
 
 def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:

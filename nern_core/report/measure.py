@@ -29,6 +29,7 @@ def make_report(
     reconstructed_accuracy: float | None,
     curve: Sequence[CurvePoint],
     size_trials: Sequence[SizeTrial] = (),
+    recommended_steps: int | None = None,
 ) -> Report:
     """Measure a checkpoint's encoding and put the figures together. It has no seconds yet: see `with_seconds`."""
     document, layers = pair.encoding.document, pair.encoding.document.layers
@@ -39,7 +40,7 @@ def make_report(
     layer_reports = _layer_reports(layers, original, decoded)
     errors = sorted(((report.relative_error, report.name) for report in layer_reports), reverse=True)
     layer_errors = {name: round(error, 6) for error, name in errors[:_MOST_LAYER_ERRORS]}
-    return Report(
+    report = Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
         encoding_sha256=file_sha256(pair.path),
@@ -61,8 +62,10 @@ def make_report(
         ),
         layers=layer_reports,
         curve=tuple(curve),
+        recommended_steps=recommended_steps,
         size_trials=tuple(size_trials),
     )
+    return report.judged()
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
-from nern_core.progress import TRAINING_PHASES
+from nern_core.progress import TRAINING_PHASES, Phase
+from nern_core.verdict import Evidence, accuracy_drop, judge
 
 
 class LayerReport(BaseModel):
@@ -90,9 +91,30 @@ class Report(BaseModel):
         default={}, description="Names of alternatives that were asked for and failed, with a sentence that says why."
     )
     curve: tuple[CurvePoint, ...]
+    recommended_steps: int | None = Field(
+        default=None, description="Steps that this network is trained for by default; null where nobody trained."
+    )
     size_trials: tuple[SizeTrial, ...] = Field(
         default=(), description="How the size for `max_drop` was found: the last one is this encoding's."
     )
+
+    def judged(self) -> Self:
+        """The same with the verdict that follows from its figures."""
+        metrics = self.metrics
+        last = {point.phase: point.step for point in self.curve}
+        evidence = Evidence(
+            file_bytes=metrics.file_bytes,
+            original_accuracy=metrics.original_accuracy,
+            reconstructed_accuracy=metrics.reconstructed_accuracy,
+            relative_error=metrics.relative_error,
+            layer_errors={layer.name: layer.relative_error for layer in self.layers},
+            has_predictor=self.hidden_size is not None,
+            is_distilled=Phase.DISTILLATION in last,
+            steps=sum(last.values()),
+            recommended_steps=self.recommended_steps,
+            better_alternatives=self.better_alternatives,
+        )
+        return self.model_copy(update={"metrics": metrics.model_copy(update={"verdict": judge(evidence)})})
 
     def with_seconds(self, seconds: Mapping[str, float]) -> Self:
         """The same with the seconds of each phase, and their total."""
@@ -103,11 +125,9 @@ class Report(BaseModel):
     @property
     def cost(self) -> float | None:
         """Points of accuracy that the encoding costs: of the last estimate and the test split's, the larger one."""
-        known = [self.size_trials[-1].drop] if self.size_trials else []
-        original, reconstructed = self.metrics.original_accuracy, self.metrics.reconstructed_accuracy
-        if original is not None and reconstructed is not None:
-            known.append(round(original - reconstructed, 2))
-        return max(known, default=None)
+        estimated = [self.size_trials[-1].drop] if self.size_trials else []
+        measured = accuracy_drop(self.metrics.original_accuracy, self.metrics.reconstructed_accuracy)
+        return max([*estimated, *([] if measured is None else [measured])], default=None)
 
     @property
     def costs_too_much(self) -> bool:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ METRICS = {
     "layer_errors",
     "original_accuracy",
     "reconstructed_accuracy",
+    "verdict",
     "seconds",
     "notes",
 }
@@ -97,6 +99,47 @@ def test_a_file_that_costs_more_than_was_allowed_says_so(
     assert "more than the 0.01 that --max-drop allows. Train for longer" in capsys.readouterr().err
 
 
+def test_more_lost_than_fail_over_allows_is_an_error_and_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = ["--target-ratio", "40", "--steps", "1", "--fail-over", "1"]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *few) == 8
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "points of accuracy, more than the 1 that are allowed. The training of 1 steps was too short" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_less_lost_than_fail_over_allows_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    enough = ["--target-ratio", "5", "--steps", "1", "--fail-over", "1"]
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *enough) == 0
+
+
+def test_the_verdict_follows_the_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    encoding = str(tmp_path / "x.nern")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Faithful. No accuracy was measured. The weights differ by ")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["level"] == "faithful"
+
+
+def test_seconds_are_those_of_the_whole_command(tmp_path: Path) -> None:
+    report = tmp_path / "x.json"
+    program = "from nern_cli.main import main; main()"
+    arguments = ["encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), "--report", str(report)]
+    started = time.time()
+    subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=True)
+    passed = report.stat().st_mtime - started
+    seconds = json.loads(report.read_bytes())["metrics"]["seconds"]
+    total = seconds.pop("total")
+    assert {"starting", "reading", "quantization", "writing", "evaluation"} == set(seconds)
+    assert sum(seconds.values()) == pytest.approx(total, abs=0.01)
+    # The interpreter's own start comes before the first line that can count.
+    assert 0.7 * passed < total <= passed
+
+
 def test_without_data_the_accuracies_are_null(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -132,6 +175,7 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 2, "has no classifier 'vgg'"),
         (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "`dataset` needs `architecture`"),
         (["encode", "{example}", "-o", "{out}", "--seconds", "1", "--steps", "1"], 2, "not both"),
+        (["encode", "{example}", "-o", "{out}", "--fail-over", "1"], 2, "`fail_over` needs a `dataset`"),
         (["encode", "{example}", "-o", "{out}", "--hidden-size", "2"], 2, "--hidden-size"),
         (["encode", "{example}", "-o", "{out}", "--target-bytes", "99"], 7, "has no room for the weights"),
         (["encode", "{example}", "-o", "{out}", "--target-ratio", "1"], 2, "--target-ratio"),

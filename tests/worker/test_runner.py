@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,6 +63,31 @@ def test_a_runner_prints_progress_lines_and_leaves_the_results(tmp_path: Path) -
     ]
     assert progress[-1]["fraction"] == 1.0
     assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
+
+
+def test_seconds_are_those_of_the_whole_attempt(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.make()
+    folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
+    started = time.time()
+    ended = start(folder, RunSpec(options=EncodeOptions(), started_at=started - 5))
+    assert ended.returncode == 0
+    passed = folder.report.stat().st_mtime - started + 5
+    seconds = dict(Report.model_validate_json(folder.report.read_bytes()).metrics.seconds)
+    total = seconds.pop("total")
+    # The supervisor has begun five seconds before the runner.
+    assert seconds["starting"] > 5
+    assert {"reading", "quantization", "writing", "evaluation", "comparison"} <= set(seconds)
+    assert sum(seconds.values()) == pytest.approx(total, abs=0.01)
+    assert 0.8 * passed < total <= passed
+
+
+def test_a_job_that_loses_more_than_fail_over_allows_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), target_ratio=40, steps=1, fail_over=1)
+    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
+    error = json.loads(ended.stdout.splitlines()[-1])["error"]
+    assert (ended.returncode, error["code"]) == (1, "too_lossy")
+    assert "more than the 1 that are allowed" in error["message"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

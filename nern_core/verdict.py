@@ -1,0 +1,163 @@
+"""Whether an encoding can take the place of its original, in one word, a sentence and what to do next. Torch-free.
+
+Where the accuracy was measured, the points that were lost decide. Without data the relative errors of the weights do,
+by what such errors have usually cost (docs/encoding.md has the figures).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nern_core.errors import quoted
+
+# Points of accuracy.
+FAITHFUL_DROP: Final = 0.5
+DEGRADED_DROP: Final = 5.0
+# Relative errors of all weights together, of weights that were rounded or fitted.
+FAITHFUL_ERROR: Final = 0.03
+DEGRADED_ERROR: Final = 0.3
+# The same where answers were learned too: that moves weights without harm.
+FAITHFUL_DISTILLED_ERROR: Final = 0.12
+DEGRADED_DISTILLED_ERROR: Final = 0.6
+# A layer that differs from the original by so much says little of what it said.
+LOST_LAYER_ERROR: Final = 0.7
+
+_MOST_NAMED = 3
+# A training of less than this part of what the network needs is named as too short.
+_SHORT_TRAINING = 0.5
+_MORE_BYTES: Final = 1.3
+
+
+class VerdictLevel(StrEnum):
+    """From what can be used as it is to what is of no use."""
+
+    FAITHFUL = "faithful"
+    DEGRADED = "degraded"
+    RUINED = "ruined"
+
+
+class Verdict(BaseModel):
+    """Whether the encoding keeps the network."""
+
+    model_config = ConfigDict(frozen=True)
+
+    level: VerdictLevel
+    sentence: Annotated[str, Field(description="What the encoding costs, or probably costs.")]
+    advice: Annotated[str | None, Field(description="What to do for a better result.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a verdict is made from.
+
+    Accuracies are in percent, None where they were not measured. `layer_errors` are relative errors by name of layer.
+    `steps` are those of training, and `recommended_steps` those that the network has by default (None: not known);
+    `is_distilled` says whether it learned from answers of the original.
+    """
+
+    file_bytes: int
+    original_accuracy: float | None
+    reconstructed_accuracy: float | None
+    relative_error: float
+    layer_errors: Mapping[str, float]
+    has_predictor: bool
+    is_distilled: bool
+    steps: int
+    recommended_steps: int | None = None
+    better_alternatives: Sequence[str] = ()
+
+    @property
+    def drop(self) -> float | None:
+        """Points of accuracy that are lost; None without data."""
+        return accuracy_drop(self.original_accuracy, self.reconstructed_accuracy)
+
+    @property
+    def lost_layers(self) -> list[str]:
+        """Names of the layers of which little is left, the worst first."""
+        lost = {name: error for name, error in self.layer_errors.items() if error > LOST_LAYER_ERROR}
+        return sorted(lost, key=lambda name: -lost[name])
+
+
+def accuracy_drop(original: float | None, reconstructed: float | None) -> float | None:
+    """Points of accuracy that are lost, to a hundredth; None where either accuracy is not known."""
+    return None if original is None or reconstructed is None else round(original - reconstructed, 2)
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Say what the evidence means."""
+    level = _level(evidence)
+    return Verdict(level=level, sentence=_sentence(evidence, level), advice=_advice(evidence, level))
+
+
+def _level(evidence: Evidence) -> VerdictLevel:
+    if evidence.drop is not None:
+        return _graded(evidence.drop, FAITHFUL_DROP, DEGRADED_DROP)
+    if evidence.lost_layers:
+        return VerdictLevel.RUINED
+    if evidence.is_distilled:
+        return _graded(evidence.relative_error, FAITHFUL_DISTILLED_ERROR, DEGRADED_DISTILLED_ERROR)
+    return _graded(evidence.relative_error, FAITHFUL_ERROR, DEGRADED_ERROR)
+
+
+def _graded(loss: float, faithful: float, degraded: float) -> VerdictLevel:
+    if loss <= faithful:
+        return VerdictLevel.FAITHFUL
+    return VerdictLevel.DEGRADED if loss <= degraded else VerdictLevel.RUINED
+
+
+def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
+    drop = evidence.drop
+    if drop is not None:
+        change = "as many as" if drop == 0 else f"{abs(drop):.2f} points {'less' if drop > 0 else 'more'} than"
+        return f"{evidence.reconstructed_accuracy:.2f} % of the test images are right, {change} with the original."
+    cost = {
+        VerdictLevel.FAITHFUL: "less than half a point of accuracy",
+        VerdictLevel.DEGRADED: "some points of accuracy",
+        VerdictLevel.RUINED: "most of the accuracy",
+    }[level]
+    differ = f"The weights differ by {100 * evidence.relative_error:.2g} %, which usually costs {cost}."
+    sentence = f"No accuracy was measured. {differ}"
+    lost = evidence.lost_layers
+    if not lost:
+        return sentence
+    others = len(lost) - _MOST_NAMED
+    named = ", ".join(quoted(name) for name in lost[:_MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
+    return f"{sentence} Little is left of {'the layer' if len(lost) == 1 else 'the layers'} {named}."
+
+
+def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
+    """What helps, what helps most at first; None if nothing has to."""
+    advice = []
+    if evidence.better_alternatives:
+        verb = "is" if len(evidence.better_alternatives) == 1 else "are"
+        advice.append(f"{_listed(evidence.better_alternatives)} {verb} no larger and at least as accurate.")
+    if level is VerdictLevel.FAITHFUL:
+        return " ".join(advice) or None
+    if _is_short(evidence):
+        advice.append(
+            f"The training of {evidence.steps:,} steps was too short: this network needs about "
+            f"{evidence.recommended_steps:,}, which it has without --steps and --seconds."
+        )
+    if evidence.has_predictor:
+        advice.append("Quantized weights are smaller and more accurate: --representation quantized.")
+    elif not _is_short(evidence):
+        advice.append(f"Ask for more bytes: --target-bytes {_larger(evidence.file_bytes)}.")
+    return " ".join(advice)
+
+
+def _is_short(evidence: Evidence) -> bool:
+    needed = evidence.recommended_steps
+    return needed is not None and 0 < evidence.steps < _SHORT_TRAINING * needed
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _larger(size: int) -> int:
+    """A size worth trying, in round numbers."""
+    unit: int = 10 ** max(0, len(str(size)) - 2)
+    return round(_MORE_BYTES * size / unit) * unit

@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from nern_core.verdict import Evidence, VerdictLevel, judge
+
+
+def evidence(**changes: Any) -> Evidence:
+    known: dict[str, Any] = {
+        "file_bytes": 83_077,
+        "original_accuracy": None,
+        "reconstructed_accuracy": None,
+        "relative_error": 0.01,
+        "layer_errors": {"conv1": 0.01, "fc": 0.02},
+        "has_predictor": False,
+        "is_distilled": False,
+        "steps": 0,
+    }
+    return Evidence(**known | changes)
+
+
+@pytest.mark.parametrize(
+    ("reconstructed", "level", "sentence"),
+    [
+        (91.8, "faithful", "91.80 % of the test images are right, 0.07 points more than with the original."),
+        (91.73, "faithful", "91.73 % of the test images are right, as many as with the original."),
+        (91.23, "faithful", "91.23 % of the test images are right, 0.50 points less than with the original."),
+        (91.22, "degraded", "91.22 % of the test images are right, 0.51 points less than with the original."),
+        (86.73, "degraded", "86.73 % of the test images are right, 5.00 points less than with the original."),
+        (86.72, "ruined", "86.72 % of the test images are right, 5.01 points less than with the original."),
+    ],
+)
+def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: float, level: str, sentence: str) -> None:
+    # Errors of the weights say nothing then.
+    found = judge(evidence(original_accuracy=91.73, reconstructed_accuracy=reconstructed, relative_error=0.9))
+    assert (found.level, found.sentence) == (level, sentence)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_distilled", "level", "cost"),
+    [
+        (0.03, False, "faithful", "less than half a point of accuracy"),
+        (0.031, False, "degraded", "some points of accuracy"),
+        (0.31, False, "ruined", "most of the accuracy"),
+        (0.12, True, "faithful", "less than half a point of accuracy"),
+        (0.13, True, "degraded", "some points of accuracy"),
+        (0.61, True, "ruined", "most of the accuracy"),
+    ],
+)
+def test_without_data_the_errors_of_the_weights_decide(error: float, is_distilled: bool, level: str, cost: str) -> None:
+    found = judge(evidence(relative_error=error, is_distilled=is_distilled))
+    assert found.level == level
+    assert found.sentence.startswith("No accuracy was measured. The weights differ by ")
+    assert found.sentence.endswith(f"which usually costs {cost}.")
+
+
+def test_layers_that_are_lost_ruin_a_network_and_are_named_the_worst_first() -> None:
+    errors = {"a": 0.8, "b": 0.01, "c": 0.97, "d": 0.75, "e": 0.71, "f": 0.72}
+    found = judge(evidence(layer_errors=errors))
+    assert found.level is VerdictLevel.RUINED
+    assert found.sentence.endswith("Little is left of the layers 'c', 'a', 'd' and 2 more.")
+
+
+def test_a_faithful_encoding_needs_nothing_done() -> None:
+    assert judge(evidence()).advice is None
+
+
+def test_a_larger_file_is_advised_in_round_numbers() -> None:
+    assert judge(evidence(relative_error=0.2)).advice == "Ask for more bytes: --target-bytes 108000."
+
+
+def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() -> None:
+    found = judge(
+        evidence(
+            original_accuracy=99.4, reconstructed_accuracy=60.0, is_distilled=True, steps=12, recommended_steps=500
+        )
+    )
+    assert found.advice == (
+        "The training of 12 steps was too short: this network needs about 500, which it has without --steps and "
+        "--seconds."
+    )
+
+
+def test_a_predictor_that_costs_accuracy_leads_to_quantized_weights() -> None:
+    found = judge(evidence(original_accuracy=99.4, reconstructed_accuracy=98.0, has_predictor=True, steps=900))
+    assert found.advice == "Quantized weights are smaller and more accurate: --representation quantized."
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (("int8",), "int8 is no larger and at least as accurate."),
+        (("int8", "zstd", "NNCodec"), "int8, zstd and NNCodec are no larger and at least as accurate."),
+    ],
+)
+def test_better_alternatives_are_named_even_where_nothing_is_lost(names: tuple[str, ...], advice: str) -> None:
+    assert judge(evidence(better_alternatives=names)).advice == advice
