@@ -69,6 +69,16 @@ FROZEN = ErrorLine(
 RESULTS_REMOVED = Killed(
     ErrorLine(code="results_removed", message="The results were removed before the job had ended; submit it again.")
 )
+# Faults that are not the disk's: the runner does not start, or cannot confine itself as the operator requires.
+NO_RUNNER, NO_SANDBOX = "no_runner", "no_sandbox"
+_AGAIN_AND_AGAIN = {
+    NO_RUNNER: "The worker could not start the process of the job; tell the operator, whose log says why.",
+    NO_SANDBOX: "This worker cannot confine its jobs as its operator requires; tell the operator.",
+}
+_NO_ROOM = (
+    "The worker could not write the job's files, again and again; the job may be too large for its disk. Tell the "
+    "operator, whose log says more."
+)
 _DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
@@ -77,8 +87,8 @@ def failed(code: str, message: str) -> Failed:
     return Failed(ErrorLine(code=code, message=message))
 
 
-def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | MachineFault | Stopped:
-    """Return the outcome for a child that ended with a status other than 0, and perhaps with an error line."""
+def failure_of(status: int, error: ErrorLine | None, lines: int) -> Failed | Killed | MachineFault | Stopped:
+    """Return the outcome for a child that ended with a status other than 0, after this many lines."""
     if status == MACHINE_FAULT and error is not None:
         return MachineFault(error.code)
     if error is not None:
@@ -87,6 +97,9 @@ def failure_of(status: int, error: ErrorLine | None) -> Failed | Killed | Machin
         return Stopped()
     if status == -signal.SIGKILL:
         return Killed(_KILLED)
+    if not lines:
+        # It prints one before it opens a stranger's file: what keeps it from that is no fault of the file.
+        return MachineFault(NO_RUNNER)
     return failed("internal_error", f"The job ended unexpectedly with the status {status}; the worker's log says why.")
 
 
@@ -105,13 +118,7 @@ def store_unavailable() -> Failed:
 
 def machine_failed_again(fault: MachineFault) -> Killed:
     """The job meets the same fault again and again on a machine that looks well: it may be too large for it."""
-    return Killed(
-        ErrorLine(
-            code=fault.reason,
-            message="The worker could not write the job's files, again and again; the job may be too large for its "
-            "disk. Tell the operator, whose log says more.",
-        )
-    )
+    return Killed(ErrorLine(code=fault.reason, message=_AGAIN_AND_AGAIN.get(fault.reason, _NO_ROOM)))
 
 
 def took_too_much(what: str) -> Failed:

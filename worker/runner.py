@@ -23,6 +23,7 @@ from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.system_errors import is_out_of_memory
 from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
 from worker.machine_faults import fault_of_folder, machine_fault_in
+from worker.outcome import NO_SANDBOX
 from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
 from worker.sandbox import Confinement, SandboxError, confine
 
@@ -43,8 +44,7 @@ _NO_MEMORY = (
     "The job ran out of memory; encode with a smaller `hidden_size`, or use a larger machine.",
 )
 _FILE_TOO_LARGE = ("file_too_large", "The job needs a larger file than it may write here; tell the operator.")
-_MACHINE_FAULT = "The worker cannot write its files."
-_NO_SANDBOX = ("no_sandbox", "This worker cannot confine its jobs as its operator requires; tell the operator.")
+_MACHINE_FAULT = "The machine of the worker has failed the job."
 _UNEXPECTED = ("internal_error", "The job failed unexpectedly; the worker's log says why.")
 
 
@@ -64,7 +64,8 @@ def main(folder: RunFolder, parent: int) -> int:
         _say_error(say, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
         traceback.print_exc()
-        fault = machine_fault_in(error) or fault_of_folder(folder.home)
+        fault = NO_SANDBOX if isinstance(error, SandboxError) else machine_fault_in(error)
+        fault = fault or fault_of_folder(folder.home)
         if fault is not None:
             _say_error(say, fault, _MACHINE_FAULT)
             return MACHINE_FAULT
@@ -245,8 +246,6 @@ def _explained(error: Exception) -> tuple[str, str]:
     """Code and sentence for an error that is no `NernError`."""
     if is_out_of_memory(error):
         return _NO_MEMORY
-    if isinstance(error, SandboxError):
-        return _NO_SANDBOX
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return _FILE_TOO_LARGE
     return _UNEXPECTED

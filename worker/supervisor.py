@@ -34,6 +34,8 @@ from worker.limits import Limits
 from worker.machine_faults import machine_fault_in
 from worker.machine_health import MachineHealth
 from worker.outcome import (
+    NO_RUNNER,
+    NO_SANDBOX,
     CancelRequested,
     Completed,
     Failed,
@@ -169,6 +171,9 @@ class Supervisor:
         if self._health.probe() is not None:
             self._health.note_fault()
             return outcome
+        if outcome.reason in {NO_RUNNER, NO_SANDBOX}:
+            # Another worker is to find the job first.
+            self._health.note_fault()
         self._faults[job_id] += 1
         if self._faults[job_id] < _MOST_FAULTS:
             return outcome
@@ -255,7 +260,7 @@ class Supervisor:
                     return objection
                 self._keep(snapshots, child)
             self._keep(snapshots, child)
-            return None if status == 0 else failure_of(status, child.lines.error)
+            return None if status == 0 else failure_of(status, child.lines.error, child.lines.count)
         finally:
             child.kill()
             trace.child_ended(child.lines.phases)

@@ -128,7 +128,7 @@ def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Expe
     with small_disk(disk):
         experiment.start_api()
         experiment.start_worker()
-        experiment.training(experiment.submit(STEPS))
+        experiment.training(experiment.submit(STEPS | {"steps": 300}))
         ballast = fill(disk)
         experiment.faults["full disk"] += 1
         with pytest.raises(Unanswered):

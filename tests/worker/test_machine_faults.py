@@ -166,6 +166,21 @@ def test_a_worker_rests_after_a_fault_of_its_machine(
     assert time.monotonic() - started > 0.9
 
 
+def test_a_worker_whose_runner_does_not_start_gives_the_job_back_and_rests(
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_runner("import a_library_that_is_missing\n", tmp_path, monkeypatch)
+    jobs, first, second = embedded_jobs, embedded_jobs.submit(), embedded_jobs.submit()
+    supervisor = Supervisor(jobs.settings, jobs.sessions, jobs.store, stops_after(2))
+    supervisor.run(first)
+    supervisor.run(second)
+    assert state(jobs.get(first)) == (JobStatus.QUEUED, 1, 1)
+    assert queued_because_of(jobs, first) == [None, "machine_fault"]
+    job = jobs.get(second)
+    assert job.announce_at is not None
+    assert job.announce_at > job.created_at
+
+
 def copied_to_a_full_disk() -> BaseException:
     return shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
 

@@ -14,10 +14,11 @@ from nern_core.checkpoint import read_checkpoint
 from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.importance import Importance
-from nern_core.options import Device, EncodeOptions
+from nern_core.options import Device, EncodeOptions, RepresentationName
 from nern_core.report import Report
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
+from tests.small_disks import fill, needs_mounts, small_disk
 from worker.caches import Caches
 from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RECONSTRUCTED, RESULTS, RunFolder, RunSpec
@@ -244,6 +245,38 @@ def test_a_runner_without_options_reconstructs(tmp_path: Path) -> None:
         found = read_checkpoint(folder.result(name)).tensors
         assert set(found) == set(expected)
         assert all(torch.equal(found[tensor], expected[tensor]) for tensor in expected)
+
+
+def test_a_runner_that_cannot_confine_itself_as_is_required_blames_the_machine(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.make()
+    folder.spec.write_text(RunSpec(options=EncodeOptions(), require_sandbox=True).model_dump_json())
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom worker import runner\nfrom worker.folder import RunFolder\n"
+        "runner.confine = lambda confinement: {'landlock': 'not here'}\n"
+        "sys.exit(runner.main(RunFolder(Path(sys.argv[1])), int(sys.argv[2])))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), str(os.getpid())]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, json.loads(ended.stdout)["error"]["code"]) == (74, "no_sandbox")
+
+
+@needs_mounts
+def test_a_runner_whose_disk_is_full_blames_the_machine_and_its_training_goes_on_until_then(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "disk" / "run")
+    with small_disk(tmp_path / "disk", "16m"):
+        folder.make()
+        CACHES.copy_to(folder.caches)
+        folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
+        options = EncodeOptions(steps=3, hidden_size=8, representation=RepresentationName.PREDICTOR)
+        folder.spec.write_text("x" * 4096)
+        # Room for what libraries try out at their start, not for a snapshot.
+        fill(tmp_path / "disk", leave=12_000)
+        ended = start(folder, RunSpec(options=options, seconds_between_snapshots=0.0))
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert (ended.returncode, lines[-1]["error"]["code"]) == (74, "disk_full")
+    assert "snapshot stage-0 was not saved" in ended.stderr
+    assert any(line["progress"]["step"] == 3 for line in lines if "progress" in line)
 
 
 def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
