@@ -1,13 +1,15 @@
 """Small valid files that fuzzing starts from, and how a changed part is put back into a whole file."""
 
+import argparse
 import io
 import json
 import zipfile
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import safe_open
@@ -26,16 +28,28 @@ def _contents() -> list[dict[str, Any]]:
         {"state_dict": state, "epoch": 3, "best_prec1": 91.7, "optimizer": {"state": {0: [None, True, (1, 2)]}}},
         {name: torch.zeros(2, dtype=dtype) for name, dtype in (("a", torch.bfloat16), ("b", torch.bool))}
         | {"c": torch.nn.Parameter(torch.ones(2, 2)), "d": torch.zeros(3, dtype=torch.float8_e5m2)},
+        {"ema": torch.nn.BatchNorm2d(2).state_dict() | {"w": torch.ones(2, 2)}, **_beside_weights()},
     ]
+
+
+def _beside_weights() -> dict[str, Any]:
+    """What is described and left behind."""
+    return {
+        "args": argparse.Namespace(path=Path("a"), seen={("a", 1): frozenset({1})}),
+        "best": np.float64(0.9),
+        "counts": defaultdict(list, a=[1]),
+        "huge": 7**800,
+    }
 
 
 def torch_files(*, zipped: bool) -> list[bytes]:
     """Files of torch.save in one of its two forms."""
     files = []
     for content in _contents():
-        buffer = io.BytesIO()
-        torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-        files.append(buffer.getvalue())
+        for protocol in (0, 2, 4) if zipped else (1, 2):
+            buffer = io.BytesIO()
+            torch.save(content, buffer, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+            files.append(buffer.getvalue())
     return files
 
 

@@ -177,3 +177,10 @@ def test_a_browser_without_a_key_is_asked_for_one_at_addresses_of_the_api_too(wi
 def test_a_problem_of_a_request_that_changes_something_is_a_document(embedded_client: TestClient) -> None:
     answer = embedded_client.post(f"/jobs/job_{'0' * 32}/cancel", headers=BROWSER)
     assert (answer.status_code, answer.json()["type"]) == (404, "unknown-job")
+
+
+def test_another_job_with_these_options_takes_the_same_weights(embedded_client: TestClient) -> None:
+    form = {"files": {"checkpoint": EXAMPLE.read_bytes()}, "data": {"options": '{"key": "features"}'}}
+    job = embedded_client.post("/jobs", **form).json()  # type: ignore[arg-type] # a form
+    page = embedded_client.get("/new", params={"like": job["id"]}).text
+    assert '<input id="key" data-option="key" type="text" value="features"' in page
