@@ -10,7 +10,7 @@ setup: ## Make .venv with the nern command in it
 serve: setup ## Run the service on http://127.0.0.1:8000, its data in nern-data/
 	.venv/bin/nern serve
 
-demo: setup ## Encode the example through the running service, in about two minutes
+demo: setup ## Encode the example through the running service, in about a minute
 	@.venv/bin/python scripts/demo.py
 
 test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "demo-output"
 CHECKPOINT = ROOT / "examples" / "digits-cnn.safetensors"
-OPTIONS = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits"), "seconds": 45}
+OPTIONS = {"architecture": "digits-cnn", "dataset": str(ROOT / "examples" / "digits")}
 SECONDS_TO_START = 60.0
 SECONDS_TO_STOP = 60.0
 
@@ -126,6 +126,8 @@ def summarize(metrics: dict[str, Any], weights: Path, encoding: Path) -> None:
     )
     console.print(f"Neural encoding      {file:>9,} bytes   {metrics['reconstructed_accuracy']:.2f} % once decoded")
     console.print(f"{metrics['ratio']:.2f} times smaller, in {metrics['seconds']['total']:.0f} seconds.")
+    verdict = metrics["verdict"]
+    console.print(f"[bold]{verdict['level'].capitalize()}.[/] {verdict['sentence']}")
     console.print(f"Both are in demo-output/: {encoding.name} and what it decodes to, {weights.name}.")
 
 
