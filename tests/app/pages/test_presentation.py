@@ -160,3 +160,12 @@ def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
 )
 def test_images_are_counted_with_their_size(count: int | None, shape: list[int] | None, text: str) -> None:
     assert presentation.images(SplitView(bytes=1, images=count, shape=shape)) == text
+
+
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [("faithful", "12.5 times smaller"), ("degraded", "12.5 times smaller, degraded")],
+)
+def test_the_list_names_a_result_that_is_not_faithful(level: str, text: str) -> None:
+    verdict = {"level": level, "sentence": "No accuracy was measured."}
+    assert presentation.result(view(metrics=METRICS | {"reconstructed_accuracy": None, "verdict": verdict})) == text
