@@ -69,7 +69,7 @@ def attackers(over: threading.Event) -> Iterator[ThreadPoolExecutor]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until the attack is under way."""
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         threading.Event().wait(0.01)

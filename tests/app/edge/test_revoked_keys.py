@@ -22,7 +22,7 @@ from app.problems import Problem
 from app.settings import Settings
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, submit
-from tests.app.test_one_tenant_and_others import Hanging, hanging, over
+from tests.app.test_one_tenant_and_others import Hanging, hanging, over, until
 from tests.conftest import EXAMPLE
 
 __all__ = ["hanging", "over"]
@@ -41,11 +41,12 @@ def token(keys: ApiKeyService) -> Token:
 
 
 def ends_with_key(
-    keys: ApiKeyService, token: Token, request: Callable[[], httpx2.Response]
+    client: TestClient, keys: ApiKeyService, token: Token, request: Callable[[], httpx2.Response]
 ) -> tuple[httpx2.Response, float]:
     """Begin a request that would last, revoke its key; returns the answer and the seconds that it took to end."""
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(request)
+        until(lambda: client.app.state.key_watch._watched)  # type: ignore[attr-defined] # it has a state
         time.sleep(0.3)
         assert not answer.done()
         keys.revoke(token.key_id)
@@ -60,30 +61,30 @@ def test_a_stream_of_events_ends(client: TestClient, keys: ApiKeyService, token:
     def follow() -> httpx2.Response:
         return client.get(f"/jobs/{job_id}/events", headers=headers | {"Accept": "text/event-stream"})
 
-    answer, seconds = ends_with_key(keys, token, follow)
-    assert answer.text.count("event: queued") == 1
+    answer, seconds = ends_with_key(client, keys, token, follow)
+    assert answer.text.startswith("retry: ")
     assert "event: end" not in answer.text
     # On a busy machine a little longer.
-    assert seconds < 3
+    assert seconds < 5
 
 
 def test_a_poll_that_waits_ends(client: TestClient, keys: ApiKeyService, token: Token) -> None:
     headers = bearer(token.reveal())
     job_id = client.post("/jobs", files={"checkpoint": CONTENT}, headers=headers).json()["id"]
     answer, seconds = ends_with_key(
-        keys, token, lambda: client.get(f"/jobs/{job_id}", headers=headers | {"Prefer": "wait=60"})
+        client, keys, token, lambda: client.get(f"/jobs/{job_id}", headers=headers | {"Prefer": "wait=60"})
     )
     assert (answer.status_code, answer.json()["type"]) == (401, "revoked-key")
-    assert seconds < 3
+    assert seconds < 5
 
 
 def test_a_fetch_ends(client: TestClient, keys: ApiKeyService, token: Token, hanging: Hanging) -> None:
     document = {"checkpoint": {"url": f"{hanging.url}/silent"}}
     answer, seconds = ends_with_key(
-        keys, token, lambda: client.post("/jobs", json=document, headers=bearer(token.reveal()))
+        client, keys, token, lambda: client.post("/jobs", json=document, headers=bearer(token.reveal()))
     )
     assert (answer.status_code, answer.json()["type"]) == (401, "revoked-key")
-    assert seconds < 3
+    assert seconds < 5
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/checkpoints", "/datasets?name=small"])
@@ -125,7 +126,7 @@ def test_an_upload_ends(client: TestClient, keys: ApiKeyService, token: Token, p
         keys.revoke(token.key_id)
         start = time.monotonic()
         uploading.result(15)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 5
     assert sent[0]["status"] == 401
     assert (b"connection", b"close") in sent[0]["headers"]
     assert json.loads(sent[1]["body"])["type"] == "revoked-key"
