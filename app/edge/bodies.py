@@ -18,6 +18,8 @@ from app.problems import Problem
 
 # Of what is no upload.
 LARGEST_DOCUMENT = 2**16
+# Whoever has no key may send documents too, and holds a connection meanwhile.
+_SECONDS_FOR_DOCUMENT = 10.0
 _UPLOAD = "nern.upload"
 
 
@@ -87,12 +89,15 @@ class _Body:
         return message
 
     async def _wait(self) -> Message:
-        start = monotonic()
+        start, is_upload = monotonic(), _UPLOAD in self._scope
+        patience = self._idle if is_upload else min(self._idle, max(0.0, _SECONDS_FOR_DOCUMENT - self._waited))
         try:
-            async with asyncio.timeout(self._idle):
+            async with asyncio.timeout(patience):
                 return await self._receive()
         except TimeoutError:
-            raise _too_slow(f"Nothing has come for {self._idle:g} seconds") from None
+            if is_upload or patience == self._idle:
+                raise _too_slow(f"Nothing has come for {self._idle:g} seconds") from None
+            raise _too_slow(f"The document has not come within {_SECONDS_FOR_DOCUMENT:g} seconds") from None
         finally:
             self._waited += monotonic() - start
 

@@ -121,3 +121,11 @@ def test_the_time_that_the_service_itself_takes_does_not_count() -> None:
         return read
 
     assert asyncio.run(drip(app, "/slow-disk", 1000, pause=0, parts=10))[0] == 200
+
+
+def test_a_document_has_to_come_soon_and_an_upload_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.edge.bodies._SECONDS_FOR_DOCUMENT", 0.2)
+    app = create_app()
+    late, _ = asyncio.run(drip(app, "/document", size=10, pause=0.05, parts=10))
+    upload, _ = asyncio.run(drip(app, "/upload", size=10, pause=0.05, parts=10))
+    assert (late, upload) == (408, 200)
