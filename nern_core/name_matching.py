@@ -59,6 +59,9 @@ def match_names(shapes: Mapping[str, Shape], network: NetworkStructure) -> NameM
     names = {name: found for name, found in attempts[fitting[0]].items() if found in network.shapes}
     if len(fitting) > 1 or any(name in network.shapes for name in shapes if name not in names):
         raise _ambiguous(fitting, network)
+    beside = [name for name in shapes if name not in names and not _is_no_weight(unwrapped[name])]
+    if beside:
+        raise _not_alone(beside[0], names, network)
     return NameMatch(names, _classes(shapes, names, network), tuple(_changes(shapes, names)))
 
 
@@ -114,6 +117,16 @@ def _ambiguous(prefixes: list[str], network: NetworkStructure) -> NernError:
         "ambiguous_checkpoint",
         f"The checkpoint holds several networks that fit {network.name}, under {', '.join(map(quoted, keys))}; "
         f"choose one with the option `key` (`--key {keys[0]}`).",
+    )
+
+
+def _not_alone(other: str, names: Mapping[str, str], network: NetworkStructure) -> NernError:
+    """Explain how to leave out what stands beside the network, such as the weights of a loss."""
+    key = next((name.removesuffix(f".{new}") for name, new in names.items() if name.endswith(f".{new}")), None)
+    how_to = "" if key is None else f"; choose the network with the option `key` (`--key {key}`)"
+    return NernError(
+        "architecture_mismatch",
+        f"The checkpoint does not fit the architecture {network.name}: it also has a tensor {quoted(other)}{how_to}.",
     )
 
 

@@ -48,10 +48,10 @@ def test_the_counter_of_an_averaged_model_is_no_tensor_of_the_network() -> None:
     assert "'n_averaged'" in match.changes[-1]
 
 
-def test_tensors_beside_the_prefixed_network_are_kept_and_said() -> None:
-    match = match_names({**renamed("^", "model."), "criterion.weight": (10,)}, RESNET)
-    assert len(match.names) == len(SHAPES)
-    assert match.changes[-1] == ("Other tensors than the network's are kept (1), such as 'criterion.weight'.")
+def test_tensors_beside_the_prefixed_network_are_refused_with_the_key_that_leaves_them_out() -> None:
+    with pytest.raises(NernError, match="also has a tensor 'loss.weight'; .*`--key model`") as error:
+        match_names({**renamed("^", "model."), "loss.weight": (10,)}, RESNET)
+    assert error.value.code == "architecture_mismatch"
 
 
 def test_two_networks_that_fit_are_named_instead_of_one_being_chosen() -> None:
