@@ -41,11 +41,13 @@ def test_a_job_is_one_trace_from_the_request_to_the_phases_of_its_encoding(servi
     assert [part.name for part in parts] == [
         "prepare",
         "start",
+        "starting",
         "reading",
-        "reconstruction",
+        "quantization",
         "distillation",
         "writing",
         "evaluation",
+        "comparison",
         "publish",
     ]
     assert no_gap_between(parts)
