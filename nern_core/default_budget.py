@@ -45,7 +45,7 @@ class DefaultBudget:
 def choose_budget(
     options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher: Teacher | None, seconds: float
 ) -> DefaultBudget:
-    """Choose for an encoding what two ordinary cores do in about so many seconds, within bounds."""
+    """Choose the steps that two ordinary cores do in about `seconds`, within bounds."""
     answer = 0.0 if teacher is None else operations_per_image(teacher)
     step = 0.0 if teacher is None else _ANSWERS_PER_IMAGE * answer * _images_per_step(recipe, teacher)
     most = _MOST_QUANTIZED_STEPS
@@ -93,7 +93,7 @@ def _operations_of_predictor(
 
 
 def _affordable_images(recipe: Recipe, answer: float, seconds: float) -> int:
-    """How many images to make from the network, in the share of the time that the recipe has for that."""
+    """Count the images that can be made from the network in the recipe's share of the time."""
     config = recipe.synthesis
     if config is None or not answer:
         return 0

@@ -55,7 +55,7 @@ def encode(
     `recipe` takes the place of the settings that `options.recipe` names. Distillation matches the logits of
     the original, or of the `stronger_teacher`. The accuracies in the report are those of the original and
     of the weights decoded from the finished file, once, on the test split. With the `snapshots` of an encoding
-    of the same file with the same options, this one goes on where that one stopped; a budget in seconds then
+    of the same file with the same options, this one resumes where that one stopped; a budget in seconds then
     counts what both have trained. With a budget in steps, the file is that of an encoding that never stopped.
     `started` is when the whole command began, as `time.perf_counter` counts: its seconds are in the report too.
     Raises `NernError` for input that cannot be encoded and for a loss above `options.fail_over`, and `Interrupted`
@@ -135,7 +135,7 @@ def _refuse_loss(report: Report, most: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What training may use, and how images are made from the network, if they are.
+    """The budget of training, and the settings of synthesis where images are made from the network.
 
     `recommended_steps` are those that it has where no budget is asked for.
     """

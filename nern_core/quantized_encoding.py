@@ -25,13 +25,12 @@ from nern_core.training.images import images_per_batch
 from nern_core.training.loop import StepReport
 from nern_core.training.teacher import Teacher
 
-# Measuring a size takes at most this part of the budget, but has so many images in any case.
+# Measuring a size takes at most this part of the budget, but at least `_IMAGES_OF_PROBE` images.
 _SHARE_OF_MEASURE = 0.02
 _IMAGES_OF_PROBE = 100
-# A training step takes about as long as answering its images so many times: the teacher once, the student thrice.
+# The cost of a training step in forward passes of its images: one of the teacher, three of the student.
 _ANSWERS_PER_IMAGE = 4
-# Where no size is asked for, a file with data may cost so many points. It has at least so many bits for a weight: with
-# fewer, the cost has to be estimated more closely than few images allow.
+# The goal where no size is asked for. Below `least_bits`, a few images cannot estimate the cost closely enough.
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
 # Images made from the network cannot tell what a file costs: this many bits keep ResNet20 within 0.15 points.
 _BITS_ON_SYNTHESIZED_IMAGES = 4.0
@@ -56,7 +55,7 @@ def quantize(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]:
 
 
 def _goal(run: EncodingRun) -> DropGoal | None:
-    """What the file may cost, where that decides about its size; None without training images or time to train."""
+    """Choose the loss that decides about the size; None without training images or time to train."""
     if run.options.max_drop is not None:
         return DropGoal(run.options.max_drop)
     has_images = run.teacher is not None and run.teacher.images is not None
@@ -64,7 +63,7 @@ def _goal(run: EncodingRun) -> DropGoal | None:
 
 
 def _for_size(run: EncodingRun, target: int) -> tuple[Quantized, float]:
-    """Quantize for a file of so many bytes; returns the seconds of training, if there are images for any."""
+    """Quantize for a file of `target` bytes, with training if there are images; also returns its seconds."""
     training = None if run.teacher is None else _training(run, run.teacher)
     quantizer = _quantizer(run, training)
     if training is None:
@@ -99,7 +98,7 @@ def _quantizer(run: EncodingRun, training: Training | None) -> Quantizer:
 
 
 def _training(run: EncodingRun, teacher: Teacher) -> Training | None:
-    """How to train; None if the images that the recipe wants are not there."""
+    """Return the settings of training; None without the images that the recipe needs."""
     images = image_source(run.recipe.distillation, teacher, run.generator)
     if images is None:
         return None

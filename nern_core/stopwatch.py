@@ -8,9 +8,9 @@ from nern_core.progress import OnProgress, Phase, Progress
 
 
 class Stopwatch:
-    """Counts every second for the phase that is under way, and tells when one begins.
+    """Counts every second for the current phase, and reports when a phase begins.
 
-    A training that goes on from a snapshot also has the seconds of its earlier attempt.
+    A training that resumes from a snapshot also has the seconds of its earlier attempt.
     """
 
     def __init__(self, on_progress: OnProgress, started: float | None = None) -> None:
@@ -29,7 +29,7 @@ class Stopwatch:
 
     @contextmanager
     def training(self, phase: Phase, *, at: float) -> Iterator[dict[Phase, float]]:
-        """Begin a phase of which other phases are parts: the context puts their seconds into the dictionary."""
+        """Begin a phase that contains others, whose seconds the caller puts into the dictionary."""
         self.begin(phase, at=at)
         parts: dict[Phase, float] = {}
         yield parts
@@ -41,7 +41,7 @@ class Stopwatch:
         return {phase: seconds for phase, seconds in self._seconds.items() if seconds > 0}
 
     def _count(self, parts: Mapping[Phase, float]) -> None:
-        """Count the time since the last call: for the parts, and what is left of it for the present phase."""
+        """Add the time since the last call to the parts, and the rest of it to the current phase."""
         now = time.perf_counter()
         rest = max(0.0, now - self._since - sum(parts.values()))
         self._since = now

@@ -1,4 +1,4 @@
-"""Whether an encoding can take the place of its original, in one word, a sentence and what to do next. Torch-free.
+"""Judge whether an encoding can take the place of its original: a level, a sentence and advice. Torch-free.
 
 Where the accuracy was measured, the points that were lost decide. Without data the relative errors of the weights do,
 by what such errors have usually cost (docs/encoding.md has the figures).
@@ -22,8 +22,8 @@ DEGRADED_ERROR: Final = 0.3
 # The same where answers were learned too: that moves weights without harm.
 FAITHFUL_DISTILLED_ERROR: Final = 0.12
 DEGRADED_DISTILLED_ERROR: Final = 0.6
-# A layer that differs from the original by so much says little of what it said.
-LOST_LAYER_ERROR: Final = 0.7
+# A layer with this relative error counts as lost; one of zeros would have 1.
+LOST_LAYER_ERROR: Final = 0.9
 
 _MOST_NAMED = 3
 # A training of less than this part of what the network needs is named as too short.
@@ -32,7 +32,7 @@ _MORE_BYTES: Final = 1.3
 
 
 class VerdictLevel(StrEnum):
-    """From what can be used as it is to what is of no use."""
+    """Levels of a verdict: `faithful` can replace the original, `degraded` with a loss, `ruined` cannot."""
 
     FAITHFUL = "faithful"
     DEGRADED = "degraded"
@@ -40,7 +40,7 @@ class VerdictLevel(StrEnum):
 
 
 class Verdict(BaseModel):
-    """Whether the encoding keeps the network."""
+    """The verdict on an encoding."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,7 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a verdict is made from.
+    """The figures that a verdict is made from.
 
     Accuracies are in percent, None where they were not measured. `layer_errors` are relative errors by name of layer.
     `steps` are those of training, and `recommended_steps` those that the network has by default (None: not known);
@@ -76,8 +76,8 @@ class Evidence:
 
     @property
     def lost_layers(self) -> list[str]:
-        """Names of the layers of which little is left, the worst first."""
-        lost = {name: error for name, error in self.layer_errors.items() if error > LOST_LAYER_ERROR}
+        """Names of the lost layers by descending error."""
+        lost = {name: error for name, error in self.layer_errors.items() if error >= LOST_LAYER_ERROR}
         return sorted(lost, key=lambda name: -lost[name])
 
 
@@ -129,7 +129,7 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 
 
 def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
-    """What helps, what helps most at first; None if nothing has to."""
+    """Name what helps, the most effective first; None if nothing is needed."""
     advice = []
     if evidence.better_alternatives:
         verb = "is" if len(evidence.better_alternatives) == 1 else "are"

@@ -14,11 +14,10 @@ from nern_core.left_out import describe_left_out, left_out
 from nern_core.metrics import Metrics
 from nern_core.pair import Pair
 from nern_core.report.model import CurvePoint, LayerReport, Report, SizeTrial
+from nern_core.verdict import LOST_LAYER_ERROR
 
 _MOST_LAYER_ERRORS = 10
 _MOST_NAMED = 3
-# A layer of zeros would have the error 1.
-_ERROR_OF_LOST_LAYER = 0.9
 _LARGEST_ERROR = 1e6
 
 
@@ -84,11 +83,11 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
 
 def _notes(layers: Sequence[LayerReport], kept: Mapping[str, int]) -> Iterator[str]:
     """Sentences on layers that are lost, and on tensors that could be represented and are kept."""
-    lost = [layer for layer in layers if layer.relative_error >= _ERROR_OF_LOST_LAYER]
+    lost = [layer for layer in layers if layer.relative_error >= LOST_LAYER_ERROR]
     if lost:
         named = ", ".join(quoted(layer.name) for layer in lost[:_MOST_NAMED])
         others = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        yield f"Nothing is left of layers whose relative error is {_ERROR_OF_LOST_LAYER} or more: {named}{others}."
+        yield f"Nothing is left of layers whose relative error is {LOST_LAYER_ERROR} or more: {named}{others}."
     if kept:
         yield describe_left_out(kept).strip()
 

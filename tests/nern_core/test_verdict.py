@@ -55,7 +55,7 @@ def test_without_data_the_errors_of_the_weights_decide(error: float, is_distille
 
 
 def test_layers_that_are_lost_ruin_a_network_and_are_named_the_worst_first() -> None:
-    errors = {"a": 0.8, "b": 0.01, "c": 0.97, "d": 0.75, "e": 0.71, "f": 0.72}
+    errors = {"a": 0.96, "b": 0.89, "c": 0.97, "d": 0.95, "e": 0.9, "f": 0.91}
     found = judge(evidence(layer_errors=errors))
     assert found.level is VerdictLevel.RUINED
     assert found.sentence.endswith("Little is left of the layers 'c', 'a', 'd' and 2 more.")
