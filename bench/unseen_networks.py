@@ -66,7 +66,7 @@ def _measure(network: PackageNetwork) -> dict[str, Any]:
 
 
 def _encoded(tensors: Tensors, options: EncodeOptions) -> tuple[Tensors, int, float]:
-    """What comes back, the bytes of the file, and the seconds of encoding."""
+    """Encode and decode: the decoded tensors, the bytes of the file, the seconds of encoding."""
     with tempfile.TemporaryDirectory() as folder:
         source, encoding = Path(folder) / "network.safetensors", Path(folder) / "network.nern"
         write_checkpoint(Checkpoint(tensors), source)

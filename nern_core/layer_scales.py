@@ -1,4 +1,4 @@
-"""What the predictions of a layer are multiplied with: as large as its weights, told by a small integer."""
+"""The factor of each layer's predictions: about as large as its weights, stored as a small integer."""
 
 from collections.abc import Sequence
 

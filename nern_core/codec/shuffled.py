@@ -22,7 +22,7 @@ def shuffle_and_compress(values: Tensor) -> Tensor:
 
 
 def decompress_and_unshuffle(packed: Tensor, dtype: torch.dtype, count: int) -> Tensor:
-    """Undo `shuffle_and_compress` for so many values of this dtype.
+    """Undo `shuffle_and_compress` for `count` values of this dtype.
 
     Raises `NernError` (`bad_encoding`) before anything is allocated, if the bytes declare another size, or if they are
     damaged.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 # A kernel of fewer values has no weight near enough to the middle.
 FEWEST_VALUES_OF_A_KERNEL = 8
-# Filters are rounded together up to so many values, which bounds the memory.
+# Values that are rounded together, which bounds the memory.
 _VALUES_AT_ONCE = 2**21
 
 

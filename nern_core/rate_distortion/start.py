@@ -1,4 +1,4 @@
-"""Where quantization starts: steps that give the wanted number of bits, and the integers next to the weights.
+"""Choose the steps that quantization starts from: those with which the weights take a wanted number of bits.
 
 How large the steps are relative to each other follows from the weights alone:
 
@@ -67,7 +67,7 @@ class RelativeSteps:
 
 
 def relative_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> RelativeSteps:
-    """How large the steps of the filters of these layers are relative to each other."""
+    """Compare the filters of these layers: the steps of each, relative to all others."""
     largest = max(layer.weights for layer in layers)
     steps, smallest = [], []
     for layer in layers:
@@ -84,7 +84,7 @@ def filter_norms(tensor: Tensor, layer: KernelLayer) -> Tensor:
 
 
 def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], wanted_bits: float) -> list[Tensor]:
-    """Steps (F,) of each layer with which the integers next to the weights take so many bits, or a few more."""
+    """Choose steps (F,) of each layer with which the nearest integers take `wanted_bits`, or a few more."""
     relative = relative_steps(layers, tensors)
 
     def bits(logarithm: float) -> float:

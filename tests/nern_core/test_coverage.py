@@ -1,4 +1,4 @@
-"""What is represented, kept and measured, whatever a checkpoint holds."""
+"""Checkpoints of many kinds: their tensors are represented or kept, and their errors measured."""
 
 import math
 from pathlib import Path
