@@ -27,7 +27,7 @@ from nern_core.codec import QuantizedWeights, measure_sizes, read_encoding
 from nern_core.embedding import PositionalEncoding, positional_encoding
 from nern_core.encode import encode
 from nern_core.kernels import KernelLayer, cut, select_layers
-from nern_core.options import EncodeOptions, Permutation
+from nern_core.options import EncodeOptions, Permutation, RepresentationName
 from nern_core.permutation import order_kernels
 from nern_core.report import Report
 
@@ -62,7 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, mpl.rc_context(_STYLE):
         draw_encoding(layer.channels)
         order = draw_order(cut(tensors[layer.name], layer), layer)
-        predicted = encode(CHECKPOINT, Path(folder) / "predicted.nern", EncodeOptions(**OPTIONS, steps=PREDICTOR_STEPS))
+        options = EncodeOptions(**OPTIONS, representation=RepresentationName.PREDICTOR, steps=PREDICTOR_STEPS)
+        predicted = encode(CHECKPOINT, Path(folder) / "predicted.nern", options)
         phases = draw_phases(predicted.report)
         quantized = Path(folder) / "quantized.nern"
         report = encode(

@@ -24,6 +24,7 @@ from tests.conftest import DIGITS, EXAMPLE, transaction
 PROBLEM = "application/problem+json"
 METRICS: dict[str, Any] = {
     "source_bytes": 100,
+    "tensor_bytes": 96,
     "file_bytes": 50,
     "predictor_bytes": 40,
     "permutation_bytes": 4,
@@ -31,8 +32,10 @@ METRICS: dict[str, Any] = {
     "kept_bytes": 4,
     "ratio": 2.0,
     "relative_error": 0.1,
+    "layer_errors": {"conv.weight": 0.1},
     "original_accuracy": 90.0,
     "reconstructed_accuracy": None,
+    "verdict": {"level": "degraded", "sentence": "96.00 % are right.", "advice": "Ask for more bytes."},
     "seconds": {"total": 1.5},
     "notes": [],
 }

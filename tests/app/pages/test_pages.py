@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from app.settings import Settings
 from tests.app.conftest import serving, submit
+from tests.app.test_jobs_api import finish
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import small_file
 
@@ -184,3 +185,12 @@ def test_another_job_with_these_options_takes_the_same_weights(embedded_client: 
     job = embedded_client.post("/jobs", **form).json()  # type: ignore[arg-type] # a form
     page = embedded_client.get("/new", params={"like": job["id"]}).text
     assert '<input id="key" data-option="key" type="text" value="features"' in page
+
+
+def test_the_verdict_stands_on_the_page_of_a_job(
+    embedded_client: TestClient, embedded: Settings, tmp_path: Path
+) -> None:
+    job_id = submit(embedded_client).json()["id"]
+    finish(embedded, job_id, tmp_path)
+    page = embedded_client.get(f"/view/{job_id}").text
+    assert "<strong>Degraded.</strong> 96.00 % are right. Ask for more bytes." in page
