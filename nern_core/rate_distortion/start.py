@@ -24,7 +24,7 @@ from nern_core.rate_distortion.parameters import numbers_of_steps
 from nern_core.rate_distortion.rate import RateModel
 
 # Between equal steps for all filters (0) and steps in proportion to the norms of filters (1): measured on networks
-# with and without normalization, see docs/decisions/0030.
+# with and without normalization, see docs/decisions/0032.
 _EXPONENT_OF_NORM: Final = 0.75
 # What it takes to tell the step of a filter.
 _BITS_OF_A_STEP: Final = 2.5
