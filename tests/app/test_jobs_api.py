@@ -212,7 +212,7 @@ BAD_CHECKPOINTS = [
     (torch_file({"model": WEIGHTS, "run": print}), "executable-checkpoint", "['model'], 'weights.pt')`"),
     (EXAMPLE.read_bytes()[:-4], "unreadable-checkpoint", "bytes of data where its header declares"),
     (
-        safetensors({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}, bytes(16)),
+        safetensors({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)),
         "no-kernels",
         "no convolution kernel",
     ),
