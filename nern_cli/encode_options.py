@@ -69,7 +69,7 @@ def _flags(
         int | None, typer.Option(help="Size of the file to aim for: weights are quantized for it.")
     ] = None,
     target_ratio: Annotated[
-        float | None, typer.Option(help="The same as a ratio, bytes of the checkpoint over bytes of the file.")
+        float | None, typer.Option(help="The same as a ratio, bytes of the encoded tensors over bytes of the file.")
     ] = None,
     max_drop: Annotated[
         float | None,
