@@ -16,10 +16,13 @@ MOST_BITS_PER_WEIGHT, FEWEST_BITS_PER_WEIGHT = 8.0, 0.05
 # What the integers are aimed at, of what there is room for: the last estimate is off by less.
 _AIM = 0.998
 _MOST_TRIMS = 20
+# In octaves: an eighth of a cell of the grid.
+_SMALLEST_CHANGE_OF_STEPS = 1 / 64
+SizeOf = Callable[[Quantized], int]
 
 
 def quantize_for_size(
-    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int], training: Training
+    quantizer: Quantizer, target: int, size_of: SizeOf, training: Training
 ) -> tuple[Quantized, float]:
     """Quantize and train for a file of at most `target` bytes; `size_of` says how large a file is.
 
@@ -27,7 +30,7 @@ def quantize_for_size(
     """
     parameters, wanted_bits = _started(quantizer, target, size_of)
     seconds = _train(training, quantizer, parameters, wanted_bits)
-    return _fitted(quantizer.rounded(parameters), parameters, target, size_of), seconds
+    return _fitted(quantizer, parameters, target, size_of), seconds
 
 
 def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Training) -> tuple[Quantized, float]:
@@ -59,9 +62,7 @@ def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:
     )
 
 
-def _started(
-    quantizer: Quantizer, target: int, size_of: Callable[[Quantized], int]
-) -> tuple[QuantizedParameters, float]:
+def _started(quantizer: Quantizer, target: int, size_of: SizeOf) -> tuple[QuantizedParameters, float]:
     """Parameters that take about the target's bytes, and the bits that their integers may take."""
     bits = float(quantizer.weights)
     # What is not integers hardly depends on them: the second estimate is exact to within some bytes.
@@ -76,15 +77,25 @@ def _started(
     return parameters, bits
 
 
-def _fitted(
-    result: Quantized, parameters: QuantizedParameters, target: int, size_of: Callable[[Quantized], int]
-) -> Quantized:
-    """The result, rounded from the parameters, without the bits that are too many for the target."""
+def _fitted(quantizer: Quantizer, parameters: QuantizedParameters, target: int, size_of: SizeOf) -> Quantized:
+    """Round the parameters for a file of at most `target` bytes.
+
+    Small integers are made smaller; where they are large, steps are made coarser.
+    Raises `NernError` (`target_too_small`).
+    """
     latents = list(parameters.latents)
+    result = quantizer.rounded(parameters)
+    excess = size_of(result) - target
     for _ in range(_MOST_TRIMS):
-        excess = size_of(result) - target
         if excess <= 0:
             return result
         integers = trimmed(latents, result.integers, 8.0 * (excess + 8))
-        result = replace(result, layers=parameters.quantized_layers(integers))
+        smaller = replace(result, layers=parameters.quantized_layers(integers))
+        left = size_of(smaller) - target
+        if left > excess / 2:
+            # One step less saves hardly anything of a large integer; coarser steps save a bit a weight and octave.
+            parameters.enlarge_steps(max(8 * excess / quantizer.weights, _SMALLEST_CHANGE_OF_STEPS))
+            smaller = quantizer.rounded(parameters)
+            left = size_of(smaller) - target
+        result, excess = smaller, left
     raise NernError("target_too_small", f"No file of {target:,} bytes could be made; aim for more.")

@@ -1,7 +1,7 @@
 """Quantize without training: the most faithful file of a size, or one that is no larger than int8 and more faithful."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
-from nern_core.rate_distortion.for_size import too_small
+from nern_core.rate_distortion.for_size import SizeOf, too_small
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.start import LARGEST_SIZE, SMALLEST_SIZE, RelativeSteps
 from nern_core.rounding import round_to_nearest
@@ -24,7 +24,6 @@ _SMALLEST_CHANGE = 1e-3
 _OF_INT8: Final = 0.985
 _INT8_BITS = 8
 _ZSTD_LEVEL = 9
-SizeOf = Callable[[Quantized], int]
 
 
 def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf) -> Quantized:
