@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -48,7 +49,17 @@ def problem_page(request: Request, problem: Problem) -> Response:
     """The page of a problem, or the form for a key where one is missing."""
     status = HTTPStatus(problem.details.status)
     if status is HTTPStatus.UNAUTHORIZED:
-        return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
+        return _sign_in_first(request)
     page = render(request, "problem.html", {"heading": status.phrase, "detail": problem.details.detail}, status)
     page.headers.update((problem.headers or {}) | {"Vary": "Accept"})
     return page
+
+
+def _sign_in_first(request: Request) -> Response:
+    """Lead to the form for a key, and from there back to this address."""
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    address = "/sign-in" if wanted == "/" else f"/sign-in?{urlencode({'next': wanted})}"
+    if "hx-request" in request.headers:
+        # A script that renews a part of a page would put the form there.
+        return Response(headers={"HX-Redirect": address, "Vary": "Accept"})
+    return RedirectResponse(address, HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})

@@ -1,9 +1,11 @@
 """Sign in with an API key, and out again; only where the service needs keys."""
 
+import re
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -14,37 +16,45 @@ from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.problems import Problem
 
-_LARGEST_FORM = 4096
+_LARGEST_FORM = 8192
+# A path of this service. Browsers take `//host` and `/\host` for other hosts, and drop tabs and line ends.
+_OWN_PATH = re.compile(r"/(?![/\\])[!-~]*")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/sign-in")
-async def ask_for_key(request: Request) -> Response:
-    """A form for the key."""
-    return render(request, "sign_in.html", {"refusal": None})
+async def ask_for_key(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """Show a form for the key, which leads on to the page that was wanted."""
+    return render(request, "sign_in.html", {"refusal": None, "next_page": own_path(wanted)})
 
 
 @router.post("/sign-in")
 async def take_key(request: Request) -> Response:
-    """Signs in, or asks again."""
+    """Sign in and go on to the page that was wanted, or ask again."""
     refuse_foreign(request, "Sign in on this service's own page.")
     form = parse_qs((await read_small_body(request, _LARGEST_FORM)).decode("utf-8", "replace"))
-    key = form.get("key", [""])[0].strip()
+    key, next_page = form.get("key", [""])[0].strip(), own_path(form.get("next", ["/"])[0])
     keys: ApiKeyService = request.app.state.keys
     try:
         await run_in_threadpool(keys.authenticate, key)
     except Problem as problem:
-        return render(request, "sign_in.html", {"refusal": problem.details.detail}, HTTPStatus(problem.details.status))
-    answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        context = {"refusal": problem.details.detail, "next_page": next_page}
+        return render(request, "sign_in.html", context, HTTPStatus(problem.details.status))
+    answer = RedirectResponse(next_page, HTTPStatus.SEE_OTHER)
     sign_in(answer, request, key)
     return answer
 
 
 @router.post("/sign-out")
 async def forget_key(request: Request) -> Response:
-    """Signs out."""
+    """Sign out."""
     refuse_foreign(request, "Sign out on this service's own page.")
     answer = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     sign_out(answer)
     return answer
+
+
+def own_path(text: str) -> str:
+    """Return a path of this service, with its query, as it is; `/` for every other text."""
+    return text if _OWN_PATH.fullmatch(text) else "/"

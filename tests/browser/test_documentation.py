@@ -17,3 +17,11 @@ def test_the_documentation_needs_nothing_from_elsewhere(page: Page, service: Ser
     expect(page.locator("#docs")).to_contain_text("Queues a job that encodes a checkpoint")
     own = (f"http://127.0.0.1:{service.port}/", "data:")
     assert [address for address in asked if not address.startswith(own)] == []
+
+
+def test_the_buttons_of_the_documentation_do_not_look_like_those_of_other_pages(page: Page) -> None:
+    page.emulate_media(color_scheme="light")
+    page.goto("/docs")
+    schema = page.locator(".json-schema-2020-12-accordion").first
+    expect(schema).to_be_visible()
+    expect(schema).not_to_have_css("background-color", "rgb(44, 100, 173)")

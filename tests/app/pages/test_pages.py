@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -83,6 +84,12 @@ def test_the_form_offers_the_checkpoint_of_another_job(embedded_client: TestClie
 
 def test_no_field_of_the_form_shows_what_looks_like_a_value(embedded_client: TestClient) -> None:
     assert "placeholder" not in embedded_client.get("/new").text
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_no_page_has_two_elements_of_one_id(embedded_client: TestClient, address: str) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', embedded_client.get(address).text)
+    assert sorted(ids) == sorted(set(ids))
 
 
 def test_every_field_of_the_form_has_a_place_for_what_is_wrong_with_it(embedded_client: TestClient) -> None:
@@ -171,7 +178,8 @@ def test_a_browser_without_a_key_is_asked_for_one_at_addresses_of_the_api_too(wi
     with serving(with_keys) as client:
         answer = client.get(f"/jobs/job_{'0' * 32}", headers=BROWSER, follow_redirects=False)
         document = client.get(f"/jobs/job_{'0' * 32}")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
+    wanted = quote(f"/jobs/job_{'0' * 32}", safe="")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/sign-in?next={wanted}")
     assert document.json()["type"] == "missing-key"
 
 

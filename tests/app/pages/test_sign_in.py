@@ -26,10 +26,54 @@ def token(keys: ApiKeyService) -> Token:
     return keys.create("acme", tuple(Scope))
 
 
-@pytest.mark.parametrize("address", ["/", "/new", "/view/job_1"])
-def test_without_a_key_every_page_leads_to_the_form(browser: TestClient, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("/", "/sign-in"),
+        ("/new", "/sign-in?next=%2Fnew"),
+        ("/view/job_1", "/sign-in?next=%2Fview%2Fjob_1"),
+        ("/?status=failed&status=canceled", "/sign-in?next=%2F%3Fstatus%3Dfailed%26status%3Dcanceled"),
+    ],
+)
+def test_without_a_key_every_page_leads_to_the_form(browser: TestClient, address: str, form: str) -> None:
     answer = browser.get(address)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/sign-in")
+    assert (answer.status_code, answer.headers["Location"]) == (303, form)
+
+
+def test_a_page_that_renews_itself_without_a_key_leads_to_the_form_as_a_whole(browser: TestClient) -> None:
+    answer = browser.get("/view/job_1", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.text) == (200, "")
+    assert answer.headers["HX-Redirect"] == "/sign-in?next=%2Fview%2Fjob_1"
+
+
+def test_the_form_leads_on_to_the_page_that_was_wanted(browser: TestClient, token: Token) -> None:
+    wanted = "/?status=failed&label=team%3Dvision"
+    assert (
+        'name="next" value="/?status=failed&amp;label=team%3Dvision"'
+        in browser.get("/sign-in", params={"next": wanted}).text
+    )
+    refused = browser.post("/sign-in", data={"key": "password", "next": wanted})
+    assert 'name="next" value="/?status=failed&amp;label=team%3Dvision"' in refused.text
+    answer = browser.post("/sign-in", data={"key": token.reveal(), "next": wanted})
+    assert (answer.status_code, answer.headers["Location"]) == (303, wanted)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "evil",
+        "/\t/evil.example",
+        "/\r\nX: y",
+        "javascript:1",
+    ],
+)
+def test_the_form_leads_to_no_other_site(browser: TestClient, token: Token, elsewhere: str) -> None:
+    assert 'name="next" value="/"' in browser.get("/sign-in", params={"next": elsewhere}).text
+    answer = browser.post("/sign-in", data={"key": token.reveal(), "next": elsewhere})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
 def test_a_key_signs_in_until_it_is_signed_out(browser: TestClient, token: Token) -> None:
