@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.accounting.reservations import ReservedRoom
@@ -19,6 +18,7 @@ from app.jobs.labels import Labels
 from app.jobs.names import JobName, name_at_address
 from app.outbound.client import OutboundClient
 from app.problems import Problem
+from app.request_threads import in_share
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
@@ -124,7 +124,7 @@ class DocumentReceiver:
         """
         body = await read_small_body(request, _LARGEST_DOCUMENT)
         find_dataset = partial(self._datasets.resolve, tenant)
-        document, options, dataset = await run_in_threadpool(self._parse, body, model, find_dataset)
+        document, options, dataset = await in_share(self._parse, body, model, find_dataset)
         if document.webhook is not None:
             await check_address(document.webhook, self._outbound)
         source, kind = document.file, file_for(options)

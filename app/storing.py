@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.access.caller import tenant_of_request
 from app.body import in_turn
 from app.fair_shares import FairThreads
+from app.request_threads import in_share
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 
@@ -32,17 +33,20 @@ async def writing(store: ArtifactStore, expected: int, reserve: int) -> AsyncIte
 
 
 async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-    """Put the artifact in its place, calling `go_on` now and then. Raises `DiskFull` and `StoreUnavailable`."""
+    """Put the artifact in its place, calling `go_on` now and then. Raises `DiskFull` and `StoreUnavailable`.
+
+    This machine's disk does that as a part of uploads: more at once would not make it faster, and keep others from
+    their turn.
+    """
+    if not store.is_remote:
+        return await in_turn(writer.commit, go_on)
     return await waiting(store, writer.commit, go_on)
 
 
 async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do what waits for the store: a remote one in threads of its own, this machine's disk as a part of uploads.
-
-    More at once would not make a disk faster, and keep others from their turn.
-    """
+    """Do what waits for the database, and for a store that is remote: that one in threads of its own."""
     if not store.is_remote:
-        return await in_turn(work, *arguments)
+        return await in_share(work, *arguments)
     return await _threads().run(tenant_of_request.get(), work, *arguments)
 
 

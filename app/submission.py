@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from app.accounting.reservations import ReservedRoom
@@ -318,7 +318,10 @@ def _boundary(request: Request, form: Form) -> bytes:
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {form.how_to}.")
-    return parameters[b"boundary"]
+    boundary = parameters[b"boundary"]
+    if len(boundary) > MAX_BOUNDARY_LENGTH:
+        raise _malformed(f"The boundary of the form has more than {MAX_BOUNDARY_LENGTH} bytes", form)
+    return boundary
 
 
 def _malformed(what: str, form: Form) -> Problem:

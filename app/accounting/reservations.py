@@ -22,6 +22,7 @@ from app.accounting.discards import DiscardRepository, Discards
 from app.accounting.models import Reservation
 from app.database import Sessions, current_time, insert_into, transact
 from app.jobs.repository import JobRepository
+from app.request_threads import in_share
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 
@@ -55,7 +56,7 @@ class Reservations:
         """
         room = self.room(tenant, allowance)
         if declared:
-            await run_in_threadpool(room.reserve, max(0, declared - overhead), declared)
+            await in_share(room.reserve, max(0, declared - overhead), declared)
         try:
             yield room
         finally:

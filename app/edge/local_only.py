@@ -76,4 +76,12 @@ def is_foreign(headers: Headers) -> bool:
     if site is not None:
         return site not in _OWN_SITES
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    return origin is not None and _host_of(origin) != headers.get("host", "")
+
+
+def _host_of(origin: str) -> str | None:
+    """Return host and port of an origin; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app.database import DATABASE_LOST, Sessions, transact
 from app.events.models import JobEvent
 from app.events.repository import EventRepository, News, Position
+from app.request_threads import in_share
 
 # Under this name the server finds, in the state of the lifespan, what it calls as soon as it is to stop.
 AT_STOP = "nern.at_stop"
@@ -33,7 +34,7 @@ class EventReader:
 
     async def page(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
         """The events after this number that there are now."""
-        return await run_in_threadpool(
+        return await in_share(
             transact, self._sessions, lambda session: EventRepository(session).page(job_id, after, limit)
         )
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from app.access.authentication import Tenant
@@ -17,6 +16,7 @@ from app.jobs.models import JobStatus
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.problems import Problem
+from app.request_threads import in_share
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
 from nern_core.catalogue import architectures
@@ -42,9 +42,7 @@ async def list_jobs(
 ) -> HTMLResponse:
     """All jobs, or those of a status and with labels, newest first."""
     wanted = parse_wanted(label)
-    page = await run_in_threadpool(
-        lambda: jobs.page(status=status, labels=wanted, cursor=cursor, limit=_JOBS_ON_A_PAGE)
-    )
+    page = await in_share(lambda: jobs.page(status=status, labels=wanted, cursor=cursor, limit=_JOBS_ON_A_PAGE))
 
     def address(**changes: str | None) -> str:
         query = {"status": status, "label": label, "cursor": None} | changes
@@ -64,7 +62,7 @@ async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId 
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
     choices["representations"] = list(RepresentationName)
-    choices["datasets"] = (await run_in_threadpool(datasets.all, tenant)).items
+    choices["datasets"] = (await in_share(datasets.all, tenant)).items
     return render(
         request, "new.html", {"options": options, "source": source, "fields": EncodeOptions.model_fields, **choices}
     )
@@ -74,7 +72,7 @@ async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId 
 async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
     """The data sets that jobs may name, and a form for another one."""
     datasets: DatasetService = request.app.state.datasets
-    found = await run_in_threadpool(datasets.all, tenant)
+    found = await in_share(datasets.all, tenant)
     return render(request, "datasets.html", {"datasets": found.items, "any_folder": found.any_folder})
 
 

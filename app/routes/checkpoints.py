@@ -9,6 +9,7 @@ from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length
 from app.edge.bodies import accept_upload
 from app.problems import describe
+from app.request_threads import TenantRoute
 from app.routes.parameters import Sha256
 from app.storing import waiting
 from app.uploads.digests import ContentDigest
@@ -16,6 +17,7 @@ from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView
 
 router = APIRouter(
+    route_class=TenantRoute,
     prefix="/checkpoints",
     tags=["checkpoints"],
     responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import declared_length, in_turn, is_json, read_small_body
+from app.body import declared_length, is_json, read_small_body
 from app.datasets.service import DATASET, DatasetService
 from app.datasets.views import DatasetList, DatasetView
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe
+from app.request_threads import TenantRoute, in_share
 from app.routes.parameters import DatasetName, NewDatasetName
 from app.storing import waiting
 from app.uploads.digests import SHA256_PATTERN, ContentDigest, parse_content_digest
@@ -29,6 +30,7 @@ class FinishedUpload(BaseModel):
 
 
 router = APIRouter(
+    route_class=TenantRoute,
     prefix="/datasets",
     tags=["datasets"],
     responses=describe(
@@ -96,7 +98,7 @@ async def upload_dataset(
         view = await waiting(state.store, datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
-        await in_turn(datasets.admit, tenant, name, digest)
+        await in_share(datasets.admit, tenant, name, digest)
         async with state.reservations.open(tenant, declared_length(request)) as room:
             stored = await receive_file(request, DATASET, content_digest, state.store, state.settings, room)
             view = await waiting(state.store, datasets.add, tenant, name, stored, room)

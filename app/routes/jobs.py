@@ -25,6 +25,7 @@ from app.jobs.names import JobName
 from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.problems import describe
+from app.request_threads import TenantRoute, in_share
 from app.routes.parameters import Cursor, JobId
 from app.schemas import JobPage, JobView
 from app.storing import waiting
@@ -34,6 +35,7 @@ from app.submission import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_su
 def jobs_router(prefix: str = "/jobs") -> APIRouter:
     """A router for addresses of jobs, with the errors that all of them may answer."""
     return APIRouter(
+        route_class=TenantRoute,
         prefix=prefix,
         tags=["jobs"],
         responses=describe(
@@ -142,7 +144,7 @@ async def take_submission(
     traceparent = getattr(request.state, "traceparent", None)
     draft = await in_turn(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
-        allowance = await in_turn(jobs.admit, draft)
+        allowance = await in_share(jobs.admit, draft)
         state, declared = request.app.state, 0 if is_json(request) else declared_length(request)
         async with state.reservations.open(draft.tenant, declared, overhead=FORM_OVERHEAD, allowance=allowance) as room:
             submission = await _receive(request, draft, form, document, room)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -19,6 +18,7 @@ from app.body import inspect, read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
 from app.problems import Problem, describe, disk_full, store_unavailable
+from app.request_threads import TenantRoute
 from app.routes.parameters import UploadId
 from app.storage import StoreUnavailable
 from app.uploads.models import PartialUpload
@@ -36,7 +36,7 @@ _BODY: dict[str, Any] = {
 }
 
 
-class _TusRoute(APIRoute):
+class _TusRoute(TenantRoute):
     """Says in every answer which version of the protocol this is."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

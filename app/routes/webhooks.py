@@ -7,11 +7,13 @@ from fastapi import APIRouter, Depends, Request
 
 from app.access.authentication import Tenant, WritingTenant
 from app.problems import describe
+from app.request_threads import TenantRoute
 from app.routes.jobs import Jobs
 from app.routes.parameters import JobId
 from app.webhooks.service import DeliveryList, SecretView, WebhookService
 
 router = APIRouter(
+    route_class=TenantRoute,
     tags=["webhooks"],
     responses=describe(
         HTTPStatus.UNAUTHORIZED,

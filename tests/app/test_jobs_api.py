@@ -260,6 +260,11 @@ def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
         ({"content": b"", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400, "malformed-form"),
         (
+            {"content": b"", "headers": {"Content-Type": f"multipart/form-data; boundary={'b' * 257}"}},
+            400,
+            "malformed-form",
+        ),
+        (
             {
                 "content": b'--b\r\nContent-Disposition: form-data; name="checkpoint"\r\n\r\ncut',
                 "headers": {"Content-Type": "multipart/form-data; boundary=b"},

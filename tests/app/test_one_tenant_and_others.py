@@ -1,5 +1,6 @@
 """One tenant names servers that never answer, and takes all places to wait that it can; another one is served."""
 
+import base64
 import json
 import socket
 import threading
@@ -18,6 +19,7 @@ from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.database import create_sessions
 from app.events.places import Places
+from app.jobs.repository import JobRepository
 from app.outbound.client import OutboundClient
 from app.problems import Problem
 from app.settings import Settings
@@ -32,6 +34,7 @@ BOTH = (Scope.READ, Scope.WRITE)
 CONTENT = EXAMPLE.read_bytes()
 # More than there are threads for anything.
 MANY = 18
+THREADS_OF_STARLETTE = 40
 
 
 @pytest.fixture
@@ -161,6 +164,22 @@ def test_webhooks_whose_names_have_silent_servers_hold_up_nobody_else(
     assert not any(attack.done() for attack in forms)
     over.set()
     assert {attack.result().status_code for attack in [*documents, *forms]} == {422}
+
+
+@pytest.mark.parametrize("settings", ["production"], indirect=True)
+def test_requests_that_wait_for_the_quota_of_their_tenant_hold_up_nobody_else(
+    client: TestClient, with_keys: Settings, acme: dict[str, str], rival: dict[str, str]
+) -> None:
+    metadata = f"sha256 {base64.b64encode(b'0' * 64).decode()}"
+    pieces = {"Tus-Resumable": "1.0.0", "Upload-Length": "8", "Upload-Metadata": metadata}
+    sessions = create_sessions(with_keys)
+    with ThreadPoolExecutor(THREADS_OF_STARLETTE) as threads, sessions.begin() as session:
+        JobRepository(session).lock("acme")
+        attacks = [threads.submit(client.post, "/uploads", headers=acme | pieces) for _ in range(THREADS_OF_STARLETTE)]
+        wait(attacks, 0.3)
+        assert client.get("/jobs", headers=rival).status_code == 200
+        assert not any(attack.done() for attack in attacks)
+    sessions.kw["bind"].dispose()
 
 
 def test_addresses_of_checkpoints_that_never_answer_hold_up_no_other_tenants_fetch(

@@ -37,6 +37,7 @@ FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "http://127.0.0.1:3000"},
     {"Origin": "null"},
+    {"Origin": "http://["},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
 ]
