@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class RealCheckpoints:
 
     checkpoints: Path
     cifar10: Path
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C end processes, as in a terminal: what a shell starts in the background ignores it, children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
