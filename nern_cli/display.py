@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 5.0
 _WIDEST = 10_000
+_COUNTS = ("bytes", "kernels", "parameters", "weights")
 
 
 class ProgressDisplay:
@@ -94,8 +96,12 @@ def print_json(result: Mapping[str, Any]) -> None:
 def print_table(title: str, result: Mapping[str, Any]) -> None:
     """Print names and values, nested ones indented by their name."""
     print_line(title)
+    rows = _rows(result)
     table = Table(show_header=False)
-    for name, value in _rows(result):
+    # Names take the width of the longest one, so that a digest or an address beside them is never cut.
+    table.add_column(no_wrap=True, min_width=max((cell_len(name) for name, _ in rows), default=0))
+    table.add_column(overflow="fold")
+    for name, value in rows:
         table.add_row(name, value)
     _print(table)
 
@@ -148,6 +154,6 @@ def _formatted(key: str, value: Any) -> str:  # noqa: ANN401 # any JSON value
         return "—"
     if key.endswith("accuracy"):
         return f"{value:.2f} %"
-    if key.endswith("bytes"):
+    if key.endswith(_COUNTS):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

@@ -1,11 +1,11 @@
-"""What `nern inspect` tells about a file."""
+"""Collect the facts that `nern inspect` shows about a file."""
 
 from pathlib import Path
 from typing import Any
 
 from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.codec import Encoding, QuantizedWeights, measure_sizes, read_encoding
-from nern_core.encoding_structure import read_format_version
+from nern_core.encoding_structure import decoded_bytes, is_encoding, read_format_version
 from nern_core.errors import NernError
 from nern_core.kernel_policy import ALL, SPATIAL
 from nern_core.kernels import KernelLayer, by_head, select_layers
@@ -13,12 +13,15 @@ from nern_core.kernels import KernelLayer, by_head, select_layers
 
 def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:
     """Facts about a `.nern` file or a checkpoint, of the weights under `key`. Raises `NernError` if it is neither."""
-    return _encoding_facts(path) if path.suffix == ".nern" else _checkpoint_facts(path, key)
+    return _encoding_facts(path) if is_encoding(path) else _checkpoint_facts(path, key)
 
 
 def _encoding_facts(path: Path) -> dict[str, Any]:
     encoding, sizes = read_encoding(path), measure_sizes(path)
     document = encoding.document
+    with path.open("rb") as file:
+        # A checkpoint holds tied tensors once.
+        tensor_bytes = min(document.source.bytes, decoded_bytes(file))
     return {
         "kind": "encoding",
         "format_version": read_format_version(path),
@@ -28,15 +31,17 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
         "represented_tensors": len(document.layers),
         "represented_weights": sum(layer.weights for layer in document.layers),
         "kept_tensors": len(encoding.kept),
+        "tied_tensors": len(document.tied),
         "source_sha256": document.source.sha256,
         "source_bytes": document.source.bytes,
+        "tensor_bytes": tensor_bytes,
         "file_bytes": sizes.file,
         "predictor_bytes": sizes.predictor,
         "permutation_bytes": sizes.permutation,
         "integer_bytes": sizes.integers,
         "kept_bytes": sizes.kept,
         "header_bytes": sizes.header,
-        "ratio": round(document.source.bytes / sizes.file, 4),
+        "ratio": round(tensor_bytes / sizes.file, 4),
     }
 
 
@@ -56,25 +61,28 @@ def _weight_facts(encoding: Encoding) -> dict[str, Any]:
 
 def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
     checkpoint = read_checkpoint(path, key)
-    tensors, layers = checkpoint.tensors, _layers(checkpoint, SPATIAL)
+    tensors = checkpoint.tensors
+    represented, spatial = _layers(checkpoint, ALL, hidden_size=0), _layers(checkpoint, SPATIAL, hidden_size=None)
     return {
         "kind": "checkpoint",
         "file_bytes": path.stat().st_size,
         "tensors": len(tensors),
         "weights": sum(tensor.numel() for tensor in tensors.values()),
-        "represented_tensors": len(layers),
-        "represented_weights": sum(layer.weights for layer in layers),
-        "kernels": sum(layer.kernels for layer in layers),
-        "kernel_shapes": ", ".join(by_head(layers)),
-        "represented_weights_with_all": sum(layer.weights for layer in _layers(checkpoint, ALL)),
+        "tensor_bytes": sum(tensor.nbytes for tensor in tensors.values()),
+        "represented_tensors": len(represented),
+        "represented_weights": sum(layer.weights for layer in represented),
+        "spatial_tensors": len(spatial),
+        "spatial_weights": sum(layer.weights for layer in spatial),
+        "kernels": sum(layer.kernels for layer in spatial),
+        "kernel_shapes": ", ".join(by_head(spatial)) or None,
         **({"notes": " ".join(checkpoint.notes)} if checkpoint.notes else {}),
     }
 
 
-def _layers(checkpoint: Checkpoint, kernels: str) -> tuple[KernelLayer, ...]:
-    """What would be represented with a word for the option `kernels`: perhaps nothing."""
+def _layers(checkpoint: Checkpoint, kernels: str, hidden_size: int | None) -> tuple[KernelLayer, ...]:
+    """Select what a word of the option `kernels` represents: quantized (a `hidden_size` of 0), or by a predictor."""
     try:
-        return select_layers(checkpoint.tensors, [kernels], tied=find_tied(checkpoint.tensors))
+        return select_layers(checkpoint.tensors, [kernels], hidden_size, tied=find_tied(checkpoint.tensors))
     except NernError as error:
         if error.code != "no_kernels":
             raise

@@ -4,6 +4,7 @@ torch is imported by the commands that compute, when they run: `nern --help` ans
 """
 
 import os
+import re
 import sys
 import time
 from contextlib import nullcontext
@@ -42,6 +43,7 @@ from nern_core.system_errors import is_out_of_memory
 _STARTED = time.perf_counter()
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
+_OPTION = re.compile(rf"`({'|'.join(EncodeOptions.model_fields)})`")
 
 app = typer.Typer(
     name="nern",
@@ -151,9 +153,10 @@ def evaluate(
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
     from nern_core.checkpoint import read_checkpoint
     from nern_core.decode import decode
+    from nern_core.encoding_structure import is_encoding
     from nern_core.evaluate import evaluate_checkpoint
 
-    checkpoint = decode(weights) if weights.suffix == ".nern" else read_checkpoint(weights, key, architecture)
+    checkpoint = decode(weights) if is_encoding(weights) else read_checkpoint(weights, key, architecture)
     for note in checkpoint.notes:
         print_note(note)
     accuracy = evaluate_checkpoint(checkpoint, architecture, dataset)
@@ -230,7 +233,7 @@ def main() -> None:
         with stopping_signals():
             app()
     except NernError as error:
-        _fail(error.message, exit_code_of(error))
+        _fail(_with_flags(error.message), exit_code_of(error))
     except ValidationError as error:
         _fail(" ".join(_sentence(detail, error.title) for detail in error.errors()), ExitCode.MISUSED)
     except Stopped as stopped:
@@ -253,9 +256,14 @@ def _sentence(detail: ErrorDetails, model: str) -> str:
     """Name an option by its dashes, and a setting by its variable."""
     name = str(detail["loc"][0]) if detail["loc"] else ""
     if not name:
-        return explain_invalid(detail)
+        return _with_flags(explain_invalid(detail))
     shown = f"NERN_{name.upper()}" if model == "Settings" else f"--{name.replace('_', '-')}"
     return f"{shown}: {explain_invalid(detail)}"
+
+
+def _with_flags(sentence: str) -> str:
+    """Name options as the command line does: `--fail-over` for `fail_over`."""
+    return _OPTION.sub(lambda option: f"--{option[1].replace('_', '-')}", sentence)
 
 
 def _fail(message: str, code: int) -> None:

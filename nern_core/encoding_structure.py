@@ -14,7 +14,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from nern_core.checksum import is_intact
 from nern_core.errors import NernError
-from nern_core.safetensors_header import read_header, read_metadata, read_tensor_bytes
+from nern_core.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
 
 FORMAT_VERSION: Final = 5
 OLDEST_VERSION: Final = 4
@@ -53,6 +53,10 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
         metadata = read_metadata(file)
+    except DamagedFile as error:
+        raise NernError(
+            "not_an_encoding", f"{called} is not a .nern file, or a damaged one: {error.reason}."
+        ) from error
     except NernError as error:
         raise NernError("not_an_encoding", f"{called} is not a .nern file: {error.message}") from error
     if METADATA_KEY not in metadata:
@@ -64,6 +68,18 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
         raise NernError("bad_encoding", f"{called} is damaged: its checksum is not that of its contents.")
     if DOCUMENT not in tensors or tensors[DOCUMENT].dtype != "U8":
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
+
+
+def is_encoding(path: Path) -> bool:
+    """Tell `.nern` files from others, by their names or by their metadata."""
+    if path.suffix == ".nern":
+        return True
+    try:
+        with path.open("rb") as file:
+            read_header(file, file.seek(0, os.SEEK_END))
+            return METADATA_KEY in read_metadata(file)
+    except NernError:
+        return False
 
 
 def read_format_version(path: Path) -> int:

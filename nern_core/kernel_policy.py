@@ -160,11 +160,14 @@ def _unmatched(pattern: str) -> NernError:
 
 
 def _no_kernels(matrices: bool, fewest: int) -> NernError:
-    what_to_do = (
-        'represent its matrices too, with "kernels": "all"'
-        if matrices
-        else f"tensors of fewer than {fewest} weights are not worth it, so keep the file as it is"
-    )
-    return NernError(
-        "no_kernels", f"The checkpoint has no convolution kernel that is worth representing; {what_to_do}."
-    )
+    if matrices:
+        sentence = (
+            "The checkpoint has no convolution kernel that is worth representing; represent its matrices too, with "
+            "`all` for the option `kernels`."
+        )
+    else:
+        sentence = (
+            f"The checkpoint has no floating-point tensor of two or more axes with {fewest} weights or more, and "
+            "others are not worth representing; keep the file as it is."
+        )
+    return NernError("no_kernels", sentence)

@@ -26,6 +26,14 @@ _METADATA = rf"\{{\s*+(?:{_STRING}\s*+:\s*+{_STRING}\s*+,?\s*+)*+\}}"
 _ENTRY = re.compile(rf"\s*+({_STRING})\s*+:\s*+(?:{_METADATA}|({_TENSOR}))\s*+([,}}])")
 
 
+class DamagedFile(NernError):
+    """A file that is no whole safetensors file; `reason` says why, as the end of a sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("unreadable_checkpoint", f"The safetensors file is damaged: {reason}; save it again.")
+        self.reason = reason
+
+
 class _Entry(BaseModel):
     """One tensor as the header declares it."""
 
@@ -44,16 +52,16 @@ def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > min(LARGEST_HEADER, size - _LENGTH_BYTES):
-        raise _damaged("its header is longer than the file or than 10 MiB")
+        raise DamagedFile("its header is longer than the file or than 10 MiB")
     try:
         text = file.read(length).decode()
     except UnicodeDecodeError as error:
-        raise _damaged("its header is not a table of tensors") from error
+        raise DamagedFile("its header is not a table of tensors") from error
     tensors: dict[str, TensorClaim] = {}
     places = []
     for name, entry in _entries(text):
         if name in tensors:
-            raise _damaged(f"it has two tensors {quoted(name)}")
+            raise DamagedFile(f"it has two tensors {quoted(name)}")
         tensors[name] = _claim(name, entry)
         places.append(entry.data_offsets)
         if len(tensors) > MOST_TENSORS:
@@ -83,11 +91,11 @@ def _read_table(file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > _LARGEST_HEADER_WITH_METADATA:
-        raise _damaged("its header is longer than 64 KiB")
+        raise DamagedFile("its header is longer than 64 KiB")
     try:
         table: dict[str, Any] = json.loads(file.read(length).decode())
     except ValueError as error:
-        raise _damaged("its header is not a table of tensors") from error
+        raise DamagedFile("its header is not a table of tensors") from error
     return table
 
 
@@ -98,21 +106,21 @@ def _entries(text: str) -> Iterator[tuple[str, _Entry]]:
     while separator != "}":
         found = _ENTRY.match(text, at)
         if found is None:
-            raise _damaged("its header is not a table of tensors")
+            raise DamagedFile("its header is not a table of tensors")
         at, separator = found.end(), found[3]
         try:
             name = json.loads(found[1])
             entry = None if found[2] is None else _Entry.model_validate_json(found[2])
         except (ValueError, ValidationError) as error:
-            raise _damaged("its header is not a table of tensors") from error
+            raise DamagedFile("its header is not a table of tensors") from error
         if entry is not None and name != "__metadata__":
             yield name, entry
         elif entry is None and name == "__metadata__" and not has_metadata:
             has_metadata = True
         else:
-            raise _damaged("its header is not a table of tensors")
+            raise DamagedFile("its header is not a table of tensors")
     if at > 1 and at != len(text):
-        raise _damaged("its header is not a table of tensors")
+        raise DamagedFile("its header is not a table of tensors")
 
 
 def _claim(name: str, entry: _Entry) -> TensorClaim:
@@ -130,7 +138,7 @@ def _claim(name: str, entry: _Entry) -> TensorClaim:
     claim = TensorClaim(entry.dtype, shape)
     first, last = entry.data_offsets
     if claim.logical_bytes != last - first:
-        raise _damaged(f"its tensor {quoted(name)} has {last - first} bytes for {claim.logical_bytes}")
+        raise DamagedFile(f"its tensor {quoted(name)} has {last - first} bytes for {claim.logical_bytes}")
     return claim
 
 
@@ -138,11 +146,7 @@ def _check_places(places: list[tuple[int, int]], data_bytes: int) -> None:
     end = 0
     for first, last in sorted(places):
         if first != end:
-            raise _damaged("its tensors overlap or leave gaps")
+            raise DamagedFile("its tensors overlap or leave gaps")
         end = last
     if end != data_bytes:
-        raise _damaged(f"it has {data_bytes} bytes of data where its header declares {end}")
-
-
-def _damaged(reason: str) -> NernError:
-    return NernError("unreadable_checkpoint", f"The safetensors file is damaged: {reason}; save it again.")
+        raise DamagedFile(f"it has {data_bytes} bytes of data where its header declares {end}")

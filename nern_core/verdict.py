@@ -26,6 +26,8 @@ DEGRADED_DISTILLED_ERROR: Final = 0.6
 LOST_LAYER_ERROR: Final = 0.9
 
 _MOST_NAMED = 3
+# An original with no more percent of the test images right was probably not made for these images.
+_FOREIGN_DATA_ACCURACY: Final = 20.0
 # A training of less than this part of what the network needs is named as too short.
 _SHORT_TRAINING = 0.5
 _MORE_BYTES: Final = 1.3
@@ -131,6 +133,11 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
     """Name what helps, the most effective first; None if nothing is needed."""
     advice = []
+    if evidence.original_accuracy is not None and evidence.original_accuracy <= _FOREIGN_DATA_ACCURACY:
+        advice.append(
+            f"The original itself has only {evidence.original_accuracy:.2f} % right, so this says little: check that "
+            "the data set, its labels and its scaling are those of this network."
+        )
     if evidence.better_alternatives:
         verb = "is" if len(evidence.better_alternatives) == 1 else "are"
         advice.append(f"{_listed(evidence.better_alternatives)} {verb} no larger and at least as accurate.")

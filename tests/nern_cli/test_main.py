@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from nern_cli.main import main
 from nern_core.checkpoint import read_checkpoint
+from nern_core.codec import read_encoding
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 
 DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
@@ -66,7 +67,9 @@ def test_encode_reconstruct_evaluate_and_inspect_belong_together(
     assert nern(monkeypatch, "inspect", encoding, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kind"], facts["hidden_size"], facts["represented_tensors"]) == ("encoding", 16, 3)
-    assert facts["file_bytes"] == metrics["file_bytes"]
+    assert all(facts[figure] == metrics[figure] for figure in ("file_bytes", "tensor_bytes", "ratio"))
+    named = facts["represented_tensors"] + facts["kept_tensors"] + facts["tied_tensors"]
+    assert named == len(read_checkpoint(EXAMPLE).tensors)
 
 
 def test_a_target_size_gives_a_file_without_a_predictor(
@@ -163,6 +166,18 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert nern(monkeypatch, "inspect", str(EXAMPLE), "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kind"], facts["kernels"], facts["kernel_shapes"]) == ("checkpoint", 96 + 2048 + 4096, "3x3")
+    # By default the classifier is represented too.
+    assert (facts["represented_tensors"], facts["represented_weights"], facts["spatial_tensors"]) == (4, 56_800, 3)
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_values_are_shown_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    encoding = ROOT / "tests" / "golden" / "quantized-v5.nern"
+    assert nern(monkeypatch, "inspect", str(encoding)) == 0
+    assert read_encoding(encoding).document.source.sha256 in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -173,9 +188,9 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["encode", "{example}", "-o", "/no/such/folder/x.nern"], 10, "There is no folder '/no/such/folder'"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "vgg"], 2, "there is no such architecture"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 2, "has no classifier 'vgg'"),
-        (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "`dataset` needs `architecture`"),
+        (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "--dataset needs --architecture"),
         (["encode", "{example}", "-o", "{out}", "--seconds", "1", "--steps", "1"], 2, "not both"),
-        (["encode", "{example}", "-o", "{out}", "--fail-over", "1"], 2, "`fail_over` needs a `dataset`"),
+        (["encode", "{example}", "-o", "{out}", "--fail-over", "1"], 2, "--fail-over needs a --dataset"),
         (["encode", "{example}", "-o", "{out}", "--hidden-size", "2"], 2, "--hidden-size"),
         (["encode", "{example}", "-o", "{out}", "--target-bytes", "99"], 7, "has no room for the weights"),
         (["encode", "{example}", "-o", "{out}", "--target-ratio", "1"], 2, "--target-ratio"),
@@ -198,6 +213,7 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
             9,
             "test.npz'",
         ),
+        (["encode", "{example}", "-o", "{out}", "--target-ratio", "9", "--max-drop", "1"], 2, "of --target-bytes"),
         (["inspect", "{text}"], 9, "neither a safetensors nor a torch checkpoint"),
     ],
 )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from nern_core.checkpoint_structure import read_structure
-from nern_core.encoding_structure import check_encoding_structure, decoded_bytes
+from nern_core.encoding_structure import check_encoding_structure, decoded_bytes, is_encoding
 from nern_core.errors import NernError
 from tests.conftest import EXAMPLE, ROOT
 from tests.dataset_files import safetensors_file
@@ -32,7 +32,11 @@ def test_every_changed_byte_and_every_truncation_is_noticed(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "code", "sentence"),
     [
-        (b"", "not_an_encoding", "The upload is not a .nern file: The safetensors file is damaged"),
+        (
+            b"",
+            "not_an_encoding",
+            "^The upload is not a .nern file, or a damaged one: its header is longer",
+        ),
         (b"PK\x03\x04 and so on", "not_an_encoding", "is not a .nern file"),
         (EXAMPLE.read_bytes(), "not_an_encoding", "it has no `nern` metadata"),
         (b"\x02" + bytes(7) + b"{}", "not_an_encoding", "it has no `nern` metadata"),
@@ -49,6 +53,14 @@ def test_other_files_are_explained(tmp_path: Path, content: bytes, code: str, se
     with pytest.raises(NernError, match=sentence) as error:
         check_encoding_structure(tmp_path / "x", "The upload")
     assert error.value.code == code
+
+
+def test_an_encoding_is_known_by_its_contents_under_any_name(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(GOLDEN[-1].read_bytes())
+    (tmp_path / "damaged.nern").write_bytes(b"")
+    assert is_encoding(tmp_path / "x.pt")
+    assert is_encoding(tmp_path / "damaged.nern")
+    assert not is_encoding(EXAMPLE)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

@@ -160,12 +160,17 @@ def test_a_first_layer_of_432_weights_is_represented() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "advice"),
-    [((64, 64), '"kernels": "all"'), ((64, 64, 1, 1), '"kernels": "all"'), ((2, 2, 3, 3), "fewer than 256 weights")],
+    [((64, 64), "`all` for the"), ((64, 64, 1, 1), "`all` for the"), ((2, 2, 3, 3), "axes with 256 weights or more")],
 )
 def test_where_there_is_nothing_the_error_says_what_to_do(shape: tuple[int, ...], advice: str) -> None:
     with pytest.raises(NernError, match=advice) as error:
         chosen("spatial", w=shape)
     assert error.value.code == "no_kernels"
+
+
+def test_without_a_predictor_the_error_speaks_of_no_convolutions() -> None:
+    with pytest.raises(NernError, match="no floating-point tensor of two or more axes with 16 weights or more"):
+        choose_tensors({"bias": (64,)}, ["all"], 0)
 
 
 def test_the_default_predictor_has_about_43_percent_of_the_weights() -> None:

@@ -65,6 +65,13 @@ def test_a_faithful_encoding_needs_nothing_done() -> None:
     assert judge(evidence()).advice is None
 
 
+def test_images_that_the_original_does_not_know_are_suspected() -> None:
+    found = judge(evidence(original_accuracy=9.12, reconstructed_accuracy=9.12))
+    assert found.advice is not None
+    assert found.advice.startswith("The original itself has only 9.12 % right")
+    assert judge(evidence(original_accuracy=20.1, reconstructed_accuracy=20.1)).advice is None
+
+
 def test_a_larger_file_is_advised_in_round_numbers() -> None:
     assert judge(evidence(relative_error=0.2)).advice == "Ask for more bytes: --target-bytes 108000."
 
