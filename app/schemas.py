@@ -116,7 +116,7 @@ class JobView(BaseModel):
             phase=job.phase,
             progress=read_document(ProgressView, job.progress),
             options=read_or_keep(EncodeOptions, job.options) if encodes else None,
-            labels=job.labels or {},
+            labels={key: value for key, value in (job.labels or {}).items() if isinstance(value, str)},
             webhook=read_or_keep(Webhook, job.webhook),
             checkpoint=file if encodes else None,
             encoding=None if encodes else file,
@@ -152,10 +152,11 @@ class JobView(BaseModel):
         return self.status in TERMINAL
 
 
-def _artifacts(stored: Mapping[str, Mapping[str, Any]], address: str) -> dict[str, ArtifactView]:
+def _artifacts(stored: Mapping[str, Any], address: str) -> dict[str, ArtifactView]:
     """The results of a job at this address; those of another release are at the address that all have."""
-    urls = {name: address + ARTIFACT_ADDRESSES.get(name, f"/artifacts/{name}") for name in stored}
-    found = {name: read_document(ArtifactView, {**artifact, "url": urls[name]}) for name, artifact in stored.items()}
+    objects = {name: artifact for name, artifact in stored.items() if isinstance(artifact, Mapping)}
+    urls = {name: address + ARTIFACT_ADDRESSES.get(name, f"/artifacts/{name}") for name in objects}
+    found = {name: read_document(ArtifactView, {**artifact, "url": urls[name]}) for name, artifact in objects.items()}
     return {name: view for name, view in found.items() if view is not None}
 
 

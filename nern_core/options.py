@@ -38,6 +38,8 @@ class Device(StrEnum):
     GPU = "gpu"
 
 
+# The largest that JSON carries exactly everywhere.
+LARGEST_INTEGER = 2**53 - 1
 ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:[a-z][a-z0-9_]*)$"
 
 
@@ -105,6 +107,7 @@ class EncodeOptions(BaseModel):
         int | None,
         Field(
             ge=1,
+            le=LARGEST_INTEGER,
             description="Size of the `.nern` file to aim for, with everything in it: quantized weights are trained for "
             "this size. Not together with `target_ratio`. Default: with `dataset`, the smallest file that is "
             "estimated to cost at most half a point of accuracy, at three bits a weight or more; without, a size at "
@@ -149,7 +152,8 @@ class EncodeOptions(BaseModel):
         float | None, Field(gt=0, description="Training budget in seconds. Not together with `steps`.")
     ] = None
     steps: Annotated[
-        int | None, Field(ge=1, description="Training budget in optimizer steps, all phases together.")
+        int | None,
+        Field(ge=1, le=LARGEST_INTEGER, description="Training budget in optimizer steps, all phases together."),
     ] = None
     rounds: Annotated[
         int,

@@ -43,6 +43,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class JsonObject(TypeDecorator[dict[str, Any]]):
+    """A JSON object; None for what another release has stored in another form."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_result_value(self, value: object, dialect: Dialect) -> dict[str, Any] | None:
+        """Keep objects only."""
+        return value if isinstance(value, dict) else None
+
+
 class Base(DeclarativeBase):
     """Base of all tables; constraints are named by one convention, so that migrations can name them too."""
 
@@ -82,10 +93,10 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(16), server_default=JobKind.ENCODING.value)
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(8))
-    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    options: Mapped[dict[str, Any] | None] = mapped_column(JsonObject, nullable=False)
     name: Mapped[str | None] = mapped_column(String(200))
-    labels: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
-    webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    labels: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
+    webhook: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
     checkpoint_sha256: Mapped[str] = mapped_column(String(64))
     checkpoint_bytes: Mapped[int] = mapped_column(BigInteger)
     dataset_sha256: Mapped[str | None] = mapped_column(String(64))
@@ -95,12 +106,12 @@ class Job(Base):
     announcements: Mapped[int] = mapped_column(default=0)
     announce_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     phase: Mapped[str | None] = mapped_column(String(32))
-    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    snapshots: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
+    snapshots: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
     result_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     expected_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    artifacts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    artifacts: Mapped[dict[str, Any] | None] = mapped_column(JsonObject(none_as_null=True))
     data_removed: Mapped[bool] = mapped_column(default=False)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)

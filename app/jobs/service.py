@@ -237,7 +237,7 @@ class TenantJobs:
         job = transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id))
         status, error, artifacts = job.status, job.error_message, job.artifacts or {}
         encodes = job.kind == JobKind.ENCODING
-        missing = [option for option in needs if encodes and not job.options.get(option)]
+        missing = [option for option in needs if encodes and not (job.options or {}).get(option)]
         if missing:
             raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
         if status != JobStatus.SUCCEEDED:

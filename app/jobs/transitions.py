@@ -85,7 +85,7 @@ class Transitions(Statements):
             checkpoint_bytes=job.checkpoint_bytes,
             expected_bytes=job.expected_bytes,
             dataset_sha256=job.dataset_sha256,
-            options=job.options,
+            options=job.options or {},
             snapshots=_usable_snapshots(job.snapshots or {}),
             seconds_left=None if job.deadline_at is None else (job.deadline_at - now).total_seconds(),
             history=self._events.queue_history(job_id),
@@ -235,7 +235,7 @@ class Transitions(Statements):
         return len(rows)
 
 
-def _is_understood(kind: str, options: Mapping[str, Any]) -> bool:
+def _is_understood(kind: str, options: Mapping[str, Any] | None) -> bool:
     """Whether this release can do what a job asks for."""
     if kind == JobKind.RECONSTRUCTION:
         return True

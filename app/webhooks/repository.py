@@ -53,7 +53,7 @@ class WebhookRepository:
     ) -> None:
         """Note that a job has a new status; a delivery that its webhook wants is due at once."""
         event = _EVENTS.get(status)
-        if event is None or webhook is None or event not in webhook.get("events", _EVENTS.values()):
+        if event is None or not _wants(webhook, event):
             return
         self._session.add(
             WebhookDelivery(
@@ -142,3 +142,11 @@ class WebhookRepository:
         seen = update(WebhookDelivery).where(WebhookDelivery.id == row.id, WebhookDelivery.due_at == row.due_at)
         held = seen.values(due_at=until).execution_options(synchronize_session=False)
         return rows_changed(self._session, held) == 1
+
+
+def _wants(webhook: Mapping[str, Any] | None, event: WebhookEvent) -> bool:
+    """Tell whether a webhook wants an event; one of another release that does not list its events wants all."""
+    if not isinstance(webhook, Mapping):
+        return False
+    events = webhook.get("events")
+    return event in events if isinstance(events, list) else True

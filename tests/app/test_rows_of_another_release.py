@@ -62,6 +62,21 @@ def test_rows_of_the_next_release_can_be_followed_listed_canceled_and_deleted(
     assert [job["id"] for job in client.get("/jobs").json()["items"]] == [older]
 
 
+@pytest.mark.parametrize("stored", [["of another form"], {"team": {"name": 1}}, {"events": None}])
+def test_a_column_of_another_form_fails_neither_its_job_nor_the_list(
+    embedded_client: TestClient, embedded: Settings, stored: object
+) -> None:
+    columns = ("options", "progress", "metrics", "webhook", "labels", "artifacts", "snapshots")
+    jobs = {column: submit(embedded_client).json()["id"] for column in columns}
+    for column, job_id in jobs.items():
+        write(embedded, job_id, **{column: stored})
+    assert len(embedded_client.get("/jobs").json()["items"]) == len(columns)
+    for column, job_id in jobs.items():
+        assert embedded_client.get(f"/view/{job_id}").status_code == 200, column
+        assert embedded_client.post(f"/jobs/{job_id}/cancel").json()["status"] == "canceled", column
+        assert embedded_client.delete(f"/jobs/{job_id}").status_code == 204, column
+
+
 def test_options_metrics_and_webhooks_are_shown_as_they_are_stored(client: TestClient, settings: Settings) -> None:
     job_id = submit(client).json()["id"]
     shown = ("options", "metrics", "webhook")
