@@ -150,7 +150,11 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
     ),
     ({"seconds": -1}, "invalid-options", "seconds: input should be greater than 0."),
     ({"steps": 2**53}, "invalid-options", "steps: input should be less than or equal to 9007199254740991."),
-    ({"target_bytes": 10**400}, "invalid-options", "target_bytes: input should be less than or equal to 900719925474099"),
+    (
+        {"target_bytes": 10**400},
+        "invalid-options",
+        "target_bytes: input should be less than or equal to 900719925474099",
+    ),
     ({"seconds": 1, "steps": 1}, "invalid-options", "give a budget in `seconds` or in `steps`, not both."),
     (
         {"target_bytes": 9, "target_ratio": 4},
