@@ -39,9 +39,10 @@ class RealCheckpoints:
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C end processes, as in a terminal: what a shell starts in the background ignores it, children too."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Have signals end processes, as in a terminal. In the background, and under `nohup`, they would be ignored."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
