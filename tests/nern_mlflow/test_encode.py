@@ -127,6 +127,7 @@ def test_the_run_has_the_options_the_figures_and_the_files(
     assert "dataset" not in run.data.params
     assert run.data.metrics == {
         **{name: value for name, value in METRICS.items() if isinstance(value, int | float)},
+        "tensor_bytes": 0,
         "integer_bytes": 0,
         "seconds/total": 1.5,
     }
