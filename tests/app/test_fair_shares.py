@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -86,3 +88,21 @@ def test_work_that_nobody_waits_for_is_not_begun(gate: threading.Event) -> None:
 def test_an_error_reaches_who_waits() -> None:
     with pytest.raises(ZeroDivisionError):
         asyncio.run(FairThreads("test", 1).run("a", divmod, 1, 0))
+
+
+def test_what_failed_work_held_is_freed_without_the_garbage_collector() -> None:
+    held: list[weakref.ref[set[int]]] = []
+
+    def fail() -> None:
+        much = {1, 2, 3}
+        held.append(weakref.ref(much))
+        raise ValueError
+
+    threads = FairThreads("test", 1)
+    gc.disable()
+    try:
+        assert isinstance(threads.submit("a", fail).exception(timeout=10), ValueError)
+        threads.submit("a", bool).result(timeout=10)
+        assert held[0]() is None
+    finally:
+        gc.enable()
