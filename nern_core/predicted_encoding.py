@@ -18,7 +18,12 @@ def predict(run: EncodingRun) -> Encoding:
     options, recipe, source = run.options, run.recipe, run.source
     run.stopwatch.begin(Phase.ORDERING, at=0.0)
     targets = make_targets(
-        run.tensors, source.layers, options.permutation, scaled=recipe.scaled_targets, tied=source.tied
+        run.tensors,
+        source.layers,
+        options.permutation,
+        scaled=recipe.scaled_targets,
+        distilled=run.teacher is not None,
+        tied=source.tied,
     )
     predictor = _new_predictor(run)
     with run.stopwatch.training(Phase.RECONSTRUCTION, at=TRAINING_STARTS) as seconds:

@@ -11,7 +11,10 @@ from nern_core.layer_scales import layer_scales
 from nern_core.norms import root_mean_square
 from nern_core.options import Permutation
 from nern_core.permutation import inverse, order_kernels
-from nern_core.quantized.grid import SMALLEST_STEP, exponents_of
+from nern_core.quantized.grid import SMALLEST_STEP, STEPS_PER_OCTAVE, exponents_of
+
+# In steps of the grid: a factor of 32 between the scales of two layers.
+_LARGEST_COMMON_SPREAD = 5 * STEPS_PER_OCTAVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,18 @@ def make_targets(
     permutation: Permutation,
     *,
     scaled: bool,
+    distilled: bool = False,
     tied: Mapping[str, str] | None = None,
 ) -> Targets:
-    """Cut, order and scale the represented tensors. `scaled` divides each layer by the root mean square of its weights.
+    """Cut, order and scale the represented tensors.
 
+    `scaled` divides each layer by the root mean square of its weights or, if they are `distilled` and of similar
+    scales, all layers by that of all: then the loss knows which layers matter, and one scale is more accurate.
     `tied` are names that repeat another one's tensor, repeated by repeating.
     """
     scale, exponents = _scales([tensors[layer.name] for layer in layers]) if scaled else (1.0, ())
+    if distilled:
+        exponents = _common_exponents(exponents)
     divisors = layer_scales(scale, exponents, len(layers))
     kernels = [
         (cut(tensors[layer.name], layer, torch.float64) / (divisor or 1.0)).float()
@@ -132,6 +140,14 @@ def _scales(tensors: Sequence[Tensor]) -> tuple[float, tuple[int | None, ...]]:
     scale = largest * float(((of_tensors / largest).square() * counts).sum() / counts.sum()) ** 0.5
     exponents = exponents_of((of_tensors / scale).clamp(min=SMALLEST_STEP)).tolist()
     return scale, tuple(None if size == 0 else exponent for size, exponent in zip(of_tensors, exponents, strict=True))
+
+
+def _common_exponents(exponents: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """No exponent but for layers of zeros, if the others are of similar scales."""
+    present = [exponent for exponent in exponents if exponent is not None]
+    if present and max(present) - min(present) > _LARGEST_COMMON_SPREAD:
+        return exponents
+    return tuple(None if exponent is None else 0 for exponent in exponents) if None in exponents else ()
 
 
 def _raster_coordinates(index: int, layer: KernelLayer) -> Tensor:

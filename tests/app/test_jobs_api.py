@@ -220,7 +220,7 @@ BAD_CHECKPOINTS = [
     (
         safetensors({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)),
         "no-kernels",
-        "no convolution kernel",
+        "has no floating-point tensor of two or more axes",
     ),
 ]
 

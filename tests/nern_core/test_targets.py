@@ -64,3 +64,17 @@ def test_coordinates_are_layer_filter_channel_in_raster_order() -> None:
     assert targets.heads["3x3"].coordinates[:4].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]]
     assert targets.heads["3x3"].coordinates[12].tolist() == [1, 0, 0]
     assert targets.heads["7x7"].coordinates[-1].tolist() == [2, 1, 2]
+
+
+def test_what_is_distilled_has_one_scale_unless_layers_differ_by_more_than_a_factor_of_32() -> None:
+    def exponents(*sizes: float) -> tuple[int | None, ...]:
+        tensors = {f"{index}.weight": torch.full((4, 4, 3, 3), size) for index, size in enumerate(sizes)}
+        layers = select_layers(tensors, ["*"])
+        return make_targets(tensors, layers, Permutation.NONE, scaled=True, distilled=True).exponents
+
+    assert exponents(1.0, 1 / 16) == ()
+    assert exponents(1.0, 1 / 16, 0.0) == (0, 0, None)
+    large, small = exponents(1.0, 1 / 64)
+    assert large is not None
+    assert small is not None
+    assert large - small == 48
