@@ -13,8 +13,22 @@ _SECONDS_UNTIL_FILES_ARE_REMOVED = "600"
 
 # What a job takes in the database: options, labels, events, deliveries and their indexes.
 BYTES_OF_A_JOB = 32 * 2**10
+# Webhooks of a tenant that are still to be delivered. Each round of the courier goes through all of them.
+MOST_DELIVERIES = 10_000
 # What the smallest file takes on a disk.
 SMALLEST_FILE = 4096
+
+
+def refuse_deliveries(pending: int) -> None:
+    """Refuse another job with a webhook. Raises `Problem` (`too-many-deliveries`)."""
+    if pending >= MOST_DELIVERIES:
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "too-many-deliveries",
+            f"{MOST_DELIVERIES:,} of your webhooks are still to be delivered; see whether their receivers answer, and "
+            "submit this job without a webhook or later.",
+            headers={"Retry-After": _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sqlalchemy.orm import Session
 
-from app.access.quotas import BYTES_OF_A_JOB, Quotas
+from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
 from app.accounting.discards import Discards, begin_to_use
 from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, current_time, transact
@@ -26,6 +26,7 @@ from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.storage.artifacts import is_described
 from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
+from app.webhooks.repository import WebhookRepository
 from nern_core.options import Device
 
 
@@ -99,8 +100,8 @@ class TenantJobs:
         """Queue the job, or find the one that its key has made. When this returns, its row is committed.
 
         The job counts in place of the room that was reserved for its file. Raises `Problem` (`idempotency-key-reused`,
-        `job-deleted`, `request-in-progress`, `unknown-checkpoint`, `dataset-lost`, `too-many-jobs`, `storage-full`) and
-        `DiskFull`.
+        `job-deleted`, `request-in-progress`, `unknown-checkpoint`, `dataset-lost`, `too-many-jobs`, `storage-full`,
+        `too-many-deliveries`) and `DiskFull`.
         """
         request = fingerprint(submission)
         if draft.bound is not None:
@@ -134,6 +135,8 @@ class TenantJobs:
             repository.lock(self._tenant)
             more = submission.file.size + submission.result_bytes + BYTES_OF_A_JOB
             self._quotas.refuse(repository.usage(self._tenant), more)
+            if submission.webhook is not None:
+                refuse_deliveries(WebhookRepository(session).pending_of(self._tenant, MOST_DELIVERIES))
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
         self._renew(session, submission)

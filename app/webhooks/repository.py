@@ -115,6 +115,12 @@ class WebhookRepository:
         query = select(func.count()).where(WebhookDelivery.due_at.is_not(None))
         return self._session.scalars(query).one()
 
+    def pending_of(self, tenant: str, most: int) -> int:
+        """Count a tenant's deliveries that are still to be made, up to `most`."""
+        query = select(WebhookDelivery.id).where(WebhookDelivery.due_at.is_not(None), WebhookDelivery.tenant == tenant)
+        counted = query.limit(most).subquery()
+        return self._session.scalars(select(func.count()).select_from(counted)).one()
+
     def secret(self, tenant: str) -> WebhookSecret:
         """Find the secret of the tenant's webhooks, or make it at the first time."""
         self._session.execute(

@@ -1,16 +1,25 @@
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import httpx2
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from app.access.quotas import BYTES_OF_A_JOB, Quotas, Usage
+from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, Usage
 from app.access.service import ApiKeyService
+from app.database import current_time
 from app.jobs.repository import JobRepository
 from app.problems import Problem
 from app.settings import Settings
+from app.webhooks.models import WebhookDelivery
 from nern_core.checkpoint_structure import read_structure
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
@@ -46,6 +55,35 @@ def test_a_tenant_has_no_more_jobs_at_once_than_it_may(with_keys: Settings, keys
         assert third.headers["Retry-After"] == "60"
         client.post(first.json()["links"]["cancel"])
         assert submit(client).status_code == 202
+
+
+def test_a_tenant_whose_webhooks_pile_up_submits_no_more_jobs_with_one(
+    with_keys: Settings, keys: ApiKeyService
+) -> None:
+    networks = {"outbound_networks": (ip_network("127.0.0.0/8"),)}
+    with tenant(with_keys.model_copy(update=networks), keys) as client:
+        assert submit_with_webhook(client).status_code == 202
+        add_deliveries(with_keys, "rival", MOST_DELIVERIES)
+        add_deliveries(with_keys, "acme", MOST_DELIVERIES - 1)
+        assert submit_with_webhook(client).status_code == 202
+        add_deliveries(with_keys, "acme", 1)
+        refused = submit_with_webhook(client)
+        assert (refused.status_code, refused.json()["type"]) == (429, "too-many-deliveries")
+        assert submit(client).status_code == 202
+
+
+def submit_with_webhook(client: TestClient) -> httpx2.Response:
+    webhook = json.dumps({"url": "http://127.0.0.1:9/"})
+    return client.post("/jobs", files={"checkpoint": EXAMPLE.read_bytes()}, data={"webhook": webhook})
+
+
+def add_deliveries(settings: Settings, tenant: str, number: int) -> None:
+    """Add deliveries that are due in a day."""
+    columns: dict[str, Any] = {"tenant": tenant, "job_id": "job_1", "event": "job.canceled", "log": []}
+    with transaction(settings) as session:
+        now = current_time(session)
+        columns |= {"attempts": 1, "created_at": now, "due_at": now + timedelta(days=1)}
+        session.execute(insert(WebhookDelivery), [columns | {"id": f"msg_{uuid4().hex}"} for _ in range(number)])
 
 
 def test_the_jobs_of_others_do_not_count(with_keys: Settings, keys: ApiKeyService) -> None:
