@@ -34,6 +34,9 @@ def main() -> int:
         status, found = _repetition(chosen.scale, chosen.only)
         passed.append(status == 0)
         verdicts += found
+    if not verdicts:
+        print(f"No experiment has such a name: {chosen.only}", file=sys.stderr)
+        return 1
     document = {
         "machine": describe_machine(),
         "scale": chosen.scale,

@@ -99,7 +99,9 @@ def targets() -> dict[str, Target]:
             document = mutate_json(generator, fuzz_seeds.document_of(scratch))
             return fuzz_seeds.with_parts(scratch, {"document": fuzz_seeds.compressed(document)})
         if kind < (1 + _SHARE_OF_PARTS) / 2:
-            return fuzz_seeds.with_parts(scratch, {"streams": mutate(generator, [fuzz_seeds.streams_of(scratch)])})
+            parts = fuzz_seeds.packed_parts_of(scratch)
+            changed = generator.choice(list(parts))
+            return fuzz_seeds.with_parts(scratch, {changed: mutate(generator, [parts[changed]])})
         return mutate(generator, encodings)
 
     return {

@@ -3,9 +3,11 @@
 import argparse
 import io
 import json
+import tempfile
 import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from safetensors import safe_open
 
 from bench.assets import HERE
 from nern_core.checksum import seal
+from nern_core.codec import read_encoding, write_encoding
+from nern_core.codec.kept import COMPRESSED, Kept, RoundedTensor
 
 GOLDEN = HERE.parent / "tests" / "golden"
 _PICKLE = "w/data.pkl"
@@ -60,8 +64,30 @@ def safetensors_files() -> list[bytes]:
 
 
 def encodings() -> list[bytes]:
-    """`.nern` files with a predictor, with both permutations, and with quantized weights."""
-    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.nern"))]
+    """`.nern` files with a predictor, both permutations, quantized weights, and kept tensors of all kinds."""
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.nern"))] + [_encoding_with_kept_tensors()]
+
+
+def _encoding_with_kept_tensors() -> bytes:
+    encoding = read_encoding(GOLDEN / "quantized-v5.nern")
+    kept: dict[str, Kept] = {
+        "long": torch.linspace(0, 1, 300),
+        "table": torch.linspace(-1, 1, 64).view(4, 4, 4).bfloat16(),
+        "rounded": RoundedTensor(torch.arange(64, dtype=torch.int8).view(8, 8), -3, torch.float16),
+        "constant": torch.full((3, 2), 0.5),
+        "empty": torch.empty(0, 3),
+    }
+    document = encoding.document.model_copy(
+        update={
+            "tensor_order": (*encoding.document.tensor_order, *kept),
+            "metadata": {"": {"version": 1}},
+            "extra_states": {"table._extra_state": {"scale": {"$tuple": [1, 0.5]}}},
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "seed"
+        write_encoding(replace(encoding, document=document, kept=encoding.kept | kept), path)
+        return path.read_bytes()
 
 
 def pickle_of(archive: bytes) -> bytes:
@@ -93,10 +119,11 @@ def compressed(document: Any) -> bytes:  # noqa: ANN401 # any JSON
     return zlib.compress(json.dumps(document).encode(), level=1)
 
 
-def streams_of(encoding: Path) -> bytes:
-    """The streams of a `.nern` file."""
+def packed_parts_of(encoding: Path) -> dict[str, bytes]:
+    """The streams and the compressed kept tensors of a `.nern` file."""
     with safe_open(encoding, framework="pt") as file:
-        return bytes(file.get_tensor("streams").numpy().tobytes())
+        names = [name for name in file.keys() if name == "streams" or name.startswith(COMPRESSED)]  # noqa: SIM118
+        return {name: bytes(file.get_tensor(name).numpy().tobytes()) for name in names}
 
 
 def with_parts(encoding: Path, parts: dict[str, bytes]) -> bytes:

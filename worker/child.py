@@ -1,5 +1,6 @@
 """Starts and stops a runner: a new interpreter, in a process group of its own, without secrets."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ class Child:
     """A running runner, whose output is read by threads."""
 
     def __init__(self, folder: RunFolder) -> None:
+        """Start it. Raises `OSError` where the machine allows no process or thread more."""
         self._process = subprocess.Popen(  # noqa: S603 # an own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
             cwd=_ROOT,
@@ -32,10 +34,18 @@ class Child:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self.lines = RunnerLines(self._process.stdout, folder.job_id)
-        self._log = RunnerLog(self._process.stderr, folder.job_id)
+        output, errors = self._process.stdout, self._process.stderr
+        assert output is not None
+        assert errors is not None
+        try:
+            self.lines = RunnerLines(output, folder.job_id)
+            self._log = RunnerLog(errors, folder.job_id)
+        except RuntimeError as error:
+            self._process.kill()
+            self._process.wait()
+            output.close()
+            errors.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     @property
     def pid(self) -> int:

@@ -104,8 +104,8 @@ def open_regular(path: Path) -> BinaryIO:
 class RunSpec(BaseModel):
     """The order for a runner: its work, the memory that it may take and the largest file that it may write.
 
-    It encodes the checkpoint as the options say, and without options it reconstructs the encoding. `started_at` is when
-    the attempt began, in seconds since 1970.
+    It encodes the checkpoint as the options say, and without options it reconstructs the encoding. `started` is when
+    the attempt began, as `time.perf_counter` counts: all processes of a machine share that clock, and nobody sets it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -115,7 +115,7 @@ class RunSpec(BaseModel):
     file_bytes: int | None = None
     require_sandbox: bool = False
     seconds_between_snapshots: float = 20.0
-    started_at: float | None = None
+    started: float | None = None
 
 
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")

@@ -31,10 +31,14 @@ class Hold(Enum):
 
 
 class Heartbeat:
-    """Beats while the context is open: writes the present `progress`, and finds out whether the job is still held."""
+    """Beats while the context is open: writes the present `progress`, and finds out whether the job is still held.
+
+    Where the machine allows no thread more, it does not beat.
+    """
 
     def __init__(self, settings: Settings, sessions: Sessions, claim: Claim) -> None:
         self.progress: Progress | None = None
+        self.is_beating = False
         self._lease = settings.lease
         self._sessions = sessions
         self._claim = claim
@@ -44,14 +48,20 @@ class Heartbeat:
         self._hold = Hold.HELD
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            _log.error("heartbeat_not_started", job=self._claim.job_id, error=repr(error))
+        else:
+            self.is_beating = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        if self.is_beating:
+            self._thread.join()
 
     @property
     def hold(self) -> Hold:

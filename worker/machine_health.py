@@ -31,6 +31,7 @@ class MachineHealth:
         self._report = report
         self._pause = _FIRST_PAUSE
         self._not_before = 0.0
+        self._reason = _UNKNOWN_FAULT
 
     def probe(self) -> str | None:
         """Try to write into each folder; return what is wrong, or None."""
@@ -42,8 +43,9 @@ class MachineHealth:
                 return machine_fault_in(error) or _UNKNOWN_FAULT
         return None
 
-    def note_fault(self) -> None:
+    def note_fault(self, reason: str) -> None:
         """Let the machine rest after it has failed a job: longer each time, until a job ends well."""
+        self._reason = reason
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
@@ -53,7 +55,7 @@ class MachineHealth:
 
     def fault(self) -> str | None:
         """Return what keeps this machine from working at present, or None."""
-        return "resting" if time.monotonic() < self._not_before else self.probe()
+        return self._reason if time.monotonic() < self._not_before else self.probe()
 
     def wait(self) -> bool:
         """Wait until the machine can work, and say so in the log. False: the worker is to stop."""

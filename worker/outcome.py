@@ -70,11 +70,12 @@ RESULTS_REMOVED = Killed(
     ErrorLine(code="results_removed", message="The results were removed before the job had ended; submit it again.")
 )
 # Faults that are not the disk's: the runner does not start, or cannot confine itself as the operator requires.
-NO_RUNNER, NO_SANDBOX = "no_runner", "no_sandbox"
-_AGAIN_AND_AGAIN = {
-    NO_RUNNER: "The worker could not start the process of the job; tell the operator, whose log says why.",
-    NO_SANDBOX: "This worker cannot confine its jobs as its operator requires; tell the operator.",
-}
+NO_RUNNER, NO_SANDBOX, MISSING_LIBRARY = "no_runner", "no_sandbox", "missing_library"
+_NO_LIBRARY = "A library that the job needs is missing or broken on its worker; tell the operator, whose log says more."
+# What a machine sends that shuts down, is at a limit, or cannot read a file that is mapped.
+_SIGNALS_OF_THE_MACHINE = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGBUS}
+)
 _NO_ROOM = (
     "The worker could not write the job's files, again and again; the job may be too large for its disk. Tell the "
     "operator, whose log says more."
@@ -87,12 +88,16 @@ def failed(code: str, message: str) -> Failed:
     return Failed(ErrorLine(code=code, message=message))
 
 
-def failure_of(status: int, error: ErrorLine | None, lines: int) -> Failed | Killed | MachineFault | Stopped:
-    """Return the outcome for a child that ended with a status other than 0, after this many lines."""
-    if status == MACHINE_FAULT and error is not None:
-        return MachineFault(error.code)
+def failure_of(
+    status: int, error: ErrorLine | None, lines: int, *, has_read: bool
+) -> Failed | Killed | MachineFault | Stopped:
+    """Return the outcome for a child that ended with a status other than 0, after this many lines.
+
+    One that has begun to read a stranger's file is not believed that it could not start.
+    """
     if error is not None:
-        return Failed(error)
+        is_believed = status == MACHINE_FAULT and not (has_read and error.code in {NO_RUNNER, NO_SANDBOX})
+        return MachineFault(error.code) if is_believed else Failed(error)
     if status == INTERRUPTED:
         return Stopped()
     if status == -signal.SIGKILL:
@@ -100,6 +105,8 @@ def failure_of(status: int, error: ErrorLine | None, lines: int) -> Failed | Kil
     if not lines:
         # It prints one before it opens a stranger's file: what keeps it from that is no fault of the file.
         return MachineFault(NO_RUNNER)
+    if -status in _SIGNALS_OF_THE_MACHINE:
+        return Killed(_KILLED)
     return failed("internal_error", f"The job ended unexpectedly with the status {status}; the worker's log says why.")
 
 
@@ -118,7 +125,7 @@ def store_unavailable() -> Failed:
 
 def machine_failed_again(fault: MachineFault) -> Killed:
     """The job meets the same fault again and again on a machine that looks well: it may be too large for it."""
-    return Killed(ErrorLine(code=fault.reason, message=_AGAIN_AND_AGAIN.get(fault.reason, _NO_ROOM)))
+    return Killed(ErrorLine(code=fault.reason, message=_NO_LIBRARY if fault.reason == MISSING_LIBRARY else _NO_ROOM))
 
 
 def took_too_much(what: str) -> Failed:

@@ -43,7 +43,7 @@ def read_results(folder: RunFolder, kind: JobKind) -> Results:
             raise UnusableResults(f"{irregular[0]} is no ordinary file")
         size = sum(status.st_size for status in found.values())
         return Results(names, size, read_metrics(folder.report) if encodes else None)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UnusableResults(str(error)) from error
 
 

@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +21,9 @@ from nern_core.options import Device, EncodeOptions
 from nern_core.progress import OnProgress, Phase, Progress
 from nern_core.system_errors import is_out_of_memory
 from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
-from worker.machine_faults import fault_of_folder, machine_fault_in
-from worker.outcome import NO_SANDBOX
+from worker.machine_faults import fault_of_folder
 from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
+from worker.runner_faults import NotPrepared, fault_of_machine, importing
 from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ def main(folder: RunFolder, parent: int) -> int:
     say = _private_output()
     stop = _StopRequest()
     try:
-        spec = RunSpec.model_validate_json(folder.spec.read_bytes())
-        os.chdir(folder.datasets)
-        _confine(folder, spec)
+        spec = _prepare(folder)
         if spec.options is None:
             return _reconstruct(folder, say)
         return _encode(folder, spec, spec.options, say, stop)
@@ -64,13 +61,25 @@ def main(folder: RunFolder, parent: int) -> int:
         _say_error(say, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
         traceback.print_exc()
-        fault = NO_SANDBOX if isinstance(error, SandboxError) else machine_fault_in(error)
-        fault = fault or fault_of_folder(folder.home)
+        fault = fault_of_machine(error) or fault_of_folder(folder.home)
         if fault is not None:
             _say_error(say, fault, _MACHINE_FAULT)
             return MACHINE_FAULT
         _say_error(say, *_explained(error))
     return FAILED
+
+
+def _prepare(folder: RunFolder) -> RunSpec:
+    """Read the spec and confine this process. Raises `SandboxError`, and `NotPrepared` for whatever goes wrong."""
+    try:
+        spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+        os.chdir(folder.datasets)
+        _confine(folder, spec)
+    except SandboxError:
+        raise
+    except Exception as error:
+        raise NotPrepared from error
+    return spec
 
 
 class _StopRequest:
@@ -111,8 +120,9 @@ def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
     """Decode, and write the weights in both formats; returns the exit status."""
     tell = _progress_within(say, 0.0, 1.0)
     tell(Progress(phase=Phase.STARTING))
-    from nern_core.checkpoint import write_checkpoint
-    from nern_core.decode import decode
+    with importing():
+        from nern_core.checkpoint import write_checkpoint
+        from nern_core.decode import decode
 
     tell(Progress(phase=Phase.READING))
     decoded = decode(folder.encoding)
@@ -127,15 +137,15 @@ def _encode(
     folder: RunFolder, spec: RunSpec, options: EncodeOptions, say: Callable[[str], None], stop: Callable[[], bool]
 ) -> int:
     """Encode, and write all results; returns the exit status."""
-    started = _started(spec)
     compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
     encoded_at = compared_at * (1 - (_SHARE_OF_TRAINED_RIVAL if options.direct_quantization else _SHARE_OF_COMPARISON))
     progress = _progress_within(say, 0.0, encoded_at)
     progress(Progress(phase=Phase.STARTING))
-    from nern_core.checkpoint import write_checkpoint
-    from nern_core.encode import encode
-    from nern_core.report.page import render_page
-    from nern_core.snapshots import Interrupted, Snapshots
+    with importing():
+        from nern_core.checkpoint import write_checkpoint
+        from nern_core.encode import encode
+        from nern_core.report.page import render_page
+        from nern_core.snapshots import Interrupted, Snapshots
 
     encoding = folder.result("encoding.nern")
     snapshots = Snapshots(
@@ -145,7 +155,7 @@ def _encode(
         on_saved=lambda name: say(RunnerLine(snapshot=name).encoded()),
     )
     try:
-        result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots, started=started)
+        result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots, started=spec.started)
     except Interrupted:
         return INTERRUPTED
     result.stopwatch.begin(Phase.WRITING)
@@ -162,12 +172,6 @@ def _encode(
     report = comparison.report.with_seconds(result.stopwatch.seconds())
     folder.report.write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return 0
-
-
-def _started(spec: RunSpec) -> float:
-    """When the attempt began, as `time.perf_counter` counts."""
-    now = time.perf_counter()
-    return now if spec.started_at is None else now - max(0.0, time.time() - spec.started_at)
 
 
 def _progress_within(say: Callable[[str], None], start: float, end: float) -> OnProgress:

@@ -45,6 +45,11 @@ class RunnerLines:
         self._thread = threading.Thread(target=self._read, args=(output,), name="runner lines", daemon=True)
         self._thread.start()
 
+    @property
+    def has_read(self) -> bool:
+        """Whether the runner has begun to read the file of its job."""
+        return any(phase is not Phase.STARTING for phase, _ in self.phases)
+
     def new_snapshots(self) -> set[str]:
         """Return the names of the snapshots that were written since the last call."""
         # Replaced in one step, since the thread adds to it.

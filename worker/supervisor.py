@@ -169,11 +169,12 @@ class Supervisor:
             return outcome
         _log.error("machine_fault", job=job_id, reason=outcome.reason)
         if self._health.probe() is not None:
-            self._health.note_fault()
+            self._health.note_fault(outcome.reason)
             return outcome
         if outcome.reason in {NO_RUNNER, NO_SANDBOX}:
-            # Another worker is to find the job first.
-            self._health.note_fault()
+            # No file of the job was read yet, so that no job is the cause: another worker is to find it.
+            self._health.note_fault(outcome.reason)
+            return outcome
         self._faults[job_id] += 1
         if self._faults[job_id] < _MOST_FAULTS:
             return outcome
@@ -182,6 +183,8 @@ class Supervisor:
 
     def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
         """Have it done in a folder of the attempt's own."""
+        if not heartbeat.is_beating:
+            return MachineFault(NO_RUNNER)
         try:
             patience = Patience(heartbeat, self._stopping)
             limits = self._limits.for_job(claim.kind, claim.checkpoint_bytes, claim.seconds_left)
@@ -208,7 +211,7 @@ class Supervisor:
     @contextmanager
     def _folder(self, claim: Claim, limits: Limits, patience: Patience) -> Iterator[RunFolder]:
         """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
-        started_at = time.time()
+        started = time.perf_counter()
         folder = RunFolder.of_attempt(self._settings.scratch, claim.job_id, claim.attempt)
         remove_tree(folder.path)
         try:
@@ -221,7 +224,7 @@ class Supervisor:
                 file_bytes=limits.file_bytes,
                 require_sandbox=self._settings.require_sandbox,
                 seconds_between_snapshots=self._settings.snapshot_interval.total_seconds(),
-                started_at=started_at,
+                started=started,
             )
             folder.spec.write_text(spec.model_dump_json(), encoding="utf-8")
             yield folder
@@ -244,7 +247,11 @@ class Supervisor:
     ) -> Outcome | None:
         """Watch a child until it is gone; None: it has left its results."""
         trace.starts_child()
-        child = Child(folder)
+        try:
+            child = Child(folder)
+        except OSError:
+            _log.exception("runner_not_started", job=folder.job_id)
+            return MachineFault(NO_RUNNER)
         try:
             watch = ChildWatch(child, folder.path, limits)
             while (status := child.wait(_SECONDS_BETWEEN_LOOKS)) is None:
@@ -260,7 +267,8 @@ class Supervisor:
                     return objection
                 self._keep(snapshots, child)
             self._keep(snapshots, child)
-            return None if status == 0 else failure_of(status, child.lines.error, child.lines.count)
+            lines = child.lines
+            return None if status == 0 else failure_of(status, lines.error, lines.count, has_read=lines.has_read)
         finally:
             child.kill()
             trace.child_ended(child.lines.phases)

@@ -1,6 +1,7 @@
 """The usage of a runner: memory, threads and processor time of its process, and room on the disk.
 
-All of it is read from outside, by /proc and the file system, so that a runner cannot hide it.
+All of it is read from outside, by /proc and the file system, so that a runner cannot hide it. Memory and files of a
+process are asked of a thread that lives: one whose first thread has ended shows none.
 """
 
 import os
@@ -9,13 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BLOCK_BYTES = 512
 # The caches of libraries are nested some levels deep.
 _MOST_LEVELS = 30
 _RIGHTS_TO_LOOK = stat.S_IRUSR | stat.S_IXUSR
 # Fields of /proc/PID/stat, counted from the one after the name of the program.
 _USER_TICKS, _SYSTEM_TICKS, _THREADS = 11, 12, 17
+# What takes memory: pages, those that are swapped out, and the tables that map them, in /proc/PID/status.
+_MEMORY_FIELDS = ("VmRSS:", "VmSwap:", "VmPTE:")
+_KIBIBYTE = 1024
+_ENDED = ("Z", "X")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +55,47 @@ class UnlinkedUsage:
     in_memory: int
 
 
-def resident_bytes(pid: int) -> int:
-    """Memory that a process has at present; 0 once it is gone."""
+def memory_bytes(pid: int) -> int:
+    """Memory that a process takes at present; 0 once it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
+        lines = (_living_thread(pid) / "status").read_text(errors="replace").splitlines()
+    except OSError:
         return 0
+    return _KIBIBYTE * sum(int(line.split()[1]) for line in lines if line.startswith(_MEMORY_FIELDS))
+
+
+def _living_thread(pid: int) -> Path:
+    """Folder in /proc of a process, or of another thread where the first one has ended. Raises `OSError`."""
+    process = Path(f"/proc/{pid}")
+    if not _has_ended(process):
+        return process
+    return next((thread for thread in (process / "task").iterdir() if not _has_ended(thread)), process)
+
+
+def _has_ended(thread: Path) -> bool:
+    try:
+        return (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] in _ENDED
+    except OSError:
+        return True
 
 
 def unlinked_usage(pid: int, folder: Path) -> UnlinkedUsage:
     """Sizes of the files that a process has open and that have no name."""
     on_disk = in_memory = 0
+    device = folder.stat().st_dev
     try:
-        device = folder.stat().st_dev
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            found = entry.stat()
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
-                size = found.st_blocks * _BLOCK_BYTES
-                on_disk += size if found.st_dev == device else 0
-                in_memory += size if found.st_dev != device else 0
+        descriptors = list((_living_thread(pid) / "fd").iterdir())
     except OSError:  # it is gone
-        pass
+        return UnlinkedUsage(0, 0)
+    for descriptor in descriptors:
+        try:
+            found = descriptor.stat()
+        except OSError:  # closed meanwhile; others are not
+            continue
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+            size = found.st_blocks * _BLOCK_BYTES
+            on_disk += size if found.st_dev == device else 0
+            in_memory += size if found.st_dev != device else 0
     return UnlinkedUsage(on_disk, in_memory)
 
 
@@ -88,7 +112,7 @@ def deleted_mappings(pid: int, device: int) -> set[int]:
     """Inodes of removed files of a device that a process has mapped: without a name or a descriptor they keep room."""
     found = set()
     try:
-        with Path(f"/proc/{pid}/maps").open(errors="replace") as maps:
+        with (_living_thread(pid) / "maps").open(errors="replace") as maps:
             for line in maps:
                 _, _, _, of_device, inode, *name = line.split(maxsplit=5)
                 major, _, minor = of_device.partition(":")

@@ -12,8 +12,8 @@ from worker.usage import (
     UnlinkedUsage,
     deleted_mappings,
     folder_usage,
+    memory_bytes,
     process_usage,
-    resident_bytes,
     unlinked_usage,
 )
 
@@ -47,7 +47,7 @@ class ChildWatch:
             found = self._look_at_all(now)
             if found is not None:
                 return found
-        return self._limits.exceeded(resident_bytes(self._child.pid) + self._unlinked.in_memory, now - self._started)
+        return self._limits.exceeded(memory_bytes(self._child.pid) + self._unlinked.in_memory, now - self._started)
 
     def _look_at_all(self, now: float) -> Failed | Killed | None:
         self._unlinked = unlinked_usage(self._child.pid, self._folder)

@@ -29,8 +29,8 @@ def decompress_and_unshuffle(packed: Tensor, dtype: torch.dtype, count: int) -> 
     """
     data, size = packed.numpy().tobytes(), count * dtype.itemsize
     try:
-        # Without this, the decompressor would allocate whatever the bytes declare.
-        if zstandard.frame_content_size(data) != size:
+        # Without this, the decompressor would allocate whatever the bytes declare. Nothing is never compressed.
+        if not size or zstandard.frame_content_size(data) != size:
             raise _damaged()
         unpacked = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:

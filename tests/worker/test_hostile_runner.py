@@ -1,6 +1,9 @@
 """Runs hostile code as the runner: whatever it says and does, its job ends and the supervisor survives."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
 from worker.folder import RunFolder
 from worker.limits import Limits
 from worker.supervisor import Supervisor
+from worker.usage import unlinked_usage
 
 FOREVER = "\ntime.sleep(600)\n"
 
@@ -174,6 +178,68 @@ def test_memory_in_files_without_a_name_counts(embedded_jobs: Jobs, monkeypatch:
     program = "memory = os.memfd_create('x')\nfor _ in range(200): os.write(memory, bytes(2**20))\n"
     job = run(embedded_jobs, program + FOREVER, monkeypatch, {"memory_bytes": 150 * 2**20})
     assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
+
+
+def test_memory_of_a_process_whose_first_thread_has_ended_counts(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+import ctypes, platform, threading
+def take():
+    time.sleep(0.3)
+    taken = bytearray(200 * 2**20)
+    time.sleep(600)
+threading.Thread(target=take).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+    job = run(embedded_jobs, program, monkeypatch, {"memory_bytes": 150 * 2**20})
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
+
+
+def test_memory_of_tables_that_map_nothing_counts(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = """
+import mmap
+size = 64 * 2**30
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+for place in range(0, size, 2**21): memory[place]
+"""
+    job = run(embedded_jobs, program + FOREVER, monkeypatch, {"memory_bytes": 100 * 2**20})
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
+
+
+def test_removed_files_count_while_other_descriptors_come_and_go(tmp_path: Path) -> None:
+    program = """
+import os, sys, tempfile
+file = tempfile.TemporaryFile(dir=sys.argv[1])
+os.dup2(file.fileno(), 200)
+os.write(200, bytes(2**20))
+file.close()
+print(flush=True)
+while True: os.close(os.dup(0))
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = {unlinked_usage(process.pid, tmp_path).on_disk for _ in range(300)}
+        process.kill()
+    assert found == {2**20}
+
+
+def test_a_runner_that_has_read_a_file_is_not_believed_that_it_could_not_start(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+say(progress={"phase": "reading"})
+say(error={"code": "no_runner", "message": "."})
+sys.exit(74)
+"""
+    job = run(embedded_jobs, program, monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "no_runner")
+
+
+def test_a_file_in_place_of_the_results_fails_the_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = run(embedded_jobs, "results.rmdir()\nresults.touch()\n", monkeypatch)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
 
 
 def test_snapshots_beyond_the_bound_are_not_kept(

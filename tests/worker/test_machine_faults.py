@@ -181,6 +181,71 @@ def test_a_worker_whose_runner_does_not_start_gives_the_job_back_and_rests(
     assert job.announce_at > job.created_at
 
 
+def test_no_job_fails_for_a_runner_that_never_starts(
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_runner("import a_library_that_is_missing\n", tmp_path, monkeypatch)
+    monkeypatch.setattr("worker.machine_health._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("worker.machine_health._FIRST_PAUSE", 0.0)
+    jobs, job_id = embedded_jobs, embedded_jobs.submit()
+    settings = jobs.settings.model_copy(update={"max_attempts": 1})
+    supervisor = Supervisor(settings, jobs.sessions, jobs.store, lambda: False)
+    for _ in range(4):
+        supervisor.run(job_id)
+    assert state(jobs.get(job_id)) == (JobStatus.QUEUED, 4, 4)
+
+
+@pytest.mark.parametrize("thread", ["heartbeat", "runner lines", "runner log"])
+def test_a_machine_without_room_for_a_thread_gives_the_job_back(
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    replace_runner("time.sleep(600)\n", tmp_path, monkeypatch)
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == thread:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert state(supervise(embedded_jobs, embedded_jobs.submit())) == (JobStatus.QUEUED, 1, 1)
+
+
+def test_a_machine_without_room_for_a_process_gives_the_job_back_and_rests(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("worker.caches.Caches.copy_to", lambda caches, target: target.mkdir())
+    monkeypatch.setattr("worker.child.subprocess.Popen", refuse)
+    jobs, job_id = embedded_jobs, embedded_jobs.submit()
+    supervisor = Supervisor(jobs.settings, jobs.sessions, jobs.store, stops_after(1))
+    supervisor.run(job_id)
+    with capture_logs() as logged:
+        supervisor.run(job_id)
+    assert state(jobs.get(job_id)) == (JobStatus.QUEUED, 1, 1)
+    assert {entry["reason"] for entry in logged if entry["event"] == "worker_unfit"} == {"no_runner"}
+
+
+@pytest.mark.parametrize("name", ["SIGBUS", "SIGTERM", "SIGXCPU"])
+def test_a_runner_that_the_machine_ends_by_a_signal_is_tried_again(
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    program = f'import signal\nsay(progress={{"phase": "starting"}})\nos.kill(os.getpid(), signal.{name})\n'
+    replace_runner(program, tmp_path, monkeypatch)
+    assert state(supervise(embedded_jobs, embedded_jobs.submit())) == (JobStatus.QUEUED, 1, 0)
+
+
+def test_the_start_of_an_attempt_is_told_by_a_clock_that_nobody_sets(
+    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = 'passed = time.perf_counter() - json.loads((folder / "spec.json").read_text())["started"]\n'
+    program += 'say(error={"code": "soon" if 0 <= passed < 60 else "never", "message": "."})\nsys.exit(1)\n'
+    replace_runner(program, tmp_path, monkeypatch)
+    assert supervise(embedded_jobs, embedded_jobs.submit()).error_code == "soon"
+
+
 def copied_to_a_full_disk() -> BaseException:
     return shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
 

@@ -101,10 +101,10 @@ def _size_for(version: int) -> int:
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
-    """Leave these rights to everything below a path; what is not there needs none."""
+    """Leave these rights to everything below a path; what is not there, or cannot be reached, needs none."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     try:
         if not path.is_dir():

@@ -4,9 +4,10 @@ On a CPU the calls in `system_calls.ALLOWED` remain, and of a few more those who
 no processes, signals and limits of this process alone, memory that is counted. All else fails with EPERM. Calls that no
 list here names are written to the kernel's log: they are an attack, or a library that needs something new.
 
-On a GPU what is known to be harmful is refused, and all else remains. CUDA's driver makes a Unix socket of sequenced
-packets, binds it to an abstract name and listens there, for processes that would share its memory, and gives up if it
-may not. So a process that computes on a GPU keeps such sockets, but accepts nobody, and connects to nothing.
+On a GPU what is known to be harmful is refused, and so is what is newer than the tables; all else remains. CUDA's
+driver makes a Unix socket of sequenced packets, binds it to an abstract name and listens there, for processes that
+would share its memory, and gives up if it may not. So a process that computes on a GPU keeps such sockets, but accepts
+nobody, and connects to nothing.
 """
 
 import ctypes
@@ -26,12 +27,16 @@ _SET_MODE_FILTER, _FLAG_LOG = 1, 2
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Calls of the x32 interface of x86_64 have this bit; there is no reason to use it.
 _X32_BIT = 0x40000000
-_CLONE_THREAD = 0x00010000
+_CLONE_THREAD, _CLONE_FILES = 0x00010000, 0x00000400
 _CLONE_NAMESPACES = 0x7E020000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SOCKET_TYPE_BITS = 0xF
-# fcntl: descriptors, flags and locks. Not who gets signals of a file, not the size of pipes, not news of folders.
-_FCNTL_ALLOWED = (*range(8), *range(36, 39), 1030)
+# fcntl: descriptors and flags. Not locks, not who gets signals of a file, not the size of pipes, not news of folders.
+_FCNTL_ALLOWED = (*range(5), 1030)
+# close_range: at once, or when a program starts.
+_CLOSE_RANGE_ALLOWED = (0, 4)
+# fallocate: gives room of a file back.
+_PUNCH_HOLE = 3
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 8, 10, 15, 1024, 1026, 1031
 _FCNTL_REFUSED = (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ)
 # ioctl: whether it is a terminal and how wide, how much can be read, flags of the descriptor.
@@ -87,7 +92,8 @@ def _program(machine: str, *, gpu: bool) -> Program:
         *LOAD_NUMBER,
         *bpf.if_at_least(_X32_BIT, REFUSE),
         *(part for number, program in looked_at.items() for part in bpf.if_equal(number, program)),
-        *(ALLOW if gpu else [*bpf.if_at_least(FIRST_UNKNOWN, NO_SUCH_CALL), *REFUSE]),
+        *bpf.if_at_least(FIRST_UNKNOWN, NO_SUCH_CALL),
+        *(ALLOW if gpu else REFUSE),
     ]
 
 
@@ -98,11 +104,17 @@ def _by_arguments(*, gpu: bool) -> dict[str, Program]:
         "clone": [
             *bpf.load_argument(0),
             *bpf.unless_any_bit(_CLONE_THREAD, REFUSE),
+            # A thread with descriptors of its own would hide files from the supervisor.
+            *bpf.unless_any_bit(_CLONE_FILES, REFUSE),
             *bpf.if_any_bit(_CLONE_NAMESPACES, REFUSE),
             *ALLOW,
         ],
         # The C library then starts threads by `clone`, whose flags can be looked at.
         "clone3": NO_SUCH_CALL,
+        # With the flag to unshare it would give a thread descriptors of its own.
+        "close_range": bpf.allow_only(2, _CLOSE_RANGE_ALLOWED),
+        # Other modes reserve room beyond the limit on the size of a file.
+        "fallocate": bpf.allow_only(1, (0, _PUNCH_HOLE)),
         # A filter more takes rights away only.
         "seccomp": bpf.allow_only(1, (_FLAG_LOG,)),
         "socket": _socket_of_cuda() if gpu else REFUSE,

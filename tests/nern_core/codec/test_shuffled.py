@@ -50,6 +50,11 @@ def test_bytes_of_another_size_or_damaged_ones_are_refused(data: bytes) -> None:
     assert error.value.code == "bad_encoding"
 
 
+def test_a_frame_of_nothing_is_refused() -> None:
+    with pytest.raises(NernError, match="cannot be decompressed"):
+        decompress_and_unshuffle(as_tensor(zstandard.compress(b"")), torch.float32, 0)
+
+
 def test_a_frame_that_declares_a_vast_size_is_refused_before_anything_is_allocated() -> None:
     # A frame header: magic, a content size of 8 bytes, 2^60.
     header = b"\x28\xb5\x2f\xfd" + b"\xe0" + (2**60).to_bytes(8, "little")

@@ -74,6 +74,11 @@ OUTSIDE = [
     "return call('inotify_init1', 0)",
     "return call('fanotify_init', 0, 0)",
     "return call('name_to_handle_at', -100, b'/etc', None, None, 0)",
+    # Room on the disk beyond the limit on the size of a file, without a byte in it.
+    "return call('fallocate', os.open(folder / 'x', os.O_RDWR | os.O_CREAT), 1, ctypes.c_long(0), ctypes.c_long(4096))",
+    # Threads with descriptors of their own, in which nobody sees what is open.
+    "return call('close_range', 1000, 1000, 2)",
+    "return call('clone', 0x10b00, None, None, None, None)",
     # Memory that nobody counts.
     "return call('shmget', 0, 4096, 0o1600)",
     "return call('msgget', 0, 0o1600)",
@@ -101,6 +106,9 @@ DENIED_ON_A_CPU = [
     "return Path('/dev/shm/x').write_text('x')",
     "return os.open('/dev/zero', os.O_RDWR)",
     "import fcntl\nreturn fcntl.fcntl(os.pipe()[0], 1031, 2**20)",
+    # Locks on files of others, and as many as the kernel has memory for.
+    "import fcntl\nreturn fcntl.flock(os.open(json.__file__, os.O_RDONLY), fcntl.LOCK_EX)",
+    "import fcntl\nreturn fcntl.lockf(os.open(folder / 'x', os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)",
 ]
 # The driver of CUDA names its threads and listens like this.
 CUDA_NAMES_A_THREAD = """
@@ -201,7 +209,8 @@ def test_a_process_may_send_signals_to_itself(folder: Path) -> None:
     assert attempt(folder, "return os.kill(os.getpid(), 0)")["done"] is None
 
 
-def test_a_call_that_is_newer_than_the_tables_does_not_exist(folder: Path) -> None:
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
+def test_a_call_that_is_newer_than_the_tables_does_not_exist(folder: Path, gpu: bool) -> None:
     action = """
         from worker.sandbox.system_calls import FIRST_UNKNOWN
         try:
@@ -209,7 +218,22 @@ def test_a_call_that_is_newer_than_the_tables_does_not_exist(folder: Path) -> No
         except OSError as error:
             return error.errno
     """
-    assert attempt(folder, action)["done"] == errno.ENOSYS
+    assert attempt(folder, action, gpu=gpu)["done"] == errno.ENOSYS
+
+
+def test_files_cannot_be_hidden_in_a_pair_of_sockets(folder: Path) -> None:
+    action = """
+        import socket
+        one, _ = socket.socketpair()
+        return socket.send_fds(one, [b"x"], [os.memfd_create("x")])
+    """
+    assert attempt(folder, action, gpu=True) == {"error": "PermissionError"}
+
+
+def test_a_readable_folder_that_cannot_be_reached_leaves_the_confinement_whole(folder: Path) -> None:
+    beneath_a_file = folder.parent / "secret.txt" / "data"
+    action = "return (folder.parent / 'secret.txt').read_text()"
+    assert attempt(folder, action, readable=[beneath_a_file]) == {"error": "PermissionError"}
 
 
 def test_a_call_that_no_list_names_is_refused(folder: Path) -> None:
