@@ -15,6 +15,8 @@ _log = structlog.get_logger()
 _UNKNOWN_FAULT = "storage_failed"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _SECONDS_BETWEEN_LOOKS = 0.2
+# A job has some hundred, most of them caches.
+_FEWEST_FILES = 500
 
 
 class MachineHealth:
@@ -84,6 +86,7 @@ def _require_room(folder: Path, room: int) -> None:
     """Try to write. Raises `OSError`, also where less than the room is left."""
     make_folder(folder)
     found = os.statvfs(folder)
-    if found.f_bavail * found.f_frsize < room or (found.f_files and not found.f_favail):
+    # Some file systems do not count files.
+    if found.f_bavail * found.f_frsize < room or (found.f_files and found.f_favail < _FEWEST_FILES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     write_probe(folder)

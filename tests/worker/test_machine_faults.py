@@ -48,7 +48,9 @@ def stops_after(seconds: float) -> Callable[[], bool]:
 
 @needs_mounts
 @pytest.mark.parametrize(
-    ("size", "options", "reason"), [("256k", "", "disk_full"), ("64m", ",ro", "disk_read_only")], ids=["full", "ro"]
+    ("size", "options", "reason"),
+    [("256k", "", "disk_full"), ("64m", ",ro", "disk_read_only"), ("64m", ",nr_inodes=50", "disk_full")],
+    ids=["full", "ro", "few files"],
 )
 def test_a_worker_whose_scratch_folder_is_unusable_claims_nothing_and_says_why(
     embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, options: str, reason: str
