@@ -275,7 +275,7 @@ class Settings(BaseSettings):
     require_sandbox: Annotated[
         bool,
         Field(
-            description="Whether a worker leaves jobs to others where kernel or container offer no Landlock or seccomp. "
+            description="Whether a worker leaves jobs to others where the kernel offers no Landlock or no seccomp. "
             "Otherwise the worker's log says what is missing."
         ),
     ] = False
