@@ -19,7 +19,7 @@ from app.durable_files import DiskFull
 from app.fair_shares import QueueFull
 from app.storage.artifacts import StoreUnavailable
 from nern_core.errors import NernError
-from nern_core.options import explain_invalid
+from nern_core.options import conflicting_option, explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
 # One sentence about a field that does not fit.
@@ -104,7 +104,11 @@ class Problem(Exception):
     ) -> "Problem":
         # A document of many small faults must not become an answer that is many times larger.
         fields = [FieldProblem(field=_field(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
-        summary = " ".join(f"{f.field}: {f.detail}" if f.field else f.detail for f in fields)
+        # The sentence on a conflict names its options.
+        named = [f.field and not conflicting_option(d) for f, d in zip(fields, details, strict=False)]
+        summary = " ".join(
+            f"{f.field}: {f.detail}" if name else f.detail for f, name in zip(fields, named, strict=True)
+        )
         if len(details) > _MOST_FIELDS:
             summary += f" {len(details) - _MOST_FIELDS:,} more fields do not fit."
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, opening + summary, errors=fields)
@@ -231,5 +235,8 @@ def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def _field(detail: ErrorDetails) -> str:
+    conflicting = conflicting_option(detail)
+    if conflicting is not None:
+        return conflicting
     name = ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
     return name if len(name) <= _LONGEST_FIELD else f"{name[:_LONGEST_FIELD]}…"

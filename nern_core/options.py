@@ -50,6 +50,14 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+class OptionConflict(ValueError):
+    """An option that does not go with the others."""
+
+    def __init__(self, option: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.option = option
+
+
 class EncodeOptions(BaseModel):
     """The options of one encoding, the same names in the API, the CLI and the `.nern` file."""
 
@@ -232,34 +240,45 @@ class EncodeOptions(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.seconds is not None and self.steps is not None:
-            raise ValueError("give a budget in `seconds` or in `steps`, not both")
+            raise OptionConflict("steps", "give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
-            raise ValueError("`dataset` needs `architecture`: without it no accuracy can be measured")
+            raise OptionConflict("dataset", "`dataset` needs `architecture`: without it no accuracy can be measured")
         if self.fail_over is not None and self.dataset is None:
-            raise ValueError("`fail_over` needs a `dataset`: without it no accuracy can be measured")
+            raise OptionConflict("fail_over", "`fail_over` needs a `dataset`: without it no accuracy can be measured")
         if self.direct_quantization and self.dataset is None:
-            raise ValueError("`direct_quantization` needs a `dataset`, to distill on")
-        if sum(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop)) > 1:
-            raise ValueError("give one of `target_bytes`, `target_ratio` and `max_drop`")
+            raise OptionConflict("direct_quantization", "`direct_quantization` needs a `dataset`, to distill on")
+        targets = [name for name in ("target_bytes", "target_ratio", "max_drop") if getattr(self, name) is not None]
+        if len(targets) > 1:
+            raise OptionConflict(targets[1], "give one of `target_bytes`, `target_ratio` and `max_drop`")
         if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):
-            raise ValueError("`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure")
+            raise OptionConflict(
+                "max_drop", "`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure"
+            )
         self._check_representation()
         if self.recipe is RecipeName.DATA_FREE and self.architecture is None:
-            raise ValueError("the recipe `data-free` needs `architecture`: it makes images from the network")
+            raise OptionConflict(
+                "recipe", "the recipe `data-free` needs `architecture`: it makes images from the network"
+            )
         return self
 
     def _check_representation(self) -> None:
-        """Raise `ValueError` where options ask for both representations."""
+        """Raise `OptionConflict` where options ask for both representations."""
         if self.representation is RepresentationName.PREDICTOR and self.has_target:
-            raise ValueError("a `predictor` has no target size; give `hidden_size`, or choose `quantized`")
+            raise OptionConflict(
+                "representation", "a `predictor` has no target size; give `hidden_size`, or choose `quantized`"
+            )
         if self.has_target and self.recipe is RecipeName.PAPER:
-            raise ValueError("the recipe `paper` has no target size; choose `fast` or `data-free`")
+            raise OptionConflict("recipe", "the recipe `paper` has no target size; choose `fast` or `data-free`")
         if self.representation is RepresentationName.QUANTIZED and self.recipe is RecipeName.PAPER:
-            raise ValueError("the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
+            raise OptionConflict("recipe", "the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
         quantized = self.has_target or self.representation is RepresentationName.QUANTIZED
         if quantized and self._shapes_predictor:
             what = "a target size leaves" if self.has_target else "`quantized` weights have"
-            raise ValueError(f"{what} no predictor to give a `hidden_size`, `rounds` or `kernels_per_coordinate`")
+            shapes = {"hidden_size": self.hidden_size is not None, "rounds": self.rounds > 1}
+            shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
+            raise OptionConflict(
+                shape, f"{what} no predictor to give a `hidden_size`, `rounds` or `kernels_per_coordinate`"
+            )
 
 
 def explain_invalid(detail: ErrorDetails) -> str:
@@ -270,3 +289,9 @@ def explain_invalid(detail: ErrorDetails) -> str:
         return f"there is no such architecture; use {ARCHITECTURE_NAMES}."
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{text[0].lower()}{text[1:]}."
+
+
+def conflicting_option(detail: ErrorDetails) -> str | None:
+    """Return the option that does not go with the others; None for errors of another kind."""
+    error = detail.get("ctx", {}).get("error")
+    return error.option if isinstance(error, OptionConflict) else None

@@ -146,12 +146,12 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
     if _is_short(evidence):
         advice.append(
             f"The training of {evidence.steps:,} steps was too short: this network needs about "
-            f"{evidence.recommended_steps:,}, which it has without --steps and --seconds."
+            f"{evidence.recommended_steps:,}, which it takes by default."
         )
     if evidence.has_predictor:
-        advice.append("Quantized weights are smaller and more accurate: --representation quantized.")
+        advice.append("Quantized weights are smaller and more accurate: choose the representation quantized.")
     elif not _is_short(evidence):
-        advice.append(f"Ask for more bytes: --target-bytes {_larger(evidence.file_bytes)}.")
+        advice.append(f"Ask for a larger file, such as {_larger(evidence.file_bytes):,} bytes.")
     return " ".join(advice)
 
 

@@ -9,6 +9,7 @@ from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from app.access.browser import COOKIE
 from app.pages import presentation
 
 _POLICY = (
@@ -44,6 +45,7 @@ def render(
     request: Request, template: str, context: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK
 ) -> HTMLResponse:
     """The page that a template makes of its context."""
-    settings = request.app.state.settings
-    page = _TEMPLATES.get_template(template).render(with_keys=settings.keys_required, **context)
+    with_keys = request.app.state.settings.keys_required
+    is_signed_in = with_keys and COOKIE in request.cookies
+    page = _TEMPLATES.get_template(template).render(with_keys=with_keys, is_signed_in=is_signed_in, **context)
     return HTMLResponse(page, status, headers={"Content-Security-Policy": _POLICY})

@@ -3,10 +3,11 @@
 What names a thing by a text that no such thing can have is answered as what does not exist: 404.
 """
 
+import re
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from app.datasets.service import NAME_PATTERN
 from app.jobs.ids import JOB_ID_PATTERN, is_job_id, unknown_job
@@ -25,6 +26,13 @@ def _require_job_id(text: str) -> str:
     return text
 
 
+def _require_cursor(text: str) -> str:
+    """Raise `ValueError` for what no page has given as `next_cursor`."""
+    if not re.fullmatch(_CURSOR_PATTERN, text):
+        raise ValueError("this is no cursor; give `next_cursor` of the page before, or none for the first page")
+    return text
+
+
 JobId = Annotated[
     str,
     Path(description="Id of a job.", json_schema_extra={"pattern": JOB_ID_PATTERN}),
@@ -33,7 +41,8 @@ JobId = Annotated[
 # The job whose options the form starts with.
 LikeJobId = Annotated[str | None, Query(pattern=JOB_ID_PATTERN)]
 Cursor = Annotated[
-    str | None, Query(pattern=_CURSOR_PATTERN, description="`next_cursor` of the page before; no other value will do.")
+    Annotated[str, AfterValidator(_require_cursor), Field(json_schema_extra={"pattern": _CURSOR_PATTERN})] | None,
+    Query(description="`next_cursor` of the page before; no other value will do."),
 ]
 Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
 UploadId = Annotated[str, Path(pattern=_UPLOAD_ID_PATTERN, description="Id of an upload in pieces.")]

@@ -176,6 +176,22 @@ def test_bad_options_are_explained(embedded_client: TestClient, options: Any, sl
     assert sentence in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"fail_over": 1}, "fail_over"),
+        ({"seconds": 1, "steps": 1}, "steps"),
+        ({"target_bytes": 5000, "max_drop": 1}, "max_drop"),
+        ({"target_ratio": 4, "rounds": 2}, "rounds"),
+    ],
+)
+def test_options_that_exclude_each_other_name_one_of_them(
+    embedded_client: TestClient, options: dict[str, Any], field: str
+) -> None:
+    problem = submit(embedded_client, options).json()
+    assert problem["errors"] == [{"field": field, "detail": problem["detail"]}]
+
+
 def safetensors(header: dict[str, Any], data: bytes = b"") -> bytes:
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
@@ -344,6 +360,12 @@ def test_a_list_that_cannot_be_made_is_explained(embedded_client: TestClient, qu
     assert (answer.status_code, answer.json()["type"]) == (422, "invalid-request")
     # One of several values is named with its place.
     assert answer.json()["errors"][0]["field"].removesuffix(".0") == query.partition("=")[0]
+
+
+def test_what_is_no_cursor_is_refused_in_plain_words(embedded_client: TestClient) -> None:
+    assert embedded_client.get("/jobs?cursor=2").json()["detail"] == (
+        "cursor: this is no cursor; give `next_cursor` of the page before, or none for the first page."
+    )
 
 
 def test_a_page_goes_on_after_a_job_that_was_deleted(client: TestClient) -> None:

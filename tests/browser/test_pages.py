@@ -137,6 +137,12 @@ def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Servi
     page.get_by_label("Labels").fill("team=vision")
     page.get_by_role("button", name="Submit").click()
     expect(field).to_have_accessible_description(re.compile("does not fit the architecture cifar-resnet20"))
+    field.fill("digits-cnn")
+    page.get_by_text("More options").click()
+    page.get_by_label("Fail above an accuracy drop of").fill("1")
+    page.get_by_role("button", name="Submit").click()
+    field = page.get_by_label("Fail above an accuracy drop of")
+    expect(field).to_have_accessible_description(re.compile("`fail_over` needs a `dataset`"))
     # What was filled in is still there.
     expect(page.get_by_label("Labels")).to_have_value("team=vision")
 

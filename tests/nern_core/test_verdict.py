@@ -73,7 +73,7 @@ def test_images_that_the_original_does_not_know_are_suspected() -> None:
 
 
 def test_a_larger_file_is_advised_in_round_numbers() -> None:
-    assert judge(evidence(relative_error=0.2)).advice == "Ask for more bytes: --target-bytes 108000."
+    assert judge(evidence(relative_error=0.2)).advice == "Ask for a larger file, such as 108,000 bytes."
 
 
 def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() -> None:
@@ -83,14 +83,13 @@ def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() ->
         )
     )
     assert found.advice == (
-        "The training of 12 steps was too short: this network needs about 500, which it has without --steps and "
-        "--seconds."
+        "The training of 12 steps was too short: this network needs about 500, which it takes by default."
     )
 
 
 def test_a_predictor_that_costs_accuracy_leads_to_quantized_weights() -> None:
     found = judge(evidence(original_accuracy=99.4, reconstructed_accuracy=98.0, has_predictor=True, steps=900))
-    assert found.advice == "Quantized weights are smaller and more accurate: --representation quantized."
+    assert found.advice == "Quantized weights are smaller and more accurate: choose the representation quantized."
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_the_form_leads_on_to_the_page_that_was_wanted(browser: TestClient, toke
     assert (answer.status_code, answer.headers["Location"]) == (303, wanted)
 
 
+def test_only_those_who_are_signed_in_can_sign_out(browser: TestClient, token: Token) -> None:
+    assert "Sign out" not in browser.get("/sign-in").text
+    browser.post("/sign-in", data={"key": token.reveal()})
+    assert "Sign out" in browser.get("/").text
+
+
 @pytest.mark.parametrize(
     "elsewhere",
     [
