@@ -395,7 +395,7 @@ CONV = {"conv.weight": torch.ones(8, 4, 3, 3)}
 @pytest.mark.parametrize(
     ("content", "options", "code", "sentence"),
     [
-        ({"fc.bias": torch.ones(4)}, {}, "no_kernels", "no convolution kernel that is worth"),
+        ({"fc.bias": torch.ones(4)}, {}, "no_kernels", "no floating-point tensor of two or more axes"),
         ({"conv.weight": torch.full((4, 3, 3, 3), float("nan"))}, {}, "non_finite", "'conv.weight' has 108 NaN"),
         ({"epoch": 3}, {}, "no_tensors", "holds no named tensors"),
         (CONV, {"architecture": "cifar-resnet20"}, "architecture_mismatch", "it has no tensor 'conv1.weight'"),
