@@ -120,7 +120,7 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
         VerdictLevel.DEGRADED: "some points of accuracy",
         VerdictLevel.RUINED: "most of the accuracy",
     }[level]
-    differ = f"The weights differ by {100 * evidence.relative_error:.2g} %, which usually costs {cost}."
+    differ = f"The weights differ by {_percent(evidence.relative_error)} %, which usually costs {cost}."
     sentence = f"No accuracy was measured. {differ}"
     lost = evidence.lost_layers
     if not lost:
@@ -153,6 +153,12 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
     elif not _is_short(evidence):
         advice.append(f"Ask for a larger file, such as {_larger(evidence.file_bytes):,} bytes.")
     return " ".join(advice)
+
+
+def _percent(share: float) -> str:
+    """A share in percent with two digits, or more in front of the point; never with an exponent."""
+    percent = 100 * share
+    return f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
 
 
 def _is_short(evidence: Evidence) -> bool:

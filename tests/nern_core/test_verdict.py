@@ -72,6 +72,10 @@ def test_images_that_the_original_does_not_know_are_suspected() -> None:
     assert judge(evidence(original_accuracy=20.1, reconstructed_accuracy=20.1)).advice is None
 
 
+def test_large_errors_have_no_exponent() -> None:
+    assert "differ by 100 %," in judge(evidence(relative_error=0.997)).sentence
+
+
 def test_a_larger_file_is_advised_in_round_numbers() -> None:
     assert judge(evidence(relative_error=0.2)).advice == "Ask for a larger file, such as 108,000 bytes."
 
