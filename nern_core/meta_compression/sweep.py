@@ -12,7 +12,7 @@ from torch import Tensor
 from nern_core.checkpoint import Checkpoint
 from nern_core.codec import Encoding
 from nern_core.codec.file import pack_orders
-from nern_core.codec.kept import pack_kept
+from nern_core.codec.kept import compress_kept, pack_kept
 from nern_core.decode import decode_encoding
 from nern_core.evaluate import Evaluator
 from nern_core.meta_compression.model import MetaCompression, Method, Point, Subject
@@ -92,4 +92,4 @@ def _permutations(encoding: Encoding) -> list[Tensor]:
 def _kept(encoding: Encoding) -> list[Tensor]:
     """The values of the kept tensors as they are in the file."""
     _, flat = pack_kept(encoding.kept)
-    return list(flat.values())
+    return list(compress_kept(flat).values())

@@ -50,7 +50,7 @@ def test_serve_that_is_killed_takes_everything_with_it_and_starts_again_at_once(
     command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
     with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path) as server:
         wait_for(client.is_ready, what="the service did not start")
-        client.training(client.submit(architecture="digits-cnn", seconds=60))
+        client.training(client.submit(architecture="digits-cnn", representation="predictor", seconds=60))
         family = children_of(server.pid)
         assert len(family) == 3
         server.kill()
