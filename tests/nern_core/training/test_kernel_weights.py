@@ -23,7 +23,7 @@ def teacher() -> Teacher:
 
 
 def targets(permutation: Permutation) -> Targets:
-    return make_targets(TENSORS, select_layers(TENSORS), permutation, scaled=True)
+    return make_targets(TENSORS, select_layers(TENSORS), permutation, scaled=True, distilled=True)
 
 
 def batch_sizes(count: int, seconds: float | None) -> list[int]:
