@@ -17,6 +17,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def main(weights: str, images: str) -> None:
     """Load, run and count."""
     tensors = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
+    # The decoded file has the names of the uploaded one, which was saved from within DataParallel.
+    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     with np.load(images) as file:
         pixels = torch.from_numpy(file["images"]).permute(0, 3, 1, 2)
         labels = torch.from_numpy(file["labels"].astype(np.int64))
