@@ -12,8 +12,8 @@ from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.service.conftest import is_running, wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
-# Far less than a runner needs for its next step.
-LITTLE = 16 * 2**20
+# Less than a runner takes anew in its next steps: what it holds already is not counted.
+LITTLE = 2**20
 # What a runner of a tiny job takes, more than twice; the weights alone of the greedy one take more.
 ENOUGH = 2**30
 GREEDY = {"architecture": "digits-cnn", "hidden_size": 4096, "steps": 1000}
