@@ -21,6 +21,7 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"
     COMPARISON = "comparison"
     IMPORTANCE = "importance"
+    PUBLICATION = "publication"
 
 
 TRAINING_PHASES: Final = (Phase.SYNTHESIS, Phase.RECONSTRUCTION, Phase.DISTILLATION)

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.jobs.kinds import JobKind
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
+from nern_core.progress import Phase
 from worker.folder import RECONSTRUCTED, RunFolder
 from worker.protocol import read_metrics
 
@@ -45,6 +46,16 @@ def read_results(folder: RunFolder, kind: JobKind) -> Results:
         return Results(names, size, read_metrics(folder.report) if encodes else None)
     except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UnusableResults(str(error)) from error
+
+
+def with_publication(metrics: Mapping[str, Any] | None, seconds: float) -> Mapping[str, Any] | None:
+    """Add the seconds of the publication to the metrics of an encoding, and to their total."""
+    if metrics is None:
+        return None
+    phases = metrics["seconds"]
+    total = phases.get("total", 0.0) + seconds
+    added = {Phase.PUBLICATION.value: round(seconds, 3), "total": round(total, 3)}
+    return {**metrics, "seconds": phases | added}
 
 
 def publish(store: ArtifactStore, folder: RunFolder, names: Sequence[str]) -> Mapping[str, StoredArtifact]:

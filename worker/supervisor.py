@@ -25,6 +25,7 @@ from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoreUn
 from app.tracing import SilentTracer, Tracer
 from app.workers.repository import WorkerRepository
 from nern_core.options import EncodeOptions
+from nern_core.progress import Phase, Progress
 from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
 from worker.child import Child
@@ -50,7 +51,7 @@ from worker.outcome import (
     store_unavailable,
 )
 from worker.patience import Interrupted, Patience
-from worker.results import UnusableResults, publish, read_results
+from worker.results import UnusableResults, publish, read_results, with_publication
 from worker.scratch import remove_tree
 from worker.settlement import settle
 from worker.snapshot_keeper import SnapshotKeeper
@@ -192,7 +193,7 @@ class Supervisor:
                 snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder, limits.file_bytes)
                 patience.keep_trying(snapshots.hand_out)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
-                return self._results(folder, claim, patience) if outcome is None else outcome
+                return self._results(folder, claim, heartbeat, patience) if outcome is None else outcome
         except Interrupted as interrupted:
             return interrupted.outcome
         except (ArtifactMissing, ArtifactDamaged):
@@ -287,8 +288,10 @@ class Supervisor:
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
-    def _results(self, folder: RunFolder, claim: Claim, patience: Patience) -> Completed | Failed:
+    def _results(self, folder: RunFolder, claim: Claim, heartbeat: Heartbeat, patience: Patience) -> Completed | Failed:
         """Put the results of a child that is gone into the store."""
+        started = time.perf_counter()
+        heartbeat.progress = Progress(phase=Phase.PUBLICATION, fraction=1.0)
         try:
             results = read_results(folder, claim.kind)
         except UnusableResults:
@@ -297,7 +300,8 @@ class Supervisor:
         if not results.fit(claim.expected_bytes):
             return results_too_large()
         artifacts = patience.keep_trying(lambda: publish(self._store, folder, results.names), wait_for_room=True)
-        return Completed({name: artifact.described() for name, artifact in artifacts.items()}, results.metrics)
+        metrics = with_publication(results.metrics, time.perf_counter() - started)
+        return Completed({name: artifact.described() for name, artifact in artifacts.items()}, metrics)
 
     def _forget_snapshots(self, job_id: str) -> None:
         try:

@@ -28,6 +28,7 @@ _PHASES: Final[Mapping[str, str]] = {
     Phase.EVALUATION: "The accuracy is measured",
     Phase.COMPARISON: "Alternatives are measured for the report",
     Phase.IMPORTANCE: "Kernels are ranked by importance",
+    Phase.PUBLICATION: "The results are stored for download",
 }
 # What the form says of what it leaves to the service.
 DEFAULT_SIZE: Final = (
@@ -161,14 +162,15 @@ def phases(job: JobView) -> list[Mapping[str, Any]]:
 def _expected(options: EncodeOptions | None) -> list[Phase]:
     """The phases of an encoding with these options, or of a reconstruction."""
     if options is None:
-        return [Phase.STARTING, Phase.READING, Phase.WRITING]
+        return [Phase.STARTING, Phase.READING, Phase.WRITING, Phase.PUBLICATION]
     makes_images = options.recipe == RecipeName.DATA_FREE
     expected = [Phase.STARTING, Phase.READING]
     expected += [Phase.SYNTHESIS] if makes_images else []
     expected += [Phase.ORDERING, Phase.RECONSTRUCTION] if options.has_predictor else [Phase.QUANTIZATION]
     expected += [Phase.DISTILLATION] if options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION, Phase.COMPARISON]
-    return expected + ([Phase.IMPORTANCE] if options.importance else [])
+    expected += [Phase.IMPORTANCE] if options.importance else []
+    return [*expected, Phase.PUBLICATION]
 
 
 def images(split: SplitView) -> str:

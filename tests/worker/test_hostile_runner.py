@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.snapshots import SnapshotFolder
+from app.storage import ArtifactStore, StoredArtifact
 from tests.worker.conftest import Jobs
 from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
 from worker.folder import RunFolder
@@ -57,7 +59,22 @@ def test_metrics_that_no_row_can_hold_fail_the_job(jobs: Jobs, monkeypatch: pyte
 def test_text_in_metrics_is_escaped(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job = run(jobs, f'{METRICS}\nmetrics["seconds"]["a\\0b"] = 2.0\n{LEAVE_RESULTS}', monkeypatch)
     assert job.status == JobStatus.SUCCEEDED
-    assert (job.metrics or {})["seconds"] == {"total": 1.0, "a\\x00b": 2.0}
+    assert (job.metrics or {})["seconds"].keys() == {"total", "publication", "a\\x00b"}
+
+
+def test_the_seconds_of_a_job_include_the_storing_of_its_results(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_put(store: ArtifactStore, path: Path) -> StoredArtifact:
+        time.sleep(0.2)
+        return put(store, path)
+
+    put = type(embedded_jobs.store).put
+    monkeypatch.setattr(type(embedded_jobs.store), "put", slow_put)
+    job = run(embedded_jobs, f"{METRICS}\n{LEAVE_RESULTS}", monkeypatch)
+    seconds = (job.metrics or {})["seconds"]
+    assert seconds["publication"] >= 5 * 0.2
+    assert seconds["total"] == pytest.approx(1.0 + seconds["publication"], abs=0.002)
 
 
 def test_metrics_without_end_fail_the_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

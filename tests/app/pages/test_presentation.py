@@ -114,6 +114,7 @@ def test_phases_before_the_present_one_are_done() -> None:
         "writing": "next",
         "evaluation": "next",
         "comparison": "next",
+        "publication": "next",
     }
 
 
@@ -127,6 +128,7 @@ def test_a_predictor_orders_kernels_and_reconstructs_them() -> None:
         "writing": "next",
         "evaluation": "next",
         "comparison": "next",
+        "publication": "next",
     }
 
 
@@ -137,7 +139,7 @@ def test_a_job_with_a_result_has_done_all_phases() -> None:
 def test_a_reconstruction_reads_and_writes() -> None:
     job = view(kind="reconstruction", phase="reading")
     assert presentation.title(job) == "Reconstruction of weights"
-    assert states(job) == {"starting": "done", "reading": "now", "writing": "next"}
+    assert states(job) == {"starting": "done", "reading": "now", "writing": "next", "publication": "next"}
     assert set(states(view(JobStatus.SUCCEEDED, kind="reconstruction", phase="writing")).values()) == {"done"}
 
 
@@ -150,6 +152,7 @@ def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
         "writing": "next",
         "evaluation": "next",
         "comparison": "next",
+        "publication": "next",
     }
     assert list(states(view(phase="polishing")).items())[-1] == ("polishing", "now")
 
