@@ -35,6 +35,9 @@ TestImages = Annotated[
 ]
 
 
+_CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
+
+
 class LocalDevice(StrEnum):
     """Devices of this machine."""
 
@@ -54,6 +57,15 @@ class LocalDevice(StrEnum):
                 from nern_core.devices import best_device
 
                 return best_device()
+
+
+def refuse_checkpoint_name(output: Path) -> None:
+    """Raise `typer.BadParameter` for an encoding that would be taken for a checkpoint."""
+    if output.suffix in _CHECKPOINT_SUFFIXES:
+        raise typer.BadParameter(
+            f"'{output}' has the name of a checkpoint; name a .nern file. `nern reconstruct` makes a checkpoint of it.",
+            param_hint="'--output' / '-o'",
+        )
 
 
 def refuse_empty(hint: str) -> Callable[[str], str]:

@@ -144,7 +144,8 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
             rows += _rows(value, f"{name}: ")
-        else:
+        # Parts that a file does not have, such as the predictor of a quantized one, are left out.
+        elif value != 0 or not key.endswith("bytes"):
             rows.append((printable(name), _formatted(key, value)))
     return rows
 

@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nern_cli.arguments import CheckpointKey, InputFile, Json
+from nern_cli.arguments import CheckpointKey, InputFile, Json, refuse_checkpoint_name
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_result, print_table
@@ -114,6 +114,7 @@ def encode(
         snapshots_beside(output, checkpoint, options, teacher, resume=resume) as snapshots,
         ProgressDisplay() as display,
     ):
+        refuse_checkpoint_name(output)
         result = encode_file(
             checkpoint,
             encoding,

@@ -119,6 +119,8 @@ def _is_standard_output(path: Path) -> bool:
 
 def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:
     """Check an output; returns the file to write, without links. Raises `NernError`."""
+    if str(path) == "-":
+        raise NernError("cannot_write", "'-' would be a file of that name; name /dev/stdout for standard output.")
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise NernError("is_folder", f"'{path}' is a folder; name a file.")

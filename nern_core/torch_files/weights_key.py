@@ -102,7 +102,7 @@ def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
 
 
 def _unknown_key(key: str, candidates: Mapping[str, object]) -> NernError:
-    where = f"they stand under {_listed(candidates)}" if candidates else "leave the option `key` out"
+    where = f"they stand under {_listed(candidates)}" if candidates else "leave out the option `key` (`--key`)"
     return NernError("unknown_weights", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
 
 
@@ -168,7 +168,7 @@ def _explain(taken: str, candidates: Mapping[str, Described]) -> list[str]:
     others = {path: found for path, found in candidates.items() if path != taken}
     if not others:
         return [] if taken in _USUAL_KEYS else [f"The weights under {quoted(taken)} were taken."]
-    not_taken = f"not those under {_listed(others)}; the option `key` chooses others"
+    not_taken = f"not those under {_listed(others)}; the option `key` (`--key`) chooses others"
     return [f"The weights under {quoted(taken)} were taken, {not_taken}."]
 
 

@@ -233,6 +233,26 @@ def test_standard_output_gets_the_encoding_and_nothing_else(
     assert b"file bytes" in printed.err
 
 
+@pytest.mark.parametrize("name", ["new.pt", "new.safetensors", "new.ckpt"])
+def test_an_encoding_does_not_get_the_name_of_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", name) == 2
+    assert f"'{name}' has the name of a checkpoint" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dash_is_no_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", "-") == 10
+    assert "name /dev/stdout for standard output" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pipe_gets_safetensors_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

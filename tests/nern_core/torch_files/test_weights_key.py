@@ -80,7 +80,7 @@ def test_the_key_chooses_by_what_names_begin_with(tmp_path: Path) -> None:
 def test_plain_weights_are_taken_rather_than_their_average_and_both_are_said(tmp_path: Path) -> None:
     assert read(tmp_path, {"model_ema": state(1), "model": state(2)}) == (
         2,
-        ("The weights under 'model' were taken, not those under 'model_ema'; the option `key` chooses others.",),
+        ("The weights under 'model' were taken, not those under 'model_ema'; the option `key` (`--key`) chooses others.",),
     )
     assert read(tmp_path, {"model_ema": state(1), "model": state(2)}, "model_ema") == (1, ())
 
@@ -106,7 +106,7 @@ def test_an_unknown_weights_is_named_with_those_that_there_are(tmp_path: Path, k
 
 
 def test_a_key_for_a_plain_state_dict_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match="leave the option `key` out") as error:
+    with pytest.raises(NernError, match="leave out the option `key`") as error:
         read(tmp_path, state(1), "model")
     assert error.value.code == "unknown_weights"
 
