@@ -1,11 +1,12 @@
 """Every query on discarded files. Callers own the transaction.
 
 Files are removed at once. A lock keeps that apart from those who begin to use one: they share it from the time when
-they renew the file to the end of their transaction; who removes has it alone while it looks for rows and removes.
+they renew the file to the end of their transaction; who removes has it alone while it looks for rows and removes. Files
+are spread over many locks, so that a removal that takes long hardly keeps others waiting.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -22,20 +23,25 @@ from app.uploads.models import Upload
 
 _log = structlog.get_logger()
 _PAGE = 500
+_LOCKS = 64
 
 
 def begin_to_use(session: Session, store: ArtifactStore, sha256: str) -> None:
     """Keep a file for the row of this transaction that will name it. Raises `ArtifactMissing`."""
-    lock_files(session, shared=True)
+    lock_files(session, [sha256], shared=True)
     store.renew(sha256)
 
 
-def lock_files(session: Session, *, shared: bool = False) -> None:
-    """Keep those who remove discarded files apart from others, until the transaction ends."""
+def lock_files(session: Session, digests: Iterable[str], *, shared: bool = False) -> None:
+    """Keep those who remove these files apart from those who use them, until the transaction ends.
+
+    A transaction that uses several files locks all of them first, so that it takes the locks in their order.
+    """
     # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
     if session.get_bind().dialect.name == "postgresql":
         lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-        session.execute(select(lock(func.hashtextextended("discarded files", 1))))
+        for number in sorted({int(digest, 16) % _LOCKS for digest in digests}):
+            session.execute(select(lock(func.hashtextextended(f"discarded files {number}", 1))))
 
 
 class Discards:
@@ -81,7 +87,7 @@ class DiscardRepository:
 
         Call it after the rows that named them are gone. Files that still count by another row are left out.
         """
-        lock_files(self._session)
+        lock_files(self._session, files)
         counted = self._counted(list(files))
         rows = [
             {"tenant": tenant, "sha256": sha256, "bytes": size}
@@ -101,7 +107,7 @@ class DiscardRepository:
 
         A file that counts by another row is forgotten here. Raises `StoreUnavailable`.
         """
-        lock_files(self._session)
+        lock_files(self._session, [sha256])
         in_use = self._named(sha256)
         if not in_use:
             store.remove_unused(sha256, math.inf)

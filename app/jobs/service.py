@@ -7,7 +7,7 @@ from http import HTTPStatus
 from sqlalchemy.orm import Session
 
 from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
-from app.accounting.discards import Discards, begin_to_use
+from app.accounting.discards import Discards, begin_to_use, lock_files
 from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, current_time, transact
 from app.datasets.service import dataset_lost
@@ -160,6 +160,8 @@ class TenantJobs:
         return self._view(repository.add(new))
 
     def _renew(self, session: Session, submission: Submission) -> None:
+        used = [submission.file, *filter(None, [submission.dataset])]
+        lock_files(session, [file.sha256 for file in used], shared=True)
         try:
             begin_to_use(session, self._store, submission.file.sha256)
         except ArtifactMissing as error:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from app.access.quotas import BYTES_OF_A_JOB
 from app.access.service import ApiKeyService
+from app.accounting.discards import lock_files
 from app.accounting.models import Reservation
 from app.accounting.reservations import Reservations, ReservedRoom
 from app.collection.collector import Collector
@@ -134,6 +136,19 @@ def test_a_deleted_data_set_counts_until_the_last_job_has_ended_that_uses_it(
 def room(settings: Settings, sessions: Sessions, quota: int) -> ReservedRoom:
     limited = settings.model_copy(update={"max_stored_bytes": quota})
     return Reservations(limited, sessions, FolderStore(settings.artifacts)).room("acme")
+
+
+def test_a_file_that_is_being_removed_keeps_nobody_waiting_for_another(sessions: Sessions) -> None:
+    if sessions.kw["bind"].dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer")
+    removed, other = f"{1:064x}", f"{2:064x}"
+    with sessions.begin() as removing, sessions.begin() as using:
+        lock_files(removing, [removed])
+        using.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        lock_files(using, [other], shared=True)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            lock_files(using, [other, removed], shared=True)
+        using.rollback()
 
 
 def test_what_arrives_counts_at_every_process(with_keys: Settings, keys: ApiKeyService, sessions: Sessions) -> None:
