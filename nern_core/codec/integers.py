@@ -22,7 +22,7 @@ Uniform = constriction.stream.model.Uniform
 
 # Larger magnitudes are told by this symbol and what is above it.
 LARGEST_MAGNITUDE: Final = 255
-_NUMBERS_OF_STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_NUMBERS_OF_STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 255)
 _DENOMINATOR = 256
 _PROBABILITY_BITS = 22
 _ESCAPED_BITS = (16, 8)

@@ -45,6 +45,20 @@ def test_a_stream_is_within_a_hundredth_of_the_entropy_of_its_classes() -> None:
     assert 8 * len(packed) == pytest.approx(entropy, rel=0.01)
 
 
+def test_uniformly_distributed_integers_take_their_entropy() -> None:
+    """Fresh linear layers of torch are uniformly distributed; int8 makes such integers of them."""
+    values = np.random.default_rng(0).integers(-127, 128, 200_000).astype(np.int32)
+    classes = np.zeros(len(values), np.uint8)
+    packed = pack_integers(values, classes, fitted(values, classes))
+    assert 8 * len(packed) == pytest.approx(len(values) * np.log2(255), rel=0.003)
+
+
+def test_equal_integers_take_two_bits_or_less() -> None:
+    values, classes = np.full(10_000, 127, np.int32), np.zeros(10_000, np.uint8)
+    packed = pack_integers(values, classes, fitted(values, classes))
+    assert 8 * len(packed) <= 2 * len(values)
+
+
 def test_a_stream_takes_the_bits_that_the_distributions_tell() -> None:
     values, classes = laplace(20_000)
     stops = fitted(values, classes)
