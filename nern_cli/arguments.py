@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,9 +11,9 @@ from nern_core.options import ARCHITECTURE_NAMES, Device
 
 
 def _refuse_pipe(path: Path) -> Path:
-    """Files are read in several places of theirs."""
+    """Return the path of a regular file; a pipe is refused because files are read with random access."""
     if not path.is_file():
-        raise typer.BadParameter(f"'{path}' is a pipe or a device; write its content to a file and name that.")
+        raise typer.BadParameter(f"'{path}' is a pipe or a device; save its content to a file and use that.")
     return path
 
 
@@ -21,14 +21,14 @@ InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable
 CheckpointKey = Annotated[
     str | None,
     typer.Option(
-        help="Where in a checkpoint of several state dicts the weights are: a key, such as params_ema, a dotted path, "
-        "or what the names of the tensors begin with."
+        help="Selects the weights in a checkpoint with several state dicts: a key, such as params_ema, a dotted path, "
+        "or a prefix of tensor names."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, last.")]
-# Of commands that read an encoding, which may name an architecture itself.
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
+# For commands that read an encoding, which may name its architecture itself.
 EncodingArchitecture = Annotated[
-    str | None, typer.Option("--architecture", help=f"{ARCHITECTURE_NAMES}. Default: what the encoding names.")
+    str | None, typer.Option("--architecture", help=f"{ARCHITECTURE_NAMES}. Default: the one named in the encoding.")
 ]
 TestImages = Annotated[
     int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")
@@ -47,7 +47,7 @@ class LocalDevice(StrEnum):
     CUDA = "cuda"
 
     def resolve(self) -> Device:
-        """The device that it is here. CUDA is torch's name of the GPU."""
+        """Return the device to use on this machine; `cuda` is torch's name for `gpu`."""
         match self:
             case LocalDevice.CPU:
                 return Device.CPU
@@ -60,16 +60,16 @@ class LocalDevice(StrEnum):
 
 
 def refuse_checkpoint_name(output: Path) -> None:
-    """Raise `typer.BadParameter` for an encoding that would be taken for a checkpoint."""
+    """Raise `typer.BadParameter` for an output whose suffix is that of a checkpoint."""
     if output.suffix in _CHECKPOINT_SUFFIXES:
         raise typer.BadParameter(
-            f"'{output}' has the name of a checkpoint; name a .nern file. `nern reconstruct` makes a checkpoint of it.",
+            f"'{output}' has the suffix of a checkpoint; choose a .nern file and decode it with `nern reconstruct`.",
             param_hint="'--output' / '-o'",
         )
 
 
 def refuse_empty(hint: str) -> Callable[[str], str]:
-    """The callback of an argument that an empty variable may have made empty; the `hint` says what to do."""
+    """Return a callback that refuses an empty argument, as from an unset shell variable; `hint` says what to do."""
 
     def checked(value: str) -> str:
         if not value.strip():

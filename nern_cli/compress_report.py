@@ -1,4 +1,4 @@
-"""`nern compress-report`: what pruning and quantizing the predictor costs, and what the same costs the original."""
+"""`nern compress-report`: the cost of pruning and quantizing the predictor, compared with the original network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def compress_report(
     checkpoint: InputFile,
     encoding: InputFile,
-    dataset: Annotated[Path, typer.Option(help="Folder with test.npz: the images that accuracies are measured on.")],
+    dataset: Annotated[Path, typer.Option(help="Folder with test.npz, the images to measure accuracies on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The chart to write, .svg.")],
     architecture: EncodingArchitecture = None,
     images: TestImages = None,
     json: Json = False,
 ) -> None:
-    """Prune and quantize the predictor in ENCODING (.nern), and CHECKPOINT alike, and compare them at equal bytes."""
+    """Prune and quantize both the predictor in ENCODING (.nern) and CHECKPOINT; compare them at equal bytes."""
     with output_file(output, inputs=[checkpoint, encoding, dataset]) as file:
         result = _draw(checkpoint, encoding, architecture, dataset, images, file)
     with results_beside(output):
@@ -38,7 +38,7 @@ def compress_report(
 def _draw(
     checkpoint: Path, encoding: Path, architecture: str | None, dataset: Path, images: int | None, chart: Path
 ) -> "MetaCompression":
-    """Measure, and draw the chart; returns what was measured."""
+    """Measure, draw the chart, and return the measurements."""
     from nern_core.meta_compression import sweep
     from nern_core.meta_compression.chart import draw_sweep
     from nern_core.pair import evaluator_of, open_pair

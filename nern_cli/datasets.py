@@ -1,4 +1,4 @@
-"""`nern datasets`: the data sets of a service."""
+"""`nern datasets`: data sets of a service."""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ datasets = typer.Typer(help="Upload, list and delete the data sets of a service.
 Name = Annotated[
     str,
     typer.Argument(
-        help="What jobs name it by: small letters, digits, dots, dashes, underscores.",
+        help="Name of the data set: lower-case letters, digits, dots, dashes, underscores.",
         callback=refuse_empty("`nern datasets list` prints the names"),
     ),
 ]
@@ -42,7 +42,7 @@ def upload(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Send a data set once, for jobs to name. The same one again changes nothing."""
+    """Upload a data set for jobs to use. Uploading the same one again is a no-op."""
     with _one_file(source) as file, service(url) as client:
         dataset = client.datasets.upload(name, file)
     if json:
@@ -55,7 +55,7 @@ def upload(
 
 @datasets.command("list")
 def list_datasets(url: Url = None, json: Json = False) -> None:
-    """Show what jobs may name; in a pipe as lines of name, source and numbers of images, separated by tabs."""
+    """Show the data sets that jobs can use; in a pipe, as lines of name, source and image counts, separated by tabs."""
     with service(url) as client:
         found = client.datasets.list()
     rows = [_row(dataset) for dataset in found]
@@ -67,12 +67,12 @@ def list_datasets(url: Url = None, json: Json = False) -> None:
     elif rows:
         print_points(rows)
     else:
-        print_line("There are no data sets; `nern datasets upload` sends one.")
+        print_line("There are no data sets; upload one with `nern datasets upload`.")
 
 
 @datasets.command()
 def delete(name: Name, url: Url = None, json: Json = False) -> None:
-    """Delete a data set that was uploaded. Jobs that use it keep it to their end."""
+    """Delete an uploaded data set. Jobs that use it keep it until they end."""
     with service(url) as client:
         client.datasets.delete(name)
     if json:
@@ -83,7 +83,7 @@ def delete(name: Name, url: Url = None, json: Json = False) -> None:
 
 @contextmanager
 def _one_file(source: Path) -> Iterator[Path]:
-    """The file to send: a folder is put into one, which is removed afterwards."""
+    """Yield the file to send; a folder is packed into a temporary file."""
     if source.is_file():
         yield source
         return

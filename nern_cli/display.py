@@ -1,6 +1,6 @@
-"""Progress and results: a live bar on a terminal, plain lines elsewhere.
+"""Display of progress and results: a live bar on a terminal, plain lines elsewhere.
 
-Progress goes to standard error, results to standard output, so that a pipe carries results only.
+Progress goes to standard error and results to standard output, so that a pipe carries only results.
 """
 
 import json
@@ -27,7 +27,7 @@ _COUNTS = ("bytes", "kernels", "parameters", "weights")
 
 
 class ProgressDisplay:
-    """Shows the progress of one encoding while the context is open; without `lines`, on a terminal only."""
+    """Shows the progress of one encoding while the context is open; without `lines`, only on a terminal."""
 
     def __init__(self, *, lines: bool = True) -> None:
         self._console = Console(stderr=True)
@@ -58,11 +58,11 @@ class ProgressDisplay:
             self._bar.stop()
 
     def show(self, progress: Observation) -> None:
-        """Show one observation; plain lines come with every phase and every few seconds."""
+        """Show one observation; plain lines are printed at each new phase and every few seconds."""
         self.update(progress.phase, progress.fraction, describe_progress(progress))
 
     def update(self, phase: str, fraction: float, details: str) -> None:
-        """Show a phase by its name, and how far all of it is."""
+        """Show the phase and the completed fraction of the whole."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=printable(phase), completed=fraction, details=printable(details))
             return
@@ -73,7 +73,7 @@ class ProgressDisplay:
 
 
 def describe_progress(progress: "Observation | JobProgress") -> str:
-    """Step, loss, speed and time left, as far as they are known."""
+    """Format the known values of step, loss, speed and time left."""
     parts = []
     if progress.step:
         parts.append(f"step {progress.step}" + (f"/{progress.total}" if progress.total else ""))
@@ -94,11 +94,11 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, result: Mapping[str, Any]) -> None:
-    """Print names and values, nested ones indented by their name."""
+    """Print names and values; nested names are prefixed by the name of their parent."""
     print_line(title)
     rows = _rows(result)
     table = Table(show_header=False)
-    # Names take the width of the longest one, so that a digest or an address beside them is never cut.
+    # The column is as wide as the longest name, so that neither names nor long values such as digests are cut.
     table.add_column(no_wrap=True, min_width=max((cell_len(name) for name, _ in rows), default=0))
     table.add_column(overflow="fold")
     for name, value in rows:
@@ -107,7 +107,7 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
 
 
 def print_result(title: str, metrics: Mapping[str, Any]) -> None:
-    """Print the figures of an encoding, and the verdict on it as a sentence."""
+    """Print the metrics of an encoding, and its verdict as a sentence."""
     print_table(title, {name: value for name, value in metrics.items() if name not in {"notes", "verdict"}})
     verdict = metrics.get("verdict")
     if verdict is not None:
@@ -117,7 +117,7 @@ def print_result(title: str, metrics: Mapping[str, Any]) -> None:
 
 
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:
-    """Print one row for each point, with the names of its values as heading. The first value is never cut."""
+    """Print one row for each point, with the names of its values as headings. The first column is never cut."""
     table = Table(*(printable(name.replace("_", " ")) for name in points[0]))
     for column in table.columns:
         column.overflow = "fold"
@@ -128,9 +128,9 @@ def print_points(points: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print(table: Table) -> None:
-    """Names and sentences may hold brackets and colons, which mean nothing here.
+    """Print a table without interpreting brackets and colons as markup or emoji.
 
-    On a terminal that is too narrow for the longest words, the terminal wraps the lines.
+    If the terminal is too narrow for the longest words, the terminal wraps the lines.
     """
     console = Console(markup=False, emoji=False)
     narrowest = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
@@ -144,7 +144,7 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
             rows += _rows(value, f"{name}: ")
-        # Parts that a file does not have, such as the predictor of a quantized one, are left out.
+        # Omit parts that a file does not have, such as the predictor of a quantized encoding.
         elif value != 0 or not key.endswith("bytes"):
             rows.append((printable(name), _formatted(key, value)))
     return rows

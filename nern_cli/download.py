@@ -1,4 +1,4 @@
-"""`nern download`: bring a result of a job here."""
+"""`nern download`: download a result of a job."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,18 +19,19 @@ def download(
         str, typer.Argument(help="weights.safetensors, weights.pt, encoding.nern, report.json, report.html, …")
     ] = "weights.safetensors",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File or folder to write. Default: ARTIFACT, here.")
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder to write. Default: ARTIFACT in the current folder."),
     ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Download ARTIFACT of a job, and check its SHA-256. An interrupted download is continued."""
+    """Download ARTIFACT of a job and check its SHA-256. An interrupted download is resumed."""
     target = Path(artifact) if output is None else output / artifact if output.is_dir() else output
     with service(url) as client, resumable_output(target) as file:
         try:
             client.jobs.download(job, artifact, file)
         except Stopped as stopped:
-            print_note(f"nern: {stopped.sentence} The same command continues from here.")
+            print_note(f"nern: {stopped.sentence} The same command resumes the download.")
             raise typer.Exit(stopped.exit_code) from None
         published = client.jobs.get(job).artifacts[artifact]
     facts = {"artifact": artifact, "path": str(target), "bytes": published.bytes, "sha256": published.sha256}

@@ -1,4 +1,4 @@
-"""The options of an encoding as flags, the same for every command that has them."""
+"""The options of an encoding as flags, shared by all commands that have them."""
 
 import functools
 import inspect
@@ -14,12 +14,12 @@ _PARAMETER = "options"
 
 
 def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these flags in place of its parameter `options`. Raises pydantic's `ValidationError`."""
+    """Replace a command's parameter `options` by these flags. The command raises pydantic's `ValidationError`."""
     return _with_flags(command, _flags, _local_flags)
 
 
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The same with what only a job can be asked for."""
+    """Like `takes_encode_options`, with the options that only jobs have."""
     return _with_flags(command, _flags, _job_flags)
 
 
@@ -27,7 +27,7 @@ def _with_flags(command: Callable[..., None], *groups: Callable[..., dict[str, A
     flags = {name: flag for group in groups for name, flag in inspect.signature(group).parameters.items()}
 
     @functools.wraps(command)
-    def with_flags(**given: Any) -> None:  # noqa: ANN401 # what typer has parsed
+    def with_flags(**given: Any) -> None:  # noqa: ANN401 # values parsed by typer
         values: dict[str, Any] = {}
         for group in groups:
             values |= group(**{name: given.pop(name) for name in inspect.signature(group).parameters})
@@ -46,8 +46,8 @@ def _flags(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Folder with train.npz and test.npz, a file with both splits, or a service's name of an uploaded data "
-            "set. Needs --architecture."
+            help="Folder with train.npz and test.npz, a file with both splits, or the name of a data set uploaded to "
+            "the service. Needs --architecture."
         ),
     ] = None,
     representation: Annotated[
@@ -61,23 +61,23 @@ def _flags(
     kernels: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is represented: all (the default), spatial (the default of a predictor), or patterns of tensor "
-            "names, with a leading ! to exclude. May be repeated."
+            help="Tensors to encode: all (the default), spatial (the default of a predictor), or patterns of tensor "
+            "names; a leading ! excludes. May be repeated."
         ),
     ] = None,
     target_bytes: Annotated[
-        int | None, typer.Option(help="Size of the file to aim for: weights are quantized for it.")
+        int | None, typer.Option(help="Target size of the file in bytes; weights are quantized for it.")
     ] = None,
     target_ratio: Annotated[
-        float | None, typer.Option(help="The same as a ratio, bytes of the encoded tensors over bytes of the file.")
+        float | None, typer.Option(help="Target size as a ratio: bytes of the encoded tensors over bytes of the file.")
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="The smallest file that costs no more than so many points of accuracy."),
+        typer.Option(help="Find the smallest file with at most this accuracy drop, in points."),
     ] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Width of the predictor.")] = None,
     kernels_per_coordinate: Annotated[
-        int, typer.Option(help="How many neighbouring kernels of a filter are predicted at once.")
+        int, typer.Option(help="Number of neighbouring kernels of a filter that are predicted at once.")
     ] = 1,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
@@ -85,9 +85,9 @@ def _flags(
     rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
     fail_over: Annotated[
         float | None,
-        typer.Option(help="End with an error, and no files, if more points of accuracy are lost. Needs --dataset."),
+        typer.Option(help="Fail, without files, if the accuracy drop exceeds this many points. Needs --dataset."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for all random choices.")] = 0,
 ) -> dict[str, Any]:
     return {
         "architecture": architecture,
@@ -112,14 +112,14 @@ def _flags(
 
 def _local_flags(
     device: Annotated[
-        LocalDevice, typer.Option(help="Where to run; auto: a GPU, if there is one; cuda: the same as gpu.")
+        LocalDevice, typer.Option(help="Device to use; auto: a GPU if there is one; cuda: the same as gpu.")
     ] = LocalDevice.AUTO,
 ) -> dict[str, Any]:
     return {"device": device.resolve()}
 
 
 def _job_flags(
-    device: Annotated[Device, typer.Option(help="The workers that are to run it.")] = Device.CPU,
+    device: Annotated[Device, typer.Option(help="Kind of worker that runs the job.")] = Device.CPU,
     importance: Annotated[
         bool, typer.Option("--importance", help="Also rank the kernels by importance; takes longer.")
     ] = False,
@@ -127,7 +127,8 @@ def _job_flags(
         bool,
         typer.Option(
             "--direct-quantization",
-            help="Also quantize the network itself in as many seconds and bytes, for the report; takes twice as long.",
+            help="Also quantize the network directly, with the same time and size, for the report; takes twice as "
+            "long.",
         ),
     ] = False,
 ) -> dict[str, Any]:

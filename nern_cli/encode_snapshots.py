@@ -1,4 +1,4 @@
-"""Snapshots of `nern encode`, in a folder beside its output, until the output is written."""
+"""Snapshots of `nern encode`, kept in a folder beside its output until the output is written."""
 
 import json
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _REQUEST = "request.json"
 _STAGES = "stage-*"
-# To the end of a step and for the snapshot; service managers kill after 90 s, container runtimes after 10 s.
+# Time to finish a step and write the snapshot. Service managers kill after 90 s, container runtimes after 10 s.
 _SECONDS_TO_STOP = 8.0
 
 
@@ -30,11 +30,11 @@ _SECONDS_TO_STOP = 8.0
 def snapshots_beside(
     output: Path, checkpoint: Path, options: EncodeOptions, teacher: Path | None, *, resume: bool
 ) -> Iterator["Snapshots"]:
-    """Save the training beside `output` while the context is open, and once more at a signal, which raises `Stopped`.
+    """Save snapshots of the training beside `output` while the context is open, and a last one at a stop signal.
 
-    The snapshots are removed when the context ends well, or with a `NernError`, which the next attempt would have too.
-    `resume` continues from those that a stopped command has left. Raises `NernError` (`other_snapshots`) if they are
-    of another request.
+    The signal then raises `Stopped`. The snapshots are removed when the context succeeds, or fails with a `NernError`,
+    because the next attempt would fail too. `resume` resumes from the snapshots of a stopped command. Raises
+    `NernError` (`other_snapshots`) if they belong to another request.
     """
     from nern_core.snapshots import Interrupted, Snapshots
 
@@ -54,14 +54,14 @@ def snapshots_beside(
             _remove(folder)
             raise
         except Exception:
-            # Such as a full disk.
+            # For example a full disk.
             _keep(folder)
             raise
     _remove(folder)
 
 
 def _folder_beside(output: Path) -> Path | None:
-    """Return the folder for snapshots; None where the output is no file, or stands where nothing can be added."""
+    """Return the folder for snapshots; None if the output is a stream or its folder is not writable."""
     target = Path(os.path.realpath(output))
     if is_stream(output) or not os.access(target.parent, os.W_OK):
         return None
@@ -69,7 +69,7 @@ def _folder_beside(output: Path) -> Path | None:
 
 
 def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> str:
-    """Describe the encoding, so that only the same one is resumed."""
+    """Describe the request, so that only the same one is resumed."""
     request = {
         "nern": version("nern"),
         "torch": version("torch"),
@@ -81,23 +81,23 @@ def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> 
 
 
 def _prepare(folder: Path, request: str, *, resume: bool) -> None:
-    """Make the folder, with the snapshots to resume from or without any."""
+    """Create an empty folder, or keep the snapshots to resume from."""
     found = folder / _REQUEST
     if resume and _has_snapshots(folder):
         if found.read_text(encoding="utf-8") != request:
             raise NernError(
                 "other_snapshots",
-                f"The snapshots in '{folder}' are of another checkpoint, other options or another version: give the "
-                "same ones, or leave out --resume.",
+                f"The snapshots in '{folder}' belong to another checkpoint, other options or another version: use the "
+                "same ones, or omit --resume.",
             )
         return
     if resume:
-        print_note(f"nern: There are no snapshots in '{folder}'; this begins anew.")
+        print_note(f"nern: There are no snapshots in '{folder}'; starting from scratch.")
     elif _has_snapshots(folder):
-        print_note(f"nern: The snapshots in '{folder}' are replaced; --resume would have used them.")
+        print_note(f"nern: Replacing the snapshots in '{folder}'; --resume would have used them.")
     _remove(folder)
     if folder.exists():
-        raise NernError("cannot_write", f"'{folder}' holds other files than snapshots; name another output.")
+        raise NernError("cannot_write", f"'{folder}' contains files that are not snapshots; choose another output.")
     folder.mkdir()
     found.write_text(request, encoding="utf-8")
 
@@ -107,9 +107,9 @@ def _has_snapshots(folder: Path) -> bool:
 
 
 def _keep(folder: Path | None) -> None:
-    """Keep the snapshots for --resume, if there are any, and say so."""
+    """Keep the snapshots for --resume, if there are any, and print a note."""
     if folder is not None and _has_snapshots(folder):
-        print_note(f"nern: The training so far is saved in '{folder}'; the same command with --resume continues it.")
+        print_note(f"nern: The training so far is saved in '{folder}'; the same command with --resume resumes it.")
     else:
         _remove(folder)
 
@@ -120,4 +120,4 @@ def _remove(folder: Path | None) -> None:
 
 
 def _say_stopping() -> None:
-    print_note("nern: Stopping at the end of this step; once more stops at once.")
+    print_note("nern: Stopping at the end of this step; a second signal stops immediately.")

@@ -1,4 +1,4 @@
-"""Exit statuses of the command, and which error has which."""
+"""Exit statuses of the command, and the error codes that each stands for."""
 
 from enum import IntEnum
 from typing import Final
@@ -7,7 +7,7 @@ from nern_core.errors import NernError
 
 
 class ExitCode(IntEnum):
-    """Stable numbers, for scripts. A command that a signal stops exits with 128 and the signal's number."""
+    """Stable exit statuses for scripts. After a signal, the status is 128 plus the signal's number."""
 
     SUCCEEDED = 0
     FAILED = 1
@@ -26,12 +26,12 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES: Final = (
-    "Exit status: 0 done, 1 error, 2 wrong usage; of jobs: 3 failed, 4 canceled, 5 not ended in time, "
-    "6 the service cannot be reached; 7 a target was missed, 8 the result is too lossy, 9 an input file cannot be "
-    "used, 10 the output cannot be written; 129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM."
+    "Exit status: 0 success, 1 error, 2 wrong usage; for jobs: 3 failed, 4 canceled, 5 timed out, "
+    "6 service unreachable; 7 target missed, 8 result too lossy, 9 input file unusable, 10 output cannot be written; "
+    "129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM."
 )
 
-# Every other error is about a file that was given.
+# All other errors concern an input file.
 _CODES: Final = {
     ExitCode.FAILED: {
         "bad_tenant",
@@ -68,5 +68,5 @@ _CODES: Final = {
 
 
 def exit_code_of(error: NernError) -> ExitCode:
-    """The exit status of an error."""
+    """Return the exit status for an error."""
     return next((status for status, codes in _CODES.items() if error.code in codes), ExitCode.BAD_INPUT)

@@ -1,4 +1,4 @@
-"""`nern huggingface`: encodings for the Hugging Face Hub."""
+"""`nern huggingface`: export encodings for the Hugging Face Hub."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,21 +23,21 @@ _JOB_PREFIX = "job_"
 
 @huggingface.command()
 def export(
-    encoding: Annotated[str, typer.Argument(metavar="JOB_OR_FILE", help="A job that has succeeded, or a .nern file.")],
-    folder: Annotated[Path, typer.Argument(file_okay=False, help="The folder to write, which is new or empty.")],
+    encoding: Annotated[str, typer.Argument(metavar="JOB_OR_FILE", help="A job that succeeded, or a .nern file.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write; must be new or empty.")],
     name: Annotated[str | None, typer.Option(help="Title of the model card. Default: the name of the folder.")] = None,
     base_model: Annotated[
-        str | None, typer.Option(metavar="USER/MODEL", help="The model on the hub that was encoded.")
+        str | None, typer.Option(metavar="USER/MODEL", help="Model on the hub that was encoded.")
     ] = None,
     license_: Annotated[
-        str | None, typer.Option("--license", help="The licence as the hub names it, such as mit; it is not guessed.")
+        str | None, typer.Option("--license", help="Licence id of the hub, such as mit. Default: none.")
     ] = None,
     repository: Annotated[
-        str, typer.Option("--repo-id", metavar="USER/MODEL", help="Where the folder will be uploaded to.")
+        str, typer.Option("--repo-id", metavar="USER/MODEL", help="Repository that the folder will be uploaded to.")
     ] = "USER/MODEL",
     report: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="report.json of a .nern file: accuracies for the card."),
+        typer.Option(exists=True, dir_okay=False, help="report.json of the .nern file; adds accuracies to the card."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the exported files in a folder that is not empty.")
@@ -45,9 +45,9 @@ def export(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Write FOLDER as the hub expects it: model card, configuration, weights as safetensors, and the encoding.
+    """Write FOLDER in the hub's layout: model card, configuration, weights as safetensors, and the encoding.
 
-    Nothing is sent; `huggingface_hub.upload_folder` does that.
+    Nothing is uploaded; use `huggingface_hub.upload_folder` for that.
     """
     from nern_huggingface.card import About
     from nern_huggingface.export import ENCODING, FILES, refuse_used
@@ -56,7 +56,7 @@ def export(
         refuse_used(folder)
     about = About(name=name or folder.resolve().name, base_model=base_model, license=license_, repository=repository)
     file = Path(encoding) if _is_file(encoding) else None
-    # An exported encoding may be exported again where it is, say with another licence.
+    # An exported encoding may be exported again in place, for example with another licence.
     again = file is not None and (folder / ENCODING).exists() and file.samefile(folder / ENCODING)
     with output_folder(folder, FILES, inputs=[None if again else file, report], parents=True) as staging:
         card = (
@@ -76,15 +76,15 @@ def export(
         return
     print_line(f"{folder}: model.safetensors, encoding.nern, config.json and README.md")
     if license_ is None:
-        print_line("README.md names no licence yet: it is that of the network that was encoded.")
+        print_line("README.md names no licence yet: add that of the encoded network with --license.")
 
 
 def _is_file(encoding: str) -> bool:
-    """Return whether a file is named. Raises `NernError` (`no_such_file`) if it is neither that nor the id of a job."""
+    """Return true for a file, false for a job id. Raises `NernError` (`no_such_file`) for anything else."""
     if Path(encoding).is_file():
         return True
     if not encoding.startswith(_JOB_PREFIX):
-        raise NernError("no_such_file", f"'{encoding}' is neither a .nern file nor the id of a job.")
+        raise NernError("no_such_file", f"'{encoding}' is neither a .nern file nor a job id.")
     return False
 
 
@@ -95,9 +95,9 @@ def _export_file(file: Path, folder: Path, about: "About", report: Path | None) 
 
 
 def _export_job(job: str, folder: Path, about: "About", report: Path | None, url: str | None) -> "Card":
-    """Export what a job has published; its report is its own."""
+    """Export the results of a job, with its own report."""
     if report is not None:
-        raise typer.BadParameter("A job has a report of its own.", param_hint="'--report'")
+        raise typer.BadParameter("It cannot be combined with a job, which has its own report.", param_hint="'--report'")
     from nern_huggingface.export import export as export_file
 
     with ExitStack() as stack:

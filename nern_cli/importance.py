@@ -1,4 +1,4 @@
-"""`nern importance`: how important each kernel and filter is, and what pruning the least important ones costs."""
+"""`nern importance`: rank kernels and filters by importance, and measure the cost of pruning the least important."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,17 +18,17 @@ def importance(
     checkpoint: InputFile,
     encoding: InputFile,
     output: Annotated[
-        Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into; it is made if need be.")
+        Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into; created if missing.")
     ],
     architecture: EncodingArchitecture = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Folder with train.npz and test.npz: for the Fisher information and the pruning curve."),
+        typer.Option(help="Folder with train.npz and test.npz, for the Fisher information and the pruning curve."),
     ] = None,
     images: TestImages = None,
     json: Json = False,
 ) -> None:
-    """Rank the kernels and filters of CHECKPOINT by how ENCODING (.nern) reconstructs them, by magnitude and Fisher.
+    """Rank the kernels and filters of CHECKPOINT by reconstruction error in ENCODING (.nern), magnitude and Fisher.
 
     Writes importance.json, importance.safetensors and, with --dataset, pruning-curve.svg.
     """
@@ -57,16 +57,14 @@ def importance(
             f"rank correlation of {correlation.first} and {correlation.second}, {correlation.granularity}s: {value}"
         )
     if found.pruning:
-        print_line(
-            f"accuracy in percent on {found.images} images after so large a share of the weights was set to zero:"
-        )
+        print_line(f"accuracy in percent on {found.images} images after setting a share of the weights to zero:")
         print_points(_curve(found))
     for line in [*found.remarks, *(f"written: {output / file.name}" for file in files)]:
         print_line(line)
 
 
 def _curve(found: "Importance") -> list[dict[str, str | float]]:
-    """One row for each granularity and share, with a column for each order."""
+    """Return one row for each granularity and share, with a column for each order."""
     rows: dict[tuple[str, float], dict[str, str | float]] = {}
     for point in found.pruning:
         row = rows.setdefault(

@@ -1,4 +1,4 @@
-"""Collect the facts that `nern inspect` shows about a file."""
+"""Facts about a file for `nern inspect`."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from nern_core.kernels import KernelLayer, by_head, select_layers
 
 
 def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:
-    """Facts about a `.nern` file or a checkpoint, of the weights under `key`. Raises `NernError` if it is neither."""
+    """Return facts about a `.nern` file, or about a checkpoint's weights under `key`. Raises `NernError` for others."""
     return _encoding_facts(path) if is_encoding(path) else _checkpoint_facts(path, key)
 
 
@@ -20,7 +20,7 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
     encoding, sizes = read_encoding(path), measure_sizes(path)
     document = encoding.document
     with path.open("rb") as file:
-        # A checkpoint holds tied tensors once.
+        # A checkpoint stores tied tensors once.
         tensor_bytes = min(document.source.bytes, decoded_bytes(file))
     return {
         "kind": "encoding",
@@ -80,7 +80,7 @@ def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
 
 
 def _layers(checkpoint: Checkpoint, kernels: str, hidden_size: int | None) -> tuple[KernelLayer, ...]:
-    """Select what a word of the option `kernels` represents: quantized (a `hidden_size` of 0), or by a predictor."""
+    """Select the layers for a word of the option `kernels`; `hidden_size` is 0 for quantized, None for a predictor."""
     try:
         return select_layers(checkpoint.tensors, [kernels], hidden_size, tied=find_tied(checkpoint.tensors))
     except NernError as error:

@@ -1,4 +1,4 @@
-"""`nern jobs`: the jobs of a service."""
+"""`nern jobs`: jobs of a service."""
 
 import sys
 from enum import StrEnum
@@ -31,7 +31,7 @@ Kind = Literal["encoding", "reconstruction"]
 
 
 class Status(StrEnum):
-    """The statuses of jobs, without loading the client for `nern --help`."""
+    """Statuses of jobs, repeated here so that `nern --help` does not load the client."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,16 +43,14 @@ class Status(StrEnum):
 
 @jobs.command("list")
 def list_jobs(
-    status: Annotated[
-        list[Status] | None, typer.Option(help="Only jobs of this status; give it again for several.")
-    ] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="Only jobs with this status. May be repeated.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only jobs of this kind.")] = None,
     label: Labels = None,
-    limit: Annotated[int, typer.Option(min=1, help="Jobs to show at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs to show.")] = 20,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Show jobs, newest first; in a pipe as lines of id, status, percent, time and name, separated by tabs."""
+    """Show jobs, newest first; in a pipe, as lines of id, status, percent, time and name, separated by tabs."""
     with service(url) as client:
         found = list(islice(client.jobs.list(status=status or (), kind=kind, labels=labels_of(label)), limit))
     rows = [_row(job) for job in found]
@@ -64,12 +62,12 @@ def list_jobs(
     elif rows:
         print_points(rows)
     else:
-        print_line("There are no such jobs; `nern submit` makes one.")
+        print_line("There are no such jobs; create one with `nern submit`.")
 
 
 @jobs.command()
 def show(job: JobId, url: Url = None, json: Json = False) -> None:
-    """Show all that is known of a job."""
+    """Show all details of a job."""
     with service(url) as client:
         found = client.jobs.get(job)
     if json:
@@ -84,9 +82,9 @@ def watch(
     job: JobId,
     timeout: Timeout = None,
     url: Url = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each change, on a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each change.")] = False,
 ) -> None:
-    """Follow a job to its end. Exit status: 0 succeeded, 3 failed, 4 canceled, 5 not ended in time."""
+    """Follow a job until it ends. Exit status: 0 succeeded, 3 failed, 4 canceled, 5 timed out."""
 
     def print_line(job: "Job") -> None:
         if json:
@@ -102,11 +100,11 @@ def watch(
 @jobs.command()
 def logs(
     job: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job has ended.")] = False,
     url: Url = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each event, on a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each event.")] = False,
 ) -> None:
-    """Show what has happened to a job, a line for each event."""
+    """Show the events of a job, one per line."""
     with service(url) as client:
         for event in client.jobs.events(job, follow=follow):
             if json:

@@ -1,4 +1,4 @@
-"""`nern keys`: the API keys in the database that NERN_DATABASE_URL names."""
+"""`nern keys`: manage the API keys in the database at NERN_DATABASE_URL."""
 
 import sys
 from collections.abc import Iterator
@@ -16,19 +16,17 @@ if TYPE_CHECKING:
     from app.access.models import ApiKey
     from app.access.service import ApiKeyService
 
-keys = typer.Typer(help="Make, list and revoke the API keys of the service.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke the API keys of the service.", no_args_is_help=True)
 
 
 @keys.command()
 def create(
-    tenant: Annotated[str, typer.Option(help="Whom the key speaks for; the keys of one tenant share their jobs.")],
-    read_only: Annotated[bool, typer.Option("--read-only", help="Good for jobs:read alone, not for jobs:write.")] = (
-        False
-    ),
-    days: Annotated[int | None, typer.Option(min=1, help="How long the key is good. Default: for ever.")] = None,
-    description: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    tenant: Annotated[str, typer.Option(help="Tenant of the key; the keys of one tenant share their jobs.")],
+    read_only: Annotated[bool, typer.Option("--read-only", help="Allow only jobs:read, not jobs:write.")] = (False),
+    days: Annotated[int | None, typer.Option(min=1, help="Days until the key expires. Default: never.")] = None,
+    description: Annotated[str, typer.Option(help="Purpose of the key.")] = "",
 ) -> None:
-    """Make a key and print it on standard output. Nobody can show it again."""
+    """Create a key and print it on standard output. It cannot be shown again."""
     from app.access.caller import Scope
 
     scopes = [Scope.READ] if read_only else list(Scope)
@@ -36,12 +34,12 @@ def create(
     with _service() as service:
         token = service.create(tenant, scopes, description=description, lifetime=lifetime)
     print_line(token.reveal())
-    print_note(f"Keep this key of {tenant}: it is not shown again. Its id is {token.key_id}.")
+    print_note(f"Save this key for tenant `{tenant}`; it is shown once. Its id is {token.key_id}.")
 
 
 @keys.command("list")
 def list_keys(json: Json = False) -> None:
-    """Show all keys, without their secrets; in a pipe as lines of the columns, separated by tabs."""
+    """Show all keys, without their secrets; in a pipe, as lines of tab-separated columns."""
     with _service() as service:
         rows = [_row(key) for key in service.all()]
     if json:
@@ -52,12 +50,12 @@ def list_keys(json: Json = False) -> None:
     elif rows:
         print_points(rows)
     else:
-        print_line("There are no API keys; `nern keys create` makes one.")
+        print_line("There are no API keys; create one with `nern keys create`.")
 
 
 @keys.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="The id that `nern keys list` shows.")]) -> None:
-    """End a key at once. Its jobs stay."""
+def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `nern keys list`.")]) -> None:
+    """Revoke a key immediately. Its jobs stay."""
     with _service() as service:
         service.revoke(key_id)
     print_line(f"The key {key_id} is revoked.")

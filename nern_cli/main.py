@@ -1,6 +1,6 @@
 """Entry of the `nern` command.
 
-torch is imported by the commands that compute, when they run: `nern --help` answers at once.
+Commands that need torch import it when they run, so that `nern --help` answers at once.
 """
 
 import os
@@ -39,7 +39,7 @@ from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
 from nern_core.system_errors import is_out_of_memory
 
-# Importing torch takes seconds, which the command's figures count too.
+# Importing torch takes seconds, which count as part of the command's time.
 _STARTED = time.perf_counter()
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
@@ -68,7 +68,7 @@ def nern(
     """Compact neural representations of trained networks."""
 
 
-Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need API keys.")]
+Host = Annotated[str, typer.Option(help="Address to listen on. Addresses other than loopback need API keys.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 
 
@@ -83,21 +83,21 @@ def encode(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Checkpoint of a stronger network of the same classes, to be imitated instead of the original.",
+            help="Checkpoint of a stronger network with the same classes, to distill from instead of the original.",
         ),
     ] = None,
-    teacher_architecture: Annotated[str | None, typer.Option(help="The network that --teacher belongs to.")] = None,
+    teacher_architecture: Annotated[str | None, typer.Option(help="Architecture of --teacher.")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write report.json: all figures, and the training curve for `nern report`.")
+        Path | None, typer.Option(help="Also write report.json: all metrics, and the training curve for `nern report`.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the snapshots that an interrupted command has left.")
+        bool, typer.Option("--resume", help="Resume from the snapshots of an interrupted command.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file.
 
-    Ctrl-C and SIGTERM leave snapshots beside the output; the same command with --resume continues from them.
+    Ctrl-C and SIGTERM leave snapshots beside the output; the same command with --resume resumes from them.
     """
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
@@ -136,9 +136,8 @@ def encode(
             print_result(f"{checkpoint.name} → {output}", metrics)
     if result.report.costs_too_much:
         print_note(
-            f"This costs {result.report.cost:.2f} points of accuracy, as estimated while training or on the test "
-            f"split, more than the {options.max_drop:g} that --max-drop allows. Train for longer, or ask for a larger "
-            "file with --target-bytes."
+            f"The accuracy drop is {result.report.cost:.2f} points (estimated during training or on the test split), "
+            f"more than --max-drop {options.max_drop:g}. Train longer, or choose a larger file with --target-bytes."
         )
         raise typer.Exit(ExitCode.TARGET_MISSED)
 
@@ -146,7 +145,7 @@ def encode(
 @app.command()
 def evaluate(
     weights: InputFile,
-    architecture: Annotated[str, typer.Option(help="The network that the weights belong to.")],
+    architecture: Annotated[str, typer.Option(help="Architecture of the weights.")],
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
     key: CheckpointKey = None,
     json: Json = False,
@@ -169,7 +168,7 @@ def evaluate(
 
 @app.command()
 def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> None:
-    """Say what a .nern file or a checkpoint holds."""
+    """Show the content of a .nern file or a checkpoint."""
     from nern_cli.inspection import inspect_file
 
     facts = inspect_file(file, key)
@@ -181,7 +180,7 @@ def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> N
 
 @app.command()
 def migrate() -> None:
-    """Bring the database that NERN_DATABASE_URL names up to this version's schema."""
+    """Upgrade the database at NERN_DATABASE_URL to this version's schema."""
     from app.database import migrate as migrate_database
     from app.schema import database_errors_told
     from app.settings import Settings
@@ -199,7 +198,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
 ) -> None:
-    """Serve the API and one worker on this machine, everything under one data folder; stop with Ctrl-C."""
+    """Run the API and one worker on this machine, with all data in one folder. Stop with Ctrl-C."""
     from nern_cli.serve import serve as run
 
     raise typer.Exit(run(data_dir, host, port))
@@ -207,7 +206,7 @@ def serve(
 
 @app.command()
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Serve the API alone, as the environment sets it up; workers run elsewhere."""
+    """Run the API alone, configured by environment variables; workers run elsewhere."""
     from app.server import serve as run
 
     leave_signals_to_server()
@@ -228,7 +227,7 @@ app.command("importance")(importance)
 
 
 def main() -> None:
-    """Run the command; errors are one sentence on standard error, never a traceback."""
+    """Run the command. Errors are one sentence on standard error, never a traceback."""
     use_any_encoding()
     try:
         with stopping_signals():
@@ -246,15 +245,13 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         if is_out_of_memory(error):
-            _fail("There is not enough memory for this; use a larger machine, or --device cpu.", ExitCode.FAILED)
+            _fail("Out of memory; use a machine with more memory, or --device cpu.", ExitCode.FAILED)
         sentence = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_SENTENCE]
-        _fail(
-            f"This failed unexpectedly, which is a fault of nern: {sentence} ({_DEBUG}=1 shows where.)", ExitCode.FAILED
-        )
+        _fail(f"Unexpected error, a bug in nern: {sentence} ({_DEBUG}=1 shows the traceback.)", ExitCode.FAILED)
 
 
 def _sentence(detail: ErrorDetails, model: str) -> str:
-    """Name an option by its dashes, and a setting by its variable."""
+    """Describe an invalid value; name an option by its flag and a setting by its environment variable."""
     name = str(detail["loc"][0]) if detail["loc"] else ""
     if not name:
         return _with_flags(explain_invalid(detail))
@@ -263,7 +260,7 @@ def _sentence(detail: ErrorDetails, model: str) -> str:
 
 
 def _with_flags(sentence: str) -> str:
-    """Name options as the command line does: `--fail-over` for `fail_over`."""
+    """Replace names of options by flags: `fail_over` by `--fail-over`."""
     return _OPTION.sub(lambda option: f"--{option[1].replace('_', '-')}", sentence)
 
 

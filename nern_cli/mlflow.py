@@ -1,4 +1,4 @@
-"""`nern mlflow`: models of an MLflow server, encoded by a service."""
+"""`nern mlflow`: encode models of an MLflow server with a service."""
 
 import logging
 import os
@@ -31,23 +31,24 @@ def encode(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="models:/NAME/VERSION, models:/NAME/latest, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH; with "
-            "the path of a file behind it, if there are several checkpoints.",
+            help="models:/NAME/VERSION, models:/NAME/latest, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH; if "
+            "there are several checkpoints, followed by the path of one.",
         ),
     ],
     register_as: Annotated[
-        str | None, typer.Option(help="The registered model that the result becomes a version of. Default: NAME-nern.")
+        str | None, typer.Option(help="Registered model to add the result to, as a version. Default: NAME-nern.")
     ] = None,
     experiment: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_EXPERIMENT_NAME", help="Where the run is recorded. Default: the experiment of the model."
+            envvar="MLFLOW_EXPERIMENT_NAME", help="Experiment of the run. Default: the experiment of the model."
         ),
     ] = None,
     *,
     options: EncodeOptions,
     again: Annotated[
-        bool, typer.Option("--again", help="Encode although the same was encoded before, as another version.")
+        bool,
+        typer.Option("--again", help="Encode again and add a version, even if the same request was encoded before."),
     ] = False,
     timeout: Timeout = None,
     tracking_uri: Annotated[
@@ -56,10 +57,10 @@ def encode(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Have a service encode MODEL, record that as a run, and register the result as a version of a model.
+    """Encode MODEL with a service, record a run, and register the result as a version of a model.
 
-    The same command continues what was interrupted, and repeats nothing that was done. Exit status: 3 the job
-    has failed, 4 it was canceled, 5 it has not ended in time, 6 the service cannot be reached.
+    After an interruption, the same command resumes and repeats no finished work. Exit status: 3 job failed, 4 job
+    canceled, 5 timed out, 6 service unreachable.
     """
     asked = options.model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client, _tracking(tracking_uri) as tracking:
@@ -71,14 +72,14 @@ def encode(
 
         order = Order(source=source, options=asked, register_as=register_as, experiment=experiment, again=again)
         result = encode_model(tracking, client, order, wait)
-    # MLflow knows numbers of one kind only.
+    # MLflow stores all numbers as floats.
     figures = {name: round(value) if name.endswith("bytes") else value for name, value in result.metrics.items()}
     links = {"run_id": result.run_id, "job_id": result.job_id}
     if json:
         version = {"model": result.model, "version": result.version, "source": result.source, "made": result.made}
         print_json(version | links | {"metrics": figures})
     else:
-        before = "" if result.made else ", which was there before"
+        before = "" if result.made else " (already existed)"
         print_table(f"{result.source} → models:/{result.model}/{result.version}{before}", links | figures)
 
 
@@ -86,7 +87,7 @@ def encode(
 def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
     """Open a client of MLflow. Raises `NernError` (`no_mlflow`, `mlflow_failed`), also for errors of MLflow."""
     _ask_this_machine_directly()
-    # Standard output is for results, and standard error for what the user has to know.
+    # Keep standard output for results and standard error for messages to the user.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
@@ -94,7 +95,7 @@ def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise NernError(
-            "no_mlflow", "MLflow's client is not installed; install it with: pip install 'nern[mlflow]'"
+            "no_mlflow", "The MLflow client is not installed; install it with: pip install 'nern[mlflow]'"
         ) from error
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if uri is not None:
@@ -107,7 +108,7 @@ def _tracking(uri: str | None) -> Iterator["MlflowClient"]:
 
 
 def _ask_this_machine_directly() -> None:
-    """Exclude this machine from proxies, as `nern_client` does; MLflow's client has the variables alone."""
+    """Exclude this machine from proxies, as `nern_client` does; MLflow's client only reads the variables."""
     name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
     excluded = [os.environ.get(name, ""), "localhost", "127.0.0.1", "::1"]
     os.environ[name] = ",".join(filter(None, excluded))

@@ -1,7 +1,7 @@
-"""Files that the commands write: tried before the work begins, and whole or not there afterwards.
+"""Output files of commands: checked before the work begins, and either complete or absent afterwards.
 
-A command writes into a staging folder beside the target. When it has succeeded, the files get their names at once, with
-the permissions of the umask or those that the replaced file had. A link is followed; a device or a pipe gets the bytes.
+A command writes into a staging folder beside the target. After success, each file is moved to its name atomically, with
+the permissions of the replaced file or of the umask. Links are followed; a device or a pipe receives the bytes.
 """
 
 import errno
@@ -18,22 +18,22 @@ from nern_core.errors import NernError
 from nern_core.system_errors import system_errors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-# Only writing fails with these.
+# Errors that only writing raises.
 _OF_WRITING = _FULL | {errno.EROFS, errno.EFBIG}
-# Names of files that are open already: `/dev/stdout`, `/dev/fd/3`.
+# Paths of files that are already open: `/dev/stdout`, `/dev/fd/3`.
 _OPEN_FILES = ("/dev/", "/proc/")
 _PREFIX = ".nern-"
-# Whether there is room for more cannot be known before the work.
+# Size of the trial file; whether the disk has room for more cannot be known before the work.
 _TRIED_BYTES = 4096
 
 
 @contextmanager
 def output_file(path: Path, *, inputs: Iterable[Path | None] = (), stream_suffix: str = "") -> Iterator[Path]:
-    """Give the path to write to instead of `path`, which becomes that file when the context ends well.
+    """Yield a staging path to write to; the file is moved to `path` when the context succeeds.
 
-    `inputs` are the files and data folders that the command reads, and its other outputs. What is written for a device
-    or a pipe has the `stream_suffix` appended to its name, which may choose a format. Raises `NernError`
-    (`no_folder`, `is_folder`, `cannot_write`, `disk_full`, `own_input`), at the start where it can be known.
+    `inputs` are the files and data folders that the command reads, and its other outputs. For a device or a pipe, the
+    staging path ends in `stream_suffix`, which may select a format. Raises `NernError` (`no_folder`, `is_folder`,
+    `cannot_write`, `disk_full`, `own_input`), at the start if possible.
     """
     target = _checked_target(path, inputs)
     if is_stream(path) or _only_file_is_writable(target):
@@ -52,7 +52,7 @@ def output_file(path: Path, *, inputs: Iterable[Path | None] = (), stream_suffix
 
 @contextmanager
 def resumable_output(path: Path, *, inputs: Iterable[Path | None] = ()) -> Iterator[Path]:
-    """As `output_file`, for a download, which keeps what has arrived and publishes whole files itself."""
+    """Like `output_file`, but for a download, which keeps partial files and moves complete ones itself."""
     target = _checked_target(path, inputs)
     if is_stream(path) or _only_file_is_writable(target):
         with output_file(path) as staged:
@@ -68,14 +68,14 @@ def resumable_output(path: Path, *, inputs: Iterable[Path | None] = ()) -> Itera
 def output_folder(
     folder: Path, names: Sequence[str], *, inputs: Iterable[Path | None] = (), parents: bool = False
 ) -> Iterator[Path]:
-    """Give a folder to write into instead of `folder`, which gets those of the `names` that are in it at the end.
+    """Yield a staging folder; files in it with one of the `names` are moved to `folder` when the context succeeds.
 
-    `folder` is made if need be, and with `parents` those above it. Inputs and errors are those of `output_file`.
+    `folder` is created if missing, with `parents` also the folders above it. Inputs and errors: see `output_file`.
     """
     given = list(inputs)
     target = Path(os.path.realpath(folder))
     if target.exists() and not target.is_dir():
-        raise NernError("cannot_write", f"'{folder}' is a file; name a folder.")
+        raise NernError("cannot_write", f"'{folder}' is a file; choose a folder.")
     targets = [_checked_target(folder / name, given) for name in names] if target.is_dir() else []
     if not parents and not target.parent.is_dir():
         raise NernError("no_folder", f"There is no folder '{folder.parent}' to write '{folder.name}' into.")
@@ -90,7 +90,7 @@ def output_folder(
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether bytes can only be sent to the path: a device, a pipe, or a file that is open already."""
+    """Return true if the path is a device, a pipe, or an already open file, which bytes can only be sent to."""
     if str(path.absolute()).startswith(_OPEN_FILES):
         return True
     try:
@@ -102,7 +102,7 @@ def is_stream(path: Path) -> bool:
 
 @contextmanager
 def results_beside(output: Path | None) -> Iterator[None]:
-    """Print results on standard error while the context is open, if the output has gone to standard output."""
+    """Print results on standard error while the context is open, if the output is standard output."""
     if output is not None and is_stream(output) and _is_standard_output(output):
         with redirect_stdout(sys.stderr):
             yield
@@ -118,12 +118,12 @@ def _is_standard_output(path: Path) -> bool:
 
 
 def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:
-    """Check an output; returns the file to write, without links. Raises `NernError`."""
+    """Check an output and return the file to write, with links resolved. Raises `NernError`."""
     if str(path) == "-":
-        raise NernError("cannot_write", "'-' would be a file of that name; name /dev/stdout for standard output.")
+        raise NernError("cannot_write", "'-' would be a file with that name; use /dev/stdout for standard output.")
     target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise NernError("is_folder", f"'{path}' is a folder; name a file.")
+        raise NernError("is_folder", f"'{path}' is a folder; choose a file.")
     if not is_stream(path):
         _refuse_inputs(path, target, inputs)
     if not target.parent.is_dir():
@@ -140,7 +140,7 @@ def _refuse_inputs(path: Path, target: Path, inputs: Iterable[Path | None]) -> N
         # A data set may be a folder of files.
         for file in given.iterdir() if given.is_dir() else [given]:
             if Path(os.path.realpath(file)) == target or (file.exists() and target.exists() and file.samefile(target)):
-                raise NernError("own_input", f"'{path}' is the same file as '{file}'; name another output.")
+                raise NernError("own_input", f"'{path}' is the same file as '{file}'; choose another output.")
 
 
 def _only_file_is_writable(target: Path) -> bool:
@@ -149,7 +149,7 @@ def _only_file_is_writable(target: Path) -> bool:
 
 @contextmanager
 def _staging(path: Path, parent: Path) -> Iterator[tuple[Path, int]]:
-    """Make a folder to write into, on the same disk; yields it and the permissions of a new file."""
+    """Create a staging folder on the same disk; yield it and the permissions of new files."""
     with _refusals_told(path):
         staging = TemporaryDirectory(prefix=_PREFIX, dir=parent)
     with staging as name:
@@ -161,7 +161,7 @@ def _staging(path: Path, parent: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _try_to_write(trial: Path) -> int:
-    """Write a small file and remove it; returns the permissions that a new file has."""
+    """Write a small file and remove it; return the permissions of new files."""
     with trial.open("wb") as file:
         file.write(bytes(_TRIED_BYTES))
         file.flush()
@@ -178,7 +178,7 @@ def _publish(staged: Path, target: Path, mode: int) -> None:
     try:
         staged.replace(target)
     except OSError as error:
-        # A file that is mounted into a container can be written, but not replaced.
+        # A file mounted into a container can be written but not replaced.
         if error.errno != errno.EBUSY:
             raise
         _copy_into(staged, target)
@@ -191,9 +191,9 @@ def _copy_into(staged: Path, path: Path) -> None:
 
 @contextmanager
 def _refusals_told(path: Path, *, among: frozenset[int] | None = None, below: Path | None = None) -> Iterator[None]:
-    """Say in one sentence why `path` could not be written.
+    """Turn errors of writing `path` into a `NernError` with one sentence.
 
-    Only errors `among` these numbers, or of files `below` this folder, are about that; without both, all are.
+    Only errors with a number in `among`, or about files below `below`, count; without both, all do.
     """
     try:
         yield

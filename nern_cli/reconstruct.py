@@ -1,4 +1,4 @@
-"""`nern reconstruct`: a `.nern` file becomes weights, on this machine or at a service."""
+"""`nern reconstruct`: decode a `.nern` file, on this machine or with a service."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from nern_cli.terminal_text import print_line
 
 
 class Precision(StrEnum):
-    """The dtype of sums."""
+    """Dtype of sums."""
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
@@ -25,33 +25,34 @@ _FORMATS = (".safetensors", ".pt", ".pth", ".th")
 
 def reconstruct(
     encoding: InputFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="weights.safetensors or weights.pt.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: weights.safetensors or weights.pt.")],
     service: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Have the service at this address do it, whose key NERN_API_KEY holds."),
+        typer.Option(metavar="URL", help="Decode with the service at this address; the key comes from NERN_API_KEY."),
     ] = None,
     timeout: Timeout = None,
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Of a predictor's sums. float32 is more than twice as fast, but the last digits depend on the "
+            help="Dtype of a predictor's sums. float32 is more than twice as fast, but the last digits depend on the "
             "processor. Default: float64."
         ),
     ] = None,
     device: Annotated[
         LocalDevice | None,
-        typer.Option(help="Where to compute; auto: a GPU, if there is one; cuda: the same as gpu. Default: cpu."),
+        typer.Option(help="Device to use; auto: a GPU if there is one; cuda: the same as gpu. Default: cpu."),
     ] = None,
 ) -> None:
-    """Decode a .nern file into the weights that it represents.
+    """Decode a .nern file into weights.
 
-    Exit status with --service: 3 the job has failed, 4 it was canceled, 5 it has not ended in time, 6 the service
-    cannot be reached.
+    Exit status with --service: 3 job failed, 4 job canceled, 5 timed out, 6 service unreachable.
     """
     if service is None:
         _decode(encoding, output, precision or Precision.FLOAT64, device or LocalDevice.CPU)
     elif precision or device:
-        raise typer.BadParameter("--precision and --device are of decoding here, without --service.")
+        raise typer.BadParameter(
+            "--precision and --device cannot be combined with --service; they apply to decoding on this machine."
+        )
     else:
         _have_decoded(encoding, output, service, timeout)
 
@@ -83,9 +84,9 @@ def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None)
 
 
 def _format_of(output: Path) -> str:
-    """The format that the output's suffix chooses; of a device or a pipe without one, safetensors."""
+    """Return the format for the output's suffix; safetensors for a device or a pipe without one."""
     if output.suffix in _FORMATS:
         return output.suffix
     if is_stream(output):
         return ".safetensors"
-    raise typer.BadParameter(f"'{output}' has to end in {', '.join(_FORMATS)}.", param_hint="'--output' / '-o'")
+    raise typer.BadParameter(f"'{output}' must end in {', '.join(_FORMATS)}.", param_hint="'--output' / '-o'")

@@ -1,4 +1,4 @@
-"""`nern report`: a checkpoint and its encoding as one HTML page, and in figures."""
+"""`nern report`: compare a checkpoint with its encoding, as an HTML page and as metrics."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,34 +23,38 @@ def report(
     trained: Annotated[
         Path | None,
         typer.Option(
-            "--report", exists=True, dir_okay=False, help="What `nern encode --report` wrote: the training curve."
+            "--report",
+            exists=True,
+            dir_okay=False,
+            help="File that `nern encode --report` wrote; adds the training curve.",
         ),
     ] = None,
     architecture: EncodingArchitecture = None,
     dataset: Annotated[
-        Path | None, typer.Option(help="Folder with test.npz: measures accuracies, of int8 and the like too.")
+        Path | None,
+        typer.Option(help="Folder with test.npz: measures accuracies, also of int8 and other alternatives."),
     ] = None,
     nncodec: Annotated[
         Path | None,
         typer.Option(
             envvar="NERN_NNCODEC_PYTHON",
             dir_okay=False,
-            help="Also measure NNCodec at this size: the Python of an environment with nncodec 2.1.3 and safetensors.",
+            help="Python of an environment with nncodec 2.1.3 and safetensors: also measures NNCodec at this size.",
         ),
     ] = None,
     direct_seconds: Annotated[
         float | None,
         typer.Option(
             min=1.0,
-            help="Also quantize the network itself to this size while distilling it, for this many seconds. Needs "
-            "--dataset, with train.npz.",
+            help="Also quantize the network directly to this size, with distillation for this many seconds. Needs "
+            "--dataset with train.npz.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Draw a report of ENCODING (.nern), made from CHECKPOINT, as an HTML page that needs no network."""
+    """Write an HTML report that compares ENCODING (.nern) with its CHECKPOINT. The page works offline."""
     if direct_seconds is not None and dataset is None:
-        raise typer.BadParameter("it needs --dataset, to distill on.", param_hint="'--direct-seconds'")
+        raise typer.BadParameter("It needs --dataset for the distillation.", param_hint="'--direct-seconds'")
     from nern_core.pair import open_pair
     from nern_core.report.files import compare, read_report
     from nern_core.report.page import render_page
@@ -72,14 +76,14 @@ def report(
             print_result(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
             if not comparison.report.curve:
                 print_line(
-                    "Without --report there are no training curves: `nern encode --report` writes what they need."
+                    "Without --report there are no training curves: `nern encode --report` writes the file for them."
                 )
 
 
 def _others(
     pair: "Pair", architecture: str | None, dataset: Path | None, nncodec: Path | None, direct_seconds: float | None
 ) -> Iterator["Alternative"]:
-    """The alternatives that somebody has to ask for."""
+    """Yield the alternatives that are measured only on request."""
     if nncodec is not None:
         from nern_core.alternatives import code_as_small
 

@@ -1,8 +1,8 @@
-"""`nern serve`: the API and one worker as two child processes, everything under one data folder.
+"""`nern serve`: run the API and one worker as two child processes, with all data in one folder.
 
-The children run in their own sessions, so that a Ctrl-C in the terminal reaches this process alone,
-which then stops them in order: first the worker, which gives its job back, then the API. If this process is
-killed, they end at once, and the worker's runner with it.
+The children run in their own sessions, so that a Ctrl-C in the terminal reaches only this process. It stops them in
+order: first the worker, which gives its job back, then the API. If this process is killed, they end at once, and so
+does the worker's runner.
 """
 
 import os
@@ -19,22 +19,22 @@ from app.parent_process import start_bound_child
 from nern_cli.signals import stopping_signal_numbers
 from nern_cli.terminal_text import print_line, print_note
 
-# `nern` and `celery` as commands would first look for `app` and `worker` in the folder that they are
-# started in, which may have an `app` of its own.
+# The commands `nern` and `celery` would first search the current folder for `app` and `worker`, and that folder may
+# have an unrelated `app`.
 _BOUND = "import sys; from app.parent_process import end_with_parent; end_with_parent(sys.argv.pop()); "
 _API = _BOUND + "from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
 _WORKER = _BOUND + "from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
-# One worker for both queues: a job for a GPU fails with a clear sentence on a machine without one.
+# One worker for both queues: a GPU job on a machine without a GPU fails with a clear message.
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
 _SECONDS_BETWEEN_CHECKS = 0.2
 _SECONDS_TO_STOP = 30.0
 
 
 def serve(data_dir: Path, host: str, port: int) -> int:
-    """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM; returns the exit code.
+    """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM, and return the exit code.
 
-    Raises `NernError` for an open address without API keys (`keys_needed`), for a bucket that cannot be used
-    (`storage_settings`), and for a database (`other_schema`, `no_database`, `unsafe_database`).
+    Raises `NernError` for a public address without API keys (`keys_needed`), an unusable bucket (`storage_settings`),
+    and an unusable database (`other_schema`, `no_database`, `unsafe_database`).
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
@@ -48,7 +48,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     refuse_open_service(settings, host)
     check_storage(settings)
     if not _is_free(host, port):
-        print_note(f"nern: the port {port} is in use; choose another one with --port.")
+        print_note(f"nern: Port {port} is in use; choose another one with --port.")
         return 1
     data_dir.mkdir(parents=True, exist_ok=True)
     with database_errors_told():
@@ -64,7 +64,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     if ended is None:
         print_line("Stopped.")
         return 0
-    print_note(f"nern: the {ended} stopped by itself; its last lines are above.")
+    print_note(f"nern: The {ended} stopped unexpectedly; its last messages are above.")
     return 1
 
 
@@ -79,7 +79,7 @@ def _is_free(host: str, port: int) -> bool:
 
 
 class _StopRequest:
-    """Becomes true at the first SIGINT, SIGTERM or SIGHUP."""
+    """Sets `received` at the first SIGINT, SIGTERM or SIGHUP."""
 
     def __init__(self) -> None:
         self.received = False
@@ -96,7 +96,7 @@ def _start(program: str, arguments: list[str], environment: Mapping[str, str]) -
 
 
 def _wait(children: Mapping[str, subprocess.Popen[bytes]], stop: _StopRequest) -> str | None:
-    """Wait for a stop request (None) or for a child to end (its name)."""
+    """Wait; return None after a stop request, or the name of a child that has ended."""
     while not stop.received:
         for name, child in children.items():
             if child.poll() is not None:

@@ -1,4 +1,4 @@
-"""Options, errors and waiting of the commands that talk to a service."""
+"""Options, error messages and waiting for the commands that use a service."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ Url = Annotated[
     typer.Option(
         "--url",
         envvar="NERN_URL",
-        help="Address of the service, whose key NERN_API_KEY holds. Default: http://127.0.0.1:8000.",
+        help="Address of the service; the API key comes from NERN_API_KEY. Default: http://127.0.0.1:8000.",
         show_default=False,
     ),
 ]
@@ -28,18 +28,16 @@ JobId = Annotated[
     str,
     typer.Argument(
         metavar="JOB",
-        help="The id that `nern submit` and `nern jobs list` print.",
+        help="Job id, as printed by `nern submit` and `nern jobs list`.",
         callback=refuse_empty("`nern jobs list` prints the ids"),
     ),
 ]
-Labels = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job; give the option again for another.")
-]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most; the job continues afterwards.")]
+Labels = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job. May be repeated.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Maximum seconds to wait; the job continues afterwards.")]
 
 
 def labels_of(given: list[str] | None) -> dict[str, str]:
-    """The labels that were given. Raises `BadParameter` for what has no `=`."""
+    """Parse labels. Raises `BadParameter` for a label without `=`."""
     pairs = [label.partition("=") for label in given or []]
     if not all(separator for _, separator, _ in pairs):
         raise typer.BadParameter("A label is KEY=VALUE, such as team=vision.", param_hint="'--label'")
@@ -48,9 +46,9 @@ def labels_of(given: list[str] | None) -> dict[str, str]:
 
 @contextmanager
 def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
-    """Open a client of the service. An error is one sentence on standard error and an exit status.
+    """Open a client of the service. Errors become one sentence on standard error and an exit status.
 
-    With `json`, a job without results is printed as well.
+    With `json`, a job that ended without results is also printed.
     """
     from nern_client import Client, NernClientError
 
@@ -64,7 +62,7 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
         print_note(f"nern: {_sentence(error)}")
         raise typer.Exit(_exit_code(error)) from error
     except BrokenPipeError:
-        # Whoever reads what is printed has seen enough.
+        # The reader of the output has closed the pipe.
         raise
     except OSError as error:
         named = f"'{error.filename}': " if error.filename else ""
@@ -89,14 +87,14 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
 
 
 def fraction_of(job: "Job") -> float:
-    """Return how much of a job is done, from 0 to 1."""
+    """Return the completed fraction of a job, from 0 to 1."""
     if job.status == "succeeded":
         return 1.0
     return 0.0 if job.progress is None else job.progress.fraction
 
 
 def as_json(job: "Job") -> dict[str, Any]:
-    """A job as the service describes it."""
+    """Return a job as JSON, as the service describes it."""
     return job.model_dump(mode="json")
 
 
@@ -118,17 +116,17 @@ def _exit_code(error: "NernClientError") -> ExitCode:
 
 
 def _sentence(error: "NernClientError") -> str:
-    """Say what is wrong and what to do about it here."""
+    """Describe the error and what to do on the command line."""
     from nern_client import ApiError, NotAuthorized, ServerUnreachable
 
     if isinstance(error, ServerUnreachable) and error.proxy is not None:
-        return f"{error} Name the host in NO_PROXY to ask it directly."
+        return f"{error} Add the host to NO_PROXY to bypass the proxy."
     if isinstance(error, ServerUnreachable):
-        return f"{error} Start a service with `nern serve`, or name another one with --url or NERN_URL."
+        return f"{error} Start a service with `nern serve`, or set another address with --url or NERN_URL."
     if isinstance(error, NotAuthorized) and error.type == "missing-key":
-        return "This service asks for an API key: set NERN_API_KEY. Its operator makes one with `nern keys create`."
+        return "This service needs an API key: set NERN_API_KEY. Its operator creates keys with `nern keys create`."
     if isinstance(error, NotAuthorized):
         return f"{error} The key is the one in NERN_API_KEY."
     if isinstance(error, ApiError) and error.status >= 500 and error.request_id:
-        return f"{error} The operator finds this by {error.request_id}."
+        return f"{error} Give the operator this request id: {error.request_id}."
     return str(error)

@@ -1,4 +1,4 @@
-"""Signals that stop a command: every one ends it with an exit status of its own, after it has cleaned up."""
+"""Signals that stop a command: it cleans up, then exits with a status that depends on the signal."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ _Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(BaseException):
-    """A signal has asked the command to stop. No `Exception`, so that nothing takes it for a failure."""
+    """A signal asked the command to stop. Not an `Exception`, so that no handler treats it as a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -20,18 +20,18 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """Return the exit status that shells use."""
+        """The exit status that shells use."""
         return 128 + self.number
 
     @property
     def sentence(self) -> str:
-        """Say what has happened."""
+        """The reason as a sentence."""
         return "Interrupted." if self.number == signal.SIGINT else f"Stopped by {signal.Signals(self.number).name}."
 
 
 @contextmanager
 def stopping_signals() -> Iterator[None]:
-    """Raise `Stopped` in the main thread at every signal that stops a command."""
+    """Raise `Stopped` in the main thread at each signal that stops a command."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -42,10 +42,10 @@ def stopping_signals() -> Iterator[None]:
 
 @contextmanager
 def stop_request(seconds: float, on_request: Callable[[], None]) -> Iterator[Callable[[], int | None]]:
-    """Give a function that tells the signal that has asked to stop, or None.
+    """Yield a function that returns the received stop signal, or None.
 
-    The first signal calls `on_request`. A second one raises `Stopped`, and so does the end of the `seconds` if the
-    context has not been left by then.
+    The first signal calls `on_request`. A second signal raises `Stopped`; so does the end of `seconds` if the context
+    is still open.
     """
     received: int | None = None
 
@@ -69,19 +69,19 @@ def stop_request(seconds: float, on_request: Callable[[], None]) -> Iterator[Cal
 
 
 def leave_signals_to_server() -> None:
-    """Give the signals back to a server that has handlers of its own."""
+    """Restore the default handlers for a server that installs its own."""
     for number in stopping_signal_numbers():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def stopping_signal_numbers() -> list[signal.Signals]:
-    """List the signals that stop a command, but for those that it was started to ignore, as by `nohup`."""
+    """List the signals that stop a command, except those ignored from the start, for example by `nohup`."""
     return [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def _handling(handler: _Handler, alarm: _Handler | None = None) -> Iterator[None]:
-    """Handle the signals that stop a command meanwhile."""
+    """Install handlers for the stop signals while the context is open."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""`nern submit`: have a service encode a checkpoint."""
+"""`nern submit`: encode a checkpoint with a service."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -32,33 +32,33 @@ def submit(
         typer.Option(
             "--output",
             "-o",
-            help="Wait, and write the weights (.safetensors, .pt), the encoding (.nern) or the report (.json, .html).",
+            help="Wait, then download the weights (.safetensors, .pt), the encoding (.nern) or the report (.json, "
+            ".html).",
         ),
     ] = None,
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
     timeout: Timeout = None,
     options: EncodeOptions,
-    name: Annotated[
-        str | None, typer.Option(help="What people call the job by; default: the name of the file.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job. Default: the name of the file.")] = None,
     label: Labels = None,
     webhook: Annotated[
-        str | None, typer.Option(help="An address that the service tells when the job has ended (Standard Webhooks).")
+        str | None, typer.Option(help="Address to notify when the job has ended (Standard Webhooks).")
     ] = None,
     deadline: Annotated[
-        int | None, typer.Option(min=1, help="Seconds after which the job fails unless it has ended, waiting included.")
+        int | None,
+        typer.Option(min=1, help="Seconds, including the wait in the queue, after which an unfinished job fails."),
     ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="A key of your own: submitting again with it makes no second job.")
+        str | None, typer.Option(help="Your own key; submitting again with the same key creates no second job.")
     ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Send CHECKPOINT (.safetensors, .pt, .pth, .th) to a service that encodes it.
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) with a service.
 
-    Prints the job's id. Paths of data sets are those of the service. Exit status: 3 the job has failed, 4 it was
-    canceled, 5 it has not ended in time, 6 the service cannot be reached.
+    Prints the job's id. Paths of data sets are paths on the service's machine. Exit status: 3 job failed, 4 job
+    canceled, 5 timed out, 6 service unreachable.
     """
     artifact = None if output is None else _artifact_for(output)
     asked = options.model_dump(mode="json", exclude_defaults=True)
@@ -88,12 +88,12 @@ def submit(
 
 
 def _output(path: Path | None, checkpoint: Path) -> AbstractContextManager[Path | None]:
-    """The file to download into, if there is one."""
+    """Yield the file to download into, or None."""
     return nullcontext() if path is None else resumable_output(path, inputs=[checkpoint])
 
 
 def _artifact_for(output: Path) -> str:
-    """The result that a file name asks for. Raises `BadParameter`."""
+    """Return the name of the result for a file's suffix. Raises `BadParameter` for an unknown suffix."""
     if output.suffix not in _ARTIFACTS:
-        raise typer.BadParameter(f"'{output}' has to end in {', '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
+        raise typer.BadParameter(f"'{output}' must end in {', '.join(_ARTIFACTS)}.", param_hint="'--output' / '-o'")
     return _ARTIFACTS[output.suffix]

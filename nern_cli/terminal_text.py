@@ -1,4 +1,4 @@
-"""Text on a terminal or in a pipe: without control characters of others, and in whatever encoding the stream has."""
+"""Text output: control characters are escaped, and characters that the stream cannot encode become ASCII."""
 
 import codecs
 import io
@@ -26,7 +26,7 @@ _HORIZONTAL, _VERTICAL = "─━═╌╍┄┅┈┉╴╶╸╺╼╾", "│�
 
 
 def use_any_encoding() -> None:
-    """Write ASCII in place of characters that the encoding of standard output or standard error does not have."""
+    """Make standard output and standard error replace characters that they cannot encode by ASCII."""
     codecs.register_error(_NAME, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -34,7 +34,7 @@ def use_any_encoding() -> None:
 
 
 def printable(text: str) -> str:
-    """Escape what does something else than to be seen: control characters, line breaks, changes of direction."""
+    """Escape non-printable characters: control characters, line breaks, changes of direction."""
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
@@ -44,17 +44,17 @@ def print_line(text: str) -> None:
 
 
 def print_row(cells: Iterable[str]) -> None:
-    """Print one line of cells, for programs: separated by tabs, without their own."""
+    """Print cells for programs, on one line separated by tabs; tabs in cells are escaped."""
     print("\t".join(printable(cell) for cell in cells))
 
 
 def print_note(text: str) -> None:
-    """Print one line on standard error, where it does not come between results."""
+    """Print one line on standard error, so that it does not mix with results."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """Handle what cannot be encoded; see `codecs.register_error`."""
+    """Replace characters that cannot be encoded; see `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_nearest, error.object[error.start : error.end])), error.end

@@ -1,6 +1,6 @@
 """A client of the NeRN service: submit checkpoints, follow jobs, download results.
 
-It needs neither torch nor the service's own packages.
+It does not need torch or the packages of the service.
 """
 
 from nern_client.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""What an answer has to hold for this client to understand it."""
+"""Parsing of answers."""
 
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(session: Session, answer: Answer, model: type[Model]) -> Model:
-    """The document in an answer. Raises `UnexpectedAnswer`."""
+    """Parse the document in an answer. Raises `UnexpectedAnswer`."""
     try:
         return model.model_validate_json(answer.body)
     except ValidationError as error:
@@ -20,11 +20,11 @@ def read(session: Session, answer: Answer, model: type[Model]) -> Model:
 
 
 def header(session: Session, answer: Answer, name: str) -> str:
-    """A header that an answer has to have. Raises `UnexpectedAnswer`."""
+    """Return a required header of an answer. Raises `UnexpectedAnswer`."""
     if name not in answer.headers:
         raise _unexpected(session)
     return answer.headers[name]
 
 
 def _unexpected(session: Session) -> UnexpectedAnswer:
-    return UnexpectedAnswer(f"What answers at {session.url} is no NeRN service, or one of another version.")
+    return UnexpectedAnswer(f"The server at {session.url} is not a NeRN service, or has an incompatible version.")

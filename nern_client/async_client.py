@@ -1,4 +1,4 @@
-"""The client for programs with an event loop."""
+"""The asynchronous client."""
 
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class AsyncClient:
-    """What `Client` is, with methods to await."""
+    """The asynchronous version of `Client`."""
 
     def __init__(self, url: str | None = None, api_key: str | None = None, *, retries: Retries | None = None) -> None:
         server = Server.named(url, api_key)
@@ -51,7 +51,7 @@ class AsyncClient:
 
 
 class AsyncJobs:
-    """What can be done with jobs; as `Jobs`."""
+    """Operations on jobs; see `Jobs`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -67,7 +67,7 @@ class AsyncJobs:
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
-        """Submit a checkpoint; as `Jobs.create`."""
+        """Submit a checkpoint; see `Jobs.create`."""
         new = submit.NewJob(
             options=options,
             name=name,
@@ -79,7 +79,7 @@ class AsyncJobs:
         return await self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     async def get(self, job_id: str) -> Job:
-        """Find a job."""
+        """Return a job."""
         return await self._performer.run(job_operations.get(self._performer.session, job_id))
 
     async def list(
@@ -89,9 +89,9 @@ class AsyncJobs:
         kind: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Job]:
-        """All jobs of one of these statuses and this kind with these labels, newest first.
+        """Iterate over the jobs that have one of these statuses, this kind and all these labels, newest first.
 
-        Pages are fetched as they are needed.
+        Pages are fetched on demand.
         """
         wanted = job_operations.Wanted.of(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
@@ -104,7 +104,7 @@ class AsyncJobs:
                 return
 
     async def events(self, job_id: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[JobEvent]:
-        """What has happened to a job; as `Jobs.events`."""
+        """Iterate over the events of a job; see `Jobs.events`."""
         session = self._performer.session
         following: int | None = after
         while following is not None:
@@ -114,7 +114,7 @@ class AsyncJobs:
             following = page.next_after
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancel a job; as `Jobs.cancel`."""
+        """Cancel a job; see `Jobs.cancel`."""
         return await self._performer.run(job_operations.cancel(self._performer.session, job_id))
 
     async def delete(self, job_id: str) -> None:
@@ -122,16 +122,16 @@ class AsyncJobs:
         await self._performer.run(job_operations.delete(self._performer.session, job_id))
 
     async def wait(self, job_id: str, *, on_update: OnUpdate | None = None, timeout: float | None = None) -> Job:  # noqa: ASYNC109 # the same name as in `Client`
-        """Wait until a job has succeeded; as `Jobs.wait`."""
+        """Wait until a job has succeeded; see `Jobs.wait`."""
         return await self._performer.run(job_operations.wait(self._performer.session, job_id, on_update, timeout))
 
     async def download(self, job_id: str, artifact: str, path: str | os.PathLike[str]) -> Path:
-        """Bring a result into a file; as `Jobs.download`."""
+        """Download a result; see `Jobs.download`."""
         return await self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
 class AsyncReconstructions:
-    """What can be done with `.nern` files; as `Reconstructions`."""
+    """Operations on `.nern` files; see `Reconstructions`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -146,7 +146,7 @@ class AsyncReconstructions:
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a `.nern` file; as `Reconstructions.create`."""
+        """Submit a `.nern` file; see `Reconstructions.create`."""
         new = submit.NewJob(
             options=None,
             name=name,
@@ -159,54 +159,54 @@ class AsyncReconstructions:
 
 
 class AsyncCheckpoints:
-    """What can be done with checkpoints; as `Checkpoints`."""
+    """Operations on checkpoints; see `Checkpoints`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
     async def upload(self, file: LocalFile) -> Checkpoint:
-        """Send a checkpoint for jobs to name; as `Checkpoints.upload`."""
+        """Upload a checkpoint for jobs; see `Checkpoints.upload`."""
         return await self._performer.run(upload(self._performer.session, file))
 
 
 class AsyncDatasets:
-    """What can be done with data sets; as `Datasets`."""
+    """Operations on data sets; see `Datasets`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
     async def upload(self, name: str, file: LocalFile) -> Dataset:
-        """Send a data set for jobs to name; as `Datasets.upload`."""
+        """Upload a data set for jobs; see `Datasets.upload`."""
         return await self._performer.run(dataset_operations.upload(self._performer.session, name, file))
 
     async def list(self) -> Sequence[Dataset]:
-        """Your data sets and those that the operator offers, by name."""
+        """Return your data sets and those that the operator offers, sorted by name."""
         return (await self._performer.run(dataset_operations.all_of(self._performer.session))).items
 
     async def get(self, name: str) -> Dataset:
-        """Find a data set that was uploaded."""
+        """Return an uploaded data set."""
         return await self._performer.run(dataset_operations.get(self._performer.session, name))
 
     async def delete(self, name: str) -> None:
-        """Delete a data set that was uploaded; as `Datasets.delete`."""
+        """Delete an uploaded data set; see `Datasets.delete`."""
         await self._performer.run(dataset_operations.delete(self._performer.session, name))
 
 
 class _Performer:
-    """Does what operations ask for; work on files in a thread."""
+    """Carries out the effects of operations; work on files runs in a thread."""
 
     def __init__(self, http: httpx2.AsyncClient, session: Session) -> None:
         self._http = http
         self.session = session
 
     async def run(self, operation: Operation[Result]) -> Result:
-        """Carry out an operation; returns its result."""
+        """Carry out an operation and return its result."""
         try:
             effect = next(operation)
             while True:
                 try:
                     outcome = await self._perform(effect)
-                except Exception as error:  # noqa: BLE001 # the operation knows what to make of it
+                except Exception as error:  # noqa: BLE001 # the operation handles it
                     effect = operation.throw(error)
                 else:
                     effect = operation.send(outcome)
@@ -216,7 +216,7 @@ class _Performer:
         finally:
             operation.close()
 
-    async def _perform(self, effect: Effect) -> Any:  # noqa: ANN401 # what the effect brings
+    async def _perform(self, effect: Effect) -> Any:  # noqa: ANN401 # the result of the effect
         if isinstance(effect, Request):
             return await self._send(effect)
         if isinstance(effect, Pause):

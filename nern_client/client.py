@@ -1,4 +1,4 @@
-"""The client for ordinary programs."""
+"""The synchronous client."""
 
 import contextlib
 import os
@@ -26,10 +26,10 @@ Result = TypeVar("Result")
 
 
 class Client:
-    """Speaks to one service; threads may share it.
+    """Client of one service; threads may share it.
 
-    Without arguments, NERN_URL and NERN_API_KEY say where the service is and with which key; without these it is the
-    one that `nern serve` runs on this machine.
+    Without arguments, the URL and the API key come from NERN_URL and NERN_API_KEY. The default URL is that of
+    `nern serve` on this machine.
 
         with Client() as client:
             job = client.jobs.create("model.safetensors", seconds=45)
@@ -60,7 +60,7 @@ class Client:
 
 
 class Jobs:
-    """What can be done with jobs. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on jobs. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -76,11 +76,11 @@ class Jobs:
         idempotency_key: str | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Job:
-        """Submit a checkpoint: a path, an open file, or one that `checkpoints.upload` has sent.
+        """Submit a checkpoint: a path, an open file, or the result of `checkpoints.upload`.
 
-        `name` is what people call it by, that of the file by default; `labels` are for `list` to find it by; `webhook`
-        is an address that is told when the job has ended; after `deadline_seconds` a job that has not ended fails. The
-        same `idempotency_key` makes the same job, also in another process; by default each call has its own.
+        `name` is a name for people, by default that of the file. `list` filters by `labels`. The service notifies the
+        address `webhook` when the job has ended. A job that has not ended after `deadline_seconds` fails. The same
+        `idempotency_key` returns the same job, also in another process; by default each call has its own key.
         """
         new = submit.NewJob(
             options=options,
@@ -93,7 +93,7 @@ class Jobs:
         return self._performer.run(submit.create(self._performer.session, checkpoint, new))
 
     def get(self, job_id: str) -> Job:
-        """Find a job."""
+        """Return a job."""
         return self._performer.run(job_operations.get(self._performer.session, job_id))
 
     def list(
@@ -103,9 +103,9 @@ class Jobs:
         kind: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Iterator[Job]:
-        """All jobs of one of these statuses and this kind with these labels, newest first.
+        """Iterate over the jobs that have one of these statuses, this kind and all these labels, newest first.
 
-        Pages are fetched as they are needed.
+        Pages are fetched on demand.
         """
         wanted = job_operations.Wanted.of(status=status, kind=kind, labels=labels or {})
         cursor: str | None = None
@@ -117,7 +117,7 @@ class Jobs:
                 return
 
     def events(self, job_id: str, *, after: int = 0, follow: bool = False) -> Iterator[JobEvent]:
-        """What has happened to a job after the event of this number; with `follow` also what happens, to its end."""
+        """Iterate over the events of a job after number `after`; with `follow`, wait for new ones until it ends."""
         session = self._performer.session
         following: int | None = after
         while following is not None:
@@ -141,16 +141,15 @@ class Jobs:
         return self._performer.run(job_operations.wait(self._performer.session, job_id, on_update, timeout))
 
     def download(self, job_id: str, artifact: str, path: str | os.PathLike[str]) -> Path:
-        """Bring a result into a file, which appears when it is whole and has the digest that the job tells.
+        """Download a result. The file appears once it is complete and its checksum is that of the job's result.
 
-        What has arrived when a download is given up is used by the next one. Raises `NoSuchArtifact` and
-        `DigestMismatch`.
+        An interrupted download is resumed by the next call. Raises `NoSuchArtifact` and `DigestMismatch`.
         """
         return self._performer.run(download(self._performer.session, job_id, artifact, path))
 
 
 class Reconstructions:
-    """What can be done with `.nern` files. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on `.nern` files. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -165,10 +164,10 @@ class Reconstructions:
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a `.nern` file: a path, an open file, or one that `checkpoints.upload` has sent.
+        """Submit a `.nern` file: a path, an open file, or the result of `checkpoints.upload`.
 
-        Name, labels, webhook, deadline and key are those of `Jobs.create`. What comes of it is a job: `jobs.wait` waits
-        for it, and `jobs.download` brings its `weights.safetensors` or `weights.pt`.
+        Name, labels, webhook, deadline and key are those of `Jobs.create`. Returns a job: wait for it with `jobs.wait`,
+        then get `weights.safetensors` or `weights.pt` with `jobs.download`.
         """
         new = submit.NewJob(
             options=None,
@@ -182,58 +181,58 @@ class Reconstructions:
 
 
 class Checkpoints:
-    """What can be done with checkpoints. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on checkpoints. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
     def upload(self, file: LocalFile) -> Checkpoint:
-        """Send a checkpoint for jobs to name, unless the service has it. A large one goes on where it broke off."""
+        """Upload a checkpoint for jobs, unless the service has it. The upload of a large one can be resumed."""
         return self._performer.run(upload(self._performer.session, file))
 
 
 class Datasets:
-    """What can be done with data sets. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on data sets. Every method raises `ApiError` and `ServerUnreachable`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
 
     def upload(self, name: str, file: LocalFile) -> Dataset:
-        """Send a data set, a .safetensors file, for jobs to name. The same file again changes nothing.
+        """Upload a data set, a .safetensors file, for jobs. Uploading the same file again is a no-op.
 
-        A large one goes on where it broke off. Another one of this name is a `Conflict`.
+        The upload of a large file can be resumed. Raises `Conflict` if another data set has this name.
         """
         return self._performer.run(dataset_operations.upload(self._performer.session, name, file))
 
     def list(self) -> Sequence[Dataset]:
-        """Your data sets and those that the operator offers, by name."""
+        """Return your data sets and those that the operator offers, sorted by name."""
         return self._performer.run(dataset_operations.all_of(self._performer.session)).items
 
     def get(self, name: str) -> Dataset:
-        """Find a data set that was uploaded."""
+        """Return an uploaded data set."""
         return self._performer.run(dataset_operations.get(self._performer.session, name))
 
     def delete(self, name: str) -> None:
-        """Delete a data set that was uploaded. Jobs that use it keep it to their end."""
+        """Delete an uploaded data set. Jobs that use it keep it until they end."""
         self._performer.run(dataset_operations.delete(self._performer.session, name))
 
 
 class _Performer:
-    """Does what operations ask for."""
+    """Carries out the effects of operations."""
 
     def __init__(self, http: httpx2.Client, session: Session) -> None:
         self._http = http
         self.session = session
 
     def run(self, operation: Operation[Result]) -> Result:
-        """Carry out an operation; returns its result."""
+        """Carry out an operation and return its result."""
         with contextlib.closing(operation):
             try:
                 effect = next(operation)
                 while True:
                     try:
                         outcome = self._perform(effect)
-                    except Exception as error:  # noqa: BLE001 # the operation knows what to make of it
+                    except Exception as error:  # noqa: BLE001 # the operation handles it
                         effect = operation.throw(error)
                     else:
                         effect = operation.send(outcome)
@@ -241,7 +240,7 @@ class _Performer:
                 result: Result = ended.value
                 return result
 
-    def _perform(self, effect: Effect) -> Any:  # noqa: ANN401 # what the effect brings
+    def _perform(self, effect: Effect) -> Any:  # noqa: ANN401 # the result of the effect
         if isinstance(effect, Request):
             return self._send(effect)
         if isinstance(effect, Pause):

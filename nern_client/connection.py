@@ -1,4 +1,4 @@
-"""Where the service is and who asks, and how httpx2 is told what an operation wants."""
+"""Address and key of the service, and the conversion of requests and answers to and from httpx2."""
 
 import os
 from collections.abc import Generator, Mapping
@@ -20,46 +20,46 @@ _NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The address of a service, and the key that it is asked with."""
+    """The address of a service and the API key for it."""
 
     url: str
     api_key: str | None
 
     @classmethod
     def named(cls, url: str | None, api_key: str | None) -> "Server":
-        """What was given, else what NERN_URL and NERN_API_KEY say, else this machine's own service without a key.
+        """Return the given server, else the one in NERN_URL and NERN_API_KEY, else this machine's, without a key.
 
-        Raises `NernClientError` for what is no address.
+        Raises `NernClientError` for an invalid address or key.
         """
         url = url or os.environ.get(_URL_VARIABLE) or _DEFAULT_URL
         if not url.startswith(("http://", "https://")):
-            raise NernClientError(f"The address of the service has to start with http:// or https://; it is {url!r}.")
+            raise NernClientError(f"The address of the service must start with http:// or https://; it is {url!r}.")
         key = (api_key or os.environ.get(_KEY_VARIABLE) or "").strip()
         if not (key.isascii() and key.isprintable()):
-            raise NernClientError(f"The API key has characters that no key has; look at {_KEY_VARIABLE}.")
+            raise NernClientError(f"The API key contains invalid characters; check {_KEY_VARIABLE}.")
         return cls(url.rstrip("/"), key or None)
 
     def settings(self) -> dict[str, Any]:
-        """What both clients of httpx2 are made with."""
+        """Return the arguments for the constructors of both httpx2 clients."""
         headers = {"User-Agent": "nern-client", "Accept": "application/json"}
         key = None if self.api_key is None else _Bearer(self.api_key)
         return {"base_url": self.url, "headers": headers, "auth": key, "follow_redirects": False}
 
 
 class _Bearer(httpx2.Auth):
-    """Sends the key with every request, unless that goes elsewhere."""
+    """Sends the key with every request to the service, not to other hosts."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """One request, with the key."""
+        """Add the key to one request."""
         request.headers["Authorization"] = f"Bearer {self._api_key}"
         yield request
 
 
 def request_arguments(request: Request) -> dict[str, Any]:
-    """A request in the words of httpx2, without its body."""
+    """Convert a request to arguments for httpx2, without the body."""
     headers = dict(request.headers)
     if request.content is not None:
         headers["Content-Length"] = str(request.content.length)
@@ -74,12 +74,12 @@ def request_arguments(request: Request) -> dict[str, Any]:
 
 
 def answer_of(response: httpx2.Response, body: bytes = b"") -> Answer:
-    """What httpx2 has received."""
+    """Convert a response of httpx2."""
     return Answer(response.status_code, _lower(response.headers), body, _proxy_named(response.request))
 
 
 def lost(error: httpx2.TransportError) -> ConnectionLost:
-    """A break of the connection, as operations know it."""
+    """Convert a connection error of httpx2."""
     reason = str(error) or type(error).__name__
     return ConnectionLost(
         reason.rstrip("."), sent=not isinstance(error, _NEVER_LEFT), proxy=_proxy_named(error.request)

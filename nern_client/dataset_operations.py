@@ -1,4 +1,4 @@
-"""What can be done with data sets."""
+"""Operations on data sets."""
 
 import json
 
@@ -14,7 +14,7 @@ _DATASETS = "/datasets"
 
 
 def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
-    """Send a data set under a name; a large one in pieces. The same file under the same name changes nothing."""
+    """Upload a data set under a name; a large one in pieces. The same file under the same name is a no-op."""
     source: Source = yield Work(lambda: Source.of(file))
     query = {"name": name}
     if source.size <= uploads.LARGEST_IN_ONE_PIECE:
@@ -32,14 +32,14 @@ def upload(session: Session, name: str, file: LocalFile) -> Operation[Dataset]:
 
 
 def all_of(session: Session) -> Operation[DatasetList]:
-    """All data sets that jobs may name."""
+    """Return all data sets that jobs can use."""
     return read(
         session, (yield from send(session, Request(method="GET", path=_DATASETS, repeatable=True))), DatasetList
     )
 
 
 def get(session: Session, name: str) -> Operation[Dataset]:
-    """Find an uploaded data set."""
+    """Return an uploaded data set."""
     answer = yield from send(session, Request(method="GET", path=address_of(_DATASETS, name), repeatable=True))
     return read(session, answer, Dataset)
 

@@ -1,4 +1,4 @@
-"""Download a result: what has arrived stays when the connection breaks, and the digest has the last word."""
+"""Download a result: received bytes survive a lost connection, and the digest of the whole file is checked."""
 
 import os
 from dataclasses import replace
@@ -15,21 +15,21 @@ _ELSEWHERE = 307
 
 
 def download(session: Session, job_id: str, name: str, path: str | os.PathLike[str]) -> Operation[Path]:
-    """Bring a result of a job into a file, which appears when it is whole."""
+    """Download a result of a job into a file, which appears once it is complete."""
     job = yield from get(session, job_id)
     artifact = _artifact_of(job, name)
-    # A link stays one: the file that it names is replaced.
+    # A symbolic link is kept: its target is replaced.
     partial = PartialFile(Path(os.path.realpath(path)), artifact.bytes, artifact.sha256)
     resumed: bool = yield Work(partial.open)
     try:
         yield from _fill(session, artifact, partial)
         if resumed and not (yield Work(partial.is_right)):
-            # What an earlier call left may have been damaged since.
+            # The partial file of an earlier call may have been damaged since.
             partial.begin_anew()
             yield from _fill(session, artifact, partial)
         yield Work(partial.publish)
     except (DigestMismatch, OSError):
-        # A full disk is not left full.
+        # Free the space again, in case the disk is full.
         partial.remove()
         raise
     finally:
@@ -44,7 +44,7 @@ def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operati
         request = Request(method="GET", path=artifact.url, headers=partial.headers, sink=partial, repeatable=True)
         try:
             yield from _fetch(session, request)
-            error: NernClientError = ServerUnreachable(f"{session.url} has sent too little.")
+            error: NernClientError = ServerUnreachable(f"{session.url} closed the connection too early.")
         except NernClientError as broken:
             error = broken
         if partial.size > before:
@@ -56,10 +56,10 @@ def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operati
 
 
 def _fetch(session: Session, request: Request) -> Operation[Answer]:
-    """Ask for bytes, elsewhere if the service says that they are there. Raises `ApiError` and `ServerUnreachable`."""
+    """Request bytes and follow a redirect to another host. Raises `ApiError` and `ServerUnreachable`."""
     answer = yield from exchange(session, request)
     if answer.status == _ELSEWHERE and "location" in answer.headers:
-        # The store there has another tag for the very same file; that it is the same, the digest will tell.
+        # The other host has its own entity tag for the same file; the digest verifies that it is the same.
         headers = {name: value for name, value in request.headers.items() if name != "If-Range"}
         address = answer.headers["location"]
         answer = yield from exchange(session, replace(request, path=address, headers=headers, elsewhere=True))
@@ -69,11 +69,11 @@ def _fetch(session: Session, request: Request) -> Operation[Answer]:
 
 
 def _artifact_of(job: Job, name: str) -> Artifact:
-    """The result of this name. Raises `NoSuchArtifact`."""
+    """Return the result with this name. Raises `NoSuchArtifact`."""
     if name in job.artifacts:
         return job.artifacts[name]
     if job.data_removed:
         raise NoSuchArtifact(f"The results of {job.id} have expired; submit the job again.")
     if not job.artifacts:
         raise NoSuchArtifact(f"The job {job.id} has no results: it is {job.status}. {job.message}")
-    raise NoSuchArtifact(f"The job {job.id} has no {name}; it has {', '.join(sorted(job.artifacts))}.")
+    raise NoSuchArtifact(f"The job {job.id} has no result {name}; it has {', '.join(sorted(job.artifacts))}.")

@@ -1,8 +1,8 @@
-"""What an operation asks for, and what it is told.
+"""Effects: what operations yield and receive.
 
-Operations are generators without any input or output of their own: they yield a request, a pause or work on files,
-and are sent what came of it, or it is raised there. All rules are in them, once; `Client` and `AsyncClient` only carry
-them out.
+Operations are generators without any input or output of their own. They yield a request, a pause or work on files;
+the result is sent back into them, an error is raised in them. All rules are in the operations, once; `Client` and
+`AsyncClient` only carry out the effects.
 """
 
 import json
@@ -15,9 +15,9 @@ _SECONDS_TO_ANSWER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the server; names of headers are in lower case. The body is empty where a sink has taken it.
+    """An answer of the server; header names are in lower case. The body is empty if a sink has taken it.
 
-    `proxy` names the proxy that it came through.
+    `proxy` names the proxy that the answer came through.
     """
 
     status: int
@@ -27,11 +27,11 @@ class Answer:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the server has done what it was asked for."""
+        """True for a 2xx status."""
         return 200 <= self.status < 300
 
     def json(self) -> Any:  # noqa: ANN401 # any JSON value
-        """The body as a document."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
@@ -39,7 +39,7 @@ class Sink(Protocol):
     """Takes the body of an answer as it arrives."""
 
     def begin(self, answer: Answer) -> bool:
-        """Look at the head; returns whether the body is wanted."""
+        """Inspect status and headers; return true to receive the body."""
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -47,22 +47,22 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A body to send: its length, and what makes its bytes, anew for every attempt."""
+    """A body to send: its length, and a function that yields its bytes from the start for every attempt."""
 
     length: int
     chunks: Callable[[], Iterator[bytes]]
 
     @classmethod
     def of(cls, data: bytes) -> "Content":
-        """Some bytes."""
+        """Create a body of these bytes."""
         return cls(len(data), lambda: iter([data]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Something to ask the server for. What is `repeatable` may be sent again when nobody knows what became of it.
+    """A request to the server. A `repeatable` one may be sent again if the outcome is unknown.
 
-    With `elsewhere` the path is an address that the server has told, and nobody there learns the key.
+    With `elsewhere`, the path is an address on another host that the server redirects to; the key is not sent there.
     """
 
     method: str
@@ -78,22 +78,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for so many seconds."""
+    """Wait for `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Do something that takes a while, such as reading a file; sends back what it returns."""
+    """Make a call that takes a while, such as reading a file; its return value is sent back."""
 
     call: Callable[[], Any]
 
 
 class ConnectionLost(Exception):
-    """Thrown into an operation that waits for an answer. `sent` is false if the request never left.
+    """Raised in an operation that waits for an answer. `sent` is false if the request was not sent at all.
 
-    `proxy` names the proxy that it was sent to.
+    `proxy` names the proxy that was used.
     """
 
     def __init__(self, reason: str, *, sent: bool, proxy: str | None = None) -> None:

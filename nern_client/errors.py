@@ -1,4 +1,4 @@
-"""What can go wrong: one exception for each family of answers, and what no answer tells."""
+"""Exceptions: one for each family of answers, and those without an answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 
 class NernClientError(Exception):
-    """Base of all errors of this package. Its text is a sentence for people."""
+    """Base of all errors of this package. The text is a sentence for people."""
 
-    # Whether the same may go well a little later, and when the server wants to be asked again.
+    # `temporary`: a retry may succeed. `retry_after`: seconds that the server wants the client to wait.
     temporary = False
     retry_after: float | None = None
 
 
 class ServerUnreachable(NernClientError):
-    """There was no answer, or it broke off. `proxy` names the proxy that was asked."""
+    """There was no answer, or it was cut off. `proxy` names the proxy that was used."""
 
     temporary = True
 
@@ -27,12 +27,12 @@ class ServerUnreachable(NernClientError):
 
 
 class UnexpectedAnswer(NernClientError):
-    """What answers is no NeRN service, or one of another version."""
+    """The server is not a NeRN service, or has an incompatible version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProblem:
-    """What is wrong with one field of the input."""
+    """The problem with one field of the input."""
 
     field: str
     detail: str
@@ -42,7 +42,7 @@ class FieldProblem:
 class Problem:
     """The body of an error (RFC 9457). `type` is a stable slug, `detail` says what to do.
 
-    `request_id` is what the operator finds the request in the log by.
+    With `request_id` the operator finds the request in the log.
     """
 
     type: str
@@ -54,7 +54,7 @@ class Problem:
 
 
 class ApiError(NernClientError):
-    """The server has refused a request."""
+    """The server refused a request."""
 
     def __init__(self, problem: Problem, *, temporary: bool = False, retry_after: float | None = None) -> None:
         super().__init__(problem.detail)
@@ -69,33 +69,33 @@ class ApiError(NernClientError):
 
     @property
     def status(self) -> int:
-        """The status of the answer."""
+        """The HTTP status of the answer."""
         return self.problem.status
 
     @property
     def request_id(self) -> str | None:
-        """What the operator finds the request by."""
+        """The id of the request in the operator's log."""
         return self.problem.request_id
 
 
 class InvalidRequest(ApiError):
-    """What was sent cannot be accepted: its options, its checkpoint, its size."""
+    """The input is not acceptable: its options, its checkpoint or its size."""
 
 
 class NotAuthorized(ApiError):
-    """The API key is missing, wrong, or not good for this."""
+    """The API key is missing, wrong, or does not allow this."""
 
 
 class NotFound(ApiError):
-    """There is no such job, result, checkpoint or data set, or there is none any more."""
+    """The job, result, checkpoint or data set does not exist, or no longer exists."""
 
 
 class Conflict(ApiError):
-    """The job, the upload or a name is in a state that does not allow this."""
+    """The state of the job, the upload or the name does not allow this."""
 
 
 class TooManyRequests(ApiError):
-    """A limit of the key or the tenant is used up."""
+    """A limit of the key or the tenant is reached."""
 
 
 class ServerError(ApiError):
@@ -103,7 +103,7 @@ class ServerError(ApiError):
 
 
 class JobNotSucceeded(NernClientError):
-    """A job that was waited for has ended without results. `job` is what became of it."""
+    """The job has ended without results. `job` is its final state."""
 
     def __init__(self, job: "Job") -> None:
         super().__init__(job.message)
@@ -111,7 +111,7 @@ class JobNotSucceeded(NernClientError):
 
 
 class JobFailed(JobNotSucceeded):
-    """The job has failed; `job.error` has a code for programs and a sentence."""
+    """The job has failed; `job.error` has a code for programs and a message for people."""
 
 
 class JobCanceled(JobNotSucceeded):
@@ -119,10 +119,10 @@ class JobCanceled(JobNotSucceeded):
 
 
 class WaitTimeout(NernClientError):
-    """The job has not ended in time, and goes on. `job` is the last that was heard of it."""
+    """The job did not end in time and continues. `job` is its last known state."""
 
     def __init__(self, job: "Job") -> None:
-        super().__init__(f"The job {job.id} is still {job.status}; it goes on.")
+        super().__init__(f"The job {job.id} is still {job.status}; it continues.")
         self.job = job
 
 
@@ -131,11 +131,11 @@ class NoSuchArtifact(NernClientError):
 
 
 class DigestMismatch(NernClientError):
-    """What was downloaded is not what the job has published; nothing was kept."""
+    """The download does not have the checksum of the job's result; nothing was kept."""
 
 
 class FileChanged(NernClientError):
-    """A file has changed while it was sent."""
+    """A file changed while it was sent."""
 
 
 _FAMILIES: Mapping[int, type[ApiError]] = {
@@ -151,5 +151,5 @@ _FAMILIES: Mapping[int, type[ApiError]] = {
 
 
 def family_of(status: int) -> type[ApiError]:
-    """The exception for answers of this status."""
+    """Return the exception for answers with this status."""
     return _FAMILIES.get(status, ServerError if status >= 500 else InvalidRequest)

@@ -1,4 +1,4 @@
-"""What can be done with jobs."""
+"""Operations on jobs."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -21,7 +21,7 @@ _EVENTS_ON_A_PAGE = "1000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which jobs are wanted: those that all of this holds for."""
+    """Filter of jobs; all its conditions must hold."""
 
     statuses: tuple[JobStatus, ...] = ()
     kind: str | None = None
@@ -31,18 +31,21 @@ class Wanted:
     def of(
         cls, status: JobStatus | str | Collection[JobStatus | str], kind: str | None, labels: Mapping[str, str]
     ) -> Self:
-        """As callers say it: one status, several, or none for any. Raises `ValueError` for an unknown one."""
+        """Create a filter from one status or several; an empty collection means any.
+
+        Raises `ValueError` for an unknown status.
+        """
         statuses = [status] if isinstance(status, str) else status
         return cls(statuses=tuple(map(JobStatus, statuses)), kind=kind, labels=labels)
 
 
 def get(session: Session, job_id: str) -> Operation[Job]:
-    """Find a job."""
+    """Return a job."""
     return read(session, (yield from _look(session, job_id)), Job)
 
 
 def page(session: Session, wanted: Wanted, cursor: str | None) -> Operation[JobPage]:
-    """Some of the wanted jobs, newest first."""
+    """Return one page of the wanted jobs, newest first."""
     query: dict[str, str | list[str]] = {"limit": _JOBS_ON_A_PAGE}
     if wanted.labels:
         query["label"] = [f"{key}={value}" for key, value in wanted.labels.items()]
@@ -57,7 +60,7 @@ def page(session: Session, wanted: Wanted, cursor: str | None) -> Operation[JobP
 
 
 def cancel(session: Session, job_id: str) -> Operation[Job]:
-    """Cancel a job; doing so again changes nothing."""
+    """Cancel a job; a repeated call is a no-op."""
     request = Request(method="POST", path=f"{address_of(_JOBS, job_id)}/cancel", repeatable=True)
     return read(session, (yield from send(session, request)), Job)
 
@@ -68,7 +71,7 @@ def delete(session: Session, job_id: str) -> Operation[None]:
 
 
 def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: float | None) -> Operation[Job]:
-    """Look at a job, as often as the server wants, until it has succeeded.
+    """Poll a job, as often as the server allows, until it has succeeded.
 
     Raises `JobFailed`, `JobCanceled` and `WaitTimeout`.
     """
@@ -92,14 +95,14 @@ def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: flo
 
 
 def events_after(session: Session, job_id: str, after: int, *, follow: bool) -> Operation[EventPage]:
-    """Some of the events of a job that have a larger number; without `next_after`, there are no more.
+    """Return a page of events with numbers above `after`. The last page has no `next_after`.
 
-    With `follow` it waits for some, unless the job has ended.
+    With `follow`, wait for events unless the job has ended.
     """
     query: Mapping[str, str | list[str]] = {"after": str(after), "limit": _EVENTS_ON_A_PAGE}
     request = Request(method="GET", path=f"{address_of(_JOBS, job_id)}/events", query=query, repeatable=True)
     while True:
-        # Asked before the events: once it has ended, they are all there.
+        # Checked before the events are read: once the job has ended, all its events exist.
         ended = not follow or (yield from get(session, job_id)).ended
         page = read(session, (yield from send(session, request)), EventPage)
         if ended or page.next_after is not None:

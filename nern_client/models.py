@@ -1,4 +1,4 @@
-"""What the service says of jobs and checkpoints. Fields that it has gained since are kept as they come."""
+"""Models of the service's answers. Unknown fields of a newer service are kept."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ class _Model(BaseModel):
 
 
 class Progress(_Model):
-    """How far a running job is. `step` and `total` are of the phase, `fraction` is of the whole job."""
+    """Progress of a running job. `step` and `total` refer to the phase, `fraction` to the whole job."""
 
     fraction: float
     step: int
@@ -39,14 +39,14 @@ class Progress(_Model):
 
 
 class JobError(_Model):
-    """Why a job failed. `code` is a stable slug for programs, `message` a sentence for people."""
+    """The reason why a job failed. `code` is a stable slug for programs, `message` a sentence for people."""
 
     code: str
     message: str
 
 
 class Artifact(_Model):
-    """One result: its size in bytes, its SHA-256, and its address."""
+    """One result: size in bytes, SHA-256 and address."""
 
     bytes: int
     sha256: str
@@ -61,7 +61,7 @@ class SubmittedFile(_Model):
 
 
 class Job(_Model):
-    """A job: an `encoding` of a checkpoint, as its options say, or a `reconstruction` of an encoding's weights."""
+    """A job: an `encoding` of a checkpoint, or a `reconstruction` of the weights in an encoding."""
 
     id: str
     name: str | None = None
@@ -88,19 +88,19 @@ class Job(_Model):
 
     @property
     def ended(self) -> bool:
-        """Whether the status will not change any more."""
+        """True if the status is final."""
         return self.status in _TERMINAL
 
 
 class JobPage(_Model):
-    """Some jobs, newest first. `next_cursor` leads to the older ones."""
+    """A page of jobs, newest first. `next_cursor` leads to the older ones."""
 
     items: tuple[Job, ...]
     next_cursor: str | None = None
 
 
 class JobEvent(_Model):
-    """Something that has happened to a job. `kind` is the status that it has taken, or `progress`."""
+    """An event of a job. `kind` is the job's new status, or `progress`."""
 
     number: int
     kind: str
@@ -109,14 +109,14 @@ class JobEvent(_Model):
 
 
 class EventPage(_Model):
-    """Some events, in the order in which they happened. `next_after` leads to those after them; None: none yet."""
+    """A page of events, oldest first. `next_after` leads to later ones; None if there are no later ones yet."""
 
     items: tuple[JobEvent, ...]
     next_after: int | None = None
 
 
 class Checkpoint(_Model):
-    """A checkpoint that jobs may name by its SHA-256, until it expires."""
+    """A checkpoint that jobs can use by its SHA-256, until it expires."""
 
     sha256: str
     bytes: int
@@ -124,7 +124,7 @@ class Checkpoint(_Model):
 
 
 class Split(_Model):
-    """One of the two splits of a data set; `shape` is height, width and channels of an image."""
+    """One of the two splits of a data set; `shape` is the height, width and channels of an image."""
 
     bytes: int
     images: int | None = None
@@ -132,7 +132,7 @@ class Split(_Model):
 
 
 class Dataset(_Model):
-    """A data set that jobs may name: one that was uploaded, or one that the operator offers."""
+    """A data set that jobs can use: an uploaded one, or one that the operator offers."""
 
     name: str
     source: str
@@ -144,6 +144,6 @@ class Dataset(_Model):
 
 
 class DatasetList(_Model):
-    """All data sets that jobs may name, by name."""
+    """All data sets that jobs can use, sorted by name."""
 
     items: tuple[Dataset, ...]

@@ -1,11 +1,11 @@
-"""What can be asked of a job. The service says what each option means (`/docs`), and checks them."""
+"""Options of a job. The service documents (`/docs`) and validates them."""
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 
 class EncodeOptions(TypedDict, total=False):
-    """The options of one encoding; those that are not given are the service's defaults."""
+    """The options of one encoding; the service sets defaults for missing ones."""
 
     architecture: str | None
     key: str | None

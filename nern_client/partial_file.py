@@ -1,4 +1,4 @@
-"""A file that is still arriving, under a name of its own beside the one that it will have."""
+"""An unfinished download, under a temporary name beside its final name."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ _READ_BYTES = 2**20
 
 
 class PartialFile:
-    """Takes a representation of known size and digest. Its name carries the digest: another version is another file."""
+    """Receives a file of known size and digest. The digest is part of the temporary name, so versions do not mix."""
 
     def __init__(self, path: Path, expected: int, sha256: str) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class PartialFile:
         self._file: BinaryIO | None = None
 
     def open(self) -> bool:
-        """Open the file and hash what is there; returns whether there was something."""
+        """Open the file and hash its content; return true if there was any."""
         self._file = self._partial.open("a+b")
         self._file.seek(0)
         while data := self._file.read(_READ_BYTES):
@@ -40,18 +40,18 @@ class PartialFile:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Ask for what is missing, as long as it is of this very version, and for the bytes as they are."""
+        """Headers that request the missing bytes, of this version only and without compression."""
         whole = {"Accept-Encoding": "identity"}
         if not self.size:
             return whole
         return whole | {"Range": f"bytes={self.size}-", "If-Range": f'"{self._sha256}"'}
 
     def begin(self, answer: Answer) -> bool:
-        """Go on, or begin anew where the server sends everything; an error is not for this file."""
+        """Resume on 206, start from scratch on 200; return false for an error, whose body is not wanted."""
         if answer.status == 206:
             found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != self.size:
-                raise DigestMismatch("The server has sent another range than it was asked for")
+                raise DigestMismatch("The server sent a different byte range than requested.")
             return True
         if answer.status == 200:
             self.begin_anew()
@@ -62,25 +62,25 @@ class PartialFile:
         """Append bytes."""
         if self.size + len(data) > self._expected:
             self.begin_anew()
-            raise DigestMismatch(f"The server sends more than the {self._expected:,} bytes that the job tells.")
+            raise DigestMismatch(f"The server sends more than the {self._expected:,} bytes of the job's result.")
         self._opened.write(data)
         self._digest.update(data)
         self.size += len(data)
 
     def begin_anew(self) -> None:
-        """Drop what is there."""
+        """Discard the content."""
         self._opened.truncate(0)
         self._digest = hashlib.sha256()
         self.size = 0
 
     def is_right(self) -> bool:
-        """Whether the whole file has the digest."""
+        """Return true if the file has the expected digest."""
         return self._digest.hexdigest() == self._sha256
 
     def publish(self) -> None:
-        """Give the file its name, at once and on the disk. Raises `DigestMismatch`."""
+        """Sync the file to disk and move it to its final name. Raises `DigestMismatch`."""
         if not self.is_right():
-            raise DigestMismatch(f"What came for {self.path.name} has not the SHA-256 that the job tells.")
+            raise DigestMismatch(f"The download of {self.path.name} does not have the SHA-256 of the job's result.")
         self._opened.flush()
         os.fsync(self._opened.fileno())
         self.close()
@@ -89,12 +89,12 @@ class PartialFile:
         self._partial.replace(self.path)
 
     def remove(self) -> None:
-        """Keep nothing."""
+        """Close and delete the file."""
         self.close()
         self._partial.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Keep what has arrived for the next time."""
+        """Close the file and keep it for the next attempt."""
         if self._file is not None:
             self._file.close()
 

@@ -1,7 +1,7 @@
-"""Proxies that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY), and who is reached without (NO_PROXY).
+"""Proxies from the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) and the exceptions in NO_PROXY.
 
-httpx2 reads the environment itself, but asks a proxy for this very machine, and fails on one that it cannot use even
-where that is not needed. Here it is decided for each request.
+httpx2 reads the environment itself, but uses a proxy even for this machine, and fails on an unusable proxy even if no
+request needs it. Here the proxy is chosen for each request.
 """
 
 import ipaddress
@@ -23,18 +23,18 @@ Transport = TypeVar("Transport")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, and the variable that names it."""
+    """A proxy and the environment variable it comes from."""
 
     url: str
     variable: str
 
     def __str__(self) -> str:
-        """The proxy as a sentence may show it, without a password."""
+        """Describe the proxy for an error message, without user and password."""
         return f"the proxy {_USER.sub('//', self.url)} of {self.variable}"
 
 
 def proxy_for(url: httpx2.URL) -> Proxy | None:
-    """The proxy that a request has to take; None if it goes directly, as it always does to this machine."""
+    """Return the proxy for a request; None if it goes directly, as requests to this machine always do."""
     proxies = getproxies()
     kind = next((kind for kind in (url.scheme, "all") if proxies.get(kind)), None)
     if kind is None or _is_loopback(url.host) or _is_excluded(url, proxies.get("no", "")):
@@ -57,7 +57,7 @@ def _is_excluded(url: httpx2.URL, entries: str) -> bool:
 
 
 def _excludes(entry: str, url: httpx2.URL) -> bool:
-    """Match an entry of NO_PROXY: `*`, a name with all below it, an address, a network, each with a port or without."""
+    """Match an entry of NO_PROXY: `*`, a domain with its subdomains, an address, a network; each may have a port."""
     if entry == "*":
         return True
     name, colon, port = entry.rpartition(":")
@@ -83,14 +83,14 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class _Transports(Generic[Transport]):
-    """Connections without a proxy and through proxies, each made when it is first needed."""
+    """Direct and proxied transports, each created when it is first needed."""
 
     def __init__(self, make: Callable[[str | None], Transport]) -> None:
         self._make = make
         self._made: dict[str | None, Transport] = {}
 
     def of(self, url: httpx2.URL) -> Transport:
-        """The connections for requests to an address. Raises `NernClientError` for a proxy that cannot be used."""
+        """Return the transport for requests to an address. Raises `NernClientError` for an unusable proxy."""
         proxy = proxy_for(url)
         address = None if proxy is None else proxy.url
         if address not in self._made:
@@ -98,8 +98,8 @@ class _Transports(Generic[Transport]):
                 self._made[address] = self._make(address)
             except ImportError as error:
                 raise NernClientError(
-                    f"{url.host} is reached through {proxy}, which speaks SOCKS: install httpx2[socks], or name the "
-                    "host in NO_PROXY."
+                    f"{url.host} is reached through {proxy}, a SOCKS proxy: install httpx2[socks], or add the host to "
+                    "NO_PROXY."
                 ) from error
             except (ValueError, httpx2.InvalidURL) as error:
                 raise NernClientError(f"{url.host} cannot be reached through {proxy}: {error}") from error
@@ -107,7 +107,7 @@ class _Transports(Generic[Transport]):
 
     @property
     def all(self) -> list[Transport]:
-        """Those that have been made."""
+        """The transports created so far."""
         return list(self._made.values())
 
 
@@ -139,7 +139,7 @@ class ProxyTransport(httpx2.BaseTransport):
 
 
 class AsyncProxyTransport(httpx2.AsyncBaseTransport):
-    """Send each request directly or through its proxy, for the asynchronous client."""
+    """Sends each request directly or through its proxy, for the asynchronous client."""
 
     def __init__(self) -> None:
         self._transports = _Transports(lambda proxy: httpx2.AsyncHTTPTransport(proxy=proxy))

@@ -1,4 +1,4 @@
-"""Which requests are sent again, when, and how often."""
+"""Retries: which requests, after which pause, and how often."""
 
 import random
 from collections.abc import Mapping
@@ -19,19 +19,20 @@ from nern_client.errors import (
 )
 
 _TEMPORARY = frozenset({408, 502, 503, 504})
-# With `Retry-After`: without one the limit is of a kind that time alone does not lift.
+# Retried only with `Retry-After`: without it, waiting does not lift the limit.
 _LIMITED = 429
-# Somebody else, perhaps an earlier attempt of this very request, is still at it.
+# Another request, perhaps an earlier attempt of this one, is still being handled.
 _BUSY = frozenset({"request-in-progress", "upload-locked"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How patient a client is.
+    """The retry policy of a client.
 
-    A server that has never answered is given up after `first_attempts`: it is probably not there. Pauses grow from
-    `first_pause` to `longest_pause` seconds, each shortened by chance so that clients do not come back together;
-    what the server asks for (`Retry-After`) comes first, up to `longest_wait`.
+    The client gives up after `attempts` failures in a row, or after `first_attempts` if the server has never answered,
+    because it is probably not there. Pauses grow from `first_pause` to `longest_pause` seconds. Each is shortened at
+    random so that clients do not all return together. A pause is never shorter than `Retry-After`; the client gives
+    up at once if the server asks for more than `longest_wait` seconds.
     """
 
     attempts: int = 10
@@ -41,15 +42,15 @@ class Retries:
     longest_wait: float = 120.0
 
     def pause(self, failures: int, told: float | None) -> float:
-        """Seconds until the next attempt after so many failures in a row."""
+        """Return the seconds until the next attempt after `failures` failures in a row and `told` by the server."""
         longest = min(self.longest_pause, self.first_pause * 2.0 ** (failures - 1))
-        chosen = longest * random.uniform(0.5, 1)  # noqa: S311 # no secret
+        chosen = longest * random.uniform(0.5, 1)  # noqa: S311 # not a secret
         return chosen if told is None else max(told, chosen)
 
 
 @dataclass(slots=True)
 class Session:
-    """What the operations of one client share: its patience, where it asks, and whether anybody ever answered."""
+    """State that the operations of one client share: URL, retry policy, and whether the server has ever answered."""
 
     url: str
     retries: Retries
@@ -57,18 +58,18 @@ class Session:
 
 
 class Attempts:
-    """Counts the failures in a row of one thing that is tried again and again."""
+    """Counts the failures in a row of one retried action."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failures = 0
 
     def went_on(self) -> None:
-        """Something was achieved."""
+        """Reset the count because there was progress."""
         self._failures = 0
 
     def after(self, error: NernClientError) -> Pause:
-        """The pause before the next attempt. Raises `error` if there is none."""
+        """Count a failure and return the pause before the next attempt. Raises `error` if there is no next attempt."""
         retries = self._session.retries
         self._failures += 1
         most = retries.attempts if self._session.reached else retries.first_attempts
@@ -78,7 +79,7 @@ class Attempts:
 
 
 def send(session: Session, request: Request) -> Operation[Answer]:
-    """Send a request, again if need be. Raises `ApiError` and `ServerUnreachable`."""
+    """Send a request, with retries. Raises `ApiError` and `ServerUnreachable`."""
     attempts = Attempts(session)
     while True:
         try:
@@ -96,7 +97,7 @@ def send(session: Session, request: Request) -> Operation[Answer]:
 
 
 def delete_once(session: Session, path: str) -> Operation[None]:
-    """Delete something. What is gone when the request is sent again was deleted by it."""
+    """Delete a resource, with retries. Not found after a retry counts as deleted."""
     request = Request(method="DELETE", path=path, repeatable=True)
     attempts = Attempts(session)
     perhaps_done = False
@@ -116,7 +117,7 @@ def delete_once(session: Session, path: str) -> Operation[None]:
 
 
 def send_once(session: Session, request: Request) -> Operation[Answer]:
-    """Send a request a single time. Raises `ApiError` and `ServerUnreachable`."""
+    """Send a request without retries. Raises `ApiError` and `ServerUnreachable`."""
     answer = yield from exchange(session, request)
     if not answer.succeeded:
         raise error_of(answer)
@@ -124,7 +125,7 @@ def send_once(session: Session, request: Request) -> Operation[Answer]:
 
 
 def exchange(session: Session, request: Request) -> Operation[Answer]:
-    """Send a request a single time, whatever is answered. Raises `ServerUnreachable`."""
+    """Send a request without retries and return any answer. Raises `ServerUnreachable`."""
     try:
         answer: Answer = yield request
     except ConnectionLost as lost:
@@ -140,7 +141,7 @@ def _never_left(error: ServerUnreachable) -> bool:
 
 
 def error_of(answer: Answer) -> ApiError:
-    """The error that an answer tells of, be it of the service or of a proxy before it."""
+    """Return the error for an answer of the service or of a proxy before it."""
     problem = _problem_of(answer)
     told = seconds_told(answer.headers)
     limited_for_now = answer.status == _LIMITED and told is not None
@@ -149,7 +150,7 @@ def error_of(answer: Answer) -> ApiError:
 
 
 def seconds_told(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` says, in seconds or as a date."""
+    """Return `Retry-After` in seconds, given in seconds or as a date; None if it is missing or invalid."""
     told = headers.get("retry-after", "").strip()
     if told.isdecimal():
         return float(told)
@@ -182,10 +183,10 @@ def _problem_of(answer: Answer) -> Problem:
 
 def _what_little_is_told(answer: Answer) -> str:
     if 300 <= answer.status < 400 and "location" in answer.headers:
-        return f"The server is elsewhere: it redirects to {answer.headers['location']}; give the address there."
-    told = f"has answered {answer.status} ({_phrase(answer.status)}) and says no more."
+        return f"The server redirects to {answer.headers['location']}; use that address."
+    told = f"answered {answer.status} ({_phrase(answer.status)}) without details."
     if answer.proxy is not None:
-        return f"The server, or {answer.proxy} before it, {told} Name the host in NO_PROXY to ask it directly."
+        return f"The server, or {answer.proxy} before it, {told} Add the host to NO_PROXY to bypass the proxy."
     return f"The server {told}"
 
 

@@ -1,4 +1,4 @@
-"""Files on this side, to send as a whole or from some byte on."""
+"""Local files to send, as a whole or from an offset."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from nern_client.effects import Content
 from nern_client.errors import FileChanged
 
 _CHUNK_BYTES = 2**18
-# Of the name of a job.
+# Longest name of a job, in characters.
 _LONGEST_NAME = 200
 LocalFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 
@@ -27,7 +27,7 @@ class Source:
 
     @classmethod
     def of(cls, file: LocalFile) -> "Source":
-        """Read a file once, for its digest. A file that is open has to be seekable, and is taken from its start."""
+        """Read a file once for its digest. An open file must be seekable and is read from its start."""
         if isinstance(file, (str, os.PathLike)):
             path = Path(file)
             with path.open("rb") as opened:
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def name(self) -> str | None:
-        """The name of the file, as the name of a job; None for an open one, or a name that is none for a job."""
+        """The file's name as the name of a job; None for an open file or a name that jobs cannot have."""
         name = self.file.name if isinstance(self.file, Path) else ""
         return name if name.isprintable() and name.strip() and len(name) <= _LONGEST_NAME else None
 
@@ -46,7 +46,7 @@ class Source:
         return f"sha-256=:{base64.b64encode(bytes.fromhex(self.sha256)).decode()}:"
 
     def content(self, start: int = 0) -> Content:
-        """The bytes from `start` to the end, as a body. Sending raises `FileChanged` if there are less now."""
+        """Return the bytes from `start` to the end as a body. Sending raises `FileChanged` if the file got shorter."""
         return Content(self.size - start, lambda: self._chunks(start))
 
     def _chunks(self, start: int) -> Iterator[bytes]:
@@ -62,7 +62,7 @@ class Source:
         while left:
             data = opened.read(min(_CHUNK_BYTES, left))
             if not data:
-                raise FileChanged("The file became shorter while it was sent; send it again when it is finished.")
+                raise FileChanged("The file became shorter while it was sent; send it again once it no longer changes.")
             left -= len(data)
             yield data
 

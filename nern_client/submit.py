@@ -1,4 +1,4 @@
-"""Make a job out of a file: the file goes first, on its own; the job names it by its SHA-256."""
+"""Submit a job: upload the file first, then create the job with the file's SHA-256."""
 
 import json
 import re
@@ -21,10 +21,10 @@ _UNKNOWN = "unknown-checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What is asked for: options of an encoding, a name, labels, a webhook that is told of the end, and a deadline.
+    """A job to submit: options of an encoding, name, labels, webhook to notify at the end, and deadline.
 
-    Without options it is a reconstruction. The same `idempotency_key` makes the same job; without one, each
-    submission makes its own.
+    Without options, it is a reconstruction. The same `idempotency_key` returns the same job; without one, each
+    submission creates a new job.
     """
 
     options: Mapping[str, Any] | None
@@ -36,11 +36,11 @@ class NewJob:
 
     @property
     def path(self) -> str:
-        """Where it is asked for."""
+        """The path to submit the job to."""
         return "/reconstructions" if self.options is None else "/jobs"
 
     def document(self, sha256: str, file_name: str | None) -> dict[str, Any]:
-        """As the service takes it, for a file that it has. The job is called by its name, or by that of the file."""
+        """Return the body of the request, for an uploaded file. The job's name defaults to that of the file."""
         document: dict[str, Any] = (
             {"encoding": {"sha256": sha256}}
             if self.options is None
@@ -54,11 +54,11 @@ class NewJob:
 
 
 def create(session: Session, file: LocalFile | Checkpoint, new: NewJob) -> Operation[Job]:
-    """Send what is not there yet, and submit a job. One key for all attempts, so that they make one job."""
+    """Upload the file if needed, then submit a job. All attempts use one key, so that they create one job."""
     key = uuid.uuid4().hex if new.idempotency_key is None else new.idempotency_key
     if not _KEY.fullmatch(key):
         raise NernClientError(
-            "An idempotency key is 1 to 255 printable ASCII characters, without quotes and backslashes."
+            "The idempotency key must be 1 to 255 printable ASCII characters, without quotes and backslashes."
         )
     if isinstance(file, Checkpoint):
         return (yield from _submit(session, new, file.sha256, None, key))
@@ -69,7 +69,7 @@ def create(session: Session, file: LocalFile | Checkpoint, new: NewJob) -> Opera
     except InvalidRequest as error:
         if error.type != _UNKNOWN:
             raise
-    # It has expired between the two requests.
+    # The file expired between the two requests.
     yield from upload_source(session, source)
     return (yield from _submit(session, new, source.sha256, source.name, key))
 

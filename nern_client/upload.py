@@ -1,4 +1,4 @@
-"""Send files: those that the service has already are not sent, large ones in pieces that go on after a break."""
+"""Upload files: skip those that the service has; send large ones in pieces that can be resumed."""
 
 import base64
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from nern_client.sources import LocalFile, Source
 from nern_client.upload_memory import UploadMemory
 
 LARGEST_IN_ONE_PIECE: Final = 64 * 2**20
-# The server reads a large file once more before it answers.
+# The server reads a large file again before it answers.
 _SECONDS_TO_STORE = 600.0
 _TUS = {"Tus-Resumable": "1.0.0"}
 _MOST_BEGINNINGS = 3
 
 
 def upload(session: Session, file: LocalFile) -> Operation[Checkpoint]:
-    """Send a checkpoint, unless the service has it."""
+    """Upload a checkpoint, unless the service has it."""
     source: Source = yield Work(lambda: Source.of(file))
     return (yield from upload_source(session, source))
 
 
 def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
-    """Send a file whose digest is known, unless the service has it."""
+    """Upload a file whose digest is known, unless the service has it."""
     try:
         return (yield from _find(session, source.sha256))
     except NotFound:
@@ -46,7 +46,7 @@ def _find(session: Session, sha256: str) -> Operation[Checkpoint]:
 def send_whole(
     session: Session, source: Source, path: str, query: Mapping[str, str] | None = None
 ) -> Operation[Answer]:
-    """Send a file as the body of one request, which the same bytes may repeat."""
+    """Send a file as the body of one request, with retries."""
     request = Request(
         method="POST",
         path=path,
@@ -60,7 +60,7 @@ def send_whole(
 
 
 def send_in_pieces(session: Session, source: Source) -> Operation[None]:
-    """Go on with an upload that has begun, or begin one; anew if the server has forgotten it."""
+    """Resume an upload, or begin one; begin again if the server no longer knows it."""
     memory = UploadMemory(session.url, source.sha256)
     address: str | None = yield Work(memory.recall)
     for _ in range(_MOST_BEGINNINGS):
@@ -78,13 +78,13 @@ def send_in_pieces(session: Session, source: Source) -> Operation[None]:
             return
         address = None
     yield Work(memory.forget)
-    raise NernClientError("The server forgets the upload again and again; ask its operator why.")
+    raise NernClientError(f"The server has lost the upload {_MOST_BEGINNINGS} times; ask its operator for help.")
 
 
 def _go_on(session: Session, source: Source, address: str) -> Operation[bool]:
-    """One piece as long as nothing breaks; after each break the server says where to go on.
+    """Send the rest in one piece; after each failure, ask the server for the offset and resume.
 
-    Returns whether the upload is finished; false: the server does not know it.
+    Returns true if the upload is finished, false if the server does not know it.
     """
     attempts, furthest = Attempts(session), 0
     while True:
@@ -97,7 +97,7 @@ def _go_on(session: Session, source: Source, address: str) -> Operation[bool]:
         try:
             yield from send_once(session, _rest(source, address, offset))
         except NernClientError as error:
-            # Asking for the offset again tells where the upload is now.
+            # The next request for the offset shows the state of the upload.
             if not (error.temporary or isinstance(error, (Conflict, NotFound))):
                 raise
             yield attempts.after(error)
@@ -109,7 +109,7 @@ def _begin(session: Session, source: Source) -> Operation[str]:
         method="POST",
         path="/uploads",
         headers=_TUS | {"Upload-Length": str(source.size), "Upload-Metadata": f"sha256 {digest}"},
-        # An upload that nobody goes on with expires.
+        # An upload that nobody resumes expires.
         repeatable=True,
     )
     answer = yield from send(session, request)
@@ -117,7 +117,7 @@ def _begin(session: Session, source: Source) -> Operation[str]:
 
 
 def _offset(session: Session, address: str) -> Operation[int | None]:
-    """How much the server has; None if it does not know the upload any more."""
+    """Return the number of bytes that the server has; None if it no longer knows the upload."""
     try:
         answer = yield from send(session, Request(method="HEAD", path=address, headers=_TUS, repeatable=True))
     except NotFound:

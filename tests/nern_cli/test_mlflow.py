@@ -49,7 +49,7 @@ def test_the_exit_status_says_what_became_of_the_job(
 ) -> None:
     ended = nern(f"models:/{registered_model}/1", "--steps", "20", "--timeout", "0.1", "--json")
     (job,) = client.jobs.list()
-    assert (ended.returncode, ended.stderr) == (5, f"nern: The job {job.id} is still queued; it goes on.\n")
+    assert (ended.returncode, ended.stderr) == (5, f"nern: The job {job.id} is still queued; it continues.\n")
     assert json.loads(ended.stdout)["id"] == job.id
     run_id = job.labels["mlflow.run"]
     assert tracking.get_run(run_id).info.status == "RUNNING"
@@ -92,4 +92,4 @@ def test_without_mlflow_the_command_says_how_to_install_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr == "nern: MLflow's client is not installed; install it with: pip install 'nern[mlflow]'\n"
+    assert ended.stderr == "nern: The MLflow client is not installed; install it with: pip install 'nern[mlflow]'\n"

@@ -240,7 +240,7 @@ def test_an_encoding_does_not_get_the_name_of_a_checkpoint(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", name) == 2
-    assert f"'{name}' has the name of a checkpoint" in capsys.readouterr().err
+    assert f"'{name}' has the suffix of a checkpoint" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -249,7 +249,7 @@ def test_a_dash_is_no_output(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", "-") == 10
-    assert "name /dev/stdout for standard output" in capsys.readouterr().err
+    assert "use /dev/stdout for standard output" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,7 +53,7 @@ def test_what_is_wrong_is_said(nern: Run, wire: Wire, tmp_path: Path, capsys: py
     assert "but not a .nern file" in capsys.readouterr().err
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.bin"), "--service", wire.url) == 2
     # In a frame, whose lines may break between any two words.
-    assert "has to end in" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "must end in" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_without_a_service_it_is_done_here(nern: Run, wire: Wire, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_rival_needs_data(
 ) -> None:
     page = tmp_path / "report.html"
     assert nern(monkeypatch, "report", str(EXAMPLE), encoded[0], "-o", str(page), "--direct-seconds", "1") == 2
-    assert "it needs --dataset, to distill on." in capsys.readouterr().err
+    assert "It needs --dataset for the distillation." in capsys.readouterr().err
 
 
 def test_an_environment_without_nncodec_is_told_before_anything_is_written(

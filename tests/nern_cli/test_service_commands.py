@@ -150,7 +150,7 @@ def test_the_exit_status_says_what_became_of_a_job(
     nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str
 ) -> None:
     assert nern("jobs", "watch", job_id, "--timeout", "0.1") == 5
-    assert capsys.readouterr().err == f"nern: The job {job_id} is still queued; it goes on.\n"
+    assert capsys.readouterr().err == f"nern: The job {job_id} is still queued; it continues.\n"
     fail(embedded, job_id)
     assert nern("jobs", "watch", job_id) == 3
     assert capsys.readouterr().err == "nern: The job needs more memory than there is.\n"
@@ -209,9 +209,9 @@ def test_a_result_is_downloaded_under_its_name_or_another(
     assert (tmp_path / "mine.nern").read_bytes() == b"the encoding"
     (tmp_path / "locked" / "weights.safetensors").mkdir(parents=True)
     assert nern("download", job_id, "-o", "locked") == 10
-    assert capsys.readouterr().err == "nern: 'locked/weights.safetensors' is a folder; name a file.\n"
+    assert capsys.readouterr().err == "nern: 'locked/weights.safetensors' is a folder; choose a file.\n"
     assert nern("download", job_id, "weights.pt") == 1
-    assert "has no weights.pt; it has encoding.nern, weights.safetensors." in capsys.readouterr().err
+    assert "has no result weights.pt; it has encoding.nern, weights.safetensors." in capsys.readouterr().err
 
 
 def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
@@ -220,11 +220,11 @@ def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
     assert nern("jobs", "list", "--url", "http://127.0.0.1:9") == 6
     error = capsys.readouterr().err
     assert error.startswith("nern: http://127.0.0.1:9 does not answer:")
-    assert error.endswith("Start a service with `nern serve`, or name another one with --url or NERN_URL.\n")
+    assert error.endswith("Start a service with `nern serve`, or set another address with --url or NERN_URL.\n")
     assert nern("jobs", "list", "--url", "localhost:8000") == 1
-    assert "has to start with http:// or https://" in capsys.readouterr().err
+    assert "must start with http:// or https://" in capsys.readouterr().err
     assert nern("submit", str(EXAMPLE), "-o", "weights.onnx") == 2
-    assert "has to end in .safetensors, .pt, .nern, .json, .html" in " ".join(
+    assert "must end in .safetensors, .pt, .nern, .json, .html" in " ".join(
         capsys.readouterr().err.replace("│", " ").split()
     )
     assert nern("submit", str(EXAMPLE), "-o", "no/such/weights.pt") == 10

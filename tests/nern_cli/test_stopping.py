@@ -48,18 +48,18 @@ def test_ctrl_c_saves_the_training_and_resume_continues_it(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"is saved in '{output}.snapshots'; the same command with --resume continues it." in said
+    assert f"is saved in '{output}.snapshots'; the same command with --resume resumes it." in said
     assert said.endswith("nern: Interrupted.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["x.nern.snapshots"]
     steps = json.dumps({"steps": 100_000})[1:-1]
     request = tmp_path / "x.nern.snapshots" / "request.json"
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(output), *LONG, "--seed", "1", "--resume") == 2
-    assert "are of another checkpoint, other options or another version" in capsys.readouterr().err
+    assert "belong to another checkpoint, other options or another version" in capsys.readouterr().err
     # The test does not wait for the whole training.
     request.write_text(request.read_text().replace(steps, '"steps": 2'))
     short = [*LONG[:3], "2", *DATA]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(output), *short, "--resume") == 0
-    assert "this begins anew" not in capsys.readouterr().err
+    assert "starting from scratch" not in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["x.nern"]
 
 
@@ -92,7 +92,7 @@ def test_snapshots_that_are_not_asked_for_are_replaced_and_that_is_said(
         (folder / name).write_text("{}")
     quick = ["--hidden-size", "16", "--steps", "2"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *quick) == 0
-    assert "are replaced; --resume would have used them" in capsys.readouterr().err
+    assert "Replacing the snapshots" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(
@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(
     (tmp_path / "x.nern.snapshots").mkdir()
     (tmp_path / "x.nern.snapshots" / "diary").touch()
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern")) == 10
-    assert "holds other files than snapshots" in capsys.readouterr().err
+    assert "contains files that are not snapshots" in capsys.readouterr().err
     assert (tmp_path / "x.nern.snapshots" / "diary").exists()
 
 

@@ -97,7 +97,7 @@ def test_a_fault_of_the_program_is_a_sentence_and_no_traceback(
     monkeypatch.setattr("nern_cli.inspection.inspect_file", fail)
     assert nern(monkeypatch, "inspect", str(EXAMPLE)) == 1
     error = capsys.readouterr().err
-    assert "failed unexpectedly" in error
+    assert "Unexpected error" in error
     assert "ZeroDivisionError: division by zero" in error
     assert "Traceback" not in error
     assert error.count("\n") == 1
@@ -109,7 +109,7 @@ def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys
 
     monkeypatch.setattr("nern_cli.inspection.inspect_file", fail)
     assert nern(monkeypatch, "inspect", str(EXAMPLE)) == 1
-    assert capsys.readouterr().err.startswith("nern: There is not enough memory for this;")
+    assert capsys.readouterr().err.startswith("nern: Out of memory;")
 
 
 def test_a_wrong_setting_is_named_by_its_variable(

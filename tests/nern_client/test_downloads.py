@@ -135,7 +135,7 @@ def test_what_was_damaged_meanwhile_is_fetched_anew(client: Client, job_id: str,
 
 def test_what_has_another_digest_is_not_kept(client: Client, wire: Wire, job_id: str, tmp_path: Path) -> None:
     wire.harm(DOWNLOAD.format(job_id), damage)
-    with pytest.raises(DigestMismatch, match="has not the SHA-256 that the job tells"):
+    with pytest.raises(DigestMismatch, match="does not have the SHA-256 of the job's result"):
         client.jobs.download(job_id, NAME, tmp_path / NAME)
     assert files(tmp_path) == []
 
@@ -160,7 +160,7 @@ def test_a_server_that_sends_too_little_again_and_again_is_given_up(
     client: Client, wire: Wire, job_id: str, tmp_path: Path
 ) -> None:
     wire.harm(DOWNLOAD.format(job_id), *[refuse("200 OK", body="x")] * 30)
-    with pytest.raises(ServerUnreachable, match="has sent too little"):
+    with pytest.raises(ServerUnreachable, match="closed the connection too early"):
         client.jobs.download(job_id, NAME, tmp_path / NAME)
 
 
@@ -174,7 +174,7 @@ def test_a_busy_or_silent_server_is_asked_again(client: Client, wire: Wire, job_
 def test_what_a_job_does_not_have_is_said_with_what_it_has(
     client: Client, embedded: Settings, job_id: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(NoSuchArtifact, match=f"has no weights.onnx; it has {NAME}"):
+    with pytest.raises(NoSuchArtifact, match=f"has no result weights.onnx; it has {NAME}"):
         client.jobs.download(job_id, "weights.onnx", tmp_path / "x")
     failed = client.jobs.create(EXAMPLE)
     fail(embedded, failed.id)

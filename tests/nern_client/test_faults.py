@@ -73,7 +73,7 @@ def test_the_server_says_when_to_come_back(wire: Wire) -> None:
 
 def test_other_errors_are_not_tried_again(client: Client, wire: Wire) -> None:
     wire.harm("GET /jobs", refuse("500 Internal Server Error", body="<h1>Oops</h1>"), nothing_wrong)
-    with pytest.raises(ServerError, match=r"has answered 500 \(Internal Server Error\) and says no more") as caught:
+    with pytest.raises(ServerError, match=r"answered 500 \(Internal Server Error\) without details") as caught:
         list(client.jobs.list())
     assert (caught.value.type, len(wire.seen)) == ("no-problem-document", 1)
 
@@ -104,14 +104,14 @@ def test_a_limit_that_time_does_not_lift_is_told_at_once(client: Client, wire: W
 
 def test_a_redirection_is_told_and_not_followed(client: Client, wire: Wire) -> None:
     wire.harm("GET /jobs", refuse("308 Permanent Redirect", "Location: https://nern.example/jobs"))
-    with pytest.raises(InvalidRequest, match="it redirects to https://nern.example/jobs; give the address there"):
+    with pytest.raises(InvalidRequest, match="redirects to https://nern.example/jobs; use that address"):
         list(client.jobs.list())
 
 
 @pytest.mark.parametrize("body", ["<h1>Welcome</h1>", "{}", '{"items": [{"id": 7}]}'])
 def test_what_is_no_service_of_this_kind_is_told(client: Client, wire: Wire, body: str) -> None:
     wire.harm("GET /jobs", refuse("200 OK", body=body))
-    with pytest.raises(UnexpectedAnswer, match=f"What answers at {wire.url} is no NeRN service"):
+    with pytest.raises(UnexpectedAnswer, match=f"The server at {wire.url} is not a NeRN service"):
         list(client.jobs.list())
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_service_of_this_kind_is_told(client: Client, wire: Wire, bod
 def test_an_idempotency_key_that_is_none_is_refused_before_anything_is_sent(
     client: Client, wire: Wire, key: str
 ) -> None:
-    with pytest.raises(NernClientError, match="An idempotency key is 1 to 255 printable ASCII characters"):
+    with pytest.raises(NernClientError, match="The idempotency key must be 1 to 255 printable ASCII characters"):
         client.jobs.create(EXAMPLE, idempotency_key=key)
     assert wire.seen == []
 

@@ -179,7 +179,7 @@ def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, embedded: Sett
     job = client.jobs.create(EXAMPLE)
     claim(embedded, job.id)
     begun = time.monotonic()
-    with pytest.raises(WaitTimeout, match="is still running; it goes on") as caught:
+    with pytest.raises(WaitTimeout, match="is still running; it continues") as caught:
         client.jobs.wait(job.id, timeout=0.3)
     assert 0.3 <= time.monotonic() - begun < 1.5
     assert caught.value.job.status is JobStatus.RUNNING
@@ -187,8 +187,8 @@ def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, embedded: Sett
 
 def test_an_empty_id_is_refused_before_anything_is_asked(client: Client, wire: Wire) -> None:
     for ask in (client.jobs.get, client.jobs.delete, client.jobs.cancel):
-        with pytest.raises(ValueError, match=r"/jobs/ needs an id or a name behind it, not an empty one"):
+        with pytest.raises(ValueError, match="the id or name after /jobs/ must not be empty"):
             ask(" ")
-    with pytest.raises(ValueError, match="/datasets/ needs an id or a name"):
+    with pytest.raises(ValueError, match="the id or name after /datasets/ must not be empty"):
         client.datasets.delete("")
     assert wire.seen == []

@@ -48,7 +48,7 @@ def test_retry_after_as_a_date() -> None:
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(NernClientError, match="has to start with http:// or https://; it is 'ftp://x'"):
+    with pytest.raises(NernClientError, match="must start with http:// or https://; it is 'ftp://x'"):
         Client("ftp://x")
 
 
@@ -80,5 +80,5 @@ def test_fields_that_a_later_service_has_are_kept() -> None:
 
 @pytest.mark.parametrize("key", ["nern_é", "nern_a\nHost: x"])
 def test_a_key_that_is_none_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(NernClientError, match=r"^The API key has characters that no key has; look at NERN_API_KEY\.$"):
+    with pytest.raises(NernClientError, match=r"^The API key contains invalid characters; check NERN_API_KEY\.$"):
         Client(api_key=key)

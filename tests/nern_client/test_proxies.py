@@ -73,7 +73,7 @@ def test_an_answer_of_a_proxy_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTP_PROXY", address)
         with pytest.raises(ApiError) as refused:
             list(client.jobs.list())
-    assert f"The server, or the proxy {address} of HTTP_PROXY before it, has answered 403" in str(refused.value)
+    assert f"The server, or the proxy {address} of HTTP_PROXY before it, answered 403" in str(refused.value)
 
 
 def test_the_command_names_the_proxy_and_not_a_service_to_start(
@@ -83,7 +83,7 @@ def test_the_command_names_the_proxy_and_not_a_service_to_start(
     assert nern(monkeypatch, "jobs", "list", "--url", "https://nern.example") == 6
     error = capsys.readouterr().err
     assert "through the proxy http://127.0.0.1:9 of HTTPS_PROXY" in error
-    assert error.endswith("Name the host in NO_PROXY to ask it directly.\n")
+    assert error.endswith("Add the host to NO_PROXY to bypass the proxy.\n")
     assert "secret" not in error
     assert "nern serve" not in error
 

@@ -77,7 +77,7 @@ def test_what_was_damaged_on_the_way_is_fetched_anew(client: Client, store: Wire
 
 def test_what_the_store_refuses_is_told(client: Client, store: Wire, job_id: str, tmp_path: Path) -> None:
     store.harm("GET /", refuse("403 Forbidden", body="<Error><Code>AccessDenied</Code></Error>"))
-    with pytest.raises(ApiError, match="has answered 403"):
+    with pytest.raises(ApiError, match="answered 403"):
         client.jobs.download(job_id, NAME, tmp_path / NAME)
 
 

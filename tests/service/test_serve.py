@@ -67,7 +67,7 @@ def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
         command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", port]
         ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    assert f"the port {port} is in use" in ended.stderr
+    assert f"Port {port} is in use" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
