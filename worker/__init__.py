@@ -1,1 +1,1 @@
-"""Runs jobs: Celery wakes it, the row is claimed, and a child process encodes under supervision."""
+"""The worker: a Celery message wakes it, it claims a job's row, and a supervised child process encodes."""

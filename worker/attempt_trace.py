@@ -1,4 +1,4 @@
-"""The trace of an attempt: how long its job has waited, and where the time has gone since."""
+"""Trace of an attempt: the wait in the queue and the duration of each part."""
 
 import time
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from worker.outcome import Failed, Killed, MachineFault, Outcome
 
 
 class AttemptTrace:
-    """A span within that of the request that has made the job, from the claim to the end of the `with`.
+    """A span from the claim to the end of the `with`, a child of the span of the request that created the job.
 
-    Within it are the starting of the child, each phase that the child has told of, and the publication of what it has
-    left. Beside it is the time in the queue. The attempt at a job whose request was not traced is a trace of its own.
+    Its parts are the start of the child process, each phase that the child reported, and the publication of the
+    results. The time in the queue is a separate span beside it. If the request was not traced, the attempt is a trace
+    of its own.
     """
 
     def __init__(self, tracer: Tracer, claim: Claim) -> None:
@@ -38,11 +39,11 @@ class AttemptTrace:
         self._context.__exit__(kind, error, traceback)
 
     def starts_child(self) -> None:
-        """The checkpoint and the snapshots are in place."""
+        """End the part `prepare`: the checkpoint and the snapshots are in place."""
         self._part("prepare", time.time())
 
     def child_ended(self, phases: Sequence[tuple[Phase, float]]) -> None:
-        """The child is gone; it had told of these phases at these times."""
+        """Add the parts of the child, which has ended: `phases` are the phases with their start times."""
         names = ["start", *(phase.value for phase, _ in phases)]
         for name, end in zip(names, [*(started for _, started in phases), time.time()], strict=True):
             self._part(name, end)
@@ -57,6 +58,6 @@ class AttemptTrace:
             self._span.fail(outcome.reason)
 
     def _part(self, name: str, end: float) -> None:
-        """Add a part that ends now or then, and began with the end of the last one."""
+        """Add a part from the end of the previous one to `end`."""
         self._tracer.part(name, self._span.traceparent, self._last, end)
         self._last = end

@@ -1,8 +1,8 @@
-"""Filled caches for the runners, made once by a process that reads nothing of a stranger's.
+"""Filled caches for the runners, created once by a process that reads no untrusted data.
 
-numba compiles at first use, which takes ten seconds and more, and matplotlib looks for fonts; both keep the result in
-a folder that they must be able to write to. Runners share none: what one of them writes, another one would execute.
-Each gets a copy.
+numba compiles at first use, which takes ten seconds or more, and matplotlib looks for fonts; both need a writable
+folder for their cache. Runners do not share one, because one runner could write code that another would execute. Each
+runner gets a copy.
 """
 
 import os
@@ -20,17 +20,17 @@ _VARIABLES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 
 
 class Caches:
-    """The folder that copies are made of."""
+    """The folder with the caches to copy."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """In the user's cache, if no folder is given."""
+        """Use `folder`; by default one in the user's cache."""
         self._folder = (folder or _user_cache() / "nern" / "runner").resolve()
         self._filled = False
 
     def copy_to(self, target: Path) -> None:
-        """Copy the caches into a new folder; fill them before the first time.
+        """Copy the caches into a new folder; fill them before the first copy.
 
-        Should that fail, the folder is empty and the runner does the work itself.
+        If that fails, the folder is empty and the runner does the work itself.
         """
         if not self._filled:
             self._fill()
@@ -43,7 +43,7 @@ class Caches:
     def _fill(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            subprocess.run(  # an own module
+            subprocess.run(  # our own module
                 [sys.executable, "-m", "nern_core.fill_caches"],
                 cwd=_ROOT,
                 env=os.environ | cache_variables(self._folder),
@@ -57,7 +57,7 @@ class Caches:
 
 
 def cache_variables(folder: Path) -> dict[str, str]:
-    """The environment variables that tell the libraries of their caches in a folder."""
+    """Return the environment variables that point libraries to their caches in a folder."""
     return {variable: str(folder / name) for variable, name in _VARIABLES.items()}
 
 

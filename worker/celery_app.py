@@ -1,6 +1,6 @@
 """Entry of the worker: `celery -A worker.celery_app worker -Q cpu` (or `-Q gpu`).
 
-The process that Celery runs never imports torch: it waits, claims, and supervises a child.
+The Celery process never imports torch: it waits, claims jobs, and supervises a child process.
 """
 
 from functools import cache
@@ -28,41 +28,41 @@ tracer = create_tracer(settings, "worker")
 
 @setup_logging.connect  # type: ignore[untyped-decorator] # Celery has no annotations
 def set_up_logging(loglevel: int, **_: object) -> None:
-    """Log as the API does; Celery leaves it to whoever listens to this signal."""
+    """Configure logging as in the API; Celery does not configure it if this signal has a handler."""
     configure_logging(loglevel)
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator] # Celery has no annotations
 def tell_last_spans(**_: object) -> None:
-    """Tell a collector of what has happened until now."""
+    """Send the remaining spans to the collector."""
     tracer.stop()
 
 
 @worker_init.connect  # type: ignore[untyped-decorator] # Celery has no annotations
 def check_database(**_: object) -> None:
-    """Refuse to start on a database that has to be migrated. One that is away for now may come back."""
+    """Refuse to start if the database needs a migration. An unreachable database may come back."""
     try:
         require_schema(settings, or_later=True)
     except NernError as error:
         if error.code != "no_database":
-            # No `Exception`, which Celery would log and forget.
+            # Not an `Exception`, which Celery would log and ignore.
             raise SystemExit(f"nern: {error.message}") from None
         _log.warning("database_unreachable", error=error.message)
 
 
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations
 def run_job(job_id: str) -> None:
-    """Run the job if it is still queued; the row decides, a message only wakes the worker."""
+    """Run the job if it is still queued; its row decides, the message only wakes the worker."""
     _supervisor().run(job_id)
 
 
 @cache
 def _supervisor() -> Supervisor:
-    """Made at the first message, so that starting a worker connects to nothing but the broker."""
+    """Create the supervisor at the first message, so that a starting worker only connects to the broker."""
     store = open_store(settings)
     return Supervisor(settings, create_sessions(settings), store, _stopping, tracer)
 
 
 def _stopping() -> bool:
-    """Return whether Celery is stopping, after SIGTERM or Ctrl-C."""
+    """Return true while Celery shuts down after SIGTERM or Ctrl-C."""
     return state.should_stop is not None or state.should_terminate is not None

@@ -1,4 +1,4 @@
-"""Starts and stops a runner: a new interpreter, in a process group of its own, without secrets."""
+"""Start and stop a runner: a new interpreter in its own process group, without secrets."""
 
 import errno
 import os
@@ -11,26 +11,26 @@ from worker.caches import cache_variables
 from worker.folder import RunFolder
 from worker.runner_output import RunnerLines, RunnerLog
 
-# For what a runner that has ended still has in its pipes.
+# Time to read what is left in the pipes of an ended runner.
 _SECONDS_TO_READ = 5.0
-# What a computation may need of its environment. Everything else, passwords first, stays here.
+# Environment variables that a computation may need. All others, such as passwords, are not passed on.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _ROOT = Path(__file__).parent.parent
 
 
 class Child:
-    """A running runner, whose output is read by threads."""
+    """A running runner; threads read its output."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Start it. Raises `OSError` where the machine allows no process or thread more."""
-        self._process = subprocess.Popen(  # noqa: S603 # an own module
+        """Start the runner. Raises `OSError` if the machine allows no more processes or threads."""
+        self._process = subprocess.Popen(  # noqa: S603 # our own module
             [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
             cwd=_ROOT,
             env=runner_environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # A pipe, so that the runner has no file of ours to fill or truncate.
+            # A pipe, so that the runner cannot fill or truncate a file of the supervisor.
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
@@ -49,11 +49,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id, which is also that of its group."""
+        """Process id, which is also the id of its process group."""
         return self._process.pid
 
     def wait(self, seconds: float) -> int | None:
-        """Wait for the end, for a while; returns the exit status (negative: a signal), or None."""
+        """Wait up to `seconds`; return the exit status (negative: a signal), or None if it still runs."""
         try:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -62,11 +62,11 @@ class Child:
         return status
 
     def terminate(self) -> None:
-        """Ask the runner to save where it is and to end."""
+        """Ask the runner to save a snapshot and exit."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the whole process group, and wait until it is gone."""
+        """Kill the whole process group and wait until it is gone."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -78,10 +78,10 @@ class Child:
 
 
 def runner_environment(folder: RunFolder) -> dict[str, str]:
-    """The environment of a runner: what a computation needs of this one, and nothing secret."""
+    """Return the environment of a runner: the variables that a computation needs, without secrets."""
     passed_on = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    # Whatever wants to keep something finds the run's folder: the runner can write nowhere else.
+    # Libraries that write files use the run's folder, because the runner can write nowhere else.
     private = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(folder.home))
     return passed_on | private | cache_variables(folder.caches) | {"PYTHONDONTWRITEBYTECODE": "1"}

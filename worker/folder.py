@@ -1,4 +1,4 @@
-"""The folder that a runner works in: which file is where, and what it is to do."""
+"""The working folder of a runner: its files and the specification of its work."""
 
 import errno
 import os
@@ -11,26 +11,26 @@ from pydantic import BaseModel, ConfigDict
 
 from nern_core.options import EncodeOptions
 
-# The exit status of a runner that was asked to stop and has saved where it is (sysexits.h: try again).
+# Exit status of a runner that was asked to stop and has saved a snapshot (sysexits.h: try again).
 INTERRUPTED = 75
-# That of a runner whose machine has failed it, such as by a full disk (sysexits.h: input or output error).
+# Exit status of a runner after a fault of its machine, such as a full disk (sysexits.h: input or output error).
 MACHINE_FAULT = 74
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Names of the files in a runner's folder."""
+    """Paths of the files in a runner's folder."""
 
     path: Path
 
     @classmethod
     def of_attempt(cls, scratch: Path, job_id: str, attempt: int) -> Self:
-        """The folder of an attempt at a job."""
+        """Return the folder of an attempt at a job."""
         return cls(scratch.resolve() / f"{job_id}-{attempt}")
 
     @property
     def job_id(self) -> str:
-        """The job that is worked on here."""
+        """The job that this folder belongs to."""
         return self.path.name.rpartition("-")[0]
 
     @property
@@ -45,12 +45,12 @@ class RunFolder:
 
     @property
     def datasets(self) -> Path:
-        """Folder of an uploaded data set, a file of its name. The runner works here: its name is its path."""
+        """Folder of an uploaded data set, a file with its name. The runner's working folder, so the name is a path."""
         return self.path / "datasets"
 
     @property
     def spec(self) -> Path:
-        """The order for the runner: a `RunSpec` as JSON."""
+        """The specification of the work: a `RunSpec` as JSON."""
         return self.path / "spec.json"
 
     @property
@@ -60,12 +60,12 @@ class RunFolder:
 
     @property
     def caches(self) -> Path:
-        """Folder of the caches of libraries."""
+        """Folder of library caches."""
         return self.path / "caches"
 
     @property
     def snapshots(self) -> Path:
-        """Folder of the snapshots: those of earlier attempts, and those that the runner makes."""
+        """Folder of snapshots: those of earlier attempts and those that the runner writes."""
         return self.path / "snapshots"
 
     @property
@@ -75,37 +75,37 @@ class RunFolder:
 
     @property
     def home(self) -> Path:
-        """Folder of whatever libraries want to keep."""
+        """Home folder, for other files of libraries."""
         return self.path / "home"
 
     def make(self) -> None:
-        """Make the folders that the runner works in and writes into."""
+        """Create the folders that the runner works in and writes into."""
         for folder in (self.datasets, self.snapshots, self.results, self.home):
             folder.mkdir(parents=True)
 
     def result(self, name: str) -> Path:
-        """A result by its published name."""
+        """Return the path of a result by its published name."""
         return self.results / name
 
     def result_names(self) -> list[str]:
-        """Names of the results of an encoding that has ended well."""
+        """Return the names of the results of a successful encoding."""
         return [*RESULTS, *(name for name in OPTIONAL_RESULTS if self.result(name).exists())]
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file that a runner may be changing. Raises `OSError` for a link, or what is no ordinary file."""
+    """Open a file that a runner may be changing. Raises `OSError` for a link or anything but a regular file."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, f"{path.name} is no ordinary file")
+        raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
     return file
 
 
 class RunSpec(BaseModel):
-    """The order for a runner: its work, the memory that it may take and the largest file that it may write.
+    """Specification of a runner's work, and its limits on memory and file size.
 
-    It encodes the checkpoint as the options say, and without options it reconstructs the encoding. `started` is when
-    the attempt began, as `time.perf_counter` counts: all processes of a machine share that clock, and nobody sets it.
+    With `options` it encodes the checkpoint, without options it reconstructs the encoding. `started` is the start of
+    the attempt on the clock `time.perf_counter`, which all processes of a machine share and nobody can set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,7 +119,7 @@ class RunSpec(BaseModel):
 
 
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
-# What a runner leaves that reconstructs.
+# Results of a reconstruction.
 RECONSTRUCTED = ("weights.safetensors", "weights.pt")
-# What a runner leaves only where the options ask for it and the checkpoint and the data allow it.
+# Results that exist only if the options ask for them and the checkpoint and the data allow them.
 OPTIONAL_RESULTS = ("importance.json", "importance.safetensors", "pruning-curve.svg")

@@ -1,4 +1,4 @@
-"""The heartbeat of a job: a thread that extends the lease, writes the progress and notices a cancellation."""
+"""Heartbeat of a job: a thread that extends the lease, writes the progress and detects a cancellation."""
 
 import threading
 import time
@@ -18,12 +18,12 @@ from nern_core.progress import Progress
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_BEATS = 1.0
-# Part of the lease after which a supervisor that cannot reach the database takes its job for lost.
+# Share of the lease after which a supervisor that cannot reach the database considers its job lost.
 _PATIENCE = 0.8
 
 
 class Hold(Enum):
-    """The hold of a supervisor on its job: held, to be canceled, or lost."""
+    """State of a supervisor's hold on its job: held, to be canceled, or lost."""
 
     HELD = auto()
     CANCELING = auto()
@@ -31,9 +31,9 @@ class Hold(Enum):
 
 
 class Heartbeat:
-    """Beats while the context is open: writes the present `progress`, and finds out whether the job is still held.
+    """Beats while the context is open: writes the current `progress` and checks whether the job is still held.
 
-    Where the machine allows no thread more, it does not beat.
+    If the machine allows no more threads, it does not beat.
     """
 
     def __init__(self, settings: Settings, sessions: Sessions, claim: Claim) -> None:
@@ -65,21 +65,21 @@ class Heartbeat:
 
     @property
     def hold(self) -> Hold:
-        """Return the hold as known now. Without the database for most of the lease, the job is lost."""
+        """The last known hold. If the database was unreachable for most of the lease, the job is lost."""
         if time.monotonic() - self._extended >= _PATIENCE * self._lease.total_seconds():
             self._hold = Hold.LOST
         return self._hold
 
     def _run(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_BEATS) and self.hold is not Hold.LOST:
-            # The lease counts from before the beat: the database's time of it is not earlier.
+            # The lease is counted from before the beat, so that it never ends later than in the database.
             started = time.monotonic()
             try:
                 status = self._beat()
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", job=self._claim.job_id, error=repr(error))
                 if is_full_database(error):
-                    # Nobody else can write either: the job is not given to another worker meanwhile.
+                    # Nobody else can write either, so the job is not given to another worker meanwhile.
                     self._extended = started
                 continue
             self._extended = started

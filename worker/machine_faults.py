@@ -1,4 +1,4 @@
-"""Tells faults of the machine, such as a full disk, from faults of a job."""
+"""Distinguish faults of the machine, such as a full disk, from faults of a job."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nern_core.system_errors import system_errors
 
-# Errors of files that say something about the machine, and not about the job that met them.
+# File errors caused by the machine, not by the job.
 _REASONS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -18,12 +18,12 @@ _PROBE_BYTES = 64 * 2**10
 
 
 def machine_fault_in(error: BaseException) -> str | None:
-    """Find what is wrong with the machine by an error, its causes or its message; None: nothing is."""
+    """Return the machine fault behind an error, from its causes or its message; None if there is no such fault."""
     return next((_REASONS[found.errno] for found in system_errors(error) if found.errno in _REASONS), None)
 
 
 def fault_of_folder(folder: Path) -> str | None:
-    """Find what is wrong with the disk of a folder, for errors that do not say: try to write there."""
+    """Return the fault of a folder's disk, found by trying to write there, for errors that do not name it."""
     try:
         write_probe(folder)
     except OSError as error:
@@ -32,7 +32,7 @@ def fault_of_folder(folder: Path) -> str | None:
 
 
 def write_probe(folder: Path) -> None:
-    """Write a small file, flush it to the disk and remove it. Raises `OSError`."""
+    """Write a small file, sync it to the disk and remove it. Raises `OSError`."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(_PROBE_BYTES))
         file.flush()

@@ -1,4 +1,4 @@
-"""The health of the worker's machine: with a full or broken disk it must not take jobs from a healthy worker."""
+"""Health of the worker's machine: with a full or broken disk it must not take jobs from healthy workers."""
 
 import errno
 import os
@@ -15,14 +15,14 @@ _log = structlog.get_logger()
 _UNKNOWN_FAULT = "storage_failed"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _SECONDS_BETWEEN_LOOKS = 0.2
-# A job has some hundred, most of them caches.
+# Files needed by a job: some hundred, most of them caches.
 _FEWEST_FILES = 500
 
 
 class MachineHealth:
-    """Probes folders that must have some room. `stopping` tells whether the worker is to stop.
+    """Probes folders that must have free space. `stopping` returns true if the worker is to stop.
 
-    While the machine cannot work, `report` gets the reason now and then, and None in the end.
+    While the machine cannot work, `report` is called regularly with the reason, and at the end with None.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class MachineHealth:
         self._reason = _UNKNOWN_FAULT
 
     def probe(self) -> str | None:
-        """Try to write into each folder; return what is wrong, or None."""
+        """Try to write into each folder; return the fault, or None."""
         for folder, room in self._room.items():
             try:
                 _require_room(folder, room)
@@ -46,21 +46,21 @@ class MachineHealth:
         return None
 
     def note_fault(self, reason: str) -> None:
-        """Let the machine rest after it has failed a job: longer each time, until a job ends well."""
+        """Pause the machine after it failed a job. Each pause is longer, until a job succeeds."""
         self._reason = reason
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def note_success(self) -> None:
-        """Forget earlier faults: a job has ended well."""
+        """Forget earlier faults, because a job has succeeded."""
         self._pause = _FIRST_PAUSE
 
     def fault(self) -> str | None:
-        """Return what keeps this machine from working at present, or None."""
+        """Return the fault that currently keeps this machine from working, or None."""
         return self._reason if time.monotonic() < self._not_before else self.probe()
 
     def wait(self) -> bool:
-        """Wait until the machine can work, and say so in the log. False: the worker is to stop."""
+        """Wait until the machine can work, and log it. Return false if the worker is to stop."""
         pause, since = _FIRST_PAUSE, time.monotonic()
         while (reason := self.fault()) is not None:
             _log.error("worker_unfit", reason=reason, seconds=round(time.monotonic() - since, 1))
@@ -83,10 +83,10 @@ class MachineHealth:
 
 
 def _require_room(folder: Path, room: int) -> None:
-    """Try to write. Raises `OSError`, also where less than the room is left."""
+    """Try to write. Raises `OSError`, also if less than `room` bytes are free."""
     make_folder(folder)
     found = os.statvfs(folder)
-    # Some file systems do not count files.
+    # Some file systems have no limit on the number of files.
     if found.f_bavail * found.f_frsize < room or (found.f_files and found.f_favail < _FEWEST_FILES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     write_probe(folder)

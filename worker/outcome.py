@@ -11,7 +11,7 @@ from worker.protocol import ErrorLine
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The results are in the store: size and digest of each by name, and the metrics of an encoding."""
+    """The results are in the store: size and digest of each by name, and the metrics for an encoding."""
 
     artifacts: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
@@ -19,81 +19,80 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There are no results, and why."""
+    """There are no results, with the reason."""
 
     error: ErrorLine
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """The attempt was cut off; another one may come through. The error is for when none does."""
+    """The attempt was killed; a retry may succeed. The error is for the case that none does."""
 
     error: ErrorLine
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFault:
-    """The worker's machine has failed, not the job: it goes back to the queue and has lost no attempt."""
+    """The worker's machine failed, not the job: the job returns to the queue and the attempt does not count."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody asked to cancel the job; the child is gone."""
+    """The job is to be canceled; the child has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The worker is stopping; the child has saved its state, if it could, and is gone."""
+    """The worker is stopping; the child has saved a snapshot, if it could, and has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """The job is no longer this supervisor's; the child is gone."""
+    """This supervisor no longer holds the job; the child has ended."""
 
 
 Outcome = Completed | Failed | Killed | MachineFault | CancelRequested | Stopped | LeaseLost
 
 _KILLED = ErrorLine(
     code="killed",
-    message="The job was killed again and again, most likely because the worker's machine ran out of memory; encode "
+    message="The job was killed repeatedly, most likely because the worker's machine ran out of memory; encode "
     "with a smaller `hidden_size`, or tell the operator.",
 )
 FROZEN = ErrorLine(
     code="frozen",
-    message="The job stood still again and again: for a minute it neither computed nor reported anything. Tell the "
-    "operator.",
+    message="The job froze repeatedly: for a minute it neither computed nor reported anything. Tell the operator.",
 )
-# Somebody has just deleted a job with the very same results.
+# Another job with identical results was deleted at that moment.
 RESULTS_REMOVED = Killed(
-    ErrorLine(code="results_removed", message="The results were removed before the job had ended; submit it again.")
+    ErrorLine(code="results_removed", message="The results were removed before the job ended; submit it again.")
 )
-# Faults that are not the disk's: the runner does not start, or cannot confine itself as the operator requires.
+# Faults other than of the disk: the runner does not start, or cannot confine itself as the operator requires.
 NO_RUNNER, NO_SANDBOX, MISSING_LIBRARY = "no_runner", "no_sandbox", "missing_library"
-_NO_LIBRARY = "A library that the job needs is missing or broken on its worker; tell the operator, whose log says more."
-# What a machine sends that shuts down, is at a limit, or cannot read a file that is mapped.
+_NO_LIBRARY = "A library that the job needs is missing or broken on its worker; tell the operator, who has the log."
+# Signals from a machine that shuts down, is at a limit, or cannot read a mapped file.
 _SIGNALS_OF_THE_MACHINE = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGBUS}
 )
 _NO_ROOM = (
-    "The worker could not write the job's files, again and again; the job may be too large for its disk. Tell the "
-    "operator, whose log says more."
+    "The worker repeatedly failed to write the job's files; the job may be too large for its disk. Tell the "
+    "operator, whose log has the details."
 )
 _DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
 def failed(code: str, message: str) -> Failed:
-    """A failure with this code and sentence."""
+    """Create a failure with this code and message."""
     return Failed(ErrorLine(code=code, message=message))
 
 
 def failure_of(
     status: int, error: ErrorLine | None, lines: int, *, has_read: bool
 ) -> Failed | Killed | MachineFault | Stopped:
-    """Return the outcome for a child that ended with a status other than 0, after this many lines.
+    """Return the outcome for a child that exited with `status` other than 0 after `lines` lines of output.
 
-    One that has begun to read a stranger's file is not believed that it could not start.
+    A child that has begun to read the untrusted file is not believed when it reports that it could not start.
     """
     if error is not None:
         is_believed = status == MACHINE_FAULT and not (has_read and error.code in {NO_RUNNER, NO_SANDBOX})
@@ -103,20 +102,20 @@ def failure_of(
     if status == -signal.SIGKILL:
         return Killed(_KILLED)
     if not lines:
-        # It prints one before it opens a stranger's file: what keeps it from that is no fault of the file.
+        # It prints a line before it opens the untrusted file, so an earlier failure is not the file's fault.
         return MachineFault(NO_RUNNER)
     if -status in _SIGNALS_OF_THE_MACHINE:
         return Killed(_KILLED)
-    return failed("internal_error", f"The job ended unexpectedly with the status {status}; the worker's log says why.")
+    return failed("internal_error", f"The job ended unexpectedly with status {status}; see the worker's log.")
 
 
 def results_not_storable() -> Failed:
-    """The database refuses what the child has left."""
-    return failed("internal_error", "The results of the job could not be stored; the worker's log says why.")
+    """Return the failure for results that the database refuses."""
+    return failed("internal_error", "The results of the job could not be stored; see the worker's log.")
 
 
 def store_unavailable() -> Failed:
-    """The artifact store has not answered for as long as a worker waits for it."""
+    """Return the failure for an artifact store that did not answer while the worker waited."""
     return failed(
         "storage_unavailable",
         "The artifact store did not answer the worker for a long time; submit the job again, or tell the operator.",
@@ -124,41 +123,40 @@ def store_unavailable() -> Failed:
 
 
 def machine_failed_again(fault: MachineFault) -> Killed:
-    """The job meets the same fault again and again on a machine that looks well: it may be too large for it."""
+    """Return the outcome for a job with repeated faults on a healthy machine, which may be too small for the job."""
     return Killed(ErrorLine(code=fault.reason, message=_NO_LIBRARY if fault.reason == MISSING_LIBRARY else _NO_ROOM))
 
 
 def took_too_much(what: str) -> Failed:
-    """The child took more of something than a job may."""
-    return failed("limit_exceeded", f"The job took more than the {what} that it may take here; tell the operator.")
+    """Return the failure for a child that exceeded a limit."""
+    return failed("limit_exceeded", f"The job used more than the {what} allowed here; tell the operator.")
 
 
 def out_of_memory(limit_bytes: int) -> Failed:
-    """The child took more memory than a job may."""
+    """Return the failure for a child that exceeded its memory."""
     return failed(
         "out_of_memory",
-        f"The job took more than the {limit_bytes:,} bytes of memory that it may take here; encode with a smaller "
+        f"The job used more than the {limit_bytes:,} bytes of memory allowed here; encode with a smaller "
         "`hidden_size` or fewer `kernels`.",
     )
 
 
 def results_too_large() -> Failed:
-    """The child left more bytes of results than were reserved for them."""
+    """Return the failure for results larger than the space reserved for them."""
     return failed(
         "results_too_large",
-        "The results take more bytes than were expected of this file, so they were not kept; tell the operator.",
+        "The results are larger than expected for this file and were not kept; tell the operator.",
     )
 
 
 def own_deadline_passed() -> Failed:
-    """The deadline that the job was submitted with is over."""
-    return failed(_DEADLINE_EXCEEDED, "The job was still running when its deadline was over.")
+    """Return the failure for a job whose own deadline has passed."""
+    return failed(_DEADLINE_EXCEEDED, "The job was still running when its deadline passed.")
 
 
 def deadline_passed(seconds: float) -> Failed:
-    """The child ran for longer than a job may."""
+    """Return the failure for a child that exceeded the time limit of all jobs."""
     return failed(
         _DEADLINE_EXCEEDED,
-        f"The job ran for longer than the {seconds:,.0f} seconds that it may run here; encode with fewer `steps` or "
-        "`seconds`.",
+        f"The job ran longer than the {seconds:,.0f} seconds allowed here; encode with fewer `steps` or `seconds`.",
     )

@@ -1,4 +1,4 @@
-"""Waits for an artifact store that does not answer or has no room, as long as the job is wanted here."""
+"""Wait for an artifact store that does not answer or is full, while the job is still held."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 class Interrupted(Exception):
-    """Something else has become of the job meanwhile."""
+    """The job was lost, canceled or stopped while the store was retried; `outcome` says which."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
@@ -28,16 +28,16 @@ class Interrupted(Exception):
 
 
 class Patience:
-    """Tries again what the store does not answer, for an hour each time: no outage costs a finished training."""
+    """Retries calls to the store, each for up to an hour, so that an outage does not cost a finished training."""
 
     def __init__(self, heartbeat: Heartbeat, stopping: Callable[[], bool]) -> None:
         self._heartbeat = heartbeat
         self._stopping = stopping
 
     def keep_trying(self, work: Callable[[], Found], *, wait_for_room: bool = False) -> Found:
-        """Do it until it is done, and if wanted also while a disk is full.
+        """Retry `work` until it succeeds; with `wait_for_room`, also while a disk is full.
 
-        Raises `Interrupted`, and in the end `StoreUnavailable` or another `OSError`.
+        Raises `Interrupted`, and after the timeout `StoreUnavailable` or another `OSError`.
         """
         started = time.monotonic()
         while True:

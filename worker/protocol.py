@@ -1,7 +1,7 @@
-"""The protocol between a runner and its supervisor: lines on standard output, and the metrics in its report.
+"""Protocol between a runner and its supervisor: lines on standard output, and the metrics in its report.
 
-A runner has read a stranger's file. Whatever it says is checked here before it is stored or logged: sizes and numbers
-are bounded, and text holds nothing that a database or a terminal takes amiss.
+A runner has read an untrusted file. All its output is checked here before it is stored or logged: sizes and numbers are
+bounded, and text contains no characters that a database refuses or a terminal interprets.
 """
 
 import json
@@ -16,24 +16,24 @@ from nern_core.metrics import Metrics
 from nern_core.progress import Progress
 
 LONGEST_MESSAGE = 1000
-# Bytes of a report: that of a network of a thousand layers has some hundred kilobytes.
+# Largest report, in bytes: for a network of a thousand layers it has some hundred kilobytes.
 LONGEST_REPORT = 32 * 2**20
-# A training has some tens of stages, and a snapshot of each.
+# Most snapshots: a training has some tens of stages, each with a snapshot.
 MOST_SNAPSHOTS = 1000
-# What the row of a job takes: characters of the metrics as JSON, and integers that every reader of JSON keeps.
+# Limits of a job's row: characters of the metrics as JSON, and integers that every JSON parser keeps exactly.
 _LONGEST_METRICS = 64 * 2**10
 _LARGEST_INTEGER = 2**53
-# C0 and C1 controls, what reverses the direction of text, and halves of surrogate pairs.
+# C0 and C1 controls, characters that change the direction of text, and lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Escape every character that PostgreSQL refuses or that a terminal would obey."""
+    """Escape every character that PostgreSQL refuses or that a terminal interprets."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class ErrorLine(BaseModel):
-    """Why there is no result."""
+    """The reason why there is no result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class ErrorLine(BaseModel):
 
 def _snapshot_within_bounds(name: str) -> str:
     if int(name.removeprefix("stage-")) >= MOST_SNAPSHOTS:
-        raise ValueError(f"a training has no more than {MOST_SNAPSHOTS} stages")
+        raise ValueError(f"a training has at most {MOST_SNAPSHOTS} stages")
     return name
 
 
@@ -53,7 +53,7 @@ def _progress_within_bounds(progress: Progress) -> Progress:
 
 
 class RunnerLine(BaseModel):
-    """One line of a runner's standard output: exactly one of the three. `snapshot` names one that is whole."""
+    """One line of a runner's standard output: exactly one of the three. `snapshot` names a complete snapshot."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +64,7 @@ class RunnerLine(BaseModel):
     )
 
     def encoded(self) -> str:
-        """The line, without its end."""
+        """Return the line as JSON, without a line break."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -75,7 +75,7 @@ class RunnerReport(BaseModel):
 
 
 def read_metrics(report: Path) -> dict[str, Any]:
-    """Read the metrics out of a report, as JSON. Raises `ValueError` for what a row cannot hold."""
+    """Read the metrics in a report, as JSON. Raises `ValueError` for metrics that a row cannot hold."""
     with report.open("rb") as file:
         metrics = RunnerReport.model_validate_json(file.read(LONGEST_REPORT)).metrics.model_dump(mode="json")
     found: dict[str, Any] = _storable(metrics)
@@ -85,7 +85,7 @@ def read_metrics(report: Path) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 # any JSON value
-    """Make the text in a JSON value printable. Raises `ValueError` for numbers that the database cannot hold."""
+    """Make the text in a JSON value printable. Raises `ValueError` for numbers that the database cannot store."""
     match value:
         case bool() | None:
             return value
@@ -100,4 +100,4 @@ def _storable(value: Any) -> Any:  # noqa: ANN401 # any JSON value
         case dict():
             return {printable(key): _storable(item) for key, item in value.items()}
         case _:
-            raise ValueError("a number is not finite, or is too large")
+            raise ValueError("a number is not finite or is too large")

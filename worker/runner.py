@@ -1,8 +1,8 @@
 """The runner: encodes or reconstructs one file in a child process, `python -m worker.runner FOLDER`.
 
-A pure function of files: it reads the uploaded file and the spec in its folder, prints progress as JSON
-lines and leaves snapshots and the results there. It knows no database, no broker and no secrets, takes from
-itself what it does not need before it reads that file, and dies with the process that started it.
+A pure function of files: it reads the uploaded file and the spec in its folder, prints progress as JSON lines, and
+writes snapshots and results there. It has no database, no broker and no secrets, confines itself before it reads the
+uploaded file, and dies with the process that started it.
 """
 
 import ctypes
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
-# Of the progress of a job that is asked for it; that of the comparison is of what is left.
+# Share of the importance in the progress of a job that asks for it; the comparison takes a share of the rest.
 _SHARE_OF_IMPORTANCE = 0.2
 _SHARE_OF_COMPARISON, _SHARE_OF_TRAINED_RIVAL = 0.05, 0.45
-# The accuracy is measured about a hundred times.
+# The pruning curve measures the accuracy about a hundred times.
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = (
     "out_of_memory",
     "The job ran out of memory; encode with a smaller `hidden_size`, or use a larger machine.",
 )
-_FILE_TOO_LARGE = ("file_too_large", "The job needs a larger file than it may write here; tell the operator.")
-_MACHINE_FAULT = "The machine of the worker has failed the job."
-_UNEXPECTED = ("internal_error", "The job failed unexpectedly; the worker's log says why.")
+_FILE_TOO_LARGE = ("file_too_large", "The job needs a larger file than allowed here; tell the operator.")
+_MACHINE_FAULT = "The worker's machine failed."
+_UNEXPECTED = ("internal_error", "The job failed unexpectedly; see the worker's log.")
 
 
 def main(folder: RunFolder, parent: int) -> int:
-    """Run the spec in `folder`; returns the exit status."""
+    """Run the spec in `folder` and return the exit status."""
     _die_with(parent)
     say = _private_output()
     stop = _StopRequest()
@@ -59,7 +59,7 @@ def main(folder: RunFolder, parent: int) -> int:
         return _encode(folder, spec, spec.options, say, stop)
     except NernError as error:
         _say_error(say, error.code, error.message)
-    except Exception as error:  # noqa: BLE001 # whatever it is, the job ends with a sentence and the log has the rest
+    except Exception as error:  # noqa: BLE001 # any error ends the job with a message; the log has the details
         traceback.print_exc()
         fault = fault_of_machine(error) or fault_of_folder(folder.home)
         if fault is not None:
@@ -70,7 +70,7 @@ def main(folder: RunFolder, parent: int) -> int:
 
 
 def _prepare(folder: RunFolder) -> RunSpec:
-    """Read the spec and confine this process. Raises `SandboxError`, and `NotPrepared` for whatever goes wrong."""
+    """Read the spec and confine this process. Raises `SandboxError`, and `NotPrepared` for any other error."""
     try:
         spec = RunSpec.model_validate_json(folder.spec.read_bytes())
         os.chdir(folder.datasets)
@@ -83,7 +83,7 @@ def _prepare(folder: RunFolder) -> RunSpec:
 
 
 class _StopRequest:
-    """Becomes true at the first SIGTERM."""
+    """Sets `received` at the first SIGTERM."""
 
     def __init__(self) -> None:
         self._received = False
@@ -97,14 +97,14 @@ class _StopRequest:
 
 
 def _confine(folder: RunFolder, spec: RunSpec) -> None:
-    """Take from this process what its work does not need. Raises `SandboxError` if all of it was required."""
+    """Drop the rights that the work does not need. Raises `SandboxError` if a part fails and all are required."""
     options = spec.options or EncodeOptions()
     dataset, gpu = _dataset(options), options.device is Device.GPU
     missing = confine(
         Confinement(
             folder=folder.path,
             readable=[] if dataset is None else [dataset],
-            # CUDA reserves as much as all memories of the machine.
+            # CUDA reserves as much address space as all memory of the machine.
             memory_bytes=None if gpu else spec.memory_bytes,
             file_bytes=spec.file_bytes,
             gpu=gpu,
@@ -117,7 +117,7 @@ def _confine(folder: RunFolder, spec: RunSpec) -> None:
 
 
 def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
-    """Decode, and write the weights in both formats; returns the exit status."""
+    """Decode, write the weights in both formats, and return the exit status."""
     tell = _progress_within(say, 0.0, 1.0)
     tell(Progress(phase=Phase.STARTING))
     with importing():
@@ -136,7 +136,7 @@ def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
 def _encode(
     folder: RunFolder, spec: RunSpec, options: EncodeOptions, say: Callable[[str], None], stop: Callable[[], bool]
 ) -> int:
-    """Encode, and write all results; returns the exit status."""
+    """Encode, write all results, and return the exit status."""
     compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
     encoded_at = compared_at * (1 - (_SHARE_OF_TRAINED_RIVAL if options.direct_quantization else _SHARE_OF_COMPARISON))
     progress = _progress_within(say, 0.0, encoded_at)
@@ -175,7 +175,7 @@ def _encode(
 
 
 def _progress_within(say: Callable[[str], None], start: float, end: float) -> OnProgress:
-    """Tell the progress of a part of the job, which lies between these fractions of the whole."""
+    """Report the progress of a part of the job, which spans the fractions `start` to `end` of the whole."""
 
     def tell(progress: Progress) -> None:
         fraction = start + (end - start) * progress.fraction
@@ -203,7 +203,7 @@ def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnPr
 def _rivals(
     options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
 ) -> tuple[list["Alternative"], dict[str, str]]:
-    """The alternative that is trained for as long as the encoding was, if it is asked for; or why there is none."""
+    """Train the alternative for as long as the encoding, if requested; return it, or the reason why there is none."""
     dataset = _dataset(options)
     if not options.direct_quantization or dataset is None:
         return [], {}
@@ -221,7 +221,7 @@ def _rivals(
             on_progress=on_progress,
         )
     except NernError as error:
-        # The encoding is there, and worth as much without it.
+        # The encoding is finished and just as useful without the alternative.
         return [], {DIRECT_QUANTIZATION: error.message}
     return [rival], {}
 
@@ -247,7 +247,7 @@ def _dataset(options: EncodeOptions) -> Path | None:
 
 
 def _explained(error: Exception) -> tuple[str, str]:
-    """Code and sentence for an error that is no `NernError`."""
+    """Return code and message for an error that is not a `NernError`."""
     if is_out_of_memory(error):
         return _NO_MEMORY
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
@@ -256,12 +256,12 @@ def _explained(error: Exception) -> tuple[str, str]:
 
 
 def _say_error(say: Callable[[str], None], code: str, message: str) -> None:
-    # Names of tensors come from the file and may be of any length.
+    # Names of tensors come from the file and may have any length.
     say(RunnerLine(error=ErrorLine(code=code, message=printable(message)[:LONGEST_MESSAGE])).encoded())
 
 
 def _private_output() -> Callable[[str], None]:
-    """Keep standard output for the lines alone: what libraries print goes to standard error."""
+    """Reserve standard output for protocol lines; what libraries print goes to standard error."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -272,9 +272,9 @@ def _private_output() -> Callable[[str], None]:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however that happens."""
+    """Ask the kernel to kill this process when its parent ends for any reason."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had ended before
+    if os.getppid() != parent:  # the parent had ended before
         os._exit(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""Faults that keep a runner from its work and are no fault of its job: broken libraries, and a missing sandbox."""
+"""Faults that prevent a runner from working and are not the job's fault: broken libraries, a missing sandbox."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from worker.sandbox import SandboxError
 
 
 class NotPrepared(Exception):
-    """The process could not become one that reads a stranger's file."""
+    """The process could not be prepared for reading an untrusted file."""
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import what computes. Raises `NotPrepared` where libraries are missing or broken."""
+    """Raise `NotPrepared` if an import in the context fails because libraries are missing or broken."""
     try:
         yield
     except (ImportError, OSError) as error:
@@ -22,7 +22,7 @@ def importing() -> Iterator[None]:
 
 
 def fault_of_machine(error: Exception) -> str | None:
-    """Find what is wrong with the machine, by the error; None: nothing is."""
+    """Return the machine fault behind an error; None if there is none."""
     if isinstance(error, SandboxError):
         return NO_SANDBOX
     if isinstance(error, NotPrepared):

@@ -1,6 +1,6 @@
-"""The output of a runner, read by threads: lines of the protocol on one pipe, text for the log on the other.
+"""Output of a runner, read by threads: protocol lines on one pipe, text for the log on the other.
 
-Both are bounded. Nobody can rely on what a runner prints, and the supervisor must neither hang nor fill a disk for it.
+Both are bounded, because the output is untrusted: it must neither block the supervisor nor fill a disk.
 """
 
 import os
@@ -17,26 +17,26 @@ from worker.protocol import ErrorLine, RunnerLine, printable
 
 _log = structlog.get_logger()
 _LONGEST_LINE = 64 * 2**10
-# An honest runner prints some lines a second. One that prints more is read at this pace, and waits.
+# A normal runner prints some lines a second. One that prints more is read at this rate and has to wait.
 _LINES_PER_SECOND = 200
 _SECONDS_BETWEEN_LINES = 1 / _LINES_PER_SECOND
-# A search for a size repeats some phases.
+# Most phases kept; a search for a size repeats some phases.
 _MOST_PHASES = 1000
 _MOST_WARNINGS = 10
-# Characters of text in the log: of one entry, and of one attempt at a job.
+# Most characters of text in the log: per entry, and per attempt at a job.
 _LONGEST_ENTRY = 8 * 2**10
 _LONGEST_LOG = 256 * 2**10
-# Text that is printed within this time becomes one entry, such as the lines of a traceback.
+# Text printed within this time becomes one entry, such as the lines of a traceback.
 _SECONDS_TO_COLLECT = 0.1
 
 
 class RunnerLines:
-    """The lines of a runner. The latest progress and error are kept."""
+    """Reads the lines of a runner and keeps the latest progress and error."""
 
     def __init__(self, output: IO[bytes], job_id: str) -> None:
         self.progress: Progress | None = None
         self.error: ErrorLine | None = None
-        # When the runner first reported each phase, by the clock.
+        # Time of the first report of each phase.
         self.phases: list[tuple[Phase, float]] = []
         self.count = 0
         self._job_id = job_id
@@ -47,17 +47,17 @@ class RunnerLines:
 
     @property
     def has_read(self) -> bool:
-        """Whether the runner has begun to read the file of its job."""
+        """True if the runner has begun to read the file of its job."""
         return any(phase is not Phase.STARTING for phase, _ in self.phases)
 
     def new_snapshots(self) -> set[str]:
-        """Return the names of the snapshots that were written since the last call."""
-        # Replaced in one step, since the thread adds to it.
+        """Return the names of the snapshots written since the last call."""
+        # Replaced in one step because the thread adds to it.
         found, self._snapshots = self._snapshots, set()
         return found
 
     def join(self, seconds: float) -> None:
-        """Wait until the runner's end of the pipe is closed and everything is read, or the time is over."""
+        """Wait until the runner has closed the pipe and everything is read, or for `seconds`."""
         self._thread.join(seconds)
 
     def _read(self, output: IO[bytes]) -> None:
@@ -65,7 +65,7 @@ class RunnerLines:
         with output:
             while line := output.readline(_LONGEST_LINE):
                 self._take(line)
-                # After a pause the runner may print a second's worth of lines at once.
+                # After a pause, the runner may print the lines of one second at once.
                 next_line = max(next_line + _SECONDS_BETWEEN_LINES, time.monotonic() - 1)
                 time.sleep(max(0.0, next_line - time.monotonic()))
         if self._invalid > _MOST_WARNINGS:
@@ -94,7 +94,7 @@ class RunnerLines:
 
 
 class RunnerLog:
-    """Copies what a runner prints on standard error into the log, up to a bound. The rest is read and dropped."""
+    """Copies the standard error of a runner into the log, up to a limit. The rest is read and dropped."""
 
     def __init__(self, output: IO[bytes], job_id: str) -> None:
         self._job_id = job_id
@@ -103,7 +103,7 @@ class RunnerLog:
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until the runner's end of the pipe is closed and everything is logged, or the time is over."""
+        """Wait until the runner has closed the pipe and everything is logged, or for `seconds`."""
         self._thread.join(seconds)
 
     def _read(self, output: IO[bytes]) -> None:

@@ -1,6 +1,6 @@
-"""Removes the folder of an attempt, whatever a runner has made of it.
+"""Remove the folder of an attempt, whatever its content.
 
-A hostile one may have nested folders too deep for a path or for recursion, or taken away the right to look into them.
+A hostile runner may nest folders too deep for a path or for recursion, or remove the permission to read them.
 """
 
 import os
@@ -15,7 +15,7 @@ _RIGHTS = 0o700
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a folder and all that is in it. What cannot be removed stays, and the log says so."""
+    """Remove a folder with its content. A file that cannot be removed stays and is logged."""
     try:
         if root.is_dir():
             _flatten(root)
@@ -25,12 +25,12 @@ def remove_tree(root: Path) -> None:
 
 
 def _flatten(root: Path) -> None:
-    """Move every folder directly below the root, so that no path is longer than three names, and empty it."""
+    """Move every folder directly below the root, so that no path has more than three names, and empty it."""
     names = count()
     waiting = [entry.path for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
     while waiting:
         folder = waiting.pop()
-        os.chmod(folder, _RIGHTS)  # noqa: PTH101 # no link: it was a folder, and the runner is gone
+        os.chmod(folder, _RIGHTS)  # noqa: PTH101 # not a link: it was a folder, and the runner has ended
         for entry in list(os.scandir(folder)):
             if entry.is_dir(follow_symlinks=False):
                 os.chmod(entry.path, _RIGHTS)  # noqa: PTH101 # a folder without rights cannot be moved

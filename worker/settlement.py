@@ -1,4 +1,4 @@
-"""Writes the outcome of an attempt into the row of its job."""
+"""Write the outcome of an attempt into the row of its job."""
 
 import time
 
@@ -39,11 +39,11 @@ def settle(
     outcome: Outcome,
     max_attempts: int,
 ) -> str:
-    """Write the outcome, as soon as the database answers.
+    """Write the outcome as soon as the database answers, and return the status of the job.
 
-    Returns the status of the job, or `LOST` where it is somebody else's now. Where the database refuses the results,
-    the job has failed; where it refuses that too, the job is left to the sweeper. A job is done again if a result was
-    removed from the store meanwhile.
+    Returns `LOST` if another worker holds the job now. If the database refuses the results, the job fails; if it
+    refuses that too, the job is left to the sweeper. The job is retried if a result was removed from the store
+    meanwhile.
     """
     is_refused_before = False
     while heartbeat.hold is not Hold.LOST:
@@ -84,7 +84,7 @@ def _kept(session: Session, store: ArtifactStore, outcome: Outcome) -> Outcome:
 
 
 def _discard(sessions: Sessions, store: ArtifactStore, claim: Claim, completed: Completed) -> None:
-    """Remove results that the job has not come to name, such as those of a canceled one."""
+    """Remove stored results that the job's row does not name, such as those of a canceled job."""
     files = {artifact["sha256"]: artifact["bytes"] for artifact in completed.artifacts.values()}
 
     def work(session: Session) -> None:
@@ -101,7 +101,7 @@ def _discard(sessions: Sessions, store: ArtifactStore, claim: Claim, completed: 
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> JobStatus | None:
-    """Write the outcome; returns the job's status, or None if the job is not held any more."""
+    """Write the outcome; return the job's status, or None if the job is no longer held."""
     status: JobStatus | None = None
     match outcome:
         case LeaseLost():
@@ -117,6 +117,6 @@ def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: 
         case Stopped():
             status = JobStatus.QUEUED if jobs.release(claim) else None
     if status is None and jobs.confirm_cancel(claim):
-        # Whatever else happened, a job that is being canceled ends as canceled.
+        # A job that is being canceled ends as canceled, whatever the outcome.
         return JobStatus.CANCELED
     return status

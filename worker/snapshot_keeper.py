@@ -1,4 +1,4 @@
-"""Keeps the snapshots that a runner makes, and gives them to the runner of the next attempt."""
+"""Store the snapshots of a runner, and hand them to the runner of the next attempt."""
 
 import os
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 class SnapshotKeeper:
-    """The snapshots of one attempt at a job, `most_bytes` in all."""
+    """The snapshots of one attempt at a job, up to `most_bytes` in total."""
 
     def __init__(
         self, store: SnapshotStore, sessions: Sessions, claim: Claim, folder: RunFolder, most_bytes: int
@@ -29,7 +29,7 @@ class SnapshotKeeper:
         self._kept: dict[str, StoredArtifact] = {}
 
     def hand_out(self) -> None:
-        """Put what earlier attempts have left into the folder of the run. What is damaged is left out."""
+        """Copy the snapshots of earlier attempts into the folder of the run; skip damaged ones."""
         for name, described in self._claim.snapshots.items():
             stored = StoredArtifact.of(described)
             if self._store.fetch(self._claim.job_id, name, stored, self._folder.snapshots / name):
@@ -38,7 +38,7 @@ class SnapshotKeeper:
                 _log.warning("snapshot_unusable", job=self._claim.job_id, snapshot=name)
 
     def keep(self, names: Iterable[str]) -> None:
-        """Keep these snapshots, if the job is still held and there is room for them.
+        """Store these snapshots if the job is still held and they fit into the limit.
 
         Raises `OSError`, and SQLAlchemy's errors.
         """

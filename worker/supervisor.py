@@ -1,7 +1,7 @@
-"""The supervisor: claims a job, has a child do it, and publishes what the child leaves behind.
+"""The supervisor: claims a job, runs it in a child process, and publishes the child's results.
 
-Whatever becomes of the job is one compare-and-set on its row, fenced by the attempt: a supervisor that
-has lost its lease changes nothing any more.
+The outcome of a job is one compare-and-set on its row, fenced by the attempt: a supervisor that has lost its lease can
+no longer change anything.
 """
 
 import os
@@ -60,18 +60,18 @@ from worker.watch import ChildWatch
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_BETWEEN_TRIES = 1.0
-# For a child to save where it is after it was asked to stop.
+# Time for a child to save a snapshot after it was asked to stop.
 _SECONDS_TO_STOP = 15.0
 _SECONDS_TO_CLAIM = 60.0
-# What has to be free where jobs work and where their results go, so that it is worth to begin one.
+# Free space needed to begin a job: in the folder where jobs work, and in the one for results.
 _ROOM_FOR_WORK, _ROOM_FOR_RESULTS = 32 * 2**20, 2**20
-# A job that meets a fault so often on a machine that looks well has met it for its own size.
+# After this many faults on a healthy machine, the job itself is considered too large.
 _MOST_FAULTS = 3
 _MOST_TURNS = 5
 
 
 class Supervisor:
-    """Runs one job at a time. `stopping` tells whether the worker is to stop."""
+    """Runs one job at a time. `stopping` returns true if the worker is to stop."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ class Supervisor:
         self._faults: Counter[str] = Counter()
 
     def run(self, job_id: str) -> None:
-        """Run the job to an end, or the one whose turn it is, unless somebody else has it or it has ended."""
+        """Run the job, or the one whose turn it is, until it ends; skip it if it is claimed or has ended."""
         if not self._can_work(job_id):
             return
         claim = self._claim(job_id)
         if claim is None:
             _log.info("job_not_queued", job=job_id)
             return
-        # It may be the turn of another job than the message names.
+        # The claimed job may be another one than the message names.
         job_id = claim.job_id
         _log.info("job_started", job=job_id, attempt=claim.attempt)
         with AttemptTrace(self._tracer, claim) as trace:
@@ -117,7 +117,7 @@ class Supervisor:
         _log.info("job_left", job=job_id, attempt=claim.attempt, status=status)
 
     def _can_work(self, job_id: str) -> bool:
-        """Wait until this machine can work, and leave the job to other workers meanwhile. False: the worker stops."""
+        """Wait until this machine can work; offer the job to other workers meanwhile. False: the worker stops."""
         if self._health.fault() is None:
             return True
         with suppress(SQLAlchemyError), self._sessions.begin() as session:
@@ -125,7 +125,7 @@ class Supervisor:
         return self._health.wait()
 
     def _report_health(self, reason: str | None) -> None:
-        """Tell the metrics that this worker cannot work, or can again, if the database answers."""
+        """Record, for the metrics, that this worker cannot work, or can again, if the database answers."""
         with suppress(SQLAlchemyError), self._sessions.begin() as session:
             workers = WorkerRepository(session)
             if reason is None:
@@ -134,7 +134,7 @@ class Supervisor:
                 workers.note_unfit(self._name, reason)
 
     def _claim(self, job_id: str) -> Claim | None:
-        """Claim the job, as soon as the database answers. Raises `SQLAlchemyError` if it does not for a minute."""
+        """Claim the job as soon as the database answers. Raises `SQLAlchemyError` after a minute without an answer."""
         deadline = time.monotonic() + _SECONDS_TO_CLAIM
         while True:
             try:
@@ -149,20 +149,20 @@ class Supervisor:
         with self._sessions.begin() as session:
             jobs = JobRepository(session)
             if self._stopping():
-                # Celery still hands out what arrives while it shuts down.
+                # Celery still delivers messages while it shuts down.
                 jobs.announce_again(job_id)
                 return None
             for _ in range(_MOST_TURNS):
                 turn = jobs.whose_turn(job_id)
                 claim = jobs.claim(turn, self._settings.lease)
-                # Another worker may have been quicker.
+                # Another worker may have claimed the job first.
                 if claim is not None or turn == job_id:
                     return claim
             jobs.announce_again(job_id)
             return None
 
     def _judged(self, job_id: str, outcome: Outcome) -> Outcome:
-        """Take a fault of the machine for one of the job where it comes again and again and the machine looks well."""
+        """Attribute a machine fault to the job if it repeats although the machine is healthy."""
         if not isinstance(outcome, MachineFault):
             self._faults.pop(job_id, None)
             if isinstance(outcome, Completed):
@@ -173,7 +173,7 @@ class Supervisor:
             self._health.note_fault(outcome.reason)
             return outcome
         if outcome.reason in {NO_RUNNER, NO_SANDBOX}:
-            # No file of the job was read yet, so that no job is the cause: another worker is to find it.
+            # No file of the job was read yet, so the job is not the cause: leave it to another worker.
             self._health.note_fault(outcome.reason)
             return outcome
         self._faults[job_id] += 1
@@ -183,7 +183,7 @@ class Supervisor:
         return machine_failed_again(outcome)
 
     def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
-        """Have it done in a folder of the attempt's own."""
+        """Run the job in the attempt's own folder."""
         if not heartbeat.is_beating:
             return MachineFault(NO_RUNNER)
         try:
@@ -199,19 +199,19 @@ class Supervisor:
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("input_lost", job=claim.job_id)
             return failed(
-                "damaged_checkpoint", "The store has lost or changed the uploaded file or the data set; send it again."
+                "damaged_checkpoint", "The store lost or damaged the uploaded file or the data set; upload it again."
             )
         except StoreUnavailable:
             _log.exception("storage_unavailable", job=claim.job_id)
             return store_unavailable()
         except OSError as error:
-            # The job itself is handled by the child: whatever fails here is this machine's.
+            # The child handles the job itself, so an error here is a fault of this machine.
             _log.exception("storage_failed", job=claim.job_id)
             return MachineFault(machine_fault_in(error) or "storage_failed")
 
     @contextmanager
     def _folder(self, claim: Claim, limits: Limits, patience: Patience) -> Iterator[RunFolder]:
-        """The attempt's folder with the uploaded file, the data set and the spec; it is removed afterwards."""
+        """Create the attempt's folder with the uploaded file, the data set and the spec; remove it afterwards."""
         started = time.perf_counter()
         folder = RunFolder.of_attempt(self._settings.scratch, claim.job_id, claim.attempt)
         remove_tree(folder.path)
@@ -233,7 +233,7 @@ class Supervisor:
             remove_tree(folder.path)
 
     def _fill(self, folder: RunFolder, claim: Claim) -> EncodeOptions | None:
-        """Put the input of a job into its folder; returns the options of an encoding."""
+        """Copy the input of a job into its folder; return the options of an encoding."""
         if claim.kind is JobKind.RECONSTRUCTION:
             self._store.copy(claim.checkpoint_sha256, folder.encoding)
             return None
@@ -246,7 +246,7 @@ class Supervisor:
     def _supervise(
         self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits, trace: AttemptTrace
     ) -> Outcome | None:
-        """Watch a child until it is gone; None: it has left its results."""
+        """Run and watch a child until it ends; return None if it has written its results."""
         trace.starts_child()
         try:
             child = Child(folder)
@@ -275,28 +275,28 @@ class Supervisor:
             trace.child_ended(child.lines.phases)
 
     def _stop(self, child: Child, snapshots: SnapshotKeeper) -> Stopped:
-        """Ask the child to save where it is, and wait a while for it."""
+        """Ask the child to save a snapshot and exit, and wait a while for it."""
         child.terminate()
         child.wait(_SECONDS_TO_STOP)
         self._keep(snapshots, child)
         return Stopped()
 
     def _keep(self, snapshots: SnapshotKeeper, child: Child) -> None:
-        """Keep new snapshots. A failure costs the next attempt some work, but not the job."""
+        """Store new snapshots. A failure costs the next attempt some work, but does not fail the job."""
         try:
             snapshots.keep(child.lines.new_snapshots())
         except (OSError, SQLAlchemyError) as error:
             _log.warning("snapshot_not_kept", error=repr(error))
 
     def _results(self, folder: RunFolder, claim: Claim, heartbeat: Heartbeat, patience: Patience) -> Completed | Failed:
-        """Put the results of a child that is gone into the store."""
+        """Put the results of an ended child into the store."""
         started = time.perf_counter()
         heartbeat.progress = Progress(phase=Phase.PUBLICATION, fraction=1.0)
         try:
             results = read_results(folder, claim.kind)
         except UnusableResults:
             _log.exception("results_unusable", job=folder.job_id)
-            return failed("internal_error", "The job left no proper results; the worker's log says why.")
+            return failed("internal_error", "The job's results are missing or invalid; see the worker's log.")
         if not results.fit(claim.expected_bytes):
             return results_too_large()
         artifacts = patience.keep_trying(lambda: publish(self._store, folder, results.names), wait_for_room=True)
@@ -307,5 +307,5 @@ class Supervisor:
         try:
             self._snapshots.forget(job_id)
         except StoreUnavailable as error:
-            # The collector does it later.
+            # The collector removes them later.
             _log.warning("snapshots_not_removed", job=job_id, error=repr(error))

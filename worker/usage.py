@@ -1,7 +1,7 @@
-"""The usage of a runner: memory, threads and processor time of its process, and room on the disk.
+"""Resource usage of a runner: memory, threads and processor time of its process, and disk space.
 
-All of it is read from outside, by /proc and the file system, so that a runner cannot hide it. Memory and files of a
-process are asked of a thread that lives: one whose first thread has ended shows none.
+All of it is read from outside, from /proc and the file system, so that a runner cannot hide it. Memory and files of a
+process are read through a living thread, because /proc shows nothing for a process whose first thread has ended.
 """
 
 import os
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK_BYTES = 512
-# The caches of libraries are nested some levels deep.
+# Deepest nesting of folders; library caches are a few levels deep.
 _MOST_LEVELS = 30
 _RIGHTS_TO_LOOK = stat.S_IRUSR | stat.S_IXUSR
-# Fields of /proc/PID/stat, counted from the one after the name of the program.
+# Fields of /proc/PID/stat, counted from the field after the program's name.
 _USER_TICKS, _SYSTEM_TICKS, _THREADS = 11, 12, 17
-# What takes memory: pages, those that are swapped out, and the tables that map them, in /proc/PID/status.
+# Memory in /proc/PID/status: resident pages, swapped pages, and page tables.
 _MEMORY_FIELDS = ("VmRSS:", "VmSwap:", "VmPTE:")
 _KIBIBYTE = 1024
 _ENDED = ("Z", "X")
@@ -24,7 +24,7 @@ _ENDED = ("Z", "X")
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """Threads of a process, and the processor time that it has used, in ticks of the clock."""
+    """Number of threads of a process, and its processor time in clock ticks."""
 
     threads: int
     ticks: int
@@ -32,31 +32,31 @@ class ProcessUsage:
 
 @dataclass(frozen=True, slots=True)
 class FolderUsage:
-    """Bytes on the disk by inode, and how many files and folders there are, below a folder."""
+    """Bytes on the disk by inode, and the number of files and folders, below a folder."""
 
     sizes: Mapping[int, int]
     files: int
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
+        """Total bytes."""
         return sum(self.sizes.values())
 
 
 class HiddenFolders(Exception):
-    """Folders are nested too deep to be looked into, or do not allow it."""
+    """Folders are nested too deep to be measured, or are not readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnlinkedUsage:
-    """Bytes of open files without a name: removed from the disk of the folder, or in memory (memfd)."""
+    """Bytes of open files without a name: deleted on the folder's disk, or in memory (memfd)."""
 
     on_disk: int
     in_memory: int
 
 
 def memory_bytes(pid: int) -> int:
-    """Memory that a process takes at present; 0 once it is gone."""
+    """Return the bytes of memory that a process uses; 0 once it has ended."""
     try:
         lines = (_living_thread(pid) / "status").read_text(errors="replace").splitlines()
     except OSError:
@@ -65,7 +65,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def _living_thread(pid: int) -> Path:
-    """Folder in /proc of a process, or of another thread where the first one has ended. Raises `OSError`."""
+    """Return the folder in /proc of a process, or of another thread if the first has ended. Raises `OSError`."""
     process = Path(f"/proc/{pid}")
     if not _has_ended(process):
         return process
@@ -80,7 +80,7 @@ def _has_ended(thread: Path) -> bool:
 
 
 def unlinked_usage(pid: int, folder: Path) -> UnlinkedUsage:
-    """Sizes of the files that a process has open and that have no name."""
+    """Return the sizes of a process's open files without a name."""
     on_disk = in_memory = 0
     device = folder.stat().st_dev
     try:
@@ -100,7 +100,7 @@ def unlinked_usage(pid: int, folder: Path) -> UnlinkedUsage:
 
 
 def process_usage(pid: int) -> ProcessUsage | None:
-    """Threads and processor time of a process; None: it is gone."""
+    """Return threads and processor time of a process; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -109,7 +109,7 @@ def process_usage(pid: int) -> ProcessUsage | None:
 
 
 def deleted_mappings(pid: int, device: int) -> set[int]:
-    """Inodes of removed files of a device that a process has mapped: without a name or a descriptor they keep room."""
+    """Return the inodes of deleted files on a device that a process has mapped; they still use disk space."""
     found = set()
     try:
         with (_living_thread(pid) / "maps").open(errors="replace") as maps:
@@ -126,7 +126,7 @@ def deleted_mappings(pid: int, device: int) -> set[int]:
 def folder_usage(folder: Path, most_files: int) -> FolderUsage:
     """Measure a folder, which may change meanwhile. Stops at `most_files` files.
 
-    Raises `HiddenFolders` where folders hide what is in them.
+    Raises `HiddenFolders` if folders hide their content.
     """
     sizes: dict[int, int] = {}
     files = 0

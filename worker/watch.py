@@ -1,4 +1,4 @@
-"""Watches a running child: what it uses must stay within the limits, and it must show that it works."""
+"""Watch a running child: its usage must stay within the limits, and it must show activity."""
 
 import time
 from pathlib import Path
@@ -18,12 +18,12 @@ from worker.usage import (
 )
 
 _SECONDS_BETWEEN_FULL_LOOKS = 1.0
-# Two looks lie further apart only if the supervisor itself could not run.
+# Two checks are further apart only if the supervisor itself could not run.
 _LONGEST_BETWEEN_LOOKS = 2.0
 
 
 class ChildWatch:
-    """One child. Made when it starts; memory and time are looked at each time, the rest every second."""
+    """Watch of one child, created when it starts. Memory and time are checked at each call, the rest every second."""
 
     def __init__(self, child: Child, folder: Path, limits: Limits) -> None:
         self._child = child
@@ -31,7 +31,7 @@ class ChildWatch:
         self._limits = limits
         self._started = self._last = time.monotonic()
         self._next_full_look = 0.0
-        # What the supervisor has put there is not the child's.
+        # Files from the supervisor do not count for the child.
         self._given = folder_usage(folder, limits.files)
         self._device = folder.stat().st_dev
         self._sizes: dict[int, int] = {}
@@ -40,7 +40,7 @@ class ChildWatch:
         self._seconds_of_silence = 0.0
 
     def objection(self) -> Failed | Killed | None:
-        """Return why the child has to stop, or None."""
+        """Return the reason why the child must stop, or None."""
         now = time.monotonic()
         if now >= self._next_full_look:
             self._next_full_look = now + _SECONDS_BETWEEN_FULL_LOOKS
@@ -70,15 +70,15 @@ class ChildWatch:
         return self._silence(now, usage.ticks)
 
     def _mapped_bytes(self, found: FolderUsage) -> int:
-        """Bytes of removed files that are only mapped. One that was never seen may be as large as a file can be."""
+        """Return the bytes of deleted files that are only mapped. A file never seen before counts with the limit."""
         mapped = deleted_mappings(self._child.pid, self._device) - found.sizes.keys()
         self._sizes = {inode: size for inode, size in self._sizes.items() if inode in mapped} | dict(found.sizes)
         return sum(self._sizes.get(inode, self._limits.file_bytes) for inode in mapped)
 
     def _silence(self, now: float, ticks: int) -> Killed | None:
-        """Object to a child that has neither computed nor said anything for a while: it is stopped, or hangs."""
+        """Return `Killed` for a child that has neither computed nor printed anything for a while; it hangs."""
         signs = (ticks, self._child.lines.count)
-        # A supervisor that was frozen too knows nothing of the time between.
+        # If the supervisor was frozen too, the time between does not count.
         passed = min(now - self._last, _LONGEST_BETWEEN_LOOKS)
         self._last = now
         self._seconds_of_silence = 0.0 if signs != self._signs else self._seconds_of_silence + passed

@@ -53,7 +53,7 @@ def test_control_characters_in_an_error_are_escaped(jobs: Jobs, monkeypatch: pyt
 def test_metrics_that_no_row_can_hold_fail_the_job(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     job = run(jobs, f"{METRICS}\n{change}\n{LEAVE_RESULTS}", monkeypatch)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
-    assert job.error_message == "The job left no proper results; the worker's log says why."
+    assert job.error_message == "The job's results are missing or invalid; see the worker's log."
 
 
 def test_text_in_metrics_is_escaped(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_results_that_the_database_refuses_fail_the_job(embedded_jobs: Jobs, mon
     monkeypatch.setattr(JobRepository, "succeed", refuse)
     job = run(embedded_jobs, METRICS + LEAVE_RESULTS, monkeypatch)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
-    assert job.error_message == "The results of the job could not be stored; the worker's log says why."
+    assert job.error_message == "The results of the job could not be stored; see the worker's log."
 
 
 def test_a_job_that_the_database_refuses_altogether_is_left_to_the_sweeper(
@@ -187,7 +187,7 @@ def test_a_job_that_takes_too_much_of_the_machine_is_stopped(
 ) -> None:
     job = run(embedded_jobs, program + FOREVER, monkeypatch, limits)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "limit_exceeded")
-    assert job.error_message == f"The job took more than the {message} that it may take here; tell the operator."
+    assert job.error_message == f"The job used more than the {message} allowed here; tell the operator."
     assert list(embedded_jobs.settings.scratch.iterdir()) == []
 
 

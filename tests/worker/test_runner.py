@@ -305,5 +305,5 @@ def test_errors_of_the_machine_have_sentences_of_their_own() -> None:
     assert _explained(OSError(27, "File too large"))[0] == "file_too_large"
     assert _explained(ValueError("secret detail")) == (
         "internal_error",
-        "The job failed unexpectedly; the worker's log says why.",
+        "The job failed unexpectedly; see the worker's log.",
     )

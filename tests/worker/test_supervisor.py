@@ -148,7 +148,7 @@ def test_a_job_whose_data_set_the_disk_has_lost_fails(embedded_jobs: Jobs, tmp_p
     supervisor(embedded_jobs).run(job_id)
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "damaged_checkpoint")
-    assert job.error_message == "The store has lost or changed the uploaded file or the data set; send it again."
+    assert job.error_message == "The store lost or damaged the uploaded file or the data set; upload it again."
 
 
 def test_labels_that_the_network_does_not_know_fail_the_job(embedded_jobs: Jobs, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_job_that_runs_for_too_long_is_stopped(embedded_jobs: Jobs) -> None:
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
     assert job.error_message == (
-        "The job ran for longer than the 3 seconds that it may run here; encode with fewer `steps` or `seconds`."
+        "The job ran longer than the 3 seconds allowed here; encode with fewer `steps` or `seconds`."
     )
 
 
@@ -328,7 +328,7 @@ def test_a_job_that_still_runs_when_its_own_deadline_is_over_is_stopped(embedded
     supervisor(embedded_jobs).run(job_id)
     job = embedded_jobs.get(job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
-    assert job.error_message == "The job was still running when its deadline was over."
+    assert job.error_message == "The job was still running when its deadline passed."
 
 
 def test_what_became_of_a_job_is_written_when_the_database_is_back(

@@ -1,4 +1,4 @@
-"""What a runner may not do any more once it has read its orders: see `confine`."""
+"""Sandbox of a runner, entered once it has read its spec: see `confine`."""
 
 from worker.sandbox.confine import Confinement, SandboxError, confine
 

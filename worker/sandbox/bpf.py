@@ -1,14 +1,14 @@
-"""Programs of the kernel's classic BPF that decide about a system call, put together from parts.
+"""Programs for the kernel's classic BPF that decide about a system call, composed of parts.
 
-The kernel describes a call by its number, the architecture, and six arguments of 64 bits. Programs here look at the
-lower half of an argument. A program ends with an answer: allow, refuse, or "no such call".
+The kernel describes a call by its number, the architecture, and six arguments of 64 bits. Programs here check the lower
+half of an argument. A program ends with an answer: allow, refuse, or "no such call".
 """
 
 import errno
 import struct
 from collections.abc import Iterable
 
-# Load a 32-bit word of the call's data; jump if equal, if not smaller, if a bit is set; return; keep some bits.
+# Load a 32-bit word of the call's data; jump if equal, if greater or equal, if a bit is set; return; mask bits.
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_BITS, _RETURN, _KEEP_BITS = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _FIRST_ARGUMENT_OFFSET, _ARGUMENT_BYTES = 0, 4, 16, 8
 _ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
@@ -17,7 +17,7 @@ Program = list[bytes]
 
 
 def _instruction(code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> bytes:
-    """One instruction; the jumps skip this many of the following ones."""
+    """Encode one instruction; `if_true` and `if_false` are the numbers of following instructions to skip."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
@@ -29,37 +29,37 @@ LOAD_NUMBER: Program = [_instruction(_LOAD, _NUMBER_OFFSET)]
 
 
 def load_argument(index: int) -> Program:
-    """Look at an argument from now on."""
+    """Load an argument as the value for the following tests."""
     return [_instruction(_LOAD, _FIRST_ARGUMENT_OFFSET + _ARGUMENT_BYTES * index)]
 
 
 def keep_bits(mask: int) -> Program:
-    """Look at some of its bits only."""
+    """Mask the loaded value."""
     return [_instruction(_KEEP_BITS, mask)]
 
 
 def if_equal(value: int, then: Program) -> Program:
-    """Go through `then` if what is looked at has this value."""
+    """Run `then` if the loaded value equals `value`."""
     return [_instruction(_IF_EQUAL, value, if_false=len(then)), *then]
 
 
 def unless_equal(value: int, then: Program) -> Program:
-    """Go through `then` if what is looked at has another value."""
+    """Run `then` if the loaded value differs from `value`."""
     return [_instruction(_IF_EQUAL, value, if_true=len(then)), *then]
 
 
 def if_at_least(value: int, then: Program) -> Program:
-    """Go through `then` if what is looked at is not smaller."""
+    """Run `then` if the loaded value is at least `value`."""
     return [_instruction(_IF_AT_LEAST, value, if_false=len(then)), *then]
 
 
 def if_any_bit(mask: int, then: Program) -> Program:
-    """Go through `then` if one of the bits is set."""
+    """Run `then` if one of the bits is set."""
     return [_instruction(_IF_BITS, mask, if_false=len(then)), *then]
 
 
 def unless_any_bit(mask: int, then: Program) -> Program:
-    """Go through `then` if none of the bits is set."""
+    """Run `then` if none of the bits is set."""
     return [_instruction(_IF_BITS, mask, if_true=len(then)), *then]
 
 

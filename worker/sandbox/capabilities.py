@@ -1,4 +1,4 @@
-"""Capabilities: what root may do beyond others. A runner has none, and cannot get any back."""
+"""Capabilities, the special rights of root. A runner has none and cannot regain any."""
 
 import ctypes
 import errno
@@ -7,7 +7,7 @@ from pathlib import Path
 from worker.sandbox.kernel import capset, prctl
 
 _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _CLEAR_ALL = 24, 28, 47, 4
-# Root is nobody special, capabilities do not survive a change of user, and none become ambient; each for good.
+# Root has no special rights, capabilities do not survive a change of user, and none become ambient; each is locked.
 _SECURE_BITS = 0b11101111
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 _VERSION_3 = 0x20080522
@@ -22,10 +22,10 @@ class _Sets(ctypes.Structure):
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities. Raises `OSError`.
+    """Drop all capabilities. Raises `OSError`.
 
-    A process without any cannot lock the doors behind it, and needs not to: `limits.forbid_new_privileges` keeps it
-    from getting some.
+    A process without any cannot lock the bits above, and does not need to: `limits.forbid_new_privileges` prevents it
+    from gaining any.
     """
     prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
     try:

@@ -1,8 +1,8 @@
-"""Confine this process before it touches a stranger's bytes, with what the kernel offers.
+"""Confine this process with the kernel's means before it reads untrusted bytes.
 
-Should such bytes ever get code to run, it finds no network, no program to start, no process to look into, no file
-beside its own folder, what Python needs and the data set, and no more memory than its job may use. None of this
-needs a privilege. `confine` returns what a kernel or a container does not allow; an operator may insist on all of it.
+If such bytes ever get code to run, it has no network, no program to start, no process to inspect, no file except its
+own folder, what Python needs and the data set, and no more memory than the job's limit. None of this needs a privilege.
+`confine` returns the parts that a kernel or a container does not allow; an operator may require all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from worker.sandbox.seccomp import restrict_system_calls
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confinement:
-    """The rights that a process keeps: its own folder, files to read, bytes of memory, and bytes of a file.
+    """The rights that a process keeps: its own folder, readable files, bytes of memory, and bytes per file.
 
-    `gpu` is for a process that computes on one: what CUDA cannot begin without is left to it as well.
+    `gpu` also keeps the rights that CUDA cannot start without.
     """
 
     folder: Path
@@ -30,13 +30,13 @@ class Confinement:
 
 
 class SandboxError(OSError):
-    """The kernel does not offer a part of the confinement, or does not allow it here."""
+    """The kernel lacks a part of the confinement, or does not allow it here."""
 
 
 def confine(confinement: Confinement) -> dict[str, str]:
-    """Confine this process and whatever it starts, for good. Returns what could not be done, and why.
+    """Confine this process and its children permanently. Return the parts that failed, each with the reason.
 
-    To be called while the process has one thread.
+    Call it while the process has only one thread.
     """
     missing: dict[str, str] = {}
     limit_resources(confinement.memory_bytes, confinement.file_bytes)

@@ -1,11 +1,11 @@
-"""Calls to the kernel that Python has no function for."""
+"""Kernel calls that Python has no function for."""
 
 import ctypes
 import os
 
 
 def prctl(option: int, *arguments: object) -> None:
-    """Change something about this process. Raises `OSError`."""
+    """Set an attribute of this process. Raises `OSError`."""
     _checked(_libc().prctl(option, *arguments))
 
 
@@ -15,7 +15,7 @@ def capset(header: object, sets: object) -> None:
 
 
 def system_call(number: int, *arguments: object) -> int:
-    """Call the kernel by a number; returns its answer. Raises `OSError`."""
+    """Make a system call by its number and return the result. Raises `OSError`."""
     return _checked(_libc().syscall(number, *arguments))
 
 

@@ -1,4 +1,4 @@
-"""Landlock: a process takes from itself the right to all files but some (Linux 5.13 and newer)."""
+"""Landlock: a process drops its right to all files but some (Linux 5.13 and newer)."""
 
 import ctypes
 import errno
@@ -15,10 +15,10 @@ _ASK_FOR_VERSION = 1
 _WRITE_FILE, _READ_FILE, _READ_FOLDER = 1 << 1, 1 << 2, 1 << 3
 _OPEN_DEVICE = _READ_FILE | _READ_FOLDER | _WRITE_FILE
 _FIRST_RIGHTS = (1 << 13) - 1
-# Rights that later versions of the interface know: moving between folders, truncating, commands to devices.
+# Rights of later versions of the interface: moving between folders, truncating, commands to devices.
 _MOVE, _TRUNCATE, _DEVICE_COMMANDS = 1 << 13, 1 << 14, 1 << 15
 _LATER_RIGHTS = {2: _MOVE, 3: _TRUNCATE, 5: _DEVICE_COMMANDS}
-# What the own folder is for: ordinary files and folders, no programs, devices, sockets, pipes or links.
+# Rights in the own folder: regular files and folders, no programs, devices, sockets, pipes or links.
 _EXECUTE, _MAKE_CHARACTER_DEVICE, _MAKE_SOCKET, _MAKE_PIPE, _MAKE_BLOCK_DEVICE, _MAKE_LINK = (
     1 << bit for bit in (0, 6, 9, 10, 11, 12)
 )
@@ -27,8 +27,8 @@ _NOT_IN_FOLDER = (
 )
 _NETWORK_VERSION, _BIND_AND_CONNECT = 4, 0b11
 _SCOPE_VERSION, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
-# What Python, numpy, torch and matplotlib read. Nothing in it is a secret, and of processes only the own one:
-# the environment of another one may hold passwords.
+# Files that Python, numpy, torch and matplotlib read. None is secret. In /proc only the own process is included,
+# because the environment of another process may contain passwords.
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"),
     *(
@@ -39,9 +39,9 @@ _SYSTEM = (
         "/proc/filesystems",
     ),
 )
-# What CUDA's driver reads besides, and where it writes the names of its threads: it fails if it may not.
+# Files that CUDA's driver also reads, and those that it writes thread names to; it fails without them.
 _SYSTEM_OF_CUDA, _THREADS = ("/proc/devices", "/proc/driver", "/proc/modules", "/proc/sys/vm"), Path("/proc/self/task")
-# Not /dev/zero and /dev/shm, which are memory that nobody counts.
+# Without /dev/zero and /dev/shm, which are memory that is not counted.
 _DEVICES = ("/dev/null", "/dev/urandom", "/dev/random")
 _DEVICES_OF_CUDA = ("/dev/zero", "/dev/shm")  # noqa: S108 # the device, not a file
 _PACKAGES = ("nern_core", "worker", "app")
@@ -58,10 +58,10 @@ class _PathBeneath(ctypes.Structure):
 
 
 def restrict_files(folder: Path, readable: Sequence[Path], *, gpu: bool = False) -> None:
-    """Leave this process `folder`, and what is `readable` and what Python and a `gpu` need. Raises `OSError`.
+    """Restrict this process to `folder`, the `readable` files, and the files that Python and a `gpu` need.
 
-    Needs `limits.forbid_new_privileges` before it. Where the kernel knows how, connections and signals to processes
-    outside are taken away as well.
+    Raises `OSError`. Call `limits.forbid_new_privileges` first. If the kernel supports it, connections and signals to
+    processes outside are also forbidden.
     """
     version = _call(_CREATE_RULESET, None, 0, _ASK_FOR_VERSION)
     rights = _FIRST_RIGHTS
@@ -90,18 +90,18 @@ def restrict_files(folder: Path, readable: Sequence[Path], *, gpu: bool = False)
 
 
 def _python() -> list[Path]:
-    """Folders of the interpreter, of its packages and of this program."""
+    """Return the folders of the interpreter, its packages and this program."""
     return [*(_ROOT / package for package in _PACKAGES), Path(sys.prefix), Path(sys.base_prefix)]
 
 
 def _size_for(version: int) -> int:
-    """Bytes of the attributes that this version knows."""
+    """Return the size in bytes of the attributes of this version."""
     known = 1 + (version >= _NETWORK_VERSION) + (version >= _SCOPE_VERSION)
     return known * ctypes.sizeof(ctypes.c_uint64)
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
-    """Leave these rights to everything below a path; what is not there, or cannot be reached, needs none."""
+    """Keep these rights for everything below a path; skip a path that is missing or unreachable."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -1,21 +1,21 @@
-"""Limits that every Linux process can put on itself."""
+"""Limits that every Linux process can set on itself."""
 
 import resource
 
 from worker.sandbox.kernel import prctl
 
 _PR_SET_NO_NEW_PRIVS = 38
-# What is open at once. Each pipe takes memory that no limit counts.
+# Most open files. Each pipe takes memory that no limit counts.
 _MOST_OPEN_FILES = 512
 
 
 def limit_resources(memory_bytes: int | None, file_bytes: int | None) -> None:
-    """Limit the memory that the process may allocate and the size of the files that it writes.
+    """Limit the memory that the process can allocate and the size of files that it writes.
 
-    It leaves no core dumps and has no message queues.
+    Also disable core dumps and message queues.
 
-    Allocations beyond the limit fail, which Python and torch raise as errors. Files, libraries and what is only
-    reserved do not count.
+    Allocations beyond the limit fail; Python and torch raise errors for them. Mapped files, libraries and merely
+    reserved memory do not count.
     """
     limits = {
         resource.RLIMIT_CORE: 0,
@@ -32,5 +32,5 @@ def limit_resources(memory_bytes: int | None, file_bytes: int | None) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """No program that is started from now on gains privileges, such as those of a set-user-id file."""
+    """Prevent programs started from now on from gaining privileges, such as those of a set-user-id file."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

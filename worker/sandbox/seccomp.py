@@ -1,13 +1,13 @@
-"""seccomp: a process takes from itself the system calls that a computation does not need.
+"""seccomp: a process drops the system calls that a computation does not need.
 
-On a CPU the calls in `system_calls.ALLOWED` remain, and of a few more those whose arguments are harmless: threads but
-no processes, signals and limits of this process alone, memory that is counted. All else fails with EPERM. Calls that no
-list here names are written to the kernel's log: they are an attack, or a library that needs something new.
+On a CPU, the calls in `system_calls.ALLOWED` remain, and a few others with harmless arguments: threads but no
+processes, signals and limits of this process only, memory that is counted. All other calls fail with EPERM. Calls in no
+list here are written to the kernel's log, because they are an attack, or a library that needs something new.
 
-On a GPU what is known to be harmful is refused, and so is what is newer than the tables; all else remains. CUDA's
-driver makes a Unix socket of sequenced packets, binds it to an abstract name and listens there, for processes that
-would share its memory, and gives up if it may not. So a process that computes on a GPU keeps such sockets, but accepts
-nobody, and connects to nothing.
+On a GPU, calls known to be harmful and calls newer than the tables are refused; all others remain. CUDA's driver
+creates a Unix socket of sequenced packets, binds it to an abstract name and listens there, for processes that would
+share its memory, and fails without that. So a process that computes on a GPU keeps such sockets, but cannot accept or
+make connections.
 """
 
 import ctypes
@@ -25,24 +25,24 @@ from worker.sandbox.system_calls import ALLOWED, FILTERED, FIRST_UNKNOWN, MACHIN
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _SET_MODE_FILTER, _FLAG_LOG = 1, 2
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# Calls of the x32 interface of x86_64 have this bit; there is no reason to use it.
+# Calls of the x32 interface of x86_64 have this bit; nothing needs them.
 _X32_BIT = 0x40000000
 _CLONE_THREAD, _CLONE_FILES = 0x00010000, 0x00000400
 _CLONE_NAMESPACES = 0x7E020000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _SOCKET_TYPE_BITS = 0xF
-# fcntl: descriptors and flags. Not locks, not who gets signals of a file, not the size of pipes, not news of folders.
+# fcntl: descriptors and flags. Not locks, signal owners of files, sizes of pipes, or notifications about folders.
 _FCNTL_ALLOWED = (*range(5), 1030)
-# close_range: at once, or when a program starts.
+# close_range: immediately, or when a program starts.
 _CLOSE_RANGE_ALLOWED = (0, 4)
-# fallocate: gives room of a file back.
+# fallocate: only to free space of a file.
 _PUNCH_HOLE = 3
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 8, 10, 15, 1024, 1026, 1031
 _FCNTL_REFUSED = (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ)
-# ioctl: whether it is a terminal and how wide, how much can be read, flags of the descriptor.
+# ioctl: check for a terminal and its width, readable bytes, flags of the descriptor.
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-# prctl: names of threads and of memory. Not the signal at the end of the parent.
+# prctl: names of threads and of memory. Not the signal at the parent's end.
 _PRCTL_ALLOWED = (15, 16, 0x53564D41)
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_PTRACER = 1, 4, 0x59616D61
 
@@ -52,7 +52,7 @@ class _Filter(ctypes.Structure):
 
 
 def restrict_system_calls(*, gpu: bool = False) -> None:
-    """Refuse the calls from now on, in all threads to come. Needs `limits.forbid_new_privileges`. Raises `OSError`."""
+    """Refuse the calls from now on, in all future threads. Needs `limits.forbid_new_privileges`. Raises `OSError`."""
     machine = platform.machine()
     if machine not in MACHINES:
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known")
@@ -62,7 +62,7 @@ def restrict_system_calls(*, gpu: bool = False) -> None:
 
 
 def _log_unknown_calls(machine: str) -> None:
-    """Refuse by a second filter, and have logged, what no list names. Without it the first one refuses that too."""
+    """Log calls that no list names, with a second filter that refuses them. The first filter refuses them anyway."""
     named = numbers_of(ALLOWED | FILTERED | REFUSED_BESIDE_A_GPU, machine).values()
     program = [
         *LOAD_NUMBER,
@@ -104,23 +104,23 @@ def _by_arguments(*, gpu: bool) -> dict[str, Program]:
         "clone": [
             *bpf.load_argument(0),
             *bpf.unless_any_bit(_CLONE_THREAD, REFUSE),
-            # A thread with descriptors of its own would hide files from the supervisor.
+            # A thread with its own descriptors would hide files from the supervisor.
             *bpf.unless_any_bit(_CLONE_FILES, REFUSE),
             *bpf.if_any_bit(_CLONE_NAMESPACES, REFUSE),
             *ALLOW,
         ],
-        # The C library then starts threads by `clone`, whose flags can be looked at.
+        # The C library then starts threads with `clone`, whose flags can be checked.
         "clone3": NO_SUCH_CALL,
-        # With the flag to unshare it would give a thread descriptors of its own.
+        # The flag to unshare would give a thread its own descriptors.
         "close_range": bpf.allow_only(2, _CLOSE_RANGE_ALLOWED),
-        # Other modes reserve room beyond the limit on the size of a file.
+        # Other modes reserve space beyond the limit on the size of a file.
         "fallocate": bpf.allow_only(1, (0, _PUNCH_HOLE)),
-        # A filter more takes rights away only.
+        # Another filter can only remove rights.
         "seccomp": bpf.allow_only(1, (_FLAG_LOG,)),
         "socket": _socket_of_cuda() if gpu else REFUSE,
         "prlimit64": bpf.allow_only(0, own),
         "sched_setaffinity": ALLOW if gpu else bpf.allow_only(0, own),
-        # 0 is the group of processes, in which a runner is alone.
+        # 0 is the process group, in which a runner is alone.
         "kill": bpf.allow_only(0, own),
         "tgkill": bpf.allow_only(0, own),
         "fcntl": bpf.allow_all_but(1, _FCNTL_REFUSED) if gpu else bpf.allow_only(1, _FCNTL_ALLOWED),
@@ -135,19 +135,19 @@ def _by_arguments(*, gpu: bool) -> dict[str, Program]:
 
 
 def _open_that_is_seen(flags: int) -> Program:
-    """To open for reading and truncate at once passes a Landlock older than Linux 6.2."""
+    """Refuse to open for reading and truncate at once, which a Landlock older than Linux 6.2 does not check."""
     truncates = [*bpf.keep_bits(os.O_TRUNC | os.O_ACCMODE), *bpf.if_equal(os.O_TRUNC | os.O_RDONLY, REFUSE)]
     return [*bpf.load_argument(flags), *truncates, *ALLOW]
 
 
 def _mmap_that_is_counted() -> Program:
-    """Shared memory without a file stays allocated when it is not mapped, where nobody counts it."""
+    """Refuse shared memory without a file, which stays allocated, but is not counted, when it is not mapped."""
     both = _MAP_SHARED | _MAP_ANONYMOUS
     return [*bpf.load_argument(3), *bpf.keep_bits(both), *bpf.if_equal(both, REFUSE), *ALLOW]
 
 
 def _socket_of_cuda() -> Program:
-    """A Unix socket of sequenced packets."""
+    """Allow only a Unix socket of sequenced packets."""
     return [
         *bpf.load_argument(0),
         *bpf.unless_equal(socket.AF_UNIX, REFUSE),

@@ -1,16 +1,16 @@
 """Numbers of system calls, from the kernel's tables: (x86_64, aarch64), None where there is no such call.
 
-`ALLOWED` is what Python, numpy, numba, torch and zstd use to compute on a CPU: seen by strace in jobs of each kind, and
-what other versions of the same libraries use in its place. Whatever is named nowhere here is refused too.
+`ALLOWED` are the calls that Python, numpy, numba, torch and zstd use to compute on a CPU: observed with strace in jobs
+of each kind, plus equivalents that other versions of these libraries use. Calls not named here are refused too.
 """
 
 Numbers = dict[str, tuple[int | None, int | None]]
 
 MACHINES = {"x86_64": 0, "aarch64": 1}
-# From this number on a call is newer than the tables: it fails as on an older kernel, and libraries do without it.
+# Calls from this number on are newer than the tables: they fail as on an older kernel, and libraries use others.
 FIRST_UNKNOWN = 453
 
-# Looked at by their arguments.
+# Decided by their arguments.
 FILTERED: Numbers = {
     "clone": (56, 220),
     "clone3": (435, 435),
@@ -135,7 +135,7 @@ ALLOWED: Numbers = {
     "eventfd2": (290, 19),
     "pipe": (22, None),
     "pipe2": (293, 59),
-    # what the process is
+    # process information
     "getrandom": (318, 278),
     "uname": (63, 160),
     "sysinfo": (99, 179),
@@ -154,7 +154,7 @@ ALLOWED: Numbers = {
     "capget": (125, 90),
 }
 
-# What a computation on a GPU is refused. All that CUDA's driver calls is not known well enough to allow that alone.
+# Calls refused to a computation on a GPU. CUDA's driver is not known well enough for a list of allowed calls.
 REFUSED_BESIDE_A_GPU: Numbers = {
     "openat2": (437, 437),
     "accept": (43, 202),
@@ -288,6 +288,6 @@ REFUSED_BESIDE_A_GPU: Numbers = {
 
 
 def numbers_of(calls: Numbers, machine: str) -> dict[str, int]:
-    """The numbers on a machine, by name."""
+    """Return the numbers for a machine, by name."""
     column = MACHINES[machine]
     return {name: number for name, numbers in calls.items() if (number := numbers[column]) is not None}
