@@ -1,1 +1,1 @@
-"""Encodings as folders that the Hugging Face Hub understands. Nothing here speaks to the hub."""
+"""Export of encodings as folders for the Hugging Face Hub. Nothing here connects to the hub."""

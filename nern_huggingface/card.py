@@ -1,4 +1,4 @@
-"""The model card of an encoding: `README.md`, with what the hub reads in front, and `config.json`."""
+"""Model card of an encoding: `README.md`, with the hub's metadata at the top, and `config.json`."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from nern_core.report.model import Report
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class About:
-    """What only its owner can say of a model: its name, the model that was encoded, its licence, where it will be."""
+    """Facts that only the owner of a model knows: its name, the base model, the licence, and the repository."""
 
     name: str
     base_model: str | None = None
@@ -23,7 +23,7 @@ class About:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """Percent of the test split that are right, of the original and of the encoding."""
+    """Accuracy on the test split in percent, of the original and of the encoding."""
 
     dataset: str
     original: float
@@ -31,13 +31,13 @@ class Accuracy:
 
     @property
     def fraction(self) -> float:
-        """The accuracy of the encoding as the hub counts it, 0 to 1."""
+        """The accuracy of the encoding from 0 to 1, as the hub expects it."""
         return round(self.reconstructed / 100, 6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """What an encoding and its report say."""
+    """Facts from an encoding and its report."""
 
     architecture: str | None
     representation: str
@@ -63,7 +63,7 @@ class Card:
         weights_sha256: str,
         format_version: int,
     ) -> "Card":
-        """Without a report neither errors nor accuracies are known."""
+        """Create a card; without a report, it has neither errors nor accuracies."""
         return cls(
             architecture=document.architecture,
             representation=document.representation.kind,
@@ -86,10 +86,10 @@ class Card:
 
 
 def render_readme(card: Card, about: About) -> str:
-    """The card as Markdown; in front of it YAML, of which every value is written as JSON."""
+    """Return the card as Markdown, with YAML at the top in which every value is written as JSON."""
     environment = Environment(
         loader=PackageLoader("nern_huggingface"),
-        autoescape=False,  # noqa: S701 # Markdown; what stands in it is the owner's own
+        autoescape=False,  # noqa: S701 # Markdown whose content comes from its owner
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -99,7 +99,7 @@ def render_readme(card: Card, about: About) -> str:
 
 
 def render_config(card: Card) -> str:
-    """The configuration, by which the hub also counts downloads."""
+    """Return the configuration; the hub also counts downloads by it."""
     config = {
         "model_type": "nern",
         "architectures": [] if card.architecture is None else [card.architecture],
@@ -120,5 +120,5 @@ def _accuracy(report: Report | None) -> Accuracy | None:
     original, reconstructed = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
     if original is None or reconstructed is None:
         return None
-    # Where the data set lay is nobody's business.
+    # The path of the data set is private.
     return Accuracy(dataset=Path(report.options.dataset).name, original=original, reconstructed=reconstructed)

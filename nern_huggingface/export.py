@@ -1,4 +1,4 @@
-"""A `.nern` file as a folder for the Hugging Face Hub."""
+"""Export a `.nern` file as a folder for the Hugging Face Hub."""
 
 import shutil
 from pathlib import Path
@@ -26,10 +26,10 @@ def export(
     weights: Path | None = None,
     overwrite: bool = False,
 ) -> Card:
-    """Write the files, all of them or none; returns what the card says.
+    """Write all files or none, and return the facts on the card.
 
-    `weights` are those that the encoding is known to decode to; without, it is decoded. Raises `NernError`
-    (`folder_not_empty` unless `overwrite`, `another_encoding` for a report of another file).
+    `weights` is a file with the decoded weights, if there is one already; otherwise the encoding is decoded. Raises
+    `NernError` (`folder_not_empty` unless `overwrite`, `another_encoding` for a report of another file).
     """
     if not overwrite:
         refuse_used(folder)
@@ -38,10 +38,10 @@ def export(
     if figures is not None and figures.encoding_sha256 != sha256:
         raise NernError(
             "another_encoding",
-            f"The report is not that of '{encoding.name}': give the one that was written when that file was encoded.",
+            f"The report does not belong to '{encoding.name}': use the one written when that file was encoded.",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # On the same disk, so that files appear whole.
+    # On the same disk, so that files appear complete.
     with TemporaryDirectory(prefix=".nern-", dir=folder.parent) as name:
         new = Path(name)
         shutil.copyfile(encoding, new / ENCODING)
@@ -65,6 +65,6 @@ def export(
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise `NernError` (`folder_not_empty`) for a folder that holds anything."""
+    """Raise `NernError` (`folder_not_empty`) for a folder that is not empty."""
     if folder.exists() and any(folder.iterdir()):
-        raise NernError("folder_not_empty", f"'{folder}' is not empty; give --overwrite to replace what is exported.")
+        raise NernError("folder_not_empty", f"'{folder}' is not empty; use --overwrite to replace the exported files.")

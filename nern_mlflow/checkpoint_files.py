@@ -1,7 +1,7 @@
-"""Which file among the artifacts of a model is the checkpoint. Names decide here, and the bytes later.
+"""Find the checkpoint among the artifacts of a model, by file names; the bytes are checked later.
 
-A model of MLflow's PyTorch flavour is a pickled module or an exported program, which are opened by running them; what
-can be taken is a state dict that lies beside it or alone.
+A model of MLflow's PyTorch flavour is a pickled module or an exported program; opening either runs its code. Only a
+state dict, beside it or alone, is accepted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from nern_core.errors import NernError, quoted
 _SAFETENSORS = ".safetensors"
 _SUFFIXES = (_SAFETENSORS, ".pt", ".pth", ".th", ".ckpt")
 _EXPORTED_PROGRAM = ".pt2"
-# MLflow writes this beside `model.pth`, which is a whole module then.
+# MLflow writes this file beside `model.pth`, which is then a whole module.
 _PICKLED_MODULE, _SIGN_OF_PICKLED_MODULE = "model.pth", "pickle_module_info.txt"
 _MOST_FOLDERS = 64
 _MOST_FILES = 2000
@@ -26,7 +26,7 @@ HOW_TO_LOG = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or a folder, by its name within a folder."""
+    """A file or a subfolder of a folder, by its name."""
 
     name: str
     is_folder: bool
@@ -36,16 +36,16 @@ ListFolder = Callable[[str], Sequence[Entry]]
 
 
 def find_checkpoint(list_folder: ListFolder, path: str = "") -> str:
-    """The path of the checkpoint: the file `path`, or the one below that folder; an empty path is the root.
+    """Return the path of the checkpoint: the file `path`, or the one below that folder; an empty path is the root.
 
-    `list_folder` tells what a folder holds, and nothing of what is none. Raises `NernError` with the code
+    `list_folder` lists a folder; for anything else it returns nothing. Raises `NernError` with the code
     `no_such_artifact`, `pickled_module`, `several_checkpoints`, `no_checkpoint` or `too_many_artifacts`.
     """
     if path:
         folder, _, name = path.rpartition("/")
         entries = {entry.name: entry for entry in list_folder(folder)}
         if name not in entries:
-            raise NernError("no_such_artifact", f"There is no artifact {quoted(path)}; look at its name in MLflow.")
+            raise NernError("no_such_artifact", f"There is no artifact {quoted(path)}; check its name in MLflow.")
         if not entries[name].is_folder:
             if name == _PICKLED_MODULE and _SIGN_OF_PICKLED_MODULE in entries:
                 raise _pickled(path)
@@ -54,7 +54,7 @@ def find_checkpoint(list_folder: ListFolder, path: str = "") -> str:
 
 
 def _walk(list_folder: ListFolder, root: str) -> Iterator[str]:
-    """All files below a folder."""
+    """Yield all files below a folder."""
     folders, visited, files = [root], 0, 0
     while folders:
         folder = folders.pop()
@@ -69,12 +69,12 @@ def _walk(list_folder: ListFolder, root: str) -> Iterator[str]:
         if visited + len(folders) > _MOST_FOLDERS or files > _MOST_FILES:
             raise NernError(
                 "too_many_artifacts",
-                "There are too many artifacts to look through; name the file, such as models:/NAME/VERSION/PATH.",
+                "There are too many artifacts to search; name the file, such as models:/NAME/VERSION/PATH.",
             )
 
 
 def _choose(files: Sequence[str]) -> str:
-    """The checkpoint among files; one of safetensors is preferred to torch files of the same model."""
+    """Choose the checkpoint among files; a safetensors file is preferred to torch files of the same model."""
     pickled = [
         file
         for file in files
@@ -87,22 +87,23 @@ def _choose(files: Sequence[str]) -> str:
     if preferred:
         shown = ", ".join(map(quoted, preferred[:_MOST_NAMES])) + (", …" if len(preferred) > _MOST_NAMES else "")
         raise NernError(
-            "several_checkpoints", f"There are several checkpoints ({shown}); name one, behind the model or the run."
+            "several_checkpoints",
+            f"There are several checkpoints ({shown}); append one to the model or run.",
         )
     whole = pickled + [file for file in files if file.endswith(_EXPORTED_PROGRAM)]
     if whole:
         raise _pickled(whole[0])
     raise NernError(
         "no_checkpoint",
-        f"There is no checkpoint among these artifacts, no file ending in {', '.join(_SUFFIXES)}. {HOW_TO_LOG}.",
+        f"There is no checkpoint among these artifacts: no file ends in {', '.join(_SUFFIXES)}. {HOW_TO_LOG}.",
     )
 
 
 def _pickled(path: str) -> NernError:
     return NernError(
         "pickled_module",
-        f"{quoted(path)} is a whole module, which could only be opened by running what it holds; nothing that a file "
-        f"asks for is run. {HOW_TO_LOG}.",
+        f"{quoted(path)} is a whole module. Opening it would run code from the file, which is not allowed. "
+        f"{HOW_TO_LOG}.",
     )
 
 

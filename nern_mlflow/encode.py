@@ -1,4 +1,4 @@
-"""Have a service encode a model of MLflow, and make a version of a registered model of what comes of it."""
+"""Encode a model of MLflow with a service, and register the result as a version of a model."""
 
 import hashlib
 import json
@@ -20,18 +20,18 @@ from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256
 from nern_mlflow.versions import find_version, register_version
 
 OnUpdate: TypeAlias = Callable[[Job], None]
-# Waits for a job by its id, and returns it when it has succeeded.
+# Waits for a job by its id and returns it once it has succeeded.
 Wait: TypeAlias = Callable[[str, OnUpdate], Job]
-# The same weights as those of safetensors, which MLflow's users can load without torch.
+# Omitted: the same weights as in safetensors, which MLflow's users can load without torch.
 _LEFT_OUT = frozenset({"weights.pt"})
 _DEFAULT_EXPERIMENT = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is wanted: a model of MLflow by its name, the options of the encoding, and where the result goes.
+    """A request: a model of MLflow by its name, the options of the encoding, and the target of the result.
 
-    What was done before for the same checkpoint, options and model is not done again, unless `again` says so.
+    A request with the same checkpoint, options and model returns the earlier result, unless `again` is set.
     """
 
     source: str
@@ -43,7 +43,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The version that the encoding is, where it came from, and its figures. `made` is false if it was there before."""
+    """The version with the encoding, its origin, and its metrics. `made` is false if it existed before."""
 
     model: str
     version: str
@@ -55,7 +55,7 @@ class Result:
 
 
 def encode(tracking: MlflowClient, service: Client, order: Order, wait: Wait) -> Result:
-    """Encode, or find what was encoded before. A call that was interrupted is gone on with by the next one.
+    """Encode, or return the earlier result. After an interruption, the next call resumes.
 
     Raises `NernError`, `NernClientError` and `MlflowException`.
     """
@@ -95,7 +95,7 @@ def encode(tracking: MlflowClient, service: Client, order: Order, wait: Wait) ->
 
 
 def _run_job(service: Client, checkpoint: Path, order: Order, recording: Recording, wait: Wait) -> Job:
-    """Submit the job, or find the one that was submitted, and record it to its end."""
+    """Submit the job, or find the submitted one, and record it until it ends."""
     job_id = recording.job_id
     if job_id is None:
         job = service.jobs.create(
@@ -123,11 +123,11 @@ def _download(service: Client, job: Job, folder: Path) -> Path:
 def _default_model(source: Source) -> str:
     if source.registered_model is not None:
         return f"{source.registered_model}-nern"
-    raise NernError("no_model_name", f"{source.origin} belongs to no registered model: name one with --register-as.")
+    raise NernError("no_model_name", f"{source.origin} belongs to no registered model: choose one with --register-as.")
 
 
 def _experiment(tracking: MlflowClient, order: Order, source: Source) -> str:
-    """The experiment that is named, or else that of the run which has made the checkpoint."""
+    """Return the experiment in the request, else that of the run that created the checkpoint."""
     if order.experiment is not None:
         found = tracking.get_experiment_by_name(order.experiment)
         return tracking.create_experiment(order.experiment) if found is None else found.experiment_id
@@ -155,7 +155,7 @@ def _tags_of(job: Job) -> dict[str, str]:
 
 def _description(job: Job, source: Source) -> str:
     figures = dict(job.metrics or {})
-    sizes = f"{figures['file_bytes']:,} bytes in place of {figures['source_bytes']:,}"
+    sizes = f"{figures['file_bytes']:,} bytes instead of {figures['source_bytes']:,}"
     accuracies = ""
     if figures["reconstructed_accuracy"] is not None:
         accuracies = f", {figures['reconstructed_accuracy']:.2f} % instead of {figures['original_accuracy']:.2f} %"
@@ -166,7 +166,7 @@ def _found(tracking: MlflowClient, version: ModelVersion) -> Result:
     assert version.run_id is not None
     run = tracking.get_run(version.run_id)
     if run.info.status == "RUNNING":
-        # Whoever has made the version was interrupted just then.
+        # The process that created the version was interrupted at this point.
         tracking.set_terminated(version.run_id, "FINISHED")
     return Result(
         model=version.name,

@@ -1,4 +1,4 @@
-"""One MLflow run that tells of one job: its options as parameters, progress as metrics, results as artifacts."""
+"""Record one job as one MLflow run: options as parameters, progress as metrics, results as artifacts."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from nern_mlflow.tags import ERROR, JOB_ID, KEY, VERDICT, VERDICT_SENTENCE
 
 RESULTS_FOLDER = "nern"
 _SECONDS = "seconds/"
-# What MLflow takes at once.
+# Most metrics that MLflow accepts in one request.
 _MOST_METRICS = 1000
 _CURVES = ("loss", "steps_per_second", "kernels_per_second")
 
 
 class Recording:
-    """A run while it is written. Noting the same again changes nothing, so that another process may go on.
+    """A run being recorded. Recording the same data again is a no-op, so that another process can resume.
 
-    `last_event` is the number of the job's last event that was noted.
+    `last_event` is the number of the job's last recorded event.
     """
 
     def __init__(self, tracking: MlflowClient, run: Run) -> None:
@@ -41,19 +41,19 @@ class Recording:
 
     @classmethod
     def unfinished(cls, tracking: MlflowClient, experiment_id: str, key: str) -> Self | None:
-        """The run that has begun to record the same and was interrupted."""
+        """Return the interrupted run of the same request, if any."""
         wanted = f"tags.`{KEY}` = '{key}' and attributes.status = 'RUNNING'"
         runs = tracking.search_runs([experiment_id], wanted, max_results=1)
         return cls(tracking, runs[0]) if runs else None
 
     @property
     def results_uri(self) -> str:
-        """Where the results are among MLflow's artifacts."""
+        """Address of the results among MLflow's artifacts."""
         return f"{self._artifacts}/{RESULTS_FOLDER}"
 
     @contextmanager
     def of_job(self) -> Iterator[None]:
-        """End the run as its job ends. Whatever else breaks off leaves it to the next process."""
+        """End the run when its job ends. After any other interruption, the run is left to the next process."""
         try:
             yield
         except (JobNotSucceeded, ApiError, NoSuchArtifact) as error:
@@ -64,18 +64,18 @@ class Recording:
         self._end("FINISHED")
 
     def begin_job(self, job: Job) -> None:
-        """Note which job it is, and what was asked of it."""
+        """Record the id and the options of the job."""
         params = [Param(name, _text(value)) for name, value in (job.options or {}).items() if value is not None]
         self._tracking.log_batch(self.run_id, params=params)
         self._tracking.set_tag(self.run_id, JOB_ID, job.id)
         self.job_id = job.id
 
     def follow(self, events: Iterable[JobEvent]) -> None:
-        """Note the points of progress that have come since the last call."""
+        """Record the progress since the last call."""
         metrics: list[Metric] = []
         for event in events:
             self.last_event = event.number
-            # A slow job tells the same step several times.
+            # A slow job reports the same step several times.
             place = (event.data.get("phase"), event.data.get("step"))
             if event.kind == "progress" and place != self._last_place:
                 self._last_place = place
@@ -83,7 +83,7 @@ class Recording:
         self._log(metrics)
 
     def add_results(self, job: Job, folder: Path) -> dict[str, float]:
-        """Note the figures, and keep the files of a folder. Returns the figures."""
+        """Record the metrics and upload the files in a folder. Return the metrics."""
         figures = figures_of(job)
         moment = round((job.finished_at or job.created_at).timestamp() * 1000)
         self._log([Metric(name, value, moment, 0) for name, value in figures.items()])
@@ -101,7 +101,7 @@ class Recording:
 
 
 def figures_of(job: Job) -> dict[str, float]:
-    """The figures of a job by the names of their metrics; those that are not known are left out."""
+    """Return the metrics of a job by name, without unknown ones."""
     given = dict(job.metrics or {})
     seconds: Mapping[str, float] = given.pop("seconds", {})
     figures = {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
@@ -111,7 +111,7 @@ def figures_of(job: Job) -> dict[str, float]:
 
 
 def verdict_tags(job: Job) -> dict[str, str]:
-    """The verdict on a job as tags: its level, and its sentence with what to do."""
+    """Return the verdict on a job as tags: its level, and its sentence with the advice."""
     verdict: Mapping[str, str | None] | None = (job.metrics or {}).get("verdict")
     if verdict is None:
         return {}
@@ -120,13 +120,13 @@ def verdict_tags(job: Job) -> dict[str, str]:
 
 
 def recorded_figures(run: Run) -> dict[str, float]:
-    """The figures that a run has, without its curves."""
+    """Return the metrics of a run, without its curves."""
     metrics: Mapping[str, float] = run.data.metrics
     return {name: value for name, value in metrics.items() if "/" not in name or name.startswith(_SECONDS)}
 
 
 def _points(event: JobEvent) -> list[Metric]:
-    """What a point of progress adds to the curves, of which each phase has its own; nothing where it has no loss."""
+    """Return the points that a progress event adds to the curves of its phase; none if it has no loss."""
     data = event.data
     moment = round(event.time.timestamp() * 1000)
     return [

@@ -1,4 +1,4 @@
-"""Names of what MLflow keeps.
+"""References to models and artifacts in MLflow.
 
 `models:/NAME/VERSION`, `models:/NAME/latest`, `models:/NAME@ALIAS`, `models:/m-ID` and `runs:/RUN/PATH`.
 """
@@ -10,13 +10,13 @@ from typing import TypeAlias
 from nern_core.errors import NernError, quoted
 
 _SCHEMES = ("models:", "runs:")
-# MLflow's own rules: a name has neither slashes nor colons, an alias is a word.
+# MLflow's rules: a name has no slashes or colons, an alias is a word.
 _VERSION = re.compile(r"models:/(?P<name>[^/:@]+)/(?P<version>[1-9][0-9]{0,17})(?:/(?P<path>.*))?")
 _ALIAS = re.compile(r"models:/(?P<name>[^/:@]+)@(?P<alias>[\w.-]+)(?:/(?P<path>.*))?", re.ASCII)
 _STAGE = re.compile(
     r"models:/(?P<name>[^/:@]+)/(?P<stage>latest|none|staging|production|archived)(?:/(?P<path>.*))?", re.IGNORECASE
 )
-# What `log_model` of MLflow 3 returns. A registered model of such a name has a version behind it.
+# Returned by `log_model` of MLflow 3. For a registered model with such a name, a version follows.
 _LOGGED = re.compile(r"models:/(?P<model_id>m-[0-9A-Za-z_-]{1,64})(?:/(?P<path>.*))?")
 _RUN = re.compile(r"runs:/(?P<run_id>[0-9A-Za-z_-]{1,64})(?:/(?P<path>.*))?")
 _LONGEST = 1000
@@ -24,7 +24,7 @@ _LONGEST = 1000
 
 @dataclass(frozen=True, slots=True)
 class VersionReference:
-    """A version of a registered model, and what is meant of it: a file, a folder or, with an empty path, all."""
+    """A version of a registered model, and the path of a file or folder in it; an empty path means all of it."""
 
     name: str
     version: str
@@ -36,7 +36,7 @@ class VersionReference:
 
 @dataclass(frozen=True, slots=True)
 class AliasReference:
-    """The version of a registered model that has an alias."""
+    """The version of a registered model with an alias."""
 
     name: str
     alias: str
@@ -46,13 +46,13 @@ class AliasReference:
         return _joined(f"models:/{self.name}@{self.alias}", self.path)
 
     def of_version(self, version: str) -> VersionReference:
-        """The same, once it is known which version has the alias."""
+        """Return the reference to the version with the alias, once it is known."""
         return VersionReference(self.name, version, self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class StageReference:
-    """The newest version of a registered model: of all (`latest`) or of those in a stage."""
+    """The newest version of a registered model, among all versions (`latest`) or those in a stage."""
 
     name: str
     stage: str
@@ -63,17 +63,17 @@ class StageReference:
 
     @property
     def stages(self) -> list[str]:
-        """The stages to look in; none means all."""
+        """The stages to search; empty means all."""
         return [] if self.stage.lower() == "latest" else [self.stage.capitalize()]
 
     def of_version(self, version: str) -> VersionReference:
-        """The same, once it is known which version is the newest."""
+        """Return the reference to the newest version, once it is known."""
         return VersionReference(self.name, version, self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedModelReference:
-    """A model that was logged, registered or not."""
+    """A logged model, registered or not."""
 
     model_id: str
     path: str = ""
@@ -97,12 +97,12 @@ Reference: TypeAlias = VersionReference | AliasReference | StageReference | Logg
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text is meant to name something of an MLflow server."""
+    """Return true if a text looks like a reference to an MLflow server."""
     return text.startswith(_SCHEMES)
 
 
 def parse_reference(text: str) -> Reference:
-    """Understand a reference. Raises `NernError` (`invalid_reference`)."""
+    """Parse a reference. Raises `NernError` (`invalid_reference`)."""
     if len(text) <= _LONGEST and text.isprintable():
         if found := _VERSION.fullmatch(text):
             return VersionReference(found["name"], found["version"], _path(found["path"]))
@@ -116,18 +116,18 @@ def parse_reference(text: str) -> Reference:
             return RunReference(found["run_id"], _path(found["path"]))
     raise NernError(
         "invalid_reference",
-        f"{quoted(text)} names no artifact of MLflow; write models:/NAME/VERSION, models:/NAME/latest, "
-        "models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH, with the path of a file behind it if there are several.",
+        f"{quoted(text)} is not a reference to MLflow; write models:/NAME/VERSION, models:/NAME/latest, "
+        "models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH, followed by the path of a file if there are several.",
     )
 
 
 def _path(text: str | None) -> str:
-    """A path below the artifacts, that stays below them. Raises `NernError` (`invalid_reference`)."""
+    """Return a path that stays below the artifacts. Raises `NernError` (`invalid_reference`)."""
     parts = (text or "").strip("/").split("/")
     if parts == [""]:
         return ""
     if any(part in {"", ".", ".."} or "\\" in part for part in parts):
-        raise NernError("invalid_reference", f"{quoted(text or '')} is no path of an artifact; leave out empty parts.")
+        raise NernError("invalid_reference", f"{quoted(text or '')} is not a path of an artifact; remove empty parts.")
     return "/".join(parts)
 
 

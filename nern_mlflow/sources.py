@@ -1,4 +1,4 @@
-"""The checkpoint of a registered model or of a run: found, and brought here, without running anything in it."""
+"""Find and download the checkpoint of a registered model or a run, without running code from it."""
 
 import json
 import posixpath
@@ -30,10 +30,10 @@ Origin: TypeAlias = VersionReference | LoggedModelReference | RunReference
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a checkpoint comes from: what was named, the run that has made it, and the file among its artifacts.
+    """Origin of a checkpoint: the given reference, the run that created it, and the file among the artifacts.
 
-    `registered_model` is the name of the model that it is a version of, if it is one and of one model alone;
-    `experiment_id` is the experiment of a logged model, which has one without a run too.
+    `registered_model` is the name of the registered model, if the checkpoint is a version of exactly one;
+    `experiment_id` is the experiment of a logged model, which has one even without a run.
     """
 
     origin: Origin
@@ -44,7 +44,7 @@ class Source:
     file: str
 
     def download(self, folder: Path) -> Path:
-        """Bring the checkpoint here. Raises `NernError` as `refuse_unreadable` does for what is none."""
+        """Download the checkpoint. Raises `NernError` as `refuse_unreadable` if the file is not a checkpoint."""
         path = Path(self.repository.download_artifacts(self.file, str(folder)))
         try:
             with open_checkpoint(path) as file:
@@ -56,7 +56,7 @@ class Source:
 
 
 def find_source(tracking: MlflowClient, text: str) -> Source:
-    """Find the checkpoint that is named. Raises `NernError` as `parse_reference` and `find_checkpoint` do."""
+    """Find the checkpoint for a reference. Raises `NernError` as `parse_reference` and `find_checkpoint`."""
     reference = parse_reference(text)
     if isinstance(reference, AliasReference):
         version = tracking.get_model_version_by_alias(reference.name, reference.alias)
@@ -94,7 +94,7 @@ def find_source(tracking: MlflowClient, text: str) -> Source:
 
 
 def _registered_name(tags: Mapping[str, str]) -> str | None:
-    """The one registered model that a logged model is a version of, as MLflow notes in its tags."""
+    """Return the registered model in the tags of a logged model, if there is exactly one."""
     try:
         names = {version["name"] for version in json.loads(tags.get(_VERSIONS, "[]"))}
     except (ValueError, TypeError, KeyError):

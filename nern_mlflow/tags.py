@@ -1,8 +1,8 @@
-"""Names of the tags that link runs and model versions with jobs and with what these have encoded."""
+"""Names of the tags that link runs and model versions with jobs and their inputs."""
 
 from typing import Final
 
-# Everything that an encoding follows from: the same key is the same request.
+# Key of a request, derived from all that determines an encoding: equal keys mean equal requests.
 KEY: Final = "nern.key"
 JOB_ID: Final = "nern.job_id"
 SOURCE: Final = "nern.source"

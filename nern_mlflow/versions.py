@@ -13,16 +13,16 @@ from nern_mlflow.tags import KEY
 
 
 def find_version(tracking: MlflowClient, model: str, key: str) -> ModelVersion | None:
-    """The newest version of a model that came of the same request."""
+    """Return the newest version of a model that results from the same request."""
     found = tracking.search_model_versions(f"tags.`{KEY}` = '{key}'")
     ours = [version for version in found if version.name == model]
     return max(ours, key=lambda version: int(version.version), default=None)
 
 
 def newest_version(tracking: MlflowClient, reference: StageReference) -> str:
-    """The number of the newest version. Raises `NernError` (`no_version`)."""
+    """Return the number of the newest version. Raises `NernError` (`no_version`)."""
     with warnings.catch_warnings():
-        # Stages are on their way out, and people still have them.
+        # Stages are deprecated, but still in use.
         warnings.simplefilter("ignore", FutureWarning)
         found = tracking.get_latest_versions(reference.name, reference.stages or None)
     if not found:
@@ -33,7 +33,7 @@ def newest_version(tracking: MlflowClient, reference: StageReference) -> str:
 def register_version(
     tracking: MlflowClient, model: str, *, uri: str, run_id: str, tags: Mapping[str, str], description: str
 ) -> ModelVersion:
-    """Make a new version of a model, and the model itself if need be."""
+    """Create a new version of a model, and the model itself if it is missing."""
     try:
         tracking.create_registered_model(model)
     except MlflowException as error:

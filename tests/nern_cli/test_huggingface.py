@@ -102,4 +102,4 @@ def test_what_cannot_be_exported_is_one_sentence(
     (tmp_path / "full" / "notes.txt").touch()
     capsys.readouterr()
     assert nern(str(ENCODING), "full") == 10
-    assert capsys.readouterr().err == "nern: 'full' is not empty; give --overwrite to replace what is exported.\n"
+    assert capsys.readouterr().err == "nern: 'full' is not empty; use --overwrite to replace the exported files.\n"

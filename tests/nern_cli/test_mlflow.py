@@ -82,7 +82,7 @@ def test_an_mlflow_server_on_this_machine_is_asked_without_a_proxy(
 def test_a_name_that_is_none_is_told_how_to_write_it(nern: Run) -> None:
     ended = nern("digits")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("nern: 'digits' names no artifact of MLflow; write models:/NAME/VERSION")
+    assert ended.stderr.startswith("nern: 'digits' is not a reference to MLflow; write models:/NAME/VERSION")
 
 
 def test_without_mlflow_the_command_says_how_to_install_it() -> None:

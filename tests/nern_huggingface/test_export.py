@@ -138,7 +138,7 @@ def test_weights_that_are_known_are_taken_as_they_are(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_empty_is_left_alone_unless_it_may_be_overwritten(tmp_path: Path) -> None:
     notes, readme = tmp_path / "notes.txt", tmp_path / "README.md"
     notes.write_text("mine")
-    with pytest.raises(NernError, match="give --overwrite"):
+    with pytest.raises(NernError, match="use --overwrite"):
         export(ENCODING, tmp_path, ABOUT)
     assert list(tmp_path.iterdir()) == [notes]
     readme.write_text("old")

@@ -84,7 +84,7 @@ def test_a_version_of_a_model_becomes_a_version_of_another(
     assert version.tags["nern.source_sha256"] == DIGEST
     assert version.tags["nern.weights_sha256"] == DIGEST
     assert version.tags["nern.encoding_sha256"] == hashlib.sha256(b"the encoding").hexdigest()
-    assert version.description == f"Neural representation of models:/{registered_model}/1: 50 bytes in place of 100."
+    assert version.description == f"Neural representation of models:/{registered_model}/1: 50 bytes instead of 100."
 
 
 def test_the_newest_version_is_looked_up(
@@ -100,7 +100,7 @@ def test_a_logged_model_is_encoded_for_the_registered_model_that_it_is_a_version
     tracking: "MlflowClient", registered_model: str, encode: Encode, succeeding: "Wait", tmp_path: Path
 ) -> None:
     model_id = log_model(tracking, registered_model, tmp_path / "model.safetensors")
-    with pytest.raises(NernError, match="belongs to no registered model: name one with --register-as"):
+    with pytest.raises(NernError, match="belongs to no registered model: choose one with --register-as"):
         encode(order(f"models:/{model_id}"), succeeding)
     # As `log_model(registered_model_name=…)` notes it.
     tracking.set_logged_model_tags(
@@ -250,7 +250,7 @@ def test_an_alias_and_an_artifact_of_a_run_name_checkpoints_too(
     run_id = tracking.get_model_version(registered_model, "1").run_id
     second = encode(order(f"runs:/{run_id}/checkpoint", register_as=f"{registered_model}-of-run"), succeeding)
     assert (second.source, second.model) == (f"runs:/{run_id}/checkpoint", f"{registered_model}-of-run")
-    with pytest.raises(NernError, match="name one with --register-as"):
+    with pytest.raises(NernError, match="choose one with --register-as"):
         encode(order(f"runs:/{run_id}/checkpoint"), succeeding)
 
 
