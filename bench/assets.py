@@ -1,4 +1,4 @@
-"""The public checkpoints and the data set: in `NERN_TEST_ASSETS`, by default `../shared`."""
+"""Paths of the public checkpoints and the data set, in `NERN_TEST_ASSETS` or by default `../shared`."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ RESULTS = HERE / "results"
 EXAMPLES = HERE.parent / "examples"
 ASSETS = Path(os.environ.get("NERN_TEST_ASSETS", HERE.parent.parent / "shared"))
 DATASET = ASSETS / "data" / "cifar10"
-# By depth: a step of training takes about so many times as long as one of the ResNet20.
+# By depth: duration of a training step relative to the ResNet20.
 SECONDS_FACTOR = {20: 1.0, 56: 3.0}
 
 
 def checkpoint_of(depth: int) -> Path:
-    """The public CIFAR-10 ResNet of this depth: 20 or 56."""
+    """Return the path of the public CIFAR-10 ResNet of this depth: 20 or 56."""
     return ASSETS / "checkpoints" / f"cifar10-resnet{depth}.th"

@@ -1,8 +1,8 @@
-"""Does the service keep what it promises while everything around it breaks?
+"""Does the service keep its guarantees while everything around it breaks?
 
-Runs `tests/chaos` and writes down what each experiment has found; an hour or two on two cores. Every repetition is a
-run of all experiments, the short and the long ones. It needs the programs `initdb`, `postgres` and `redis-server`, and
-no running servers. Exits with 1 if any promise was broken.
+Runs `tests/chaos` and records the results of each experiment; takes an hour or two on two cores. Every repetition runs
+all experiments, the short and the long ones. It needs the programs `initdb`, `postgres` and `redis-server`, and no
+running servers. Exits with 1 if any guarantee was broken.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def main() -> int:
     """Run, collect and write."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--repetitions", type=int, default=3)
-    arguments.add_argument("--scale", type=int, default=3, help="how much larger than in CI the experiments are")
-    arguments.add_argument("--only", default="", help="names of experiments, as pytest's -k takes them")
+    arguments.add_argument("--scale", type=int, default=3, help="size of the experiments relative to CI")
+    arguments.add_argument("--only", default="", help="names of experiments, as for pytest's -k")
     chosen = arguments.parse_args()
     passed, verdicts = [], []
     for _ in range(chosen.repetitions):
@@ -35,7 +35,7 @@ def main() -> int:
         passed.append(status == 0)
         verdicts += found
     if not verdicts:
-        print(f"No experiment has such a name: {chosen.only}", file=sys.stderr)
+        print(f"No experiment matches: {chosen.only}", file=sys.stderr)
         return 1
     document = {
         "machine": describe_machine(),
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _repetition(scale: int, only: str) -> tuple[int, list[dict[str, Any]]]:
-    """All experiments once; returns pytest's status and the verdicts."""
+    """Run all experiments once; return pytest's status and the verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "verdicts.jsonl"
         lines.touch()
@@ -61,7 +61,7 @@ def _repetition(scale: int, only: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _summed(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The verdicts of each experiment over all repetitions."""
+    """Sum the verdicts of each experiment over all repetitions."""
     rows = []
     for name in sorted({verdict["experiment"] for verdict in verdicts}, key=_by_number):
         found = [verdict for verdict in verdicts if verdict["experiment"] == name]
@@ -80,7 +80,7 @@ def _by_number(name: str) -> tuple[int, str]:
 
 
 def _page(document: dict[str, Any]) -> str:
-    """The results as a table."""
+    """Return the results as a table."""
     head = "| experiment | runs | faults | jobs | attempts | ended as | lost | twice | stuck | wrong bytes | other |"
     passed, machine = document["repetitions_passed"], document["machine"]
     where = f"{machine['cores']} cores ({machine['processor']}), {machine['date']}"

@@ -1,9 +1,9 @@
-"""What a size costs: as estimated on held-out training images, on the way and at the end, and on the test split.
+"""Accuracy drop by file size: estimated on held-out training images during and after training, and on the test split.
 
 python -m bench.cost_of_size [--seconds 110] [--networks ResNet20 ResNet56 digits] trains the networks at several sizes,
-which stay the same on the way, and writes results/cost_of_size.json and, of all that is recorded, cost_of_size.md.
-`nern encode --max-drop` relies on what it shows: that the estimate agrees with what the test split loses, and how much
-of an early estimate is left at the end. The digits are the example's: easy images, and few.
+which stay fixed during training, writes results/cost_of_size.json and, from all recorded runs, cost_of_size.md.
+`nern encode --max-drop` relies on two results: the estimate agrees with the drop on the test split, and an early
+estimate shrinks by a known factor until the end. The digits are the example's: few and easy images.
 """
 
 import argparse
@@ -40,9 +40,9 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A network, its data, and what to measure of it.
+    """A network, its data, and the sizes to measure.
 
-    `seconds_factor`: how long its budget is, that of the ResNet20 being 1.
+    `seconds_factor`: its budget relative to that of the ResNet20.
     """
 
     checkpoint: Path
@@ -72,7 +72,7 @@ _NETWORKS = {
         dataset=EXAMPLES / "digits",
         seconds_factor=0.1,
         bits_per_weight=(0.6, 0.8, 1.0, 1.3),
-        # Of 500 test images, few are lost: one training says little.
+        # Of 500 test images, few are lost, so a single training says little.
         seeds=4,
     ),
 }
@@ -81,7 +81,7 @@ _NETWORKS = {
 def main() -> None:
     """Measure, record, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=110.0, help="budget of one size, for the ResNet20")
+    parser.add_argument("--seconds", type=float, default=110.0, help="budget per size for the ResNet20, in seconds")
     parser.add_argument("--networks", nargs="*", default=list(_NETWORKS), choices=list(_NETWORKS))
     arguments = parser.parse_args()
     record = RESULTS / "cost_of_size.json"
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def measure(network: Network, seconds: float) -> Iterator[dict[str, Any]]:
-    """Train at each size, and measure on the way."""
+    """Train at each size, and measure during training."""
     options = EncodeOptions(architecture=network.architecture, dataset=str(network.dataset), target_bytes=1_000_000)
     source = read_input(network.checkpoint, options, FAST)
     teacher, test = make_teacher(source, _CPU, options, FAST, None), source.evaluator(_CPU)
@@ -122,7 +122,7 @@ def measure(network: Network, seconds: float) -> Iterator[dict[str, Any]]:
 def _train(
     source: EncodingInput, teacher: Teacher, blends: Evaluator, bits_per_weight: float, seed: int, budget: Budget
 ) -> tuple[Trainer, list[PointsLost], dict[str, Tensor]]:
-    """Train at one size; also returns what is lost on the way, and all tensors at the end."""
+    """Train at one size; also return the points lost during training, and all tensors at the end."""
     images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
     training = Training(
@@ -148,13 +148,13 @@ def _train(
 
 
 def decoded(quantizer: Quantizer, quantized: Quantized) -> dict[str, Tensor]:
-    """All tensors, as they would come out of the file."""
+    """Return all tensors as decoded from the file."""
     parts = zip(quantizer.layers, quantized.layers, strict=True)
     return all_tensors({layer.name: x.weights(layer) for layer, x in parts}, quantized.kept, quantized.tied)
 
 
 def page(runs: dict[str, Any]) -> str:
-    """A table of all sizes, and what is left of an early estimate. Rows are means of all seeds."""
+    """Return a table of all sizes, and the remaining share of an early estimate. Rows are means over all seeds."""
     machine = next(iter(runs.values()))["machine"]
     lines = [
         "# What a size costs",

@@ -1,8 +1,8 @@
-"""How long decoding takes: a whole checkpoint, with sums in float64 and in float32, one layer, one kernel.
+"""Decoding time: a whole checkpoint, with sums in float64 and in float32, one layer, one kernel.
 
-python -m bench.decode writes bench/results/decode.json. ResNet20 is the public one; ResNet18 has the random weights of
-torchvision, since only their number matters here. The encodings are hardly trained: decoding does not depend on it.
-Times are the best of several, from the opened file's bytes in the cache to tensors.
+python -m bench.decode writes bench/results/decode.json. ResNet20 is the public one; ResNet18 has torchvision's random
+weights, because only their number matters here. The encodings are hardly trained, because decoding does not depend on
+training. Times are the best of several, from the opened file in the page cache to tensors.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from nern_core.encode import encode
 from nern_core.options import EncodeOptions
 
 _REPETITIONS = 7
-# What takes longer is not repeated.
+# Longer runs are not repeated.
 _MOST_SECONDS = 5.0
 # 12.99 MiB, hidden size 1024 (Ashkenazi et al., 2023).
 _PUBLISHED_BYTES = 13_621_000

@@ -1,8 +1,8 @@
-"""What the defaults make: no option but the network and its data, several seeds, accuracy on the test split.
+"""Results with default options: only the network and its data are given, several seeds, accuracy on the test split.
 
-python -m bench.defaults [--networks ResNet20 digits] [--seeds 3] encodes and writes results/defaults.json and, of all
-that is recorded, defaults.md. The defaults themselves were chosen on held-out training images: `cost_of_size` shows
-that three bits for a weight are the fewest that are expected to cost a ResNet20 less than half a point.
+python -m bench.defaults [--networks ResNet20 digits] [--seeds 3] encodes, writes results/defaults.json and, from all
+recorded runs, defaults.md. The defaults were chosen on held-out training images: `cost_of_size` shows that three bits
+per weight are the fewest with an expected drop of less than half a point for a ResNet20.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measure(name: str, seed: int) -> dict[str, Any]:
-    """Encode a network as a user would who names nothing but its architecture and data."""
+    """Encode a network with only its architecture and data as options."""
     checkpoint, architecture, dataset = _NETWORKS[name]
     with tempfile.TemporaryDirectory() as folder:
         options = EncodeOptions(architecture=architecture, dataset=str(dataset), seed=seed)
@@ -62,7 +62,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
 
 
 def page(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """All that is recorded as a table."""
+    """Return all recorded runs as a table."""
     rows = [
         f"| {run['network']} | {run['seed']} | {run['bytes']:,} | {run['original_accuracy']:.2f} "
         f"| {run['accuracy']:.2f} | {run['expected_drop']:.2f} | {run['steps']} | {run['seconds']['total']:.0f} "

@@ -1,4 +1,4 @@
-"""Draw kernels of a layer as they were and as they are decoded: the picture in the README.
+"""Draw original and decoded kernels of a layer: the picture in the README.
 
 python -m bench.draw_kernels ORIGINAL ENCODING OUT.svg [--layer NAME]
 """

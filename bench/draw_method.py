@@ -1,8 +1,8 @@
 """Draw the pictures of docs/method.md, from the example network.
 
 python -m bench.draw_method writes docs/method-*.svg and, with the figures in them, bench/results/method.json. The
-network is encoded twice, as a predictor and with quantized weights for a fifteenth of its size, with budgets in steps.
-Pictures have no background and grey ink, so that they can be read on a light page and on a dark one.
+network is encoded twice, as a predictor and with quantized weights at a fifteenth of its size, with budgets in steps.
+Pictures have no background and grey ink, so that they are readable on light and dark pages.
 """
 
 import argparse
@@ -55,7 +55,7 @@ _STYLE: Any = {
 
 
 def main() -> None:
-    """Draw all of them, and record what is in them."""
+    """Draw all pictures and record their figures."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     tensors = read_checkpoint(CHECKPOINT).tensors
     layer = select_layers(tensors, ["spatial"])[-1]
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def draw_encoding(channels: int) -> None:
-    """The sinusoids of the channel coordinate, with the published settings."""
+    """Draw the sinusoids of the channel coordinate, with the published settings."""
     variant = PositionalEncoding()
     codes = positional_encoding(torch.arange(channels), levels=variant.levels, base=variant.base)
     figure, (axes,) = _figure(1, height=2.6)
@@ -85,7 +85,7 @@ def draw_encoding(channels: int) -> None:
 
 
 def draw_order(kernels: Tensor, layer: KernelLayer) -> dict[str, Any]:
-    """How alike neighbours are, with and without a permutation; returns the mean cosines."""
+    """Draw the similarity of neighbours, with and without a permutation; return the mean cosines."""
     figure, (axes,) = _figure(1, height=2.8)
     means = {}
     units = torch.nn.functional.normalize(kernels, dim=1)
@@ -103,7 +103,7 @@ def draw_order(kernels: Tensor, layer: KernelLayer) -> dict[str, Any]:
 
 
 def draw_phases(report: Report) -> dict[str, Any]:
-    """The losses of both phases; returns what became of it."""
+    """Draw the losses of both phases; return the accuracies."""
     phases = list(dict.fromkeys(point.phase for point in report.curve))
     figure, row = _figure(len(phases), height=2.6)
     for axes, phase, colour in zip(row, phases, _COLOURS, strict=False):
@@ -116,7 +116,7 @@ def draw_phases(report: Report) -> dict[str, Any]:
 
 
 def draw_integers(path: Path) -> dict[str, Any]:
-    """The integers of two filters of a layer; returns their bits."""
+    """Draw the integers of two filters of a layer; return their bits."""
     encoding, sizes = read_encoding(path), measure_sizes(path)
     assert isinstance(encoding.weights, QuantizedWeights)
     index = max(range(len(encoding.document.layers)), key=lambda i: encoding.document.layers[i].weights)
@@ -139,7 +139,7 @@ def draw_integers(path: Path) -> dict[str, Any]:
 
 
 def accuracy_of(report: Report) -> dict[str, Any]:
-    """What is said of an encoding."""
+    """Return the recorded figures of an encoding."""
     metrics = report.metrics
     return {
         "source_bytes": metrics.source_bytes,

@@ -1,9 +1,9 @@
-"""How the recipe `fast` was chosen: variants of it on the public ResNet20, at the same budget.
+"""Choice of the recipe `fast`: its variants on the public ResNet20, at the same budget.
 
 python -m bench.fast_recipe [--steps 3300 | --seconds 150] [--seeds 0] writes bench/results/fast_recipe.json. The
-test split is never touched: 5,000 images are held out of the training split. The original has seen them in its own
-training and is sure of them, so they are blended, two of a class, and are then as new to it as the test split. What
-counts is how well the two networks agree on these: in their classes, and in their probabilities (KL divergence, nats).
+test split is never used: 5,000 images are held out of the training split. The original has seen them in its own
+training and is confident about them, so they are blended, two of a class, and are then as new to it as the test split.
+The measure is the agreement of both networks on these images: in classes, and in probabilities (KL divergence, nats).
 """
 
 import argparse
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of the variants to run")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="run only variants whose names contain one of these texts"
+    )
     arguments = parser.parse_args()
     budget = {"steps": arguments.steps} if arguments.steps else {"seconds": arguments.seconds or 150.0}
     runs = []
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def variants() -> dict[str, Recipe]:
-    """One change to the recipe at a time."""
+    """Return the recipe with one change each."""
     distillation = FAST.distillation
     return {
         "fast": FAST,
@@ -78,13 +80,13 @@ def variants() -> dict[str, Recipe]:
 
 
 def distilled_at(learning_rate: float) -> Recipe:
-    """The recipe with another learning rate of its last phase."""
+    """Return the recipe with another learning rate in its last phase."""
     optimizer = OptimizerConfig(name="muon", learning_rate=learning_rate, bias_learning_rate=learning_rate / 10)
     return replace(FAST, distillation=replace(FAST.distillation, optimizer=optimizer))
 
 
 def write_held_out(folder: Path) -> None:
-    """Write a data set whose test split is blended from a part of the training split."""
+    """Write a data set whose test split is blended from part of the training split."""
     for name, images in zip(("train", "test"), hold_out(read_image_set(DATASET, "train")), strict=True):
         np.savez(
             folder / f"{name}.npz",
@@ -94,7 +96,7 @@ def write_held_out(folder: Path) -> None:
 
 
 def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Encode with the recipe; returns how the result compares with the original on the held-out images."""
+    """Encode with the recipe; return the comparison with the original on the held-out images."""
     options = EncodeOptions(architecture=ARCHITECTURE.name, dataset=str(dataset), hidden_size=160, seed=seed, **budget)
     result = encode(checkpoint_of(20), dataset / "r20.nern", options, recipe=recipe)
     images = read_image_set(dataset, "test").images
@@ -113,7 +115,7 @@ def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) ->
 
 @torch.no_grad()
 def logits_of(checkpoint: Checkpoint, images: Tensor) -> Tensor:
-    """Logits of the network with these weights, (n, classes)."""
+    """Return the logits of the network with these weights, (n, classes)."""
     network = build_network(ARCHITECTURE, checkpoint.tensors)
     return torch.cat([network(to_inputs(batch, ARCHITECTURE.preprocessing)) for batch in images.split(500)])
 

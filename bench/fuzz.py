@@ -1,7 +1,7 @@
-"""Fuzzing of the readers: files changed at random may be read or refused with a `NernError`, and nothing else.
+"""Fuzzing of the readers: a randomly changed file must be read or refused with a `NernError`.
 
-python -m bench.fuzz writes bench/results/fuzz.json. Every input follows from the seed and its number. What escapes is
-kept in the folder that is printed; a crash of the process leaves its input there too.
+python -m bench.fuzz writes bench/results/fuzz.json. Every input is determined by the seed and its number. Inputs that
+raise other errors are kept in the printed folder, and so is the input of a crash of the process.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from nern_core.codec import read_encoding
 from nern_core.errors import NernError
 
 _SECONDS_PER_INPUT = 10
-# Beyond what the process has at the start: a declared size that is believed ends in a MemoryError.
+# Memory beyond that of the process at the start: trusting a huge declared size ends in a MemoryError.
 _MEMORY = 2**31
 _SHARE_OF_PARTS = 0.6
 # Inputs are written and read as files.
@@ -36,7 +36,7 @@ _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 # the name is the system's
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, and what makes an input for it."""
+    """A reader, and a function that creates an input for it."""
 
     read: Callable[[Path], object]
     make: Callable[[random.Random, Path], bytes]
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass
 class Outcome:
-    """What became of the inputs of one target."""
+    """Results for the inputs of one target."""
 
     inputs: int = 0
     accepted: int = 0
@@ -54,15 +54,15 @@ class Outcome:
 
 
 def main() -> None:
-    """Fuzz all targets, or one, and record what came of it; the exit status is 1 if something escaped."""
+    """Fuzz all targets, or one, and record the results; the exit status is 1 if an input raised another error."""
     found = targets()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all targets together")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="number of inputs, for all targets together")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--target", choices=found, help="this one alone, with its share of the inputs")
+    parser.add_argument("--target", choices=found, help="fuzz only this target, with its share of the inputs")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="nern-fuzz-", dir=_MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None))
-    print(f"inputs that escape are kept in {folder}", flush=True)
+    print(f"inputs that raise other errors are kept in {folder}", flush=True)
     escaped = False
     for name, share in zip(found, _shares(len(found), arguments.inputs), strict=True):
         if arguments.target in {None, name}:
@@ -74,14 +74,14 @@ def main() -> None:
 
 
 def _record(name: str, run: dict[str, object]) -> None:
-    """Put the run of one target beside those of the others."""
+    """Add the run of one target to the recorded ones."""
     path = RESULTS / "fuzz.json"
     runs = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(runs | {name: run}, indent=2) + "\n")
 
 
 def targets() -> dict[str, Target]:
-    """The readers of files that come from strangers, one for each form of a file."""
+    """Return the readers of untrusted files, one for each form of a file."""
     zipped, legacy = fuzz_seeds.torch_files(zipped=True), fuzz_seeds.torch_files(zipped=False)
     encodings = fuzz_seeds.encodings()
 
@@ -113,13 +113,13 @@ def targets() -> dict[str, Target]:
 
 
 def fuzz(target: Target, inputs: int, seed: int, folder: Path) -> Outcome:
-    """Read so many changed files; what is neither read nor refused is kept in `folder`."""
+    """Read `inputs` changed files; keep those that are neither read nor refused in `folder`."""
     outcome = Outcome()
     path, scratch = folder / "input", folder / "seed"
     started = time.perf_counter()
     with _limited_memory():
         for number in range(inputs):
-            path.write_bytes(target.make(random.Random(f"{seed} {number}"), scratch))  # noqa: S311 # no secret
+            path.write_bytes(target.make(random.Random(f"{seed} {number}"), scratch))  # noqa: S311 # not a secret
             outcome.inputs += 1
             try:
                 with _limited_time():
@@ -128,7 +128,7 @@ def fuzz(target: Target, inputs: int, seed: int, folder: Path) -> Outcome:
                 outcome.refused[error.code] = outcome.refused.get(error.code, 0) + 1
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 # Rust's panics are no Exceptions
+            except BaseException as error:  # noqa: BLE001 # Rust's panics are not Exceptions
                 _keep(outcome, error, path)
             else:
                 outcome.accepted += 1
@@ -149,7 +149,7 @@ def _whole(seeds: Sequence[bytes]) -> Callable[[random.Random, Path], bytes]:
 
 
 def _shares(count: int, inputs: int) -> list[int]:
-    """How many inputs each target gets: the last one, which is slower, a tenth."""
+    """Return the number of inputs of each target: the last one, which is slower, gets a tenth."""
     last = inputs // 10
     first = -(-(inputs - last) // (count - 1))
     return [first] * (count - 1) + [last]
@@ -157,7 +157,7 @@ def _shares(count: int, inputs: int) -> list[int]:
 
 @contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Let the process grow by no more than `_MEMORY`."""
+    """Limit the growth of the process to `_MEMORY`."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, before[1]))
@@ -169,7 +169,7 @@ def _limited_memory() -> Iterator[None]:
 
 @contextmanager
 def _limited_time() -> Iterator[None]:
-    """Raise `TimeoutError` in what takes longer than `_SECONDS_PER_INPUT`."""
+    """Raise `TimeoutError` in the context after `_SECONDS_PER_INPUT`."""
 
     def expire(number: int, frame: FrameType | None) -> None:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""Random changes of bytes and of JSON, such as a fuzzer makes."""
+"""Random changes of bytes and of JSON for fuzzing."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ _VALUES: Final[tuple[Any, ...]] = (
 
 
 def mutate(generator: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds with a few changes."""
+    """Return one of the seeds with a few changes."""
     data = bytearray(generator.choice(seeds))
     for _ in range(generator.randint(1, _MOST_CHANGES)):
         change = generator.choice(_CHANGES)
@@ -46,7 +46,7 @@ def mutate(generator: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def mutate_json(generator: random.Random, document: Any) -> Any:  # noqa: ANN401 # any JSON
-    """The document with a few of its values replaced, repeated or left out; it is changed in place."""
+    """Replace, repeat or remove a few values of the document, in place, and return it."""
     for _ in range(generator.randint(1, _MOST_CHANGES)):
         places = list(_places(document))
         container, key = generator.choice(places)
@@ -66,7 +66,7 @@ def mutate_json(generator: random.Random, document: Any) -> Any:  # noqa: ANN401
 
 
 def _places(value: Any) -> Any:  # noqa: ANN401 # any JSON
-    """Every container of the document with each of its keys."""
+    """Yield every container of the document with each of its keys."""
     pending = [value]
     while pending:
         container = pending.pop()
@@ -121,7 +121,7 @@ def _splice(generator: random.Random, data: bytearray, seeds: Sequence[bytes]) -
 
 
 def _place(generator: random.Random, data: bytearray) -> int:
-    """A place in the data, which is never left empty."""
+    """Return a random position in the data; empty data gets a byte first."""
     if not data:
         data.append(0)
     return generator.randrange(len(data))

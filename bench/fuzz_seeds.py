@@ -1,4 +1,4 @@
-"""Small valid files that fuzzing starts from, and how a changed part is put back into a whole file."""
+"""Small valid files to start fuzzing from, and functions that put a changed part back into a whole file."""
 
 import argparse
 import io
@@ -37,7 +37,7 @@ def _contents() -> list[dict[str, Any]]:
 
 
 def _beside_weights() -> dict[str, Any]:
-    """What is described and left behind."""
+    """Return other contents of a checkpoint than weights."""
     return {
         "args": argparse.Namespace(path=Path("a"), seen={("a", 1): frozenset({1})}),
         "best": np.float64(0.9),
@@ -47,7 +47,7 @@ def _beside_weights() -> dict[str, Any]:
 
 
 def torch_files(*, zipped: bool) -> list[bytes]:
-    """Files of torch.save in one of its two forms."""
+    """Return files of torch.save in one of its two formats."""
     files = []
     for content in _contents():
         for protocol in (0, 2, 4) if zipped else (1, 2):
@@ -58,13 +58,13 @@ def torch_files(*, zipped: bool) -> list[bytes]:
 
 
 def safetensors_files() -> list[bytes]:
-    """Files of safetensors, with and without metadata."""
+    """Return safetensors files, with and without metadata."""
     tensors = {"conv.weight": torch.ones(2, 1, 2, 2), "steps": torch.tensor(7), "half": torch.ones(3).half()}
     return [safetensors.torch.save(tensors), safetensors.torch.save(tensors, {"format": "pt"})]
 
 
 def encodings() -> list[bytes]:
-    """`.nern` files with a predictor, both permutations, quantized weights, and kept tensors of all kinds."""
+    """Return `.nern` files with a predictor, both permutations, quantized weights, and kept tensors of all kinds."""
     return [path.read_bytes() for path in sorted(GOLDEN.glob("*.nern"))] + [_encoding_with_kept_tensors()]
 
 
@@ -91,13 +91,13 @@ def _encoding_with_kept_tensors() -> bytes:
 
 
 def pickle_of(archive: bytes) -> bytes:
-    """The pickle within a zip file of torch."""
+    """Return the pickle in a zip file of torch."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
 
 
 def with_pickle(archive: bytes, pickle: bytes) -> bytes:
-    """The same file with another pickle."""
+    """Return the same file with another pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
         new.writestr(_PICKLE, pickle)
@@ -109,25 +109,25 @@ def with_pickle(archive: bytes, pickle: bytes) -> bytes:
 
 
 def document_of(encoding: Path) -> Any:  # noqa: ANN401 # any JSON
-    """The JSON within a `.nern` file."""
+    """Return the JSON document in a `.nern` file."""
     with safe_open(encoding, framework="pt") as file:
         return json.loads(zlib.decompress(file.get_tensor("document").numpy().tobytes()))
 
 
 def compressed(document: Any) -> bytes:  # noqa: ANN401 # any JSON
-    """JSON as a `.nern` file has it."""
+    """Return JSON compressed as in a `.nern` file."""
     return zlib.compress(json.dumps(document).encode(), level=1)
 
 
 def packed_parts_of(encoding: Path) -> dict[str, bytes]:
-    """The streams and the compressed kept tensors of a `.nern` file."""
+    """Return the streams and the compressed kept tensors of a `.nern` file."""
     with safe_open(encoding, framework="pt") as file:
         names = [name for name in file.keys() if name == "streams" or name.startswith(COMPRESSED)]  # noqa: SIM118
         return {name: bytes(file.get_tensor(name).numpy().tobytes()) for name in names}
 
 
 def with_parts(encoding: Path, parts: dict[str, bytes]) -> bytes:
-    """The same file with other bytes in these tensors of uint8, and a checksum that fits."""
+    """Return the same file with other bytes in these uint8 tensors, and a matching checksum."""
     with safe_open(encoding, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping

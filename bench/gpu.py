@@ -1,11 +1,11 @@
-"""What a GPU makes of it: steps per second, with and without CUDA graphs, accuracy by seconds, decoding.
+"""Performance on a GPU: steps per second, with and without CUDA graphs, accuracy by seconds, decoding.
 
-python -m bench.gpu [--only steps accuracy decode] [--seconds 8] [--keep FOLDER] writes bench/results/gpu.json. It ends
-with an error where there is no GPU.
+python -m bench.gpu [--only steps accuracy decode] [--seconds 8] [--keep FOLDER] writes bench/results/gpu.json. It fails
+without a GPU.
 
-- steps: of each phase in its second half, for ResNet20 and ResNet56 on CIFAR-10, and for a ResNet18 of torchvision with
-  random weights on random images of 224 pixels, since only the number of both matters there.
-- accuracy: of the finished file on the test images of CIFAR-10, ResNet20, a predictor and quantized weights.
+- steps: rate in the second half of each phase, for ResNet20 and ResNet56 on CIFAR-10, and for torchvision's ResNet18
+  with random weights on random images of 224 pixels, because only the number of both matters there.
+- accuracy: of the finished file on the test images of CIFAR-10, for ResNet20, with a predictor and quantized weights.
 - decode: whole checkpoints, in float64 and in float32, from the file's bytes in the cache to tensors on the CPU.
 
 With `--keep`, the files of `accuracy` stay in a folder.
@@ -47,14 +47,14 @@ _GPU = torch.device("cuda")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A checkpoint, and what its encodings have in common."""
+    """A checkpoint and the common options of its encodings."""
 
     checkpoint: Path
     architecture: str
     dataset: Path
 
     def encode(self, path: Path, **options: object) -> EncodingResult:
-        """Encode it on a GPU, or where the options say."""
+        """Encode the checkpoint, on a GPU unless the options say otherwise."""
         common = {"architecture": self.architecture, "dataset": str(self.dataset), "device": "gpu"}
         return encode(self.checkpoint, path, EncodeOptions.model_validate(common | options))
 
@@ -106,12 +106,12 @@ def main() -> None:
 
 
 def record(result: dict[str, Any]) -> None:
-    """Write what has been measured so far."""
+    """Write the measurements so far."""
     _PATH.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def steps(case: Case, path: Path, seconds: float, options: dict[str, object]) -> dict[str, Any]:
-    """Steps per second of each phase: one operation after the other, and as graphs."""
+    """Measure the steps per second of each phase, without and with CUDA graphs."""
     with patch("nern_core.training.gpu_graph._STEPS_BEFORE_CAPTURE", math.inf):
         single = _rates(case.encode(path, seconds=seconds, **options))
     graphs = _rates(case.encode(path, seconds=seconds, **options))
@@ -122,7 +122,7 @@ def steps(case: Case, path: Path, seconds: float, options: dict[str, object]) ->
 
 
 def _rates(result: EncodingResult) -> dict[str, float]:
-    """Steps per second of the second half of each phase."""
+    """Return the steps per second in the second half of each phase."""
     rates = {}
     curve = result.report.curve
     for phase in dict.fromkeys(point.phase for point in curve):
@@ -133,7 +133,7 @@ def _rates(result: EncodingResult) -> dict[str, float]:
 
 
 def accuracy(case: Case, folder: Path, seconds: float, **options: object) -> dict[str, Any]:
-    """An encoding for a budget: its accuracy, its bytes, its steps."""
+    """Encode with a budget; return the accuracy, bytes and steps."""
     path = folder / f"{'-'.join(map(str, options.values()))}-{seconds:.0f}.nern"
     started = time.perf_counter()
     report = case.encode(path, seconds=seconds, **options).report
@@ -150,7 +150,7 @@ def accuracy(case: Case, folder: Path, seconds: float, **options: object) -> dic
 
 
 def decoding(case: Case, folder: Path, **options: object) -> dict[str, Any]:
-    """Seconds that decoding takes, and how far a layer is from what a CPU decodes, relative to its largest weight."""
+    """Measure the decoding time, and the difference of a layer from the CPU's, relative to its largest weight."""
     path = folder / "x.nern"
     case.encode(path, **options)
     double, single = Arithmetic(device=_GPU), Arithmetic(dtype=torch.float32, device=_GPU)

@@ -1,10 +1,10 @@
-"""Does a kernel that is reconstructed badly matter less? Prune ResNet20 by that, and by other criteria.
+"""Does a badly reconstructed kernel matter less? Prune ResNet20 by that, and by other criteria.
 
 python -m bench.importance [--only reconstruction distillation] [--seconds 150] [--images 10000] encodes ResNet20 by
 reconstruction alone (without data) and with distillation, scores its kernels by each encoding, and writes
-bench/results/importance.json and docs/importance-*.svg. Accuracy is that of the original network after pruning, on so
-many test images of CIFAR-10, evenly spread; nothing is chosen by it. What is pruned in which order is said in
-nern_core/importance.
+bench/results/importance.json and docs/importance-*.svg. Accuracy is that of the original network after pruning, on
+`--images` test images of CIFAR-10, evenly spread; nothing is chosen by it. nern_core/importance documents the orders of
+pruning.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def run(name: str, seconds: float, images: int) -> dict[str, Any]:
-    """Encode in one of the two ways, measure and draw; returns what is recorded."""
+    """Encode in one of the two ways, measure and draw; return the record."""
     with tempfile.TemporaryDirectory() as folder:
         encoding = Path(folder) / "r20.nern"
         options = EncodeOptions(architecture=ARCHITECTURE, dataset=DATASETS[name], hidden_size=160, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Synthetic images, sounds and sentences, the same for the same seed: like what networks see, and free to use."""
+"""Synthetic images, sounds and sentences, deterministic by seed: similar to real inputs, and free to use."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ _SENTENCES = (
 
 
 def images(count: int, side: int, seed: int = 0) -> Tensor:
-    """Colour images (n, 3, side, side), about -1 to 1, whose spectrum falls with frequency as that of photographs."""
+    """Return colour images (n, 3, side, side), about -1 to 1, with a spectrum that falls as that of photographs."""
     generator = torch.Generator().manual_seed(seed)
     frequencies = torch.fft.fftfreq(side)
     falling = 1 / (frequencies[:, None].square() + frequencies.square()).sqrt().clamp(min=1 / side)
@@ -49,7 +49,7 @@ def images(count: int, side: int, seed: int = 0) -> Tensor:
 
 
 def tones(count: int, length: int, seed: int = 0) -> Tensor:
-    """Frames (n, length) of one tone each, 60 to 1,000 Hz at 16 kHz, with falling harmonics and a little noise."""
+    """Return frames (n, length) of one tone each, 60 to 1,000 Hz at 16 kHz, with falling harmonics and some noise."""
     generator = torch.Generator().manual_seed(seed)
     pitch = 60 * (1000 / 60) ** torch.rand(count, 1, generator=generator)
     time = torch.arange(length) / _RATE
@@ -63,13 +63,13 @@ def tones(count: int, length: int, seed: int = 0) -> Tensor:
 
 
 def speech(*, seconds: float, voices: int, seed: int = 0) -> Tensor:
-    """Voices (n, samples) at 16 kHz: a gliding pitch under formants that change with each syllable, pauses, noise."""
+    """Return voices (n, samples) at 16 kHz: a gliding pitch, formants that change per syllable, pauses, noise."""
     generator = torch.Generator().manual_seed(seed)
     samples, syllables = round(seconds * _RATE), max(2, round(seconds * 4))
     time = torch.arange(samples) / _RATE
 
     def curve(low: float, high: float) -> Tensor:
-        """A smooth random course (voices, samples) between two values."""
+        """Return a smooth random curve (voices, samples) between two values."""
         points = low + (high - low) * torch.rand(voices, 1, syllables, generator=generator)
         return torch.nn.functional.interpolate(points, samples, mode="linear", align_corners=True)[:, 0]
 
@@ -87,7 +87,7 @@ def speech(*, seconds: float, voices: int, seed: int = 0) -> Tensor:
 
 
 def mel_spectrograms(sound: Tensor, channels: int) -> Tensor:
-    """Energies (n, frames, channels) of mel bands, 25 ms every 10 ms, after the sound has got the same loudness."""
+    """Return energies (n, frames, channels) of mel bands, 25 ms every 10 ms, after loudness normalization."""
     sound = sound * 10 ** (-30 / 20) / sound.square().mean(dim=1, keepdim=True).sqrt()
     window = torch.hann_window(400)
     power = torch.stft(sound, 400, 160, window=window, return_complex=True).abs().square()
@@ -101,7 +101,7 @@ def mel_spectrograms(sound: Tensor, channels: int) -> Tensor:
 
 
 def constant_q(sound: Tensor, bins: int, bins_per_octave: int = 36) -> Tensor:
-    """Logarithms of the energies (frames, bins) of sound at frequencies from 27.5 Hz on, one frame every 20 ms."""
+    """Return log energies (frames, bins) of sound at frequencies from 27.5 Hz, one frame every 20 ms."""
     length = 4096
     windows = torch.cat([sound[:, at : at + length] for at in range(0, sound.shape[1] - length + 1, 320)])
     frequencies = 27.5 * 2 ** (torch.arange(bins) / bins_per_octave)
@@ -114,7 +114,7 @@ def constant_q(sound: Tensor, bins: int, bins_per_octave: int = 36) -> Tensor:
 
 
 def sentences(vocabulary: Path) -> list[list[int]]:
-    """English sentences as tokens of a WordPiece vocabulary without capitals."""
+    """Return English sentences as tokens of an uncased WordPiece vocabulary."""
     places = {token: place for place, token in enumerate(vocabulary.read_text().splitlines())}
     return [[places["[CLS]"], *_tokens(text.lower(), places), places["[SEP]"]] for text in _SENTENCES]
 

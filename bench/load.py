@@ -1,9 +1,9 @@
 """How much can one API process take? 200 clients with jobs, and status polls while large checkpoints arrive.
 
-The polls are measured with and without API keys: without, nobody has to be looked up.
+The polls are measured with and without API keys; without keys, no key has to be looked up.
 
-`scripts/with-services .venv/bin/python -m bench.load`: one API process, four workers whose jobs take a second, and
-PostgreSQL and Redis, all on this machine, which the clients share. Three minutes.
+`scripts/with-services .venv/bin/python -m bench.load` runs one API process, four workers whose jobs take a second,
+PostgreSQL, Redis and the clients, all on this machine. It takes three minutes.
 """
 
 import json
@@ -45,7 +45,7 @@ _PARTS: tuple[tuple[str, str, dict[str, Any], Authentication], ...] = (
 
 
 def main() -> None:
-    """Run both parts on an empty service each, and write the results."""
+    """Run both parts, each on an empty service, and write the results."""
     result: dict[str, Any] = {"machine": describe_machine(), "load_before": os.getloadavg()}
     for name, part, arguments, authentication in _PARTS:
         with _service(authentication) as key:
@@ -59,7 +59,7 @@ def main() -> None:
 
 @contextmanager
 def _service(authentication: Authentication) -> Iterator[str]:
-    """An empty service, and a key to it if it asks for one."""
+    """Run an empty service; yield a key if it needs one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nern-load-")))
         given = {
@@ -67,7 +67,7 @@ def _service(authentication: Authentication) -> Iterator[str]:
             "NERN_DATABASE_URL": stack.enter_context(postgres_database()),
             "NERN_BROKER_URL": os.environ["NERN_TEST_REDIS_URL"],
             "NERN_AUTHENTICATION": authentication.value,
-            # More than anybody may ask for by default: 300 polls a second are 18,000 a minute.
+            # Above the default rate limit: 300 polls a second are 18,000 a minute.
             "NERN_REQUESTS_PER_MINUTE": "100000",
             "NERN_BROKER_PREFIX": f"nern-load-{secrets.token_hex(4)}:",
         }
@@ -81,7 +81,7 @@ def _service(authentication: Authentication) -> Iterator[str]:
 
 
 def _key(settings: Settings) -> str:
-    """A new key that is good for everything."""
+    """Create a key with all scopes."""
     sessions = create_sessions(settings)
     try:
         return ApiKeyService(sessions).create("bench", tuple(Scope)).reveal()

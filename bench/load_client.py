@@ -1,6 +1,6 @@
-"""The clients of `bench.load`, in a process of their own.
+"""The clients of `bench.load`, in a separate process.
 
-They speak HTTP/1.1 on plain sockets, so that little of the machine goes into asking.
+They speak HTTP/1.1 on plain sockets, so that the clients take little of the machine.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 _BOUNDARY = b"b0undary"
 _CHUNK = bytes(256 * 1024)
-# Seconds of polls before the uploads begin, so that nobody waits for a first connection.
+# Seconds of polls before the uploads begin, so that connections exist by then.
 _WARM_UP = 2
 _TERMINAL = {"succeeded", "failed", "canceled"}
 
@@ -31,25 +31,25 @@ class Answer:
 
 @dataclass
 class Measured:
-    """Latencies in seconds by kind of request, and what went wrong."""
+    """Latencies in seconds by kind of request, and errors."""
 
     latencies: dict[str, list[float]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     def add(self, kind: str, seconds: float, answer: Answer, expected: int) -> None:
-        """Note one answer."""
+        """Record one answer."""
         self.latencies.setdefault(kind, []).append(seconds)
         if answer.status != expected:
             self.errors.append(f"{kind}: {answer.status} {answer.body[:200]!r}")
 
     def summary(self) -> dict[str, Any]:
-        """Counts and percentiles."""
+        """Return counts and percentiles."""
         rows = {kind: _percentiles(found) for kind, found in self.latencies.items()}
         return rows | {"errors": len(self.errors), "first_errors": self.errors[:3]}
 
 
 class Connection:
-    """One connection that is kept open."""
+    """A persistent connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
         self._reader = reader
@@ -57,12 +57,12 @@ class Connection:
         self._headers = "Host: localhost\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
 
     async def get(self, path: str) -> Answer:
-        """Ask for something."""
+        """Send a GET request."""
         self._writer.write(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
         return await self._answer()
 
     async def submit(self, start: bytes, filler: int = 0) -> Answer:
-        """Send a checkpoint of these bytes, and so many zeros after them."""
+        """Submit a checkpoint of the bytes `start` followed by `filler` zero bytes."""
         head = b"--%s\r\n" % _BOUNDARY + b'Content-Disposition: form-data; name="checkpoint"; filename="w"\r\n\r\n'
         tail = b"\r\n--%s--\r\n" % _BOUNDARY
         length = len(head) + len(start) + filler + len(tail)
@@ -86,7 +86,7 @@ class Connection:
 
 @asynccontextmanager
 async def connect(port: int, key: str) -> AsyncIterator[Connection]:
-    """A connection to the API; `key` is empty where the service asks for none."""
+    """Open a connection to the API; `key` is empty if the service needs none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Connection(reader, writer, key)
@@ -95,7 +95,7 @@ async def connect(port: int, key: str) -> AsyncIterator[Connection]:
 
 
 async def upload_and_poll(port: int, key: str, clients: int, checkpoint: bytes) -> dict[str, Any]:
-    """So many clients at once, each with one job that it follows to its end, looking every two seconds."""
+    """Run `clients` clients at once; each submits a job and polls it every two seconds until it ends."""
     measured = Measured()
 
     async def client() -> None:
@@ -116,9 +116,9 @@ async def upload_and_poll(port: int, key: str, clients: int, checkpoint: bytes) 
 async def poll_during_uploads(
     port: int, key: str, uploads: int, mebibytes: int, rate: int, pollers: int
 ) -> dict[str, Any]:
-    """Status polls at a fixed rate while large checkpoints arrive, until the last of them has.
+    """Poll the status at a fixed rate until the last of several large uploads has ended.
 
-    A poll's latency counts from when it was due: one that has to wait for a connection is late, not left out.
+    A poll's latency counts from its due time: a poll that has to wait for a connection is late, not left out.
     """
     measured, start, filler = Measured(), *_large(mebibytes)
     async with connect(port, key) as connection:
@@ -152,7 +152,7 @@ async def poll_during_uploads(
 
 
 async def _ask(due: "asyncio.Queue[float | None]", rate: int, until: "asyncio.Future[Any]") -> int:
-    """Make so many polls due every second until something is done; returns how many."""
+    """Make `rate` polls due every second until `until` is done; return their number."""
     started, asked = time.perf_counter(), 0
     while not until.done():
         while asked < (time.perf_counter() - started) * rate:
@@ -171,7 +171,7 @@ async def _timed(measured: Measured, kind: str, ask: Callable[[], Awaitable[Answ
 
 
 def _large(mebibytes: int) -> tuple[bytes, int]:
-    """The header of a safetensors file with one large layer, and how many zeros follow it."""
+    """Return the header of a safetensors file with one large layer, and the number of zero bytes that follow it."""
     size = mebibytes * 2**20
     layer = {"dtype": "F32", "shape": [size // 64, 1, 4, 4], "data_offsets": [0, size]}
     header = json.dumps({"w": layer}).encode()

@@ -1,6 +1,6 @@
-"""A worker whose jobs take a second and no processor: `celery -A bench.load_worker worker -Q cpu`.
+"""A worker whose jobs take a second and no processor time: `celery -A bench.load_worker worker -Q cpu`.
 
-It claims and publishes as the real one does; the encoding between is a pause, so that the load is the service's own.
+It claims and publishes like the real worker, but pauses instead of encoding, so that only the service causes load.
 """
 
 import time
@@ -21,7 +21,7 @@ celery = create_celery(settings)
 
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations
 def run_job(job_id: str) -> None:
-    """Take the job, wait a second, and say that it has succeeded."""
+    """Claim the job, wait a second, and report success."""
     with sessions.begin() as session:
         claim = JobRepository(session).claim(job_id, _LEASE)
     if claim is not None:

@@ -1,4 +1,4 @@
-"""What a result was measured on: recorded beside every one."""
+"""Description of the machine, recorded with every result."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from nern_core.precision import has_bfloat16_units
 
 
 def describe_machine() -> dict[str, object]:
-    """Processor, cores, versions, commit and date."""
+    """Return processor, cores, versions, commit and date."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
     return {
@@ -30,7 +30,7 @@ def describe_machine() -> dict[str, object]:
 
 
 def _commit() -> str | None:
-    """The commit that is checked out; None outside of a repository."""
+    """Return the checked-out commit; None outside a repository."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

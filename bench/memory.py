@@ -1,8 +1,8 @@
-"""How much memory encoding and decoding take: the largest resident set of a process of its own, torch included.
+"""Memory of encoding and decoding: the largest resident set of a separate process, including torch.
 
-python -m bench.memory writes bench/results/memory.json. ResNet20 is the public one; ResNet18 and ResNet50 have the
-random weights of torchvision, since only their number matters here, and so few steps that the figure is that of any
-step. Decoding at the default predictor size of the large networks takes minutes, so theirs is a small one.
+python -m bench.memory writes bench/results/memory.json. ResNet20 is the public one; ResNet18 and ResNet50 have
+torchvision's random weights, because only their number matters here, and few steps, because all steps take the same
+memory. Decoding with the default predictor size of the large networks takes minutes, so they get a small predictor.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _MEBIBYTE_IN_KIBIBYTES = 2**10
 
 
 def main() -> None:
-    """Measure and record; with a file to write, be the process that is measured."""
+    """Measure and record; with a file to write, run as the measured process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encode", nargs=3, metavar=("CHECKPOINT", "ENCODING", "OPTIONS"), help=argparse.SUPPRESS)
     parser.add_argument("--decode", metavar="ENCODING", help=argparse.SUPPRESS)
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def measure() -> None:
-    """Run every case in processes of their own."""
+    """Run each case in separate processes."""
     runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,15 +78,15 @@ def _cases(folder: Path) -> dict[str, tuple[Path, EncodeOptions]]:
 
 
 def _run(*arguments: str | Path) -> int:
-    """Mebibytes that a child needed at most."""
+    """Run a child process and return its peak memory in MiB."""
     command = [sys.executable, "-m", "bench.memory", *map(str, arguments)]
     answer = subprocess.run(command, check=True, cwd=HERE.parent, capture_output=True, text=True)
     return round(int(answer.stdout.split()[-1]) / _MEBIBYTE_IN_KIBIBYTES)
 
 
 def _peak_memory() -> int:
-    """Largest resident set of this process, KiB."""
-    # Not getrusage: its figure begins with that of the process that this one was started from.
+    """Return the largest resident set of this process in KiB."""
+    # Not getrusage: its figure starts with that of the parent process.
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1])

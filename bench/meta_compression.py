@@ -1,8 +1,8 @@
-"""Prune and quantize the predictor of ResNet20, and ResNet20 itself alike, and compare them at equal bytes.
+"""Prune and quantize both the predictor of ResNet20 and ResNet20 itself, and compare them at equal bytes.
 
 python -m bench.meta_compression [--encoding FILE | --seconds 150] [--images 10000] writes
-bench/results/meta_compression.json and docs/meta-compression.svg. Accuracy is that on so many test images of
-CIFAR-10, evenly spread. What is counted is said in nern_core/meta_compression.
+bench/results/meta_compression.json and docs/meta-compression.svg. Accuracy is that on `--images` test images of
+CIFAR-10, evenly spread. nern_core/meta_compression documents how bytes are counted.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nern_core.pair import evaluator_of, open_pair
 
 
 def main() -> None:
-    """Encode unless an encoding is given, measure, record and draw."""
+    """Encode, unless an encoding is given, then measure, record and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoding", type=Path)
     parser.add_argument("--seconds", type=float, default=150)
@@ -36,14 +36,14 @@ def main() -> None:
 
 
 def encode_resnet20(encoding: Path, seconds: float) -> Path:
-    """Encode as the README's table does."""
+    """Encode as for the README's table."""
     options = EncodeOptions(architecture="cifar-resnet20", dataset=str(DATASET), hidden_size=160, seconds=seconds)
     encode(checkpoint_of(20), encoding, options)
     return encoding
 
 
 def measure(encoding: Path, images: int) -> MetaCompression:
-    """Sweep, printing each point."""
+    """Run the sweep and print each point."""
     pair = open_pair(checkpoint_of(20), encoding)
 
     def show(point: Point) -> None:

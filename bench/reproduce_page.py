@@ -1,11 +1,11 @@
-"""The page bench/results/reproduce.md, from what bench/reproduce.py has recorded."""
+"""Render bench/results/reproduce.md from the results recorded by bench/reproduce.py."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import mean
 from typing import Any
 
-# The README of the authors' repository (best of the looks at the test set after each epoch): accuracy in percent.
+# Accuracy in percent from the README of the authors' repository (best of the test results after each epoch).
 _PUBLISHED_ORIGINAL = {"ResNet20": 91.69, "ResNet56": 93.52}
 _PUBLISHED = {
     ("ResNet20", 160, "in-filter"): 90.85,
@@ -28,7 +28,7 @@ _STEPS_DIFFER = (
 
 
 def page(runs: Mapping[str, Run]) -> str:
-    """Markdown with a table for the published settings, one for the ablation and one without data."""
+    """Return Markdown with tables for the published settings, for the ablation and for encoding without data."""
     machines = sorted({_machine(run) for run in runs.values()})
     lines = [
         "# The paper's table, measured here",
@@ -84,7 +84,7 @@ def _named_table(runs: Mapping[str, Run]) -> list[str]:
 
 
 def _accuracies(group: list[Run]) -> str:
-    """The mean, and the range where there are several seeds."""
+    """Return the mean, and the range if there are several seeds."""
     values = [run["metrics"]["reconstructed_accuracy"] for run in group]
     spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
     return f"{mean(values):.2f}{spread}"

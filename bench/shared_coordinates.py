@@ -1,10 +1,10 @@
-"""Kernels that share a coordinate: what predicting several at once does to accuracy, bytes and seconds.
+"""Kernels that share a coordinate: effect of predicting several at once on accuracy, bytes and seconds.
 
 python -m bench.shared_coordinates [--seed 0] writes bench/results/shared_coordinates.json.
 
-ResNet20 and ResNet56 have 1, 4 and 16 kernels to a coordinate, at the same hidden size and for the same seconds of
-training; then ResNet56 has 16 for three times as long. Accuracy is that of the finished file on the 10,000 test images
-of CIFAR-10, measured once; decoding, in float64, is the best of several.
+ResNet20 and ResNet56 get 1, 4 and 16 kernels per coordinate, with the same hidden size and training time; then ResNet56
+gets 16 for three times as long. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured
+once; the decoding time, in float64, is the best of several.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nern_core.decode import decode
 from nern_core.encode import encode
 from nern_core.options import EncodeOptions
 
-# Depth, hidden size, seconds, kernels to a coordinate.
+# Depth, hidden size, seconds, kernels per coordinate.
 _RUNS = (
     *((20, 160, 45.0, kernels) for kernels in (1, 4, 16)),
     *((56, 280, 100.0, kernels) for kernels in (1, 4, 16)),
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(depth: int, hidden_size: int, seconds: float, kernels: int, seed: int) -> dict[str, Any]:
-    """One encoding, and how long it takes to decode."""
+    """Encode once, and measure the decoding time."""
     options = EncodeOptions(
         architecture=f"cifar-resnet{depth}",
         dataset=str(DATASET),

