@@ -98,8 +98,8 @@ class _Transports(Generic[Transport]):
                 self._made[address] = self._make(address)
             except ImportError as error:
                 raise NernClientError(
-                    f"{url.host} is reached through {proxy}, a SOCKS proxy: install httpx2[socks], or add the host to "
-                    "NO_PROXY."
+                    f"{url.host} cannot be reached through {proxy}: SOCKS needs httpx2[socks]; install it, or add the "
+                    "host to NO_PROXY."
                 ) from error
             except (ValueError, httpx2.InvalidURL) as error:
                 raise NernClientError(f"{url.host} cannot be reached through {proxy}: {error}") from error

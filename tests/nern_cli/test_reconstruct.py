@@ -80,7 +80,7 @@ def test_how_a_service_decodes_is_its_own_choice(
 ) -> None:
     output = str(tmp_path / "w.safetensors")
     assert nern("reconstruct", str(ENCODING), "-o", output, *option, "--service", wire.url) == 2
-    assert "without --service" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "cannot be combined with --service" in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert wire.seen == []
 
 

@@ -91,7 +91,7 @@ def test_the_command_names_the_proxy_and_not_a_service_to_start(
 @pytest.mark.parametrize(
     ("proxy", "sentence"),
     [
-        ("socks5://127.0.0.1:9", "nern.example is reached through the proxy socks5://127.0.0.1:9 of ALL_PROXY, which"),
+        ("socks5://127.0.0.1:9", "nern.example cannot be reached through the proxy socks5://127.0.0.1:9 of ALL_PROXY"),
         ("gopher://127.0.0.1:9", "nern.example cannot be reached through the proxy gopher://127.0.0.1:9 of ALL_PROXY"),
     ],
 )

@@ -111,7 +111,7 @@ def test_what_nobody_has_measured_or_said_is_left_out(tmp_path: Path, about: Abo
     assert data.eval_results is None
     assert (data.base_model, data.license) == (about.base_model, about.license)
     told = (tmp_path / "model" / "README.md").read_text()
-    assert ("# license: name the licence" in told) == (about.license is None)
+    assert ("# license: add the licence" in told) == (about.license is None)
     assert "accuracy" not in told
 
 
