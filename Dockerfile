@@ -1,9 +1,9 @@
 # One image for the API, the workers and the migration.
 #
-# Everything that is installed has the hash that requirements.lock says. The torch on PyPI carries CUDA, which
-# the GPU worker needs. For an image without it, some gigabytes smaller:
+# All packages are installed with the hashes of requirements.lock. The torch on PyPI includes CUDA, which the GPU worker
+# needs. For an image without CUDA, some gigabytes smaller:
 # docker build --build-arg TORCH_INDEX_URL=<the address of PyTorch's CPU builds> .
-# These builds have other hashes, so that only the versions are those of the lock then.
+# These builds have other hashes, so only their versions are those of the lock.
 FROM python:3.11-slim AS build
 ARG TORCH_INDEX_URL=""
 WORKDIR /source

@@ -16,7 +16,7 @@ demo: setup ## Encode the example through the running service, in about a minute
 test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses
 	scripts/test $(ARGS)
 
-chaos: setup ## Break everything around the service, three times over; ARGS="--only word" chooses
+chaos: setup ## Break everything around the service, in three rounds; ARGS="--only word" chooses
 	.venv/bin/python -m bench.chaos $(ARGS)
 
 check: setup ## Lint, formatting, types, import contracts
@@ -25,7 +25,7 @@ check: setup ## Lint, formatting, types, import contracts
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-fix: setup ## Repair what can be repaired by a tool
+fix: setup ## Fix lint findings and formatting automatically
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 

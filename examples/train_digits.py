@@ -1,11 +1,11 @@
-"""Make the example: scikit-learn's digits as image files for distillation, and a network trained on them.
+"""Make the example: scikit-learn's digits as image files, and a network trained on them.
 
 Writes `digits/train.npz`, `digits/test.npz` and `digits-cnn.safetensors` beside this file. The same
 seed gives the same files on the same machine. Accuracy on the 500 test images: 99.4 %, after
 40 epochs in about 20 seconds on two CPU cores (torch 2.13.0, one run).
 
-`--smoothness 1e-4 -o smooth.safetensors` trains with the smoothness penalty in the loss: one line in
-`train`. What that does to the encoding is measured by `bench/smoothness.py`.
+`--smoothness 1e-4 -o smooth.safetensors` adds the smoothness penalty to the loss: one line in `train`.
+`bench/smoothness.py` measures its effect on the encoding.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LEARNING_RATE = 0.01
 
 
 def main() -> None:
-    """Write the data, train, and write the checkpoint."""
+    """Write the data, train the network, and write the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoothness", type=float, default=0.0, help="factor of the smoothness penalty")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "digits-cnn.safetensors")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write_images(folder: Path) -> None:
-    """Split the digits, as many of each class in both parts, and write them as RGB images."""
+    """Split the digits with equal class shares in both parts, and write them as RGB images."""
     digits = load_digits()
     grey = np.round(digits.images * (255 / digits.images.max())).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=3)
@@ -58,7 +58,7 @@ def write_images(folder: Path) -> None:
 
 
 def train(data: ImageSet, *, smoothness: float = 0.0, seed: int = SEED) -> nn.Module:
-    """Train with Adam and one cosine cycle; the last weights are taken, never the best on the test set."""
+    """Train with AdamW and one cosine cycle. Returns the last weights, not the best ones on the test set."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     generator = torch.Generator().manual_seed(seed)
@@ -85,7 +85,7 @@ def train(data: ImageSet, *, smoothness: float = 0.0, seed: int = SEED) -> nn.Mo
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: ImageSet) -> float:
-    """Share of images classified correctly, in percent."""
+    """Return the share of correctly classified images, in percent."""
     inputs = to_inputs(data.images, find_architecture("digits-cnn").preprocessing)
     predicted: Tensor = network(inputs).argmax(dim=1)
     return 100 * float((predicted == data.labels).float().mean())

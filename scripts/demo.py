@@ -1,7 +1,7 @@
 """Encode the example through the running service: `make demo`.
 
-Starts `nern serve` on its embedded default, sends `examples/digits-cnn.safetensors` with the images
-that belong to it, follows the job, downloads the reconstructed weights and says what came of it.
+Starts `nern serve` in the embedded mode, submits `examples/digits-cnn.safetensors` with its images, follows the job,
+downloads the decoded weights and prints the result.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ console = Console()
 
 
 def main() -> int:
-    """Run the demonstration; returns the exit status."""
+    """Run the demonstration and return the exit status."""
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
     port = free_port()
@@ -41,7 +41,7 @@ def main() -> int:
         console.print(f"[bold]POST /jobs[/]  checkpoint=@{CHECKPOINT.relative_to(ROOT)}  options={json.dumps(OPTIONS)}")
         job = follow(client, submit(client))
         if job["status"] != "succeeded":
-            console.print(f"[red]The job has {job['status']}: {job['message']}[/]")
+            console.print(f"[red]The job ended with the status {job['status']}: {job['message']}[/]")
             return 1
         weights = download(client, job, "weights.safetensors")
         encoding = download(client, job, "encoding.nern")
@@ -75,11 +75,11 @@ def wait_until_ready(client: httpx2.Client) -> None:
         except httpx2.TransportError:
             pass
         time.sleep(0.2)
-    sys.exit("demo: the service does not start; demo-output/service.log says why.")
+    sys.exit("demo: the service does not start; demo-output/service.log has the reason.")
 
 
 def submit(client: httpx2.Client) -> str:
-    """Send the checkpoint; returns the address of the job."""
+    """Submit the checkpoint and return the address of the job."""
     with CHECKPOINT.open("rb") as file:
         answer = client.post("/jobs", files={"checkpoint": file}, data={"options": json.dumps(OPTIONS)})
     if answer.status_code != httpx2.codes.ACCEPTED:
@@ -109,12 +109,12 @@ def follow(client: httpx2.Client, address: str) -> dict[str, Any]:
 
 
 def download(client: httpx2.Client, job: dict[str, Any], name: str) -> Path:
-    """Save a result and check its digest against the published one."""
+    """Save a result and verify its digest."""
     artifact = job["artifacts"][name]
     path = OUTPUT / name
     path.write_bytes(client.get(artifact["url"]).raise_for_status().content)
     if hashlib.sha256(path.read_bytes()).hexdigest() != artifact["sha256"]:
-        sys.exit(f"demo: {name} does not have the digest that was published.")
+        sys.exit(f"demo: the digest of {name} is not the published one.")
     return path
 
 
@@ -128,11 +128,11 @@ def summarize(metrics: dict[str, Any], weights: Path, encoding: Path) -> None:
     console.print(f"{metrics['ratio']:.2f} times smaller, in {metrics['seconds']['total']:.0f} seconds.")
     verdict = metrics["verdict"]
     console.print(f"[bold]{verdict['level'].capitalize()}.[/] {verdict['sentence']}")
-    console.print(f"Both are in demo-output/: {encoding.name} and what it decodes to, {weights.name}.")
+    console.print(f"Files in demo-output/: {encoding.name}, and {weights.name} decoded from it.")
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""Find the quotient of polynomials for erf in nern_core/gelu.py.
+"""Compute the quotient of polynomials for erf in nern_core/gelu.py.
 
-python -m scripts.fit_error_function prints the coefficients of P and Q, highest powers first, such that the largest
-error of z P(z²) / Q(z²) is as small as it can be for |z| up to LIMIT; there the error function is 1 in float64. The
+python -m scripts.fit_error_function prints the coefficients of P and Q, highest powers first, that minimize the largest
+error of z P(z²) / Q(z²) for |z| up to LIMIT, where erf is 1 in float64. The
 quotient is fitted by linear least squares, weighted by the last denominator (Sanathanan and Koerner, 1963) and more
 wherever the error was large (Lawson, 1961). mpmath comes with torch.
 """
@@ -13,7 +13,7 @@ _DIGITS, _POINTS, _ROUNDS, _ROUNDS_OF_EQUAL_WEIGHTS = 50, 110, 14, 3
 
 
 def main() -> None:
-    """Fit, and print what is best."""
+    """Fit, and print the best quotient."""
     mp.dps = _DIGITS
     limit = mp.mpf(LIMIT)
     # Dense at both ends.

@@ -1,8 +1,8 @@
 """Run a command that needs PostgreSQL and Redis, with NERN_TEST_POSTGRES_URL and NERN_TEST_REDIS_URL set.
 
-In this order: the servers those variables already name; the ones that answer on this machine's
-usual ports without a password; private ones, started from installed binaries in a temporary folder
-and removed at the end. Binaries that are missing are installed where this user may.
+Uses, in this order: the servers that those variables already name; servers that answer on the usual ports of this machine
+without a password; private servers, started from installed binaries in a temporary folder and removed at the end. Missing
+binaries are installed if this user may.
 """
 
 import os
@@ -29,14 +29,14 @@ START_SECONDS = 60.0
 
 
 class ServiceError(Exception):
-    """A service can neither be found nor started; the message is one sentence for the user."""
+    """A service that can neither be found nor started; the message is one sentence for the user."""
 
 
 def main(command: list[str]) -> int:
     """Run the command and return its exit status, as a shell would."""
     if not command:
         raise ServiceError("Usage: scripts/with-services COMMAND [ARGUMENT]...")
-    # Leave through the `with` below when told to stop, also while a server is still starting.
+    # On SIGTERM, leave through the `with` below, also while a server is still starting.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     with ExitStack() as stack:
         postgres = os.environ.get("NERN_TEST_POSTGRES_URL")
@@ -51,12 +51,12 @@ def main(command: list[str]) -> int:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the command to its end, whatever signals arrive: it gets them too and decides."""
+    """Run the command to its end. Signals are passed on to it, and it decides when to stop."""
     try:
         child = subprocess.Popen(command, env={**os.environ, **environment})
     except OSError as error:
         raise ServiceError(f"Cannot run '{command[0]}': {error.strerror}.") from error
-    # Ctrl-C reaches the whole process group by itself; a SIGTERM has to be handed on.
+    # Ctrl-C reaches the whole process group by itself; a SIGTERM has to be passed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
     status = child.wait()
@@ -67,7 +67,7 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-# What runs already
+# Running servers
 
 
 def _running(answers: Callable[[str], bool], port: int, url: str) -> str | None:
@@ -117,7 +117,7 @@ def _private_postgres() -> Iterator[str]:
 
 
 def postgres_programs() -> Path | None:
-    """Debian keeps PostgreSQL's server programs out of PATH, in a folder for each version."""
+    """Find the folder of PostgreSQL's server programs, which Debian keeps out of PATH, one for each version."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     if found := shutil.which("postgres"):
         folders.append(Path(found).resolve().parent)
@@ -143,11 +143,11 @@ def _private_redis() -> Iterator[str]:
 def _server(
     command: list[str | Path], folder: Path, answers: Callable[[str], bool], url: str, stop: signal.Signals
 ) -> Iterator[str]:
-    """Run a server until the end of the `with`, which starts when it answers."""
+    """Run a server until the end of the `with`, whose body starts when the server answers."""
     name = Path(command[0]).name
     log = folder / "log"
     with log.open("wb") as output:
-        # Its own process group: Ctrl-C is for the command that uses it.
+        # A separate process group, so that Ctrl-C reaches only the command that uses the server.
         server = subprocess.Popen(
             command, stdout=output, stderr=output, cwd=folder, start_new_session=True, **unprivileged()
         )
@@ -156,7 +156,7 @@ def _server(
         while not answers(url):
             if server.poll() is not None or time.monotonic() > deadline:
                 tail = " ".join(log.read_text(errors="replace").split())[-300:]
-                raise ServiceError(f"A private {name} does not start; it says: {tail}")
+                raise ServiceError(f"A private {name} does not start; its log ends with: {tail}")
             time.sleep(0.05)
         yield url
     finally:
@@ -177,7 +177,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def unprivileged() -> dict[str, Any]:
-    """Whom servers run as, for `subprocess`: PostgreSQL refuses to run as root."""
+    """Return the user of servers, for `subprocess`: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -196,7 +196,7 @@ def free_port() -> int:
 def _install(package: str) -> None:
     installed = subprocess.run([Path(__file__).with_name("apt-install"), package], check=False)
     if installed.returncode:
-        raise ServiceError(f"The tests need a server from the package '{package}', which could not be installed.")
+        raise ServiceError(f"The tests need the package '{package}', which could not be installed.")
 
 
 if __name__ == "__main__":

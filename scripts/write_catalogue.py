@@ -1,4 +1,4 @@
-"""Count the architectures of the zoo for `nern_core/catalogue/architectures.json`, and list their tensors."""
+"""Write `nern_core/catalogue/architectures.json`: sizes of the architectures of the zoo, and lists of their tensors."""
 
 import json
 import math
@@ -19,12 +19,12 @@ _CLASSES, _TORCHVISION_CLASSES = 10, 1000
 
 
 def names() -> list[str]:
-    """Names of all architectures, as the option `architecture` takes them."""
+    """Return the names of all architectures, as the option `architecture` takes them."""
     return [*built_in_names(), *(PREFIX + name for name in classifier_names())]
 
 
 def entry(name: str) -> ArchitectureEntry:
-    """Count one architecture."""
+    """Count the parameters and represented tensors of one architecture."""
     found = find_architecture(name)
     classes = _TORCHVISION_CLASSES if name.startswith(PREFIX) else _CLASSES
     with WeightlessModules():
@@ -42,7 +42,7 @@ def entry(name: str) -> ArchitectureEntry:
 
 
 def structure(name: str) -> NetworkStructure:
-    """List the tensors of one architecture: sizes that follow the number of classes are those that differ with it."""
+    """List the tensors of one architecture; a size that depends on the number of classes is None."""
     found = find_architecture(name)
     with WeightlessModules():
         small, large = (found.build(classes).state_dict() for classes in (_CLASSES, _CLASSES + 1))

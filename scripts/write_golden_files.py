@@ -1,7 +1,7 @@
-"""Write the golden files of the present format into tests/golden: once for each format version, never over old ones.
+"""Write the golden files of the current format to tests/golden, once for each format version; never replace old ones.
 
-A golden file is a small `.nern` file with the weights that it decoded to when it was written, beside it as safetensors.
-Every later version has to decode it to the same weights.
+A golden file is a small `.nern` file, with the weights decoded from it as safetensors beside it. Every later version has
+to decode it to the same weights.
 """
 
 import sys
@@ -24,7 +24,7 @@ OPTIONS = {
 
 
 def main() -> None:
-    """Encode a small checkpoint of many kinds of tensors in each way."""
+    """Encode a small checkpoint with many kinds of tensors by each set of options."""
     source = GOLDEN / "source.safetensors"
     GOLDEN.mkdir(exist_ok=True)
     if not source.exists():
@@ -32,13 +32,13 @@ def main() -> None:
     for name, options in OPTIONS.items():
         path = GOLDEN / f"{name}-v{FORMAT_VERSION}.nern"
         if path.exists():
-            sys.exit(f"{path.name} is there already, and golden files stay as they are")
+            sys.exit(f"{path.name} exists, and golden files must not change")
         encode(source, path, options)
         write_checkpoint(decode(path), path.with_suffix(".safetensors"))
 
 
 def small_checkpoint() -> dict[str, torch.Tensor]:
-    """Tensors of several shapes and dtypes, two of them tied."""
+    """Return tensors of several shapes and dtypes, two of them tied."""
     generator = torch.Generator().manual_seed(0)
     matrix = 0.1 * torch.randn(20, 40, generator=generator)
     return {

@@ -1,4 +1,4 @@
-"""Write docs/openapi.json: the description of the API as it is served at /openapi.json."""
+"""Write docs/openapi.json, the OpenAPI document that the service returns at /openapi.json."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.json"
 
 
 def described() -> str:
-    """The description, as the file holds it."""
+    """Return the document as text."""
     return json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
