@@ -1,4 +1,4 @@
-"""What the tests of all packages share: where the real data is, and the two backends of the service."""
+"""Fixtures for all packages: the real data, and the two backends of the service."""
 
 import os
 import secrets
@@ -32,28 +32,28 @@ DIGITS = ROOT / "examples" / "digits"
 
 @dataclass(frozen=True)
 class RealCheckpoints:
-    """The public networks and the data that the slow tests work on."""
+    """The public networks and the data for slow tests."""
 
     checkpoints: Path
     cifar10: Path
 
 
 def pytest_configure() -> None:
-    """Have signals end processes, as in a terminal. In the background, and under `nohup`, they would be ignored."""
+    """Let signals end processes as in a terminal; in the background and under `nohup` they would be ignored."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that in the end no process waits for the long file of another one."""
+    """Sort files with slow tests first, so that at the end no process waits for another one's long file."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def real() -> RealCheckpoints:
-    """Real checkpoints and CIFAR-10: NERN_TEST_ASSETS names the folder; without it these tests are skipped."""
+    """Real checkpoints and CIFAR-10 in the folder NERN_TEST_ASSETS; without it the test is skipped."""
     folder = Path(os.environ.get("NERN_TEST_ASSETS", ROOT.parent / "shared"))
     found = RealCheckpoints(folder / "checkpoints", folder / "data" / "cifar10")
     if not (found.checkpoints / "cifar10-resnet20.th").is_file() or not (found.cifar10 / "test.npz").is_file():
@@ -63,7 +63,7 @@ def real() -> RealCheckpoints:
 
 @pytest.fixture(scope="session")
 def migrated_postgres() -> Iterator[str]:
-    """Name of a PostgreSQL database with the schema, which nobody connects to."""
+    """Name of a PostgreSQL database with the schema; nobody connects to it, so it can be copied."""
     with postgres_database() as url:
         migrate(Settings(database_url=url))
         yield str(sqlalchemy.make_url(url).database)
@@ -86,7 +86,7 @@ def postgres_url(migrated_postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_settings() -> Iterator[dict[str, str]]:
-    """Settings for a part of the Redis server that nobody else uses."""
+    """Settings for an unused part of the Redis server."""
     url, prefix = service_url("NERN_TEST_REDIS_URL"), f"nern-test-{secrets.token_hex(6)}:"
     yield {"broker_url": url, "broker_prefix": prefix}
     with redis.Redis.from_url(url) as client:
@@ -96,7 +96,7 @@ def redis_settings() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server that all tests share; each has a bucket of its own."""
+    """An S3 server shared by all tests; each has its own bucket."""
     server = S3Server(tmp_path_factory.mktemp("s3") / "log")
     server.start()
     yield server
@@ -111,7 +111,7 @@ def with_bucket(s3_server: S3Server, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients of buckets give up soon."""
+    """Make clients of buckets give up soon."""
     monkeypatch.setattr(requests, "ANSWERING", requests.TimeLimits(timedelta(seconds=2), timedelta(seconds=2)))
     monkeypatch.setattr(requests, "CARRYING", requests.TimeLimits(timedelta(seconds=5), timedelta(seconds=2)))
 
@@ -135,14 +135,14 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         database_url=request.getfixturevalue("postgres_url"),
         **request.getfixturevalue("redis_settings"),
         dataset_roots=(DIGITS.parent,),
-        # What is about keys makes some; everything else is as a service without them on this machine.
+        # Tests of keys create some; all others use a service without keys on this machine.
         authentication=Authentication.NONE,
     )
 
 
 @contextmanager
 def transaction(settings: Settings) -> Iterator[Session]:
-    """One unit of work on the database of a test."""
+    """A transaction on the database of a test."""
     engine = create_engine(settings)
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():

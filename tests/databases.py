@@ -1,4 +1,4 @@
-"""Databases for tests. To migrate takes longer than most tests do, so they work on copies of one that has been."""
+"""Databases for tests: copies of a migrated one, because a migration takes longer than most tests."""
 
 import os
 import secrets
@@ -10,7 +10,7 @@ import sqlalchemy
 
 
 def service_url(variable: str) -> str:
-    """The server that `scripts/with-services` found or started."""
+    """Return the URL of the server that `scripts/with-services` found or started."""
     url = os.environ.get(variable)
     if not url:
         pytest.fail(f"{variable} is not set: run the tests with `make test`")
@@ -19,7 +19,7 @@ def service_url(variable: str) -> str:
 
 @contextmanager
 def postgres_database(template: str = "template1") -> Iterator[str]:
-    """URL of a new database on the PostgreSQL server, a copy of another one, which is dropped in the end."""
+    """Create a copy of the database `template` on the PostgreSQL server, yield its URL, and drop it at the end."""
     server = sqlalchemy.make_url(service_url("NERN_TEST_POSTGRES_URL"))
     name = f"nern_test_{secrets.token_hex(6)}"
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")

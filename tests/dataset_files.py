@@ -1,4 +1,4 @@
-"""Data sets in one file, put together without any library that could do it."""
+"""Data sets in one file, built without a library."""
 
 import json
 import math
@@ -22,7 +22,7 @@ SMALL: dict[str, Claim] = {
 def safetensors_file(
     claims: Mapping[str, Claim], metadata: Mapping[str, str] | None = None, data: bytes | None = None
 ) -> bytes:
-    """A file of these dtypes and shapes, with zeros as data, or with what is given."""
+    """Return a file with these dtypes and shapes, and with `data` or zeros."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     end = 0
     for name, (dtype, shape) in claims.items():
@@ -33,13 +33,13 @@ def safetensors_file(
 
 
 def small_file(shade: int = 0) -> bytes:
-    """A data set of five images; another one for each shade."""
+    """Return a data set of five images, a different one for each shade."""
     total = sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in SMALL.values())
     return safetensors_file(SMALL, data=bytes([shade]) + bytes(total - 1))
 
 
 def digits_file() -> bytes:
-    """The digits of the example as one file."""
+    """Return the digits of the example as one file."""
     claims: dict[str, Claim] = {}
     data = b""
     for split in ("train", "test"):

@@ -14,7 +14,7 @@ from nern_core.checksum import seal
 
 
 def changed(path: Path, target: Path, change: Callable[[dict[str, Any]], None] | None) -> Path:
-    """Write a copy whose document is changed, or invalid without `change`, with a checksum that fits."""
+    """Write a copy with a changed document, or an invalid one without `change`, and a matching checksum."""
     tensors = safetensors.torch.load_file(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()

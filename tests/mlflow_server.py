@@ -1,4 +1,4 @@
-"""A real MLflow server (SQLite, artifacts that it hands out itself) as a process of its own, and models in it."""
+"""A real MLflow server (SQLite, artifacts served by itself) as a separate process, and models in it."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Nothing is told to anybody, and no processes beside the server are started.
+# No telemetry, and no processes besides the server.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -32,7 +32,7 @@ _DEFAULT_EXPERIMENT = "0"
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """Its address, while it runs."""
+    """Run a server and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,14 +66,14 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for all tests of a session; each uses models of its own."""
+    """A server for all tests of a session; each test uses its own models."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
         yield url
 
 
 @pytest.fixture
 def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
-    """A client of the server, which everything else in this process speaks to as well."""
+    """A client of the server, which is also the default server of this process."""
     for name, value in (QUIET | {"MLFLOW_TRACKING_URI": mlflow_url}).items():
         monkeypatch.setenv(name, value)
     from mlflow import MlflowClient, set_tracking_uri
@@ -83,7 +83,7 @@ def tracking(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient"
 
 
 def register(tracking: "MlflowClient", model: str, file: Path) -> str:
-    """Log a file as an artifact in the folder `checkpoint` of a new run, and register that; returns the run's id."""
+    """Log a file as an artifact in the folder `checkpoint` of a new run, register it, and return the run's id."""
     run = tracking.create_run(_DEFAULT_EXPERIMENT)
     run_id: str = run.info.run_id
     tracking.log_artifact(run_id, str(file), "checkpoint")
@@ -94,7 +94,7 @@ def register(tracking: "MlflowClient", model: str, file: Path) -> str:
 
 
 def log_model(tracking: "MlflowClient", name: str, file: Path) -> str:
-    """Log a model as MLflow 3 does, with a file in `extra_files`; returns its id."""
+    """Log a model as in MLflow 3, with a file in `extra_files`; return its id."""
     folder = file.parent / "logged"
     (folder / "extra_files").mkdir(parents=True)
     shutil.copy(file, folder / "extra_files")
@@ -107,7 +107,7 @@ def log_model(tracking: "MlflowClient", name: str, file: Path) -> str:
 
 @pytest.fixture
 def registered_model(tracking: "MlflowClient", tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """The name of a model of this test's own, whose first version is the example as `model.safetensors`."""
+    """The name of a model for this test, whose first version is the example as `model.safetensors`."""
     from tests.conftest import EXAMPLE
 
     name: str = request.node.name

@@ -1,4 +1,4 @@
-"""A real S3 server as its own process, and buckets on it."""
+"""A real S3 server as a separate process, and buckets on it."""
 
 import secrets
 import socket
@@ -21,7 +21,7 @@ SECONDS_TO_START = 60.0
 
 
 class S3Server:
-    """moto's server. What it holds is gone when it stops."""
+    """moto's server. Its data is lost when it stops."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -63,7 +63,7 @@ class S3Server:
 
 
 def bucket_settings(url: str, bucket: str) -> dict[str, Any]:
-    """What the settings have to say for a bucket of the server, with a prefix that others do not use."""
+    """Return the settings for a bucket of the server, with an unused prefix."""
     return {
         "artifact_store": f"s3://{bucket}/nern/test",
         "s3_endpoint": url,
@@ -74,24 +74,24 @@ def bucket_settings(url: str, bucket: str) -> dict[str, Any]:
 
 @dataclass
 class FaultyBucket:
-    """A bucket behind a proxy that misbehaves on demand."""
+    """A bucket behind a proxy with faults on demand."""
 
     settings: Settings
     proxy: Proxy
 
 
 def store_of(settings: Settings, bucket: Bucket | None = None) -> S3Store:
-    """The store that the settings name, on a bucket that may behave otherwise."""
+    """Return the store in the settings, optionally on a bucket with other behaviour."""
     location = Location.of(settings)
     return S3Store(bucket or Bucket(location), location, settings.artifacts, settings.redirect_lifetime)
 
 
 def bucket_of(settings: Settings) -> Bucket:
-    """The bucket itself, to look into and to do harm in."""
+    """Return the bucket itself, for inspection and manipulation."""
     return Bucket(Location.of(settings))
 
 
 def keys_of(settings: Settings, folder: str) -> list[str]:
-    """What is below a folder of the bucket, without the folder's name."""
+    """Return the keys below a folder of the bucket, without the folder's name."""
     pages = bucket_of(settings).list(folder)
     return sorted(found.key.removeprefix(f"{folder}/") for page in pages for found in page)

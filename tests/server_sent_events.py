@@ -1,4 +1,4 @@
-"""A reader of server-sent events, as the HTML standard has them."""
+"""A reader of server-sent events, as in the HTML standard."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """One event; without an id where the server gave none."""
+    """One event; the id is None if the server sent none."""
 
     id: str | None
     kind: str
@@ -14,7 +14,7 @@ class Event:
 
 
 def events_of(lines: Iterable[str]) -> Iterator[Event]:
-    """The events in the lines of a stream. One that is cut off is none."""
+    """Yield the events in the lines of a stream; an incomplete last event is dropped."""
     fields: dict[str, str] = {}
     for line in lines:
         if not line:

@@ -1,4 +1,4 @@
-"""File systems of their own, small or read-only, for tests of what full and broken disks do."""
+"""Small or read-only file systems for tests with full and broken disks."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount
 
 @contextmanager
 def small_disk(folder: Path, size: str = "16m", options: str = "") -> Iterator[None]:
-    """A file system of this size at a new folder."""
+    """Mount a file system of this size at a new folder."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(folder)]
     subprocess.run(mount, check=True)
@@ -25,7 +25,7 @@ def small_disk(folder: Path, size: str = "16m", options: str = "") -> Iterator[N
 
 
 def fill(folder: Path, leave: int = 0) -> Path:
-    """Fill the disk of a folder but for some bytes; returns the file to remove."""
+    """Fill the disk of a folder, except for `leave` bytes; return the file to remove."""
     ballast = folder / "ballast"
     ballast.write_bytes(bytes(shutil.disk_usage(folder).free - leave))
     return ballast

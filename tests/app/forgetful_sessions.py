@@ -1,4 +1,4 @@
-"""Sessions on a bad day, for tests of work that is done again."""
+"""Sessions with lost answers, for tests of retried work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from app.database import Sessions
 
 
 class ForgetfulSessions:
-    """Commits each transaction; of every first one of two the answer is lost."""
+    """Commits each transaction, but loses the answer to every first of two."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions

@@ -9,7 +9,7 @@ from app.batching import Batching
 
 
 class Doubled:
-    """Work that waits until it may go on, and remembers what it was asked."""
+    """Work that waits until it is released, and records its inputs."""
 
     def __init__(self) -> None:
         self.asked: list[Sequence[int]] = []

@@ -58,7 +58,7 @@ def test_an_upload_pauses_while_the_event_loop_is_busy() -> None:
 
         async def others() -> None:
             while not stop.is_set():
-                time.sleep(busy)  # noqa: ASYNC251 # that is what keeps the loop from everybody
+                time.sleep(busy)  # noqa: ASYNC251 # blocks the event loop on purpose
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(others())

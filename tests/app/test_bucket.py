@@ -1,4 +1,4 @@
-"""The API with a bucket: everything that a client does with files, and what it is told when the bucket is away."""
+"""The API with a bucket: all operations on files, and the errors while the bucket is unreachable."""
 
 import hashlib
 from collections.abc import Iterator
@@ -150,7 +150,7 @@ def test_nobody_is_redirected_to_what_is_known_or_gone(redirecting: Settings, tm
 
 
 def requests_for(client: TestClient, address: str) -> list[httpx2.Response]:
-    """One request of each kind that needs the bucket."""
+    """Send one request of each kind that needs the bucket."""
     return [
         submit(client),
         client.post("/checkpoints", content=CONTENT),

@@ -1,4 +1,4 @@
-"""Limits of connections, and the order in which silent ones make way."""
+"""Limits of connections, and the order in which silent ones are dropped."""
 
 import asyncio
 import resource
@@ -16,7 +16,7 @@ from app.settings import Settings
 
 
 class Connection:
-    """One that notes whether it was dropped."""
+    """A connection that records whether it was dropped."""
 
     def __init__(self) -> None:
         self.dropped = False
@@ -90,7 +90,7 @@ def test_a_trusted_proxy_may_have_any_number() -> None:
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The limit of descriptors, which nobody changes really."""
+    """A fake limit of descriptors."""
     found: dict[str, Any] = {"limit": (1024, 4096)}
     monkeypatch.setattr(resource, "getrlimit", lambda limit: found["limit"])
     monkeypatch.setattr(resource, "setrlimit", lambda limit, values: found.update(limit=values))
@@ -123,7 +123,7 @@ def test_errors_of_accepting_are_logged_once() -> None:
 
 
 class Sender(asyncio.Protocol):
-    """Sends more than any buffer holds."""
+    """Sends more than the buffers hold."""
 
     def __init__(self) -> None:
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""A real API whose connections are taken by clients that say nothing, or do not go away."""
+"""A real API whose connections are taken by clients that send nothing, or do not disconnect."""
 
 import socket
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ MOST = 8
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an API with few connections, whose clients have to read soon."""
+    """The port of an API with few connections, which drops clients that do not read."""
     folder = tmp_path_factory.mktemp("crowded")
     settings = Settings(data_dir=folder / "data", max_connections=MOST, write_timeout=timedelta(seconds=1))
     migrate(settings)
@@ -54,7 +54,7 @@ def test_where_all_connections_are_busy_probes_are_answered_and_others_told_to_c
         connected(port, stack, MOST, HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n")
 
         def refusal() -> bytes | None:
-            # Right after connecting, the server may not have read all of the heads yet.
+            # Right after the connect, the server may not have read all heads yet.
             answer = get(port, "/jobs")
             return answer if answer.startswith(b"HTTP/1.1 503") else None
 

@@ -19,7 +19,7 @@ def sessions(settings: Settings) -> Iterator[Sessions]:
 
 
 class Work:
-    """A unit of work that goes wrong the first times."""
+    """A unit of work that fails the first times."""
 
     def __init__(self, *mishaps: str) -> None:
         self._mishaps = list(mishaps)

@@ -1,4 +1,4 @@
-"""Downloads in part, again, and of everything that a job has left."""
+"""Partial and repeated downloads, and downloads of all results of a job."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from tests.app.test_jobs_api import IMPORTANCE, dataset_of, finish
 
 @pytest.fixture
 def job(client: TestClient, settings: Settings, tmp_path: Path) -> dict[str, Any]:
-    """A job that has succeeded, with everything that there may be of it."""
+    """A succeeded job with every kind of result."""
     options = {"importance": True, "architecture": "digits-cnn", "dataset": dataset_of(settings)}
     job = submit(client, options).json()
     finish(settings, job["id"], tmp_path, also=IMPORTANCE)
@@ -26,7 +26,7 @@ def job(client: TestClient, settings: Settings, tmp_path: Path) -> dict[str, Any
 
 @pytest.fixture
 def address(job: dict[str, Any]) -> str:
-    """Of the result `torch`, five bytes."""
+    """Return the address of the result `torch`, which has five bytes."""
     return f"/jobs/{job['id']}/artifacts/weights.pt"
 
 

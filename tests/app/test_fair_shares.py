@@ -11,7 +11,7 @@ from app.fair_shares import FairShares, FairThreads, QueueFull
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What work of these tests waits for; it ends with the test."""
+    """An event that the work in these tests waits for; it is set when the test ends."""
     gate = threading.Event()
     yield gate
     gate.set()

@@ -1,4 +1,4 @@
-"""Texts that no name, id or cursor can be: the API says so, whatever its database would have said."""
+"""Invalid texts for names, ids and cursors: the API refuses them itself, on either database."""
 
 import json
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ def test_every_hostile_file_is_refused_at_the_upload_by_the_code_of_its_reason(
         found[file.name] = (answer.status_code, (answer.json() if answer.is_error else accepted)["type"])
     assert found == expected
     assert not canary.exists()
-    # Files of equal contents are stored once.
+    # Files with equal contents are stored once.
     assert 0 < len(stored_files(embedded)) <= sum(status == 202 for status, _ in found.values())
 
 

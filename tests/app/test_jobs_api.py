@@ -51,7 +51,7 @@ IMPORTANCE = {
 def finish(
     settings: Settings, job_id: str, tmp_path: Path, without: str = "", also: Mapping[str, bytes] | None = None
 ) -> dict[str, bytes]:
-    """Do what a worker does for a job that succeeds; returns the results."""
+    """Do the work of a worker for a succeeding job; return the results."""
     results = dict(also or {}) | {
         "weights.safetensors": b"safetensors",
         "weights.pt": b"torch",
@@ -74,7 +74,7 @@ def finish(
 
 
 def dataset_of(settings: Settings) -> str:
-    """The digits as a job names them: any folder, or one below the roots that are offered."""
+    """Return the data set option for the digits: any folder, or one below the offered roots."""
     return str(DIGITS) if settings.embedded else DIGITS.name
 
 
@@ -569,7 +569,7 @@ def test_whoever_asks_for_many_ranges_gets_the_whole_result_at_once(
         start = time.process_time()
         answer = client.get(f"/jobs/{job['id']}/weights?format=pt", headers={"Range": f"bytes={ranges}"})
         assert (answer.status_code, answer.content) == (200, b"torch")
-        # Of computing: waiting for others that are busy does not count.
+        # Processor time: waiting for a busy machine does not count.
         assert time.process_time() - start < 0.5
 
 

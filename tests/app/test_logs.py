@@ -17,7 +17,7 @@ configure_logging()
 
 
 def logged(statements: str) -> list[dict[str, Any]]:
-    """What a process writes to standard error, which is no terminal."""
+    """Return the log of a process whose standard error is not a terminal."""
     program = PROGRAM.format(statements=statements)
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert ended.stdout == ""

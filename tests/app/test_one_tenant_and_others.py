@@ -1,4 +1,4 @@
-"""One tenant names servers that never answer, and takes all places to wait that it can; another one is served."""
+"""One tenant uses servers that never answer and occupies all the slots it can; another tenant is still served."""
 
 import base64
 import json
@@ -32,14 +32,14 @@ from tests.conftest import EXAMPLE
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 BOTH = (Scope.READ, Scope.WRITE)
 CONTENT = EXAMPLE.read_bytes()
-# More than there are threads for anything.
+# More than any pool has threads.
 MANY = 18
 THREADS_OF_STARLETTE = 40
 
 
 @pytest.fixture
 def over() -> Iterator[threading.Event]:
-    """The end of the test, which silent servers wait for."""
+    """The end of the test, until which silent servers wait."""
     over = threading.Event()
     yield over
     over.set()
@@ -53,13 +53,13 @@ def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
 
 @pytest.fixture
 def acme(keys: ApiKeyService) -> dict[str, str]:
-    """The headers of the tenant that attacks."""
+    """The headers of the attacking tenant."""
     return bearer(keys.create("acme", BOTH).reveal())
 
 
 @pytest.fixture
 def rival(keys: ApiKeyService) -> dict[str, str]:
-    """The headers of the other one."""
+    """The headers of the other tenant."""
     return bearer(keys.create("rival", BOTH).reveal())
 
 
@@ -80,7 +80,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Hanging(ThreadingHTTPServer):
-    """Takes requests and does not answer those for `/silent`."""
+    """Accepts requests, but does not answer those for `/silent`."""
 
     daemon_threads = True
     block_on_close = False

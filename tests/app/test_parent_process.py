@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# A parent that starts a child in a thread which ends, prints its id, and waits.
+# A parent that starts a child in a thread that ends, prints the child's id, and waits.
 _PARENT = """
 import os, sys, threading, time
 from app.parent_process import start_bound_child

@@ -36,7 +36,7 @@ def reconstruct(
 
 
 def finish(settings: Settings, job_id: str, results: dict[str, bytes]) -> None:
-    """Do what a worker does for a reconstruction that succeeds."""
+    """Do the work of a worker for a succeeding reconstruction."""
     store, artifacts = FolderStore(settings.artifacts), {}
     for name, content in results.items():
         with store.writer() as writer:

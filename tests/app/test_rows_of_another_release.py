@@ -1,4 +1,4 @@
-"""While releases are exchanged one after another, each reads rows that the other has written."""
+"""During a rolling upgrade, each release reads rows written by the other."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -17,7 +17,7 @@ _LATER = "UPDATE alembic_version SET version_num = 'ffffffffffff'"
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Those of the environment, with a database that has not been made."""
+    """Settings from the environment, with a database that does not exist."""
     monkeypatch.setenv("NERN_DATA_DIR", str(tmp_path))
     return Settings()
 

@@ -30,7 +30,7 @@ def test_a_service_without_keys_may_not_listen_elsewhere(embedded: Settings, hos
 
 @pytest.fixture
 def port(embedded: Settings, tmp_path: Path) -> Iterator[int]:
-    """The port of an API that is quick to lose patience."""
+    """The port of an API with short timeouts."""
     settings = Settings(data_dir=embedded.data_dir, body_idle_timeout=timedelta(seconds=1))
     migrate(settings)
     port = free_port()
@@ -40,7 +40,7 @@ def port(embedded: Settings, tmp_path: Path) -> Iterator[int]:
 
 
 def exchange(port: int, request: bytes, seconds: float = 5) -> bytes:
-    """Send bytes and return all that comes until the server closes; fails if it does not close in time."""
+    """Send bytes and return the answer until the server closes; fail if it does not close in time."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -96,7 +96,7 @@ def test_the_server_keeps_its_promises_on_the_wire(port: int) -> None:
 
 
 def drip(connection: socket.socket, seconds: float) -> None:
-    """Send a byte now and then."""
+    """Send a byte at intervals."""
     start = time.monotonic()
     while time.monotonic() - start < seconds:
         connection.sendall(b"x")

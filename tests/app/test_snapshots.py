@@ -1,4 +1,4 @@
-"""What every store of snapshots does, in a folder and in a bucket."""
+"""Behaviour of every snapshot store, in a folder and in a bucket."""
 
 import hashlib
 import io

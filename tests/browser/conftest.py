@@ -1,4 +1,4 @@
-"""A real browser, before a real service. Screenshots go to the folder that NERN_TEST_SCREENSHOTS names, if it does."""
+"""A real browser with a real service. Screenshots go to the folder NERN_TEST_SCREENSHOTS, if set."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ _QUIET += ["--disable-component-update", "--disable-sync"]
 expect.set_options(timeout=60_000)
 
 
-# Playwright keeps an event loop in this thread, which tests of other modules could not do with.
+# Playwright keeps an event loop in this thread, which tests of other modules do not work with.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, which is installed where this user may."""
+    """Chromium; installed if this user may."""
     program = _find()
     if program is None:
         subprocess.run([ROOT / "scripts" / "apt-install", "chromium"], check=False)
@@ -40,11 +40,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """A page of the running service. Fails on any error that the browser has told."""
+    """A page of the running service. Fails on any error in the browser."""
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # An answer of 4xx is told here too; the tests look at what the page makes of it.
+        # A 4xx answer is reported here too; the tests check how the page handles it.
         if message.type == "error" and "Failed to load resource" not in message.text:
             errors.append(message.text)
 
@@ -59,13 +59,13 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
 
 @pytest.fixture
 def settings(embedded: Settings) -> Settings:
-    """The embedded mode; there is one set of pages."""
+    """Settings of the embedded mode; the pages are the same in both modes."""
     return embedded
 
 
 @pytest.fixture
 def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
-    """A service whose API runs."""
+    """A service with a running API."""
     migrate(settings)
     with ExitStack() as stack:
         service = Service(settings, stack, tmp_path)
@@ -78,7 +78,7 @@ def _find() -> str | None:
 
 
 def take_screenshot(page: Page, name: str) -> None:
-    """Keep a picture of the page, where one is asked for."""
+    """Save a screenshot of the page, if requested."""
     folder = os.environ.get("NERN_TEST_SCREENSHOTS")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png")

@@ -1,4 +1,4 @@
-"""The pages for people who do not see them, who use no mouse, or who have a small screen."""
+"""The pages with a screen reader, without a mouse, and on a small screen."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe

@@ -1,4 +1,4 @@
-"""The description of the API, as people see it."""
+"""The API documentation in the browser."""
 
 import pytest
 from playwright.sync_api import Page, expect

@@ -1,4 +1,4 @@
-"""The pages as people use them."""
+"""The pages in the browser."""
 
 import hashlib
 import re
@@ -143,7 +143,7 @@ def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Servi
     page.get_by_role("button", name="Submit").click()
     field = page.get_by_label("Fail above an accuracy drop of")
     expect(field).to_have_accessible_description(re.compile("`fail_over` needs a `dataset`"))
-    # What was filled in is still there.
+    # The form keeps its input.
     expect(page.get_by_label("Labels")).to_have_value("team=vision")
 
 
@@ -248,5 +248,5 @@ def test_ten_thousand_events_are_drawn_at_once(page: Page, service: Service, set
         expect(page.locator(".chart")).to_have_attribute("aria-label", "Loss against steps: 0.000100 after 10000 steps")
         return time.monotonic() - start
 
-    # The best of some: whatever else the machine does is not the page's.
+    # The best of several, because other load on the machine is not the page's.
     assert min(seconds_to_load() for _ in range(4)) < 1

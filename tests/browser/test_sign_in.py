@@ -1,4 +1,4 @@
-"""Signing in with a key, as a browser does it: with the headers that it alone decides on."""
+"""Signing in with a key in a browser, with the headers that only a browser sets."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def settings(embedded: Settings) -> Settings:
 
 @pytest.fixture
 def key(settings: Settings) -> str:
-    """A key that is good for everything."""
+    """A key with all scopes."""
     sessions = create_sessions(settings)
     token = ApiKeyService(sessions).create("acme", tuple(Scope))
     sessions.kw["bind"].dispose()
@@ -33,7 +33,7 @@ def test_a_key_signs_in_submits_a_job_and_signs_out(page: Page, key: str) -> Non
     page.goto("/new")
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
-    # The page that was wanted.
+    # The page requested at first.
     expect(page.get_by_role("heading", level=1)).to_have_text("New job")
     page.get_by_label("Checkpoint").set_input_files(EXAMPLE)
     page.get_by_role("button", name="Submit").click()

@@ -1,4 +1,4 @@
-"""A log of every change of a job's state, written by triggers of the database: the service cannot talk it over."""
+"""A log of every change of a job's state, written by database triggers, which the service cannot bypass."""
 
 from dataclasses import dataclass
 
@@ -48,14 +48,14 @@ class Transition:
 
 
 def install(engine: Engine) -> None:
-    """Make the log in a database that has the schema."""
+    """Create the log in a database that has the schema."""
     with engine.begin() as connection:
         for statement in _SQLITE if engine.dialect.name == "sqlite" else _POSTGRES:
             connection.exec_driver_sql(statement)
 
 
 def read(engine: Engine) -> dict[str, list[Transition]]:
-    """What has happened to each job, in order."""
+    """Return the transitions of each job, in order."""
     found: dict[str, list[Transition]] = {}
     with engine.connect() as connection:
         query = text("SELECT job_id, before, after, attempt FROM chaos_transitions ORDER BY number")
@@ -65,7 +65,7 @@ def read(engine: Engine) -> dict[str, list[Transition]]:
 
 
 def violations(transitions: list[Transition]) -> list[str]:
-    """What one job's log says against the state machine (I1, I2, I3)."""
+    """Return the violations of the state machine (I1, I2, I3) in one job's log."""
     found = []
     state, attempt = "queued", 0
     for step in transitions:

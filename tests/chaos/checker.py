@@ -1,4 +1,4 @@
-"""Asserts after an experiment what must hold: nothing lost, nothing twice, nothing stuck, every byte right."""
+"""Check the invariants after an experiment: nothing lost, nothing doubled, nothing stuck, every byte right."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from tests.chaos.experiment import Experiment
 from tests.service.conftest import TERMINAL
 
 RESULTS_VARIABLE = "NERN_CHAOS_RESULTS"
-# How long a runner may outlive the lease of its supervisor.
+# Seconds that a runner may outlive the lease of its supervisor.
 _KILL_GRACE = 5.0
 
 
 @dataclass
 class Verdict:
-    """What an experiment has found."""
+    """The results of an experiment."""
 
     experiment: str
     jobs: int
@@ -37,12 +37,12 @@ class Verdict:
 
     @property
     def violations(self) -> list[str]:
-        """Everything that must not be."""
+        """All violations of the invariants."""
         return self.lost + self.doubled + self.stuck + self.wrong_bytes + self.others
 
 
 def judge(experiment: Experiment, seconds: float = 120) -> Verdict:
-    """Wait until every job has ended, then check the invariants from outside. The service must be whole again."""
+    """Wait until every job has ended, then check the invariants from outside. The service must be healthy again."""
     jobs = _ended(experiment, seconds)
     transitions = audit.read(experiment.engine)
     verdict = Verdict(
@@ -66,7 +66,7 @@ def judge(experiment: Experiment, seconds: float = 120) -> Verdict:
 
 
 def _ended(experiment: Experiment, seconds: float) -> list[dict[str, Any]]:
-    """All jobs once they have ended and their runners are gone, or as they are after the time."""
+    """Return all jobs once they and their runners have ended, or their state after the timeout."""
     deadline = time.monotonic() + seconds
     while True:
         jobs = experiment.jobs()
@@ -77,20 +77,20 @@ def _ended(experiment: Experiment, seconds: float) -> list[dict[str, Any]]:
 
 
 def _lost(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
-    """I1: whatever was accepted is there."""
+    """I1: every accepted job exists."""
     known = {job["id"] for job in jobs}
     accepted = experiment.history.read("submit", "ok")
     return [f"the accepted job {line['job']} is gone" for line in accepted if line["job"] not in known]
 
 
 def _doubled(jobs: list[dict[str, Any]]) -> list[str]:
-    """The client sent every seed once."""
+    """Return jobs with the same seed; the client sent every seed once."""
     seeds = Counter(job["options"]["seed"] for job in jobs)
     return [f"seed {seed} has {count} jobs" for seed, count in seeds.items() if count > 1]
 
 
 def _wrong_downloads(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
-    """I4: what is downloaded has the digest that was published, in the job and as the ETag."""
+    """I4: every download has the published digest, in the job and in the ETag."""
     found = []
     for job in jobs:
         for name, artifact in job["artifacts"].items():
@@ -103,7 +103,7 @@ def _wrong_downloads(experiment: Experiment, jobs: list[dict[str, Any]]) -> list
 
 
 def _wrong_files(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
-    """I5, I6: accepted uploads are there as they were sent, and no other file has a name that it does not deserve."""
+    """I5, I6: accepted uploads are stored unchanged, and every stored file has the digest in its name."""
     store = FolderStore(experiment.settings.artifacts)
     sent = _digest(experiment.checkpoint)
     found = [f"{job['id']}: its upload has another digest" for job in jobs if job["checkpoint"]["sha256"] != sent]
@@ -113,7 +113,7 @@ def _wrong_files(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str
 
 
 def stored_files(folder: Path) -> list[Path]:
-    """The finished files of an artifact store."""
+    """Return the finished files of an artifact store."""
     return [path for path in folder.glob("??/*") if path.is_file()]
 
 
@@ -122,14 +122,14 @@ def _digest(path: Path) -> str:
 
 
 def _overlaps(experiment: Experiment) -> list[str]:
-    """I3: two attempts of a job run side by side only as long as the first may not know that it is lost."""
+    """I3: two attempts at a job overlap only while the first cannot know that it has lost the job."""
     allowed = experiment.settings.lease.total_seconds() + _KILL_GRACE
     longest = experiment.witness.longest_overlap()
     return [f"two attempts of a job overlapped for {longest:.1f} s"] if longest > allowed else []
 
 
 def _broken_cancels(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[str]:
-    """I8: a cancellation that was accepted is what becomes of the job."""
+    """I8: a job whose cancellation was accepted ends as canceled."""
     status = {job["id"]: job["status"] for job in jobs}
     accepted = [line["job"] for line in experiment.history.read("cancel", "ok")]
     return [
@@ -138,7 +138,7 @@ def _broken_cancels(experiment: Experiment, jobs: list[dict[str, Any]]) -> list[
 
 
 def _record(verdict: Verdict) -> None:
-    """Append the verdict to the file that the environment names."""
+    """Append the verdict to the file named in the environment."""
     if path := os.environ.get(RESULTS_VARIABLE):
         with Path(path).open("a") as file:
             file.write(json.dumps(asdict(verdict)) + "\n")

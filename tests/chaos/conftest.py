@@ -11,14 +11,14 @@ from tests.chaos.experiment import Backends, Experiment, experiment_on
 from tests.chaos.proxy import proxy_to
 from tests.chaos.servers import Postgres, Redis, private_postgres, private_redis
 
-# Short, so that an experiment takes seconds: a lost worker is noticed after the first, a lost message after the second.
+# Short, so that experiments take seconds: a lost worker is detected after the first, a lost message after the second.
 LEASE = timedelta(seconds=4)
 PAUSE = timedelta(seconds=3)
 PATIENT = 20
 
 
 def sentence(request: pytest.FixtureRequest) -> str:
-    """What an experiment is called in the results: the sentence in its docstring, and its parameters."""
+    """The name of an experiment in the results: the sentence in its docstring, and its parameters."""
     _, bracket, parameters = request.node.name.partition("[")
     return str(request.function.__doc__).strip().rstrip(".") + (f" ({parameters[:-1]})" if bracket else "")
 
@@ -39,7 +39,7 @@ def private_broker() -> Iterator[Redis]:
 def experiment(
     request: pytest.FixtureRequest, postgres: Postgres, private_broker: Redis, tmp_path: Path
 ) -> Iterator[Experiment]:
-    """An experiment on PostgreSQL and Redis, which are reached through proxies."""
+    """An experiment on PostgreSQL and Redis behind proxies."""
     postgres.start()
     private_broker.start()
     private_broker.empty()
@@ -71,5 +71,5 @@ def embedded_experiment(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def scale() -> int:
-    """How much larger an experiment is than in CI; `make chaos` sets it."""
+    """Size of an experiment relative to CI; `make chaos` sets it."""
     return int(os.environ.get("NERN_CHAOS_SCALE", "1"))

@@ -1,4 +1,4 @@
-"""A control group of the kernel with little memory, for processes that are to run out of it."""
+"""A kernel control group with little memory, for processes that must run out of memory."""
 
 import os
 import secrets
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
-# The root of a hierarchy, and the file of a group in it that limits the memory: of version 1 and of version 2.
+# The root of the hierarchy and a group's file for the memory limit, in versions 1 and 2.
 _HIERARCHIES = ((_ROOT / "memory", "memory.limit_in_bytes"), (_ROOT, "memory.max"))
 
 
 class ControlGroup:
-    """A group of processes that the kernel kills when they take more memory together than allowed."""
+    """A group of processes that the kernel kills when their total memory exceeds the limit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def take_in(self, pid: int) -> None:
-        """Move a process into the group; it may be gone already."""
+        """Move a process into the group; it may have ended already."""
         try:
             (self.folder / "cgroup.procs").write_text(str(pid))
         except ProcessLookupError:
@@ -27,7 +27,7 @@ class ControlGroup:
 
 
 def can_limit_memory() -> bool:
-    """Whether groups can be made here, and have a limit of their memory."""
+    """Return true if control groups with a memory limit can be created here."""
     try:
         with little_memory(2**30):
             return True
@@ -37,7 +37,7 @@ def can_limit_memory() -> bool:
 
 @contextmanager
 def little_memory(limit_bytes: int) -> Iterator[ControlGroup]:
-    """A new group with this limit. Raises OSError where the kernel or the container allows none."""
+    """Create a group with this limit. Raises `OSError` if the kernel or the container does not allow it."""
     root, limit = next((found for found in _HIERARCHIES if (found[0] / "cgroup.procs").exists()), _HIERARCHIES[0])
     folder = root / f"nern-chaos-{os.getpid()}-{secrets.token_hex(4)}"
     folder.mkdir()
@@ -49,7 +49,7 @@ def little_memory(limit_bytes: int) -> Iterator[ControlGroup]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the group as soon as the last process of it is gone."""
+    """Remove the group once its last process has ended."""
     for _ in range(50):
         try:
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""One experiment: a service of real processes, somebody who breaks it, and a client who notes what it was told."""
+"""One experiment: a service of real processes, injected faults, and a client that records every answer."""
 
 import json
 import os
@@ -27,9 +27,9 @@ from tests.chaos.witness import Run, Witness
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import API, TERMINAL, WORKER, environment, free_port, wait_for
 
-# Some seconds of training on the example, so that it is seen to train; the seed alone decides its bytes.
+# Some seconds of training on the example, so that tests see it train; only the seed determines its bytes.
 STEPS = {"architecture": "digits-cnn", "hidden_size": 16, "steps": 1000}
-# As good as nothing to do: what is left is starting a runner.
+# Almost no work: only the start of a runner remains.
 TINY = {"hidden_size": 8, "steps": 2}
 FOREVER = {"architecture": "digits-cnn", "hidden_size": 16, "seconds": 600}
 
@@ -45,7 +45,7 @@ class Backends:
 
 
 class Experiment:
-    """Starts processes, breaks things, and asks for jobs. Every job has a seed of its own, by which it is known."""
+    """Starts processes, injects faults, and submits jobs. Every job has a unique seed that identifies it."""
 
     def __init__(self, name: str, settings: Settings, folder: Path, backends: Backends | None = None) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class Experiment:
 
     @property
     def backends(self) -> Backends:
-        """The servers; only where the experiment is not one of the embedded mode."""
+        """The servers; only for experiments outside the embedded mode."""
         assert self._backends is not None
         return self._backends
 
@@ -83,7 +83,7 @@ class Experiment:
         return self.start([*(command or WORKER), "-Q", "cpu", "--loglevel", "INFO"], "worker")
 
     def start(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
-        """Start a process with the settings of the experiment, in a session of its own."""
+        """Start a process with the settings of the experiment, in its own session."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(self.settings), stdout=log, stderr=log, start_new_session=True
@@ -92,12 +92,12 @@ class Experiment:
         return process
 
     def kill(self, pid: int, what: str) -> None:
-        """Kill a process with no chance to do anything."""
+        """Kill a process with SIGKILL."""
         os.kill(pid, signal.SIGKILL)
         self.faults[f"kill -9 {what}"] += 1
 
     def is_ready(self, api: subprocess.Popen[bytes]) -> bool:
-        """Whether the API can work. Fails if it has ended."""
+        """Return true if the API is ready. Fails if it has ended."""
         assert api.poll() is None, (self.folder / "api.log").read_text()[-2000:]
         try:
             return httpx2.get(f"{self.base}/readyz", timeout=5).is_success
@@ -105,13 +105,13 @@ class Experiment:
             return False
 
     def runner_of(self, job_id: str) -> Run:
-        """The process that encodes a job; waits for it."""
+        """Wait for the process that encodes a job, and return it."""
         return wait_for(lambda: self.witness.living(job_id), what=f"nobody encodes {job_id}")[0]
 
     # The client
 
     def submit(self, options: Mapping[str, Any] = STEPS, seconds: float = 20) -> str:
-        """Ask for a job; returns its id. Raises `Refused` or `Unanswered`."""
+        """Submit a job and return its id. Raises `Refused` or `Unanswered`."""
         seed = options.get("seed") or next(self._seeds)
         form = {"options": json.dumps(dict(options) | {"seed": seed})}
         with self.history.operation("submit", seed=seed) as told:
@@ -121,14 +121,14 @@ class Experiment:
         return str(told["job"])
 
     def try_to_submit(self, options: Mapping[str, Any] = STEPS, seconds: float = 20) -> str | None:
-        """Ask for a job of a service that may be broken; None: it was not accepted, as far as is known."""
+        """Submit a job to a service that may be broken; return None if it was not accepted, as far as known."""
         try:
             return self.submit(options, seconds)
         except (Refused, Unanswered):
             return None
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job; False: it was refused, or there is no telling."""
+        """Cancel a job; return false if that was refused or the outcome is unknown."""
         try:
             with self.history.operation("cancel", job=job_id):
                 httpx2.post(f"{self.base}/jobs/{job_id}/cancel", timeout=20).raise_for_status()
@@ -137,12 +137,12 @@ class Experiment:
         return True
 
     def get(self, job_id: str) -> dict[str, Any]:
-        """How a job is."""
+        """Return a job."""
         job: dict[str, Any] = self.read(f"/jobs/{job_id}").json()
         return job
 
     def read(self, address: str) -> httpx2.Response:
-        """Read something, again where the service asks for patience; any other error is raised."""
+        """Send a GET request; retry if the service asks for that, raise any other error."""
 
         def look() -> httpx2.Response | None:
             answer = httpx2.get(self.base + address, timeout=20)
@@ -151,28 +151,28 @@ class Experiment:
         return wait_for(lambda: [answer] if (answer := look()) is not None else None)[0]
 
     def training(self, job_id: str) -> dict[str, Any]:
-        """Wait until a job trains."""
+        """Wait until a job trains, and return it."""
         return wait_for(lambda: job if ((job := self.get(job_id))["progress"] or {}).get("step") else None)
 
     def is_over(self, job_id: str) -> bool:
-        """Whether a job has ended and nobody works on it."""
+        """Return true if a job has ended and has no runner."""
         return self.get(job_id)["status"] in TERMINAL and not self.witness.living(job_id)
 
     def bytes_of(self, job_id: str) -> tuple[str, str]:
-        """The digests of the results that the seed decides: the encoding and the weights."""
+        """Return the digests of the results that the seed determines: the encoding and the weights."""
         artifacts = wait_for(lambda: self.get(job_id)["artifacts"], 240, what=f"{job_id} has no results")
         return artifacts["encoding.nern"]["sha256"], artifacts["weights.safetensors"]["sha256"]
 
     def undisturbed_twin(self, job_id: str) -> str:
-        """Ask for the same again, now that nothing is broken."""
+        """Submit the same job again without faults."""
         return self.submit(self.get(job_id)["options"])
 
     def log(self, name: str) -> str:
-        """What the processes of a name have said."""
+        """Return the log of the processes with a name."""
         return (self.folder / f"{name}.log").read_text()
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All jobs that the service knows of."""
+        """Return all jobs of the service."""
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
@@ -183,7 +183,7 @@ class Experiment:
                 return found
 
     def close(self) -> None:
-        """End everything, whatever state it is in."""
+        """End all processes, in any state."""
         for process in self._processes:
             for number in (signal.SIGCONT, signal.SIGTERM):
                 if process.poll() is None:
@@ -201,7 +201,7 @@ class Experiment:
 def experiment_on(
     name: str, settings: Settings, folder: Path, backends: Backends | None = None
 ) -> Iterator[Experiment]:
-    """An experiment with an empty database, of which no process runs yet."""
+    """Create an experiment with an empty database and no running processes."""
     migrate(settings)
     experiment = Experiment(name, settings, folder, backends)
     audit.install(experiment.engine)
@@ -213,14 +213,14 @@ def experiment_on(
 
 
 def unreliable(probability: float) -> tuple[list[str], list[str]]:
-    """Commands for an API and a worker whose commits are applied, but answered with an error now and then."""
+    """Return commands for an API and a worker whose commits are applied but sometimes answered with an error."""
     prefix = ["env", f"CHAOS_PROBABILITY={probability}", sys.executable, "-m"]
     api = [*prefix, "uvicorn", "tests.chaos.unreliable_api:app", "--host", "127.0.0.1", "--port"]
     return api, [*prefix, "celery", "-A", "tests.chaos.unreliable_worker", *WORKER[5:]]
 
 
 def meanwhile(seconds: float, act: Callable[[], None], pause: Callable[[], float]) -> None:
-    """Do something again and again for a time."""
+    """Repeat an action for `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         act()

@@ -1,4 +1,4 @@
-"""What a client asked for and what it was told: one JSON line for each, on disk before and after every request."""
+"""History of a client: one JSON line for each request and answer, on disk before and after every request."""
 
 import json
 import threading
@@ -14,15 +14,15 @@ _UNSURE = 500
 
 
 class Unanswered(Exception):
-    """The client does not know what became of its request."""
+    """The client does not know the outcome of its request."""
 
 
 class Refused(Exception):
-    """The request was answered with an error of the client's, or did not arrive at all."""
+    """The request was answered with a client error, or did not arrive at all."""
 
 
 class History:
-    """Appends operations to a file: `invoke`, and then `ok`, `fail`, or `unknown` where no sure answer came."""
+    """Appends operations to a file: `invoke`, then `ok`, `fail`, or `unknown` if the outcome is not known."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,9 +30,9 @@ class History:
 
     @contextmanager
     def operation(self, name: str, **subject: Any) -> Iterator[dict[str, Any]]:
-        """Record one request; what the block puts into the dictionary is recorded with its success.
+        """Record one request; after success, also the contents of the dictionary, which the block fills.
 
-        Raises `Refused` or `Unanswered` in place of the client library's errors.
+        Raises `Refused` or `Unanswered` instead of the client library's errors.
         """
         started = time.monotonic()
         self._append(name, "invoke", subject)
@@ -53,7 +53,7 @@ class History:
         self._append(name, "ok", subject | told, seconds=time.monotonic() - started)
 
     def read(self, name: str, kind: str) -> list[dict[str, Any]]:
-        """All lines of an operation that have this type."""
+        """Return all lines of an operation with this type."""
         lines = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
         return [line for line in lines if (line["operation"], line["type"]) == (name, kind)]
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on demand: slow, deaf, resetting or gone, in one direction or both."""
+"""A TCP proxy with faults on demand: delays, lost bytes, resets or downtime, in one direction or both."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ _ABORT = struct.pack("ii", 1, 0)
 
 
 class Direction(Flag):
-    """Which way bytes go."""
+    """Direction of bytes."""
 
     TO_SERVER = auto()
     TO_CLIENT = auto()
@@ -22,7 +22,7 @@ class Direction(Flag):
 
 
 class Proxy:
-    """Passes bytes between a port of its own and a server's. Made by `proxy_to`, used from any thread."""
+    """Forwards bytes between its own port and a server's. Created by `proxy_to`; thread-safe."""
 
     def __init__(self, server_port: int) -> None:
         self.port = 0
@@ -44,22 +44,22 @@ class Proxy:
         self.port = int(self._listener.sockets[0].getsockname()[1])
 
     def stop(self) -> None:
-        """Drop everything and end."""
+        """Drop all connections and end."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
     def slow_down(self, seconds: float) -> None:
-        """Hold every chunk back for a time."""
+        """Delay every chunk by `seconds`."""
         self._latency = seconds
 
     def swallow(self, direction: Direction) -> None:
-        """Let bytes of a direction vanish, while connections stay open: a black hole."""
+        """Discard the bytes of a direction, while connections stay open: a black hole."""
         self._swallowed = direction
 
     def go_down(self) -> None:
-        """Reset all connections, and every new one."""
+        """Reset all connections, including new ones."""
         self._down = True
         self.reset()
 
@@ -68,7 +68,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._abort, set(self._sockets))
 
     def heal(self) -> None:
-        """Behave again. Connections that have lost bytes are reset, as after a partition that outlasted TCP."""
+        """End all faults. Connections that have lost bytes are reset, as after a partition that outlasted TCP."""
         self._latency, self._swallowed, self._down = 0.0, Direction(0), False
         self._loop.call_soon_threadsafe(self._abort, self._injured)
 
@@ -111,7 +111,7 @@ class Proxy:
                 continue
             target.write(data)
             await target.drain()
-        # Neither protocol goes on in one direction after the other has ended.
+        # Neither protocol continues in one direction after the other has ended.
         target.close()
 
     def _abort(self, ends: set[asyncio.StreamWriter]) -> None:
@@ -133,7 +133,7 @@ class Proxy:
 
 @contextmanager
 def proxy_to(server_port: int) -> Iterator[Proxy]:
-    """A proxy before the server on this port."""
+    """Run a proxy in front of the server on this port."""
     proxy = Proxy(server_port)
     proxy.start()
     try:

@@ -34,11 +34,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it unless it runs, and wait until it answers."""
+        """Start the server unless it runs, and wait until it answers."""
         wait_for(self._runs, what=f"{self._command[0]} did not start")
 
     def _runs(self) -> bool:
-        # What is left of a server that was killed may keep the next one from starting for a moment.
+        # The remains of a killed server may prevent the next one from starting for a moment.
         if self._process is None or self._process.poll() is not None:
             with (self._folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
@@ -52,14 +52,14 @@ class Server:
         return self.answers()
 
     def stop(self, number: signal.Signals) -> None:
-        """Stop it by a signal, and wait until it has gone."""
+        """Stop the server with a signal, and wait until it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
 
     def kill(self) -> None:
-        """Kill it with no chance to do anything."""
+        """Kill the server with SIGKILL."""
         self.stop(signal.SIGKILL)
 
     def answers(self) -> bool:
@@ -67,7 +67,7 @@ class Server:
 
 
 class Postgres(Server):
-    """A cluster of its own, as durable as in production. Its databases have a log of what happens to jobs."""
+    """A private cluster, as durable as in production. Its databases have a log of job transitions."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         port = free_port()
@@ -82,11 +82,11 @@ class Postgres(Server):
         return postgres_answers(self.url("postgres"))
 
     def url(self, database: str, port: int | None = None) -> str:
-        """The address of a database; `port` is that of a proxy."""
+        """Return the address of a database; `port` is that of a proxy."""
         return POSTGRES_URL.format(port=port or self.port).rpartition("/")[0] + f"/{database}"
 
     def create_database(self) -> str:
-        """Make an empty database; returns its name."""
+        """Create an empty database and return its name."""
         name = f"chaos_{secrets.token_hex(6)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
@@ -98,7 +98,7 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """A server without any persistence: what it held is gone when it stops."""
+    """A server without persistence: its data is lost when it stops."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
@@ -109,14 +109,14 @@ class Redis(Server):
         return redis_answers(f"redis://127.0.0.1:{self.port}/0")
 
     def empty(self) -> None:
-        """Remove everything in it."""
+        """Remove all data."""
         with redis.Redis(port=self.port) as client:
             client.flushall()
 
 
 @contextmanager
 def private_postgres() -> Iterator[Postgres]:
-    """A running cluster; skips the test where PostgreSQL is not installed."""
+    """A running cluster; skips the test if PostgreSQL is not installed."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("the programs of a PostgreSQL server (initdb, postgres) are not installed")
@@ -131,7 +131,7 @@ def private_postgres() -> Iterator[Postgres]:
 
 @contextmanager
 def private_redis() -> Iterator[Redis]:
-    """A running Redis; skips the test where it is not installed."""
+    """A running Redis; skips the test if it is not installed."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
     with temporary_folder() as folder:

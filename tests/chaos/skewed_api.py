@@ -1,4 +1,4 @@
-"""The API of a machine whose clock is wrong: `uvicorn tests.chaos.skewed_api:app`."""
+"""The API on a machine with a wrong clock: `uvicorn tests.chaos.skewed_api:app`."""
 
 from app.main import app
 from tests.chaos.skewed_clock import skew_clock

@@ -1,4 +1,4 @@
-"""A process whose clock is wrong by some days: what it reads of the time of day, and how it counts it."""
+"""Shift a process's clock by some days."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,6 @@ SKEW_VARIABLE = "CHAOS_SKEW_DAYS"
 
 
 def skew_clock() -> None:
-    """From now on, let this process believe in another day. Its monotonic clock goes on as it did."""
+    """Shift the time of day for this process from now on. Its monotonic clock is unchanged."""
     there = datetime.now(UTC) + timedelta(days=float(os.environ[SKEW_VARIABLE]))
     time_machine.travel(there, tick=True).start()

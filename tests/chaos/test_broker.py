@@ -1,4 +1,4 @@
-"""Experiments on the broker: gone, empty, deaf, repeating itself."""
+"""Experiments on the broker: down, empty, not answering, repeating messages."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Experiments on clocks: processes that are a day ahead or behind of the database and of each other."""
+"""Experiments on clocks: processes a day ahead of or behind the database and each other."""
 
 import shutil
 import subprocess
@@ -13,17 +13,17 @@ from tests.chaos.skewed_clock import SKEW_VARIABLE
 from tests.service.conftest import WORKER
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(900)]
-# The monotonic clock of a machine that has been up for a day longer.
+# The monotonic clock of a machine with one more day of uptime.
 UP_FOR_A_DAY_MORE = ["unshare", "--time", "--monotonic", "86400", "--fork"]
 
 
 def skewed(days: int) -> list[str]:
-    """How to start Python on a machine whose clock is wrong."""
+    """Return the command that starts Python with a wrong clock."""
     return ["env", f"{SKEW_VARIABLE}={days}", sys.executable, "-m"]
 
 
 def can_shift_monotonic_clock() -> bool:
-    """Whether a process may get a monotonic clock of its own here."""
+    """Return true if a process can have its own monotonic clock here."""
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*UP_FOR_A_DAY_MORE, "true"], capture_output=True, check=False).returncode == 0
@@ -40,7 +40,7 @@ def test_wrong_clocks_cost_no_lease_and_no_result(experiment: Experiment, days: 
     experiment.faults["clock a day off"] += 2
     for _ in range(3):
         experiment.submit(TINY)
-    # Leases run out and messages are sent again in this time, if anybody believes a wrong clock.
+    # Leases expire and messages are sent again in this time if any process trusts a wrong clock.
     time.sleep(experiment.settings.lease.total_seconds() + experiment.settings.announce_pause.total_seconds())
     verdict = judge(experiment, 240)
     assert verdict.violations == []

@@ -1,4 +1,4 @@
-"""Experiments on the database: crashed, deaf, losing its answers, shared by processes that are killed."""
+"""Experiments on the database: crashes, lost answers, and killed processes that share it."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

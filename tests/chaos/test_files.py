@@ -1,4 +1,4 @@
-"""Experiments on files: killed in the middle of an upload, at every step of publishing, on a full disk."""
+"""Experiments on files: kills during an upload and at every step of publishing, and full disks."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ MOST_CALLS = 40
 
 
 def begin_upload(experiment: Experiment, share: float) -> socket.socket:
-    """Send a part of a submission, and leave the connection open."""
+    """Send part of a submission, and leave the connection open."""
     request = httpx2.Request("POST", f"{experiment.base}/jobs", files={"checkpoint": EXAMPLE.read_bytes()})
     body = request.read()
     head = f"POST /jobs HTTP/1.1\r\nHost: {request.url.host}\r\n"
@@ -61,7 +61,7 @@ def test_an_upload_during_which_the_api_is_killed_leaves_no_half_of_anything(
     experiment.submit(TINY)
     verdict = judge(experiment)
     assert verdict.violations == []
-    # A whole upload may have been accepted before the answer was lost, a part of one never.
+    # A complete upload may have been accepted before the answer was lost, a partial one never.
     assert verdict.jobs in ({1, 2} if share == 1 else {1})
 
 
@@ -84,7 +84,7 @@ def test_an_api_that_is_killed_between_the_file_and_the_row_has_accepted_nothing
 
 
 def can_trace() -> bool:
-    """Whether strace is installed and may be used here."""
+    """Return true if strace is installed and works here."""
     strace = shutil.which("strace")
     if strace is None:
         return False
@@ -92,7 +92,7 @@ def can_trace() -> bool:
 
 
 def publish_under_strace(store: Path, source: Path, call: str, action: str) -> int:
-    """Put a file into a store by a process of its own, with a fault injected; returns its exit status."""
+    """Store a file in a separate process with an injected fault; return its exit status."""
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{action}"]
     command += [os.path.realpath(sys.executable), "-c", PUBLISH, str(store), str(source)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}

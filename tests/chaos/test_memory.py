@@ -1,4 +1,4 @@
-"""Experiments on memory: runners that the kernel kills for it, jobs that want more than they may have."""
+"""Experiments on memory: runners that the kernel kills, and jobs that need more than their limit."""
 
 import time
 from functools import partial
@@ -12,9 +12,9 @@ from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.service.conftest import is_running, wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
-# Less than a runner takes anew in its next steps: what it holds already is not counted.
+# Less than a runner allocates in its next steps: memory that it already has is not counted.
 LITTLE = 2**20
-# What a runner of a tiny job takes, more than twice; the weights alone of the greedy one take more.
+# More than twice the memory of a tiny job; the weights of the greedy job alone take more.
 ENOUGH = 2**30
 GREEDY = {"architecture": "digits-cnn", "hidden_size": 4096, "steps": 1000}
 
@@ -81,5 +81,5 @@ def test_a_job_that_wants_more_memory_than_it_may_have_fails_and_says_so(experim
 
 
 def attempt_of(experiment: Experiment, job_id: str, attempt: int) -> int | None:
-    """The process of an attempt at a job, once it runs."""
+    """Wait for the process of an attempt at a job, and return its id."""
     return next((run.pid for run in experiment.witness.living(job_id) if run.attempt == attempt), None)

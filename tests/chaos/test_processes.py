@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def has_gone(pid: int) -> bool:
-    """Whether there is no such process any more."""
+    """Return true if the process has ended."""
     return not is_running(pid)
 
 
@@ -53,7 +53,7 @@ def test_a_killed_worker_takes_its_runner_along_and_the_next_one_goes_on(experim
     assert verdict.violations == []
     job = experiment.get(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", scale + 1)
-    # With snapshots an attempt goes on where the last one was, and this is what shows that nothing was lost by it.
+    # With snapshots, an attempt resumes from the previous one; equal bytes show that nothing was lost.
     assert experiment.bytes_of(job_id) == experiment.bytes_of(experiment.undisturbed_twin(job_id))
 
 

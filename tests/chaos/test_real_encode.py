@@ -1,4 +1,4 @@
-"""The experiment of the promise: a real network is encoded while everything around it is killed in turn."""
+"""The main experiment: a real network is encoded while every process around it is killed, one after another."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,13 +51,13 @@ def test_a_real_encode_outlives_a_kill_of_each_process(experiment: Experiment, r
     verdict = judge(experiment, 900)
     assert verdict.violations == []
     assert verdict.outcomes == {"succeeded": 1}
-    # The runner and the worker cost an attempt each; the others cost none unless the database was away for too long.
+    # Killing the runner or the worker costs an attempt; the others cost none unless the database is down for too long.
     assert verdict.attempts >= 3
     assert experiment.bytes_of(job_id) == experiment.bytes_of(ended_twin(experiment, job_id))
 
 
 def progressed(experiment: Experiment, job_id: str, seen: float) -> float:
-    """Wait until the job trains and is further than it was seen; returns how far it is."""
+    """Wait until the job trains and its fraction exceeds `seen`; return the fraction."""
 
     def look() -> float | None:
         job = experiment.get(job_id)
@@ -68,7 +68,7 @@ def progressed(experiment: Experiment, job_id: str, seen: float) -> float:
 
 
 def ended_twin(experiment: Experiment, job_id: str) -> str:
-    """The same again, undisturbed, and ended."""
+    """Submit the same job again without faults, and wait until it ends."""
     twin = experiment.undisturbed_twin(job_id)
     wait_for(lambda: experiment.is_over(twin), 900, "the undisturbed job does not end")
     return twin

@@ -1,4 +1,4 @@
-"""The experiment of endurance: jobs arrive at their own pace while something breaks every few seconds."""
+"""The soak test: jobs arrive at a steady rate while something breaks every few seconds."""
 
 import statistics
 import time
@@ -22,14 +22,14 @@ MOST_NEW_FILES = 8
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a process holds at a moment."""
+    """Resources of a process at one moment."""
 
     resident_bytes: int
     open_files: int
 
 
 def footprint(pid: int) -> Footprint:
-    """What a process holds now."""
+    """Return the current resources of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return Footprint(pages * 4096, len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
@@ -61,7 +61,7 @@ def test_a_service_under_constant_faults_keeps_its_promises_and_does_not_grow(
 
 
 def growth(series: list[int]) -> float:
-    """How much more it is in the last quarter than in the second; in the first, things are still being loaded."""
+    """Return the growth from the second quarter to the last; in the first quarter, modules are still being loaded."""
     quarter = len(series) // 4
     return statistics.median(series[-quarter:]) - statistics.median(series[quarter : 2 * quarter])
 

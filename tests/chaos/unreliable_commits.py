@@ -1,4 +1,4 @@
-"""Commits that are applied and then reported as failed, as when the connection breaks before the answer."""
+"""Commits that are applied but reported as failed, as after a lost connection."""
 
 import os
 import random
@@ -12,7 +12,7 @@ PROBABILITY_VARIABLE = "CHAOS_PROBABILITY"
 
 
 def commit_without_answer(loses: Callable[[], bool]) -> Callable[[PGDialect_psycopg, Any], None]:
-    """What commits in place of the dialect's own: where `loses` says so, its answer and its connection are lost."""
+    """Return a replacement for the dialect's commit that loses the answer and the connection if `loses()` is true."""
     commit: Any = PGDialect_psycopg.do_commit
 
     def do_commit(self: PGDialect_psycopg, connection: Any) -> None:
@@ -25,7 +25,7 @@ def commit_without_answer(loses: Callable[[], bool]) -> Callable[[PGDialect_psyc
 
 
 def lose_answers() -> None:
-    """From now on, let a share of this process's commits lose their answer and their connection."""
+    """Make a share of this process's commits lose their answer and connection from now on."""
     probability, chance = float(os.environ[PROBABILITY_VARIABLE]), random.Random(os.getpid())
     do_commit = commit_without_answer(lambda: chance.random() < probability)
     PGDialect_psycopg.do_commit = do_commit  # type: ignore[method-assign, assignment] # no event comes after a commit

@@ -1,4 +1,4 @@
-"""Watches from outside which process encodes which attempt of which job, and when."""
+"""Observe from outside when each process encodes an attempt at a job."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass
 class Run:
-    """A runner, from when it was first seen until it was gone."""
+    """A runner, from when it was first seen until it had ended."""
 
     pid: int
     job_id: str
@@ -25,7 +25,7 @@ class Run:
 
 
 class Witness:
-    """A thread that looks at the command lines of all processes: runners name the folder that they work in."""
+    """A thread that reads the command lines of all processes, because those of runners name their folder."""
 
     def __init__(self, scratch: Path, log: Path) -> None:
         self.runs: list[Run] = []
@@ -39,17 +39,17 @@ class Witness:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and write down what was seen."""
+        """Stop watching, and record the observations."""
         self._stopping.set()
         self._thread.join()
         self._log.write_text("".join(json.dumps(asdict(run)) + "\n" for run in self.runs))
 
     def living(self, job_id: str | None = None) -> list[Run]:
-        """The runners that are at work, all or those of one job."""
+        """Return the running runners, all or those of one job."""
         return [run for run in list(self.runs) if run.stopped is None and job_id in {None, run.job_id}]
 
     def longest_overlap(self) -> float:
-        """For how many seconds two attempts of the same job have run at the same time, at most (I3)."""
+        """Return the longest time in seconds that two attempts at the same job overlapped (I3)."""
         now = time.monotonic()
         overlaps = [
             min(one.stopped or now, other.stopped or now) - max(one.started, other.started)
@@ -72,7 +72,7 @@ class Witness:
         found = {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
-                # It may end while it is looked at; the command line of a zombie is empty.
+                # The process may end meanwhile; the command line of a zombie is empty.
                 with suppress(OSError):
                     line = (folder / "cmdline").read_bytes().decode(errors="replace")
                     match = _ATTEMPT.search(line) if self._scratch in line else None

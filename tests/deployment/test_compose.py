@@ -1,4 +1,4 @@
-"""The compose file's own commands as plain processes, since its images need an engine that tests cannot count on."""
+"""The compose file's commands as plain processes, because its images need an engine that tests may not have."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ BIN = Path(sys.executable).parent
 
 
 def command_of(service: str, port: int = 8000) -> list[str]:
-    """The command of a service, with this environment's programs, on loopback."""
+    """Return the command of a service, with this environment's programs, on loopback."""
     program, *arguments = COMPOSE["services"][service]["command"]
     here = {"0.0.0.0": "127.0.0.1", "8000": str(port)}
     return [str(BIN / program), *(here.get(argument, argument) for argument in arguments)]
 
 
 def environment_of(service: str, settings: Settings) -> dict[str, str]:
-    """The variables that the compose file sets, with the addresses and folders of this test."""
+    """Return the variables in the compose file, with the addresses and folders of this test."""
     given: dict[str, str] = COMPOSE["services"][service]["environment"]
     here = environment(settings)
     outside = {name: value for name, value in os.environ.items() if not name.startswith("NERN_")}

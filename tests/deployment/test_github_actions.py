@@ -1,4 +1,4 @@
-"""The workflow against GitHub's schema, and its steps as they are, against a real service."""
+"""The workflow against GitHub's schema, and its unchanged steps against a real service."""
 
 import json
 import os
@@ -31,7 +31,7 @@ PAGE = (ROOT / "docs" / "github-actions.md").read_text()
 SCHEMA: dict[str, Any] = json.loads(
     (files("check_jsonschema") / "builtin_schemas" / "vendor" / "github-workflows.json").read_text()
 )
-# What the package needs beside what the workflow installs for its client.
+# Requirements of the package beyond those that the workflow installs for its client.
 NOT_INSTALLED = (
     *("alembic", "celery", "constriction", "fastapi", "jinja2", "kombu", "matplotlib", "numba", "numpy"),
     *("prometheus_client", "psycopg", "pydantic_settings", "python_multipart", "pytorch_optimizer", "redis"),
@@ -103,7 +103,7 @@ def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(service: S
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "without"), str(ROOT)]),
     }
-    # Without a budget of its own the job would take the recipe's.
+    # Without its own budget, the job would use the recipe's.
     encode = STEPS["Encode"]["run"].replace("--wait", "--steps 60 --wait")
     assert run(encode, env, folder).returncode == 0
     assert run(STEPS["Download"]["run"], env, folder).returncode == 0
@@ -117,7 +117,7 @@ def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(service: S
 
 
 def run(script: str, env: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a step as GitHub's runners do."""
+    """Run a step like GitHub's runners."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script],

@@ -15,9 +15,9 @@ from tests.conftest import ROOT
 from tests.deployment.test_compose import COMPOSE
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-# The oldest version that the manifests are for, and the newest that has a schema here.
+# The oldest version that the manifests support, and the newest with a schema here.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
-# KEDA publishes its schema with its operator alone; these are the parts of it that are used here, and nothing else.
+# KEDA publishes its schema only with its operator; these are the parts used here.
 SCALED_OBJECT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -54,7 +54,7 @@ SCALED_OBJECT: dict[str, Any] = {
                                 "type": "object",
                                 "additionalProperties": False,
                                 "required": ["serverAddress", "query", "threshold"],
-                                # Numbers too are strings here.
+                                # Numbers are strings too.
                                 "properties": {
                                     "serverAddress": {"type": "string", "format": "uri"},
                                     "query": {"type": "string"},
@@ -71,7 +71,7 @@ SCALED_OBJECT: dict[str, Any] = {
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The documents of a file."""
+    """Return the documents in a file."""
     return [document for document in yaml.safe_load_all(file.read_text()) if document is not None]
 
 
@@ -83,7 +83,7 @@ PODS = {
     for document in MANIFESTS
     if document["kind"] in {"Deployment", "Job"}
 }
-# By the name that the compose file has for the same part.
+# By the compose file's name for the same part.
 PARTS = {"nern-migrate": "migrate", "nern-api": "api", "nern-worker-cpu": "worker", "nern-worker-gpu": "worker-gpu"}
 
 

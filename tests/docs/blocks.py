@@ -1,11 +1,11 @@
-"""The examples of README.md and docs/*.md: fenced blocks, in the order in which a reader meets them.
+"""The examples of README.md and docs/*.md: fenced blocks, in the order of the page.
 
-A block in `bash`, `console` or `python` is run. What it prints may stand in a block `text` right after it; a
-`console` block shows it itself, after each `$ command`. `…` stands for anything. A comment before a block says
-what is special about it:
+A block in `bash`, `console` or `python` is run. Its output may follow in a block `text` right after it; a `console`
+block contains the output itself, after each `$ command`. `…` matches anything. A comment before a block marks special
+cases:
 
     <!-- not run: WHY -->               it cannot run in CI
-    <!-- in a terminal of its own -->   it goes on until the end of the page
+    <!-- in a terminal of its own -->   it runs until the end of the page
 """
 
 import re
@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUNNABLE = frozenset({"bash", "console", "python"})
-# What is shown, and is no command.
+# Languages of blocks that are shown but not run.
 SHOWN = frozenset({"text", "json", "yaml", "mermaid"})
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*", re.DOTALL)
 _OWN_TERMINAL = re.compile(r"<!-- in a terminal of its own -->\s*")
@@ -28,7 +28,7 @@ _OWN_TERMINAL = re.compile(r"<!-- in a terminal of its own -->\s*")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block, what it prints if the page shows it, and why it is not run, if it is not."""
+    """One fenced block, its output if the page shows it, and the reason if it is not run."""
 
     page: Path
     line: int
@@ -44,24 +44,24 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command of a `console` block, and what it prints."""
+    """One command of a `console` block, and its output."""
 
     text: str
     printed: str
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """All blocks of a page."""
+    """Return all blocks of a page."""
     return list(_blocks(page, _tokens(page)))
 
 
 def indented_code(page: Path) -> list[str]:
-    """Code that no fence says the language of, which would be neither run nor counted."""
+    """Return code without a fence and a language, which would be neither run nor counted."""
     return [token.content for token in _tokens(page) if token.type == "code_block"]
 
 
 def commands_of(block: Block) -> list[Command]:
-    """The commands of a `console` block."""
+    """Return the commands of a `console` block."""
     commands: list[Command] = []
     for line in block.text.splitlines(keepends=True):
         if line.startswith("$ "):

@@ -1,4 +1,4 @@
-"""A reader who does what a page says: one shell for the whole page, and more terminals where it asks for them."""
+"""A reader who follows a page: one shell for the whole page, and more terminals if the page asks for them."""
 
 import os
 import re
@@ -17,15 +17,15 @@ from tests.conftest import ROOT
 from tests.docs.blocks import Block, Command, commands_of
 from tests.service.conftest import free_port, process, wait_for
 
-# The ports that the pages name. Here each is another one, as others may be using these.
+# The ports named on the pages. Tests replace them, because they may be in use.
 _PORTS = re.compile(r"(?<![\d.])(5000|8000|8001|9000|9001)(?![\d.])")
-# Where the command begins, after variables for it.
+# Start of the command, after its variables.
 _COMMAND = re.compile(r"^((?:\w+=\S+ )*)")
 _SERVE_ON_DEFAULT_PORT = re.compile(r"\bnern serve\b(?!.*--port)")
 
 
 class Reader:
-    """Goes through a page in a folder of its own, in which the examples of the repository are."""
+    """Runs a page in its own folder, which contains the examples of the repository."""
 
     def __init__(self, folder: Path, logs: Path, stack: ExitStack) -> None:
         self._folder = folder
@@ -37,16 +37,16 @@ class Reader:
         (folder / "examples").symlink_to(ROOT / "examples")
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("NERN_")}
         self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        # What the client and the command line look for if nobody says anything else.
+        # The default for the client and the command line.
         self._environment["NERN_URL"] = f"http://127.0.0.1:{self._port('8000')}"
         self._shell = stack.enter_context(_shell(folder, self._environment))
 
     def start_service(self) -> None:
-        """Start a service for a page that takes one for granted."""
+        """Start a service for a page that assumes one."""
         self._start(f"nern serve --port {self._port('8000')}\n", "service")
 
     def read(self, block: Block) -> None:
-        """Do what the block says, and compare what is printed with what the page shows."""
+        """Run the block, and compare its output with the page."""
         self._blocks += 1
         name = f"{self._blocks:02}-{block.language}"
         if block.own_terminal:
@@ -65,7 +65,7 @@ class Reader:
                 self._compare(block, Command(block.text, block.printed), printed)
 
     def _run(self, block: Block, script: str, name: str) -> str:
-        """Run a script in the page's shell; returns what it has printed."""
+        """Run a script in the page's shell, and return its output."""
         source, output = self._logs / f"{name}.bash", self._logs / f"{name}.out"
         source.write_text(script, encoding="utf-8")
         assert self._shell.stdin is not None
@@ -84,8 +84,8 @@ class Reader:
             pytest.fail(f"{block}: {command.text}\nThe page shows:\n{shown}\nIt prints:\n{printed[-3000:]}")
 
     def _start(self, script: str, name: str, *, python: bool = False) -> None:
-        """Start what goes on, and wait until it listens on its ports."""
-        # Instead of the shell, so that whoever stops it stops the program.
+        """Start a program that keeps running, and wait until it listens on its ports."""
+        # Replaces the shell, so that signals reach the program.
         command = ["bash", "-c", _COMMAND.sub(r"\1exec ", script)]
         if python:
             path = self._logs / f"{name}.py"
@@ -98,7 +98,7 @@ class Reader:
             wait_for(partial(_is_open, port), what=f"{script} does not start; {log} says why")
 
     def _here(self, text: str) -> str:
-        """The text with the ports of this run."""
+        """Return the text with the ports of this run."""
         text = _SERVE_ON_DEFAULT_PORT.sub("nern serve --port 8000", text)
         return _PORTS.sub(lambda found: str(self._port(found[1])), text)
 
@@ -112,7 +112,7 @@ class Reader:
 
 
 def is_what_is_shown(shown: str, printed: str) -> bool:
-    """Whether a page shows what is printed, with `…` for anything and whatever spaces lines end with."""
+    """Return true if output matches the page, with `…` for anything and ignoring spaces at line ends."""
     pattern = ".*".join(re.escape(part) for part in _tidy(shown).split("…"))
     return re.fullmatch(pattern, _tidy(printed), re.DOTALL) is not None
 
@@ -123,7 +123,7 @@ def _tidy(text: str) -> str:
 
 @contextmanager
 def _terminal(command: list[str], environment: dict[str, str], log: Path, folder: Path) -> Iterator[None]:
-    """A program that goes on. Closing its terminal ends what it has started, too."""
+    """Run a program until the end of the context, in its own terminal; closing that also ends its children."""
     with process(command, environment, log, folder) as program:
         yield
     with suppress(ProcessLookupError):
@@ -132,7 +132,7 @@ def _terminal(command: list[str], environment: dict[str, str], log: Path, folder
 
 @contextmanager
 def _shell(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A shell that ends at the first command that fails."""
+    """Start a shell that ends at the first failing command."""
     shell = subprocess.Popen(
         ["bash", "--norc", "-e", "-o", "pipefail"],
         cwd=folder,

@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 from tests.docs.blocks import PAGES, RUNNABLE, SHOWN, Block, Command, blocks_of, commands_of, indented_code
 from tests.docs.reader import is_what_is_shown
 
-# How many blocks of each page cannot run in CI. Whoever marks another one has to count it here.
+# Number of blocks per page that cannot run in CI. Add each newly marked block here.
 NOT_RUN = {
     "README.md": 1,
     "docs/huggingface.md": 1,

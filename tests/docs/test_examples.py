@@ -17,14 +17,14 @@ EXAMPLES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def programs() -> None:
-    """What the pages say that they need, which is installed where this user may."""
+    """Programs that the pages require; installed if this user may."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         subprocess.run([ROOT / "scripts" / "apt-install", *missing], check=True)
 
 
 @pytest.mark.slow
-# A page is as many jobs as it shows, one after another, on a machine that may be busy.
+# A page runs all its jobs one after another, on a machine that may be busy.
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "page", [page for page, blocks in EXAMPLES.items() if blocks], ids=lambda page: str(page.relative_to(ROOT))
@@ -42,7 +42,7 @@ def test_the_examples_of_a_page_work_in_their_order(page: Path, tmp_path: Path) 
 
 
 def needs_service(blocks: list[Block]) -> bool:
-    """Whether the examples talk to a service that none of them starts."""
+    """Return true if the examples use a service that none of them starts."""
     text = "".join(block.text for block in blocks)
     asked = any(word in text for word in ("8000", "nern submit", "nern jobs", "nern_client"))
     return asked and "nern serve" not in text

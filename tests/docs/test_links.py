@@ -24,7 +24,7 @@ def test_the_index_lists_every_page() -> None:
 
 
 def links_of(page: Path) -> list[str]:
-    """The targets of links and pictures that are not addresses on the web."""
+    """Return the targets of links and pictures, except web addresses."""
     found = []
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
         for part in token.children or ():
@@ -35,6 +35,6 @@ def links_of(page: Path) -> list[str]:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """What headings can be linked by, as GitHub makes it of their words."""
+    """Return the anchors of headings, as GitHub derives them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

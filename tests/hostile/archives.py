@@ -1,4 +1,4 @@
-"""Archives that two readers would understand differently, and files of other formats."""
+"""Archives that two readers interpret differently, and files of other formats."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ _CENTRAL, _LOCAL, _END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 
 
 def _patched(data: bytes, magic: bytes, offset: int, value: bytes, *, nth: int = 0) -> bytes:
-    """The same archive with other bytes in the n-th of its records of one kind."""
+    """Return the archive with other bytes in the n-th record of one kind."""
     at = -1
     for _ in range(nth + 1):
         at = data.index(magic, at + 1)
@@ -38,14 +38,14 @@ def _patched(data: bytes, magic: bytes, offset: int, value: bytes, *, nth: int =
 
 
 def _with_two_pickles(canary: Path) -> bytes:
-    """Two entries of one name: torch takes the first, Python's zipfile the last."""
+    """Return an archive with two entries of one name: torch reads the first, Python's zipfile the last."""
     evil = PROTOCOL + called("builtins.open", text(str(canary)), text("w")) + STOP
     data = archive(state(), more={"w/data.pkX": evil})
     return data.replace(b"w/data.pkX", b"w/data.pkl")
 
 
 def zips(canary: Path) -> Iterator[HostileFile]:
-    """Archives with lies in them."""
+    """Yield archives with false declarations."""
     good = archive(state())
     size = struct.pack("<I", 2**31)
     for name, content, expected in (
@@ -84,7 +84,7 @@ def zips(canary: Path) -> Iterator[HostileFile]:
 
 
 def legacy_files() -> Iterator[HostileFile]:
-    """Files of the older form whose storages are not those that its pickles name."""
+    """Yield files of the older format with other storages than their pickles declare."""
     two = state(x=tensor(storage("1", 1), (1,), (1,)))
     count = struct.pack("<q", VALUES)
     for name, content, expected in (
@@ -103,7 +103,7 @@ def legacy_files() -> Iterator[HostileFile]:
 
 
 def other_formats(canary: Path) -> Iterator[HostileFile]:
-    """Formats that hold programs, and formats that hold something else."""
+    """Yield files of formats with programs, and of unrelated formats."""
     evil = PROTOCOL + called("builtins.open", text(str(canary)), text("w")) + STOP
     script = {"m/data.pkl": evil, "m/code/__torch__.py": b"def forward(self): ...", "m/constants.pkl": evil}
     exported = {"p/archive_format": b"pt2", "p/models/model.json": b"{}", "p/data/sample_inputs/model.pt": evil}

@@ -1,6 +1,6 @@
-"""The hostile corpus: files that strangers could send, each with what is to become of it.
+"""The hostile corpus: files that attackers could send, each with the expected outcome.
 
-python -m tests.hostile.corpus FOLDER writes them all, and `index.json` with what is expected of each.
+python -m tests.hostile.corpus FOLDER writes them all, and `index.json` with the expected outcomes.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from tests.hostile.forge import HostileFile
 
 
 def corpus(canary: Path) -> list[HostileFile]:
-    """All files; none of them may ever make the file `canary`."""
+    """Return all files; none of them may ever create the file `canary`."""
     return [
         *pickles.code(canary),
         *pickles.memory(),

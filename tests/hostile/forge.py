@@ -1,4 +1,4 @@
-"""Torch files and safetensors files put together from single bytes, which no library would write."""
+"""Torch and safetensors files assembled from single bytes, such as no library would write."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# One layer that is worth encoding, so that a file is refused for nothing but what was done to it.
+# One layer that is worth encoding, so that a file is only refused for its manipulation.
 SHAPE, STRIDE, VALUES = (32, 16, 3, 3), (144, 9, 3, 1), 4608
 WEIGHTS = array("f", ((index % 101 - 50) / 100 for index in range(VALUES))).tobytes()
 PROTOCOL, STOP = b"\x80\x02", b"."
@@ -18,10 +18,10 @@ PROTOCOL, STOP = b"\x80\x02", b"."
 
 @dataclass(frozen=True)
 class HostileFile:
-    """A file, the row of the threat table that it stands for, and what is to become of it.
+    """A file, its row in the threat table, and the expected outcome.
 
-    `code` is that of the error, None for a file that only looks hostile. Where `at_upload` is False, the structure is
-    fine and the error comes with the values.
+    `code` is the error code, or None for a file that only looks hostile. If `at_upload` is false, the structure is
+    valid and the error occurs when the values are read.
     """
 
     name: str
@@ -84,7 +84,7 @@ def tensor(
 
 
 def state(**extra: bytes) -> bytes:
-    """A pickle of the layer that is worth encoding, and of what else is given."""
+    """Return a pickle of the layer that is worth encoding, plus `extra`."""
     return PROTOCOL + mapping({"conv.weight": tensor(), **extra}) + STOP
 
 
@@ -94,7 +94,7 @@ def state(**extra: bytes) -> bytes:
 def archive(
     pickled: bytes, storages: Mapping[str, bytes] | None = None, more: Mapping[str, bytes] | None = None
 ) -> bytes:
-    """A zip file of torch around a pickle."""
+    """Return a torch zip file around a pickle."""
     entries = {"w/data.pkl": pickled, "w/byteorder": b"little"}
     entries |= {f"w/data/{key}": data for key, data in ({"0": WEIGHTS} | dict(storages or {})).items()}
     return zipped(entries | {"w/version": b"3\n"} | dict(more or {}))
@@ -116,14 +116,14 @@ def legacy(
     version: int = 1001,
     little_endian: bool = True,
 ) -> bytes:
-    """A file of torch before 1.6 around a pickle."""
+    """Return a file of torch before 1.6 around a pickle."""
     machine = {"protocol_version": version, "little_endian": little_endian, "type_sizes": {"int": 4}}
     head = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, version, machine)]
     return b"".join([*head, pickled, pickle.dumps(list(keys), 2), storages])
 
 
 def safetensors_file(header: Any, data: bytes = WEIGHTS) -> bytes:
-    """A safetensors file with a header of JSON, or of these bytes."""
+    """Return a safetensors file with a header of JSON, or of these bytes."""
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(head).to_bytes(8, "little") + head + data
 

@@ -1,4 +1,4 @@
-"""Safetensors files whose headers lie."""
+"""Safetensors files with false headers."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _END = len(WEIGHTS)
 
 
 def headers() -> Iterator[HostileFile]:
-    """Lengths, places, names and JSON that are not what they seem."""
+    """Yield files with false lengths, offsets, names and JSON."""
     one = json.dumps(claim())
     empty = json.dumps(claim(_END, _END, (0,)))
     many = ",".join(f'"{index}":{empty}' for index in range(100_000))

@@ -1,4 +1,4 @@
-"""Torch files whose pickles are hostile: code, bombs of memory and shape, tensors of other kinds, odd structures."""
+"""Torch files with hostile pickles: code, memory and shape bombs, unusual kinds of tensors, odd structures."""
 
 import argparse
 import io
@@ -39,7 +39,7 @@ _FLOAT = struct.pack("<f", 1.0)
 
 
 def code(canary: Path) -> Iterator[HostileFile]:
-    """Whatever would run in a reader that calls what it is told to; the canary is a file that this would make."""
+    """Yield files whose code would run in a naive reader, and would then create the file `canary`."""
     touch = called("builtins.open", text(str(canary)), text("w"))
     for name, call in {
         "open": touch,
@@ -84,7 +84,7 @@ def code(canary: Path) -> Iterator[HostileFile]:
 
 
 def memory() -> Iterator[HostileFile]:
-    """A few bytes that ask for gigabytes, or for minutes."""
+    """Yield small files that demand gigabytes or minutes."""
     for name, call, expected in (
         ("bytearray-2e9", called("builtins.bytearray", integer(2 * 10**9)), None),
         ("bytearray-1e11", called("builtins.bytearray", integer(10**11)), None),
@@ -114,12 +114,12 @@ def memory() -> Iterator[HostileFile]:
     ):
         yield HostileFile(f"memory-{name}.pt", 7, archive(state(x=call)), expected)
     yield HostileFile("memory-pickle.pt", 7, archive(state(x=b"N" * 2**24)), UNSUPPORTED)
-    # Long enough to be looked for in memory, and a name that is shown.
+    # Long enough to be searched for in memory, and a name that is shown.
     yield HostileFile("memory-name-of-a-global.pt", 7, archive(state(x=b"c" + b"a" * 2**20 + b"\nb\n")), UNREADABLE)
 
 
 def shapes() -> Iterator[HostileFile]:
-    """Tensors that are larger than their bytes."""
+    """Yield tensors that are larger than their bytes."""
     one = {"1": _FLOAT}
     small = storage("1", 1)
     for name, made, expected in (
@@ -153,7 +153,7 @@ def shapes() -> Iterator[HostileFile]:
 
 
 def kinds() -> Iterator[HostileFile]:
-    """Tensors of other kinds: each is refused by name, or read."""
+    """Yield tensors of unusual kinds: each is refused by name, or read."""
     indices, values = torch.tensor([[0, 10**9 - 1], [0, 10**9 - 1]]), torch.ones(2)
     sparse = torch.sparse_coo_tensor(indices, values, (10**9, 10**9), check_invariants=True)
     layout = called("torch.serialization._get_layout", text("torch.sparse_coo"))
@@ -178,7 +178,7 @@ def kinds() -> Iterator[HostileFile]:
 
 
 def structures() -> Iterator[HostileFile]:
-    """Wrappers, names and keys that nobody would choose."""
+    """Yield unusual wrappers, names and keys."""
     weights = tensor()
     build = ORDERED_DICT + b"(" + text("conv.weight") + weights + b"u"
     for name, pickled, expected in (
@@ -217,7 +217,7 @@ def structures() -> Iterator[HostileFile]:
 
 
 def values() -> Iterator[HostileFile]:
-    """Weights that are no numbers: told only when they are read."""
+    """Yield weights that are not finite, which is only detected when they are read."""
     for name, value in {"nan": "nan", "inf": "inf", "minus-inf": "-inf"}.items():
         broken = struct.pack("<f", float(value)) + WEIGHTS[4:]
         content = archive(state(), {"0": broken})
@@ -225,7 +225,7 @@ def values() -> Iterator[HostileFile]:
 
 
 def _saved(name: str, value: torch.Tensor, expected: str | None, *, row: int = 8) -> HostileFile:
-    """A file as torch itself writes it."""
+    """Return a file written by torch itself."""
     buffer = io.BytesIO()
     weights = torch.frombuffer(bytearray(WEIGHTS), dtype=torch.float32).view(SHAPE)
     torch.save({"conv.weight": weights, "x": value}, buffer)

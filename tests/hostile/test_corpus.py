@@ -1,4 +1,4 @@
-"""Every hostile file, through the readers: it is read, or refused for the reason that was expected."""
+"""Every hostile file is read, or refused for the expected reason."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def _no_code_runs() -> None:
 
 
 def refusal(read: Callable[[Path], object], path: Path) -> NernError | None:
-    """Why the file is not read; None if it is."""
+    """Return the error of a refused file; None if it is read."""
     try:
         read(path)
     except NernError as error:
@@ -36,13 +36,13 @@ def refusal(read: Callable[[Path], object], path: Path) -> NernError | None:
 
 
 def read_weights(path: Path) -> None:
-    """Read a checkpoint as far as its weights."""
+    """Read a checkpoint including its weights."""
     tensors = read_checkpoint(path).tensors
     refuse_non_finite(select_layers(tensors, ("all",), 0), tensors, ("all",))
 
 
 def assert_ends(read: Callable[[Path], object], path: Path, code: str | None) -> None:
-    """The file is read, or refused with this code and one short sentence."""
+    """Assert that the file is read, or refused with this code and one short sentence."""
     error = refusal(read, path)
     assert (error and error.code) == code
     if error is not None:
@@ -83,7 +83,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def growth(files: list[HostileFile], folder: Path, module: str, reader: str) -> int:
-    """Bytes by which a process grows that reads all of these files."""
+    """Return the growth in bytes of a process that reads all of these files."""
     for index, file in enumerate(files):
         (folder / str(index)).write_bytes(file.content)
     program = MEASURE.format(module=module, reader=reader)

@@ -141,7 +141,7 @@ def test_the_migration_of_uploads_can_be_undone_and_done_again(settings: Setting
 
 
 def columns(settings: Settings) -> dict[str, dict[str, bool]]:
-    """The columns of every table, and whether a row can be inserted without a value for it."""
+    """Return the columns of every table, each with true if a row can be inserted without a value for it."""
     engine = create_engine(settings)
     inspected = inspect(engine)
     found = {
@@ -158,7 +158,7 @@ def columns(settings: Settings) -> dict[str, dict[str, bool]]:
 def test_processes_of_the_version_before_go_on_working_beside_a_migrated_database(embedded: Settings) -> None:
     scripts = ScriptDirectory(str(ROOT / "migrations"))
     revisions = [script.revision for script in scripts.walk_revisions()][::-1]
-    # The first ones were made before there was anything to upgrade from.
+    # The first migrations have no earlier schema to upgrade from.
     migrate(embedded, "0003")
     for revision in revisions[revisions.index("0003") + 1 :]:
         before = columns(embedded)

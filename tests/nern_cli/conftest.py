@@ -14,7 +14,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def wire(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """The service that the environment names."""
+    """The service set in the environment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NERN_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -25,7 +25,7 @@ def wire(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def nern(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command in this process, beside the service; returns its exit status."""
+    """Run the command in this process, beside the service; return its exit status."""
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["nern", *arguments])

@@ -19,7 +19,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def nern(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run `nern huggingface export` in this process; returns its exit status."""
+    """Run `nern huggingface export` in this process; return its exit status."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> int:
@@ -33,7 +33,7 @@ def nern(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def client(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of the service that the environment names."""
+    """A client of the service set in the environment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NERN_API_KEY", raising=False)
     with listening(embedded) as port:

@@ -12,13 +12,13 @@ from tests.nern_cli.test_main import nern
 
 @pytest.fixture(autouse=True)
 def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty database of the right schema."""
+    """An empty database with the schema."""
     monkeypatch.setenv("NERN_DATA_DIR", str(tmp_path))
     migrate(Settings())
 
 
 def create(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str) -> Token:
-    """Make a key with the command."""
+    """Create a key with the command."""
     capsys.readouterr()
     assert nern(monkeypatch, "keys", "create", *options) == 0
     token = Token.parse(capsys.readouterr().out.removesuffix("\n"))

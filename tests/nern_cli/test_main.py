@@ -36,7 +36,7 @@ METRICS = {
 
 
 def nern(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command in this process; returns its exit status."""
+    """Run the command in this process; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["nern", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -92,7 +92,7 @@ def test_a_target_size_gives_a_file_without_a_predictor(
 def test_a_file_that_costs_more_than_was_allowed_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    # Eight bits cost the example nothing, so what is untrained is made coarse here.
+    # Eight bits cost the example nothing, so untrained weights are quantized coarsely here.
     monkeypatch.setattr(
         "nern_core.quantized_encoding.quantize_faithfully",
         lambda quantizer, size_of: quantizer.rounded(quantizer.start(0.5 * quantizer.weights)),
@@ -139,7 +139,7 @@ def test_seconds_are_those_of_the_whole_command(tmp_path: Path) -> None:
     total = seconds.pop("total")
     assert {"starting", "reading", "quantization", "writing", "evaluation"} == set(seconds)
     assert sum(seconds.values()) == pytest.approx(total, abs=0.01)
-    # The interpreter's own start comes before the first line that can count.
+    # The interpreter's start comes before the first line that can measure time.
     assert 0.7 * passed < total <= passed
 
 
@@ -166,7 +166,7 @@ def test_a_checkpoint_can_be_inspected(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert nern(monkeypatch, "inspect", str(EXAMPLE), "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["kind"], facts["kernels"], facts["kernel_shapes"]) == ("checkpoint", 96 + 2048 + 4096, "3x3")
-    # By default the classifier is represented too.
+    # By default, the classifier is also represented.
     assert (facts["represented_tensors"], facts["represented_weights"], facts["spatial_tensors"]) == (4, 56_800, 3)
 
 

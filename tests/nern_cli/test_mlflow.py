@@ -22,7 +22,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def client(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of the service that the environment names."""
+    """A client of the service set in the environment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NERN_API_KEY", raising=False)
     with listening(embedded) as port:
@@ -33,7 +33,7 @@ def client(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def nern(client: Client, tracking: "MlflowClient", tmp_path: Path) -> Run:
-    """Run `nern mlflow encode` as a process of its own."""
+    """Run `nern mlflow encode` as a separate process."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [NERN, "mlflow", "encode", *arguments]

@@ -42,7 +42,7 @@ def refusal(context: AbstractContextManager[Path], content: bytes = b"new") -> N
 
 
 def fail(staged: Path) -> None:
-    """Write a part, and fail."""
+    """Write part of a file, and fail."""
     staged.write_bytes(b"half")
     raise ZeroDivisionError
 

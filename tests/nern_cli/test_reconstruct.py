@@ -16,7 +16,7 @@ ENCODING = ROOT / "tests" / "golden" / "quantized-v4.nern"
 
 
 def when_it_is_there(wire: Wire, settings: Settings, *, succeeds: bool) -> None:
-    """Do what a worker does, as soon as the job is followed."""
+    """Do the work of a worker as soon as a client follows the job."""
 
     def work() -> None:
         while not (found := [line for line in wire.seen if line.startswith("GET /jobs/job_")]):
@@ -52,7 +52,7 @@ def test_what_is_wrong_is_said(nern: Run, wire: Wire, tmp_path: Path, capsys: py
     assert nern("reconstruct", str(EXAMPLE), "-o", str(tmp_path / "w.pt"), "--service", wire.url) == 1
     assert "but not a .nern file" in capsys.readouterr().err
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.bin"), "--service", wire.url) == 2
-    # In a frame, whose lines may break between any two words.
+    # The message is in a frame, whose lines may break between any two words.
     assert "must end in" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 

@@ -13,7 +13,7 @@ from tests.nern_cli.test_main import QUICK, nern
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> tuple[str, str]:
-    """A .nern file of the example, and the report that `nern encode` wrote beside it."""
+    """A .nern file of the example, and the report that `nern encode` wrote."""
     encoding, report = str(tmp_path / "digits.nern"), str(tmp_path / "report.json")
     arguments = ["-o", encoding, "--report", report, "--architecture", "digits-cnn", *QUICK, "--json"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), *arguments) == 0

@@ -109,7 +109,7 @@ def test_watch_prints_a_line_of_json_for_each_change(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["id"] for line in lines} == {job_id}
     statuses = [line["status"] for line in lines]
-    # What is over before the first look, or between two of them, is not seen.
+    # States between two polls are not seen.
     assert statuses == [status for status in ("queued", "running", "succeeded") if status in statuses]
     assert statuses[-1] == "succeeded"
 
@@ -292,7 +292,7 @@ def test_a_label_without_a_value_is_explained(nern: Run, capsys: pytest.CaptureF
 def test_interrupting_leaves_the_job_alone(embedded: Settings, job_id: str) -> None:
     claim(embedded, job_id)
     nern = str(Path(sys.executable).with_name("nern"))
-    # A job of a shell's background has Ctrl-C ignored, and so would all of its children.
+    # A background job of a shell ignores Ctrl-C, and so would all of its children.
     command = ["env", "--default-signal=INT", nern, "jobs", "watch", job_id, "--json"]
     watching = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
@@ -330,7 +330,7 @@ def test_brackets_in_a_sentence_mean_nothing(
 
 
 def watched_on_a_terminal(job_id: str, *arguments: str) -> tuple[int, str]:
-    """Exit status of `nern jobs watch`, and what somebody sees of its standard error."""
+    """Return the exit status of `nern jobs watch` and its standard error on a terminal."""
     nern = str(Path(sys.executable).with_name("nern"))
     terminal, its_end = os.openpty()
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "120"}

@@ -21,8 +21,8 @@ LONG = ["--hidden-size", "16", "--steps", "100000", *DATA]
 
 @contextmanager
 def encoding(output: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """`nern encode` as a process, which is training when the context begins."""
-    # A job of a shell's background has Ctrl-C ignored, and so would all of its children.
+    """Run `nern encode` as a process, which is training when the context begins."""
+    # A background job of a shell ignores Ctrl-C, and so would all of its children.
     command = ["env", "--default-signal=INT", NERN, "encode", str(EXAMPLE), "-o", str(output), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ ENCODING = ROOT / "tests" / "golden" / "quantized-v4.nern"
 
 
 def encoded_output(monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: str, status: int = 0) -> tuple[str, str]:
-    """Run a command that ends with this status; returns its standard output and error in this encoding."""
+    """Run a command that ends with this status; return its standard output and error in this encoding."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
     for name, stream in zip(("stdout", "stderr"), streams, strict=True):
         monkeypatch.setattr(sys, name, stream)

@@ -1,4 +1,4 @@
-"""The real API on a port of this process, and a wire to it that does harm when it is told to."""
+"""The real API on a port of this process, and a wire to it that injects faults on demand."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ METRICS = {
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[int]:
-    """The API on a free port, which is given."""
+    """Run the API on a free port, and yield the port."""
     migrate(settings)
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run)
@@ -61,7 +61,7 @@ def wire(embedded: Settings) -> Iterator[Wire]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing of the environment is used, and nothing is remembered between tests."""
+    """An empty cache and a clean environment for each test."""
     for name in ("NERN_URL", "NERN_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -70,13 +70,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def client(wire: Wire) -> Iterator[Client]:
-    """A client that does not wait long."""
+    """A client with short pauses."""
     with Client(wire.url, retries=QUICK) as client:
         yield client
 
 
 def claim(settings: Settings, job_id: str) -> Claim:
-    """Do what a worker does that begins with a job."""
+    """Claim a job like a worker."""
     with transaction(settings) as session:
         found = JobRepository(session).claim(job_id, timedelta(seconds=30))
     assert found is not None
@@ -84,12 +84,12 @@ def claim(settings: Settings, job_id: str) -> Claim:
 
 
 def succeed(settings: Settings, job_id: str, results: Mapping[str, bytes]) -> None:
-    """Do what a worker does for a job that succeeds."""
+    """Do the work of a worker for a succeeding job."""
     publish(settings, job_id, {name: store(settings, [content]) for name, content in results.items()})
 
 
 def store(settings: Settings, parts: Iterable[bytes]) -> StoredArtifact:
-    """Put what is to be a result into the store."""
+    """Put a future result into the store."""
     with open_store(settings).writer() as writer:
         for part in parts:
             writer.write(part)
@@ -97,7 +97,7 @@ def store(settings: Settings, parts: Iterable[bytes]) -> StoredArtifact:
 
 
 def publish(settings: Settings, job_id: str, results: Mapping[str, StoredArtifact]) -> None:
-    """Do what a worker does when it has stored all results of a job."""
+    """Publish the stored results of a job like a worker."""
     begun = claim(settings, job_id)
     described = {name: artifact.described() for name, artifact in results.items()}
     with transaction(settings) as session:
@@ -105,7 +105,7 @@ def publish(settings: Settings, job_id: str, results: Mapping[str, StoredArtifac
 
 
 def fail(settings: Settings, job_id: str, message: str = "The job needs more memory than there is.") -> None:
-    """Do what a worker does for a job that fails."""
+    """Do the work of a worker for a failing job."""
     begun = claim(settings, job_id)
     with transaction(settings) as session:
         assert JobRepository(session).fail(begun, "out_of_memory", message)

@@ -38,7 +38,7 @@ def job_id(client: Client, embedded: Settings) -> str:
 
 
 def ranges(wire: Wire) -> list[str]:
-    """The ranges that were asked for, one after another."""
+    """Return the requested ranges in order."""
     return [line.partition(": ")[2] for head in wire.heads for line in head.splitlines() if line.startswith("range:")]
 
 
@@ -89,7 +89,7 @@ def test_a_download_of_1_gib_that_is_cut_five_times_goes_on_and_has_the_digest(
 
 
 def different_blocks(count: int) -> Iterator[bytes]:
-    """So many MiB, of which no two are the same."""
+    """Yield `count` different blocks of 1 MiB."""
     block = bytearray(random.Random(SEED).randbytes(2**20))
     for number in range(count):
         block[:8] = number.to_bytes(8, "little")

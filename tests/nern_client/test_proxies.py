@@ -10,14 +10,14 @@ from nern_client.proxies import proxy_for
 from tests.nern_cli.test_main import nern
 from tests.nern_client.conftest import listening
 
-# Nobody listens there.
+# Nothing listens there.
 DEAD = "http://me:secret@127.0.0.1:9"
 ONCE = Retries(attempts=1, first_attempts=1)
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxies but those of a test."""
+    """Only the proxies of a test."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -57,7 +57,7 @@ def test_a_proxy_that_does_not_answer_is_named_without_its_password(monkeypatch:
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """A proxy that lets nobody through."""
+    """A proxy that refuses every request."""
 
     def do_GET(self) -> None:
         self.send_error(403)

@@ -21,7 +21,7 @@ FAULTS = [
 
 
 def cut_anywhere(dice: random.Random) -> Fault:
-    """Some part of the request arrives, or some part of the answer."""
+    """Return a fault that cuts the request or the answer at a random position."""
     share, forward = dice.random(), dice.random() < 0.5
 
     def fault(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""Downloads that the service sends elsewhere, to a store that knows nothing of it."""
+"""Downloads that the service redirects to a store."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.s3 import S3Server
 
 @pytest.fixture
 def store(s3_server: S3Server) -> Iterator[Wire]:
-    """What is between clients and the store."""
+    """A wire between clients and the store."""
     with wire_to(s3_server.port) as store:
         yield store
 
@@ -32,7 +32,7 @@ def redirecting(with_bucket: Settings, store: Wire) -> Settings:
 
 @pytest.fixture
 def wire(redirecting: Settings) -> Iterator[Wire]:
-    """What is between clients and the service."""
+    """A wire between clients and the service."""
     with listening(redirecting) as port, wire_to(port) as wire:
         yield wire
 

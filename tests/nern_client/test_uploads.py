@@ -23,7 +23,7 @@ def test_64_mebibytes_go_in_one_piece() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint that is large for these tests."""
+    """A checkpoint that counts as large in these tests."""
     monkeypatch.setattr(upload, "LARGEST_IN_ONE_PIECE", MIB)
     shape = [SIZE * MIB // 64, 1, 4, 4]
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, SIZE * MIB]}}).encode()
@@ -33,7 +33,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stored(settings: Settings, path: Path) -> bool:
-    """Whether the service has this file, byte for byte."""
+    """Return true if the service has this file, byte for byte."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return [file.read_bytes() for file in settings.artifacts.rglob(digest)] == [content]

@@ -1,4 +1,4 @@
-"""A server in front of the service that does harm on the wire: one connection for each request, one fault for each."""
+"""A server in front of the service that injects faults: one connection per request, one fault per connection."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ _READ_BYTES = 2**16
 
 @dataclass
 class Exchange:
-    """One request on its way: its head, the client that sends the rest of it, and the service."""
+    """One request in transit: its head, the client that sends its rest, and the service."""
 
     head: bytes
     begun: bytes
@@ -25,7 +25,7 @@ class Exchange:
     service: tuple[str, int]
 
     def ask(self, most: int | None = None) -> bytes:
-        """Hand the request on, or the first so many bytes of its body; returns the answer."""
+        """Forward the request, or only the first `most` bytes of its body; return the answer."""
         head = re.sub(rb"\r\nconnection: [^\r]*", b"", self.head, flags=re.IGNORECASE)
         with socket.create_connection(self.service) as service:
             service.sendall(head[:-2] + b"Connection: close\r\n\r\n")
@@ -38,7 +38,7 @@ class Exchange:
             return b"".join(iter(lambda: service.recv(_READ_BYTES), b""))
 
     def stream(self, most: int) -> None:
-        """Hand the request on, and the answer back as it comes, up to so many bytes of its body."""
+        """Forward the request, and stream the answer back up to `most` bytes of its body."""
         head = re.sub(rb"\r\nconnection: [^\r]*", b"", self.head, flags=re.IGNORECASE)
         with socket.create_connection(self.service) as service:
             service.sendall(head[:-2] + b"Connection: close\r\n\r\n")
@@ -65,7 +65,7 @@ class Exchange:
         self.client.sendall(data)
 
     def reset(self) -> None:
-        """Break the connection off."""
+        """Reset the connection."""
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         self.client.close()
 
@@ -78,18 +78,18 @@ def nothing_wrong(exchange: Exchange) -> None:
 
 
 def reset(exchange: Exchange) -> None:
-    """The request reaches nobody."""
+    """Reset the connection before the request is forwarded."""
     exchange.reset()
 
 
 def lose_answer(exchange: Exchange) -> None:
-    """The service does what it is asked for, and nobody hears of it."""
+    """Forward the request, but drop the answer."""
     assert exchange.ask()
     exchange.reset()
 
 
 def refuse(status: str, *headers: str, body: str = "") -> Fault:
-    """Answer in the service's place."""
+    """Return a fault that answers instead of the service."""
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", body]
 
     def fault(exchange: Exchange) -> None:
@@ -99,19 +99,19 @@ def refuse(status: str, *headers: str, body: str = "") -> Fault:
 
 
 def cut_answer(at: int) -> Fault:
-    """Only so many bytes of the answer's body arrive."""
+    """Return a fault that cuts the answer's body after `at` bytes."""
 
     def fault(exchange: Exchange) -> None:
         head, _, body = exchange.ask().partition(b"\r\n\r\n")
         assert len(body) > at
         exchange.answer(head + b"\r\n\r\n" + body[:at])
-        # An orderly end in the middle of a body: a reset might overtake the bytes before it.
+        # A regular end in the middle of a body, because a reset might overtake the bytes before it.
 
     return fault
 
 
 def cut_long_answer(at: int) -> Fault:
-    """As `cut_answer`, for what is too long to be held here; beyond the end of the body, nothing is cut."""
+    """Like `cut_answer`, for answers too long to hold in memory; if `at` is beyond the end, nothing is cut."""
 
     def fault(exchange: Exchange) -> None:
         exchange.stream(at)
@@ -120,7 +120,7 @@ def cut_long_answer(at: int) -> Fault:
 
 
 def cut_request(at: int) -> Fault:
-    """Only so many bytes of the request's body arrive."""
+    """Return a fault that cuts the request's body after `at` bytes."""
 
     def fault(exchange: Exchange) -> None:
         exchange.ask(at)
@@ -130,20 +130,20 @@ def cut_request(at: int) -> Fault:
 
 
 def without_ranges(exchange: Exchange) -> None:
-    """The service, or a cache before it, knows no ranges."""
+    """Forward the request without its range, as a cache without support for ranges does."""
     exchange.head = re.sub(rb"\r\n(if-)?range: [^\r]*", b"", exchange.head, flags=re.IGNORECASE)
     nothing_wrong(exchange)
 
 
 def damage(exchange: Exchange) -> None:
-    """A byte of the body arrives as another one."""
+    """Change one byte of the answer's body."""
     head, _, body = exchange.ask().partition(b"\r\n\r\n")
     exchange.answer(head + b"\r\n\r\n" + body[:-1] + bytes([body[-1] ^ 1]))
 
 
 @dataclass
 class Wire:
-    """What is between client and service. Each of `faults` happens to the next request that it is for."""
+    """A wire between client and service. Each fault applies to the next matching request."""
 
     port: int
     faults: list[tuple[str, Fault]] = field(default_factory=list)
@@ -151,11 +151,11 @@ class Wire:
     heads: list[str] = field(default_factory=list)
 
     def harm(self, request: str, *faults: Fault) -> None:
-        """Do these, one after another, to requests that begin so, such as `POST /jobs`."""
+        """Apply these faults, one after another, to requests that begin with `request`, such as `POST /jobs`."""
         self.faults += [(request, fault) for fault in faults]
 
     def next_fault(self, head: bytes) -> Fault:
-        """What happens to a request."""
+        """Return the fault for a request."""
         request = head.partition(b" HTTP/")[0].decode()
         self.seen.append(request)
         self.heads.append(head.decode().lower())
@@ -172,7 +172,7 @@ class Wire:
 
 @contextmanager
 def wire_to(service_port: int) -> Iterator[Wire]:
-    """A wire to the service on this port."""
+    """Run a wire to the service on this port."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

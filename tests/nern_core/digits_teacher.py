@@ -13,7 +13,7 @@ from tests.conftest import DIGITS, EXAMPLE
 
 
 def digits_teacher() -> Teacher:
-    """The network of the example."""
+    """Return the network of the example."""
     architecture = find_architecture("digits-cnn")
     return Teacher(
         network=build_network(architecture, read_checkpoint(EXAMPLE).tensors),
@@ -23,7 +23,7 @@ def digits_teacher() -> Teacher:
 
 
 def images_of(teacher: Teacher) -> ImageSource:
-    """Batches of its images as the recipe `fast` draws them, always the same ones."""
+    """Return batches of its images as in the recipe `fast`, always the same ones."""
     images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
     assert images is not None
     return images

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def naive_chain(vectors: NDArray[np.float32]) -> list[int]:
-    """The definition, in plain Python: the similarity of a zero row to all others is the least there is."""
+    """Chain by definition, in plain Python: a zero row has the lowest similarity to all others."""
     order, rest = [0], list(range(1, len(vectors)))
     while rest:
         current = vectors[order[-1]]

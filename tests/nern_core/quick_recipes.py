@@ -1,4 +1,4 @@
-"""The recipes, but that `data-free` makes few images: making them takes most of a short encoding."""
+"""The recipes, with few images for `data-free`, because synthesis takes most of a short encoding."""
 
 from dataclasses import replace
 

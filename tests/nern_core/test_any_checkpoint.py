@@ -1,4 +1,4 @@
-"""Checkpoints of any content: what is kept survives bit for bit, what is represented keeps name, shape and dtype."""
+"""Checkpoints of any content: kept tensors survive bit for bit, represented ones keep name, shape and dtype."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 @st.composite
 def kept_tensors(draw: st.DrawFn) -> torch.Tensor:
-    """Small tensors of every dtype, 0-d, empty and transposed ones among them, of any finite bits."""
+    """Draw small tensors of every dtype, including 0-d, empty and transposed ones, with any finite values."""
     dtype = draw(st.sampled_from(DTYPES))
     shape = draw(st.lists(st.integers(0, 3), max_size=4))
     values = torch.randint(-9, 9, shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))

@@ -1,4 +1,4 @@
-"""The bar for "any network": torchvision's classifiers are encoded, decoded, loaded and run."""
+"""The test for "any network": torchvision's classifiers are encoded, decoded, loaded and run."""
 
 import subprocess
 import sys
@@ -109,7 +109,7 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("last_phase", "hidden_size", "steps"),
-    # With the predictor of default size, decoding takes minutes; its memory is that of a few blocks of fixed size.
+    # With the default predictor, decoding takes minutes; its memory is that of a few blocks of fixed size.
     [(Phase.RECONSTRUCTION, None, 2), (Phase.EVALUATION, 64, 20)],
 )
 @pytest.mark.parametrize("kernels", ["spatial", "all"])

@@ -1,4 +1,4 @@
-"""Checkpoints of many kinds: their tensors are represented or kept, and their errors measured."""
+"""Checkpoints of many kinds: tensors are represented or kept, and errors measured."""
 
 import math
 from pathlib import Path

@@ -63,7 +63,7 @@ def _flipped(content: bytes) -> bytes:
 
 @pytest.fixture
 def broken_folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """The digits, with a train.npz that is broken in the way that is asked for."""
+    """The digits, with a train.npz that is broken as requested."""
     folder = tmp_path / "broken"
     shutil.copytree(DIGITS, folder)
     path = folder / "train.npz"

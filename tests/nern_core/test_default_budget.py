@@ -37,7 +37,7 @@ def test_a_small_network_has_the_most_steps() -> None:
 
 def test_a_large_network_has_few_steps_and_none_where_they_would_not_help() -> None:
     source, _ = digits(QUANTIZED)
-    # Two convolutions on photographs in place of the network.
+    # Two convolutions on photographs instead of the network.
     large = Teacher(
         network=torch.nn.Sequential(torch.nn.Conv2d(3, 256, 3, padding=1), torch.nn.Conv2d(256, 256, 3, padding=1)),
         preprocessing=find_architecture("torchvision:resnet18").preprocessing,

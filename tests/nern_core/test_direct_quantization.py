@@ -112,7 +112,7 @@ def test_weights_that_layers_share_stay_shared() -> None:
     teacher = Teacher(network=network, preprocessing=preprocessing, images=read_image_set(DIGITS, "train"))
     result = quantize_directly(teacher, images_of(teacher), 8, Budget(steps=3))
     assert torch.equal(result.tensors["first.weight"], result.tensors["second.weight"])
-    # The weights once, in three bits at most, with their steps; so few biases are not worth looking for twins.
+    # The weights once, in at most three bits, with their steps; few biases, so no search for duplicates.
     assert result.bytes <= 16 * 16 * 3 / 8 + 2 * 16 + 2 * (2 * 16)
 
 

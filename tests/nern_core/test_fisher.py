@@ -28,7 +28,7 @@ def network(groups: int = 1) -> Network:
 
 
 def squared_gradients(subject: Network, inputs: Tensor, name: str) -> Tensor:
-    """Mean over images of the squared gradient, by autograd, one image after another."""
+    """Return the mean squared gradient over images, by autograd, one image after another."""
     labels = torch.multinomial(subject(inputs).softmax(1), 1, generator=torch.Generator().manual_seed(2))[:, 0]
     weight = subject.get_parameter(name).requires_grad_()
     squares = torch.zeros_like(weight)

@@ -1,4 +1,4 @@
-"""GELU, against the complementary error function of the C library, which loses no digits where GELU is small."""
+"""GELU against the complementary error function of the C library, which is precise where GELU is small."""
 
 import math
 
@@ -16,7 +16,7 @@ def test_it_is_exact_to_within_few_roundings() -> None:
     points = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
     expected = torch.tensor([exactly(x) for x in points.tolist()], dtype=torch.float64)
     error = (gelu_(points.clone()) - expected).abs()
-    # Of 1 + erf two or three roundings, and half of x times that.
+    # Two or three roundings in 1 + erf, multiplied by half of x.
     assert bool((error <= 6e-16 * points.abs().clamp(min=1)).all())
 
 

@@ -1,6 +1,6 @@
-"""What a GPU does otherwise than a CPU. Skipped where there is none.
+"""Differences between GPU and CPU. Skipped without a GPU.
 
-These tests need nothing but what the method needs, so that they run on a machine that has not the service installed:
+These tests only need the packages of the method, so that they run on a machine without the service:
 python -m pytest --noconftest -c /dev/null tests/nern_core/test_gpu.py
 """
 
@@ -39,13 +39,13 @@ RATE = OptimizerConfig(name="muon", learning_rate=0.05, bias_learning_rate=0.01)
 
 
 def options(**changes: object) -> EncodeOptions:
-    """The digits example on a GPU."""
+    """Return options for the digits example on a GPU."""
     given = {"architecture": "digits-cnn", "dataset": str(DIGITS), "device": "gpu", "seed": 0} | changes
     return EncodeOptions.model_validate(given)
 
 
 class Line(Loss):
-    """How far a linear map is from another one, on random inputs. `synchronizes`: it asks the GPU for a number."""
+    """Distance between two linear maps on random inputs. With `synchronizes`, it reads a number from the GPU."""
 
     def __init__(self, *, synchronizes: bool = False) -> None:
         torch.manual_seed(0)
@@ -74,7 +74,7 @@ class Line(Loss):
 
 
 def trained(loss: Line, steps: int = 40) -> tuple[list[float], Tensor]:
-    """The losses that were reported, and the weights after training."""
+    """Return the reported losses and the weights after training."""
     losses: list[float] = []
     optimizers = make_optimizers(RATE, loss.module)
     train(
@@ -89,7 +89,7 @@ def trained(loss: Line, steps: int = 40) -> tuple[list[float], Tensor]:
 
 
 def trained_without_graphs(loss: Line, steps: int = 40) -> Tensor:
-    """The weights after the same training, one operation after the other."""
+    """Return the weights after the same training without CUDA graphs."""
     optimizers = make_optimizers(RATE, loss.module)
     for step in range(steps):
         loss(step / steps).backward()

@@ -8,7 +8,7 @@ from nern_core.greedy_chain import greedy_chain, greedy_unit_chain
 from tests.nern_core.naive_chain import naive_chain, units
 
 CHAINS = pytest.mark.parametrize("chain", [greedy_chain, greedy_unit_chain])
-# More rows than are chained without cells.
+# More rows than the limit for chaining without cells.
 MANY = 5000
 
 

@@ -106,7 +106,7 @@ def test_kernels_that_share_a_coordinate_are_tiles_where_there_are_as_many_chann
 def test_heads_of_kernels_that_share_a_coordinate_have_to_pay_too() -> None:
     shapes = {"wide": (64, 64, 3, 3), "narrow": (16, 32, 3, 3), "line": (32, 16, 5)}
     assert list(choose_tensors(shapes, ["spatial"], 30, 16)) == ["wide", "narrow", "line"]
-    # The head of the line's kernels, 16 x 5 values, has more parameters than the line has weights.
+    # The head for the line's kernels, 16 x 5 values, has more parameters than the line has weights.
     assert list(choose_tensors(shapes, ["spatial"], 40, 16)) == ["wide", "narrow"]
 
 

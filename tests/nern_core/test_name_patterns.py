@@ -38,7 +38,7 @@ def test_many_patterns_for_many_names_are_refused_at_once() -> None:
     with pytest.raises(NernError, match=r"are too many for the 90,000 tensors") as refusal:
         choose_tensors(shapes, patterns, 8)
     assert refusal.value.code == "too_many_patterns"
-    # Matching all of them takes half a minute.
+    # Matching all patterns takes half a minute.
     assert time.monotonic() - start < 5
 
 

@@ -1,4 +1,4 @@
-"""What training scripts save comes back under its own names, with all that load_state_dict looks at."""
+"""Checkpoints of training scripts are restored with their own names and all that load_state_dict checks."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -19,7 +19,7 @@ OPTIONS = EncodeOptions(steps=1, hidden_size=8)
 
 
 class Network(nn.Module):
-    """One layer that is worth encoding, and one that saves a state of its own."""
+    """One layer that is worth encoding, and one that saves extra state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Scaled(nn.Module):
 
 
 def encoded(checkpoint: Path, options: EncodeOptions = OPTIONS, suffix: str = ".pt") -> Path:
-    """The weights that a checkpoint's encoding decodes to, written to a file."""
+    """Encode and decode a checkpoint, and write the weights to a file."""
     encode(checkpoint, checkpoint.with_suffix(".nern"), options)
     path = checkpoint.with_name(f"decoded{suffix}")
     write_checkpoint(decode(checkpoint.with_suffix(".nern")), path)

@@ -26,7 +26,7 @@ def test_muon_takes_the_steps_of_torch() -> None:
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         for optimizer in optimizers:
             optimizer.step()
-    # torch multiplies in bfloat16, whose steps of 2**-8 bound the agreement.
+    # torch multiplies in bfloat16, whose precision of 2**-8 limits the agreement.
     assert float((ours.detach() - theirs.detach()).norm() / (theirs.detach() - start).norm()) < 0.03
 
 
@@ -59,7 +59,7 @@ def test_ranger_centralizes_gradients_as_the_published_runs_did() -> None:
     optimizers = make_optimizers(OptimizerConfig(name="ranger", learning_rate=0.05), module)
     start = module.weight.detach().clone()
     for _ in range(5):
-        # A gradient that is the same for every input of a row has nothing left once it is centralized.
+        # A gradient that is equal for every input of a row is zero after centralization.
         module.weight.grad = torch.arange(1.0, 5.0)[:, None].expand(4, 6).clone()
         optimizers.schedule(0.0)
         optimizers.step()
@@ -71,9 +71,9 @@ PUBLISHED = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3
 
 
 def published_ranger(start: Array, gradients: list[Array], rates: list[float]) -> Array:
-    """Rectified Adam (arXiv 1908.03265), lookahead (1907.08610), centralized gradients (2004.01461), as published.
+    """Run Rectified Adam (arXiv 1908.03265), lookahead (1907.08610), centralized gradients (2004.01461), as published.
 
-    Where the variance is not yet tractable, the momentum alone is followed; weight decay is decoupled.
+    While the variance is not yet tractable, only the momentum is used; weight decay is decoupled.
     """
     beta1, beta2, epsilon, decay, alpha, k = 0.5, 0.999, 1e-5, 1e-3, 0.5, 6
     fast, slow = start.copy(), start.copy()

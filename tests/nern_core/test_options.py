@@ -16,7 +16,7 @@ WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": "digits"}
         WITH_DATA,
         {"recipe": "data-free", **WITH_DATA},
         {"target_ratio": 8.0},
-        # A size that is asked for leaves no predictor to order kernels for.
+        # With a target size there is no predictor, and so no kernels to order.
         {"target_ratio": 8.0, "permutation": "none"},
         {"max_drop": 1.0, **WITH_DATA},
         {"representation": "quantized"},

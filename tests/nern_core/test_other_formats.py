@@ -7,7 +7,7 @@ from nern_core.checkpoint import read_checkpoint
 from nern_core.checkpoint_structure import read_structure
 from nern_core.errors import NernError
 
-# What each begins with, and what is said of it.
+# First bytes of each format, and the expected message.
 FILES = {
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\n",

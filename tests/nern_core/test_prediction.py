@@ -7,7 +7,7 @@ from nern_core.kernels import select_layers
 from nern_core.prediction import predict_layers
 from nern_core.predictor import Activation, Connections, FilterSpan, Predictor, PredictorConfig, PredictorVariant
 
-# Of two kernel shapes; the second layer is larger than a block.
+# Two kernel shapes; the second layer is larger than a block.
 TENSORS = {"a": torch.ones(4, 3, 3, 3), "b": torch.ones(50, 40, 3, 3), "c": torch.ones(2, 2, 5, 5).half()}
 LAYERS = select_layers(TENSORS, ["*"])
 

@@ -38,7 +38,7 @@ FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def plain_prediction(subject: Predictor, coordinate: tuple[int, int, int], head: str) -> np.ndarray:
-    """One kernel in numpy, from the whole code of its coordinate."""
+    """Predict one kernel in numpy from the full embedding of its coordinate."""
     variant, width = subject.config.variant, subject.config.hidden_size
     parameters = {name: parameter.detach().numpy() for name, parameter in subject.named_parameters()}
     activation = FORMULAS[variant.activation]
@@ -85,7 +85,7 @@ def test_the_shapes_of_parameters_are_known_without_a_predictor(connections: Con
 
 
 def error_after_training(variant: PredictorVariant, kernels: Tensor, coordinates: Tensor) -> float:
-    """Squared error after 200 steps, relative to that of the best constant kernel."""
+    """Return the squared error after 200 steps, relative to that of the best constant kernel."""
     torch.manual_seed(0)
     subject = Predictor(PredictorConfig(hidden_size=24, variant=variant), LAYERS)
     optimizers = make_optimizers(OptimizerConfig(name="adamw", learning_rate=1e-2), subject)

@@ -56,7 +56,7 @@ def test_training_keeps_the_accuracy_at_a_fifteenth_of_the_size(tmp_path: Path) 
 
 def test_what_training_leaves_as_it_is_repeats_nothing_that_it_changes(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    # Means and biases of normalizations are zeros alike in a fresh network.
+    # Means and biases of normalizations are all zero in a fresh network.
     checkpoint = Checkpoint(find_architecture("cifar-resnet20").build(10).state_dict())
     write_checkpoint(checkpoint, tmp_path / "fresh.safetensors")
     run(

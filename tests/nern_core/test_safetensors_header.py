@@ -24,7 +24,7 @@ def header_of(content: bytes) -> dict[str, TensorClaim]:
 
 @given(
     st.dictionaries(NAMES, st.lists(st.integers(0, 4), max_size=5), max_size=5),
-    # The library writes no valid header of no tensors and empty metadata.
+    # The library writes no valid header for no tensors and empty metadata.
     st.none() | st.dictionaries(st.text(max_size=9), st.text(max_size=9), min_size=1, max_size=3),
 )
 def test_headers_of_the_library_are_read(shapes: dict[str, list[int]], metadata: dict[str, str] | None) -> None:

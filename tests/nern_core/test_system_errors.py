@@ -6,7 +6,7 @@ from nern_core.system_errors import is_out_of_memory, system_errors
 
 
 def raised_from(cause: Exception) -> Exception:
-    """An error of a library that says nothing itself."""
+    """Return a library error without details, raised from `cause`."""
     error = RuntimeError("unexpected pos 576 vs 534")
     error.__cause__ = cause
     return error

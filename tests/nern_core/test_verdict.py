@@ -31,7 +31,7 @@ def evidence(**changes: Any) -> Evidence:
     ],
 )
 def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: float, level: str, sentence: str) -> None:
-    # Errors of the weights say nothing then.
+    # Errors of the weights are not meaningful then.
     found = judge(evidence(original_accuracy=91.73, reconstructed_accuracy=reconstructed, relative_error=0.9))
     assert (found.level, found.sentence) == (level, sentence)
 

@@ -22,7 +22,7 @@ ABOUT = About(name="digits-nern", base_model="me/digits", license="mit", reposit
 
 
 def write_report(path: Path, *, dataset: str | None, accuracy: float | None) -> Path:
-    """The report of the encoding, as a job would have written it."""
+    """Write a report of the encoding like a job."""
     options = EncodeOptions(architecture="digits-cnn" if dataset else None, dataset=dataset)
     metrics = Metrics(
         source_bytes=1000,

@@ -5,13 +5,13 @@ import pytest
 from nern_core.errors import NernError
 from nern_mlflow.checkpoint_files import Entry, ListFolder, find_checkpoint
 
-# What MLflow's PyTorch flavour writes.
+# Files of MLflow's PyTorch flavour.
 FLAVOUR = ["MLmodel", "conda.yaml", "data/model.pth", "data/pickle_module_info.txt", "requirements.txt"]
 EXPORTED = ["MLmodel", "data/model.pt2"]
 
 
 def folders(files: Sequence[str]) -> ListFolder:
-    """A listing of each folder as MLflow gives it."""
+    """Return a function that lists folders like MLflow."""
 
     def list_folder(path: str) -> list[Entry]:
         prefix = f"{path}/" if path else ""

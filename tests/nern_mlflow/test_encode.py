@@ -1,4 +1,4 @@
-"""`nern_mlflow.encode` between a real MLflow server and the real API; what a worker does is done by the tests."""
+"""`nern_mlflow.encode` with a real MLflow server and the real API; the tests do the work of the worker."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def service(embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def encode(tracking: "MlflowClient", service: Client) -> Encode:
-    """The function that is specified here, between these two."""
+    """The tested function, with both clients."""
     from nern_mlflow.encode import encode
 
     return lambda order, wait: encode(tracking, service, order, wait)
@@ -52,7 +52,7 @@ def encode(tracking: "MlflowClient", service: Client) -> Encode:
 
 @pytest.fixture
 def succeeding(embedded: Settings, service: Client) -> "Wait":
-    """Waits for a job, which a worker brings to its end meanwhile."""
+    """A function that waits for a job while a worker completes it."""
 
     def wait(job_id: str, on_update: Callable[[Job], None]) -> Job:
         succeed(embedded, job_id, RESULTS)
@@ -102,7 +102,7 @@ def test_a_logged_model_is_encoded_for_the_registered_model_that_it_is_a_version
     model_id = log_model(tracking, registered_model, tmp_path / "model.safetensors")
     with pytest.raises(NernError, match="belongs to no registered model: choose one with --register-as"):
         encode(order(f"models:/{model_id}"), succeeding)
-    # As `log_model(registered_model_name=…)` notes it.
+    # As written by `log_model(registered_model_name=…)`.
     tracking.set_logged_model_tags(
         model_id, {"mlflow.modelVersions": json.dumps([{"name": registered_model, "version": 2}])}
     )

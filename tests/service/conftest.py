@@ -1,4 +1,4 @@
-"""The service as real processes: an API, Celery workers, and a client that speaks HTTP to them."""
+"""The service as real processes: an API, Celery workers, and an HTTP client."""
 
 import json
 import os
@@ -27,14 +27,14 @@ TERMINAL = {"succeeded", "failed", "canceled"}
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings as a process gets them."""
+    """Return the settings as environment variables."""
     given = {f"NERN_{name.upper()}": _plain(getattr(settings, name)) for name in settings.model_fields_set}
     given["NERN_DATASET_ROOTS"] = os.pathsep.join(map(str, settings.dataset_roots))
     return os.environ | {name: str(value) for name, value in given.items()}
@@ -45,7 +45,7 @@ def _plain(value: object) -> object:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Return true if a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -53,13 +53,13 @@ def is_running(pid: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
+    """Return all descendants of a process."""
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return found + [grandchild for child in found for grandchild in children_of(child)]
 
 
 def has_torch(pid: int) -> bool:
-    """Whether a process has loaded torch's libraries."""
+    """Return true if a process has loaded torch's libraries."""
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
@@ -67,7 +67,7 @@ def has_torch(pid: int) -> bool:
 def process(
     command: list[str], env: Mapping[str, str], log: Path, folder: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a folder until the end of the `with`, then stop it as an orchestrator does."""
+    """Run a command in a folder until the end of the `with`, then stop it like an orchestrator."""
     with log.open("ab") as output:
         child = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -83,7 +83,7 @@ def process(
 
 
 def wait_for(look: Callable[[], Found | None], seconds: float = 60, what: str = "nothing happened") -> Found:
-    """Look until there is something to see."""
+    """Call `look` until it returns something."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -94,7 +94,7 @@ def wait_for(look: Callable[[], Found | None], seconds: float = 60, what: str = 
 
 
 class Client:
-    """A client of the API as a user would write one."""
+    """A simple client of the API, such as a user would write."""
 
     def __init__(self, port: int) -> None:
         self.http = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
@@ -131,7 +131,7 @@ class Client:
 
 
 class Service:
-    """An API and workers that are started and stopped one by one."""
+    """An API and workers, which are started and stopped individually."""
 
     def __init__(self, settings: Settings, stack: ExitStack, logs: Path) -> None:
         self.settings = settings
@@ -154,7 +154,7 @@ class Service:
 
 @pytest.fixture
 def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
-    """A service in both modes, of which nothing runs yet."""
+    """A service in both modes, not started yet."""
     migrate(settings)
     with ExitStack() as stack:
         yield Service(settings, stack, tmp_path)

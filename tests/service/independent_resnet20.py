@@ -1,7 +1,7 @@
-"""Accuracy of a ResNet20 checkpoint on CIFAR-10's test images, with nothing of this project.
+"""Accuracy of a ResNet20 checkpoint on CIFAR-10's test images, without code of this project.
 
-python independent_resnet20.py WEIGHTS TEST_NPZ prints the accuracy in percent. It stands for the
-pipeline of somebody who downloads the weights.
+python independent_resnet20.py WEIGHTS TEST_NPZ prints the accuracy in percent. It represents the pipeline of a user who
+downloads the weights.
 """
 
 import sys
@@ -17,7 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def main(weights: str, images: str) -> None:
     """Load, run and count."""
     tensors = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
-    # The decoded file has the names of the uploaded one, which was saved from within DataParallel.
+    # The decoded file has the names of the uploaded one, which was saved from DataParallel.
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     with np.load(images) as file:
         pixels = torch.from_numpy(file["images"]).permute(0, 3, 1, 2)
@@ -32,7 +32,7 @@ def main(weights: str, images: str) -> None:
 
 
 def resnet20(w: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The option-A network of He et al., from its weights alone."""
+    """Compute the outputs of the option-A network of He et al. from its weights."""
 
     def norm(name: str, x: torch.Tensor) -> torch.Tensor:
         mean, var = w[f"{name}.running_mean"], w[f"{name}.running_var"]

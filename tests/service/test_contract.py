@@ -1,4 +1,4 @@
-"""The API against its own description: whatever is sent, every answer is one that the description names."""
+"""The API against its own description: for any input, every answer is a documented one."""
 
 import os
 import re
@@ -34,13 +34,13 @@ sha256 = "{sha256}"
 
 @pytest.fixture
 def settings(embedded: Settings) -> Settings:
-    """The embedded mode, with keys so that they are part of what is tried."""
+    """Settings of the embedded mode with keys, so that keys are tested too."""
     return embedded.model_copy(update={"authentication": Authentication.KEYS, "requests_per_minute": 0})
 
 
 @pytest.fixture
 def token(settings: Settings) -> Iterator[Token]:
-    """A key that is good for everything."""
+    """A key with all scopes."""
     migrate(settings)
     sessions = create_sessions(settings)
     yield ApiKeyService(sessions).create("acme", tuple(Scope))
@@ -58,7 +58,7 @@ def test_every_answer_is_one_that_the_description_names(service: Service, token:
     address = f"http://127.0.0.1:{service.port}/openapi.json"
     command = [SCHEMATHESIS, "--config-file", str(configuration), "run", address, "--no-color", "--seed", "1"]
     command += ["--max-examples", "30", "--header", f"Authorization: Bearer {token.reveal()}"]
-    # It leaves notes in the folder that it runs in.
+    # It writes files into its working folder.
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout

@@ -1,4 +1,4 @@
-"""Streams of events from real processes: they go on after cuts and restarts, and hold up nobody who stops a server."""
+"""Event streams from real processes: they resume after cuts and restarts, and do not delay the stop of a server."""
 
 import json
 import signal
@@ -32,7 +32,7 @@ def sessions(service: Service) -> Iterator[Sessions]:
 
 @contextmanager
 def stream(service: Service, address: str, after: str | None = None) -> Iterator[Iterator[Event]]:
-    """The events of a job as they come, after the one that the client has seen last."""
+    """Yield the events of a job as they arrive, after the last one that the client has seen."""
     headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
     with service.client.http.stream("GET", f"{address}/events", headers=headers) as answer:
         assert answer.status_code == 200
@@ -40,7 +40,7 @@ def stream(service: Service, address: str, after: str | None = None) -> Iterator
 
 
 def take(service: Service, sessions: Sessions) -> tuple[str, Claim]:
-    """A job that a worker has taken: its address, and what the worker holds."""
+    """Create a job and claim it; return its address and the claim."""
     address = service.client.submit()
     with sessions.begin() as session:
         claim = JobRepository(session).claim(address.rpartition("/")[2], LEASE)
@@ -49,7 +49,7 @@ def take(service: Service, sessions: Sessions) -> tuple[str, Claim]:
 
 
 def tell(sessions: Sessions, claim: Claim, steps: range) -> None:
-    """Points of progress, sooner after one another than a worker would tell them."""
+    """Report progress in quick succession, faster than a worker."""
     for step in steps:
         with sessions.begin() as session:
             now = JobRepository(session).now()
@@ -64,7 +64,7 @@ def test_a_client_that_is_cut_off_sees_every_event_once_across_a_restart(service
     tell(sessions, claim, range(5))
     seen: list[str | None] = []
     with stream(service, address) as events:
-        # The client goes away in the middle of what it was sent.
+        # The client disconnects in the middle of the stream.
         seen += [next(events).id for _ in range(4)]
     with stream(service, address, seen[-1]) as events:
         seen += [next(events).id for _ in range(3)]
@@ -104,7 +104,7 @@ def test_a_server_that_stops_lets_its_listeners_go_at_once(service: Service, ses
         assert [next(events).kind for _ in range(2)] == ["queued", "running"]
         stopped = time.monotonic()
         api.send_signal(signal.SIGTERM)
-        # The stream ends properly, and without the event that would keep the client from coming back.
+        # The stream ends regularly, and without the event that tells the client not to reconnect.
         assert list(events) == []
     api.wait(15)
     assert time.monotonic() - stopped < 8
@@ -151,6 +151,6 @@ def test_an_encode_can_be_watched_from_its_beginning_to_its_end(service: Service
     fractions = [point["fraction"] for point in points]
     assert fractions == sorted(fractions)
     trained = [point for point in points if point["phase"] == "reconstruction" and point["step"]]
-    # Each step predicts a batch of kernels, or all where there are fewer.
+    # Each step predicts a batch of kernels, or all if there are fewer.
     assert all(point["kernels_per_second"] > point["steps_per_second"] > 0 for point in trained)
     assert trained

@@ -13,7 +13,7 @@ from tests.hostile.forge import HostileFile
 from tests.service.conftest import Service
 
 QUICK: dict[str, Any] = {"steps": 1, "hidden_size": 8}
-# Twice the 48 MiB that are counted for a file's structure: each thread's allocator keeps some of the last file's.
+# Twice the 48 MiB counted for a file's structure: each thread's allocator keeps some of the last file's memory.
 MOST_GROWTH = 96 * 2**10
 
 
@@ -25,7 +25,7 @@ def embedded_service(embedded: Settings, tmp_path: Path) -> Iterator[Service]:
 
 
 def peak_kibibytes(pid: int) -> int:
-    """The most memory that a process has had since its peak was last forgotten."""
+    """Return the peak memory of a process since the peak was last reset."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
@@ -51,7 +51,7 @@ def test_among_hostile_files_the_api_stays_small_and_good_jobs_succeed(
         )
         if file.code is None or not file.at_upload:
             assert answer.status_code == 202, (file.name, answer.text)
-            # One job of each row is enough of those that succeed.
+            # One succeeding job for each row is enough.
             if file.code is not None or file.row not in {other.row for other in jobs.values()}:
                 jobs[answer.headers["Location"]] = file
             else:

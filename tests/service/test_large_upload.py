@@ -13,13 +13,13 @@ BOUNDARY = b"b0undary"
 
 
 def peak_memory(pid: int) -> int:
-    """Largest resident size of a process so far, in bytes."""
+    """Return the peak resident size of a process, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def send_checkpoint(port: int, mebibytes: int) -> tuple[int, dict[str, object]]:
-    """Send a safetensors file with one huge layer, made up as it goes; returns the status and the answer."""
+    """Send a safetensors file with one huge layer, generated on the fly; return the status and the answer."""
     shape = [mebibytes * MIB // 64, 1, 4, 4]
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, mebibytes * MIB]}}).encode()
     before = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="checkpoint"; filename="w"\r\n\r\n'
@@ -45,7 +45,7 @@ def send_checkpoint(port: int, mebibytes: int) -> tuple[int, dict[str, object]]:
 @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
 def test_an_upload_of_two_gibibytes_hardly_grows_the_api(service: Service, settings: Settings) -> None:
     api = service.start_api()
-    # The first upload of a process loads what every upload needs.
+    # The first upload of a process loads the modules for uploads.
     assert send_checkpoint(service.port, 4)[0] == 202
     before = peak_memory(api.pid)
     status, job = send_checkpoint(service.port, DATA_MIB)

@@ -1,4 +1,4 @@
-"""The whole way: a model in MLflow, the command, the service with its worker, a new version in MLflow."""
+"""End to end: a model in MLflow, the command, the service with its worker, a new version in MLflow."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.service.conftest import Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NERN = str(Path(sys.executable).with_name("nern"))
-# As a user logs and registers a model: the module for those who run it, its state dict for everybody else.
+# Logs and registers a model like a user: the module, and its state dict beside it.
 REGISTER = """
 import sys
 
@@ -55,7 +55,7 @@ def mlflow(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def running(mlflow: str, tmp_path: Path) -> Iterator[Service]:
-    """An API that knows the server, and a worker."""
+    """An API configured with the server, and a worker."""
     settings = Settings(data_dir=tmp_path / "data", mlflow_tracking_uri=mlflow)
     migrate(settings)
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def test_a_registered_model_is_encoded_and_registered_as_another(running: Servic
     decoded, original = safetensors.torch.load(weights), safetensors.torch.load(EXAMPLE.read_bytes())
     assert {n: (t.shape, t.dtype) for n, t in decoded.items()} == {n: (t.shape, t.dtype) for n, t in original.items()}
 
-    # What it has made is a model that can be encoded itself; this time the service fetches it.
+    # The result is a model that can be encoded again; this time the service fetches it.
     with httpx2.Client(base_url=f"http://127.0.0.1:{running.port}", timeout=60) as client:
         answer = client.post("/jobs", json={"checkpoint": {"url": "models:/digits-nern/1"}, "options": {"steps": 20}})
     assert answer.status_code == 202, answer.text
@@ -99,11 +99,11 @@ def test_a_registered_model_is_encoded_and_registered_as_another(running: Servic
 
 
 def ask(mlflow: str, what: str, **query: str) -> dict[str, Any]:
-    """A document of MLflow's API."""
+    """Request a document of MLflow's API."""
     found: dict[str, Any] = httpx2.get(f"{mlflow}/api/2.0/mlflow/{what}", params=query).raise_for_status().json()
     return found
 
 
 def fetch(mlflow: str, run_id: str, path: str) -> bytes:
-    """A file as a browser gets it."""
+    """Download a file like a browser."""
     return httpx2.get(f"{mlflow}/get-artifact", params={"run_id": run_id, "path": path}).raise_for_status().content

@@ -46,5 +46,5 @@ def test_a_public_network_through_curl_has_the_accuracy_that_the_job_reports(
         assert digest == job["artifacts"][path.name]["sha256"]
         command = [sys.executable, "-I", str(SCRIPT), str(path), str(real.cifar10 / "test.npz")]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        # Logits that all but tie may fall to either side in another order of summation.
+        # Nearly equal logits may change their order with another order of summation.
         assert float(printed) == pytest.approx(job["metrics"]["reconstructed_accuracy"], abs=0.02)

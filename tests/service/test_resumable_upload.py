@@ -24,7 +24,7 @@ def checkpoint(dice: random.Random, mebibytes: int) -> bytes:
 
 
 class Cut(Exception):
-    """The connection breaks off."""
+    """The connection is cut."""
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_an_upload_goes_on_after_every_cut_and_every_kill_of_the_api(service: Se
 
 
 def is_cut_off(service: Service, address: str, content: bytes, victim: int | None) -> bool:
-    """Go on with the upload, and break off at the end of the content; False: the request before is not over yet."""
+    """Resume the upload, and cut it at the end of `content`; return false if the previous request is still open."""
     offset = min(offset_of(service, address), len(content))
     try:
         answer = patch(service, address, offset, cut_off(content[offset:], victim))
@@ -78,7 +78,7 @@ def cut_off(content: bytes, victim: int | None) -> Iterator[bytes]:
 
 
 def rest_is_taken(service: Service, address: str, content: bytes) -> bool:
-    """Send what is missing; False: the request before is not over yet."""
+    """Send the missing bytes; return false if the previous request is still open."""
     offset = offset_of(service, address)
     status = patch(service, address, offset, content[offset:]).status_code
     assert status in {204, 409, 423}

@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
 def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "data"
     for package in ("app", "worker"):
-        # What is in the folder that a service is started in must not come before its own parts.
+        # Modules in the working folder must not shadow those of the service.
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('the wrong one')")
     command = [NERN, "serve", "--data-dir", str(data), "--port", str(port)]

@@ -55,5 +55,5 @@ def test_a_job_is_one_trace_from_the_request_to_the_phases_of_its_encoding(servi
 
 
 def no_gap_between(parts: list[Told]) -> bool:
-    """Whether each part begins when the one before ends."""
+    """Return true if each part begins when the previous one ends."""
     return all(part.end == following.start for part, following in pairwise(parts))

@@ -28,7 +28,7 @@ class Jobs:
 
     @property
     def folder(self) -> FolderStore:
-        """The store where it is a folder, to look into."""
+        """The store, if it is a folder, for inspection."""
         return FolderStore(self.settings.artifacts)
 
     def submit(
@@ -54,7 +54,7 @@ class Jobs:
             return JobRepository(session).add(new).id
 
     def submit_encoding(self, encoding: Path, expected_bytes: int = 0) -> str:
-        """A job that reconstructs, whatever the file is."""
+        """Submit a reconstruction of any file."""
         stored = self.store.put(encoding)
         new = NewJob(
             id=f"job_{uuid_utils.uuid7().hex}",
@@ -80,7 +80,7 @@ class Jobs:
             assert JobRepository(session).request_cancel(job_id, DEFAULT_TENANT)
 
     def take_away(self, job_id: str) -> None:
-        """Do what the sweeper does when a worker has been silent for too long."""
+        """Take the job away, like the sweeper after an expired lease."""
         with self.sessions.begin() as session:
             job = session.get(Job, job_id)
             assert job is not None

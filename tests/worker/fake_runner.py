@@ -1,4 +1,4 @@
-"""Programs that take the place of the runner, to do what no honest one does."""
+"""Programs that replace the runner and misbehave."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ results = folder / "results"
 def say(**line):
     print(json.dumps(line), flush=True)
 """
-# Leaves what an encoding leaves; `metrics` are to be defined before.
+# Writes the results of an encoding; `metrics` must be defined before.
 LEAVE_RESULTS = """
 for name in ("weights.safetensors", "weights.pt", "encoding.nern", "report.html"):
     (results / name).write_bytes(name.encode())
@@ -27,11 +27,11 @@ metrics = {"source_bytes": 8, "file_bytes": 4, "predictor_bytes": 1, "permutatio
 
 
 def replace_runner(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every child from now on run this program."""
+    """Make every child run this program from now on."""
     module = folder / "fake" / "worker"
     module.mkdir(parents=True)
     (module / "__init__.py").touch()
     (module / "runner.py").write_text(HEAD + program)
     monkeypatch.setattr("worker.child._ROOT", module.parent)
-    # It needs no compiled code.
+    # The program needs no compiled code.
     monkeypatch.setattr("worker.caches.Caches.copy_to", lambda caches, target: target.mkdir())

@@ -1,4 +1,4 @@
-"""A worker whose artifacts are in a bucket, which is not always there."""
+"""A worker with artifacts in a bucket that is not always reachable."""
 
 import json
 import threading
@@ -78,13 +78,13 @@ def test_a_worker_on_another_machine_goes_on_from_the_snapshot_in_the_bucket(job
 
 
 def outage(jobs: Jobs, faulty: FaultyBucket, job_id: str, then: Callable[[], None]) -> threading.Thread:
-    """The bucket goes away while the runner starts; when that has left its results, something happens."""
+    """Make the bucket unreachable while the runner starts; call `then` once the runner has written its results."""
     folder = RunFolder(jobs.settings.scratch / f"{job_id}-1")
 
     def act() -> None:
         faulty.proxy.go_down()
         wait_for(folder.report.exists)
-        # The runner ends, and the supervisor tries in vain.
+        # The runner ends, and the supervisor retries without success.
         time.sleep(5)
         assert jobs.get(job_id).status == JobStatus.RUNNING
         then()

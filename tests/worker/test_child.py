@@ -74,7 +74,7 @@ def test_a_child_dies_with_the_process_that_started_it(folder: RunFolder) -> Non
 
 
 def run_with(folder: RunFolder, program: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Child, int]:
-    """A child that runs `program` in place of the runner."""
+    """Run a child with `program` instead of the runner."""
     module = folder.path / "fake" / "worker"
     module.mkdir(parents=True)
     (module / "__init__.py").touch()

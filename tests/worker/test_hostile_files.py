@@ -12,7 +12,7 @@ CANARY = Path(__file__).with_name("canary")
 
 
 def one_of_each_row() -> list[HostileFile]:
-    """The first file of each row of the threat table that is to be refused."""
+    """Return the first file to be refused in each row of the threat table."""
     found: dict[int, HostileFile] = {}
     for file in corpus(CANARY):
         if file.code is not None:

@@ -1,4 +1,4 @@
-"""Runs hostile code as the runner: whatever it says and does, its job ends and the supervisor survives."""
+"""Run hostile code as the runner: whatever it does, its job ends and the supervisor survives."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ FOREVER = "\ntime.sleep(600)\n"
 def run(
     jobs: Jobs, program: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any] | None = None, **settings: Any
 ) -> Job:
-    """A job whose runner is this program, once it has left its supervisor."""
+    """Run a job with this program as its runner; return the job after the attempt."""
     replace_runner(program, jobs.settings.data_dir, monkeypatch)
     monkeypatch.setattr("worker.limits._MOST_SMALL_FILE_BYTES", 2**20)
     of = Limits.of

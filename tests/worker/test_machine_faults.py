@@ -1,4 +1,4 @@
-"""Faults of the worker's machine cost no job: it goes back to the queue, and the worker rests."""
+"""Faults of the worker's machine do not fail jobs: the job returns to the queue, and the worker pauses."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def queued_because_of(jobs: Jobs, job_id: str) -> list[str | None]:
-    """Why the job has come into the queue each time."""
+    """Return the reason for each time that the job was queued."""
     with jobs.sessions.begin() as session:
         events = EventRepository(session).page(job_id, 0, 100)
     return [event.data.get("reason") for event in events if event.kind == EventKind.QUEUED]

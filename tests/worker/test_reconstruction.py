@@ -41,7 +41,7 @@ def test_the_weights_of_an_encoding_are_published_in_both_formats(jobs: Jobs) ->
 
 
 def of_a_million_filters(contents: dict[str, Any]) -> None:
-    """Declare far more than a file of this size is worth."""
+    """Declare far more weights than a file of this size can have."""
     for kept in contents["kept"]:
         kept["shape"], kept["constant"] = [2**40], 0.0
 

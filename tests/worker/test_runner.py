@@ -76,7 +76,7 @@ def test_seconds_are_those_of_the_whole_attempt(tmp_path: Path) -> None:
     passed = time.perf_counter() - started
     seconds = dict(Report.model_validate_json(folder.report.read_bytes()).metrics.seconds)
     total = seconds.pop("total")
-    # The supervisor has begun five seconds before the runner.
+    # The supervisor started five seconds before the runner.
     assert seconds["starting"] > 5
     assert {"reading", "quantization", "writing", "evaluation", "comparison"} <= set(seconds)
     assert sum(seconds.values()) == pytest.approx(total, abs=0.01)
@@ -148,7 +148,7 @@ def test_a_rival_that_fails_leaves_the_encoding_and_is_named(tmp_path: Path, mon
     def diverge(*arguments: object, **options: object) -> None:
         raise NernError("diverged", "Training diverged after 7 steps.")
 
-    # No input is known that makes it diverge for sure.
+    # No input is known that always diverges.
     monkeypatch.setattr("nern_core.direct_quantization.quantize_as_small", diverge)
     folder = RunFolder(tmp_path)
     folder.make()
@@ -290,7 +290,7 @@ def test_a_runner_whose_disk_is_full_blames_the_machine_and_its_training_goes_on
         folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
         options = EncodeOptions(steps=3, hidden_size=8, representation=RepresentationName.PREDICTOR)
         folder.spec.write_text("x" * 4096)
-        # Room for what libraries try out at their start, not for a snapshot.
+        # Space for the libraries' checks at their start, but not for a snapshot.
         fill(tmp_path / "disk", leave=12_000)
         ended = start(folder, RunSpec(options=options, seconds_between_snapshots=0.0))
     lines = [json.loads(line) for line in ended.stdout.splitlines()]

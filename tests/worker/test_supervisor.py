@@ -36,7 +36,7 @@ LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "h
 
 @pytest.fixture
 def frequent_jobs(embedded: Settings) -> Iterator[Jobs]:
-    """Jobs of which snapshots are taken all the time."""
+    """Jobs with very frequent snapshots."""
     settings = embedded.model_copy(update={"snapshot_interval": timedelta(seconds=0.1)})
     migrate(settings)
     jobs = Jobs(settings)
@@ -45,12 +45,12 @@ def frequent_jobs(embedded: Settings) -> Iterator[Jobs]:
 
 
 def supervisor_with(jobs: Jobs, **changes: Any) -> Supervisor:
-    """A supervisor with other settings."""
+    """Return a supervisor with other settings."""
     return Supervisor(jobs.settings.model_copy(update=changes), jobs.sessions, jobs.store, lambda: False)
 
 
 def encoding_of(jobs: Jobs, job_id: str) -> str:
-    """Digest of the encoding that a job has left."""
+    """Return the digest of a job's encoding."""
     job = jobs.get(job_id)
     assert job.artifacts is not None, job.error_message
     digest: str = job.artifacts["encoding.nern"]["sha256"]
@@ -58,7 +58,7 @@ def encoding_of(jobs: Jobs, job_id: str) -> str:
 
 
 def steps_of(jobs: Jobs, job_id: str) -> dict[str, int]:
-    """Steps of each phase, as the report tells them."""
+    """Return the steps of each phase in the report."""
     artifacts = jobs.get(job_id).artifacts
     assert artifacts is not None
     report = json.loads(jobs.folder.path(artifacts["report.json"]["sha256"]).read_bytes())
@@ -77,13 +77,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def running(jobs: Jobs, job_id: str) -> bool:
-    """Whether the child of a job has begun to train."""
+    """Return true if the child of a job has begun to train."""
     step: int = (jobs.get(job_id).progress or {}).get("step", 0)
     return step > 0
 
 
 def kill_runner(job_id: str) -> None:
-    """Kill the process that encodes a job, which is known by the folder that its command names."""
+    """Kill the process that encodes a job, found by the folder in its command line."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"/{job_id}-".encode() in (folder / "cmdline").read_bytes():
@@ -93,7 +93,7 @@ def kill_runner(job_id: str) -> None:
 def meanwhile(
     jobs: Jobs, job_id: str, action: Callable[[], None], when: Callable[[], bool] | None = None
 ) -> threading.Thread:
-    """Act as soon as the job trains, or `when` it is true, while this thread supervises it."""
+    """Run `action` in a thread as soon as the job trains, or `when` returns true."""
 
     def run() -> None:
         wait_for(when or (lambda: running(jobs, job_id)))
@@ -264,7 +264,7 @@ def test_a_job_goes_on_from_the_last_snapshot_of_a_lost_worker(frequent_jobs: Jo
     thread = meanwhile(jobs, lost, lambda: starts.append((jobs.get(lost).progress or {})["fraction"]))
     supervisor(jobs).run(lost)
     thread.join()
-    # The first step of one that starts anew is told as 0.0518.
+    # An encoding from scratch reports its first step as 0.0518.
     assert starts[0] > 0.0525
     assert encoding_of(jobs, lost) == encoding_of(jobs, whole)
     assert jobs.get(lost).snapshots is None

@@ -7,7 +7,7 @@ from worker.supervisor import Supervisor
 
 
 def test_a_worker_does_the_job_whose_turn_it_is_and_leaves_the_other_queued(embedded_jobs: Jobs) -> None:
-    """The store has none of the checkpoints, so that each attempt is over at once."""
+    """The store has no checkpoints, so each attempt ends at once."""
     tenants = {"job_1": "acme", "job_2": "acme", "job_3": "rival"}
     with embedded_jobs.sessions.begin() as session:
         repository = JobRepository(session)

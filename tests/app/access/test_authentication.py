@@ -16,7 +16,7 @@ OPEN = {"/livez", "/readyz"}
 
 @pytest.fixture
 def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
-    """A client of a service with keys, who has none yet."""
+    """A client without a key, of a service with keys."""
     with serving(with_keys) as client:
         yield client
 
@@ -29,10 +29,10 @@ IDS = {"job_id": "job_1", "name": "weights.pt", "sha256": "a" * 64, "upload_id":
 
 
 def operations(client: TestClient) -> list[tuple[str, str]]:
-    """Method and path of everything that the documentation lists, but for metrics, which have a token of their own."""
+    """Method and path of all documented operations except metrics, which have their own token."""
     paths = client.get("/openapi.json").json()["paths"]
     found = [(method.upper(), path) for path in paths for method in paths[path] if path != "/metrics"]
-    # The answer to a HEAD has no body to look at.
+    # The answer to a HEAD has no body.
     return [(method, path) for method, path in found if method != "HEAD"]
 
 

@@ -28,7 +28,7 @@ from tests.conftest import EXAMPLE, transaction
 from tests.dataset_files import safetensors_file
 
 SIZE = EXAMPLE.stat().st_size
-# What a job on the example is expected to leave: three times its weights, and documents.
+# Expected size of the results of a job on the example: three times its weights, plus documents.
 RESULTS = 3 * read_structure(EXAMPLE).logical_bytes + 2**20
 JOB = BYTES_OF_A_JOB + SIZE
 

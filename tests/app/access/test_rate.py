@@ -19,7 +19,7 @@ NOON = 1_700_000_040.0  # the start of a minute
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time of day, to be set."""
+    """A settable time of day."""
     now = [NOON]
     monkeypatch.setattr(time, "time", lambda: now[0])
     return now
@@ -82,7 +82,7 @@ def test_what_is_counted_in_redis_is_forgotten_in_time(redis_settings: dict[str,
 
 
 def test_while_redis_is_down_everybody_passes_and_nobody_waits_twice() -> None:
-    # A quarter of a second passes until it counts as down.
+    # Redis counts as down after a quarter of a second.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         limit = RateLimit(1, RedisCounters(f"redis://127.0.0.1:{silent.getsockname()[1]}", ""))
         start = time.monotonic()
@@ -96,7 +96,7 @@ def test_without_a_limit_nothing_is_counted() -> None:
 
 @pytest.fixture
 def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
-    """A client whose key is good for three requests a minute."""
+    """A client whose key allows three requests a minute."""
     with serving(with_keys.model_copy(update={"requests_per_minute": 3})) as client:
         client.headers.update(bearer(keys.create("acme", BOTH).reveal()))
         yield client

@@ -19,7 +19,7 @@ BOTH = (Scope.READ, Scope.WRITE)
 
 
 def refusal(keys: ApiKeyService, text: str) -> str:
-    """The slug that a key is refused with."""
+    """Return the slug of the refusal of a key."""
     with pytest.raises(Problem) as refused:
         keys.authenticate(text)
     assert refused.value.details.status == 401

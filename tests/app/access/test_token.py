@@ -17,7 +17,7 @@ def test_two_tokens_have_nothing_in_common() -> None:
 
 
 def test_a_secret_has_256_bits() -> None:
-    assert len(Token.new().secret) == 43  # of 6 bits each
+    assert len(Token.new().secret) == 43  # characters of 6 bits
 
 
 def test_the_digest_is_that_of_the_secret_alone() -> None:

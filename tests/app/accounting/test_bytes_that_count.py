@@ -1,4 +1,4 @@
-"""No byte of a tenant is on the disk without counting in its quota, and none counts that is gone."""
+"""The quota counts every byte of a tenant on the disk, and no removed ones."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def test_of_uploads_beyond_the_quota_nothing_is_on_the_disk(
 def test_a_refused_form_leaves_nothing(with_keys: Settings, keys: ApiKeyService) -> None:
     with serving(with_keys.model_copy(update={"max_stored_bytes": SIZE})) as client:
         client.headers.update(bearer(keys.create("acme", BOTH).reveal()))
-        # The file has room, and its results have not.
+        # There is room for the file, but not for its results.
         assert submit(client).json()["type"] == "storage-full"
     assert (stored_files(with_keys), used(with_keys)) == ([], 0)
 

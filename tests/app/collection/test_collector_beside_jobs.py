@@ -1,4 +1,4 @@
-"""Two collectors, both sure of the lease, beside clients that store, name and delete the same few files."""
+"""Two collectors that both believe to hold the lease, beside clients that store, use and delete the same few files."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ CONTENTS = [bytes([number]) * 100 for number in range(3)]
 
 
 class Client:
-    """Uses a file for a while, again and again, and notes what went missing meanwhile."""
+    """Uses a file repeatedly for a while, and records files that went missing meanwhile."""
 
     def __init__(self, number: int, settings: Settings, sessions: Sessions) -> None:
         self.lost: list[str] = []
@@ -49,7 +49,7 @@ class Client:
             return writer.commit().sha256
 
     def _name(self, job_id: str, digest: str) -> bool:
-        """Make a job; False: it took longer than the short grace time that protects its file."""
+        """Create a job; return false if that took longer than the short grace time that protects its file."""
         new = NewJob(
             id=job_id, tenant="default", device="cpu", options={}, checkpoint_sha256=digest, checkpoint_bytes=100
         )
@@ -69,7 +69,7 @@ class Client:
 
 
 class SlowCollector(Collector):
-    """Takes its time between asking for the rows and removing the files."""
+    """Waits between reading the rows and removing the files."""
 
     def _unused(self, digests: Sequence[str]) -> list[str]:
         unused = super()._unused(digests)
@@ -102,5 +102,5 @@ def test_collectors_never_take_what_a_job_has_begun_to_use(settings: Settings) -
         thread.join()
     sessions.kw["bind"].dispose()
     assert [client.lost for client in clients] == [[]] * 4
-    # Otherwise nothing was tried.
+    # Otherwise nothing was tested.
     assert sum(client.found_removed for client in clients) > 3

@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def settings(with_bucket: Settings) -> Settings:
-    """Objects cannot be made older, so that the grace time lies in the future."""
+    """Settings with a grace time in the future, because objects cannot be made older."""
     return with_bucket.model_copy(update={"collect_grace": timedelta(minutes=-1)})
 
 

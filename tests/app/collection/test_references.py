@@ -1,4 +1,4 @@
-"""Which files stay, whatever clients, workers and the collector do one after another."""
+"""Files that are in use stay, for any sequence of actions of clients, workers and the collector."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ HOUR = timedelta(hours=1)
 
 
 class Files(RuleBasedStateMachine):
-    """A model of who needs which file, beside the real database and store."""
+    """A model of the references to files, beside the real database and store."""
 
     jobs = Bundle("jobs")
 

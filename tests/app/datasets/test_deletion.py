@@ -1,4 +1,4 @@
-"""A data set that is deleted stays as long as a job that has not ended uses it, and no longer."""
+"""A deleted data set stays exactly as long as an unfinished job uses it."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,7 +27,7 @@ def sessions(client: TestClient, settings: Settings) -> Iterator[Sessions]:
 
 
 def is_kept(settings: Settings, sessions: Sessions) -> bool:
-    """Whether the file is there when everything is old and has been collected."""
+    """Return true if the file survives a collection after the grace time."""
     store = FolderStore(settings.artifacts)
     age(settings.artifacts)
     assert Collector(settings, sessions, store).round()
@@ -72,7 +72,7 @@ def test_it_goes_when_the_job_has_ended(client: TestClient, settings: Settings, 
             assert claim is not None
             assert repository.succeed(claim, {}, {}) if end == "succeeds" else repository.fail(claim, "c", "m.")
     assert not is_kept(settings, sessions)
-    # What the job needs for as long as its results are kept is its checkpoint.
+    # The job needs its checkpoint as long as its results are kept.
     assert FolderStore(settings.artifacts).path(job["checkpoint"]["sha256"]).exists()
 
 

@@ -13,7 +13,7 @@ from app.problems import use_problem_details
 
 
 def create_app(idle: float = 5, bytes_per_second: int = 1) -> FastAPI:
-    """Routes that count their bodies: one takes documents, one uploads, and one does not look."""
+    """Create routes that count bytes of bodies: one takes documents, one uploads, and one ignores its body."""
     app = FastAPI(middleware=[Middleware(Bodies, idle=idle, bytes_per_second=bytes_per_second)])
     use_problem_details(app, problem_answer)
 

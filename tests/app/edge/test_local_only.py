@@ -56,7 +56,7 @@ def test_without_keys_a_page_of_another_origin_cannot_submit_jobs(embedded: Sett
     [
         {},
         {"Origin": "http://127.0.0.1"},
-        # A proxy may have changed `Host`; the browser's own word holds.
+        # A proxy may have changed `Host`; the browser's `Origin` counts.
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://nern.example.org"},
         {"Sec-Fetch-Site": "none"},
     ],

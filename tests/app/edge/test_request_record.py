@@ -17,7 +17,7 @@ from tests.app.conftest import serving, submit
 
 
 def lines(client: TestClient, path: str, **named: object) -> list[dict[str, object]]:
-    """What is logged about one request."""
+    """Return the log lines about one request."""
     with capture_logs() as logs:
         client.get(path, **named)  # type: ignore[arg-type] # as the client takes them
     return [dict(line) for line in logs if line["event"] in {"request", "request_failed"}]

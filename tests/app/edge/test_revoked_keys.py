@@ -1,4 +1,4 @@
-"""A key is revoked while its requests last: each ends within a second."""
+"""Requests end within a second after their key is revoked."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def token(keys: ApiKeyService) -> Token:
 def ends_with_key(
     client: TestClient, keys: ApiKeyService, token: Token, request: Callable[[], httpx2.Response]
 ) -> tuple[httpx2.Response, float]:
-    """Begin a request that would last, revoke its key; returns the answer and the seconds that it took to end."""
+    """Begin a long request, revoke its key; return the answer and the seconds until it ended."""
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(request)
         until(lambda: client.app.state.key_watch._watched)  # type: ignore[attr-defined] # it has a state

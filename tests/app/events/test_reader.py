@@ -14,7 +14,7 @@ TENANT = "acme"
 
 
 class Counted(EventReader):
-    """A reader that remembers what it was asked for in each query."""
+    """A reader that records each query."""
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__(sessions)

@@ -33,7 +33,7 @@ def sessions(settings: Settings) -> Iterator[Sessions]:
 
 
 def failed_job(client: TestClient, settings: Settings) -> str:
-    """A job that a worker has taken, and that has failed."""
+    """A job that a worker has claimed and that has failed."""
     job_id: str = submit(client).json()["id"]
     with transaction(settings) as session:
         claim = JobRepository(session).claim(job_id, timedelta(seconds=30))

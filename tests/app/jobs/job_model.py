@@ -1,4 +1,4 @@
-"""What `JobRepository` promises, as plain Python: the same methods on dataclasses in a dictionary."""
+"""Model of `JobRepository` in plain Python: the same methods on dataclasses in a dictionary."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Row:
 
 
 class JobModel:
-    """The jobs as they should be, at the time that `clock` tells."""
+    """The expected state of the jobs, at the time of `clock`."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.rows: dict[str, Row] = {}

@@ -19,7 +19,7 @@ def submit(client: TestClient, deadline: Any, headers: dict[str, str] | None = N
 
 
 def end_deadlines(settings: Settings) -> None:
-    """Let an hour pass, and the relay look."""
+    """Let an hour pass, and run the relay."""
     with transaction(settings) as session:
         session.execute(update(Job).values(deadline_at=JobRepository(session).now() - timedelta(seconds=1)))
         JobRepository(session).expire_deadlines()

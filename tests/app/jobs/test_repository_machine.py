@@ -1,4 +1,4 @@
-"""The repository against its model: whatever happens in whatever order, both say and hold the same."""
+"""The repository against its model: for any sequence of actions, both give the same answers and state."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ TENANT = "default"
 LEASE = timedelta(seconds=30)
 PAUSE = timedelta(seconds=60)
 MAX_ATTEMPTS = 2
-# Few, so that what happens, happens to the same job again and again.
+# Few, so that many actions happen to the same job.
 MOST_JOBS = 3
 
 
@@ -67,7 +67,7 @@ SAYINGS: dict[str, Callable[[Any, Claim], Any]] = {
 
 
 class JobMachine(RuleBasedStateMachine):
-    """Every claim that was ever handed out may be used at any time, as by workers that were asleep."""
+    """Any earlier claim may be used at any time, as by workers that were asleep."""
 
     jobs: Bundle[str] = Bundle("jobs")
     claims: Bundle[Claim] = Bundle("claims")
@@ -92,7 +92,7 @@ class JobMachine(RuleBasedStateMachine):
         return RepositoryAt(session, lambda: self.now)
 
     def both(self, act: Callable[[Any], Answer]) -> Answer:
-        """Do the same to the database and to the model; they answer the same."""
+        """Do the same to the database and to the model; assert equal answers."""
         with self.sessions.begin() as session:
             found = act(self.repository(session))
         assert found == act(self.model)
@@ -118,7 +118,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(target=claims, job_id=jobs)
     def claim(self, job_id: str) -> Any:
-        """A message arrives: the first, a doubled one, or one that was overtaken."""
+        """Handle a message: the first, a duplicate, or an overtaken one."""
         claim = self.both(lambda jobs: jobs.claim(job_id, LEASE))
         if claim is None:
             return multiple()
@@ -134,7 +134,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(claim=claims, say=st.sampled_from(sorted(SAYINGS)))
     def say(self, claim: Claim, say: str) -> None:
-        """Any worker that ever had the job says how it is, perhaps long after it has lost it."""
+        """Report for a worker that ever held the job, perhaps long after it has lost it."""
         hit = self.both(lambda jobs: SAYINGS[say](jobs, claim))
         if say.startswith("succeed") and hit:
             self.successes[claim.job_id] = self.successes.get(claim.job_id, 0) + 1
@@ -190,7 +190,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(waiting=consumes(seen))
     def mark_announced(self, waiting: Waiting) -> None:
-        """Possibly long after the look: a relay may be slow, and there may be several."""
+        """Mark as announced, possibly long after reading: a relay may be slow, and there may be several."""
         self.both(lambda jobs: jobs.mark_announced([(waiting, PAUSE)]))
 
     @rule(job_id=jobs)
@@ -199,7 +199,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(claim=claims)
     def a_transaction_is_lost(self, claim: Claim) -> None:
-        """What is not committed has not happened."""
+        """Roll back: an uncommitted action has no effect."""
         with self.sessions() as session:
             self.repository(session).succeed(claim, {}, {})
             session.rollback()
@@ -243,7 +243,7 @@ class JobMachine(RuleBasedStateMachine):
             assert not set(kinds[:-1]) & TERMINAL
 
     def teardown(self) -> None:
-        """Even if every worker is lost from here on, every job comes to an end."""
+        """Assert that every job ends, even if every worker is lost from now on."""
         for _ in range(MAX_ATTEMPTS + 1):
             for job_id in self.model.rows:
                 self.claim(job_id)
@@ -253,7 +253,7 @@ class JobMachine(RuleBasedStateMachine):
         assert {row.status for row in self.rows().values()} <= TERMINAL
 
     def rows(self) -> dict[str, Row]:
-        """What the database holds."""
+        """Return the rows in the database."""
         with self.sessions.begin() as session:
             return {job.id: _row(job) for job in session.scalars(select(Job))}
 

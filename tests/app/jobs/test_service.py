@@ -1,4 +1,4 @@
-"""Every unit of work may be done a second time, because the answer to its commit was lost."""
+"""Every unit of work may be repeated, because the answer to its commit was lost."""
 
 from collections.abc import Iterator
 from pathlib import Path

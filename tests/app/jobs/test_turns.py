@@ -11,7 +11,7 @@ LEASE = timedelta(seconds=30)
 
 
 class Queue:
-    """Jobs of tenants, whose ids tell their order."""
+    """Jobs of tenants; their ids show the order."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -28,7 +28,7 @@ class Queue:
         return job_id
 
     def wake(self, job_id: str) -> str | None:
-        """Have a worker take what a message about a job gives it; returns the job that it was."""
+        """Let a worker handle a message about a job; return the id of the job that it claimed."""
         with self._sessions.begin() as session:
             jobs = JobRepository(session)
             claim = jobs.claim(jobs.whose_turn(job_id), LEASE)

@@ -20,7 +20,7 @@ LOOPBACK = [ip_network("127.0.0.0/8")]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as its path asks, and remembers what came."""
+    """Answers according to the path, and records requests."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are what is tested here."""
+        """Ignore clients that hang up, which these tests expect."""
 
 
 def started(server: Server) -> Iterator[Server]:
@@ -77,7 +77,7 @@ def started(server: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of NAME that nobody else trusts, and its key."""
+    """A certificate for NAME that only the tests trust, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
@@ -99,7 +99,7 @@ def plain_server() -> Iterator[Server]:
 
 
 class Names:
-    """Resolves every name to the answers it is given, one after another."""
+    """Resolves every name to the given answers, one after another."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = [[ip_address(address) for address in answer] for answer in answers]
@@ -112,7 +112,7 @@ class Names:
 
 @pytest.fixture
 def client(certificate: tuple[Path, Path]) -> OutboundClient:
-    """A client that trusts the server, and may go to loopback."""
+    """A client that trusts the server and may connect to loopback."""
     context = ssl.create_default_context(cafile=str(certificate[0]))
     return OutboundClient(LOOPBACK, resolver=Names(["127.0.0.1"]), context=context)
 

@@ -14,7 +14,7 @@ FOUND = [ip_address("93.184.215.14")]
 
 
 class SilentServers:
-    """Looks up names, those that end in `.silent` never until the test is over."""
+    """Looks up names, but does not answer for names in `.silent` until the test ends."""
 
     def __init__(self) -> None:
         self.over = threading.Event()

@@ -137,7 +137,7 @@ def test_data_sets_are_listed_with_what_they_hold(embedded: Settings) -> None:
     rows = {row[0]: row[1:] for row in re.findall(r'<th scope="row">(.+)</th>\s*<td>(.+)</td>\s*<td>(.+)</td>', page)}
     assert rows["mine"] == ("3 of 4 by 5", "2 of 4 by 5")
     assert rows.keys() == {"mine", "digits"}
-    # What the operator offers is not for others to delete.
+    # Data sets of the operator cannot be deleted here.
     assert re.findall(r'hx-delete="([^"]+)"', page) == ["/datasets/mine"]
 
 

@@ -26,7 +26,7 @@ METRICS = {
 
 
 def view(status: JobStatus = JobStatus.RUNNING, **columns: Any) -> JobView:
-    """A job as the API tells it."""
+    """Create a job as the API describes it."""
     defaults: dict[str, Any] = {
         "kind": "encoding",
         "options": {},

@@ -14,7 +14,7 @@ ORIGIN = "http://127.0.0.1"
 
 @pytest.fixture
 def browser(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
-    """A client that keeps cookies and does not follow redirects, as the tests look at them."""
+    """A client that keeps cookies and does not follow redirects, because the tests check these."""
     with serving(with_keys) as client:
         client.follow_redirects = False
         yield client
@@ -22,7 +22,7 @@ def browser(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
 
 @pytest.fixture
 def token(keys: ApiKeyService) -> Token:
-    """A key that is good for everything."""
+    """A key with all scopes."""
     return keys.create("acme", tuple(Scope))
 
 

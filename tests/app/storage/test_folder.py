@@ -101,7 +101,7 @@ def test_nothing_remains_of_what_a_full_disk_refuses(small_disk: Path) -> None:
 
 
 def test_uploads_to_a_full_disk_are_refused_until_there_is_room(embedded: Settings, small_disk: Path) -> None:
-    """The reserve is 1 MiB of 4; a body that tells its length is refused by that, and another one as it comes."""
+    """The reserve is 1 MiB of 4. A body with a length is refused at once, one without a length while it arrives."""
     settings = embedded.model_copy(update={"artifact_dir": small_disk, "disk_reserve": 2**20})
     (small_disk / "ballast").write_bytes(bytes(2 * 2**20))
     large = large_checkpoint(2 * 2**20)

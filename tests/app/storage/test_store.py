@@ -1,4 +1,4 @@
-"""What every artifact store does, in a folder and in a bucket."""
+"""Behaviour of every artifact store, in a folder and in a bucket."""
 
 import hashlib
 import time
@@ -17,20 +17,20 @@ from tests.s3 import bucket_of, keys_of
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 STORED = StoredArtifact(DIGEST, len(CONTENT))
-# More than is read at once from a bucket, and than is written at once.
+# More than one read or write of a bucket.
 LARGE = bytes(range(256)) * (9 * 2**12)
 HOUR = timedelta(hours=1)
 
 
 class Kept:
-    """A store, and what is behind it."""
+    """A store with access to its content."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store: ArtifactStore = open_store(settings)
 
     def overwrite(self, content: bytes) -> None:
-        """Put other bytes where the artifact is."""
+        """Replace the bytes of the artifact."""
         if self.settings.artifact_store:
             bucket_of(self.settings).put(f"artifacts/{DIGEST}", content)
         else:
@@ -39,13 +39,13 @@ class Kept:
             path.write_bytes(content)
 
     def digests(self) -> list[str]:
-        """The artifacts that there are."""
+        """List the stored artifacts."""
         if self.settings.artifact_store:
             return keys_of(self.settings, "artifacts")
         return sorted(path.name for path in self.settings.artifacts.glob("[0-9a-f][0-9a-f]/*"))
 
     def staged(self) -> list[Path]:
-        """What is left of unfinished ones."""
+        """List the files of unfinished artifacts."""
         return list((self.settings.artifacts / "incoming").iterdir())
 
     def put(self, content: bytes = CONTENT) -> StoredArtifact:
@@ -217,7 +217,7 @@ def test_only_what_was_not_used_for_a_while_is_removed(kept: Kept) -> None:
 
 def test_what_is_renewed_is_used(kept: Kept) -> None:
     kept.put()
-    # Times of objects have whole seconds, and `moment` allows for one more.
+    # Times of objects are in whole seconds, and `moment` allows one more.
     time.sleep(2.1)
     since = kept.store.moment(timedelta(0))
     kept.store.renew(DIGEST)

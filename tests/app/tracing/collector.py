@@ -1,4 +1,4 @@
-"""A collector of traces on loopback."""
+"""A trace collector on loopback."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A span as it came."""
+    """A received span."""
 
     service: str
     name: str
@@ -27,20 +27,20 @@ class Told:
 
 @dataclass
 class Collector:
-    """What has come, in the order in which it was told."""
+    """Received spans, in the order of arrival."""
 
     url: str
     spans: list[Told] = field(default_factory=list)
 
     def named(self, name: str) -> Told:
-        """The only span of this name."""
+        """Return the only span with this name."""
         (found,) = [span for span in self.spans if span.name == name]
         return found
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Collect for a while."""
+    """Run a collector."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -65,7 +65,7 @@ def collecting() -> Iterator[Collector]:
 
 
 def read(request: ExportTraceServiceRequest) -> Iterator[Told]:
-    """The spans of a request."""
+    """Yield the spans of a request."""
     for of_resource in request.resource_spans:
         resource = {attribute.key: attribute.value.string_value for attribute in of_resource.resource.attributes}
         for of_scope in of_resource.scope_spans:

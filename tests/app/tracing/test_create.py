@@ -20,7 +20,7 @@ def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_nobody_listens_no_exporter_of_opentelemetry_is_loaded(embedded: Settings) -> None:
-    # Of OpenTelemetry, redis loads for itself what it finds of metrics.
+    # The redis package loads OpenTelemetry's metrics by itself if they are installed.
     program = (
         "import sys, app.main, worker.celery_app; "
         "print([name for name in sys.modules if name.startswith(('app.tracing.otlp', 'opentelemetry.exporter'))])"

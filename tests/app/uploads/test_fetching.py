@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A file server with faults, by path."""
+    """A file server with faults that depend on the path."""
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
@@ -81,7 +81,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def reaching(settings: Settings) -> Settings:
-    """Settings of both modes that let requests go to loopback."""
+    """Settings of both modes that allow requests to loopback."""
     return settings.model_copy(
         update={"outbound_networks": (ip_network("127.0.0.0/8"),), "fetch_timeout": timedelta(seconds=1)}
     )

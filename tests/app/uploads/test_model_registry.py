@@ -133,7 +133,7 @@ def test_without_an_mlflow_server_its_names_mean_nothing(embedded_client: TestCl
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What stands where an MLflow server should be; it remembers who asked."""
+    """A stand-in for an MLflow server; records requests."""
 
     def do_GET(self) -> None:
         self.server.seen.append((self.path, self.headers["Authorization"]))  # type: ignore[attr-defined]
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Stand(ThreadingHTTPServer):
-    """A server with given answers by the beginning of the path."""
+    """A server with a given answer for each prefix of the path."""
 
     def __init__(self, *answers: tuple[str, int, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -173,7 +173,7 @@ LOCATION = "/prefix/api/2.0/mlflow/model-versions/get-download-uri"
 
 
 def answered(settings: Settings, stand: Stand, uri: str, **more: Any) -> httpx2.Response:
-    """What the service says of `models:/digits/1` with this server as its own."""
+    """Return the service's answer for a reference, with this server as its MLflow server."""
     changes = {"mlflow_tracking_uri": uri.format(port=stand.server_port), **more}
     with stand, serving(settings.model_copy(update=changes)) as client:
         return submit(client, "models:/digits/1")

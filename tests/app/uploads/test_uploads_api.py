@@ -180,7 +180,7 @@ def test_an_upload_that_is_written_to_is_not_given_up_with_its_bytes_on_the_disk
 def test_only_one_request_at_a_time_writes_to_an_upload(client: TestClient) -> None:
     address = begin(client).headers["Location"]
     answers: list[httpx2.Response] = []
-    # The test client hands over a body only as a whole; the service is asked for the lock instead.
+    # The test client sends a body only as a whole, so the test takes the lock from the service instead.
     uploads: PartialUploads = client.app.state.partial_uploads  # type: ignore[attr-defined]
     appender = uploads.append("default", address.rpartition("/")[2], 0)
     answers.append(send(client, address, 0, CONTENT))
@@ -192,7 +192,7 @@ def test_only_one_request_at_a_time_writes_to_an_upload(client: TestClient) -> N
 
 
 def test_bytes_beyond_what_the_row_knows_are_written_again(client: TestClient, settings: Settings) -> None:
-    """A process was killed after it had written and before it had told."""
+    """A process was killed after the write and before the update of the row."""
     address = begin(client).headers["Location"]
     send(client, address, 0, CONTENT[:100])
     with files_of(settings)[0].open("ab") as file:
@@ -214,7 +214,7 @@ def test_a_process_killed_between_the_move_and_the_row_loses_nothing(client: Tes
 
 
 def test_nobody_gets_a_checkpoint_whose_bytes_they_have_not_sent(client: TestClient, settings: Settings) -> None:
-    """The file is not here, as it is on the disk of another API; somebody else's of that digest is in the store."""
+    """The file is on the disk of another API; another tenant's file with that digest is in the store."""
     address = begin(client).headers["Location"]
     FolderStore(settings.artifacts).put(EXAMPLE)
     files_of(settings)[0].unlink()

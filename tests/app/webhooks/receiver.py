@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback."""
+"""A webhook receiver on loopback."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What has come, and what the next requests are answered with: 204 once there is nothing more in `answers`."""
+    """Received requests, and `answers` to the next ones; 204 once `answers` is empty."""
 
     url: str
     received: list[Received] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Receiver:
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """Receive for a while."""
+    """Run a receiver."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

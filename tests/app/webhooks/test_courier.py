@@ -38,7 +38,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def reaching(settings: Settings) -> Settings:
-    """Settings of both modes that let webhooks go to loopback, and whose own courier takes its time."""
+    """Settings of both modes that allow webhooks to loopback, and whose own courier is slow."""
     return settings.model_copy(update={"outbound_networks": LOOPBACK, "relay_interval": timedelta(hours=1)})
 
 
@@ -50,7 +50,7 @@ def client(reaching: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def courier(reaching: Settings, client: TestClient) -> Iterator[Courier]:
-    """A courier that goes when it is told to."""
+    """A courier that delivers only on request."""
     sessions = create_sessions(reaching)
     yield Courier(reaching, sessions, OutboundClient(LOOPBACK))
     sessions.kw["bind"].dispose()
@@ -73,7 +73,7 @@ def deliveries(client: TestClient, job_id: str) -> list[dict[str, Any]]:
 
 
 def make_due(settings: Settings) -> None:
-    """Let the pause be over."""
+    """End the pause."""
     with transaction(settings) as session:
         session.execute(
             update(WebhookDelivery)

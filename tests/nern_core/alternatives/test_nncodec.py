@@ -13,7 +13,7 @@ from tests.conftest import EXAMPLE, ROOT, RealCheckpoints
 
 @pytest.fixture(scope="session")
 def interpreter() -> Path:
-    """The Python of an environment that has NNCodec; without one these tests are skipped."""
+    """The Python of an environment with NNCodec; without one, the test is skipped."""
     named = Path(os.environ.get("NERN_NNCODEC_PYTHON", ROOT / ".nncodec" / "bin" / "python"))
     if not named.is_file():
         pytest.skip("there is no environment with NNCodec: `make nncodec` makes one, or NERN_NNCODEC_PYTHON names it")

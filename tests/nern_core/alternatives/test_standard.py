@@ -58,6 +58,6 @@ def test_tied_tensors_are_counted_once() -> None:
 def test_the_public_resnet20_takes_what_an_independent_measurement_found(real: RealCheckpoints) -> None:
     tensors = read_checkpoint(real.checkpoints / "cifar10-resnet20.th").tensors
     sizes = {name: alternative.bytes for name, alternative in by_name(tensors).items()}
-    # Weights are noise to a compressor of bytes.
+    # Weights look like noise to a byte compressor.
     assert 900_000 < sizes.pop("zstd") < 1_084_392
     assert sizes == {"fp16": 542196, "int8": 282176, "int6": 215092, "int4": 148008}

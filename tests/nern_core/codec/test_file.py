@@ -90,7 +90,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding) 
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as lists, at any depth of what an encoding is made of."""
+    """Convert tensors to lists at any depth of an encoding."""
     if isinstance(value, torch.Tensor):
         return (value.dtype, value.tolist())
     if dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote decode to what they decoded to then; `scripts/write_golden_files.py` made them."""
+"""Files of earlier versions decode to the same weights as then; `scripts/write_golden_files.py` wrote them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from nern_core.decode import decode
 from tests.conftest import ROOT
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))
-# Float64 sums may be ordered otherwise on another processor, which moves the rounded result by one place at most.
+# Float64 sums may have another order on another processor, which changes the rounded result by at most one place.
 ROUNDING = {torch.float64: 1e-12, torch.float32: 2**-23, torch.float16: 2**-10, torch.bfloat16: 2**-7}
 
 

@@ -46,7 +46,7 @@ def test_a_stream_is_within_a_hundredth_of_the_entropy_of_its_classes() -> None:
 
 
 def test_uniformly_distributed_integers_take_their_entropy() -> None:
-    """Fresh linear layers of torch are uniformly distributed; int8 makes such integers of them."""
+    """Fresh linear layers of torch are uniformly distributed, and so are their int8 values."""
     values = np.random.default_rng(0).integers(-127, 128, 200_000).astype(np.int32)
     classes = np.zeros(len(values), np.uint8)
     packed = pack_integers(values, classes, fitted(values, classes))
@@ -73,7 +73,7 @@ def test_bits_are_those_of_a_probability_distribution() -> None:
     stops = np.array([128, 100, 30], np.uint8)
     bits = magnitude_bits(stops)
     assert bits[0] == pytest.approx(1.0)
-    # The rest of a half stops at 1 with 100/256, one half of it for each sign.
+    # The remaining half stops at 1 with 100/256, one half of it for each sign.
     assert bits[1] == pytest.approx(1 + np.log2(256 / 100) + 1, abs=1e-4)
     assert 2.0 ** -bits[0] + 2 * (2.0 ** -bits[1:-1]).sum() == pytest.approx(1.0, abs=1e-3)
 

@@ -60,7 +60,7 @@ def test_a_stream_that_goes_on_is_refused() -> None:
 
 
 def test_a_swap_with_a_kernel_beyond_the_last_is_refused() -> None:
-    # More choices than are told at once: their high and low bits can name more places than there are.
+    # More choices than are coded at once: their high and low bits can encode more positions than exist.
     encoder = constriction.stream.queue.RangeEncoder()
     kernels = 2**20 + 2
     choices = np.arange(kernels, 1, -1)

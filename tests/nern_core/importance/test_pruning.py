@@ -12,7 +12,7 @@ MATRIX = KernelLayer(name="matrix", shape=(2, 5), tile=2, dtype="float32")
 
 
 def scores(**criteria: list[float]) -> Scores:
-    """Scores of the four kernels of `CONV`, the same by all criteria unless given."""
+    """Return scores of the four kernels of `CONV`, equal for all criteria unless given."""
     default = [1.0, 2.0, 3.0, 4.0]
     by_layer: dict[tuple[Granularity, Criterion], dict[str, Tensor]] = {}
     for criterion in Criterion:

@@ -23,7 +23,7 @@ def scores() -> Scores:
 
 
 def plain_spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """By the definition: Pearson's correlation of ranks, equal values sharing the mean of theirs."""
+    """Compute by definition: Pearson's correlation of ranks; equal values share their mean rank."""
     ranks = [
         [sum(v < x for v in values) + (sum(v == x for v in values) + 1) / 2 for x in values]
         for values in (first, second)

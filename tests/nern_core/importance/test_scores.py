@@ -9,7 +9,7 @@ from nern_core.importance.scores import Scores, score
 from nern_core.kernels import KernelLayer
 
 CONV = KernelLayer(name="conv", shape=(3, 2, 2, 2), tile=None, dtype="float32")
-# Rows of 5 in tiles of 2: the last tile has one weight and one value that fills it up.
+# Rows of 5 in tiles of 2: the last tile has one weight and one padding value.
 MATRIX = KernelLayer(name="matrix", shape=(4, 5), tile=2, dtype="float32")
 
 
@@ -29,13 +29,13 @@ def scored(**changes: dict[str, Tensor]) -> Scores:
 
 
 def kernel(tensor: Tensor, layer: KernelLayer, f: int, c: int) -> list[float]:
-    """The weights of one kernel, as plain numbers."""
+    """Return the weights of one kernel as plain numbers."""
     values = tensor[f, c] if layer.tile is None else tensor[f, c * layer.tile : (c + 1) * layer.tile]
     return [float(value) for value in values.flatten()]
 
 
 def plain_scores(w: list[float], v: list[float]) -> tuple[float, float]:
-    """Relative error and root mean square."""
+    """Return relative error and root mean square."""
     squares = sum(x * x for x in w)
     return math.sqrt(sum((x - y) ** 2 for x, y in zip(w, v, strict=True)) / squares), math.sqrt(squares / len(w))
 

@@ -11,7 +11,7 @@ def test_eight_steps_make_an_octave() -> None:
 
 
 def test_the_bits_of_the_steps_are_fixed() -> None:
-    # Another machine has to have the same ones, or files decode to other weights.
+    # Must be the same on every machine, or files would decode to other weights.
     assert [step_of(exponent).hex() for exponent in range(1, 8)] == [
         "0x1.172b83c7d517bp+0",
         "0x1.306fe0a31b715p+0",

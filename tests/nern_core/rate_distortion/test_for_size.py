@@ -22,7 +22,7 @@ def test_large_integers_are_brought_to_their_size_by_coarser_steps_and_stay_near
     sizes: list[int] = []
 
     def size_of(quantized: Quantized) -> int:
-        # Training lets what stands beside the integers grow: the estimates before it are 400 bytes too low.
+        # Parts beside the integers grow during training: the estimates before it are 400 bytes too low.
         sizes.append(bytes_of(quantized) + (0 if len(sizes) < 2 else 400))
         return sizes[-1]
 

@@ -75,7 +75,7 @@ def test_small_changes_of_the_steps_add_up() -> None:
 
 
 def real_weights(made: QuantizedParameters) -> torch.Tensor:
-    """The weights before rounding, by the steps that stand in the file."""
+    """Return the weights before rounding, computed with the steps in the file."""
     (layer,) = made.quantized_layers(made.integers())
     weights: torch.Tensor = made.latents[0].detach() * steps_of(layer.exponents).float()[:, None, None]
     return weights

@@ -36,7 +36,7 @@ def test_bits_of_real_numbers_lie_between_those_of_integers() -> None:
     integers = rounded(latents())
     rate = RateModel(integers)
     exact = [values.float() for values in integers]
-    # Where a larger integer would cost less, it counts as much as the smaller one.
+    # If a larger integer would cost less, it counts as much as the smaller one.
     assert 0 <= float(rate.bits(exact)) / float(rate.bits_of_rounded(exact)) - 1 < 0.02
     halfway = [values.abs().float() + 0.5 for values in integers]
     above = [values.abs().float() + 1 for values in integers]

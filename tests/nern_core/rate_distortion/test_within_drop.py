@@ -44,7 +44,7 @@ def measure_with(drop_of: Callable[[int], float]) -> Callable[[Quantized], Measu
 
 
 def loss_of(drop: float) -> PointsLost:
-    """So much is counted, and a half more thought, that this drop is expected."""
+    """Return a loss with an expected drop of `drop`: counted plus a half more by the original's estimate."""
     return PointsLost(thought=1.5 * drop, counted=drop)
 
 
@@ -68,7 +68,7 @@ def search_with(drop: float) -> tuple[SizeSearch, Trainer]:
 @pytest.mark.parametrize(
     ("fraction", "drop", "factor"),
     [
-        # Half of it will be left, and nine tenths of what is allowed are aimed at.
+        # Half of it will remain, and the target is nine tenths of the limit.
         (0.15, 0.0, 0.3),
         (0.15, 0.45, 0.5**0.3),
         (0.15, 0.9, 1.0),
@@ -166,9 +166,9 @@ def test_a_first_part_that_ends_near_what_is_allowed_is_the_result() -> None:
 @pytest.mark.parametrize(
     ("ends", "larger", "last"),
     [
-        # Too much at first: the second part has more bits, and what it ends with is the result.
+        # Too much at first: the second part has more bits, and its end is the result.
         ((0.8, 0.45), True, 0.45),
-        # Much less than is allowed: fewer bits, and the smaller file if it costs no more.
+        # Much less than the limit: fewer bits, and the smaller file if it is within the limit.
         ((0.1, 0.45), False, 0.45),
         ((0.1, 0.6), False, 0.1),
         # Too much both times: the weights without training, if they cost less.

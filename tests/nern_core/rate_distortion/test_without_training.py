@@ -16,7 +16,7 @@ DESCRIPTION = 500
 
 
 def tensors() -> dict[str, torch.Tensor]:
-    """A small network whose layers and rows differ in scale, as those of trained ones do."""
+    """Return a small network whose layers and rows differ in scale, as in trained networks."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.logspace(-1, 1, 64)[:, None]
     return {
@@ -55,7 +55,7 @@ def decoded(quantized: Quantized) -> dict[str, torch.Tensor]:
 
 
 def rounded(bits: int) -> tuple[dict[str, torch.Tensor], int]:
-    """Round to nearest with a scale for each row, and the bytes of that with zstd."""
+    """Round to nearest with a scale for each row; return the tensors and the bytes after zstd."""
     results, stream = {}, io.BytesIO()
     for name, tensor in tensors().items():
         if tensor.ndim == 1:

@@ -12,7 +12,7 @@ from tests.conftest import DIGITS, EXAMPLE
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
-    """The example, encoded in a few steps with data: the .nern file and the report of the one who trained."""
+    """The example, encoded in a few steps with data: the .nern file and its report."""
     encoding = tmp_path_factory.mktemp("digits") / "digits.nern"
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), hidden_size=16, steps=20)
     return encoding, encode(EXAMPLE, encoding, options).report

@@ -20,7 +20,7 @@ def sample(shape: tuple[int, ...], tile: int | None = None, name: str = "w", ker
 
 
 def pixels(drawing: str) -> list[tuple[str, int, int]]:
-    """Colour, left and top of every value that is drawn."""
+    """Return colour, left and top of every drawn value."""
     found = []
     for path in ET.fromstring(drawing).iter(f"{SVG}path"):
         for corner in path.attrib["d"].split("M")[1:]:
@@ -49,7 +49,7 @@ def test_every_value_of_a_kernel_of_any_shape_is_drawn_once(
     drawn = sample(shape, tile)
     found = pixels(draw_kernels(drawn))
     assert len(found) == len({(x, y) for _, x, y in found}) == 3 * drawn.original.numel()
-    # Two kernels beside each other, three rows of pictures.
+    # Two kernels side by side, three rows of pictures.
     assert len({x for _, x, _ in found}) == 2 * columns
     assert len({y for _, _, y in found}) == 3 * rows
 
@@ -85,7 +85,7 @@ def test_kernels_are_taken_evenly_in_the_order_of_the_predictor(odd_shapes: tupl
     taken = sample_kernels(encoding, index, original, decoded)
     order = encoding.order(index)
     assert order is not None
-    # 72 kernels, of which a row of pictures holds 21.
+    # 72 kernels; a row of pictures has room for 21.
     chosen = order[[72 * i // 21 for i in range(21)]]
     assert torch.equal(taken.original, original["b.line"].reshape(72, 5)[chosen])
     assert torch.equal(taken.decoded, decoded["b.line"].reshape(72, 5)[chosen])

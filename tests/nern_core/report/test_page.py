@@ -19,7 +19,7 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, and whether they are nested properly."""
+    """Collects every element with its attributes, and checks their nesting."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def test_the_page_needs_no_network_and_no_script(page: str) -> None:
     assert addresses
     assert all(str(address).startswith("data:image/svg+xml;base64,") for address in addresses)
     assert not re.search(r"url\(|@import", page)
-    # The name of the SVG language is the one thing that looks like an address.
+    # The SVG namespace is the only text that looks like an address.
     assert "://" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
     (policy,) = [m["content"] for m in elements.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none'")

@@ -1,4 +1,4 @@
-"""An encoding that is stopped and started again ends with the same file as one that was not."""
+"""A stopped and resumed encoding ends with the same file as an uninterrupted one."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.nern_core.quick_recipes import QUICK_RECIPES
 
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS)}
 CASES: dict[str, dict[str, Any]] = {
-    # Of the steps, the second part takes two fifths, which an accurate first part saves.
+    # The second part takes two fifths of the steps, which an accurate first part saves.
     "fast, with data": WITH_DATA | {"steps": 100},
     "predictor, with data": WITH_DATA | {"representation": "predictor"},
     "predictor, without data": {"representation": "predictor"},
@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class StopsAfter:
-    """Asks to stop once so many steps are done."""
+    """Requests a stop after a number of steps."""
 
     def __init__(self, steps: int) -> None:
         self._left = steps
@@ -46,7 +46,7 @@ def run(folder: Path, options: dict[str, Any], snapshots: Snapshots | None = Non
 
 
 def encoded_with_stops(folder: Path, options: dict[str, Any], steps_between: int) -> tuple[Report, int]:
-    """Encode, stopping after every so many steps; returns the last report and how often it was started."""
+    """Encode, stopping after every `steps_between` steps; return the last report and the number of starts."""
     (folder / "snapshots").mkdir()
     for starts in range(1, 1000):
         try:

@@ -134,7 +134,7 @@ def test_what_would_run_a_program_is_remembered_and_not_done(opcodes: bytes, ref
 
 @dataclasses.dataclass
 class Configuration:
-    """Of a module that no reader could import."""
+    """A class of a module that no reader could import."""
 
     rate: float
     layers: list[int]

@@ -1,4 +1,4 @@
-"""The reader against torch's own: what both read is the same, tensor for tensor."""
+"""The reader against torch's own: both read the same, tensor for tensor."""
 
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -18,7 +18,7 @@ DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
 ]
-# torch's older form cannot hold these.
+# torch's older format cannot store these.
 DTYPES_OF_ZIP_FILES = [*DTYPES, torch.uint16, torch.uint32, torch.uint64, torch.float8_e5m2, torch.float8_e4m3fn]
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters="._-/ "), min_size=1, max_size=20)
 PLAIN = st.recursive(
@@ -39,7 +39,7 @@ PLAIN = st.recursive(
 
 @st.composite
 def views(draw: st.DrawFn, dtypes: list[torch.dtype]) -> torch.Tensor:
-    """A tensor of any strides, maybe a parameter."""
+    """Draw a tensor with any strides, perhaps a parameter."""
     shape = draw(st.lists(st.integers(0, 4), max_size=4))
     bytes_ = torch.randint(0, 100, (*shape, 8), dtype=torch.uint8)
     dtype = draw(st.sampled_from(dtypes))
@@ -56,7 +56,7 @@ def views(draw: st.DrawFn, dtypes: list[torch.dtype]) -> torch.Tensor:
 
 @st.composite
 def state_dicts(draw: st.DrawFn, dtypes: list[torch.dtype]) -> dict[str, torch.Tensor]:
-    """Tensors by name, some of which share their memory."""
+    """Draw tensors by name; some share memory."""
     tensors = draw(st.dictionaries(NAMES, views(dtypes), min_size=1, max_size=4))
     names = list(tensors)
     if draw(st.booleans()):
@@ -68,7 +68,7 @@ def state_dicts(draw: st.DrawFn, dtypes: list[torch.dtype]) -> dict[str, torch.T
 
 @st.composite
 def checkpoints(draw: st.DrawFn, dtypes: list[torch.dtype]) -> tuple[dict[str, torch.Tensor], Any]:
-    """A state dict, and what a training script saves around it."""
+    """Draw a state dict, and a checkpoint of a training script around it."""
     state = draw(state_dicts(dtypes))
     wrapper = draw(st.none() | st.sampled_from(["state_dict", "model", "weights"]))
     if wrapper is None:
@@ -78,7 +78,7 @@ def checkpoints(draw: st.DrawFn, dtypes: list[torch.dtype]) -> tuple[dict[str, t
 
 
 def bits(tensor: torch.Tensor) -> list[int]:
-    """All bytes of the values; where the values are equal, these may still differ."""
+    """Return all bytes of the values; equal values may still have different bytes."""
     copy = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())
     return copy.flatten().view(torch.uint8).tolist()
 
@@ -182,7 +182,7 @@ def test_what_a_file_needs_to_be_loaded_is_named(tmp_path: Path) -> None:
     assert error.value.code == "executable_checkpoint"
 
 
-# torch does not write its older form with protocol 0.
+# torch does not write its older format with protocol 0.
 FORMS = [(protocol, zipped) for protocol in range(6) for zipped in (True, False) if protocol or zipped]
 
 

@@ -15,7 +15,7 @@ def state(value: float) -> dict[str, torch.Tensor]:
 
 
 def read(folder: Path, content: object, key: str | None = None) -> tuple[float, tuple[str, ...]]:
-    """The value of the weights that are taken, and what is said of it."""
+    """Return the value of the selected weights, and the notes."""
     torch.save(content, folder / "w.pt")
     found = read_checkpoint(folder / "w.pt", key)
     assert set(found.tensors) == set(state(0))
@@ -146,5 +146,5 @@ def test_a_refused_file_names_the_line_that_saves_its_weights_alone(
     assert f"`{line}`" in error.value.message
     saved = tmp_path / "weights.pt"
     line = line.replace("FILE", repr(str(tmp_path / "w.pt"))).replace("'weights.pt'", repr(str(saved)))
-    exec(line, {"torch": torch})  # what the user is told to run
+    exec(line, {"torch": torch})  # the command in the message
     assert read_checkpoint(saved).tensors

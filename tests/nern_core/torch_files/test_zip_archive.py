@@ -56,7 +56,7 @@ def test_sizes_that_were_not_known_when_an_entry_was_begun_are_read(tmp_path: Pa
 
 
 def beyond_4_gigabytes(path: Path, *, record_at: int = 0) -> None:
-    """An archive of two large entries, which are holes in the file."""
+    """Write an archive of two large entries, which are holes in the file."""
     central = b""
     with path.open("wb") as file:
         for name in (b"a", b"b"):

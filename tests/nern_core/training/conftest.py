@@ -17,6 +17,6 @@ def targets() -> Targets:
 
 @pytest.fixture
 def predictor(targets: Targets) -> Predictor:
-    """A small predictor of these layers."""
+    """A small predictor for these layers."""
     torch.manual_seed(1)
     return Predictor(PredictorConfig(hidden_size=16), targets.layers)

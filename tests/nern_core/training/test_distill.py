@@ -92,7 +92,7 @@ def test_the_predictor_computes_in_float32_though_the_networks_do_not(
 
 @contextmanager
 def weights_copied_in(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """The plain way: overwrite the parameters, and bring them back."""
+    """Overwrite the parameters, the simple way, and restore them."""
     saved = {name: network.get_parameter(name).clone() for name in weights}
     with torch.no_grad():
         for name, weight in weights.items():
@@ -103,7 +103,7 @@ def weights_copied_in(network: nn.Module, weights: dict[str, Tensor]) -> Iterato
 
 
 def expected_terms(dataset: Path) -> tuple[float, float, float]:
-    """Logit, feature and reconstruction term of the first step, with copied weights and numpy."""
+    """Compute the logit, feature and reconstruction terms of the first step, with copied weights and numpy."""
     loss, predictor = setup(CONFIG, dataset)
     network, targets = loss.teacher.network, loss.targets
     assert isinstance(network.get_submodule("features"), nn.Sequential)
@@ -135,7 +135,7 @@ def expected_terms(dataset: Path) -> tuple[float, float, float]:
 
 @pytest.fixture
 def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No bfloat16, so that figures can be compared."""
+    """Disable bfloat16, so that numbers can be compared."""
     monkeypatch.setattr("nern_core.precision.has_bfloat16_units", lambda device: False)
 
 
@@ -170,7 +170,7 @@ def test_the_network_itself_gets_no_gradient(random_dataset: Path) -> None:
 
 
 class Constant(nn.Module):
-    """A network that is sure of class 3."""
+    """A network that always predicts class 3 with confidence."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 1000 * F.one_hot(torch.tensor([3] * len(x)), 10).float()

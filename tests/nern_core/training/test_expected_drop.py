@@ -6,7 +6,7 @@ from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expect
 
 
 def calibrated(temperature: float) -> tuple[Tensor, Tensor]:
-    """Logits of 4,000 images whose labels are as probable as the logits say, divided by a temperature."""
+    """Return logits of 4,000 images, and labels drawn with the probabilities of the logits divided by `temperature`."""
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(4000, 5, generator=generator)
     return temperature * logits, logits.softmax(dim=1).multinomial(1, generator=generator)[:, 0]
@@ -44,13 +44,13 @@ def test_one_of_two_answers_that_differs_costs_half_of_what_it_is_less_probable(
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        # Before anything is counted, two thirds of what the original thinks.
+        # Before anything is counted, two thirds of the original's estimate.
         ([PointsLost(0.001, 0.0)], 0.001 * 2 / 3),
-        # What was counted is half of what was thought, so is what is expected, once enough has been counted.
+        # Half of the estimate was counted, so half of it is expected once enough has been counted.
         ([PointsLost(100.0, 50.0)], 100 * (50 + 10 / 3) / 105),
         ([PointsLost(100.0, 50.0), PointsLost(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
         ([PointsLost(500.0, 500.0), PointsLost(100.0, 50.0), PointsLost(2.0, 0.9)], 2 * (50.9 + 10 / 3) / 107),
-        # No less than was counted, and no less than nothing.
+        # At least the counted loss, and at least zero.
         ([PointsLost(1.0, 8.0)], 8.0),
         ([PointsLost(1.0, -8.0)], 0.0),
         ([PointsLost(0.0, 0.0)], 0.0),

@@ -14,7 +14,7 @@ def test_a_tenth_is_held_out_and_the_rest_is_as_it_was() -> None:
     rest, held_out = hold_out(images)
     count = round(0.1 * len(images))
     assert len(rest) + count == len(images)
-    # Each of so few is blended with several others.
+    # With so few images, each is blended with several others.
     assert len(held_out) == count * math.ceil(2500 / count)
     assert torch.equal(held_out.labels[:count], held_out.labels[count : 2 * count])
     assert not torch.equal(held_out.images[:count], held_out.images[count : 2 * count])
@@ -30,7 +30,7 @@ def test_the_same_images_are_held_out_every_time() -> None:
 
 
 def test_two_images_of_one_class_are_blended() -> None:
-    # Every image is of one gray, by which it can be told.
+    # Every image has one gray value, which identifies it.
     grays = torch.arange(0, 240, 3, dtype=torch.uint8)
     images = ImageSet(grays[:, None, None, None].repeat(1, 3, 8, 8), torch.arange(80) % 2)
     rest, held_out = hold_out(images)

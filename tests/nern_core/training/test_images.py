@@ -14,7 +14,7 @@ def test_batches_of_large_images_are_smaller(wanted: int, input_size: int, expec
 
 
 class Fixed(ImageSource):
-    """Gives the same batch every time."""
+    """Returns the same batch every time."""
 
     def __init__(self, batch: Tensor) -> None:
         self.batch = batch

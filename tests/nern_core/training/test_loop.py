@@ -14,7 +14,7 @@ from nern_core.training.loss import Batch, Loss
 
 
 class FunctionLoss(Loss):
-    """A loss without a state that depends on the fraction alone."""
+    """A stateless loss that depends only on the fraction."""
 
     device = torch.device("cpu")
 

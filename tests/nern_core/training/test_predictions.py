@@ -77,7 +77,7 @@ def test_what_was_predicted_is_counted_and_counted_on(predictor: Predictor, targ
         subject.of_batch(subject.draw_batch())
     assert subject.made == 3 * 10
     subject.of_all(subject.draw_for_all())
-    # Of the batch each kernel once, however often it was drawn.
+    # Each kernel of the batch once, even if drawn several times.
     assert 3 * 10 + targets.kernels < subject.made <= 4 * 10 + targets.kernels
     again = Predictions(BATCH, predictor, targets, generator(), "sampled")
     again.restore(subject.state())

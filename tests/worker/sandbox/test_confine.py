@@ -1,4 +1,4 @@
-"""Tries actions in a process that has confined itself: those that must fail, and those that must not."""
+"""Try actions in a confined process: those that must fail, and those that must succeed."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ except BaseException as error:
 """
 
 
-# What processes that compute on a CPU and on a GPU are denied alike.
+# Denied to processes on a CPU and on a GPU.
 OUTSIDE = [
     "import socket\nreturn socket.create_connection(('127.0.0.1', 1), 1)",
     "import socket\nreturn socket.socket(socket.AF_UNIX)",
@@ -64,7 +64,7 @@ OUTSIDE = [
     "import fcntl\nreturn fcntl.fcntl(0, fcntl.F_SETOWN, parent)",
     "return call('pidfd_open', parent, 0)",
     "return call('migrate_pages', parent, 0, None, None)",
-    # Modes, owners, times and names of files, also of those that can be read.
+    # Modes, owners, times and names of files, including readable ones.
     "return (folder.parent / 'secret.txt').chmod(0)",
     "return os.fchmod(os.open(json.__file__, os.O_RDONLY), 0)",
     "return os.chown(folder.parent / 'secret.txt', os.getuid(), os.getgid())",
@@ -74,20 +74,20 @@ OUTSIDE = [
     "return call('inotify_init1', 0)",
     "return call('fanotify_init', 0, 0)",
     "return call('name_to_handle_at', -100, b'/etc', None, None, 0)",
-    # Room on the disk beyond the limit on the size of a file, without a byte in it.
+    # Disk space beyond the limit on the size of a file, without any data.
     "return call('fallocate', os.open(folder / 'x', os.O_RDWR | os.O_CREAT), 1, ctypes.c_long(0), ctypes.c_long(4096))",
-    # Threads with descriptors of their own, in which nobody sees what is open.
+    # Threads with their own descriptors, which hide open files.
     "return call('close_range', 1000, 1000, 2)",
     "return call('clone', 0x10b00, None, None, None, None)",
-    # Memory that nobody counts.
+    # Memory that is not counted.
     "return call('shmget', 0, 4096, 0o1600)",
     "return call('msgget', 0, 0o1600)",
     "return call('semget', 0, 1, 0o1600)",
-    # Devices and what else is no ordinary file.
+    # Devices and other special files.
     "return os.mknod(folder / 'disk', stat.S_IFBLK | 0o600, os.makedev(7, 0))",
     "return os.mknod(folder / 'null', stat.S_IFCHR | 0o600, os.makedev(1, 3))",
     "return os.mkfifo(folder / 'pipe')",
-    # What root may do.
+    # Rights of root.
     "return os.chroot(folder)",
     "return call('fsopen', b'tmpfs', 0)",
     "return call('mount', b'none', bytes(folder), b'tmpfs', 0, None)",
@@ -98,7 +98,7 @@ OUTSIDE = [
     # Outliving the supervisor.
     "from worker.sandbox.kernel import prctl\nreturn prctl(1, 0)",
 ]
-# What CUDA may need: where no GPU is asked for it is denied.
+# Needed by CUDA, denied without a GPU.
 DENIED_ON_A_CPU = [
     "return os.sched_setaffinity(parent, {0})",
     "return os.memfd_create('x')",
@@ -106,7 +106,7 @@ DENIED_ON_A_CPU = [
     "return Path('/dev/shm/x').write_text('x')",
     "return os.open('/dev/zero', os.O_RDWR)",
     "import fcntl\nreturn fcntl.fcntl(os.pipe()[0], 1031, 2**20)",
-    # Locks on files of others, and as many as the kernel has memory for.
+    # Locks on other files, in unlimited number.
     "import fcntl\nreturn fcntl.flock(os.open(json.__file__, os.O_RDONLY), fcntl.LOCK_EX)",
     "import fcntl\nreturn fcntl.lockf(os.open(folder / 'x', os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)",
 ]
@@ -126,7 +126,7 @@ CUDA_LISTENS = """
 
 
 def attempt(folder: Path, action: str, *, program: str = PROGRAM, **confinement: Any) -> dict[str, Any]:
-    """Run the body of a function in a confined process; returns what it returned or raised."""
+    """Run the body of a function in a confined process; return its result or exception."""
     program = program.format(action=textwrap.indent(textwrap.dedent(action), "    "))
     command = [sys.executable, "-c", program, str(folder), json.dumps(confinement, default=str)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
@@ -137,7 +137,7 @@ def attempt(folder: Path, action: str, *, program: str = PROGRAM, **confinement:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder that the process may work in, beside one that it may not."""
+    """The folder that the process may use, beside one that it may not."""
     (tmp_path / "secret.txt").write_text("secret")
     (tmp_path / "own").mkdir()
     return tmp_path / "own"

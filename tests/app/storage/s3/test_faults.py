@@ -1,4 +1,4 @@
-"""A bucket that is not there, not reachable, or changes under the hands of those who use it."""
+"""A bucket that is missing, unreachable, or changes while it is used."""
 
 import hashlib
 import threading
@@ -27,7 +27,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def uses_of(store: S3Store, source: Path) -> list[Callable[[], object]]:
-    """Everything that one can ask of a store."""
+    """Return all operations of a store."""
     return [
         lambda: store.put(source),
         lambda: store.writer().__enter__(),

@@ -1,4 +1,4 @@
-"""Uploads in parts that a process has begun and was killed in."""
+"""Multipart uploads left by a killed process."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ def parts():
 
 Bucket(Location.of(Settings())).upload("artifacts/" + "0" * 64, parts, 8 * 2**20)
 """
-# As the documentation of S3 has it, shortened.
+# From the documentation of S3, shortened.
 PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <ListMultipartUploadsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
   <Bucket>bucket</Bucket><KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker>
@@ -45,7 +45,7 @@ PAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 def unfinished(settings: Settings) -> list[str]:
-    """Keys of uploads in parts that have not ended."""
+    """Return the keys of unfinished multipart uploads."""
     location = Location.of(settings)
     answer = httpx2.get(f"{location.endpoint}/{location.bucket}?uploads").raise_for_status()
     return [upload.key for upload in UnfinishedPage.parse(answer.content).uploads]
@@ -71,7 +71,7 @@ def test_only_old_ones_below_the_prefix_are_ended(with_bucket: Settings) -> None
     location = Location.of(with_bucket)
     assert location.credentials is not None
     uploads = UnfinishedUploads(location, location.credentials)
-    # This server tells the same date for all.
+    # This server reports the same date for all.
     assert uploads.end_older(datetime(2010, 1, 1, tzinfo=UTC).timestamp()) == 0
     assert uploads.end_older(time.time()) == 1
     assert unfinished(with_bucket) == ["nern/testing/artifacts/others"]

@@ -1,4 +1,4 @@
-"""Requests that are sent again, and those that are not."""
+"""Requests that are retried, and those that are not."""
 
 import threading
 from datetime import timedelta
@@ -14,12 +14,12 @@ from app.storage.s3.location import Location
 from app.storage.s3.requests import CARRYING, Requests, TimeLimits
 from tests.s3 import FaultyBucket, bucket_of, keys_of
 
-# As obstore tells of it.
+# The message of obstore.
 LOST = 'Generic S3 error: Error performing POST\n\nhyper::Error(Canceled, "connection was not ready")'
 
 
 class Unlucky:
-    """A request whose connection is lost before it is sent, so many times."""
+    """A request whose first `times` attempts lose the connection before it is sent."""
 
     def __init__(self, times: int) -> None:
         self.times, self.sent = times, 0

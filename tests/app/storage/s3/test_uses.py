@@ -1,4 +1,4 @@
-"""Collectors beside those who store and renew: at any moment at which they can meet, one of them sees the other."""
+"""Collectors beside processes that store and renew: in every interleaving, one of them notices the other."""
 
 import hashlib
 import threading
@@ -21,7 +21,7 @@ ARTIFACT = f"artifacts/{DIGEST}"
 
 
 class BucketWithMoment(Bucket):
-    """Lets something else happen just before one request."""
+    """Runs another action just before one request."""
 
     def __init__(self, settings: Settings, request: str, key: str, happens: Callable[[], None]) -> None:
         super().__init__(Location.of(settings))
@@ -43,7 +43,7 @@ class BucketWithMoment(Bucket):
 
 
 class Meanwhile:
-    """Something that another process does, and what comes of it."""
+    """An action of another process, and its outcome."""
 
     def __init__(self, work: Callable[[], object], begun: Callable[[], bool]) -> None:
         self.error: Exception | None = None
@@ -52,7 +52,7 @@ class Meanwhile:
         self._thread = threading.Thread(target=self._run)
 
     def begin(self) -> None:
-        """Begin, and let it come as far as it can."""
+        """Start the action, and let it run as far as it can."""
         self._thread.start()
         deadline = time.monotonic() + 10
         while not self._begun():
@@ -67,17 +67,17 @@ class Meanwhile:
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:  # noqa: BLE001 # for the test to look at
+        except Exception as error:  # noqa: BLE001 # the test checks it
             self.error = error
 
 
 @pytest.fixture
 def old(with_bucket: Settings) -> float:
-    """An artifact that was stored before this moment, and that nobody has renewed since."""
+    """Store an artifact that nobody renews; return a time just after it."""
     store_of(with_bucket).adopt(source_in(with_bucket.data_dir), DIGEST)
     found = bucket_of(with_bucket).find(ARTIFACT)
     assert found is not None
-    # Times have whole seconds.
+    # Times are in whole seconds.
     time.sleep(1.1)
     return found.modified.timestamp() + 1
 
@@ -90,7 +90,7 @@ def source_in(folder: Path) -> Path:
 
 
 def renewed(settings: Settings, since: float) -> Callable[[], bool]:
-    """Whether somebody has written that it renews."""
+    """Return a function that is true once a renewal was written."""
 
     def look() -> bool:
         found = bucket_of(settings).find(f"renewed/{DIGEST}")
