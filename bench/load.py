@@ -1,4 +1,4 @@
-"""How much can one API process take? 200 clients with jobs, and status polls while large checkpoints arrive.
+"""Load on one API process: 200 clients with jobs, and status polls while large checkpoints arrive.
 
 The polls are measured with and without API keys; without keys, no key has to be looked up.
 
