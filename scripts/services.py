@@ -1,8 +1,8 @@
 """Run a command that needs PostgreSQL and Redis, with NERN_TEST_POSTGRES_URL and NERN_TEST_REDIS_URL set.
 
-Uses, in this order: the servers that those variables already name; servers that answer on the usual ports of this machine
-without a password; private servers, started from installed binaries in a temporary folder and removed at the end. Missing
-binaries are installed if this user may.
+Uses, in this order: the servers that those variables already name; servers that answer on the usual ports of this
+machine without a password; private servers, started from installed binaries in a temporary folder and removed at the
+end. Missing binaries are installed if this user may.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Write the golden files of the current format to tests/golden, once for each format version; never replace old ones.
 
-A golden file is a small `.nern` file, with the weights decoded from it as safetensors beside it. Every later version has
-to decode it to the same weights.
+A golden file is a small `.nern` file, with the weights decoded from it as safetensors beside it. Every later version
+has to decode it to the same weights.
 """
 
 import sys
