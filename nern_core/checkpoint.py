@@ -1,9 +1,9 @@
 """Checkpoints: read `.safetensors` and torch files into named tensors, and write both formats.
 
 Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and scores, and names carry
-the `module.` of a data-parallel wrapper. Reading returns the state dict alone, under the names of the network, and
-remembers the names of the file, which writing restores. Of a torch file only raw bytes are read, at the places that
-`torch_files` has found; torch's own reader would run what a file asks for.
+the `module.` prefix of a data-parallel wrapper. Reading returns only the state dict, under the names of the network,
+and remembers the names in the file; writing restores them. From a torch file only raw bytes are read, at the offsets
+that `torch_files` found, because torch's own reader would run code from the file.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ _DTYPES: Final = {
     "U16": torch.uint16,
     "U8": torch.uint8,
 }
-# Equal tensors of fewer values are equal by chance as often as by design, and cost next to nothing.
+# Smaller tensors are equal by chance as often as by design, and cost almost nothing.
 _FEWEST_TIED_VALUES = 64
 
 
@@ -60,12 +60,10 @@ _FEWEST_TIED_VALUES = 64
 class Checkpoint:
     """Named tensors of a network, contiguous, on the CPU, in the order of the network's layers.
 
-    Where a file keeps no order (safetensors sorts), the order is the natural one of the names.
-
-    `file_names` are the names of the file, by those of `tensors`, where the two differ. `metadata` are the versions of
-    the network's modules (the `_metadata` of a state dict) and `extra_states` the entries `_extra_state` that are no
-    tensors, both under the names of the file and written as in `plain_values`. `notes` are sentences on what was
-    decided in reading the file.
+    If a file keeps no order (safetensors sorts), the order is the natural order of the names. `file_names` maps names
+    in `tensors` to names in the file where the two differ. `metadata` holds the versions of the network's modules (the
+    `_metadata` of a state dict), and `extra_states` the entries `_extra_state` that are not tensors; both use the names
+    in the file and are written as in `plain_values`. `notes` are sentences about decisions made while reading the file.
     """
 
     tensors: dict[str, Tensor]
@@ -75,11 +73,11 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def named_as_in_file(self) -> dict[str, Tensor]:
-        """The tensors under the names of the file."""
+        """Return the tensors under their names in the file."""
         return {self.file_names.get(name, name): tensor for name, tensor in self.tensors.items()}
 
     def renamed(self, names: Mapping[str, str], notes: tuple[str, ...] = ()) -> "Checkpoint":
-        """The same tensors under the given names, by their names in the file; others keep the file's."""
+        """Rename tensors: `names` maps names in the file to new ones; the others keep the file's names."""
         tensors = self.named_as_in_file()
         return replace(
             self,
@@ -90,11 +88,11 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, key: str | None = None, architecture: str | None = None) -> Checkpoint:
-    """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the bytes decide, not the suffix.
+    """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the content decides the format, not the suffix.
 
-    `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without one,
-    the file's without what wrappers add. Raises `NernError` with the code `architecture_mismatch`, `no_tensors`,
-    `unknown_architecture` or another one of `read_structure`.
+    `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without an
+    architecture, those of the file without the prefixes of wrappers. Raises `NernError` with the code
+    `architecture_mismatch`, `no_tensors`, `unknown_architecture` or another code of `read_structure`.
     """
     with open_checkpoint(path) as file:
         found = detect_format(file)
@@ -112,7 +110,7 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
 
 
 def fit_names(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
-    """Give the tensors the names that they have in the network of an architecture.
+    """Rename the tensors to their names in the network of an architecture.
 
     Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`, `unknown_architecture`).
     """
@@ -122,10 +120,11 @@ def fit_names(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
 
 
 def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Find tensors that repeat an earlier one bit for bit, in shape, dtype and values; returns repeated by repeating.
+    """Find tensors that repeat an earlier one bit for bit, in shape, dtype and values.
 
-    Weights that a network shares between layers are such, since a checkpoint names them once for each layer.
-    The tensors are contiguous and on the CPU.
+    Returns a mapping from each repeating name to the first name with these values. Weights that a network shares
+    between layers are such tensors, because a checkpoint lists them once per layer. The tensors must be contiguous and
+    on the CPU.
     """
     alike: dict[tuple[torch.dtype, torch.Size], list[str]] = {}
     for name, tensor in tensors.items():
@@ -142,14 +141,14 @@ def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a state dict, under the names of the file that it was read from.
+    """Write a state dict under the names in the file that it was read from.
 
-    Safetensors hold the tensors alone; torch files, for the suffixes `.pt`, `.pth` and `.th`, also the extra states and
-    the `_metadata`. Raises `NernError` (`unknown_format`) for any other suffix.
+    Safetensors files hold only the tensors; torch files, for the suffixes `.pt`, `.pth` and `.th`, also hold the extra
+    states and the `_metadata`. Raises `NernError` (`unknown_format`) for any other suffix.
     """
     tensors = checkpoint.named_as_in_file()
     if path.suffix == ".safetensors":
-        # safetensors takes no tensors that share memory or have strides.
+        # safetensors rejects tensors that share memory or have strides.
         safetensors.torch.save_file(_separate(tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
         with path.open("wb") as file:
@@ -161,7 +160,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, object]:
-    """Build what `load_state_dict` takes: an OrderedDict with an attribute `_metadata`, if the file had one."""
+    """Build the argument of `load_state_dict`: an OrderedDict with an attribute `_metadata`, if the file had one."""
     entries = {**tensors, **{name: from_json(value) for name, value in checkpoint.extra_states.items()}}
     if checkpoint.metadata is None:
         return entries
@@ -172,7 +171,7 @@ def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mappin
 
 
 def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
-    # The library allows more than is accepted here.
+    # The library accepts more than is allowed here.
     read_structure(path)
     try:
         tensors = safetensors.torch.load_file(path)
@@ -199,15 +198,15 @@ def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:
         return torch.empty(claim.shape, dtype=dtype)
     data = torch.empty(described.extent * dtype.itemsize, dtype=torch.uint8)
     file.seek(described.start)
-    if file.readinto(data.numpy()) != data.numel():  # type: ignore[attr-defined] # of every binary file
-        raise NernError("unreadable_checkpoint", f"The file ended within tensor {quoted(name)}; send it again.")
-    # Bytes of a file may hold more than the two values that a bool has.
+    if file.readinto(data.numpy()) != data.numel():  # type: ignore[attr-defined] # all binary files have it
+        raise NernError("unreadable_checkpoint", f"The file ends within tensor {quoted(name)}; send it again.")
+    # The file may hold bytes other than 0 and 1 for a bool.
     values = data.ne(0) if dtype is torch.bool else data.view(dtype)
     return values.as_strided(claim.shape, described.stride).contiguous()
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies, each in memory of its own."""
+    """Return contiguous copies, each in its own memory."""
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 
@@ -216,5 +215,5 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def _natural_order(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key under which `layer10` follows `layer9`; digits such as `²` are no numbers."""
+    """Sort key that puts `layer10` after `layer9`; digits such as `²` do not count as numbers."""
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,6 +1,6 @@
-"""Names, shapes and dtypes of the tensors in an uploaded file, without reading the tensors. Torch-free.
+"""Read names, shapes and dtypes of an uploaded file's tensors, without reading the tensors. Torch-free.
 
-Nothing in the file is run, and its claims are bounded before they are believed (see `torch_files`,
+Nothing in the file is run, and its claims are checked against limits before they are used (see `torch_files`,
 `safetensors_header` and `tensor_claims`).
 """
 
@@ -27,11 +27,11 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"
 _LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _LEGACY_MAGIC_WITHIN = 32
-# The same of protocols 0 and 1.
+# The same number in protocols 0 and 1.
 _LEGACY_MAGIC_IN_DIGITS = b"L119547037146038801333356L\n."
 _HEAD_BYTES = 512
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
-# By the names that torch has for them.
+# Keyed by the dtype codes used here; the values are torch's names.
 _OTHER_DTYPES = {
     **{
         f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
@@ -44,7 +44,7 @@ _OTHER_DTYPES = {
 
 
 class CheckpointFormat(StrEnum):
-    """The file formats that a checkpoint may have."""
+    """The file formats of checkpoints."""
 
     SAFETENSORS = "safetensors"
     TORCH_ZIP = "torch"
@@ -53,7 +53,7 @@ class CheckpointFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStructure:
-    """Format of a file, its tensors by name, and sentences on which of its state dicts was taken."""
+    """Format of a file, its tensors by name, and notes on which of its state dicts was selected."""
 
     format: CheckpointFormat
     tensors: Mapping[str, TensorClaim]
@@ -61,22 +61,22 @@ class CheckpointStructure:
 
     @property
     def logical_bytes(self) -> int:
-        """Bytes of the values of all tensors, as if none shared memory with another."""
+        """Return the bytes of the values of all tensors, as if no two shared memory."""
         return sum(claim.logical_bytes for claim in self.tensors.values())
 
 
 def read_structure(path: Path, key: str | None = None) -> CheckpointStructure:
-    """Tell a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""
+    """Read a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""
     with open_checkpoint(path) as file:
         return structure_of(file, key)
 
 
 def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
-    """Tell the structure of an open file, wherever it is, from its beginning and a few places in it.
+    """Read the structure of an open file, at any position, from its beginning and a few places in it.
 
-    `key` is a dotted path to the state dict, or what the names of the wanted tensors begin with. Raises `NernError`
-    with the code `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
-    `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    `key` is a dotted path to the state dict, or the prefix of the names of the wanted tensors. Raises `NernError` with
+    the code `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
+    `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
@@ -87,7 +87,7 @@ def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
 
 
 def refuse_unreadable(file: BinaryIO) -> None:
-    """Raise `NernError`, as `structure_of` does, for what is no checkpoint; one that needs a `key` is one."""
+    """Raise `NernError`, as `structure_of` does, unless the file is a checkpoint; one that needs a `key` is valid."""
     try:
         structure_of(file)
     except NernError as error:
@@ -96,14 +96,14 @@ def refuse_unreadable(file: BinaryIO) -> None:
 
 
 def names_under(names: Collection[str], key: str | None) -> list[str]:
-    """The names that begin with a key and a dot, all without one. Raises `NernError` (`unknown_weights`)."""
+    """List the names that begin with `key` and a dot, or all without a key. Raises `NernError` (`unknown_weights`)."""
     if key is None:
         return list(names)
     found = [name for name in names if name.startswith(f"{key}.")]
     if not found:
         raise NernError(
             "unknown_weights",
-            f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; leave `key` out.",
+            f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; omit `key`.",
         )
     return found
 
@@ -118,14 +118,14 @@ def open_checkpoint(path: Path) -> Iterator[BinaryIO]:
         )
     if path.exists() and not path.is_file():
         raise NernError(
-            "not_a_checkpoint", f"'{path.name}' is a pipe or a device; write its content to a file and name that."
+            "not_a_checkpoint", f"'{path.name}' is a pipe or a device; write its content to a file and use that."
         )
     with path.open("rb") as file:
         yield file
 
 
 def detect_format(file: BinaryIO) -> CheckpointFormat:
-    """Tell the format from the first bytes.
+    """Detect the format from the first bytes.
 
     Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint` or `unsupported_format`.
     """
@@ -155,7 +155,7 @@ def _is_legacy(head: bytes) -> bool:
 def refuse_without_kernels(
     structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
 ) -> None:
-    """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` takes nothing."""
+    """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` selects no tensor."""
     plain = plain_names(structure.tensors)
     shapes = {plain[name]: claim.shape for name, claim in structure.tensors.items() if claim.dtype in _FLOATING_POINT}
     others: Counter[str] = Counter()

@@ -1,6 +1,6 @@
-"""The checksum of a `.nern` file: the SHA-256 of all its bytes, with zeros in the checksum's own place.
+"""The checksum of a `.nern` file: the SHA-256 of all its bytes, with zeros in place of the checksum.
 
-It tells damage. It is no signature: whoever changes a file on purpose can compute it anew.
+It detects damage. It is not a signature: anyone who changes a file on purpose can recompute it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _COPY_BYTES = 2**20
 
 
 def seal(path: Path) -> None:
-    """Put the checksum in its place, which the file has to have."""
+    """Write the checksum into its place; the file must have one."""
     with path.open("r+b") as file:
         header = _header(file)
         place = _PLACE.search(header)
@@ -29,21 +29,21 @@ def seal(path: Path) -> None:
 
 
 def is_intact(file: BinaryIO) -> bool:
-    """Whether an open file is as it was sealed. Reads all of it."""
+    """Return True if an open file still matches its checksum. Reads the whole file."""
     header = _header(file)
     place = _PLACE.search(header)
     return place is not None and _digest(file, header, place).encode() == place[1]
 
 
 def _header(file: BinaryIO) -> bytes:
-    """The header of a safetensors file, with the length in front of it."""
+    """Read the header of a safetensors file, including the length in front of it."""
     file.seek(0)
     length = file.read(_LENGTH_BYTES)
     return length + file.read(int.from_bytes(length, "little"))
 
 
 def _digest(file: BinaryIO, header: bytes, place: re.Match[bytes]) -> str:
-    """The digest of the file, which is read from behind its header."""
+    """Return the digest of the file, given its header; the file is read from the end of the header on."""
     digest = hashlib.sha256(header[: place.start(1)] + UNSEALED.encode() + header[place.end(1) :])
     while data := file.read(_COPY_BYTES):
         digest.update(data)

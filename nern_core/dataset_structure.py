@@ -1,8 +1,8 @@
-"""What a data set in one file holds, told without reading its images. Torch-free.
+"""Read the structure of a single-file data set without reading its images. Torch-free.
 
 The file is a safetensors file with `train.images` and `test.images`, uint8 of shape N x H x W x 3 (RGB), and
-`train.labels` and `test.labels`, int64 of shape N. An entry `preprocessing` of its metadata, if there is one, is a
-JSON text that overrides the architecture's preprocessing.
+`train.labels` and `test.labels`, int64 of shape N. The optional entry `preprocessing` of its metadata is a JSON text
+that overrides the architecture's preprocessing.
 """
 
 import os
@@ -20,11 +20,11 @@ from nern_core.tensor_claims import TensorClaim
 SPLITS: Final = ("train", "test")
 PREPROCESSING: Final = "preprocessing"
 _LARGEST_SIDE = 4096
-_HOW_TO = "`nern datasets upload` makes such a file of a folder"
+_HOW_TO = "`nern datasets upload` makes such a file from a folder"
 
 
 class PreprocessingOverride(BaseModel):
-    """What a data set may say about how its images become inputs."""
+    """A data set's settings that override how its images become inputs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -46,13 +46,16 @@ class SplitStructure:
 
 
 def read_dataset_structure(path: Path) -> Mapping[str, SplitStructure]:
-    """The splits of a data set in one file, by name. Raises `NernError` (`not_a_dataset`)."""
+    """Return the splits of a single-file data set, by name. Raises `NernError` (`not_a_dataset`)."""
     with path.open("rb") as file:
         return dataset_structure_of(file)
 
 
 def dataset_structure_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
-    """The splits of a data set in an open file, wherever it is, by name. Raises `NernError` (`not_a_dataset`)."""
+    """Return the splits of a data set in an open file (at any position), by name.
+
+    Raises `NernError` (`not_a_dataset`).
+    """
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
         metadata = read_metadata(file)
@@ -71,23 +74,23 @@ def dataset_structure_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
 
 
 def parse_preprocessing(text: str | None) -> PreprocessingOverride | None:
-    """What the entry `preprocessing` of the metadata says. Raises `NernError` (`not_a_dataset`)."""
+    """Parse the entry `preprocessing` of the metadata. Raises `NernError` (`not_a_dataset`)."""
     if text is None:
         return None
     try:
         return PreprocessingOverride.model_validate_json(text)
     except ValidationError as error:
         raise NernError(
-            "not_a_dataset", f"The entry `{PREPROCESSING}` of the metadata cannot be used: {explain_override(error)}."
+            "not_a_dataset", f"The entry `{PREPROCESSING}` of the metadata is invalid: {explain_override(error)}."
         ) from error
 
 
 def explain_override(error: ValidationError) -> str:
-    """What does not fit in an override of the preprocessing, as the end of a sentence."""
+    """Describe the invalid part of a preprocessing override, as the end of a sentence."""
     first = error.errors()[0]
     wrong = ".".join(map(str, first["loc"])) or "the text"
     return (
-        f"{quoted(wrong)} does not fit ({first['msg']}); it is a JSON object with any of "
+        f"{quoted(wrong)} is invalid ({first['msg']}); use a JSON object with any of "
         f"{', '.join(PreprocessingOverride.model_fields)}"
     )
 
@@ -103,12 +106,12 @@ def _split(name: str, images: TensorClaim, labels: TensorClaim) -> SplitStructur
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise NernError(
             "not_a_dataset",
-            f"`{name}.images` are images of {height} x {width} pixels; have 1 to {_LARGEST_SIDE} on each side.",
+            f"`{name}.images` are images of {height} x {width} pixels; use 1 to {_LARGEST_SIDE} on each side.",
         )
     if labels != TensorClaim("I64", (count,)):
         raise NernError(
             "not_a_dataset",
-            f"`{name}.labels` is {labels.dtype} of shape {list(labels.shape)}; have one I64 (int64) for each of the "
+            f"`{name}.labels` is {labels.dtype} of shape {list(labels.shape)}; use one I64 (int64) for each of the "
             f"{count:,} images.",
         )
     return SplitStructure(count, height, width, images.logical_bytes + labels.logical_bytes)

@@ -1,8 +1,8 @@
-"""Image data: a folder with `train.npz` and `test.npz`, or one file, and how images become inputs.
+"""Image data: a folder with `train.npz` and `test.npz`, or one file, and the preprocessing of its images.
 
 Each file of a folder holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A
-`dataset.json` beside them overrides the architecture's preprocessing: any of `mean`, `std` (three
-numbers each), `input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` says what one file holds.
+`dataset.json` beside them overrides the architecture's preprocessing: any of `mean`, `std` (three numbers each),
+`input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` describes the single-file format.
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ def read_image_set(dataset: Path, split: str) -> ImageSet:
 
 
 def write_dataset_file(folder: Path, path: Path) -> None:
-    """Put the data set of a folder into one file. Raises `NernError` as `read_image_set` does."""
+    """Write the data set of a folder into one file. Raises `NernError` as `read_image_set` does."""
     tensors: dict[str, Tensor] = {}
     for split in SPLITS:
         found = _read_from_folder(folder, split)
@@ -86,7 +86,7 @@ def _read_from_folder(folder: Path, split: str) -> ImageSet:
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of an `.npz` file, unchecked. Raises `NernError` (`bad_data`)."""
+    """Read the images and labels of an `.npz` file, unchecked. Raises `NernError` (`bad_data`)."""
     with path.open("rb") as raw:
         head = raw.read(len(_NPY_MAGIC))
     if not head:
@@ -98,18 +98,18 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
             return file["images"], file["labels"]
     except MemoryError:
         raise
-    except Exception as error:  # numpy, zipfile and zlib raise what they like for damaged files
+    except Exception as error:  # numpy, zipfile and zlib raise many types for damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {reason}.") from error
 
 
 def _refuse_negative_labels(path: Path, smallest: int) -> None:
     if smallest < 0:
-        raise NernError("bad_data", f"'{path}' has the label {smallest}; labels are numbers of classes, from 0.")
+        raise NernError("bad_data", f"'{path}' has the label {smallest}; labels are class indices, from 0.")
 
 
 def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:
-    """The architecture's preprocessing with what the data set overrides.
+    """Return the architecture's preprocessing with the data set's overrides.
 
     Raises `NernError` (`bad_data`, `not_a_dataset`).
     """
@@ -122,7 +122,7 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
     if found.augmentation.crop_padding > found.input_size:
         raise NernError(
             "bad_data",
-            f"'{dataset}' asks for a `crop_padding` of {found.augmentation.crop_padding}; have at most the "
+            f"'{dataset}' sets a `crop_padding` of {found.augmentation.crop_padding}; use at most the "
             f"{found.input_size} pixels of `input_size`.",
         )
     return found
@@ -141,7 +141,7 @@ def _override_of_folder(folder: Path) -> PreprocessingOverride | None:
     try:
         return PreprocessingOverride.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise NernError("bad_data", f"'{path}' cannot be used: {explain_override(error)}.") from error
+        raise NernError("bad_data", f"'{path}' is invalid: {explain_override(error)}.") from error
 
 
 def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -156,18 +156,18 @@ def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 @cache
 def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """One value for each channel, (3, 1, 1); made once, since a GPU would wait for the CPU every time."""
+    """Make a tensor of one value per channel, (3, 1, 1); cached, because a GPU would wait for the CPU each time."""
     return torch.tensor(values, device=device)[:, None, None]
 
 
 def augment(images: Tensor, preprocessing: Preprocessing, generator: torch.Generator) -> Tensor:
-    """Randomly crop (after zero padding) and mirror images (n, 3, h, w), each on its own."""
+    """Randomly crop (after zero padding) and mirror images (n, 3, h, w), each independently."""
     augmentation = preprocessing.augmentation
     return change(images, augmentation, *draw_changes(len(images), augmentation, generator))
 
 
 def draw_changes(count: int, augmentation: Augmentation, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """How to change so many images: of a crop the first row and column, int64 (n,), then what to mirror, bool (n,)."""
+    """Draw changes for `count` images: first row and column of a crop, int64 (n,), then which to mirror, bool (n,)."""
     changes = []
     if augmentation.crop_padding:
         changes += [torch.randint(2 * augmentation.crop_padding + 1, (count,), generator=generator) for _ in range(2)]
@@ -177,7 +177,7 @@ def draw_changes(count: int, augmentation: Augmentation, generator: torch.Genera
 
 
 def change(images: Tensor, augmentation: Augmentation, *changes: Tensor) -> Tensor:
-    """Images (n, 3, h, w) with the changes that were drawn for them, all on one device."""
+    """Apply the drawn changes to images (n, 3, h, w), all on one device."""
     if augmentation.crop_padding:
         first_row, first_column, changes = changes[0], changes[1], changes[2:]
         _, _, height, width = images.shape

@@ -1,11 +1,10 @@
-"""Decode a `.nern` file into a checkpoint: no original, no data, the same bits every time.
+"""Decode a `.nern` file into a checkpoint, deterministically, without the original and without data.
 
-Quantized weights are products of integers and steps, the same everywhere (see `quantized.grid`).
-
-A predictor's weights are predicted in float64 in a fixed order (see `prediction`) and rounded once to the dtype that
-they are stored in, so the bits do not depend on the number of threads. Another processor may order a sum differently,
-which moves a float64 result by about 1e-16 of its size: after rounding to float32 or less, the result is the same or
-the neighbouring number. `Arithmetic` can trade that for speed.
+Quantized weights are products of integers and steps, the same everywhere (see `quantized.grid`). A predictor's weights
+are predicted in float64 in a fixed order (see `prediction`) and rounded once to their stored dtype, so the bits do not
+depend on the number of threads. Another processor may sum in another order, which changes a float64 result by about
+1e-16 of its size: after rounding to float32 or less, the result is the same or the neighbouring number. `Arithmetic`
+can trade that for speed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,9 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arithmetic:
-    """How a predictor's weights are computed. What is decoded is on the CPU all the same.
+    """Dtype and device for computing a predictor's weights. The decoded tensors are always on the CPU.
 
-    In `torch.float32`, a few millionths of a layer's largest weight depend on the processor and the device.
+    In `torch.float32`, results depend on the processor and the device, by a few millionths of a layer's largest weight.
     """
 
     dtype: torch.dtype = torch.float64
@@ -49,7 +48,7 @@ def decode(encoding: Path, arithmetic: Arithmetic = EXACT) -> Checkpoint:
 
 
 def decode_encoding(encoding: Encoding, arithmetic: Arithmetic = EXACT) -> Checkpoint:
-    """Rebuild every tensor of the checkpoint, in its order: the represented ones decoded, the others as kept."""
+    """Rebuild every tensor of the checkpoint, in its order: decode the represented ones, copy the kept ones."""
     document = encoding.document
     layers = _decode_layers(encoding, range(len(document.layers)), arithmetic)
     represented = {layer.name: weights for layer, weights in zip(document.layers, layers, strict=True)}
@@ -65,13 +64,13 @@ def decode_encoding(encoding: Encoding, arithmetic: Arithmetic = EXACT) -> Check
 def all_tensors(
     represented: Mapping[str, Tensor], kept: Mapping[str, Kept], tied: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """The represented tensors, the values of the kept ones, and copies of both for the names that are tied to them."""
+    """Return the represented tensors, the values of the kept ones, and copies of both for the names tied to them."""
     tensors = {**{name: values_of(values) for name, values in kept.items()}, **represented}
     return tensors | {alias: tensors[name].clone() for alias, name in tied.items()}
 
 
 def decode_layer(encoding: Encoding, name: str, arithmetic: Arithmetic = EXACT) -> Tensor:
-    """Rebuild one represented tensor alone, bit for bit as with all others.
+    """Rebuild a single represented tensor, bit for bit as when all are decoded.
 
     Raises `NernError` (`unknown_tensor`) for a name that is not represented.
     """
@@ -79,10 +78,11 @@ def decode_layer(encoding: Encoding, name: str, arithmetic: Arithmetic = EXACT) 
 
 
 def decode_kernel(encoding: Encoding, name: str, filter_: int, channel: int) -> Tensor:
-    """Rebuild one kernel alone, in the dtype of its tensor and with its shape, such as (3, 3); tiles are flat.
+    """Rebuild a single kernel, in the dtype of its tensor and with its shape, such as (3, 3); tiles are flat.
 
-    Those that share a coordinate are a tile. A predicted one may differ from that of the whole layer by a rounding of
-    the dtype. Raises `NernError` (`unknown_tensor`), and `IndexError` where the layer has no such filter or channel.
+    Kernels that share a coordinate form one tile. A predicted kernel may differ from that of the whole layer by one
+    rounding of the dtype. Raises `NernError` (`unknown_tensor`), and `IndexError` if the layer has no such filter or
+    channel.
     """
     index = _index_of(encoding, name)
     layer, weights = encoding.document.layers[index], encoding.weights

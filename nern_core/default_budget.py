@@ -1,7 +1,7 @@
-"""The steps that a training has by default: about as many as two ordinary cores take in a few minutes.
+"""Default number of training steps: about as many as two ordinary cores take in a few minutes.
 
-They follow from what a step computes, never from the speed of the machine: a slow one takes longer and makes the same
-file. The rate was measured on the networks of `bench/results/reproduce.json` and `rate_accuracy.json`.
+It follows from the operations of a step, never from the speed of the machine: a slow machine takes longer and makes the
+same file. The rate was measured on the networks of `bench/results/reproduce.json` and `rate_accuracy.json`.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from nern_core.training.images import images_per_batch
 from nern_core.training.teacher import Teacher
 
 _OPERATIONS_PER_SECOND = 2e11
-# Small steps take as long as their overhead.
+# The time of small steps is dominated by overhead.
 _FEWEST_OPERATIONS_PER_STEP = 2.5e9
-# A step compares the answers of a teacher with those of a student, whose gradients take twice as long.
+# A step runs a teacher and a student on each image; the student's gradients take twice as long as its outputs.
 _ANSWERS_PER_IMAGE = 4
 _PASSES_OF_PREDICTOR = 3
 _OPERATIONS_PER_PARAMETER = 2
 _MOST_QUANTIZED_STEPS, _MOST_PREDICTOR_STEPS = 500, 20_000
 _FEWEST_STEPS = 50
-# A training that affords fewer steps makes quantized weights no better than they are without.
+# With fewer steps, training does not improve quantized weights.
 _FEWEST_WORTHWHILE = 25
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultBudget:
-    """Steps of training, and images to make where the recipe makes any.
+    """Number of training steps, and of images to synthesize if the recipe uses any.
 
-    `is_worthwhile` says whether so few steps improve weights that are rounded well.
+    `is_worthwhile` is True if this many steps improve weights that are already rounded well.
     """
 
     budget: Budget
@@ -45,7 +45,7 @@ class DefaultBudget:
 def choose_budget(
     options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher: Teacher | None, seconds: float
 ) -> DefaultBudget:
-    """Choose the steps that two ordinary cores do in about `seconds`, within bounds."""
+    """Choose the steps that two ordinary cores take in about `seconds`, within bounds."""
     answer = 0.0 if teacher is None else operations_per_image(teacher)
     step = 0.0 if teacher is None else _ANSWERS_PER_IMAGE * answer * _images_per_step(recipe, teacher)
     most = _MOST_QUANTIZED_STEPS
@@ -61,7 +61,7 @@ def choose_budget(
 
 @torch.no_grad()
 def operations_per_image(teacher: Teacher) -> float:
-    """Count the additions and multiplications with which a network answers one image."""
+    """Count the additions and multiplications of a network's forward pass for one image."""
     size = teacher.preprocessing.input_size
     image = torch.zeros(1, 3, size, size, device=teacher.device)
     with FlopCounterMode(display=False) as counter:
@@ -76,7 +76,7 @@ def _images_per_step(recipe: Recipe, teacher: Teacher) -> int:
 def _operations_of_predictor(
     options: EncodeOptions, recipe: Recipe, source: EncodingInput, distillation: float
 ) -> float:
-    """Operations of the average step of a predictor, of whose steps most reconstruct."""
+    """Return the operations of an average step of a predictor; most steps are reconstruction."""
     weights = sum(layer.weights for layer in source.layers)
     kernels = sum(layer.kernels for layer in source.layers)
     hidden_size = options.hidden_size or default_hidden_size(weights)
@@ -93,17 +93,17 @@ def _operations_of_predictor(
 
 
 def _affordable_images(recipe: Recipe, answer: float, seconds: float) -> int:
-    """Count the images that can be made from the network in the recipe's share of the time."""
+    """Count the images that can be synthesized in the recipe's share of the time."""
     config = recipe.synthesis
     if config is None or not answer:
         return 0
-    # Gradients of the image, at every step.
+    # Each step computes gradients of the image.
     image = config.steps * (_ANSWERS_PER_IMAGE - 1) * answer
     affordable = int(config.share * seconds * _OPERATIONS_PER_SECOND / image)
     return max(min(config.images, affordable), 1)
 
 
 def _two_digits(steps: float) -> int:
-    """Round down to two digits: nobody needs more, and they are easier to remember."""
+    """Round down to two digits: more precision is not needed, and such numbers are easier to remember."""
     unit: int = 10 ** max(0, len(str(int(steps))) - 2)
     return int(steps) // unit * unit

@@ -1,4 +1,4 @@
-"""The torch device of an option, and the option that is best here."""
+"""The torch device of an option, and the best device of this machine."""
 
 import torch
 
@@ -7,14 +7,14 @@ from nern_core.options import Device
 
 
 def torch_device(device: Device) -> torch.device:
-    """Where torch computes for this option. Raises `NernError` (`no_gpu`)."""
+    """Return the torch device of this option. Raises `NernError` (`no_gpu`)."""
     if device is Device.CPU:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise NernError("no_gpu", "No GPU can be used here; choose the device `cpu`.")
+        raise NernError("no_gpu", "No GPU is available here; choose the device `cpu`.")
     return torch.device("cuda")
 
 
 def best_device() -> Device:
-    """The GPU, if one can be used here."""
+    """Return the GPU if one is available, else the CPU."""
     return Device.GPU if torch.cuda.is_available() else Device.CPU

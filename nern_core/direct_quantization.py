@@ -1,9 +1,9 @@
-"""The strongest rival where there are images: quantize the network itself while it is distilled.
+"""The strongest alternative with training images: quantize the network itself while it is distilled.
 
-Learned step sizes (LSQ, Esser et al., 2020), one for each output channel, which begin at the least squared error; Adam
-at 1e-3, the divergence of the logits, images as the recipe `fast` draws them. All convolutions have the same number of
-levels, and so have matrices that hold a part of the weights worth mentioning. The bytes are generous to it: the
-entropy of the integers, with steps and everything else in fp16, no names and no file.
+Learned step sizes (LSQ, Esser et al., 2020), one per output channel, initialized at the least squared error; Adam at
+1e-3, the divergence of the logits, images drawn as in the recipe `fast`. All convolutions have the same number of
+levels, and so do matrices that hold a significant share of the weights. The size is counted in its favour: the entropy
+of the integers, with steps and everything else in fp16, no names and no file.
 """
 
 import math
@@ -37,7 +37,7 @@ from nern_core.zoo import build_network
 _OPTIMIZER = OptimizerConfig(name="adamw", learning_rate=1e-3)
 _FEWEST_LEVELS, _MOST_LEVELS = 3, 256
 _CANDIDATES = 40
-# A matrix with less of the weights, such as the classifier of a small network, stays as it is.
+# A matrix with a smaller share of the weights, such as the classifier of a small network, is not quantized.
 _SMALLEST_SHARE = 0.01
 _SMALLEST_STEP = 1e-12
 _HALF_BITS = 16
@@ -54,11 +54,11 @@ def quantize_as_small(
     seed: int = 0,
     on_progress: OnProgress = lambda progress: None,
 ) -> Alternative:
-    """What this method makes of a pair's original in so many seconds and as many bytes as the pair's file has.
+    """Apply this method to a pair's original, with a time limit of `seconds` and the size of the pair's file.
 
-    `architecture` takes the place of the one that the encoding names. Training has the most levels that are no more
-    bytes than the file before it, which it changes a little. Raises `NernError` where the network or the data do not
-    fit, and `diverged`.
+    `architecture` overrides the one that the encoding names. The number of levels is the largest whose size before
+    training is at most that of the file; training changes the size a little. Raises `NernError` if the network or the
+    data do not fit, and `diverged`.
     """
     known = architecture_of(pair.encoding, architecture)
     teacher = Teacher(
@@ -94,7 +94,7 @@ def quantize_directly(
     budget: Budget,
     on_step: Callable[[StepReport], None] = lambda step: None,
 ) -> Alternative:
-    """Train the teacher's weights on so many levels for a budget. Raises `NernError` (`diverged`)."""
+    """Train the teacher's weights on `levels` levels within a budget. Raises `NernError` (`diverged`)."""
     state = teacher.network.state_dict(keep_vars=True)
     tied = _tied(state)
     quantized = _QuantizedWeights(_chosen(teacher.network, tied), levels).to(teacher.device)
@@ -114,7 +114,7 @@ def quantize_directly(
 
 
 def levels_for(network: nn.Module, size: int) -> int:
-    """The most levels that take no more bytes than `size` before training, 3 to 256."""
+    """Return the largest number of levels whose size before training is at most `size` bytes, 3 to 256."""
     state = network.state_dict(keep_vars=True)
     tied = _tied(state)
     chosen = _chosen(network, tied)
@@ -134,7 +134,7 @@ def levels_for(network: nn.Module, size: int) -> int:
 
 
 class _QuantizedWeights(nn.Module):
-    """Weights on levels, from `-(levels // 2)` steps, with a learned step for each index of axis 0."""
+    """Weights on levels, from `-(levels // 2)` steps up, with a learned step for each index of axis 0."""
 
     def __init__(self, weights: Mapping[str, Tensor], levels: int) -> None:
         super().__init__()
@@ -146,13 +146,13 @@ class _QuantizedWeights(nn.Module):
         self.steps = nn.ParameterList(nn.Parameter(self._least_squares_steps(weight)) for weight in originals)
 
     def forward(self) -> dict[str, Tensor]:
-        """All of them by name, float32, with the gradients of LSQ."""
+        """Return all weights by name, float32, with the gradients of LSQ."""
         parts = zip(self._names, self.weights, self.steps, strict=True)
         return {name: self._quantized(weight, step)[0] for name, weight, step in parts}
 
     @torch.no_grad()
     def finished(self) -> tuple[dict[str, Tensor], float]:
-        """What comes back when the steps are kept in fp16, and the bits of it: the integers' entropy, the steps'."""
+        """Return the weights decoded with fp16 steps, and their size in bits: the integers' entropy plus the steps."""
         tensors, bits = {}, 0.0
         for name, weight, step in zip(self._names, self.weights, self.steps, strict=True):
             tensors[name], integers = self._quantized(weight, step.half().float())
@@ -160,7 +160,7 @@ class _QuantizedWeights(nn.Module):
         return tensors, bits
 
     def _quantized(self, weight: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """The quantized weights and their integers."""
+        """Return the quantized weights and their integers."""
         step = steps.abs().clamp(min=_SMALLEST_STEP).view(-1, *[1] * (weight.ndim - 1))
         clamped = (weight / step).clamp(self._low, self._high)
         integers = clamped.round()
@@ -168,7 +168,7 @@ class _QuantizedWeights(nn.Module):
 
     @torch.no_grad()
     def _least_squares_steps(self, weight: Tensor) -> Tensor:
-        """The step of each output channel with the least squared error, of some candidates."""
+        """Return the candidate step of each output channel with the least squared error."""
         largest = weight.flatten(1).abs().amax(dim=1)
         best, smallest = largest.clone(), torch.full_like(largest, torch.inf)
         for candidate in range(1, _CANDIDATES + 1):
@@ -179,7 +179,7 @@ class _QuantizedWeights(nn.Module):
 
 
 class _LogitDivergence(Loss):
-    """The loss of a batch of images. What it depends on is in the images and the weights."""
+    """The loss of a batch of images. Its state is that of the images and the weights."""
 
     def __init__(
         self,
@@ -195,18 +195,18 @@ class _LogitDivergence(Loss):
         self.device = teacher.device
 
     def state(self) -> State:
-        """Nothing of its own."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: State) -> None:
-        """Nothing to go on from."""
+        """Do nothing, because the state is empty."""
 
     def draw(self, fraction: float) -> Batch:
-        """Images."""
+        """Draw images."""
         return Batch(tensors={"images": self._images.choose()})
 
     def compute(self, batch: Batch) -> Tensor:
-        """How far the logits of the quantized network are from the teacher's."""
+        """Compute the divergence of the quantized network's logits from the teacher's."""
         inputs = self._images.inputs(*batch.tensors["images"])
         with mixed_precision(self.device):
             expected = self._teacher.logits(inputs)
@@ -215,7 +215,7 @@ class _LogitDivergence(Loss):
 
 
 def _chosen(network: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
-    """The weights to quantize. Raises `NernError` (`nothing_to_quantize`)."""
+    """Choose the weights to quantize. Raises `NernError` (`nothing_to_quantize`)."""
     parameters = {
         name: parameter
         for name, parameter in network.named_parameters(remove_duplicate=False)
@@ -233,7 +233,7 @@ def _chosen(network: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:
-    # Networks lie in memory as channels last.
+    # Networks are in channels-last memory format.
     return find_tied(
         {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     )

@@ -1,7 +1,7 @@
-"""Encodings of kernel coordinates: the paper's sinusoids, or random Fourier features that know the layer's size.
+"""Encodings of kernel coordinates: the paper's sinusoids, or random Fourier features scaled to the layer's size.
 
-Both encode layer, filter and channel each on its own, so that the predictor's first layer is a sum of
-table rows. Computed in float64, so that they do not depend on the device.
+Both encode layer, filter and channel separately, so that the predictor's first layer is a sum of table rows. Codes are
+computed in float64, so that they do not depend on the device.
 """
 
 import math
@@ -22,12 +22,12 @@ class PositionalEncoding:
 
     kind: Literal["positional"] = "positional"
     levels: Annotated[int, Field(ge=1, le=1024)] = 40
-    # Larger ones overflow at the last level.
+    # Larger bases overflow at the last level.
     base: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = 0.76
 
     @property
     def size(self) -> int:
-        """Numbers in the code of one coordinate."""
+        """Return the length of the code of one coordinate."""
         return 2 * self.levels
 
 
@@ -35,9 +35,9 @@ class PositionalEncoding:
 class FourierEncoding:
     """Random Fourier features (after SBS, arXiv 2509.07373): the larger a layer, the higher its frequencies.
 
-    With coordinates normalized to [0, 1), the frequencies of a layer of n kernels are normal with the
-    deviation `bandwidth` * sqrt(n) cycles: so many points has such a layer in each of its two dimensions.
-    Those of the layer coordinate have `bandwidth` * number of layers. They are drawn once from `seed`.
+    With coordinates normalized to [0, 1), the frequencies of a layer of n kernels are normal with the deviation
+    `bandwidth` * sqrt(n) cycles, because such a layer has sqrt(n) points in each of its two dimensions. Those of the
+    layer coordinate have the deviation `bandwidth` * number of layers. They are drawn once from `seed`.
     """
 
     kind: Literal["fourier"] = "fourier"
@@ -47,7 +47,7 @@ class FourierEncoding:
 
     @property
     def size(self) -> int:
-        """Numbers in the code of one coordinate."""
+        """Return the length of the code of one coordinate."""
         return 2 * self.frequencies
 
 
@@ -56,7 +56,7 @@ Encoding = Annotated[PositionalEncoding | FourierEncoding, Field(discriminator="
 
 @dataclass(frozen=True, slots=True)
 class AxisCodes:
-    """Codes along one axis, float64 (rows, size); coordinate 0 of layer l has the row `starts[l]`."""
+    """Codes along one axis, float64 (rows, size); coordinate 0 of layer l is in row `starts[l]`."""
 
     codes: Tensor
     starts: tuple[int, ...]
@@ -65,7 +65,7 @@ class AxisCodes:
 def encode_axes(
     encoding: PositionalEncoding | FourierEncoding, sizes: Sequence[tuple[int, int]]
 ) -> tuple[AxisCodes, AxisCodes, AxisCodes]:
-    """Codes of every layer, filter and channel coordinate. `sizes` are the filters and channels of each layer."""
+    """Encode all layer, filter and channel coordinates. `sizes` are the filters and channels of each layer."""
     if isinstance(encoding, PositionalEncoding):
         return _positional_axes(encoding, sizes)
     return _fourier_axes(encoding, sizes)
@@ -103,16 +103,15 @@ def _fourier_axes(
 def positional_encoding(values: Tensor, *, levels: int, base: float) -> Tensor:
     """Encode integer coordinates, shape (n,), as float64 sinusoids, shape (n, 2 * levels).
 
-    For the coordinate x and level i the pair is sin(pi * base**i * x), cos(pi * base**i * x),
-    interleaved over i = 0 ... levels - 1. With base < 1 the highest frequency is pi, so neighbouring
-    coordinates get similar codes.
+    For the coordinate x and level i the pair is sin(pi * base**i * x), cos(pi * base**i * x), interleaved over i = 0
+    ... levels - 1. With base < 1 the highest frequency is pi, so neighbouring coordinates get similar codes.
     """
     frequencies = torch.tensor([base**level for level in range(levels)], dtype=torch.float64)
     return fourier_features(values, frequencies / 2)
 
 
 def fourier_features(values: Tensor, frequencies: Tensor) -> Tensor:
-    """Sine and cosine, interleaved, of 2 pi * frequency * value: float64 (n,) and (m,) to (n, 2 * m)."""
+    """Return sine and cosine, interleaved, of 2 pi * frequency * value: float64 (n,) and (m,) to (n, 2 * m)."""
     angles = values.to(torch.float64)[:, None] * (2 * math.pi * frequencies)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 

@@ -1,4 +1,4 @@
-"""The one entry: a checkpoint, options and perhaps data in; a `.nern` file and its report out."""
+"""The main entry point: encode a checkpoint into a `.nern` file and a report."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,9 +30,9 @@ from nern_core.verdict import accuracy_drop
 
 @dataclass(frozen=True, slots=True)
 class EncodingResult:
-    """What an encoding gives beside its file: the report, and the pair with what the finished file decodes to.
+    """The results of an encoding besides its file: the report, and the pair of original and decoded checkpoint.
 
-    The stopwatch still runs, for whoever does more.
+    The stopwatch is still running, so that later phases can be timed, too.
     """
 
     report: Report
@@ -52,14 +52,15 @@ def encode(
 ) -> EncodingResult:
     """Encode the file `checkpoint` into the file `encoding`.
 
-    `recipe` takes the place of the settings that `options.recipe` names. Distillation matches the logits of
-    the original, or of the `stronger_teacher`. The accuracies in the report are those of the original and
-    of the weights decoded from the finished file, once, on the test split. With the `snapshots` of an encoding
-    of the same file with the same options, this one resumes where that one stopped; a budget in seconds then
-    counts what both have trained. With a budget in steps, the file is that of an encoding that never stopped.
-    `started` is when the whole command began, as `time.perf_counter` counts: its seconds are in the report too.
-    Raises `NernError` for input that cannot be encoded and for a loss above `options.fail_over`, and `Interrupted`
-    when the snapshots say so.
+    `recipe` replaces the settings that `options.recipe` names. Distillation matches the logits of the original, or of
+    the `stronger_teacher`. The accuracies in the report are those of the original and of the weights decoded from the
+    finished file, measured once on the test split. With the `snapshots` of an interrupted encoding of the same file
+    with the same options, this one resumes it; a budget in seconds then counts the training time of both. With a budget
+    in steps, the file is the same as without an interruption. `started` is the start of the whole command on the clock
+    of `time.perf_counter`; the report includes the seconds since then.
+
+    Raises `NernError` for input that cannot be encoded and for a loss above `options.fail_over`, and `Interrupted` when
+    the snapshots request it.
     """
     recipe = recipe or RECIPES[options.recipe]
     device = torch_device(options.device)
@@ -129,15 +130,15 @@ def _refuse_loss(report: Report, most: float | None) -> None:
     raise NernError(
         "too_lossy",
         f"The encoding of {report.metrics.file_bytes:,} bytes costs {drop:.2f} points of accuracy, more than the "
-        f"{most:g} that are allowed. {verdict.advice or ''}".rstrip(),
+        f"limit of {most:g}. {verdict.advice or ''}".rstrip(),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The budget of training, and the settings of synthesis where images are made from the network.
+    """The training budget, and the settings of synthesis if images are made from the network.
 
-    `recommended_steps` are those that it has where no budget is asked for.
+    `recommended_steps` is the default number of steps.
     """
 
     budget: Budget
@@ -147,7 +148,7 @@ class _Plan:
 
 
 def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher: Teacher | None) -> _Plan:
-    """The budget that is asked for, or the default."""
+    """Return the requested budget, or the default."""
     if recipe.default_seconds is None:
         default, is_worthwhile, images = Budget(steps=recipe.default_steps), True, 0
     else:

@@ -1,4 +1,4 @@
-"""What an encoding starts from: the checkpoint, the layers to represent, the data and the teacher, checked to fit."""
+"""Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from nern_core.zoo import Architecture, Preprocessing, build_network, find_archi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingInput:
-    """Everything that is read before anything is computed. Without an architecture there are no images."""
+    """All input, read before any computation. Without an architecture there are no images."""
 
     checkpoint: Checkpoint
     source: Source
@@ -36,11 +36,11 @@ class EncodingInput:
 
     @property
     def tensor_bytes(self) -> int:
-        """Bytes of the tensors that are encoded; the file may hold more, such as an optimizer's state."""
+        """Return the bytes of the tensors that are encoded; the file may hold more, such as an optimizer's state."""
         return min(self.source.bytes, sum(tensor.nbytes for tensor in self.checkpoint.tensors.values()))
 
     def evaluator(self, device: torch.device) -> Evaluator | None:
-        """Measures on the test split; None without data."""
+        """Return an evaluator for the test split; None without data."""
         if self.architecture is None or self.test_images is None or self.preprocessing is None:
             return None
         return Evaluator(
@@ -52,9 +52,9 @@ class EncodingInput:
 
 
 def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingInput:
-    """Read the checkpoint and the data. Training images are left alone by a recipe that is data-free.
+    """Read the checkpoint and the data. A data-free recipe reads no training images.
 
-    Raises `NernError` where they cannot be used or do not fit each other.
+    Raises `NernError` if they are invalid or do not fit each other.
     """
     checkpoint = read_checkpoint(path, options.key, options.architecture)
     tied = find_tied(checkpoint.tensors)
@@ -62,7 +62,7 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
     if options.architecture is not None:
         architecture = find_architecture(options.architecture)
         preprocessing = architecture.preprocessing
-        # The network's own order of layers: a safetensors file has lost it. Other tensors come after them.
+        # The network's own order of layers, because a safetensors file does not keep it. Other tensors come after them.
         network = build_network(architecture, checkpoint.tensors)
         order = [name for name in network.state_dict() if name in checkpoint.tensors]
         order += [name for name in checkpoint.tensors if name not in set(order)]
@@ -108,7 +108,7 @@ def make_teacher(
     recipe: Recipe,
     stronger: StrongerTeacher | None,
 ) -> Teacher | None:
-    """The original network, if its architecture is known, and the stronger one, if that can teach here."""
+    """Return the original network, if its architecture is known, with the stronger teacher if that can be used."""
     if stronger is not None:
         _refuse_stronger_teacher(source, options, recipe)
     if source.architecture is None or source.preprocessing is None:
@@ -121,12 +121,12 @@ def make_teacher(
 
 
 def _refuse_stronger_teacher(source: EncodingInput, options: EncodeOptions, recipe: Recipe) -> None:
-    """Raise `NernError` where a stronger teacher has nothing to teach on or would not be listened to."""
+    """Raise `NernError` if a stronger teacher has no images, or if the recipe cannot use it."""
     if source.training_images is None:
-        raise NernError("teacher_without_data", "A stronger teacher teaches on images: name a `dataset` too.")
+        raise NernError("teacher_without_data", "A stronger teacher needs images; give a `dataset`, too.")
     if recipe.distillation.features.weight:
         raise NernError(
             "teacher_features",
             f"The recipe `{options.recipe}` compares feature maps, which a stronger teacher of another architecture "
-            "does not share; choose the recipe `fast`, or leave the teacher out.",
+            "does not have; choose the recipe `fast`, or omit the teacher.",
         )

@@ -1,4 +1,4 @@
-"""One encoding while it runs: what it was asked, what it has read, its budget, and who is told."""
+"""The state of a running encoding: its options, input, budget and observers."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ from nern_core.training.teacher import Teacher
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingRun:
-    """Everything that both representations are made from.
+    """The inputs that both representations are made from.
 
-    `affords_training` says whether quantized weights are trained where nobody has asked for a size or a budget.
+    `affords_training` says whether quantized weights are trained if neither a size nor a budget is requested.
     """
 
     options: EncodeOptions
@@ -37,7 +37,7 @@ class EncodingRun:
     snapshots: Snapshots
 
     def document(self, representation: Representation, tied: dict[str, str]) -> Document:
-        """What the file says of this encoding."""
+        """Return the document for the file of this encoding."""
         checkpoint = self.source.checkpoint
         return Document(
             architecture=self.options.architecture,
@@ -54,5 +54,5 @@ class EncodingRun:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the checkpoint."""
+        """Return the tensors of the checkpoint."""
         return self.source.checkpoint.tensors

@@ -1,7 +1,7 @@
-"""What a `.nern` file is seen to be without decoding it. Torch-free.
+"""Check a `.nern` file and read its structure without decoding it. Torch-free.
 
-The file is a safetensors file. Its metadata entry `nern` holds the format version and a checksum, its tensor `document`
-all that decoding needs beside the other tensors.
+The file is a safetensors file. Its metadata entry `nern` holds the format version and a checksum; its tensor `document`
+holds everything else that decoding needs besides the other tensors.
 """
 
 import math
@@ -22,7 +22,7 @@ METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
 LARGEST_DOCUMENT: Final = 1 << 24
-# By torch's names; what is not here is counted as the largest.
+# Keyed by torch's names; unknown dtypes count as the largest.
 _ITEM_BYTES: Final = {
     **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2"), 1),
     **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
@@ -33,29 +33,29 @@ _LARGEST_ITEM_BYTES: Final = 16
 
 
 class _Version(BaseModel):
-    """What the metadata of all formats have."""
+    """The part of the metadata that all formats have."""
 
     format_version: int
 
 
 def check_encoding_structure(path: Path, called: str = "The file") -> None:
-    """Look at a file. Raises `NernError`, as `check_open_encoding` does."""
+    """Check a file. Raises `NernError`, as `check_open_encoding` does."""
     with path.open("rb") as file:
         check_open_encoding(file, called)
 
 
 def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
-    """Raise `NernError` unless this is a whole `.nern` file of this format; `called` is its name in sentences.
+    """Raise `NernError` unless this is a complete `.nern` file of a known format; `called` names the file in messages.
 
-    The code is `not_an_encoding`, `unsupported_version` or `bad_encoding`. Only who writes a damaged file on purpose
-    gets past this: the checksum tells all other damage.
+    The code is `not_an_encoding`, `unsupported_version` or `bad_encoding`. Only files that were damaged on purpose
+    pass, because the checksum detects all other damage.
     """
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
         metadata = read_metadata(file)
     except DamagedFile as error:
         raise NernError(
-            "not_an_encoding", f"{called} is not a .nern file, or a damaged one: {error.reason}."
+            "not_an_encoding", f"{called} is not a .nern file, or it is damaged: {error.reason}."
         ) from error
     except NernError as error:
         raise NernError("not_an_encoding", f"{called} is not a .nern file: {error.message}") from error
@@ -65,13 +65,13 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
         )
     _check_version(metadata[METADATA_KEY], called)
     if not is_intact(file):
-        raise NernError("bad_encoding", f"{called} is damaged: its checksum is not that of its contents.")
+        raise NernError("bad_encoding", f"{called} is damaged: its checksum does not match its contents.")
     if DOCUMENT not in tensors or tensors[DOCUMENT].dtype != "U8":
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
 
 
 def is_encoding(path: Path) -> bool:
-    """Tell `.nern` files from others, by their names or by their metadata."""
+    """Return True for `.nern` files, recognized by their suffix or by their metadata."""
     if path.suffix == ".nern":
         return True
     try:
@@ -83,13 +83,13 @@ def is_encoding(path: Path) -> bool:
 
 
 def read_format_version(path: Path) -> int:
-    """The format version of a file that `check_encoding_structure` has found right."""
+    """Return the format version of a file that passed `check_encoding_structure`."""
     with path.open("rb") as file:
         return _Version.model_validate_json(read_metadata(file)[METADATA_KEY]).format_version
 
 
 def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
-    """Count the bytes of all tensors that a file which `check_open_encoding` has passed decodes to.
+    """Count the bytes of all tensors that a file decodes to; the file must have passed `check_open_encoding`.
 
     Raises `NernError` (`bad_encoding`).
     """
@@ -116,14 +116,14 @@ class _Tensor(BaseModel):
 
 
 class _Document(BaseModel):
-    """What is read of `nern_core.codec.document.Document`."""
+    """The fields of `nern_core.codec.document.Document` that are read here."""
 
     layers: tuple[_Tensor, ...]
     tied: dict[str, str]
 
 
 class _Contents(BaseModel):
-    """What is read of `nern_core.codec.document.Contents`."""
+    """The fields of `nern_core.codec.document.Contents` that are read here."""
 
     document: _Document
     kept: tuple[_Tensor, ...]
@@ -133,10 +133,10 @@ def _check_version(text: str, called: str) -> None:
     try:
         version = _Version.model_validate_json(text).format_version
     except ValidationError as error:
-        raise NernError("bad_encoding", f"{called} does not say which format it has.") from error
+        raise NernError("bad_encoding", f"{called} is damaged: it has no valid format version.") from error
     if not OLDEST_VERSION <= version <= FORMAT_VERSION:
         raise NernError(
             "unsupported_version",
-            f"{called} has the format {version}, and this version of nern reads {OLDEST_VERSION} to {FORMAT_VERSION}: "
+            f"{called} has format {version}, but this version of nern reads {OLDEST_VERSION} to {FORMAT_VERSION}; "
             "decode it with the version that wrote it, or encode the checkpoint again.",
         )

@@ -4,10 +4,10 @@ _LONGEST_QUOTE = 80
 
 
 class NernError(Exception):
-    """Something about the input cannot be encoded or decoded.
+    """The input cannot be encoded or decoded.
 
-    `code` is a stable slug for programs, `message` one sentence for people that says what is wrong
-    and, where there is something to do about it, what to do.
+    `code` is a stable slug for programs. `message` is one sentence for people: what is wrong and, if something helps,
+    what to do.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -17,5 +17,5 @@ class NernError(Exception):
 
 
 def quoted(text: str) -> str:
-    """A name out of a file as a sentence may show it: short, in quotes, with control characters escaped."""
+    """Quote a name from a file for use in a message: shortened, with control characters escaped."""
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")

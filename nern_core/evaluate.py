@@ -18,7 +18,7 @@ _CPU = torch.device("cpu")
 
 
 def logits(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Tensor:
-    """What a network gives for all images, float32 (n, classes), on the CPU.
+    """Return the network's logits for all images, float32 (n, classes), on the CPU.
 
     Raises `NernError` (`bad_data`) if a label is outside of the network's classes.
     """
@@ -26,7 +26,7 @@ def logits(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -
 
 
 def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
-    """Share of images, in percent, whose largest logit is at their label. Raises `NernError` as `logits` does."""
+    """Return the percentage of images whose largest logit is at their label. Raises `NernError` as `logits` does."""
     batches = _batches(network, images, preprocessing)
     correct = sum(int((found.argmax(dim=1) == labels).sum()) for found, labels in batches)
     return 100 * correct / len(images)
@@ -34,7 +34,7 @@ def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing)
 
 @torch.no_grad()
 def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and labels of one batch after another: raises `NernError` at the first whose labels do not fit."""
+    """Yield logits and labels batch by batch. Raises `NernError` at the first batch whose labels do not fit."""
     device = next(network.parameters()).device
     parts = zip(images.images.split(_IMAGES_PER_BATCH), images.labels.split(_IMAGES_PER_BATCH), strict=True)
     for pixels, labels in parts:
@@ -44,7 +44,7 @@ def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing)
 
 
 def refuse_labels(labels: Tensor, classes: int) -> None:
-    """Raise `NernError` (`bad_data`) for labels, integers of any shape, that are not those of so many classes."""
+    """Raise `NernError` (`bad_data`) if a label, of integers of any shape, is not in the range of `classes` classes."""
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise NernError(
@@ -55,7 +55,7 @@ def refuse_labels(labels: Tensor, classes: int) -> None:
 
 
 def refuse_input_size(network: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> None:
-    """Raise `NernError` (`bad_data`) if the network takes no images of the size that a data set asks for."""
+    """Raise `NernError` (`bad_data`) if the network does not accept images of the data set's input size."""
     size = preprocessing.input_size
     if size == architecture.preprocessing.input_size:
         return
@@ -65,14 +65,14 @@ def refuse_input_size(network: nn.Module, architecture: Architecture, preprocess
     except (AssertionError, RuntimeError, ValueError) as error:
         raise NernError(
             "bad_data",
-            f"The dataset asks for an `input_size` of {size}, which {architecture.name} does not take; leave it out "
-            f"for {architecture.preprocessing.input_size}.",
+            f"The dataset sets an `input_size` of {size}, which {architecture.name} does not accept; omit it "
+            f"to use {architecture.preprocessing.input_size}.",
         ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluator:
-    """Measures any number of checkpoints of one architecture on the same images."""
+    """Evaluate checkpoints of one architecture on the same images."""
 
     architecture: Architecture
     images: ImageSet
@@ -80,15 +80,15 @@ class Evaluator:
     device: torch.device
 
     def accuracy(self, tensors: Mapping[str, Tensor]) -> float:
-        """Accuracy in percent of the network with these tensors. Raises `NernError` where they do not fit."""
+        """Return the accuracy in percent of the network with these tensors. Raises `NernError` if they do not fit."""
         return accuracy(self._network(tensors), self.images, self.preprocessing)
 
     def logits(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """What the network with these tensors gives, float32 (n, classes). Raises `NernError` where they do not fit."""
+        """Compute the logits with these tensors, float32 (n, classes). Raises `NernError` if they do not fit."""
         return logits(self._network(tensors), self.images, self.preprocessing)
 
     def with_images(self, count: int) -> Self:
-        """The same with so many of the images, evenly spread over them; with all, if there are no more."""
+        """Return the same evaluator with `count` evenly spaced images, or with all if there are no more."""
         if count >= len(self.images):
             return self
         rows = torch.arange(count) * len(self.images) // count
@@ -103,9 +103,9 @@ class Evaluator:
 def open_evaluator(
     architecture_name: str, dataset: Path, *, images: int | None = None, device: torch.device = _CPU
 ) -> Evaluator:
-    """Read the test split of a dataset folder; with `images`, so many of its images, evenly spread over it.
+    """Open the test split of a dataset folder; with `images`, only that number of images, evenly spaced.
 
-    Raises `NernError` where there is no such architecture or no such data.
+    Raises `NernError` if the architecture is unknown or the data are missing.
     """
     architecture = find_architecture(architecture_name)
     evaluator = Evaluator(
@@ -118,8 +118,8 @@ def open_evaluator(
 
 
 def evaluate_checkpoint(checkpoint: Checkpoint, architecture_name: str, dataset: Path) -> float:
-    """Accuracy in percent of a checkpoint on the test split of a dataset folder.
+    """Return the accuracy in percent of a checkpoint on the test split of a dataset folder.
 
-    Raises `NernError` where the checkpoint, the architecture or the data do not fit.
+    Raises `NernError` if the checkpoint, the architecture or the data do not fit.
     """
     return open_evaluator(architecture_name, dataset).accuracy(checkpoint.tensors)

@@ -1,7 +1,7 @@
 """Fill the caches of numba and matplotlib: `python -m nern_core.fill_caches`.
 
-Both work some seconds at their first use and keep the result. For those that start many short-lived processes, which
-may not write into the caches of the others.
+Both take some seconds at their first use and cache the result. This is for services that start many short-lived
+processes which cannot write to shared caches.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from nern_core.gelu import gelu_
 from nern_core.options import Permutation
 from nern_core.permutation import order_kernels
 
-# Enough that chaining looks for cells, too.
+# Large enough that chaining uses cells, too.
 _FILTERS, _CHANNELS, _VALUES = 64, 40, 9
 
 
 def main() -> None:
-    """Order some kernels and pack the order, by every method; activate something; draw a chart."""
+    """Order some kernels and pack the order, by every method; apply GELU; draw a chart."""
     rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
     for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
         order = order_kernels(torch.from_numpy(rows), _FILTERS, method)

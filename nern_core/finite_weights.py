@@ -1,4 +1,4 @@
-"""Represented tensors are finite; what is kept exactly may hold anything, such as the minus infinity of a mask."""
+"""Check that represented tensors are finite. Kept tensors may hold any value, such as the minus infinity of a mask."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,17 +8,17 @@ from nern_core.errors import NernError, quoted
 from nern_core.kernel_policy import is_named
 from nern_core.kernels import KernelLayer
 
-# Of all values of a mask.
+# The smallest share of infinite values in a mask.
 _FEWEST_INFINITE = 0.1
 
 
 def refuse_non_finite(
     layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], kernels: Sequence[str]
 ) -> tuple[KernelLayer, ...]:
-    """Return the layers without masks, which are kept exactly unless a pattern of `kernels` asks for them.
+    """Return the layers without masks; masks are kept exactly unless a pattern of `kernels` names them.
 
-    A mask has many infinite values, and its finite ones are all the same. Raises `NernError` (`non_finite`) for any
-    other layer that is not finite.
+    A mask has many infinite values, and its finite values are all equal. Raises `NernError` (`non_finite`) for any
+    other layer with values that are not finite.
     """
     finite = []
     for layer in layers:
@@ -30,10 +30,10 @@ def refuse_non_finite(
             raise NernError(
                 "non_finite",
                 f"Tensor {quoted(layer.name)} has {int((~is_finite).sum()):,} NaN or infinite values; only finite "
-                f"weights can be represented. The pattern {quoted('!' + layer.name)} of `kernels` keeps it as it is.",
+                f"weights can be represented. Add {quoted('!' + layer.name)} to `kernels` to keep it unchanged.",
             )
     if not finite:
-        raise NernError("no_kernels", "The checkpoint has no weights that could be represented, only masks.")
+        raise NernError("no_kernels", "The checkpoint has no weights to represent, only masks.")
     return tuple(finite)
 
 

@@ -1,4 +1,4 @@
-"""Fit a predictor by a recipe: its phases one after another within one budget."""
+"""Fit a predictor by a recipe: run its phases within one budget."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +26,10 @@ from nern_core.training.teacher import Teacher
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitReport:
-    """A step; `start` and `share` are the place of its stage in the time of all training, 0 to 1.
+    """A report on a step. `start` and `share` give its stage's place in the time of all training, 0 to 1.
 
-    `earlier_steps` are those of the phase's earlier rounds, `later_rounds` the number of rounds to come, `kernels` how
-    many the stage has predicted; None: it predicts none.
+    `earlier_steps` counts the steps of the phase's earlier rounds, `later_rounds` the remaining rounds, and `kernels`
+    the kernels that the stage has predicted; None if it predicts none.
     """
 
     phase: Phase
@@ -52,13 +52,12 @@ def fit(
     rounds: int = 1,
     snapshots: Snapshots | None = None,
 ) -> dict[Phase, float]:
-    """Train `predictor` in place; returns the seconds of each phase.
+    """Train `predictor` in place and return the seconds of each phase.
 
-    Reconstruction has `rounds` of equal length, each with a fresh predictor that is fitted to what the one
-    before has reconstructed (progressive reconstruction, arXiv 2407.00356); distillation follows the last
-    and compares with the original. Without a teacher, or the images that the recipe wants, reconstruction
-    has the whole budget. Estimating the Fisher information counts as reconstruction. Raises `NernError`
-    (`diverged`).
+    Reconstruction has `rounds` rounds of equal length; each fits a fresh predictor to the previous round's
+    reconstruction (progressive reconstruction, arXiv 2407.00356). Distillation follows the last round and compares with
+    the original. Without a teacher, or without the images that the recipe needs, reconstruction gets the whole budget.
+    Estimating the Fisher information counts as reconstruction. Raises `NernError` (`diverged`).
     """
     started = time.perf_counter()
     weights = kernel_weights(recipe.reconstruction.fisher_images, targets, teacher, budget.seconds, generator)
@@ -98,7 +97,7 @@ class _Stage:
 
 
 class _Training:
-    """Runs stages one after another and keeps account of their places, steps and seconds."""
+    """Runs stages one after another and tracks their place, steps and seconds."""
 
     def __init__(
         self, predictor: Predictor, budget: Budget, on_step: Callable[[FitReport], None], snapshots: Snapshots
@@ -112,7 +111,7 @@ class _Training:
         self.seconds: dict[Phase, float] = {}
 
     def run(self, stages: Sequence[_Stage], *, one_schedule: bool) -> None:
-        """Train through the stages, with one optimizer and one cosine for all of them or one for each."""
+        """Train through the stages, with one optimizer and one cosine schedule for all of them or one for each."""
         whole, first = sum(stage.share.seconds for stage in stages), self._start
         optimizers = None
         for stage in stages:
@@ -141,14 +140,14 @@ class _Training:
 
 @torch.no_grad()
 def _reconstruction(predictor: Predictor, targets: Targets, generator: torch.Generator) -> Targets:
-    """Targets with the predictor's kernels in place of those that it was fitted to."""
+    """Return the targets with the predictor's kernels in place of those that it was fitted to."""
     predicted = Predictions(SamplingConfig(kind="all"), predictor, targets, generator).of_all(())
     heads = {head: replace(target, kernels=predicted[head]) for head, target in targets.heads.items()}
     return replace(targets, heads=heads)
 
 
 def _renew(predictor: Predictor, generator: torch.Generator) -> None:
-    """Give the predictor fresh random parameters."""
+    """Reset the predictor to fresh random parameters."""
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         predictor.load_state_dict(Predictor(predictor.config, predictor.layers).state_dict())

@@ -1,8 +1,8 @@
-"""GELU in float64, in place, in a third of the time that torch takes, which was two fifths of decoding.
+"""GELU in float64, in place, in a third of torch's time, which was two fifths of the decoding time.
 
 GELU(x) = x/2 (1 + erf(x/√2)). torch computes erf case by case; here it is one quotient of polynomials, z P(z²) / Q(z²),
-which the compiler makes vector instructions of. Its error is below 3e-17, a quarter of the rounding of numbers near 1.
-All coefficients are positive, so that no sum loses digits. `scripts/fit_error_function.py` finds them.
+which compiles to vector instructions. Its error is below 3e-17, a quarter of the rounding error of numbers near 1. All
+coefficients are positive, so that no sum loses digits. `scripts/fit_error_function.py` computes them.
 """
 
 import math
@@ -44,13 +44,13 @@ _DENOMINATOR = (
     0.5288040564057954,
     1.0,
 )
-# Up to here the quotient is fitted. Farther out erf is 1, and GELU of what is negative 0, to within 1e-15.
+# The quotient is fitted up to this limit. Beyond it, erf is 1 and GELU of negative values is 0, to within 1e-15.
 _LIMIT = 5.93
 _LEAST = -_LIMIT * math.sqrt(2)
 
 
 def gelu_(values: Tensor) -> Tensor:
-    """Replace values by their GELU, and return them. What is not float64, in one piece, on the CPU is left to torch."""
+    """Replace values by their GELU and return them. Uses torch unless they are float64, contiguous and on the CPU."""
     if values.dtype is torch.float64 and values.device.type == "cpu" and values.is_contiguous():
         _gelu_in_place(values.view(-1).numpy())
     else:
@@ -58,7 +58,7 @@ def gelu_(values: Tensor) -> Tensor:
     return values
 
 
-# A product and a sum may be one instruction, and division raises nothing; else there would be no vector instructions.
+# Allow fused multiply-add, and division without exceptions; otherwise there would be no vector instructions.
 @numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def _gelu_in_place(values: NDArray[np.float64]) -> None:
     for i in range(len(values)):

@@ -1,7 +1,7 @@
-"""Greedy chains: start at row 0, go on to the unused row of largest dot product, ties to the lowest index.
+"""Greedy chains: start at row 0, then repeat: append the unused row of largest dot product, ties to the lowest index.
 
-A zero row is least similar to all others, and all others to it. Both functions give the same chain wherever
-both apply; every dot product is summed in the order of the dimensions, in float32.
+A zero row is the least similar to all others, and all others to it. Both functions return the same chain for inputs
+that both accept; every dot product is summed in the order of the dimensions, in float32.
 """
 
 import math
@@ -10,15 +10,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-# Fewer rows than this are chained faster by looking at all of them.
+# Below this number of rows, a full scan is faster.
 _FEWEST_ROWS_IN_CELLS = 2048
 _CELLS_PER_ROOT = 4.0
-# Far above what rounding does to a bound on a dot product of unit vectors, far below what pruning would miss.
+# Far above the rounding error of a bound on a dot product of unit vectors, and too small to weaken pruning.
 _BOUND_MARGIN = np.float32(1e-5)
 
 
 def greedy_chain(rows: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Chain any rows, n x d, by looking at all that are left in every step: O(n^2 d)."""
+    """Chain any rows, n x d, by scanning all remaining rows in every step: O(n^2 d)."""
     columns = np.ascontiguousarray(rows.T)
     return np.asarray(_chain_all(columns, np.abs(columns).max(axis=0) > 0), dtype=np.int64)
 
@@ -26,14 +26,14 @@ def greedy_chain(rows: NDArray[np.float32]) -> NDArray[np.int64]:
 def greedy_unit_chain(rows: NDArray[np.float32]) -> NDArray[np.int64]:
     """Chain rows of length 1 or 0, n x d.
 
-    The rows lie in cells around some of them. In each step a cell is looked at only if, by the triangle
-    inequality for angles, it can hold a row as similar as the best one found.
+    The rows are grouped into cells around some of them. Each step skips the cells that, by the triangle inequality for
+    angles, cannot hold a row as similar as the best one found.
     """
     nonzero = np.flatnonzero(np.abs(rows).max(axis=1) > 0)
     if len(nonzero) < _FEWEST_ROWS_IN_CELLS:
         return greedy_chain(rows)
     zero = np.setdiff1d(np.arange(len(rows)), nonzero)
-    # From a zero kernel in front, the chain goes on to the lowest index, as it does among the zero rows behind.
+    # From a zero row at the front, the chain continues at the lowest index, as it does among the zero rows at the end.
     leading = zero[zero == np.arange(len(zero))]
     cells = max(1, round(_CELLS_PER_ROOT * math.sqrt(len(nonzero))))
     units = np.ascontiguousarray(rows[nonzero])
@@ -50,7 +50,7 @@ def _dot_products(
     count: int,
     products: NDArray[np.float32],
 ) -> None:
-    """Of a vector with so many columns of d x n, into the front of `products`."""
+    """Write the dot products of a vector with `count` columns of d x n to the front of `products`."""
     products[:count] = 0
     for d in range(len(vector)):
         value = vector[d]
@@ -58,10 +58,10 @@ def _dot_products(
             products[j] += value * columns[d, start + j]
 
 
-# There is no NaN here; with that said, the loop becomes vector instructions.
+# There is no NaN here; declaring that lets the loop compile to vector instructions.
 @numba.njit(cache=True, fastmath={"nnan", "nsz"})
 def _largest(values: NDArray[np.float32], count: int) -> np.float32:
-    """The maximum of the first `count` values, -inf of none."""
+    """Return the maximum of the first `count` values; -inf if `count` is 0."""
     largest = np.float32(-np.inf)
     for j in range(count):
         largest = max(largest, values[j])
@@ -70,7 +70,7 @@ def _largest(values: NDArray[np.float32], count: int) -> np.float32:
 
 @numba.njit(cache=True)
 def _chain_all(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The rest of the columns, d x n, is kept dense by moving the last one into each gap."""
+    """Chain all columns, d x n. The remaining columns are kept dense by moving the last one into each gap."""
     count = columns.shape[1]
     columns = columns.copy()
     nonzero = nonzero.copy()
@@ -105,7 +105,7 @@ def _chain_all(columns: NDArray[np.float32], nonzero: NDArray[np.bool_]) -> NDAr
 def _assign(
     units: NDArray[np.float32], centres: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """The centres as columns, the cell of each row, and of each cell the cosine of the angle that it reaches to."""
+    """Return the centres as columns, the cell of each row, and the cosine of each cell's angular radius."""
     columns = centres.T.copy()
     cells = columns.shape[1]
     cell_of = np.empty(len(units), np.int64)
@@ -126,7 +126,7 @@ def _chain_in_cells(
     cell_of: NDArray[np.int64],
     reach: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Chain nonzero unit rows; each cell is a run of columns whose unused ones are kept in front."""
+    """Chain nonzero unit rows; each cell is a run of columns with its unused ones in front."""
     cells, count = centres.shape[1], len(units)
     index = np.argsort(cell_of, kind="mergesort")
     columns = units[index].T.copy()
@@ -144,7 +144,7 @@ def _chain_in_cells(
     for place in range(count):
         order[place] = current
         vector = units[current]
-        # Take the row out of its cell: the last unused one moves into its place.
+        # Remove the row from its cell: the last unused row moves into its place.
         cell = cell_of[current]
         gap, last = place_of[current], starts[cell] + sizes[cell] - 1
         columns[:, gap] = columns[:, last]
@@ -154,7 +154,7 @@ def _chain_in_cells(
         _bound(vector, centres, cosine, sine, bounds)
         best = np.float32(-np.inf)
         current = -1
-        # The cell that the row came from is the likeliest to hold a similar one.
+        # The row's own cell is checked first, because it most likely holds a similar row.
         for turn in range(cells + 1):
             candidate = cell if turn == 0 else turn - 1
             size = sizes[candidate]
@@ -180,7 +180,7 @@ def _bound(
     sine: NDArray[np.float32],
     bounds: NDArray[np.float32],
 ) -> None:
-    """The largest dot product of a unit vector with any row of each cell: cos(angle to the centre - reach)."""
+    """Bound the dot products of a unit vector with each cell's rows from above: cos(angle to the centre - reach)."""
     cells = len(bounds)
     _dot_products(vector, centres, 0, cells, bounds)
     for cell in range(cells):

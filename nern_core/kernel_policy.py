@@ -1,14 +1,14 @@
-"""Which tensors are represented: the option `kernels`, decided on names and shapes alone. Torch-free.
+"""Selection of the tensors to represent: the option `kernels`, applied to names and shapes alone. Torch-free.
 
-A *spatial kernel* is a convolution's: axes 0 and 1 of its tensor are coordinates, the one to three axes
-after them are the kernel. Everything else, matrices and convolutions of spatial size 1 above all, is a
-matrix of axis 0 by the rest, whose rows are cut into *tiles* of 16 values, or of all values of shorter rows. Where
-several kernels are to share a coordinate, a convolution of so many channels or more is such a matrix too, with tiles of
-so many kernels.
+A *spatial kernel* is a convolution's: axes 0 and 1 of its tensor are coordinates, the one to three axes after them are
+the kernel. Every other tensor, above all matrices and convolutions of spatial size 1, is treated as a matrix of axis 0
+by the rest, whose rows are cut into *tiles* of 16 values, or of the whole row if that is shorter. If several kernels
+share a coordinate, a convolution with at least that many channels is such a matrix, too, and a tile holds that many
+kernels.
 
-All kernels of one shape share an output head of the predictor, which has to pay: what all kernels of a
-shape weigh together must be more than the parameters of their head. Without a predictor its hidden size is 0, and every
-tensor of two and more axes can be represented.
+All kernels of one shape share an output head of the predictor, which must pay off: the kernels of a shape must have
+more weights together than their head has parameters. Without a predictor its hidden size is 0, and every tensor of two
+or more axes can be represented.
 """
 
 import math
@@ -24,16 +24,16 @@ SPATIAL: Final = "spatial"
 ALL: Final = "all"
 
 _FEWEST_WEIGHTS = 256
-# Without a predictor. Fewer weights take no fewer bytes as integers.
+# The limit without a predictor. Fewer weights would not get smaller as integers.
 _FEWEST_QUANTIZED_WEIGHTS = 16
-# With three axes, larger ones belong to no kernel: positional embeddings and stacks of matrices have three axes too.
+# A longer third axis is not a kernel axis: positional embeddings and stacks of matrices have three axes, too.
 _LARGEST_SIDE_OF_THREE_AXES = 32
-# With more axes, more values are no kernel of a convolution.
+# With more axes, a larger number of values is not a convolution kernel.
 _MOST_KERNEL_VALUES = 1024
-# Weights that are quantized already: where they are so many times as many as all others, the others are their scales.
+# Dtypes of already quantized weights. If these weights exceed all others by the factor below, the others are scales.
 _QUANTIZED_DTYPES = {"int8", "float8_e4m3fn", "float8_e5m2"}
 _MOST_QUANTIZED = 10
-# The default predictor has this share of the represented weights as parameters.
+# Parameters of the default predictor as a share of the represented weights.
 _DEFAULT_PREDICTOR_SHARE = 0.43
 
 Shape = tuple[int, ...]
@@ -46,13 +46,13 @@ def choose_tensors(
     kernels_per_coordinate: int = 1,
     other_weights: Mapping[str, int] | None = None,
 ) -> dict[str, int | None]:
-    """Choose among floating-point tensors; returns the inputs per tile (None: spatial kernels) by name, in order.
+    """Choose among floating-point tensors; return the inputs per tile (None: spatial kernels) by name, in order.
 
-    `kernels` holds the words `spatial` (spatial kernels) and `all` (every tensor of two and more axes), which leave out
-    what is not worth representing, and patterns, which take exactly what matches; after a `!` they
-    exclude what matches, alone from `spatial`. `other_weights` are the numbers of values, by dtype, of tensors of two
-    and more axes that are not floating-point weights. Raises `NernError` (`no_kernels`, `unmatched_pattern`,
-    `too_many_patterns`).
+    `kernels` holds the words `spatial` (spatial kernels) and `all` (every tensor of two or more axes), which skip
+    tensors that are not worth representing, and patterns, which select exactly what matches. After a `!`, patterns
+    exclude what matches; if there are only such patterns, they exclude from `spatial`. `other_weights` are the numbers
+    of values, by dtype, of tensors of two or more axes that are not floating-point weights. Raises `NernError`
+    (`no_kernels`, `unmatched_pattern`, `too_many_patterns`).
     """
     words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
     excluded = NamePatterns(entry[1:] for entry in kernels if entry.startswith("!"))
@@ -85,13 +85,13 @@ def choose_tensors(
 
 
 def is_named(name: str, kernels: Sequence[str]) -> bool:
-    """Whether a pattern of `kernels` asks for this tensor, not a word alone."""
+    """Return True if a pattern of `kernels`, not only a word, selects this tensor."""
     patterns = NamePatterns(entry for entry in kernels if entry not in {SPATIAL, ALL} and not entry.startswith("!"))
     return patterns.matches(name)
 
 
 def tile_of(shape: Shape, kernels_per_coordinate: int = 1) -> int | None:
-    """Inputs per tile of a tensor that is cut into tiles, None for one of spatial kernels."""
+    """Return the inputs per tile of a tensor that is cut into tiles, None for spatial kernels."""
     if not _is_spatial(shape):
         return min(TILE, math.prod(shape[1:]))
     shared = 1 < kernels_per_coordinate <= shape[1]
@@ -99,13 +99,13 @@ def tile_of(shape: Shape, kernels_per_coordinate: int = 1) -> int | None:
 
 
 def kernel_shape_of(shape: Shape, kernels_per_coordinate: int = 1) -> Shape:
-    """Shape of the kernels that a tensor is cut into: (3, 3), (5,), or (16,) for tiles."""
+    """Return the shape of the kernels that a tensor is cut into: (3, 3), (5,), or (16,) for tiles."""
     tile = tile_of(shape, kernels_per_coordinate)
     return shape[2:] if tile is None else (tile,)
 
 
 def default_hidden_size(weights: int) -> int:
-    """Hidden size of the predictor for a number of represented weights: about 43 % as many parameters.
+    """Choose the predictor's hidden size so that its parameters are about 43 % of the represented weights.
 
     Solves 3 h^2 + 253 h = share * weights, the parameters of the published shape with 3x3 kernels.
     """
@@ -122,25 +122,25 @@ def _is_spatial(shape: Shape) -> bool:
 
 
 def _is_worth_representing(shape: Shape, words: set[str], fewest: int) -> bool:
-    """Whether one of the words takes a tensor of this shape, its head left aside."""
+    """Return True if one of the words selects a tensor of this shape, without regard to its head."""
     if len(shape) < 2 or math.prod(shape) < fewest or not words:
         return False
     return ALL in words or _is_spatial(shape)
 
 
 def _refuse_quantized(chosen_weights: int, other_weights: Mapping[str, int]) -> None:
-    """Raise `NernError` where the weights are integers or of 8 bits already, and what is left are their scales."""
+    """Raise `NernError` if the weights are already integers or 8-bit floats, and the remaining tensors are scales."""
     for dtype, weights in other_weights.items():
         if not chosen_weights or (dtype in _QUANTIZED_DTYPES and weights > _MOST_QUANTIZED * chosen_weights):
             raise NernError(
                 "no_kernels",
-                f"The checkpoint cannot be encoded: its weights are {dtype} already; floating-point weights are "
-                "represented. Encode the checkpoint that it was made from.",
+                f"The checkpoint cannot be encoded: its weights are already {dtype}; only floating-point weights "
+                "can be represented; encode the checkpoint that it was made from.",
             )
 
 
 def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, kernels_per_coordinate: int) -> set[str]:
-    """Names of the tensors whose kernel shape outweighs its head, and of those of the heaviest shape."""
+    """Return tensors whose kernel shape has more weights than its head, and those of the shape with most weights."""
     weights: Counter[Shape] = Counter()
     kernel_shapes = {name: kernel_shape_of(shape, kernels_per_coordinate) for name, shape in shapes.items()}
     for name, shape in shapes.items():
@@ -154,7 +154,7 @@ def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, ker
 def _unmatched(pattern: str) -> NernError:
     return NernError(
         "unmatched_pattern",
-        f"The pattern {quoted(pattern)} of `kernels` matches none of the checkpoint's floating-point weights; "
+        f"The pattern {quoted(pattern)} of `kernels` matches no floating-point tensor of the checkpoint; "
         "use names as in the network's state_dict().",
     )
 
@@ -162,12 +162,12 @@ def _unmatched(pattern: str) -> NernError:
 def _no_kernels(matrices: bool, fewest: int) -> NernError:
     if matrices:
         sentence = (
-            "The checkpoint has no convolution kernel that is worth representing; represent its matrices too, with "
-            "`all` for the option `kernels`."
+            "The checkpoint has no convolution kernel that is worth representing; to represent its matrices, set "
+            "the option `kernels` to `all`."
         )
     else:
         sentence = (
-            f"The checkpoint has no floating-point tensor of two or more axes with {fewest} weights or more, and "
-            "others are not worth representing; keep the file as it is."
+            f"The checkpoint has no floating-point tensor of two or more axes with at least {fewest} weights, and "
+            "other tensors are not worth representing; keep the checkpoint itself."
         )
     return NernError("no_kernels", sentence)

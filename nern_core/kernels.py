@@ -1,13 +1,12 @@
-"""Represented tensors: how they are cut into kernels with coordinates and put back.
+"""Represented tensors: cut them into kernels with coordinates, and assemble kernels into tensors.
 
-A convolution weight of shape F x C x H x W is F*C kernels of H*W values; kernel (f, c) of the l-th
-represented layer has the coordinate (l, f, c), in raster order with c fastest (paper, section 3.1).
-Convolutions of one and three dimensions are the same with other kernel axes. Depthwise ones have C = 1,
-grouped ones C = inputs / groups. torch stores a transposed convolution with its inputs on axis 0: there
-f counts inputs and c outputs.
+A convolution weight of shape F x C x H x W is F*C kernels of H*W values; kernel (f, c) of the l-th represented layer
+has the coordinate (l, f, c), in raster order with c fastest (paper, section 3.1). Convolutions of one and three
+dimensions are the same with other kernel axes. Depthwise ones have C = 1, grouped ones C = inputs / groups. torch
+stores a transposed convolution with its inputs on axis 0: there f counts inputs and c outputs.
 
-A matrix F x N is F * ceil(N / tile) kernels of `tile` values each, c counting tiles along the input axis.
-Every tensor that is not represented is kept as it is.
+A matrix F x N is F * ceil(N / tile) kernels of `tile` values each; c counts tiles along the input axis. All other
+tensors are kept unchanged.
 """
 
 import math
@@ -28,10 +27,10 @@ WeightDtype = Literal["float16", "bfloat16", "float32", "float64"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelLayer:
-    """One represented tensor: its name, its shape and the dtype that it is stored in.
+    """A represented tensor: its name, shape and stored dtype.
 
-    `tile` is the number of inputs per tile of a matrix, None for spatial kernels. A tensor of any other
-    shape that has a `tile` is a matrix of its axis 0 by the rest.
+    `tile` is the number of inputs per tile of a matrix, None for spatial kernels. A tensor of any other shape that has
+    a `tile` is treated as a matrix of its axis 0 by the rest.
     """
 
     name: str
@@ -47,42 +46,42 @@ class KernelLayer:
 
     @property
     def filters(self) -> int:
-        """Size of the filter coordinate: axis 0."""
+        """Return the size of the filter coordinate: axis 0."""
         return self.shape[0]
 
     @property
     def channels(self) -> int:
-        """Size of the channel coordinate: axis 1 or, for a matrix, tiles of each row."""
+        """Return the size of the channel coordinate: axis 1 or, for a matrix, the tiles of each row."""
         return self.shape[1] if self.tile is None else math.ceil(self.inputs / self.tile)
 
     @property
     def inputs(self) -> int:
-        """Scalars of one filter."""
+        """Return the number of scalars of one filter."""
         return math.prod(self.shape[1:])
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """Shape of each kernel, for example (3, 3), (5,) or (16,) for tiles of 16."""
+        """Return the shape of each kernel, for example (3, 3), (5,) or (16,) for tiles of 16."""
         return self.shape[2:] if self.tile is None else (self.tile,)
 
     @property
     def kernel_values(self) -> int:
-        """Scalars of one kernel."""
+        """Return the number of scalars of one kernel."""
         return math.prod(self.kernel_shape)
 
     @property
     def kernels(self) -> int:
-        """Number of kernels."""
+        """Return the number of kernels."""
         return self.filters * self.channels
 
     @property
     def weights(self) -> int:
-        """Scalars of the tensor."""
+        """Return the number of scalars of the tensor."""
         return math.prod(self.shape)
 
     @property
     def head(self) -> str:
-        """Name of the output head that predicts these kernels, for example `3x3`, `5` or `tile16`."""
+        """Return the name of the output head that predicts these kernels, for example `3x3`, `5` or `tile16`."""
         return "x".join(map(str, self.kernel_shape)) if self.tile is None else f"tile{self.tile}"
 
 
@@ -97,9 +96,9 @@ def select_layers(
 ) -> tuple[KernelLayer, ...]:
     """Choose the tensors to represent by the policy `kernels`, for a predictor of this hidden size (None: default).
 
-    `order` gives the names in network order where the architecture is known; the default is the order
-    of `tensors`. Of names that are `tied` (repeated by repeating, see `checkpoint.find_tied`) the repeated one
-    alone is listed. Raises `NernError` (`no_kernels`, `unmatched_pattern`).
+    `order` gives the names in network order if the architecture is known; the default is the order of `tensors`. Of
+    `tied` tensors (repeated by repeating, see `checkpoint.find_tied`) only the repeated one is listed. Raises
+    `NernError` (`no_kernels`, `unmatched_pattern`).
     """
     shapes = {
         name: tuple(tensors[name].shape)
@@ -121,7 +120,7 @@ def select_layers(
 def cut(tensor: Tensor, layer: KernelLayer, dtype: torch.dtype = torch.float32) -> Tensor:
     """Cut a tensor into its kernels, (kernels, kernel values) of this dtype, in raster order.
 
-    The last tile of each row is filled up with zeros.
+    The last tile of each row is padded with zeros.
     """
     rows = tensor.detach().to(dtype).reshape(layer.filters, layer.inputs)
     padding = layer.channels * layer.kernel_values - layer.inputs
@@ -129,7 +128,7 @@ def cut(tensor: Tensor, layer: KernelLayer, dtype: torch.dtype = torch.float32) 
 
 
 def assemble(kernels: Tensor, layer: KernelLayer) -> Tensor:
-    """Put kernels (kernels, kernel values) in raster order back into a tensor of the layer's shape. Differentiable."""
+    """Assemble kernels (kernels, kernel values) in raster order into a tensor of the layer's shape. Differentiable."""
     return kernels.reshape(layer.filters, -1)[:, : layer.inputs].reshape(layer.shape)
 
 

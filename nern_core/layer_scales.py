@@ -1,4 +1,4 @@
-"""The factor of each layer's predictions: about as large as its weights, stored as a small integer."""
+"""Scale of each layer's predictions: about the size of its weights, stored as a small integer."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from nern_core.quantized.grid import step_of
 
 
 def layer_scales(scale: float, exponents: Sequence[int | None], layers: int) -> tuple[float, ...]:
-    """The scale of each layer: `scale` times 2 ** (exponent / 8), or 0 without an exponent."""
+    """Return the scale of each layer: `scale` times 2 ** (exponent / 8), or 0 without an exponent."""
     if not exponents:
         return (scale,) * layers
     return tuple(0.0 if exponent is None else scale * step_of(exponent) for exponent in exponents)

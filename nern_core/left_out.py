@@ -1,4 +1,4 @@
-"""Floating-point tensors of two and more axes that are kept exactly though they could be represented."""
+"""Find floating-point tensors of two or more axes that are kept exactly although they could be represented."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,7 +10,7 @@ _MOST_NAMED = 3
 
 
 def left_out(tensors: Mapping[str, Tensor], represented: Collection[str]) -> dict[str, int]:
-    """Names and bytes of tensors that could be represented and are not, the largest first; constants are left aside."""
+    """Return names and bytes of kept tensors that could be represented, the largest first, without constant tensors."""
     found = {
         name: tensor.nbytes
         for name, tensor in tensors.items()
@@ -21,7 +21,7 @@ def left_out(tensors: Mapping[str, Tensor], represented: Collection[str]) -> dic
 
 
 def describe_left_out(tensors: Mapping[str, int]) -> str:
-    """Say in a sentence, with a space before it, what is kept and how to represent it; empty if there is nothing."""
+    """Say which tensors are kept and how to represent them, with a leading space; empty if there are none."""
     if not tensors:
         return ""
     named = [f"{quoted(name)} ({size:,} bytes)" for name, size in list(tensors.items())[:_MOST_NAMED]]
@@ -29,8 +29,8 @@ def describe_left_out(tensors: Mapping[str, int]) -> str:
     listed = ", ".join(named) + (f" and {others} more" if others else "")
     first = next(iter(tensors))
     return (
-        f" Kept exactly, though they could be represented: {listed}; "
-        f"add patterns of their names to `kernels`, such as {quoted(first)}."
+        f" These tensors are kept exactly but could be represented: {listed}; "
+        f"add patterns for their names to `kernels`, such as {quoted(first)}."
     )
 
 

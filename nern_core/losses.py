@@ -1,10 +1,10 @@
-"""The losses of the paper (section 3.2) and their variants; every one returns a scalar."""
+"""The losses of the paper (section 3.2) and their variants; each returns a scalar."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The authors keep normalized maps and probabilities away from zero by these amounts.
+# Offsets that keep normalized maps and probabilities away from zero, as in the authors' code.
 _NORM_OFFSET = 1e-3
 _PROBABILITY_OFFSET = 1e-4
 
@@ -24,14 +24,14 @@ def weighted_squared_error(predicted: Tensor, target: Tensor, weight: Tensor | N
 def logit_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean KL(teacher || student) in nats of logits (n, classes).
 
-    A temperature T divides both logits, and T^2 times the divergence keeps its gradients the same size.
+    A temperature T divides both logits. The divergence is multiplied by T^2 so that gradients keep their size.
     """
     log_student, log_teacher = ((logits / temperature).log_softmax(dim=1) for logits in (student, teacher))
     return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
 def published_logit_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """The same with the student's probabilities raised by 1e-4, as in the published runs (paper, equation 4)."""
+    """The same, but with 1e-4 added to the student's probabilities, as in the published runs (paper, equation 4)."""
     log_student = ((student / temperature).softmax(dim=1) + _PROBABILITY_OFFSET).log()
     return F.kl_div(log_student, (teacher / temperature).softmax(dim=1), reduction="batchmean") * temperature**2
 
@@ -42,9 +42,9 @@ def squared_logit_error(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def feature_distance(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-    """Feature-map distillation (paper, equation 3) of maps (n, C, H, W), one tensor for each layer.
+    """Feature-map distillation (paper, equation 3) of maps (n, C, H, W), one tensor per layer.
 
-    The squared L2 distance of maps that are normalized per sample, summed over layers, averaged over images.
+    It is the squared L2 distance of maps normalized per sample, summed over layers and averaged over images.
     """
     distances = [
         (_normalized(s) - _normalized(t)).square().sum() / len(s) for s, t in zip(student, teacher, strict=True)

@@ -2,7 +2,7 @@
 
 Training scripts wrap networks, and each wrapper adds to the names: `module.` (data-parallel training, averaged
 weights), `_orig_mod.` (torch.compile), `model.` (Lightning). Old releases of torchvision named the layers of DenseNets
-differently. All of that is undone where it makes the names fit.
+differently. These changes are undone if the names then fit.
 """
 
 import re
@@ -17,21 +17,21 @@ from nern_core.plain_names import AVERAGED_COUNTER
 _WRAPPERS: Final = ("module", "_orig_mod")
 EXTRA_STATE: Final = "_extra_state"
 _COUNTER_OF_BATCH_NORM = ".num_batches_tracked"
-# As torchvision's own loader renames the layers of the DenseNets that it publishes.
+# The same renaming as in torchvision's own loader of its published DenseNets.
 _OLD_DENSE_LAYER = re.compile(
     r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))"
 )
-# Each is compared with all names, so that their number has to be small.
+# Each prefix is compared with all names, so their number must be small.
 _MOST_PREFIXES = 8
 _DEFAULT_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
-    """The way in which the tensors of a checkpoint fit a network.
+    """The match between the tensors of a checkpoint and those of a network.
 
     `names` maps the checkpoint's names to the network's; it leaves out tensors that the network does not have.
-    `changes` are sentences about what was undone.
+    `changes` are sentences about the changes to names.
     """
 
     names: Mapping[str, str]
@@ -42,7 +42,7 @@ class NameMatch:
 def match_names(shapes: Mapping[str, Shape], network: NetworkStructure) -> NameMatch:
     """Match tensors, by name and shape, with those of a network.
 
-    Raises `NernError` (`architecture_mismatch`) if a tensor is missing, is of another shape or is too many, and
+    Raises `NernError` (`architecture_mismatch`) if a tensor is missing, has another shape or is not in the network, and
     (`ambiguous_checkpoint`) if several networks in the checkpoint fit.
     """
     unwrapped = {name: _without_wrappers(name) for name in shapes}
@@ -66,12 +66,12 @@ def match_names(shapes: Mapping[str, Shape], network: NetworkStructure) -> NameM
 
 
 def _without_wrappers(name: str) -> str:
-    """No network of the catalogue has modules of these names."""
+    """Remove wrappers from a name. No network of the catalogue has modules with the wrappers' names."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _prefixes(names: Collection[str], network: NetworkStructure) -> list[str]:
-    """Find prefixes of the network's names: the empty one, and those of a few of its tensors."""
+    """Find candidate prefixes of the network's names: the empty one, and those in front of a few of its tensors."""
     expected = [name for name in network.shapes if not name.endswith(_COUNTER_OF_BATCH_NORM)]
     found = {""}
     for anchor in {expected[0], expected[len(expected) // 2], network.classifier}:
@@ -81,18 +81,18 @@ def _prefixes(names: Collection[str], network: NetworkStructure) -> list[str]:
 
 
 def _strip(unwrapped: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The names without the prefix, by the checkpoint's names, of the tensors that have it."""
+    """Remove the prefix from the names that have it; return the new names by the checkpoint's names."""
     return {name: _renamed(plain.removeprefix(prefix)) for name, plain in unwrapped.items() if plain.startswith(prefix)}
 
 
 def _renamed(name: str) -> str:
-    """Join the two last parts of the old name of a layer, such as `norm.1`."""
+    """Join the last two parts of the old name of a layer, such as `norm.1`."""
     old = _OLD_DENSE_LAYER.fullmatch(name) if "denselayer" in name else None
     return name if old is None else old[1] + old[2]
 
 
 def _problem(shapes: Mapping[str, Shape], names: Mapping[str, str], network: NetworkStructure) -> str | None:
-    """Why the tensors do not fit the network, as the end of a sentence; None if they do."""
+    """Explain why the tensors do not fit the network, as the end of a sentence; None if they fit."""
     found = {new: shapes[name] for name, new in names.items()}
     if len(found) != len(names):
         return "two of its tensors have the same name"
@@ -104,7 +104,7 @@ def _problem(shapes: Mapping[str, Shape], names: Mapping[str, str], network: Net
         return f"it has no tensor {quoted(missing[0])}" + (f" ({len(missing)} are missing)" if missing[1:] else "")
     unknown = [name for name in found if name not in expected and not _is_no_weight(name)]
     if unknown:
-        return f"it has a tensor {quoted(unknown[0])} too many" + (f" ({len(unknown)} of them)" if unknown[1:] else "")
+        return f"it has an extra tensor {quoted(unknown[0])}" + (f" ({len(unknown)} of them)" if unknown[1:] else "")
     for name, shape in expected.items():
         if name in found and found[name] != shape:
             return f"tensor {quoted(name)} has shape {found[name]}, not {shape}"
@@ -121,7 +121,7 @@ def _ambiguous(prefixes: list[str], network: NetworkStructure) -> NernError:
 
 
 def _not_alone(other: str, names: Mapping[str, str], network: NetworkStructure) -> NernError:
-    """Explain how to leave out what stands beside the network, such as the weights of a loss."""
+    """Explain how to leave out other tensors beside the network, such as the weights of a loss."""
     key = next((name.removesuffix(f".{new}") for name, new in names.items() if name.endswith(f".{new}")), None)
     how_to = "" if key is None else f"; choose the network with the option `key` (`--key {key}`)"
     return NernError(
@@ -135,14 +135,14 @@ def _is_no_weight(name: str) -> bool:
 
 
 def _classes(shapes: Mapping[str, Shape], names: Mapping[str, str], network: NetworkStructure) -> int:
-    """Rows of the classifier."""
+    """Return the number of rows of the classifier."""
     name = next((name for name, found in names.items() if found == network.classifier), None)
     shape = () if name is None else shapes[name]
     return shape[0] if len(shape) >= 2 else _DEFAULT_CLASSES
 
 
 def _changes(shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[str]:
-    """Sentences about what makes the names fit."""
+    """Describe the changes that make the names fit."""
     changes = []
     if changed := [(name, new) for name, new in names.items() if name != new]:
         name, new = changed[0]
@@ -150,5 +150,5 @@ def _changes(shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[str]
         changes.append(f"{which} were changed to the network's, such as {quoted(name)} to {quoted(new)}.")
     others = [name for name in shapes if name not in names]
     if others:
-        changes.append(f"Other tensors than the network's are kept ({len(others)}), such as {quoted(others[0])}.")
+        changes.append(f"{len(others)} tensors that the network does not have are kept, such as {quoted(others[0])}.")
     return changes

@@ -1,6 +1,6 @@
-"""Patterns of tensor names: compiled once, and refused where matching them could take long. Torch-free.
+"""Patterns of tensor names, compiled once and rejected if matching could take too long. Torch-free.
 
-Both the patterns and the names come from strangers. In the worst case each character of a pattern is compared with each
+Both the patterns and the names are untrusted. In the worst case each character of a pattern is compared with each
 character of each name.
 """
 
@@ -13,16 +13,16 @@ from nern_core.errors import NernError, quoted
 
 MOST_PATTERNS: Final = 64
 LONGEST_PATTERN: Final = 256
-# A second or two of one core.
+# One or two seconds on one core.
 _MOST_COMPARISONS = 2**29
 _WILDCARDS = frozenset("*?[")
 
 
 class NamePatterns:
-    """Patterns as a shell has them, for names that are compared with all of them. Whole names are patterns too."""
+    """Shell-style patterns, matched against all names. Whole names are patterns, too."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Raise `NernError` (`too_many_patterns`) for more than 64 with wildcards, or longer ones than 256."""
+        """Raise `NernError` (`too_many_patterns`) for more than 64 wildcard patterns, or one longer than 256."""
         found = dict.fromkeys(patterns)
         self._plain = {pattern for pattern in found if _WILDCARDS.isdisjoint(pattern)}
         wild = [pattern for pattern in found if pattern not in self._plain]
@@ -35,11 +35,11 @@ class NamePatterns:
         self._compiled = {pattern: re.compile(translate(pattern)).match for pattern in wild}
 
     def matches(self, name: str) -> bool:
-        """Return whether one of the patterns matches."""
+        """Return True if one of the patterns matches."""
         return name in self._plain or any(match(name) for match in self._compiled.values())
 
     def unmatched(self, names: Collection[str]) -> str | None:
-        """Find a pattern that matches none of the names; None if all match some."""
+        """Return a pattern that matches no name; None if every pattern matches a name."""
         if absent := sorted(self._plain.difference(names)):
             return absent[0]
         for pattern, match in self._compiled.items():
@@ -48,7 +48,7 @@ class NamePatterns:
         return None
 
     def refuse_many(self, names: Collection[str]) -> None:
-        """Raise `NernError` (`too_many_patterns`) if it could take long to match all of these names."""
+        """Raise `NernError` (`too_many_patterns`) if matching all of these names could take too long."""
         comparisons = sum(map(len, self._compiled)) * sum(map(len, names))
         if comparisons > _MOST_COMPARISONS:
             longest = max(self._compiled, key=len)

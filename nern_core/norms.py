@@ -1,11 +1,11 @@
-"""Norms in float64 that neither overflow nor vanish, whatever the size of the values."""
+"""Norms in float64 that neither overflow nor underflow, for values of any size."""
 
 import torch
 from torch import Tensor
 
 
 def root_mean_square(values: Tensor, dim: int | None = None) -> Tensor:
-    """Root of the mean of squares, float64, of all values or along one axis; of no values it is 0."""
+    """Return the root mean square, float64, of all values or along one axis; 0 if there are no values."""
     if not values.numel():
         return torch.zeros((), dtype=torch.float64)
     largest = values.detach().abs().amax().double()

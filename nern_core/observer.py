@@ -1,4 +1,4 @@
-"""Turns the steps of training into the progress that is told and the curve that is kept."""
+"""Turn the steps of training into progress reports and the loss curve."""
 
 import time
 
@@ -8,13 +8,13 @@ from nern_core.report import CurvePoint
 from nern_core.snapshots import State
 from nern_core.training.clock import Budget
 
-# Where the training phases lie in the fraction that progress tells.
+# The training phases' part of the progress fraction.
 TRAINING_STARTS = 0.05
 TRAINING_ENDS = 0.95
 
 
 class TrainingObserver:
-    """Called with every reported step; `curve` has a point for each."""
+    """Observer of every reported step; `curve` has a point for each."""
 
     def __init__(self, budget: Budget, on_progress: OnProgress) -> None:
         self._budget = budget
@@ -23,19 +23,19 @@ class TrainingObserver:
         self.curve: list[CurvePoint] = []
 
     def state(self) -> State:
-        """The curve, and the seconds since its start."""
+        """Return the curve, and the seconds since its start."""
         return {
             "curve": [point.model_dump(mode="json") for point in self.curve],
             "seconds": time.perf_counter() - self._started,
         }
 
     def restore(self, state: State) -> None:
-        """Go on with the curve of a state."""
+        """Restore the curve from a state, and continue it."""
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self._started = time.perf_counter() - state["seconds"]
 
     def __call__(self, report: FitReport) -> None:
-        """Keep and tell one step."""
+        """Record and report one step."""
         clock, loss = report.step.clock, report.step.loss
         seconds = time.perf_counter() - self._started
         step = report.earlier_steps + clock.step
@@ -55,7 +55,7 @@ class TrainingObserver:
         )
 
     def _seconds_left(self, report: FitReport, seconds: float) -> float | None:
-        """Of all training phases: exact for a budget in seconds, this phase's pace for one in steps."""
+        """Return the seconds left of all training phases: exact for a budget in seconds, else by this phase's pace."""
         in_phase = report.step.clock.seconds_left
         if self._budget.seconds is not None:
             return max(0.0, self._budget.seconds - seconds)
@@ -66,6 +66,6 @@ class TrainingObserver:
 
 
 def _total_steps(report: FitReport) -> int | None:
-    """Of all rounds of the phase, if those to come are as long as this one."""
+    """Return the steps of all rounds of the phase, if later rounds are as long as this one."""
     in_round = report.step.clock.total_steps
     return None if in_round is None else report.earlier_steps + in_round * (1 + report.later_rounds)

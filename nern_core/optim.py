@@ -23,10 +23,10 @@ _NEWTON_SCHULZ_STEPS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
-    """One optimizer setting.
+    """The settings of an optimizer.
 
-    `bias_learning_rate` is for Muon's companion Adam on the vectors; `weight_decay`, decoupled from the
-    gradient, for Ranger and AdamW. Learning rates fall to `final_learning_rate`.
+    `bias_learning_rate` is for the Adam optimizer that Muon uses for vectors; `weight_decay`, decoupled from the
+    gradient, is for Ranger and AdamW. Learning rates fall to `final_learning_rate`.
     """
 
     name: Literal["muon", "ranger", "adamw"]
@@ -37,16 +37,16 @@ class OptimizerConfig:
 
 
 class Muon(Optimizer):
-    """Momentum orthogonalized by Newton-Schulz; for parameters with two dimensions only."""
+    """Momentum orthogonalized by Newton-Schulz; only for parameters with two dimensions."""
 
     def __init__(
         self, parameters: Iterable[Tensor], *, lr: float | Tensor, momentum: float = 0.95, capturable: bool = False
     ) -> None:
-        """`capturable`: a CUDA graph can repeat the steps. `lr` is a tensor on the GPU then, as with torch's own."""
+        """With `capturable`, a CUDA graph can repeat the steps; `lr` is then a tensor on the GPU, as in torch's own."""
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "capturable": capturable})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override] # no closure is ever used here
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # closures are not used here
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -74,21 +74,21 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 
 def cosine_decay(fraction: float) -> float:
-    """What is left of a peak learning rate at this fraction of a schedule, 0 to 1."""
+    """Return the cosine decay factor, 1 to 0, at this fraction of a schedule, 0 to 1."""
     return (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
 
 
 class Optimizers:
-    """Optimizers whose learning rates decay along a cosine from those that they were made with."""
+    """Optimizers whose learning rates decay from their initial values along a cosine."""
 
     def __init__(self, optimizers: Sequence[Optimizer], rate: Callable[[float, float], float]) -> None:
-        """`rate` says what a learning rate is of its peak and of what the schedule leaves, 1 to 0."""
+        """`rate(peak, decay)` returns the learning rate; decay falls from 1 to 0."""
         self.optimizers = tuple(optimizers)
         self._rate = rate
         self._peaks = [float(group["lr"]) for group in self._groups]
 
     def state(self) -> State:
-        """The parameters, and what the optimizers remember of their gradients."""
+        """Return the parameters and the optimizers' states."""
         return {
             "parameters": [
                 [list(group["params"]) for group in optimizer.param_groups] for optimizer in self.optimizers
@@ -98,20 +98,20 @@ class Optimizers:
 
     @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go on from a state: the parameters change in place."""
+        """Restore a state; the parameters change in place."""
         for optimizer, remembered, saved in zip(self.optimizers, state["optimizers"], state["parameters"], strict=True):
             rates = [group["lr"] for group in optimizer.param_groups]
             for group, values in zip(optimizer.param_groups, saved, strict=True):
                 for parameter, value in zip(group["params"], values, strict=True):
                     parameter.copy_(value)
             optimizer.load_state_dict(remembered)
-            # A rate in the memory of a GPU stays there; its value is set before the next step.
+            # A learning rate in GPU memory stays there; its value is set before the next step.
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
 
     @property
     def capturable(self) -> bool:
-        """Whether a CUDA graph can repeat `step`."""
+        """Return True if a CUDA graph can repeat `step`."""
         return all(group.get("capturable", False) for group in self._groups)
 
     def schedule(self, fraction: float) -> None:
@@ -131,7 +131,7 @@ class Optimizers:
         self.clear_gradients()
 
     def clear_gradients(self) -> None:
-        """Forget the gradients of all parameters."""
+        """Clear the gradients of all parameters."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
@@ -141,7 +141,7 @@ class Optimizers:
 
 
 def make_optimizers(config: OptimizerConfig, module: nn.Module) -> Optimizers:
-    """The optimizers of one training phase, for the parameters of a module where they are now."""
+    """Make the optimizers of one training phase, for a module's parameters on their current device."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     device, final = parameters[0].device, config.final_learning_rate
     peak, bias_peak = (learning_rate(value, device) for value in (config.learning_rate, config.bias_learning_rate))
@@ -160,16 +160,16 @@ def make_optimizers(config: OptimizerConfig, module: nn.Module) -> Optimizers:
 
 
 def learning_rate(value: float, device: torch.device) -> float | Tensor:
-    """A learning rate for parameters on this device: on a GPU in its memory, where CUDA graphs find the present one."""
+    """Make a learning rate for parameters on this device; on a GPU it is a tensor there, which CUDA graphs can read."""
     return torch.tensor(value, device=device) if device.type == "cuda" else value
 
 
 def _ranger(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:
-    """The authors' Ranger 20.4.11; gradient centralization stays on, as it in fact was there.
+    """Make the authors' Ranger 20.4.11; gradient centralization stays on, as it was in their runs.
 
-    Its first steps follow the momentum alone; without `degenerated_to_sgd` the library takes them uphill.
+    Its first steps use the momentum alone; without `degenerated_to_sgd` the library's first steps go uphill.
     """
-    # Loaded by `paper` alone: it takes half as long as torch itself.
+    # Imported only for `paper`, because the import takes half as long as that of torch.
     from pytorch_optimizer import Ranger
 
     return Ranger(

@@ -1,4 +1,4 @@
-"""What can be asked of an encoding. Torch-free: shared by HTTP, the command line and recipes."""
+"""Options of an encoding. Torch-free: shared by HTTP, the command line and recipes."""
 
 from enum import StrEnum
 from typing import Annotated, Self
@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 
 class RecipeName(StrEnum):
-    """Named settings; `nern_core.recipes` holds what each name stands for."""
+    """Named training settings; `nern_core.recipes` holds the settings of each name."""
 
     FAST = "fast"
     PAPER = "paper"
@@ -16,7 +16,7 @@ class RecipeName(StrEnum):
 
 
 class RepresentationName(StrEnum):
-    """How the weights are stored; `auto` is `quantized` unless another option asks for a predictor."""
+    """Storage of the weights; `auto` is `quantized` unless another option asks for a predictor."""
 
     AUTO = "auto"
     QUANTIZED = "quantized"
@@ -24,7 +24,7 @@ class RepresentationName(StrEnum):
 
 
 class Permutation(StrEnum):
-    """How the kernels of a layer are reordered before they get coordinates (paper, section 3.3)."""
+    """Reordering of a layer's kernels before they get coordinates (paper, section 3.3)."""
 
     NONE = "none"
     IN_FILTER = "in-filter"
@@ -32,13 +32,13 @@ class Permutation(StrEnum):
 
 
 class Device(StrEnum):
-    """Where an encoding runs; also the name of the queue that its job waits in."""
+    """Device that runs an encoding; also the name of its job's queue."""
 
     CPU = "cpu"
     GPU = "gpu"
 
 
-# The largest that JSON carries exactly everywhere.
+# The largest integer that all JSON parsers represent exactly.
 LARGEST_INTEGER = 2**53 - 1
 ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:[a-z][a-z0-9_]*)$"
 
@@ -51,7 +51,7 @@ def _as_list(value: object) -> object:
 
 
 class OptionConflict(ValueError):
-    """An option that does not go with the others."""
+    """An option that conflicts with the others."""
 
     def __init__(self, option: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -59,7 +59,7 @@ class OptionConflict(ValueError):
 
 
 class EncodeOptions(BaseModel):
-    """The options of one encoding, the same names in the API, the CLI and the `.nern` file."""
+    """The options of an encoding, with the same names in the API, the CLI and the `.nern` file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -77,25 +77,25 @@ class EncodeOptions(BaseModel):
         Field(
             max_length=256,
             pattern=r"^[^\x00-\x1f\x7f]+$",
-            description="Where in the checkpoint the weights are, if it holds several state dicts: the key, such as "
-            "`params_ema`, or a dotted path; or what the names of a part of the tensors begin with. "
-            "Default: the only ones, or those under a usual key such as `model`.",
+            description="Location of the weights in a checkpoint with several state dicts: a key, such as "
+            "`params_ema`, a dotted path, or the prefix of the tensors' names. "
+            "Default: the only state dict, or that under a usual key such as `model`.",
         ),
     ] = None
     dataset: Annotated[
         str | None,
         Field(
             min_length=1,
-            description="A folder with `train.npz` and `test.npz`, a file with both splits or, of a service, the name "
-            "of an uploaded data set: the images that distillation uses and the accuracy is measured on. "
+            description="A folder with `train.npz` and `test.npz`, a file with both splits or, for a service, the name "
+            "of an uploaded data set. Its images are used for distillation and to measure the accuracy. "
             "Needs `architecture`.",
         ),
     ] = None
     representation: Annotated[
         RepresentationName,
         Field(
-            description="How the weights are stored. `quantized`: as integers, coded by how often they occur; the "
-            "smallest and most accurate files. `predictor`: as a small network that predicts them from their "
+            description="Storage of the weights. `quantized`: entropy-coded integers; the "
+            "smallest and most accurate files. `predictor`: a small network that predicts the weights from their "
             "coordinates, the published method. `auto` is `quantized`, unless `hidden_size`, `rounds`, "
             "`kernels_per_coordinate`, `permutation` or the recipe `paper` ask for a predictor.",
         ),
@@ -105,10 +105,10 @@ class EncodeOptions(BaseModel):
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
         BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
         Field(
-            description="Which tensors are represented; the others are kept. `spatial`: convolution kernels of "
-            "spatial size 2 and larger. `all`: those and matrices. Or patterns such as `layer4.*.conv1.weight`, one or "
-            "a list: they take exactly what matches, and after a `!` they exclude it. "
-            "Default: `all`; of a predictor, `spatial`.",
+            description="Tensors to represent; the others are kept. `spatial`: convolution kernels of "
+            "spatial size 2 and larger. `all`: these and matrices. Or one pattern such as `layer4.*.conv1.weight`, or "
+            "a list of patterns: they select exactly what matches; a pattern after `!` excludes what matches. "
+            "Default: `all`; for a predictor, `spatial`.",
         ),
     ] = None
     target_bytes: Annotated[
@@ -116,23 +116,23 @@ class EncodeOptions(BaseModel):
         Field(
             ge=1,
             le=LARGEST_INTEGER,
-            description="Size of the `.nern` file to aim for, with everything in it: quantized weights are trained for "
+            description="Target size of the whole `.nern` file in bytes: quantized weights are trained for "
             "this size. Not together with `target_ratio`. Default: with `dataset`, the smallest file that is "
-            "estimated to cost at most half a point of accuracy, at three bits a weight or more; without, a size at "
-            "which weights keep the precision of eight bits.",
+            "estimated to lose at most half a point of accuracy, with three or more bits per weight; else, a size at "
+            "which weights keep eight-bit precision.",
         ),
     ] = None
     target_ratio: Annotated[
         float | None,
-        Field(gt=1, le=1000, description="The same as a ratio: bytes of the encoded tensors over bytes of the file."),
+        Field(gt=1, le=1000, description="Target compression ratio: bytes of the encoded tensors / bytes of the file."),
     ] = None
     max_drop: Annotated[
         float | None,
         Field(
             gt=0,
             le=100,
-            description="Points of accuracy that the file may cost: the smallest size is searched for. The cost is "
-            "estimated for that on a part of the training split. Needs `dataset`; not together with a target.",
+            description="Limit on the accuracy drop in points; the smallest such file is searched for. The drop is "
+            "estimated on a part of the training split. Needs `dataset`; not together with a target.",
         ),
     ] = None
     hidden_size: Annotated[
@@ -140,7 +140,7 @@ class EncodeOptions(BaseModel):
         Field(
             ge=8,
             le=4096,
-            description="Width of the predictor's hidden layers: larger is more accurate and a larger file. "
+            description="Width of the predictor's hidden layers: larger is more accurate but makes a larger file. "
             "Default: chosen from the number of represented weights.",
         ),
     ] = None
@@ -149,8 +149,8 @@ class EncodeOptions(BaseModel):
         Field(
             ge=1,
             le=64,
-            description="How many neighbouring kernels of a filter share a coordinate and are predicted at once. More "
-            "than 1 makes networks of millions of weights quicker to train and to decode, by about this factor.",
+            description="Neighbouring kernels of a filter that share a coordinate and are predicted together. More "
+            "than 1 makes training and decoding of networks with millions of weights faster, by about this factor.",
         ),
     ] = 1
     permutation: Annotated[
@@ -168,8 +168,8 @@ class EncodeOptions(BaseModel):
         Field(
             ge=1,
             le=10,
-            description="Rounds of reconstruction, which share its part of the budget: each fits a new predictor to "
-            "what the one before has reconstructed, which is smoother than the original.",
+            description="Rounds of reconstruction, which share its part of the budget. Each fits a new predictor to "
+            "the previous round's reconstruction, which is smoother than the original.",
         ),
     ] = 1
     fail_over: Annotated[
@@ -177,7 +177,7 @@ class EncodeOptions(BaseModel):
         Field(
             ge=0,
             le=100,
-            description="Points of accuracy on the test split: an encoding that loses more ends with the error "
+            description="Limit on the accuracy drop in points on the test split: a larger drop ends with the error "
             "`too_lossy` and leaves no files. Needs `dataset`.",
         ),
     ] = None
@@ -185,27 +185,27 @@ class EncodeOptions(BaseModel):
         bool,
         Field(
             description="Also rank the kernels by importance and, with `dataset`, measure what pruning the least "
-            "important ones costs; takes longer."
+            "important ones costs in accuracy; takes longer."
         ),
     ] = False
     direct_quantization: Annotated[
         bool,
         Field(
-            description="Also quantize the network itself while distilling it, for as many seconds and bytes as the "
-            "encoding takes, and put what comes of it into the report; takes twice as long. Needs `dataset`.",
+            description="Also quantize the network itself while distilling it, with the same time and size as the "
+            "encoding, and add the result to the report; takes twice as long. Needs `dataset`.",
         ),
     ] = False
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0
-    device: Annotated[Device, Field(description="Where the encoding runs.")] = Device.CPU
+    device: Annotated[Device, Field(description="Device that runs the encoding.")] = Device.CPU
 
     @property
     def has_target(self) -> bool:
-        """Whether a size is asked for, given or to be searched for."""
+        """Return True if a size is requested, either given or to be searched for."""
         return any(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop))
 
     @property
     def has_predictor(self) -> bool:
-        """Whether a predictor represents the weights; otherwise they are quantized."""
+        """Return True if a predictor represents the weights, False if they are quantized."""
         if self.representation is not RepresentationName.AUTO:
             return self.representation is RepresentationName.PREDICTOR
         if self.has_target:
@@ -218,21 +218,21 @@ class EncodeOptions(BaseModel):
 
     @property
     def _shapes_predictor(self) -> bool:
-        """Whether an option is given that only a predictor has."""
+        """Return True if an option is given that only applies to a predictor."""
         return self.hidden_size is not None or self.rounds > 1 or self.kernels_per_coordinate > 1
 
     @property
     def represented(self) -> tuple[str, ...]:
-        """The policy `kernels`, or the default."""
+        """Return the policy `kernels`, or its default."""
         return self.kernels or (("spatial",) if self.has_predictor else ("all",))
 
     @property
     def predictor_width(self) -> int | None:
-        """Hidden size that output heads have to pay for: 0 without a predictor, None for the default."""
+        """Return the hidden size that output heads must pay for: 0 without a predictor, None for the default."""
         return self.hidden_size if self.has_predictor else 0
 
     def target(self, tensor_bytes: int) -> int | None:
-        """The size aimed for, in bytes, for tensors of this size; None if none is given."""
+        """Return the target size in bytes for tensors of this size; None if there is no target."""
         if self.target_ratio is not None:
             return round(tensor_bytes / self.target_ratio)
         return self.target_bytes
@@ -242,9 +242,9 @@ class EncodeOptions(BaseModel):
         if self.seconds is not None and self.steps is not None:
             raise OptionConflict("steps", "give a budget in `seconds` or in `steps`, not both")
         if self.dataset is not None and self.architecture is None:
-            raise OptionConflict("dataset", "`dataset` needs `architecture`: without it no accuracy can be measured")
+            raise OptionConflict("dataset", "`dataset` needs `architecture`, to measure the accuracy")
         if self.fail_over is not None and self.dataset is None:
-            raise OptionConflict("fail_over", "`fail_over` needs a `dataset`: without it no accuracy can be measured")
+            raise OptionConflict("fail_over", "`fail_over` needs a `dataset`, to measure the accuracy")
         if self.direct_quantization and self.dataset is None:
             raise OptionConflict("direct_quantization", "`direct_quantization` needs a `dataset`, to distill on")
         targets = [name for name in ("target_bytes", "target_ratio", "max_drop") if getattr(self, name) is not None]
@@ -262,7 +262,7 @@ class EncodeOptions(BaseModel):
         return self
 
     def _check_representation(self) -> None:
-        """Raise `OptionConflict` where options ask for both representations."""
+        """Raise `OptionConflict` if options ask for both representations."""
         if self.representation is RepresentationName.PREDICTOR and self.has_target:
             raise OptionConflict(
                 "representation", "a `predictor` has no target size; give `hidden_size`, or choose `quantized`"
@@ -273,16 +273,14 @@ class EncodeOptions(BaseModel):
             raise OptionConflict("recipe", "the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
         quantized = self.has_target or self.representation is RepresentationName.QUANTIZED
         if quantized and self._shapes_predictor:
-            what = "a target size leaves" if self.has_target else "`quantized` weights have"
+            what = "a target size excludes" if self.has_target else "`quantized` weights exclude"
             shapes = {"hidden_size": self.hidden_size is not None, "rounds": self.rounds > 1}
             shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
-            raise OptionConflict(
-                shape, f"{what} no predictor to give a `hidden_size`, `rounds` or `kernels_per_coordinate`"
-            )
+            raise OptionConflict(shape, f"{what} a predictor with `hidden_size`, `rounds` or `kernels_per_coordinate`")
 
 
 def explain_invalid(detail: ErrorDetails) -> str:
-    """One sentence about an option that does not fit, from what pydantic says of it."""
+    """Describe an invalid option in one sentence, from pydantic's error."""
     if detail["type"] == "extra_forbidden":
         return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
     if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
@@ -292,6 +290,6 @@ def explain_invalid(detail: ErrorDetails) -> str:
 
 
 def conflicting_option(detail: ErrorDetails) -> str | None:
-    """Return the option that does not go with the others; None for errors of another kind."""
+    """Return the option that conflicts with the others; None for errors of another kind."""
     error = detail.get("ctx", {}).get("error")
     return error.option if isinstance(error, OptionConflict) else None

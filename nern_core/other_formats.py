@@ -1,4 +1,4 @@
-"""Files that people mistake for checkpoints, told by their first bytes: what each is, and what to do. Torch-free."""
+"""Recognize files that people mistake for checkpoints by their first bytes, and say what to do. Torch-free."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SAVE = "save the network's state_dict() with safetensors or torch.save and send
 
 @dataclass(frozen=True, slots=True)
 class _OtherFormat:
-    """A format: how a file of it begins, and what a sentence says of it."""
+    """A format: a test of a file's first bytes, its description and the advice in the error message."""
 
     code: str
     begins: Callable[[bytes], bool]
@@ -30,7 +30,7 @@ def _is_html(head: bytes) -> bool:
 
 
 def _is_onnx(head: bytes) -> bool:
-    """Protocol buffers have no magic: the version, then the producer's name."""
+    """Recognize the first fields, because protocol buffers have no magic: the version, then the producer's name."""
     return len(head) > 3 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in b"\x12\x1a\x3a\x42"
 
 
@@ -44,36 +44,36 @@ _FORMATS: Final = (
     _OtherFormat(
         "not_a_checkpoint",
         _is_html,
-        "is a web page, as a download leaves it that needed a sign-in or another address",
+        "is a web page; the download probably needed a sign-in or another address",
         "download the checkpoint itself and send that",
     ),
-    _OtherFormat("not_a_checkpoint", _starts(b"GGUF"), "is a GGUF file, whose weights are quantized already", _SAVE),
+    _OtherFormat("not_a_checkpoint", _starts(b"GGUF"), "is a GGUF file, whose weights are already quantized", _SAVE),
     _OtherFormat(
         "not_a_checkpoint",
         _starts(b"\x89HDF\r\n\x1a\n"),
-        "is an HDF5 file, as Keras writes it",
-        "load it there and save its weights by name with safetensors.numpy.save_file, and send that",
+        "is an HDF5 file, probably from Keras",
+        "load it in Keras, save its weights by name with safetensors.numpy.save_file, and send that",
     ),
     _OtherFormat("not_a_checkpoint", _is_onnx, "is an ONNX model", _SAVE),
     _OtherFormat(
         "unsupported_format",
         lambda head: head[_TAR_MAGIC_AT:].startswith(b"ustar"),
-        "is a tar archive, as torch wrote before version 0.1.10 or others pack files",
+        "is a tar archive, perhaps from torch before version 0.1.10",
         "save the network's state_dict() with a newer torch or with safetensors and send that",
     ),
-    _OtherFormat("not_a_checkpoint", _starts(b"\x1f\x8b"), "is compressed by gzip", "unpack it and send what is in it"),
+    _OtherFormat("not_a_checkpoint", _starts(b"\x1f\x8b"), "is compressed by gzip", "unpack it and send its content"),
     _OtherFormat("not_a_checkpoint", _starts(b"\x28\xb5\x2f\xfd"), "is compressed by zstd", "unpack it and send that"),
     _OtherFormat(
         "not_a_checkpoint",
         _starts(b"\x93NUMPY"),
-        "is one array of numpy, without a name",
+        "is a single numpy array without a name",
         "save all tensors by name with safetensors.numpy.save_file and send that",
     ),
     _OtherFormat(
         "not_a_checkpoint",
         lambda head: head.lstrip().startswith(b"{"),
         "is a JSON text, such as a configuration or the index of a checkpoint in several files",
-        "send a file that holds the tensors themselves",
+        "send a file that contains the tensors themselves",
     ),
     _OtherFormat(
         "not_a_checkpoint",
@@ -85,6 +85,6 @@ _FORMATS: Final = (
 
 
 def other_format(head: bytes) -> NernError | None:
-    """The error for a file that begins like one of another format, with its code; None if it does not."""
+    """Return the error for a file of another known format; None if no format is recognized."""
     found = next((one for one in _FORMATS if one.begins(head)), None)
     return None if found is None else NernError(found.code, f"The file {found.what}; {found.how_to}.")

@@ -1,4 +1,4 @@
-"""A checkpoint and the encoding that was made from it, opened together, and the images that both are measured on."""
+"""A checkpoint and its encoding, opened together, and the images that both are evaluated on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """An original, its encoding, which the file `path` holds, and what that decodes to."""
+    """An original, its encoding in the file `path`, and the decoded checkpoint."""
 
     original: Checkpoint
     encoding: Encoding
@@ -55,7 +55,7 @@ def evaluator_of(
     images: int | None = None,
     device: torch.device = _CPU,
 ) -> Evaluator:
-    """Open a data set's test split for an encoding, `architecture` taking the place of the one that it names.
+    """Open a data set's test split for an encoding; `architecture` overrides the one that the encoding names.
 
     Raises `NernError`, with the code `no_architecture` if neither names one.
     """
@@ -63,11 +63,11 @@ def evaluator_of(
 
 
 def architecture_of(encoding: Encoding, architecture: str | None) -> Architecture:
-    """The architecture of an encoding's network, the named one taking the place of the one that it names itself.
+    """Return the architecture of an encoding's network; `architecture` overrides the one that the encoding names.
 
     Raises `NernError`, with the code `no_architecture` if neither names one.
     """
     name = architecture or encoding.document.architecture
     if name is None:
-        raise NernError("no_architecture", "The encoding names no architecture: give --architecture to use a data set.")
+        raise NernError("no_architecture", "The encoding names no architecture; give --architecture to use a data set.")
     return find_architecture(name)

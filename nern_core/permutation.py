@@ -1,8 +1,8 @@
 """Permutations: reorder the kernels of a layer so that neighbouring coordinates hold similar kernels.
 
-A permutation is an *order*: `order[p]` is the raster index of the kernel that gets the p-th
-coordinate (paper, section 3.3). Orders come from a greedy chain: start at kernel 0, go on to the
-unused kernel of largest cosine similarity, ties to the lowest index.
+A permutation is an *order*: `order[p]` is the raster index of the kernel that gets the p-th coordinate (paper, section
+3.3). Orders come from a greedy chain: start at kernel 0, then repeatedly append the unused kernel of largest cosine
+similarity, ties to the lowest index.
 """
 
 import numpy as np
@@ -28,13 +28,13 @@ def order_kernels(kernels: Tensor, filters: int, method: Permutation) -> Tensor 
     channels = len(units) // filters
     inner = np.stack([greedy_unit_chain(rows) for rows in units.reshape(filters, channels, -1)])
     chained = np.take_along_axis(units.reshape(filters, channels, -1), inner[:, :, None], axis=1)
-    # The similarity of two filters is the sum of the cosines of their kernels, place by place.
+    # The similarity of two filters is the sum of the cosines of their kernels, position by position.
     outer = greedy_chain(chained.reshape(filters, -1))
     return torch.from_numpy((outer[:, None] * channels + inner[outer]).reshape(-1))
 
 
 def inverse(order: Tensor) -> Tensor:
-    """Coordinate of each kernel: the order that undoes `order`."""
+    """Return the coordinate of each kernel: the inverse of `order`."""
     positions = torch.empty_like(order)
     positions[order] = torch.arange(len(order))
     return positions

@@ -1,18 +1,18 @@
-"""The names of tensors without what wrappers of networks add to them. Torch-free."""
+"""Tensor names without the additions of network wrappers. Torch-free."""
 
 from collections.abc import Collection
 from typing import Final
 
-# The counter that torch.optim.swa_utils.AveragedModel keeps beside its module.
+# The counter that torch.optim.swa_utils.AveragedModel stores beside its module.
 AVERAGED_COUNTER: Final = "n_averaged"
-# Each is removed from all names, so that their number has to be small.
+# Each wrapper is removed from all names, so their number must be small.
 _MOST_WRAPPERS = 8
 
 
 def plain_names(names: Collection[str]) -> dict[str, str]:
-    """Remove what wrappers add to names, for a network that is not known; returns plain names by names.
+    """Remove wrappers from names, for an unknown network; return plain names by names.
 
-    `module.` is removed from the start of names, if all have it; `_orig_mod.` anywhere.
+    `module.` is removed from the start of names if all names have it; `_orig_mod.` is removed anywhere.
     """
     plain = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in names}
     for _ in range(_MOST_WRAPPERS):

@@ -1,7 +1,7 @@
-"""Plain values of Python as JSON and back, exactly: what state dicts hold beside their tensors. Torch-free.
+"""Convert plain Python values to JSON and back, exactly: the contents of state dicts besides tensors. Torch-free.
 
-What JSON cannot say is an object with one entry, whose name starts with `$`: a tuple, bytes, a dict whose keys are no
-texts, a number that is not finite.
+Values without a JSON equivalent become an object with one entry, whose name starts with `$`: a tuple, bytes, a dict
+with keys that are not strings, a number that is not finite.
 """
 
 import base64
@@ -13,18 +13,18 @@ from typing import Final
 from pydantic import JsonValue
 
 _TUPLE, _BYTES, _FLOAT, _PAIRS, _ORDERED = "$tuple", "$bytes", "$float", "$pairs", "$ordered"
-# A few bytes of a pickle can repeat a value without end.
+# Limits, because a few bytes of a pickle can repeat a value without end.
 _MOST_VALUES = 50_000
 _MOST_BYTES = 2**20
 _DEEPEST = 32
 
 
 class NotPlainError(Exception):
-    """A value is an object, or larger than is kept."""
+    """A value is not plain, or exceeds the limits."""
 
 
 def from_json(written: JsonValue) -> object:
-    """Read what a `PlainValuesWriter` has written. Raises `NotPlainError` for what it never writes."""
+    """Read the output of a `PlainValuesWriter`. Raises `NotPlainError` for anything else."""
     if isinstance(written, list):
         return [from_json(item) for item in written]
     if not isinstance(written, dict):
@@ -42,7 +42,7 @@ def from_json(written: JsonValue) -> object:
 
 
 class PlainValuesWriter:
-    """Writes values as JSON, within limits on their number and size that hold for all of them together."""
+    """Writes values as JSON, within limits on the total number and size of all of them."""
 
     def __init__(self) -> None:
         self._values = 0

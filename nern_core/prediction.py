@@ -1,8 +1,8 @@
-"""Predict whole layers: without gradients, several blocks at once, in memory that is allocated once.
+"""Predict whole layers without gradients, several blocks at once, in preallocated memory.
 
-Fresh memory for every product would cost more than the product: the system maps it page by page, for one thread at a
-time. Each block is the work of one thread and has a fixed size, so every sum runs in the same order whatever the
-number of threads.
+Fresh memory for every product would cost more than the product, because the system maps it page by page, for one thread
+at a time. Each block is computed by one thread and has a fixed size, so every sum runs in the same order for any number
+of threads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from nern_core.gelu import gelu_
 from nern_core.predictor import Activation, FilterSpan, Predictor, filter_spans
 
-# So many that the features of a predictor of usual width stay in a core's cache.
+# Chosen so that the features of a predictor of usual width stay in a core's cache.
 _KERNELS_PER_BLOCK = 1024
-# So many features, if those are more kernels, that they keep all of a GPU busy and fit its memory, 256 MiB in float64.
+# For a GPU, if this allows more kernels: enough features to keep it busy; 256 MiB in float64.
 _FEATURES_PER_BLOCK_OF_GPU = 2**25
-# Each block at work takes some tens of megabytes where the predictor is large.
+# Each active block takes tens of megabytes for a large predictor.
 _MOST_BLOCKS_AT_ONCE = 8
 _IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
@@ -33,7 +33,7 @@ _IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
 def predict_layers(predictor: Predictor, indices: Sequence[int], scales: Sequence[float]) -> list[Tensor]:
     """Predict all kernels of these layers: (kernels, kernel values) for each, in raster order, times its scale.
 
-    Computed where the parameters are and in their dtype, then rounded once to that of the layer, on the CPU.
+    Computed on the parameters' device in their dtype, then rounded once to the dtype of the layer, on the CPU.
     """
     layers = predictor.layers
     kernels_per_block = _kernels_per_block(predictor)
@@ -50,7 +50,7 @@ def predict_layers(predictor: Predictor, indices: Sequence[int], scales: Sequenc
 
 
 class _Workspace:
-    """Memory for what the layers put out for one block."""
+    """Memory for the outputs of the layers for one block."""
 
     def __init__(self, predictor: Predictor, most_kernels: int) -> None:
         parameter = predictor.first.weight
@@ -59,7 +59,7 @@ class _Workspace:
 
 
 class _Evaluation:
-    """What `Predictor.of_filters` computes, in place. For as many threads as there are workspaces."""
+    """In-place version of `Predictor.of_filters`, for as many threads as there are workspaces."""
 
     def __init__(self, predictor: Predictor, workspaces: Iterable[_Workspace]) -> None:
         self._predictor = predictor
@@ -72,7 +72,7 @@ class _Evaluation:
 
     @torch.no_grad()
     def predict(self, span: FilterSpan, scale: float) -> Tensor:
-        """The kernels of a block."""
+        """Predict the kernels of a block."""
         layer = self._predictor.layers[span.layer]
         workspace = self._idle.get()
         try:
@@ -97,7 +97,7 @@ class _Evaluation:
         return features
 
     def _code(self, span: FilterSpan, memory: Tensor) -> Tensor:
-        """The first layer's products for all kernels of a block."""
+        """Return the first layer's products for all kernels of a block."""
         filters, channels = self._predictor.rows_of(span, self._tables)
         code = memory[: len(filters) * len(channels)]
         torch.add(filters[:, None], channels[None], out=code.view(len(filters), len(channels), -1))
@@ -111,7 +111,7 @@ def _kernels_per_block(predictor: Predictor) -> int:
 
 
 def _blocks_at_once(predictor: Predictor) -> int:
-    # A GPU computes one block after the other anyway.
+    # A GPU computes blocks one after the other anyway.
     return min(torch.get_num_threads(), _MOST_BLOCKS_AT_ONCE) if _on_cpu(predictor) else 1
 
 
@@ -121,11 +121,11 @@ def _on_cpu(predictor: Predictor) -> bool:
 
 @contextmanager
 def _single_threaded_workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for single blocks, in each of which torch uses no further ones. Nor does it in this one meanwhile."""
+    """Start threads for single blocks; until they end, torch uses one thread in each of them and in this one."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        # Threads that start from now on use one thread for themselves.
+        # Threads that start from now on use a single torch thread.
         with ThreadPoolExecutor(count) as workers:
             yield workers
     finally:

@@ -1,11 +1,13 @@
 """The predictor: a multilayer perceptron from a kernel's coordinate to its weights (paper, section 3.1).
 
 The first layer is linear in three independent codes, so its product is *separable*:
+
     W [code(l); code(f); code(c)] + b  =  table_l[l] + table_f[f] + table_c[c],
+
 one small table per axis instead of a 240-wide product for every kernel.
 
-Between the layers, connections are plain, or `skip` as in NeRF: halfway, W [h; code] takes the code in
-once more, which is separable again; or `residual`: every hidden layer adds to its input.
+Connections between the layers are `plain`, `skip` or `residual`. With `skip`, as in NeRF, the layer halfway gets the
+code again, W [h; code], which is separable, too. With `residual`, every hidden layer adds to its input.
 """
 
 import math
@@ -33,7 +35,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorVariant:
-    """All about a predictor but its width. The published one has five linear layers and ReLU."""
+    """The architecture of a predictor, except its width. The published one has five linear layers and ReLU."""
 
     linear_layers: Annotated[int, Field(ge=3, le=64)] = 5
     activation: Activation = "relu"
@@ -43,7 +45,7 @@ class PredictorVariant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorConfig:
-    """Shape of a predictor."""
+    """The shape of a predictor."""
 
     hidden_size: Annotated[int, Field(ge=1, le=2**16)]
     variant: PredictorVariant = PredictorVariant()
@@ -51,25 +53,25 @@ class PredictorConfig:
 
 @dataclass(frozen=True, slots=True)
 class FilterSpan:
-    """The filter coordinates `start` to `stop` (exclusive) of layer `layer`, all channels of each."""
+    """The filter coordinates `start` to `stop` (exclusive) of layer `layer`, with all channels of each."""
 
     layer: int
     start: int
     stop: int
 
     def kernels_of(self, layer: KernelLayer) -> int:
-        """How many kernels it has, given its layer."""
+        """Return the number of kernels in this span of `layer`."""
         return (self.stop - self.start) * layer.channels
 
 
 def filter_spans(index: int, layer: KernelLayer, most_kernels: int) -> list[FilterSpan]:
-    """Cut a layer into runs of whole filters with at most so many kernels, at least one filter each."""
+    """Cut a layer into runs of whole filters with at most `most_kernels` kernels, at least one filter each."""
     filters = max(1, most_kernels // layer.channels)
     return [FilterSpan(index, start, min(start + filters, layer.filters)) for start in range(0, layer.filters, filters)]
 
 
 def parameter_shapes(config: PredictorConfig, layers: Sequence[KernelLayer]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a predictor's parameters, in their order, without making one."""
+    """Return the names and shapes of a predictor's parameters, in their order, without making one."""
     first, hidden, heads = _sizes(config, layers)
     sizes = {"first": first}
     sizes |= {f"hidden.{index}": size for index, size in enumerate(hidden)}
@@ -81,7 +83,7 @@ def parameter_shapes(config: PredictorConfig, layers: Sequence[KernelLayer]) -> 
 
 
 class Predictor(nn.Module):
-    """Predicts the kernels of `layers`; one trunk, one output head for each kernel shape.
+    """Predicts the kernels of `layers`; one trunk, and one output head per kernel shape.
 
     Coordinates are integers (l, f, c). Outputs have one column per value of a kernel and the dtype of the parameters.
     """
@@ -100,14 +102,14 @@ class Predictor(nn.Module):
             _keep_sines_spread(self.first, *self.hidden)
         axes = encode_axes(variant.encoding, [(layer.filters, layer.channels) for layer in layers])
         for name, axis in zip(("layer", "filter", "channel"), axes, strict=True):
-            # float64 until it is used, and not stored in the file: it follows from the configuration.
+            # float64 until used, and not stored in the file, because the configuration determines it.
             self.register_buffer(f"{name}_codes", axis.codes, persistent=False)
         self._starts = list(zip(axes[1].starts, axes[2].starts, strict=True))
         self.register_buffer("starts", torch.tensor(self._starts, dtype=torch.int32), persistent=False)
 
     @property
     def halfway(self) -> int:
-        """The hidden layer that sees the code again, with `skip`."""
+        """Return the index of the hidden layer that gets the code again, with `skip`."""
         return self.config.variant.linear_layers // 2 - 1
 
     def at(self, coordinates: Tensor, head: str) -> Tensor:
@@ -132,14 +134,14 @@ class Predictor(nn.Module):
         return self._tail(torch.cat(features), head)
 
     def rows_of(self, span: FilterSpan, tables: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Rows whose sums are the first layer's products of a run: of layer and filter, and of channel."""
+        """Return rows whose sums are the first layer's products of a run: of layer and filter, and of channel."""
         by_layer, by_filter, by_channel = tables
         filter_start, channel_start = self._starts[span.layer]
         filters = by_filter[filter_start + span.start : filter_start + span.stop]
         return by_layer[span.layer] + filters, by_channel[channel_start:][: self.layers[span.layer].channels]
 
     def tables(self) -> tuple[Tensor, Tensor, Tensor]:
-        """First-layer products of every coordinate value, one table (values x hidden) per axis."""
+        """Return the first layer's products of every coordinate value, one table (values x hidden) per axis."""
         by_layer, by_filter, by_channel = self.first.weight.chunk(3, dim=1)
         return (
             F.linear(self.get_buffer("layer_codes").to(by_layer), by_layer, self.first.bias),
@@ -148,7 +150,7 @@ class Predictor(nn.Module):
         )
 
     def _tail(self, features: Tensor, head: str) -> Tensor:
-        """All behind the first layer's product, (n, hidden) or with `skip` (n, 2 * hidden), to kernels."""
+        """Apply the later layers to the first product, (n, hidden) or with `skip` (n, 2 * hidden); return kernels."""
         variant = self.config.variant
         code, *again = features.split(self.config.hidden_size, dim=1)
         features = self.activation(code)
@@ -165,9 +167,9 @@ class Predictor(nn.Module):
 def _sizes(
     config: PredictorConfig, layers: Sequence[KernelLayer]
 ) -> tuple[tuple[int, int], list[tuple[int, int]], dict[str, tuple[int, int]]]:
-    """Inputs and outputs of the first linear layer, of those between, and of the last one of each kernel shape."""
+    """Return inputs and outputs of the first linear layer, of the hidden ones, and of the head of each kernel shape."""
     variant, width = config.variant, config.hidden_size
-    # With `skip`, the outputs of the first one beyond `width` are the part of the layer halfway that sees the code.
+    # With `skip`, the first layer's outputs beyond `width` are the code's contribution to the layer halfway.
     first = 3 * variant.encoding.size, 2 * width if variant.connections == "skip" else width
     hidden = [(width, width)] * (variant.linear_layers - 2)
     heads = {head: (width, layers[indices[0]].kernel_values) for head, indices in by_head(layers).items()}
@@ -177,7 +179,7 @@ def _sizes(
 def _keep_sines_spread(*layers: nn.Module) -> None:
     """Initialize as SIREN does (Sitzmann et al., 2020): the inputs of every sine have about unit variance.
 
-    Its factor 30 is left out: the code has the high frequencies already.
+    Its factor 30 is left out, because the code already contains high frequencies.
     """
     for layer in layers:
         assert isinstance(layer, nn.Linear)

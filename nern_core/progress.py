@@ -1,4 +1,4 @@
-"""Progress of an encoding, as it is told to whoever asked for it. Torch-free."""
+"""Progress reports of an encoding. Torch-free."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Phase(StrEnum):
-    """The stages of an encoding, in the order in which they happen."""
+    """The phases of an encoding, in their order."""
 
     STARTING = "starting"
     READING = "reading"
@@ -28,10 +28,10 @@ TRAINING_PHASES: Final = (Phase.SYNTHESIS, Phase.RECONSTRUCTION, Phase.DISTILLAT
 
 
 class Progress(BaseModel):
-    """One observation. `fraction` is of the whole encoding, `step` and `total` are of the phase.
+    """One progress report. `fraction` refers to the whole encoding, `step` and `total` to the phase.
 
-    `total` is an estimate where the budget is in seconds; `seconds_left` is of the training phases, and
-    `kernels_per_second` of those that predict kernels.
+    `total` is an estimate if the budget is in seconds. `seconds_left` refers to the training phases, and
+    `kernels_per_second` to those that predict kernels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

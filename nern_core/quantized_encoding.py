@@ -1,4 +1,4 @@
-"""Represent a checkpoint by quantized weights, for a size that is given or for one that keeps the network."""
+"""Represent a checkpoint by quantized weights, for a given size or for one that preserves the network."""
 
 import time
 from collections.abc import Callable
@@ -25,19 +25,19 @@ from nern_core.training.images import images_per_batch
 from nern_core.training.loop import StepReport
 from nern_core.training.teacher import Teacher
 
-# Measuring a size takes at most this part of the budget, but at least `_IMAGES_OF_PROBE` images.
+# Measuring one size takes at most this share of the budget, but uses at least `_IMAGES_OF_PROBE` images.
 _SHARE_OF_MEASURE = 0.02
 _IMAGES_OF_PROBE = 100
 # The cost of a training step in forward passes of its images: one of the teacher, three of the student.
 _ANSWERS_PER_IMAGE = 4
-# The goal where no size is asked for. Below `least_bits`, a few images cannot estimate the cost closely enough.
+# The goal if no size is requested. Below `least_bits`, a few images cannot estimate the drop closely enough.
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
-# Images made from the network cannot tell what a file costs: this many bits keep ResNet20 within 0.15 points.
+# Synthesized images cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
 _BITS_ON_SYNTHESIZED_IMAGES = 4.0
 
 
 def quantize(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]:
-    """Quantize the weights; train them if there are images to train on. Also returns the sizes that were tried.
+    """Quantize the weights, and train them if there are images; also return the sizes that were tried.
 
     Raises `NernError` (`target_too_small`, `diverged`).
     """
@@ -55,7 +55,7 @@ def quantize(run: EncodingRun) -> tuple[Encoding, tuple[SizeTrial, ...]]:
 
 
 def _goal(run: EncodingRun) -> DropGoal | None:
-    """Choose the loss that decides about the size; None without training images or time to train."""
+    """Return the accuracy drop that decides the size; None without training images or time to train."""
     if run.options.max_drop is not None:
         return DropGoal(run.options.max_drop)
     has_images = run.teacher is not None and run.teacher.images is not None
@@ -63,7 +63,7 @@ def _goal(run: EncodingRun) -> DropGoal | None:
 
 
 def _for_size(run: EncodingRun, target: int) -> tuple[Quantized, float]:
-    """Quantize for a file of `target` bytes, with training if there are images; also returns its seconds."""
+    """Quantize for a file of `target` bytes, with training if there are images; also return its seconds."""
     training = None if run.teacher is None else _training(run, run.teacher)
     quantizer = _quantizer(run, training)
     if training is None:
@@ -79,7 +79,7 @@ def _within_drop(run: EncodingRun, goal: DropGoal) -> tuple[Quantized, tuple[Siz
 
 
 def _faithfully(run: EncodingRun) -> tuple[Quantized, float]:
-    """Quantize at a size that keeps the weights; returns the seconds of training, if there are images for any."""
+    """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
     synthesized = run.teacher is not None and run.teacher.synthesized is not None
     training = _training(run, run.teacher) if run.teacher is not None and synthesized else None
     if training is None:
@@ -88,7 +88,7 @@ def _faithfully(run: EncodingRun) -> tuple[Quantized, float]:
 
 
 def _untrained(run: EncodingRun) -> Quantized:
-    """Round the weights, without training: no larger than int8 with zstd, and more faithful."""
+    """Round the weights without training: no larger than int8 with zstd, and more accurate."""
     return quantize_faithfully(_quantizer(run, None), partial(_size_of, run))
 
 
@@ -126,7 +126,7 @@ def _training(run: EncodingRun, teacher: Teacher) -> Training | None:
 
 
 def _hold_out(run: EncodingRun) -> tuple[Teacher, Callable[[Quantized], Measured]]:
-    """The teacher with the images to train on, and what measures a file by those that were held out."""
+    """Return the teacher with the images to train on, and a function that measures a file on the held-out images."""
     teacher, evaluator = run.teacher, run.source.evaluator(run.device)
     assert teacher is not None
     assert teacher.images is not None
@@ -144,7 +144,7 @@ def _hold_out(run: EncodingRun) -> tuple[Teacher, Callable[[Quantized], Measured
 
 
 def _quick_enough(evaluator: Evaluator, run: EncodingRun) -> Evaluator:
-    """Fewer images where looking at all of them would take too long for the budget."""
+    """Reduce the images if evaluating all of them would take too long for the budget."""
     if run.budget.steps is not None:
         images = images_per_batch(
             run.recipe.distillation.images_per_step, evaluator.preprocessing.input_size, run.device

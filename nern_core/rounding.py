@@ -1,4 +1,4 @@
-"""Round-to-nearest quantization with one scale for each row: the standard one, without training."""
+"""Round-to-nearest quantization with one scale per row: the standard method, without training."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,21 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """`symbols` int32, of the shape of the tensor, times `scales` float32, one for each index of axis 0."""
+    """`symbols` int32, in the shape of the tensor, times `scales` float32, one for each index of axis 0."""
 
     symbols: Tensor
     scales: Tensor
 
     def values(self) -> Tensor:
-        """What the symbols stand for, float32."""
+        """Return the values of the symbols, float32."""
         return self.symbols * self.scales.view(-1, *[1] * (self.symbols.ndim - 1))
 
 
 def round_to_nearest(tensor: Tensor, bits: int) -> Rounded:
     """Round each row to 2^bits - 1 levels, symmetric around zero, the outermost at the row's largest magnitude.
 
-    `tensor` has one or more axes; a row is all that has the same index on axis 0. A row of zeros stays zero.
+    `tensor` has one or more axes; a row consists of all values with the same index on axis 0. A row of zeros stays
+    zero.
     """
     rows = tensor.detach().float()
     largest_symbol = 2 ** (bits - 1) - 1

@@ -1,7 +1,7 @@
-"""The header of a safetensors file, read strictly and one tensor at a time. Torch-free.
+"""Read the header of a safetensors file, strictly and one tensor at a time. Torch-free.
 
-The format allows headers of 100 MB, and JSON readers keep the last of two equal keys; here both are refused. Nothing
-but one tensor's entry is ever built from the JSON, so that a header takes no more memory than the claims in it.
+The format allows headers of 100 MB, and JSON readers keep the last of two equal keys; both are rejected here. Only one
+tensor's entry at a time is built from the JSON, so that a header takes no more memory than its claims.
 """
 
 import json
@@ -16,18 +16,18 @@ from nern_core.errors import NernError, quoted
 from nern_core.tensor_claims import ITEM_BYTES, MOST_TENSORS, TensorClaim, check_name, is_shape, too_many_tensors
 
 LARGEST_HEADER: Final = 10 * 2**20
-# Of a file whose metadata are wanted: they are built as a whole.
+# Limit for files whose metadata are read, because these are parsed as a whole.
 _LARGEST_HEADER_WITH_METADATA = 64 * 2**10
 _LENGTH_BYTES = 8
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
 _TENSOR = r"\{[^{}]{1,2000}\}"
 _METADATA = rf"\{{\s*+(?:{_STRING}\s*+:\s*+{_STRING}\s*+,?\s*+)*+\}}"
-# Texts alone come first, since a table of them has the form of a tensor too.
+# Metadata first, because a table of strings also matches the pattern of a tensor.
 _ENTRY = re.compile(rf"\s*+({_STRING})\s*+:\s*+(?:{_METADATA}|({_TENSOR}))\s*+([,}}])")
 
 
 class DamagedFile(NernError):
-    """A file that is no whole safetensors file; `reason` says why, as the end of a sentence."""
+    """A file that is not a complete safetensors file; `reason` is the end of a sentence."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("unreadable_checkpoint", f"The safetensors file is damaged: {reason}; save it again.")
@@ -35,7 +35,7 @@ class DamagedFile(NernError):
 
 
 class _Entry(BaseModel):
-    """One tensor as the header declares it."""
+    """A tensor as declared in the header."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,7 +45,7 @@ class _Entry(BaseModel):
 
 
 def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
-    """The tensors by name: 8 bytes of length, the header, the data, without gaps and to the last byte.
+    """Read the tensors by name: 8 bytes of length, the header, the data, without gaps and to the last byte.
 
     Raises `NernError` with the code `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
@@ -71,7 +71,7 @@ def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
 
 
 def read_metadata(file: BinaryIO) -> dict[str, str]:
-    """The texts beside the tensors, of a file with a small header that `read_header` has found right.
+    """Return the metadata texts of a file with a small header, which `read_header` has accepted.
 
     Raises `NernError` (`unreadable_checkpoint`).
     """
@@ -80,9 +80,9 @@ def read_metadata(file: BinaryIO) -> dict[str, str]:
 
 
 def read_tensor_bytes(file: BinaryIO, name: str) -> bytes:
-    """The bytes of a tensor, of a file as `read_metadata` takes it. Raises `NernError` (`unreadable_checkpoint`)."""
+    """Return a tensor's bytes; the file is as for `read_metadata`. Raises `NernError` (`unreadable_checkpoint`)."""
     start, end = _read_table(file)[name]["data_offsets"]
-    # The header has just been read to its end, where the data begin.
+    # The header was just read to its end, where the data begin.
     file.seek(start, os.SEEK_CUR)
     return file.read(end - start)
 
@@ -100,7 +100,7 @@ def _read_table(file: BinaryIO) -> dict[str, Any]:
 
 
 def _entries(text: str) -> Iterator[tuple[str, _Entry]]:
-    """The tensors of the table one after another; `__metadata__` is left behind."""
+    """Yield the tensors of the table one by one; `__metadata__` is skipped."""
     text = text.rstrip(" ")
     at, separator, has_metadata = 1, "{" if re.fullmatch(r"\{\s*\}", text) is None else "}", False
     while separator != "}":
@@ -138,7 +138,7 @@ def _claim(name: str, entry: _Entry) -> TensorClaim:
     claim = TensorClaim(entry.dtype, shape)
     first, last = entry.data_offsets
     if claim.logical_bytes != last - first:
-        raise DamagedFile(f"its tensor {quoted(name)} has {last - first} bytes for {claim.logical_bytes}")
+        raise DamagedFile(f"its tensor {quoted(name)} has {last - first} bytes instead of {claim.logical_bytes}")
     return claim
 
 
@@ -149,4 +149,4 @@ def _check_places(places: list[tuple[int, int]], data_bytes: int) -> None:
             raise DamagedFile("its tensors overlap or leave gaps")
         end = last
     if end != data_bytes:
-        raise DamagedFile(f"it has {data_bytes} bytes of data where its header declares {end}")
+        raise DamagedFile(f"it has {data_bytes} bytes of data, but its header declares {end}")

@@ -1,4 +1,4 @@
-"""Which kernels a training step looks at (paper, section 3.4)."""
+"""Selection of the kernels for a training step (paper, section 3.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ _UNIFORM_PROBABILITY = 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """How kernels are drawn, and how many.
+    """The method and the number of kernels drawn.
 
-    `all` kernels of the network; all of one layer of each head, a `random-layer` or, step after step, the
-    next (`sequential-layer`); or batches of `kernels_per_step`:
+    `all` kernels of the network; all of one layer of each head, either a `random-layer` or one after the other
+    (`sequential-layer`); or batches of `kernels_per_step`:
 
-    `uniform`: with replacement each draw is on its own; without it, no kernel comes a second time before
-    every other has come once.
-    `magnitude`: the paper's mixture. Four in five batches are uniform, no kernel twice in one of them; the
-    others are drawn in proportion to the kernels' norms, with `replacement` (published) or without.
+    `uniform`: with replacement, draws are independent; without it, no kernel is drawn again before all others have been
+    drawn.
+
+    `magnitude`: the paper's mixture. Four in five batches are uniform, with no kernel twice in one of them; the others
+    are drawn in proportion to the kernels' norms, with `replacement` (published) or without.
     """
 
     kind: SamplingKind
@@ -37,19 +38,19 @@ class SamplingConfig:
 
     @property
     def in_batches(self) -> bool:
-        """Whether batches of a given size are drawn."""
+        """Return True if batches of a given size are drawn."""
         return self.kind in {"uniform", "magnitude"}
 
     def takes_all(self, kernels: int) -> bool:
-        """Whether each step looks at all of so many kernels."""
+        """Return True if each step uses all of `kernels` kernels."""
         return self.kind == "all" or (self.in_batches and self.kernels_per_step >= kernels)
 
 
 class KernelSampler:
     """Draws indices into the n kernels of one head, float32 (n, kernel values).
 
-    `layer_sizes` are the numbers of kernels of its layers, one layer after another; `batch` is this head's
-    part of the kernels per step.
+    `layer_sizes` are the numbers of kernels of its layers, one after another; `batch` is this head's part of the
+    kernels per step.
     """
 
     def __init__(
@@ -70,15 +71,15 @@ class KernelSampler:
         self._norms = kernels.norm(dim=1).double().cpu() if config.kind == "magnitude" else torch.empty(0)
 
     def state(self) -> State:
-        """What the next draws depend on beside the generator."""
+        """Return the state of the draws, without the generator's."""
         return {"waiting": self._waiting, "next_layer": self._next_layer}
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._waiting, self._next_layer = state["waiting"], state["next_layer"]
 
     def draw(self) -> Tensor:
-        """Indices int64 (m,), on the CPU."""
+        """Draw indices int64 (m,), on the CPU."""
         match self._config.kind:
             case "all":
                 return torch.arange(self._count)
@@ -111,9 +112,9 @@ class KernelSampler:
 
 
 def weighted_with_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw indices int64 (count,) in proportion to weights float64 (n,) of any number; not all are zero.
+    """Draw indices int64 (count,) in proportion to weights float64 (n,), not all of them zero.
 
-    torch.multinomial takes no more than 2^24 weights.
+    Unlike torch.multinomial, it accepts more than 2^24 weights.
     """
     sums = weights.cumsum(dim=0)
     points = torch.rand(count, dtype=torch.float64, generator=generator) * sums[-1]
@@ -121,10 +122,10 @@ def weighted_with_replacement(weights: Tensor, count: int, generator: torch.Gene
 
 
 def weighted_without_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw different indices int64, one after another in proportion to the weights of those that are left.
+    """Draw distinct indices int64, one by one in proportion to the weights of the remaining ones.
 
-    An exponential race: index i arrives after a time of rate `weights[i]`, and the first `count` win.
-    Indices of weight zero never arrive, so there may be fewer.
+    An exponential race: index i arrives after a time of rate `weights[i]`, and the first `count` win. Indices of weight
+    zero never arrive, so there may be fewer.
     """
     candidates = weights.nonzero()[:, 0]
     waiting = torch.empty(len(candidates), dtype=torch.float64).exponential_(generator=generator)

@@ -1,7 +1,7 @@
 """The smoothness regularizer for training an original network (paper, section 3.3).
 
-A predictor is a smooth function of coordinates, so a network whose neighbouring kernels are alike is
-easier to represent, without any permutation to be stored. Add the penalty to the loss of any training:
+A predictor is a smooth function of coordinates, so a network with similar neighbouring kernels is easier to represent,
+without storing any permutation. Add the penalty to the loss of any training:
 
     loss = F.cross_entropy(network(images), labels) + factor * smoothness_penalty(network)
 
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 _SMALLEST_NORM = 1e-8
-# Kernels whose norm is a smaller part of what is usual in their layer count as zero: the slope of a cosine grows with
+# Kernels with a smaller norm, relative to the usual one of their layer, count as zero: the slope of a cosine grows with
 # 1 / norm, and a single dead kernel would outweigh the whole loss.
 _SMALLEST_PART = 1e-3
 
 
 def smoothness_penalty(network: nn.Module) -> Tensor:
-    """Scalar: the sum over all convolutions, of one to three dimensions, of `kernel_roughness` of their weights.
+    """Return the sum of `kernel_roughness` over all convolutions, of one to three dimensions; a scalar.
 
     Differentiable. Raises `ValueError` for a network without convolutions.
     """
@@ -32,10 +32,10 @@ def smoothness_penalty(network: nn.Module) -> Tensor:
 
 
 def kernel_roughness(weight: Tensor) -> Tensor:
-    """How unlike the neighbouring kernels of a weight F x C x ... are, along filters and along channels; a scalar.
+    """Return the dissimilarity of neighbouring kernels of a weight F x C x ..., along filters and channels; a scalar.
 
-    The sum of 1 - cosine over all pairs of neighbours. A kernel of one value has no direction: there it is the
-    sum of squared differences, after the whole weight has been divided by its root mean square. A zero kernel has the
+    It is the sum of 1 - cosine over all pairs of neighbours. Kernels of one value have no direction: for these it is
+    the sum of squared differences, after the whole weight is divided by its root mean square. A zero kernel has the
     cosine 0 with all others.
     """
     kernels = weight.flatten(2)
@@ -52,7 +52,7 @@ def _unit_kernels(kernels: Tensor) -> Tensor:
     """Divide every kernel by its norm; one that counts as zero becomes zero and gets no gradient."""
     squares = kernels.square().sum(dim=2, keepdim=True)
     counted = squares > (_SMALLEST_PART**2 * squares.detach().mean()).clamp(min=_SMALLEST_NORM**2)
-    # Where the norm is not used it must not be zero either: an infinite slope times zero is no number.
+    # Avoid a zero norm in the unused branch, too: an infinite slope times zero is NaN.
     return torch.where(counted, kernels / torch.where(counted, squares, 1.0).sqrt(), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The seconds of an encoding, phase by phase: together they are the time that passed. Torch-free."""
+"""The seconds of an encoding by phase; their sum is the elapsed time. Torch-free."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,20 +8,20 @@ from nern_core.progress import OnProgress, Phase, Progress
 
 
 class Stopwatch:
-    """Counts every second for the current phase, and reports when a phase begins.
+    """Assigns all elapsed time to phases, and reports when a phase begins.
 
-    A training that resumes from a snapshot also has the seconds of its earlier attempt.
+    A training resumed from a snapshot also counts the seconds of its earlier attempt.
     """
 
     def __init__(self, on_progress: OnProgress, started: float | None = None) -> None:
-        """`started` is when the work began, as `time.perf_counter` counts; None: now."""
+        """`started` is the start of the work on the clock of `time.perf_counter`; None: now."""
         self.on_progress = on_progress
         self._phase = Phase.STARTING
         self._since = time.perf_counter() if started is None else started
         self._seconds: dict[str, float] = {}
 
     def begin(self, phase: Phase, *, at: float | None = None) -> None:
-        """End the present phase and begin another. Tells so if `at`, the fraction of the whole, is given."""
+        """End the current phase and begin another. Reports it if `at`, the fraction of the whole, is given."""
         self._count({})
         self._phase = phase
         if at is not None:
@@ -29,7 +29,7 @@ class Stopwatch:
 
     @contextmanager
     def training(self, phase: Phase, *, at: float) -> Iterator[dict[Phase, float]]:
-        """Begin a phase that contains others, whose seconds the caller puts into the dictionary."""
+        """Begin a phase that contains others; the caller puts their seconds into the dictionary."""
         self.begin(phase, at=at)
         parts: dict[Phase, float] = {}
         yield parts
@@ -41,7 +41,7 @@ class Stopwatch:
         return {phase: seconds for phase, seconds in self._seconds.items() if seconds > 0}
 
     def _count(self, parts: Mapping[Phase, float]) -> None:
-        """Add the time since the last call to the parts, and the rest of it to the current phase."""
+        """Add the given seconds to the parts, and the rest of the time since the last call to the current phase."""
         now = time.perf_counter()
         rest = max(0.0, now - self._since - sum(parts.values()))
         self._since = now

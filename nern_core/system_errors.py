@@ -1,4 +1,4 @@
-"""Errors of the operating system inside the errors of libraries. Torch-free."""
+"""Find errors of the operating system inside the errors of libraries. Torch-free."""
 
 import errno
 import os
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-# safetensors, written in Rust, says "I/O error: No space left on device (os error 28)".
+# safetensors, written in Rust, reports "I/O error: No space left on device (os error 28)".
 _RUST: Final = re.compile(r"\(os error (\d+)\)")
-# What libraries quote without its number.
+# Messages that libraries quote without the error number.
 _QUOTED: Final = {
     os.strerror(number): number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 }
@@ -29,7 +29,7 @@ def system_errors(error: BaseException) -> Iterator[OSError]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out. torch reports a failed allocation on the CPU as a plain RuntimeError."""
+    """Return True if memory ran out. torch reports a failed allocation on the CPU as a plain RuntimeError."""
     return (
         isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
     )

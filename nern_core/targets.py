@@ -1,4 +1,4 @@
-"""What the predictor is fitted to: the kernels of each layer, scaled, in the order of their coordinates."""
+"""The targets of the predictor: the kernels of each layer, scaled, in the order of their coordinates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ _LARGEST_COMMON_SPREAD = 5 * STEPS_PER_OCTAVE
 
 @dataclass(frozen=True, slots=True)
 class HeadTargets:
-    """The kernels of one shape, n of them, layer after layer.
+    """The n kernels of one shape, layer by layer.
 
-    `coordinates` int32 (n, 3) are (layer, filter, channel); `kernels` float32 (n, kernel values) are divided
-    by the scale; `layers` are the indices of the layers that they come from.
+    `coordinates` int32 (n, 3) are (layer, filter, channel); `kernels` float32 (n, kernel values) are divided by the
+    scale; `layers` are the indices of their layers.
     """
 
     layers: tuple[int, ...]
@@ -32,12 +32,12 @@ class HeadTargets:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Targets of every head, and what leads back from predictions to weights.
+    """Targets of every head, and the data to turn predictions into weights.
 
-    `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster
-    order), `positions` are the inverses. Predictions times the scale of their layer are weights: `scale` times
-    2 ** (exponent / 8), or 0 for a layer of zeros, whose exponent is None. Without `exponents` all have the same.
-    `tied` names the tensors that repeat one of the layers.
+    `orders[l][p]` is the raster index of the kernel at the p-th coordinate of layer l (None: raster order), `positions`
+    are the inverses. Predictions times the scale of their layer are weights: `scale` times 2 ** (exponent / 8), or 0
+    for a layer of zeros, whose exponent is None. Without `exponents` all layers have the same scale. `tied` maps
+    tensors that repeat one of the layers to it.
     """
 
     layers: tuple[KernelLayer, ...]
@@ -50,16 +50,16 @@ class Targets:
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """The scale of each layer."""
+        """Return the scale of each layer."""
         return layer_scales(self.scale, self.exponents, len(self.layers))
 
     @property
     def kernels(self) -> int:
-        """Number of kernels of all layers."""
+        """Return the number of kernels of all layers."""
         return sum(layer.kernels for layer in self.layers)
 
     def to(self, device: torch.device) -> "Targets":
-        """The same targets with their tensors on another device; the orders stay on the CPU."""
+        """Return the same targets with their tensors on another device; the orders stay on the CPU."""
         return replace(
             self,
             positions=tuple(None if p is None else p.to(device) for p in self.positions),
@@ -81,9 +81,9 @@ def make_targets(
 ) -> Targets:
     """Cut, order and scale the represented tensors.
 
-    `scaled` divides each layer by the root mean square of its weights or, if they are `distilled` and of similar
-    scales, all layers by that of all: then the loss knows which layers matter, and one scale is more accurate.
-    `tied` are names that repeat another one's tensor, repeated by repeating.
+    With `scaled`, each layer is divided by the root mean square of its weights. If the layers are `distilled` and of
+    similar scales, all of them are divided by that of all weights instead, because the distillation loss weighs layers
+    itself, and one scale is more accurate. `tied` maps names of repeated tensors: repeated by repeating.
     """
     scale, exponents = _scales([tensors[layer.name] for layer in layers]) if scaled else (1.0, ())
     if distilled:
@@ -126,12 +126,12 @@ def to_weights(kernels: Mapping[str, Tensor], targets: Targets) -> dict[str, Ten
 
 
 def rearrange(rows: Tensor, order: Tensor | None) -> Tensor:
-    """Bring one row per kernel from raster order into coordinate order or, given the inverse order, back."""
+    """Move one row per kernel from raster order to coordinate order or, given the inverse order, back."""
     return rows if order is None else rows[order]
 
 
 def _scales(tensors: Sequence[Tensor]) -> tuple[float, tuple[int | None, ...]]:
-    """The root mean square of all tensors, and the exponents of each one relative to it."""
+    """Return the root mean square of all tensors, and the exponent of each tensor relative to it."""
     of_tensors = torch.stack([root_mean_square(tensor) for tensor in tensors])
     largest = float(of_tensors.max())
     if largest == 0:
@@ -143,7 +143,7 @@ def _scales(tensors: Sequence[Tensor]) -> tuple[float, tuple[int | None, ...]]:
 
 
 def _common_exponents(exponents: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """No exponent but for layers of zeros, if the others are of similar scales."""
+    """Remove all exponents, except those of layers of zeros, if the layers are of similar scales."""
     present = [exponent for exponent in exponents if exponent is not None]
     if present and max(present) - min(present) > _LARGEST_COMMON_SPREAD:
         return exponents

@@ -1,6 +1,6 @@
-"""What a file claims about one tensor, and what of that is believed before any of its bytes are read. Torch-free.
+"""Claims of a file about its tensors, and limits that are checked before any tensor is read. Torch-free.
 
-The limits are far above every network and far below what would hurt the process that reads a header.
+The limits are far above every real network, and low enough to protect the process that reads a header.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Final, TypeGuard
 
 from nern_core.errors import NernError, quoted
 
-# Bytes of one value of each dtype that is read, by the names that safetensors has for them.
+# Bytes of one value of each supported dtype, by safetensors' names.
 ITEM_BYTES: Final = {
     "F64": 8,
     "F32": 4,
@@ -33,7 +33,7 @@ MOST_TENSORS: Final = 100_000
 LONGEST_NAME: Final = 512
 MOST_DIMENSIONS: Final = 8
 _MOST_VALUES = 2**40
-# Tied weights and views let tensors be larger than their file; a bomb is larger by far.
+# Tied weights and views can make tensors larger than their file; a decompression bomb exceeds this by far.
 _LARGEST_EXPANSION = 4
 _ALWAYS_ALLOWED = 2**24
 
@@ -47,12 +47,12 @@ class TensorClaim:
 
     @property
     def logical_bytes(self) -> int:
-        """Bytes of all values, as if each stood in memory of its own."""
+        """Return the bytes of all values, as if no two shared memory."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 def is_shape(sizes: tuple[object, ...]) -> TypeGuard[tuple[int, ...]]:
-    """Whether these are the sizes of a tensor that may be read: few, not negative, and not too many values."""
+    """Return True if these are valid sizes of a tensor: few, not negative, and not too many values."""
     return (
         len(sizes) <= MOST_DIMENSIONS
         and all(type(size) is int and size >= 0 for size in sizes)
@@ -76,13 +76,13 @@ def check_expansion(claims: Mapping[str, TensorClaim], file_bytes: int) -> None:
         name = max(claims, key=lambda name: claims[name].logical_bytes)
         raise NernError(
             "unsupported_tensor",
-            f"The tensors would take {total:,} bytes out of a file of {file_bytes:,}, {quoted(name)} the most of them; "
+            f"The tensors would take {total:,} bytes from a file of {file_bytes:,}; the largest is {quoted(name)}; "
             "save contiguous copies of expanded tensors and send those.",
         )
 
 
 def too_many_tensors(most: int = MOST_TENSORS) -> NernError:
-    """The error for a file that names more tensors than are read."""
+    """Make the error for a file with more than `most` tensors."""
     return NernError(
-        "unsupported_format", f"The file has more than {most:,} tensors; save the network's state_dict() alone."
+        "unsupported_format", f"The file has more than {most:,} tensors; save only the network's state_dict()."
     )

@@ -1,7 +1,7 @@
-"""Judge whether an encoding can take the place of its original: a level, a sentence and advice. Torch-free.
+"""Judge whether an encoding can replace its original: a level, a sentence and advice. Torch-free.
 
-Where the accuracy was measured, the points that were lost decide. Without data the relative errors of the weights do,
-by what such errors have usually cost (docs/encoding.md has the figures).
+If the accuracy was measured, the accuracy drop decides. Without data, the relative errors of the weights decide, based
+on the usual drop for such errors (docs/encoding.md has the figures).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from nern_core.errors import quoted
 # Points of accuracy.
 FAITHFUL_DROP: Final = 0.5
 DEGRADED_DROP: Final = 5.0
-# Relative errors of all weights together, of weights that were rounded or fitted.
+# Relative errors of all weights together, for weights that were rounded or fitted.
 FAITHFUL_ERROR: Final = 0.03
 DEGRADED_ERROR: Final = 0.3
-# The same where answers were learned too: that moves weights without harm.
+# The same with distillation, which moves weights without harm.
 FAITHFUL_DISTILLED_ERROR: Final = 0.12
 DEGRADED_DISTILLED_ERROR: Final = 0.6
-# A layer with this relative error counts as lost; one of zeros would have 1.
+# A layer with at least this relative error counts as lost; a layer replaced by zeros has 1.
 LOST_LAYER_ERROR: Final = 0.9
 
 _MOST_NAMED = 3
-# An original with no more percent of the test images right was probably not made for these images.
+# With at most this accuracy in percent, the original was probably not made for these images.
 _FOREIGN_DATA_ACCURACY: Final = 20.0
-# A training of less than this part of what the network needs is named as too short.
+# Training with less than this part of the recommended steps is reported as too short.
 _SHORT_TRAINING = 0.5
 _MORE_BYTES: Final = 1.3
 
@@ -47,17 +47,17 @@ class Verdict(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     level: VerdictLevel
-    sentence: Annotated[str, Field(description="What the encoding costs, or probably costs.")]
-    advice: Annotated[str | None, Field(description="What to do for a better result.")] = None
+    sentence: Annotated[str, Field(description="The accuracy drop, measured or estimated.")]
+    advice: Annotated[str | None, Field(description="How to get a better result.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The figures that a verdict is made from.
+    """The metrics that a verdict is based on.
 
-    Accuracies are in percent, None where they were not measured. `layer_errors` are relative errors by name of layer.
-    `steps` are those of training, and `recommended_steps` those that the network has by default (None: not known);
-    `is_distilled` says whether it learned from answers of the original.
+    Accuracies are in percent, None if not measured. `layer_errors` are relative errors by layer name. `steps` are the
+    training steps, and `recommended_steps` the network's default (None: unknown); `is_distilled` is True if it was
+    trained on outputs of the original.
     """
 
     file_bytes: int
@@ -73,23 +73,23 @@ class Evidence:
 
     @property
     def drop(self) -> float | None:
-        """Points of accuracy that are lost; None without data."""
+        """Return the accuracy drop in points; None without data."""
         return accuracy_drop(self.original_accuracy, self.reconstructed_accuracy)
 
     @property
     def lost_layers(self) -> list[str]:
-        """Names of the lost layers by descending error."""
+        """Return the names of the lost layers by descending error."""
         lost = {name: error for name, error in self.layer_errors.items() if error >= LOST_LAYER_ERROR}
         return sorted(lost, key=lambda name: -lost[name])
 
 
 def accuracy_drop(original: float | None, reconstructed: float | None) -> float | None:
-    """Points of accuracy that are lost, to a hundredth; None where either accuracy is not known."""
+    """Return the accuracy drop in points, to a hundredth; None if either accuracy is unknown."""
     return None if original is None or reconstructed is None else round(original - reconstructed, 2)
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Say what the evidence means."""
+    """Judge the evidence."""
     level = _level(evidence)
     return Verdict(level=level, sentence=_sentence(evidence, level), advice=_advice(evidence, level))
 
@@ -113,15 +113,15 @@ def _graded(loss: float, faithful: float, degraded: float) -> VerdictLevel:
 def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
     drop = evidence.drop
     if drop is not None:
-        change = "as many as" if drop == 0 else f"{abs(drop):.2f} points {'less' if drop > 0 else 'more'} than"
-        return f"{evidence.reconstructed_accuracy:.2f} % of the test images are right, {change} with the original."
+        change = "the same as" if drop == 0 else f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'}"
+        return f"The accuracy is {evidence.reconstructed_accuracy:.2f} %, {change} the original's."
     cost = {
         VerdictLevel.FAITHFUL: "less than half a point of accuracy",
         VerdictLevel.DEGRADED: "some points of accuracy",
         VerdictLevel.RUINED: "most of the accuracy",
     }[level]
     differ = f"The weights differ by {_percent(evidence.relative_error)} %, which usually costs {cost}."
-    sentence = f"No accuracy was measured. {differ}"
+    sentence = f"The accuracy was not measured. {differ}"
     lost = evidence.lost_layers
     if not lost:
         return sentence
@@ -131,12 +131,12 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 
 
 def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
-    """Name what helps, the most effective first; None if nothing is needed."""
+    """List what helps, the most effective first; None if nothing is needed."""
     advice = []
     if evidence.original_accuracy is not None and evidence.original_accuracy <= _FOREIGN_DATA_ACCURACY:
         advice.append(
-            f"The original itself has only {evidence.original_accuracy:.2f} % right, so this says little: check that "
-            "the data set, its labels and its scaling are those of this network."
+            f"The original's accuracy is only {evidence.original_accuracy:.2f} %, so this says little: check that "
+            "the data set, its labels and its scaling match this network."
         )
     if evidence.better_alternatives:
         verb = "is" if len(evidence.better_alternatives) == 1 else "are"
@@ -146,17 +146,17 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
     if _is_short(evidence):
         advice.append(
             f"The training of {evidence.steps:,} steps was too short: this network needs about "
-            f"{evidence.recommended_steps:,}, which it takes by default."
+            f"{evidence.recommended_steps:,}, which is the default."
         )
     if evidence.has_predictor:
-        advice.append("Quantized weights are smaller and more accurate: choose the representation quantized.")
+        advice.append("Quantized weights are smaller and more accurate: choose the representation `quantized`.")
     elif not _is_short(evidence):
-        advice.append(f"Ask for a larger file, such as {_larger(evidence.file_bytes):,} bytes.")
+        advice.append(f"Choose a larger target size, such as {_larger(evidence.file_bytes):,} bytes.")
     return " ".join(advice)
 
 
 def _percent(share: float) -> str:
-    """A share in percent with two digits, or more in front of the point; never with an exponent."""
+    """Format a share in percent with two significant digits, or all digits before the point; never with an exponent."""
     percent = 100 * share
     return f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
 
@@ -171,6 +171,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _larger(size: int) -> int:
-    """A size worth trying, in round numbers."""
+    """Return a larger size to try, rounded."""
     unit: int = 10 ** max(0, len(str(size)) - 2)
     return round(_MORE_BYTES * size / unit) * unit

@@ -1,6 +1,6 @@
-"""What a user would pick instead of a neural representation, without training.
+"""Alternatives to a neural representation that need no training.
 
-With training it is quantizing the network itself: `nern_core.direct_quantization`.
+The alternative with training, quantizing the network itself, is in `nern_core.direct_quantization`.
 """
 
 from nern_core.alternatives.alternative import DIRECT_QUANTIZATION, Alternative

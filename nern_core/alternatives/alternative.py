@@ -1,19 +1,19 @@
-"""One way to store a checkpoint other than a neural representation."""
+"""An alternative way to store a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from torch import Tensor
 
-# The method that trains the network, see `nern_core.direct_quantization`.
+# The method that trains the network; see `nern_core.direct_quantization`.
 DIRECT_QUANTIZATION: Final = "direct quantization"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alternative:
-    """A checkpoint after another method: its name, what it takes, and the tensors that come back.
+    """A checkpoint stored by another method: the method's name, the size in bytes and the decoded tensors.
 
-    `seconds` are those that the method took; None for one that takes hardly any.
+    `seconds` is the method's run time; None for methods that take almost no time.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Code tensors with NNCodec: run by `nncodec` with the interpreter of an environment that has it.
+"""Code tensors with NNCodec. `nncodec` runs this with the interpreter of an environment that has NNCodec.
 
-PYTHON nncodec_program.py FOLDER --qp N, or --at-most BYTES for the finest parameter that takes no more, reads
-FOLDER/in.safetensors, writes FOLDER/out.safetensors, what the coded tensors decode to, and prints the parameter, the
-bytes and the seconds of coding as JSON. It knows nothing of the project that it is a part of.
+PYTHON nncodec_program.py FOLDER --qp N, or --at-most BYTES for the finest parameter whose result fits, reads
+FOLDER/in.safetensors and writes the decoded tensors to FOLDER/out.safetensors. It prints the parameter, the size in
+bytes and the seconds of coding as JSON. It imports nothing of this project.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from typing import Any
 import safetensors.torch
 import torch
 
-# From hardly any error to hardly any weights.
+# From almost no error to almost no weights.
 _FINEST, _COARSEST = -48, -4
 
 
 def main() -> None:
-    """Code, decode and tell."""
+    """Code and decode the tensors, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     wanted = parser.add_mutually_exclusive_group(required=True)
@@ -31,7 +31,7 @@ def main() -> None:
     tensors = safetensors.torch.load_file(arguments.folder / "in.safetensors")
     weights = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
 
-    def code(parameter: int) -> Any:  # noqa: ANN401 # it has no types
+    def code(parameter: int) -> Any:  # noqa: ANN401 # NNCodec has no types
         return nncodec.encode(
             {name: tensor.float().numpy().copy() for name, tensor in weights.items()},
             args={"qp": parameter, "results": str(arguments.folder)},
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _finest(fits: Callable[[int], bool]) -> int:
-    """The finest parameter that fits, by bisection, or the coarsest."""
+    """Find the finest parameter that fits, by bisection; the coarsest if none fits."""
     finest, coarsest = _FINEST, _COARSEST
     while finest < coarsest:
         middle = (finest + coarsest) // 2
@@ -61,17 +61,17 @@ def _finest(fits: Callable[[int], bool]) -> int:
     return coarsest
 
 
-def _nncodec() -> Any:  # noqa: ANN401 # it has no types
+def _nncodec() -> Any:  # noqa: ANN401 # NNCodec has no types
     try:
         from nncodec import nn
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
-        # Beside a CPU build torchvision misses the schemas of two operators, which nothing here uses.
+        # With a CPU build of torch, torchvision misses the schemas of two operators, which are not used here.
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _nncodec.library = library  # type: ignore[attr-defined] # the schemas live as long as it
+        _nncodec.library = library  # type: ignore[attr-defined] # the schemas live as long as this object
         from nncodec import nn
     return nn
 

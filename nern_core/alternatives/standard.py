@@ -1,9 +1,9 @@
-"""Standard codecs on the checkpoint itself, which need no data and no training.
+"""Standard codecs for the checkpoint itself, which need no data and no training.
 
-`zstd` compresses all tensors as they are, without a loss. `fp16` stores every floating-point tensor in half
-precision. `int8`, `int6` and `int4` round every tensor of two or more axes to nearest with one float32 scale for each
-index of axis 0 (the output channel of a convolution or linear layer), pack the symbols into so many bits, and keep the
-rest as it is. Bytes are those of the tensors: names and shapes are not counted, and tied tensors once.
+`zstd` compresses all tensors losslessly. `fp16` stores every floating-point tensor in half precision. `int8`, `int6`
+and `int4` round every tensor of two or more axes to nearest, with one float32 scale for each index of axis 0 (the
+output channel of a convolution or linear layer), pack each symbol into that many bits, and keep the other tensors
+unchanged. Sizes are those of the tensors: names and shapes are not counted, and tied tensors are counted once.
 """
 
 import math
@@ -31,7 +31,7 @@ class _Coded:
 
 
 def standard_codecs(tensors: Mapping[str, Tensor]) -> Iterator[Alternative]:
-    """Apply zstd, fp16, int8, int6 and int4, one after another: each result is as large as the checkpoint."""
+    """Apply zstd, fp16, int8, int6 and int4, one after another, because each result is as large as the checkpoint."""
     tied = find_tied(tensors)
     yield Alternative(name="zstd", bytes=_zstd_bytes(tensors, tied), tensors=dict(tensors))
     yield _apply("fp16", _to_half, tensors, tied)
@@ -62,7 +62,7 @@ def _zstd_bytes(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> int:
 
 def _to_half(tensor: Tensor) -> _Coded:
     half = tensor.half()
-    # Integers stay, and so does what half precision would turn into infinity.
+    # Integers stay unchanged, and so do tensors with values that would overflow to infinity in half precision.
     if not tensor.is_floating_point() or tensor.element_size() <= half.element_size() or not half.isfinite().all():
         return _Coded(tensor, tensor.nbytes)
     return _Coded(half.to(tensor.dtype), half.nbytes)

@@ -1,4 +1,4 @@
-"""What an encoding can be asked for by name: architectures and recipes, described for those who choose. Torch-free."""
+"""Architectures and recipes that an encoding can name, with descriptions for users. Torch-free."""
 
 from nern_core.catalogue.architectures import ArchitectureEntry, Represented, architectures
 from nern_core.catalogue.networks import NetworkStructure, network_structure

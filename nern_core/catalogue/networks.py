@@ -1,6 +1,6 @@
-"""Names and shapes of all tensors of each architecture, so that a checkpoint can be compared with them without torch.
+"""Names and shapes of all tensors of each architecture, to compare checkpoints with them without torch.
 
-`scripts/write_catalogue.py` writes them to `networks.jsonl.xz`, one network on a line.
+`scripts/write_catalogue.py` writes them to `networks.jsonl.xz`, one network per line.
 """
 
 import lzma
@@ -21,8 +21,8 @@ Shape = tuple[int, ...]
 class NetworkStructure(BaseModel):
     """The tensors of a network by name, in the network's order.
 
-    A size of None is the number of classes. `auxiliary` are modules that only training uses: a checkpoint may do
-    without all tensors of one.
+    A size of None is the number of classes. `auxiliary` names modules that only training uses: a checkpoint may lack
+    all tensors of such a module.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,17 +33,17 @@ class NetworkStructure(BaseModel):
 
     @property
     def classifier(self) -> str:
-        """The name of the last matrix, whose rows are the classes."""
+        """Return the name of the last matrix; its rows are the classes."""
         return [name for name, shape in self.shapes.items() if len(shape) >= 2][-1]
 
     def with_classes(self, classes: int) -> dict[str, Shape]:
-        """Fill in the number of classes."""
+        """Return the shapes with the number of classes filled in."""
         return {name: tuple(classes if size is None else size for size in shape) for name, shape in self.shapes.items()}
 
 
 @cache
 def network_structure(architecture: str) -> NetworkStructure:
-    """Find the tensors of an architecture. Raises `NernError` (`unknown_architecture`)."""
+    """Return the tensors of an architecture. Raises `NernError` (`unknown_architecture`)."""
     line = _lines().get(architecture)
     if line is None:
         raise unknown_architecture(architecture)
@@ -51,17 +51,17 @@ def network_structure(architecture: str) -> NetworkStructure:
 
 
 def unknown_architecture(name: str) -> NernError:
-    """The error for a name that no architecture has."""
+    """Make the error for an unknown architecture name."""
     if name.startswith(_TORCHVISION):
         classifier = quoted(name.removeprefix(_TORCHVISION))
-        sentence = f"torchvision has no classifier {classifier}; its names look like resnet18 or mobilenet_v3_small."
+        sentence = f"torchvision has no classifier {classifier}; names are for example resnet18 or mobilenet_v3_small."
     else:
         sentence = f"There is no architecture {quoted(name)}; use {ARCHITECTURE_NAMES}."
     return NernError("unknown_architecture", sentence)
 
 
 def write_networks(networks: Mapping[str, NetworkStructure]) -> None:
-    """Replace the file."""
+    """Replace the catalogue file."""
     lines = [f"{name}\t{network.model_dump_json()}\n" for name, network in networks.items()]
     FILE.write_bytes(lzma.compress("".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
 

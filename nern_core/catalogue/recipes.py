@@ -1,4 +1,4 @@
-"""The recipes for those who choose one. `nern_core.recipes` holds what each of them does."""
+"""Descriptions of the recipes for users. `nern_core.recipes` holds their settings."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from nern_core.options import RecipeName
 
 
 class RecipeEntry(BaseModel):
-    """What is to be known of a recipe before it is chosen."""
+    """Facts for choosing a recipe."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -17,24 +17,24 @@ class RecipeEntry(BaseModel):
     default_seconds: Annotated[
         float | None,
         Field(
-            description="About how long two ordinary cores train where a job names no budget. Its steps follow from "
-            "the network, so that a slower machine takes longer and makes the same file."
+            description="Approximate training time on two ordinary cores if a job sets no budget. The steps depend on  "
+            "the network, so a slower machine takes longer but makes the same file."
         ),
     ] = None
-    default_steps: Annotated[int | None, Field(description="Steps of a job that names no budget.")] = None
-    needs_architecture: Annotated[bool, Field(description="Whether the option `architecture` must be given.")] = False
+    default_steps: Annotated[int | None, Field(description="Training steps if a job sets no budget.")] = None
+    needs_architecture: Annotated[bool, Field(description="True if the option `architecture` is required.")] = False
     learns_from_dataset: Annotated[
-        bool, Field(description="Whether the images of the option `dataset` are trained on, not only measured on.")
+        bool, Field(description="True if the images of `dataset` are used for training, not only for measuring.")
     ] = True
-    takes_target: Annotated[bool, Field(description="Whether `target_bytes` and `target_ratio` may be given.")] = True
-    takes_max_drop: Annotated[bool, Field(description="Whether `max_drop` may be given.")] = False
+    takes_target: Annotated[bool, Field(description="True if `target_bytes` and `target_ratio` are allowed.")] = True
+    takes_max_drop: Annotated[bool, Field(description="True if `max_drop` is allowed.")] = False
 
 
 RECIPE_ENTRIES = (
     RecipeEntry(
         name=RecipeName.FAST,
-        summary="The most accuracy per second on a CPU: distillation on blended images; a predictor is fitted to the "
-        "weights before.",
+        summary="The most accuracy per second on a CPU: distillation on blended images. A predictor is fitted to the "
+        "weights first.",
         default_seconds=150,
         takes_max_drop=True,
     ),
@@ -46,7 +46,7 @@ RECIPE_ENTRIES = (
     ),
     RecipeEntry(
         name=RecipeName.DATA_FREE,
-        summary="Like `fast` for those without a data set: it makes images from the network's batch normalization.",
+        summary="Like `fast`, but without a data set: images are made from the network's batch normalization.",
         default_seconds=300,
         needs_architecture=True,
         learns_from_dataset=False,

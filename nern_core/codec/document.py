@@ -1,4 +1,4 @@
-"""The JSON document of a `.nern` file: all that decoding needs beside the tensors."""
+"""The JSON document of a `.nern` file: everything that decoding needs except the tensors."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -36,10 +36,10 @@ class Source(_Part):
 
 
 class PredictorRepresentation(_Part):
-    """Weights are what a predictor says of their coordinates, times the scale of their layer.
+    """Weights are the predictor's outputs for their coordinates, times the scale of their layer.
 
-    That is `scale` times 2 ** (exponent / 8), or 0 where the exponent is None. Files of format 4 have no exponents: all
-    of their layers have the same scale.
+    The scale of a layer is `scale` times 2 ** (exponent / 8), or 0 if the exponent is None. Files of format 4 have no
+    exponents: all of their layers have the same scale.
     """
 
     kind: Literal["predictor"] = "predictor"
@@ -50,7 +50,7 @@ class PredictorRepresentation(_Part):
 
 
 class QuantizedRepresentation(_Part):
-    """Weights are integers times steps, and coordinates tell how the integers are distributed."""
+    """Weights are integers times steps; the distribution of the integers depends on their coordinates."""
 
     kind: Literal["quantized"] = "quantized"
 
@@ -59,21 +59,21 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class FileNames(_Part):
-    """The names of the checkpoint's file: `prefix` before those of the document, but for the `others`."""
+    """The names in the checkpoint's file: `prefix` plus the name in the document, except for those in `others`."""
 
     prefix: Name = ""
     others: dict[str, Name] = {}
 
     @classmethod
     def of(cls, file_names: Mapping[str, str], names: Iterable[str]) -> Self:
-        """Describe the names of a file, by those of the document where they differ; `names` are all of these."""
+        """Describe the names in a file, given `file_names` (by document name, where they differ) and all `names`."""
         given = {name: file_names.get(name, name) for name in names}
         prefixes = Counter(found.removesuffix(name) for name, found in given.items() if found.endswith(name))
         prefix = max(prefixes, key=lambda prefix: prefixes[prefix], default="")
         return cls(prefix=prefix, others={name: found for name, found in given.items() if found != prefix + name})
 
     def by_name(self, names: Iterable[str]) -> dict[str, str]:
-        """The names of the file by those of the document, where they differ."""
+        """Return the names in the file by those of the document, where they differ."""
         given = {name: self.others.get(name, self.prefix + name) for name in names}
         return {name: found for name, found in given.items() if found != name}
 
@@ -82,12 +82,12 @@ Representation = Annotated[PredictorRepresentation | QuantizedRepresentation, Fi
 
 
 class Document(_Part):
-    """What was encoded and how.
+    """The description of the encoded checkpoint and of how it was encoded.
 
-    `layers` is the coordinate table: the l-th entry holds the kernels of the coordinates (l, f, c) with
-    f below its filters and c below its channels. `tensor_order` lists every tensor of the checkpoint, `tied`
-    those that repeat another one, with its name. `file_names`, `metadata` and `extra_states` are those of the
-    `Checkpoint`; documents without such things do not mention them.
+    `layers` is the coordinate table: entry l holds the kernels of the coordinates (l, f, c), where f is less than its
+    filters and c less than its channels. `tensor_order` lists every tensor of the checkpoint; `tied` maps each tensor
+    that repeats another one to the name of that one. `file_names`, `metadata` and `extra_states` are those of the
+    `Checkpoint`; empty ones are left out of the file.
     """
 
     architecture: str | None
@@ -103,7 +103,7 @@ class Document(_Part):
 
     @model_serializer(mode="wrap")
     def _without_empty_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Names cost bytes, also those of fields."""
+        """Leave out empty fields, because field names cost bytes, too."""
         written: dict[str, Any] = serialize(self)
         for name in ("file_names", "metadata", "extra_states"):
             if getattr(self, name) == type(self).model_fields[name].default:
@@ -115,12 +115,12 @@ class Document(_Part):
         if isinstance(self.representation, PredictorRepresentation):
             count = len(self.representation.layer_exponents)
             if count not in {0, len(self.layers)}:
-                raise ValueError("there is not one exponent for each layer")
+                raise ValueError("there must be one exponent per layer")
         return self
 
     @field_serializer("options", mode="wrap")
     def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All options but those that change nothing in the file."""
+        """Write all options except those that do not change the file."""
         written: dict[str, Any] = serialize(options)
         del written["direct_quantization"], written["fail_over"]
         if options.key is None:
@@ -133,7 +133,7 @@ class Document(_Part):
 class KeptTensor(_Part):
     """A tensor that is not represented.
 
-    Its values are all `constant`, or 8-bit integers times the step 2 ** (`exponent` / 8), or stored as they are.
+    Its values are all `constant`, or 8-bit integers times the step 2 ** (`exponent` / 8), or stored unchanged.
     """
 
     name: str
@@ -144,7 +144,7 @@ class KeptTensor(_Part):
 
 
 class Contents(_Part):
-    """All of the JSON: the document, the lengths of the streams of bytes, and the kept tensors."""
+    """The whole JSON: the document, the lengths of the byte streams, and the kept tensors."""
 
     document: Document
     streams: tuple[Annotated[int, Field(ge=0)], ...]

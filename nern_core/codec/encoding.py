@@ -1,4 +1,4 @@
-"""What a `.nern` file holds, read."""
+"""The parsed contents of a `.nern` file."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,14 @@ class PredictedWeights:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedWeights:
-    """The layers as integers, one for each of the document."""
+    """The layers as integers, one for each layer of the document."""
 
     layers: tuple[QuantizedLayer, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A document, the weights as its representation says, and the tensors that are not represented."""
+    """A document, the weights in its representation, and the tensors that are not represented."""
 
     document: Document
     weights: PredictedWeights | QuantizedWeights
@@ -35,15 +35,15 @@ class Encoding:
 
     @property
     def predicted(self) -> tuple[PredictorRepresentation, PredictedWeights]:
-        """The predictor and its description. Raises `NernError` (`no_predictor`) where the weights are quantized."""
+        """Return the predictor and its description. Raises `NernError` (`no_predictor`) for quantized weights."""
         representation, weights = self.document.representation, self.weights
         if isinstance(representation, QuantizedRepresentation) or isinstance(weights, QuantizedWeights):
             raise NernError(
                 "no_predictor",
-                "The file holds quantized weights and no predictor; encode without a target size to get one.",
+                "The file holds quantized weights, not a predictor; encode with `representation` `predictor`.",
             )
         return representation, weights
 
     def order(self, index: int) -> Tensor | None:
-        """The order of the kernels of a layer, None for raster order."""
+        """Return the order of the kernels of a layer; None for raster order."""
         return self.weights.orders[index] if isinstance(self.weights, PredictedWeights) else None

@@ -1,8 +1,8 @@
 """Write and read `.nern` files.
 
-Tensors of the file: `document` is compressed JSON, `streams` are bytes of range coders one after another, `predictor`
-are the predictor's parameters one after another, `kept.<dtype>` or, compressed, `zstd.<dtype>` the values that are
-kept. The metadata holds the format version and a checksum of the whole file.
+Tensors of the file: `document` is compressed JSON; `streams` are the concatenated bytes of the range coders;
+`predictor` holds the predictor's concatenated parameters; `kept.<dtype>` or, compressed, `zstd.<dtype>` hold the kept
+values. The metadata holds the format version and a checksum of the whole file.
 """
 
 import json
@@ -47,7 +47,7 @@ _STREAMS, _PREDICTOR = "streams", "predictor"
 class Sizes:
     """Bytes of a `.nern` file by purpose; `header` is the rest: the document, and names and shapes of tensors.
 
-    `integers` are those of quantized weights, with all that tells how they are distributed.
+    `integers` are the quantized weights, including the description of their distributions.
     """
 
     file: int
@@ -58,18 +58,18 @@ class Sizes:
 
     @property
     def header(self) -> int:
-        """Bytes that hold neither weights nor kept tensors."""
+        """Return the bytes that hold neither weights nor kept tensors."""
         return self.file - self.predictor - self.permutation - self.integers - self.kept
 
 
 def write_encoding(encoding: Encoding, path: Path) -> None:
-    """Write the file; the parameters of a predictor are stored in the dtype that they have."""
+    """Write the file; the parameters of a predictor are stored in their current dtype."""
     safetensors.torch.save_file(_pack(encoding), path, {METADATA_KEY: _metadata()})
     seal(path)
 
 
 def encoded_size(encoding: Encoding) -> int:
-    """Bytes of the file that would be written."""
+    """Return the size in bytes of the file that would be written."""
     return len(safetensors.torch.save(_pack(encoding), {METADATA_KEY: _metadata()}))
 
 
@@ -78,7 +78,7 @@ def _metadata() -> str:
 
 
 def _pack(encoding: Encoding) -> dict[str, Tensor]:
-    """The tensors of the file."""
+    """Return the tensors of the file."""
     document, weights = encoding.document, encoding.weights
     tensors: dict[str, Tensor] = {}
     if isinstance(weights, QuantizedWeights):
@@ -137,7 +137,7 @@ def measure_sizes(path: Path) -> Sizes:
 def pack_orders(
     orders: Sequence[Tensor | None], layers: Sequence[KernelLayer], permutation: Permutation
 ) -> list[bytes]:
-    """The orders of the layers as streams; none without a permutation."""
+    """Pack the order of each layer into a stream; without a permutation there are no streams."""
     return [
         pack_order(order, layer.filters, layer.channels, permutation).numpy().tobytes()
         for order, layer in zip(orders, layers, strict=True)
@@ -151,7 +151,7 @@ def unpack_orders(
     """Undo `pack_orders`. Raises `NernError` (`bad_encoding`)."""
     expected = 0 if permutation is Permutation.NONE else len(layers)
     if len(streams) != expected:
-        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one permutation for each layer.")
+        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one permutation per layer.")
     if permutation is Permutation.NONE:
         return (None,) * len(layers)
     return tuple(
@@ -180,7 +180,7 @@ def _read_contents(tensor: Tensor, file_name: str) -> Contents:
     except ValidationError as error:
         raise NernError(
             "bad_encoding",
-            f"'{file_name}' cannot be decoded: its document has {error.error_count()} fields that do not fit.",
+            f"'{file_name}' cannot be decoded: {error.error_count()} fields of its document are invalid.",
         ) from error
 
 
@@ -196,7 +196,7 @@ def _read_parameters(
 
 
 def _check_names(contents: Contents) -> None:
-    """Every tensor is represented, kept or tied to one that is, and none of them twice."""
+    """Check that every tensor is represented, kept or tied to such a tensor, and that no name occurs twice."""
     document = contents.document
     names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
     stored = set(names)
@@ -211,14 +211,14 @@ def _check_names(contents: Contents) -> None:
         or len(set(written)) != len(written)
         or not all(name.isprintable() for name in written)
     ):
-        raise NernError("bad_encoding", "The .nern file is damaged: its tensors are not the ones that it lists.")
+        raise NernError("bad_encoding", "The .nern file is damaged: its tensors do not match its list of tensors.")
 
 
 def _check_plain(value: JsonValue) -> None:
     try:
         from_json(value)
     except NotPlainError as error:
-        raise NernError("bad_encoding", "The .nern file is damaged: it has values that cannot be read.") from error
+        raise NernError("bad_encoding", "The .nern file is damaged: it contains unreadable values.") from error
 
 
 def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:

@@ -1,9 +1,9 @@
-"""Integers in about as many bits as they carry, each under the distribution of its class.
+"""Code integers in close to their entropy, each with the distribution of its class.
 
-The distribution of a class is symmetric and told by *stop probabilities* in 256ths: the magnitude is k if it is not
-smaller and stops at k, and the last of them holds for all larger magnitudes. So a class of any shape takes a
-few bytes. The probabilities that the range coder works with are made from them in integers alone, so that every
-machine has the same ones, and all of them are exact in float64.
+The distribution of a class is symmetric and described by *stop probabilities* in 256ths: stop probability k is the
+probability that the magnitude is k, given that it is at least k. The last one holds for all larger magnitudes. So a
+class of any shape takes a few bytes. The probabilities of the range coder are computed from them with integers only, so
+that every machine gets the same ones, and all of them are exact in float64.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from nern_core.errors import NernError
 Categorical = constriction.stream.model.Categorical
 Uniform = constriction.stream.model.Uniform
 
-# Larger magnitudes are told by this symbol and what is above it.
+# Larger magnitudes are coded as this symbol and an escaped excess.
 LARGEST_MAGNITUDE: Final = 255
 _NUMBERS_OF_STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 255)
 _DENOMINATOR = 256
@@ -33,9 +33,9 @@ Classes = NDArray[np.uint8]
 
 
 def fit_stops(counts: NDArray[np.float64]) -> Stops:
-    """Stop probabilities for the counts of the magnitudes 0 to `LARGEST_MAGNITUDE` in one class, (256,).
+    """Fit stop probabilities to the counts of the magnitudes 0 to `LARGEST_MAGNITUDE` in one class, (256,).
 
-    As many of them as pay for their own bytes; empty for a class that has nothing.
+    Returns as many of them as save more bytes than they take; empty for an empty class.
     """
     if not counts.any():
         return np.empty(0, np.uint8)
@@ -55,20 +55,20 @@ def fit_stops(counts: NDArray[np.float64]) -> Stops:
 
 
 def _ideal_bits(counts: NDArray[np.float64], reached: NDArray[np.float64], stops: Stops) -> float:
-    """Bits of all integers with these counts, without their signs and the rounding of the coder."""
+    """Return the bits of all integers with these counts, without their signs and the coder's rounding."""
     share = np.append(stops, np.full(len(counts) - len(stops), stops[-1])) / _DENOMINATOR
     return -float(counts @ np.log2(share) + (reached - counts) @ np.log2(1 - share))
 
 
 def magnitude_bits(stops: Stops) -> NDArray[np.float64]:
-    """Bits of an integer of each magnitude, 0 to `LARGEST_MAGNITUDE` and above, its sign included: (256,)."""
+    """Return the bits of an integer of each magnitude, 0 to `LARGEST_MAGNITUDE` and above, with its sign: (256,)."""
     bits: NDArray[np.float64] = -np.log2(_probabilities(stops.tobytes())[[0, *range(1, 2 * LARGEST_MAGNITUDE + 1, 2)]])
     bits[-1] += sum(_ESCAPED_BITS)
     return bits
 
 
 def pack_integers(values: Integers, classes: Classes, stops: Sequence[Stops]) -> bytes:
-    """Pack integers (n,), each of the class (n,) whose stop probabilities `stops` has."""
+    """Pack integers (n,) of the classes (n,); `stops` holds the stop probabilities of each class."""
     magnitudes = np.abs(values)
     clipped = np.minimum(magnitudes, LARGEST_MAGNITUDE)
     symbols = np.where(values > 0, 2 * clipped - 1, 2 * clipped).astype(np.int32)
@@ -80,13 +80,13 @@ def pack_integers(values: Integers, classes: Classes, stops: Sequence[Stops]) ->
         encoder.encode((above & (2**bits - 1)).astype(np.int32), Uniform(2**bits))
         above = above >> bits
     if above.any():
-        raise ValueError("an integer is too large to be packed")
+        raise ValueError("an integer is too large to pack")
     packed: bytes = encoder.get_compressed().astype("<u4").tobytes()
     return packed
 
 
 def unpack_integers(packed: bytes, classes: Classes, stops: Sequence[Stops]) -> Integers:
-    """Undo `pack_integers`. Raises `NernError` (`bad_encoding`) where bytes are missing or left over."""
+    """Undo `pack_integers`. Raises `NernError` (`bad_encoding`) if bytes are missing or left over."""
     if len(packed) % 4:
         raise NernError("bad_encoding", "The .nern file is damaged: a stream of integers is cut short.")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(packed, "<u4").astype(np.uint32))
@@ -115,11 +115,11 @@ def _model(stops: bytes) -> object:
 
 @lru_cache(maxsize=256)
 def _probabilities(stops: bytes) -> NDArray[np.float64]:
-    """Of the symbols 0, +1, -1, +2, ... in turn, (511,): multiples of 2**-23 that add up to nearly 1."""
+    """Return the probabilities of the symbols 0, +1, -1, +2, ..., (511,): multiples of 2**-23 that sum to nearly 1."""
     left = 1 << _PROBABILITY_BITS
     of_magnitude = []
     for k in range(LARGEST_MAGNITUDE + 1):
-        # Beyond the last symbol lies everything that is escaped.
+        # The last symbol stands for all escaped magnitudes.
         stop = _DENOMINATOR if k == LARGEST_MAGNITUDE else stops[min(k, len(stops) - 1)]
         part = left * stop // _DENOMINATOR
         of_magnitude.append(part)

@@ -1,4 +1,4 @@
-"""Tensors that are not represented, put side by side: one flat tensor for each dtype, and constants in the document."""
+"""Tensors that are not represented, concatenated: one flat tensor per dtype, and constants in the document."""
 
 import math
 from collections import Counter
@@ -24,21 +24,21 @@ _DTYPES: Final = {
     )
 }
 _BYTE: Final = "int8"
-# Of the names of tensors in the file; what follows is a dtype.
+# Prefixes of tensor names in the file; the dtype follows.
 PLAIN: Final = "kept."
 COMPRESSED: Final = "zstd."
 
 
 @dataclass(frozen=True, slots=True)
 class RoundedTensor:
-    """A tensor as `integers` int8 times the step of the `exponent`, to be decoded as the dtype `dtype`."""
+    """A tensor as `integers`, int8, times the step of the `exponent`; decoded as the dtype `dtype`."""
 
     integers: Tensor
     exponent: int
     dtype: torch.dtype
 
     def values(self) -> Tensor:
-        """What it is decoded to."""
+        """Return the decoded tensor."""
         return (self.integers.double() * step_of(self.exponent)).to(self.dtype)
 
 
@@ -46,12 +46,12 @@ Kept = Tensor | RoundedTensor
 
 
 def values_of(kept: Kept) -> Tensor:
-    """The tensor that a kept one is decoded to."""
+    """Return the decoded tensor of a kept one."""
     return kept.values() if isinstance(kept, RoundedTensor) else kept
 
 
 def pack_kept(kept: Mapping[str, Kept]) -> tuple[tuple[KeptTensor, ...], dict[str, Tensor]]:
-    """Describe the tensors, and put their values side by side: a flat tensor by the name of its dtype."""
+    """Describe the tensors and concatenate their values: one flat tensor per dtype, under the dtype's name."""
     entries: list[KeptTensor] = []
     flat: dict[str, list[Tensor]] = {}
     for name, tensor in kept.items():
@@ -64,7 +64,7 @@ def pack_kept(kept: Mapping[str, Kept]) -> tuple[tuple[KeptTensor, ...], dict[st
 
 
 def compress_kept(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a prefix before the name of each dtype: compressed where that is smaller, or as they are."""
+    """Compress each dtype where that is smaller; add a prefix to its name that says whether it is compressed."""
     stored = {}
     for dtype, values in flat.items():
         packed = shuffle_and_compress(values) if values.numel() else values
@@ -74,7 +74,7 @@ def compress_kept(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def decompress_kept(stored: Mapping[str, Tensor], entries: Iterable[KeptTensor]) -> dict[str, Tensor]:
-    """Undo `compress_kept`, for these kept tensors. Raises `NernError` (`bad_encoding`)."""
+    """Undo `compress_kept` for these kept tensors. Raises `NernError` (`bad_encoding`)."""
     counts = Counter[str]()
     for entry in entries:
         if entry.constant is None:
@@ -90,7 +90,7 @@ def decompress_kept(stored: Mapping[str, Tensor], entries: Iterable[KeptTensor])
 
 
 def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> dict[str, Kept]:
-    """Undo `pack_kept`. Raises `NernError` (`bad_encoding`) where values are missing or left over."""
+    """Undo `pack_kept`. Raises `NernError` (`bad_encoding`) if values are missing or left over."""
     kept: dict[str, Kept] = {}
     starts = dict.fromkeys(flat, 0)
     for entry in entries:
@@ -106,7 +106,7 @@ def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> di
         if len(values) != count:
             raise _damaged()
         starts[stored] = start + count
-        # A copy, so that no tensor holds on to all of its dtype.
+        # A copy, so that no tensor keeps the memory of its whole dtype alive.
         tensor = values.clone().view(entry.shape)
         kept[entry.name] = tensor if entry.exponent is None else RoundedTensor(tensor, entry.exponent, dtype)
     if any(starts[dtype] != len(values) for dtype, values in flat.items()):
@@ -121,7 +121,7 @@ def _stored_dtype(entry: KeptTensor) -> str:
 def _constant_tensor(entry: KeptTensor, constant: float, dtype: torch.dtype) -> Tensor:
     try:
         return torch.full(entry.shape, constant, dtype=dtype)
-    except (OverflowError, RuntimeError) as error:  # no value of the dtype
+    except (OverflowError, RuntimeError) as error:  # not a value of the dtype
         raise _damaged() from error
 
 
@@ -134,13 +134,13 @@ def _describe(name: str, tensor: Kept) -> KeptTensor:
 
 
 def _constant(tensor: Tensor) -> int | float | None:
-    """The one value of a tensor, if JSON can say it exactly."""
+    """Return the single value of a constant tensor if JSON can represent it exactly, else None."""
     exact = tensor.is_floating_point() or tensor.dtype in {torch.int64, torch.int32, torch.int16, torch.uint8}
     if not exact or not tensor.numel() or tensor.element_size() == 1:
         return None
     first: int | float = tensor.flatten()[0].item()
     alike = bool((tensor == first).all() and math.isfinite(first))
-    # Zeros of both signs are equal, and yet two values.
+    # +0.0 and -0.0 compare equal but differ in their bits.
     return None if not alike or (first == 0 and bool(tensor.signbit().any())) else first
 
 
@@ -149,4 +149,4 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _damaged() -> NernError:
-    return NernError("bad_encoding", "The .nern file is damaged: its kept tensors are not the ones that it lists.")
+    return NernError("bad_encoding", "The .nern file is damaged: its kept tensors do not match its list of tensors.")

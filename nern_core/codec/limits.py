@@ -1,6 +1,6 @@
-"""How much a `.nern` file may decode to: far more than any encoding, and no more than fits its own size.
+"""Limits on the decoded size of a `.nern` file: far above any real encoding, and in proportion to the file's size.
 
-A few bytes can declare a tensor of any shape; what would be made of them is counted before any of it is.
+A few bytes can declare a tensor of any shape, so the declared size is checked before anything is allocated.
 """
 
 import math
@@ -9,15 +9,15 @@ from typing import Final
 from nern_core.codec.document import Contents, PredictorRepresentation
 from nern_core.errors import NernError
 
-# The largest target ratio is 1000, and tied tensors are decoded under each of their names.
+# The largest target ratio is 1000, and tied tensors are decoded once for each of their names.
 _LARGEST_EXPANSION: Final = 4096
-# A predictor of a few units stands for a network of any size: a vision transformer in 15 KB is an honest file.
+# A predictor of a few units can represent a network of any size: a vision transformer in 15 KB is a valid file.
 _ALWAYS_ALLOWED: Final = 2**30
 _BYTES = 8
 
 
 def check_extent(contents: Contents, file_bytes: int) -> None:
-    """Raise `NernError` (`bad_encoding`) if decoding would take much more memory than a file of this size is worth."""
+    """Raise `NernError` (`bad_encoding`) if decoding would take far more memory than a file of this size justifies."""
     document = contents.document
     values = [(layer.name, layer.kernels * layer.kernel_values) for layer in document.layers]
     values += [(kept.name, math.prod(kept.shape)) for kept in contents.kept]
@@ -31,5 +31,5 @@ def check_extent(contents: Contents, file_bytes: int) -> None:
     if declared > _ALWAYS_ALLOWED + _LARGEST_EXPANSION * file_bytes:
         raise NernError(
             "bad_encoding",
-            f"The .nern file is damaged: its {file_bytes:,} bytes declare tensors of {declared:,}; encode again.",
+            f"The .nern file is damaged: its {file_bytes:,} bytes declare {declared:,} bytes of tensors; encode again.",
         )

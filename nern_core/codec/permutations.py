@@ -1,7 +1,7 @@
-"""Permutations in as many bits as there are: log2(n!) for n kernels, to within a few bytes.
+"""Code permutations in close to their entropy: log2(n!) bits for n kernels, plus a few bytes.
 
-A permutation is told by the swaps that make it: the i-th of n kernels is swapped with one of the n - i that are
-not in their place yet, each as likely as the others. A range coder packs such choices without a loss.
+A permutation is coded as the swaps that build it: the i-th of n kernels is swapped with one of the n - i kernels that
+are not yet in place, each equally likely. A range coder packs these choices losslessly.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from nern_core.errors import NernError
 from nern_core.options import Permutation
 
 Uniform = constriction.stream.model.Uniform
-# The range coder knows probabilities to 24 bits: choices among more than this are told in two parts.
+# The range coder's probabilities have 24 bits: a choice among more values than this is coded in two parts.
 _MOST_CHOICES_AT_ONCE = 1 << 20
 _LOW_BITS = 12
 
@@ -43,9 +43,9 @@ def pack_order(order: Tensor, filters: int, channels: int, method: Permutation) 
 
 
 def unpack_order(stream: Tensor, filters: int, channels: int, method: Permutation) -> Tensor:
-    """Undo `pack_order`. Raises `NernError` (`bad_encoding`) for a stream of another length."""
+    """Undo `pack_order`. Raises `NernError` (`bad_encoding`) for a stream of the wrong length."""
     if len(stream) % 4:
-        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is cut short.")
+        raise NernError("bad_encoding", "The .nern file is damaged: a permutation is cut short.")
     lengths = [filters * channels] if method is Permutation.CROSS_FILTER else [filters, *[channels] * filters]
     choices = _choices(lengths)
     shift = _shift(choices)
@@ -54,9 +54,9 @@ def unpack_order(stream: Tensor, filters: int, channels: int, method: Permutatio
     wide = shift > 0
     swaps[wide] |= decode_symbols(decoder, Uniform(2**_LOW_BITS), int(wide.sum()))
     if (swaps >= choices).any():
-        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is none.")
+        raise NernError("bad_encoding", "The .nern file is damaged: it contains an invalid permutation.")
     if not decoder.maybe_exhausted():
-        raise NernError("bad_encoding", "The .nern file is damaged: one of its permutations is too long.")
+        raise NernError("bad_encoding", "The .nern file is damaged: a permutation is too long.")
     ends = np.cumsum([length - 1 for length in lengths])
     permutations = [_permutation_of(part) for part in np.split(swaps, ends[:-1])]
     if method is Permutation.CROSS_FILTER:
@@ -66,12 +66,12 @@ def unpack_order(stream: Tensor, filters: int, channels: int, method: Permutatio
 
 
 def _choices(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Choices of each swap, for permutations of these lengths one after another; a last one alone has none."""
+    """Count the choices of each swap, for consecutive permutations of these lengths; the last kernel needs none."""
     return np.concatenate([np.arange(length, 1, -1, dtype=np.int64) for length in lengths])
 
 
 def _shift(choices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many low bits of each swap are told apart."""
+    """Return the number of low bits of each swap that are coded separately."""
     return np.where(choices > _MOST_CHOICES_AT_ONCE, _LOW_BITS, 0)
 
 

@@ -1,4 +1,4 @@
-"""Quantized layers as streams of bytes: the distributions, what coordinates tell, and the integers of each layer."""
+"""Quantized layers as streams of bytes: the distributions, the tables of each layer, and the integers of each layer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,14 +22,14 @@ from nern_core.quantized.coordinate_scales import CLASSES, CoordinateScales
 from nern_core.quantized.grid import LARGEST_EXPONENT
 from nern_core.quantized.layer import QuantizedLayer
 
-# The tables of a layer have classes of their own: means, exponents, and those by filter, channel and position.
+# The tables of a layer have their own classes: means, exponents, and scales by filter, by channel and by position.
 _TABLE_CLASSES = 5
-# In front of the streams of the layers: the distributions, and the tables of all layers.
+# Streams in front of those of the layers: the distributions, and the tables of all layers.
 STREAMS_BEFORE_LAYERS = 2
 
 
 def fit_distributions(integers: Iterable[Tensor], classes: Iterable[Tensor]) -> list[Stops]:
-    """The distribution of each class, fitted to the integers (F, C, P) and classes (F, C, P) of all layers."""
+    """Fit the distribution of each class to the integers (F, C, P) and classes (F, C, P) of all layers."""
     size = LARGEST_MAGNITUDE + 1
     counts = [
         (members.long() * size + values.abs().clamp(max=LARGEST_MAGNITUDE)).flatten().bincount(minlength=CLASSES * size)
@@ -40,7 +40,7 @@ def fit_distributions(integers: Iterable[Tensor], classes: Iterable[Tensor]) -> 
 
 
 def pack_layers(layers: Sequence[QuantizedLayer]) -> list[bytes]:
-    """Pack into streams: the distributions, the tables, and one for each layer."""
+    """Pack into streams: the distributions, the tables, and one stream per layer."""
     tables = [_tables(layer) for layer in layers]
     values = np.concatenate([np.concatenate(parts) for parts in tables]).astype(np.int32)
     classes = np.concatenate([_table_classes([len(part) for part in parts]) for parts in tables])
@@ -60,7 +60,7 @@ def pack_layers(layers: Sequence[QuantizedLayer]) -> list[bytes]:
 def unpack_layers(streams: Sequence[bytes], layers: Sequence[KernelLayer]) -> tuple[QuantizedLayer, ...]:
     """Undo `pack_layers`. Raises `NernError` (`bad_encoding`) for streams that do not fit the layers."""
     if len(streams) != STREAMS_BEFORE_LAYERS + len(layers):
-        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream for each layer.")
+        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream per layer.")
     stops = _read_stops(streams[0])
     sizes = [_table_sizes(layer) for layer in layers]
     classes = np.concatenate([_table_classes(size) for size in sizes])
@@ -86,7 +86,7 @@ def _unpack_layer(
 
 
 def _tables(layer: QuantizedLayer) -> list[NDArray[np.int32]]:
-    """Everything about a layer but its integers: the means of the first two tables are told apart from them."""
+    """Return all tables of a layer; the means of the first two tables are coded separately."""
     means = [_rounded_mean(table) for table in (layer.exponents, layer.scales.filters)]
     return [
         np.array(means, np.int32),

@@ -1,6 +1,6 @@
-"""Values in fewer bytes without a loss: bytes of equal weight side by side, compressed by zstd.
+"""Compress values losslessly: bytes of equal significance are grouped, then compressed by zstd.
 
-Neighbouring values have much the same sign and exponent, and little else in common.
+Neighbouring values share much of their sign and exponent, and little else.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ _LEVEL: Final = 9
 
 
 def shuffle_and_compress(values: Tensor) -> Tensor:
-    """Compress values (n,) of any dtype: uint8 (bytes,)."""
+    """Compress values (n,) of any dtype into uint8 (bytes,)."""
     of_values = values.contiguous().view(torch.uint8).view(-1, values.itemsize)
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(of_values.t().contiguous().numpy().tobytes())
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
@@ -24,12 +24,13 @@ def shuffle_and_compress(values: Tensor) -> Tensor:
 def decompress_and_unshuffle(packed: Tensor, dtype: torch.dtype, count: int) -> Tensor:
     """Undo `shuffle_and_compress` for `count` values of this dtype.
 
-    Raises `NernError` (`bad_encoding`) before anything is allocated, if the bytes declare another size, or if they are
-    damaged.
+    Raises `NernError` (`bad_encoding`) if the bytes are damaged or declare another size; the size is checked before
+    anything is allocated.
     """
     data, size = packed.numpy().tobytes(), count * dtype.itemsize
     try:
-        # Without this, the decompressor would allocate whatever the bytes declare. Nothing is never compressed.
+        # Without this check, the decompressor would allocate any size that the bytes declare. Empty tensors are never
+        # compressed.
         if not size or zstandard.frame_content_size(data) != size:
             raise _damaged()
         unpacked = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)

@@ -1,4 +1,4 @@
-"""How important each kernel and filter is, as the encoding tells, beside magnitude and Fisher (paper, section 5.1)."""
+"""Importance of each kernel and filter, measured by the encoding, magnitude and Fisher (paper, section 5.1)."""
 
 from nern_core.importance.files import FILE_NAMES, write
 from nern_core.importance.measure import Measured, measure

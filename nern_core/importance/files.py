@@ -1,4 +1,4 @@
-"""Write down what was found: the document, the scores and the pruning curve."""
+"""Write the measured importance: the document, the scores and the pruning curve."""
 
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ FILE_NAMES: Final = (JSON_NAME, SCORES_NAME, CURVE_NAME)
 
 
 def write(measured: Measured, folder: Path) -> list[Path]:
-    """Write the document, the scores and, where there are any points, the pruning curve; returns the files.
+    """Write the document, the scores and, if there are points, the pruning curve; return the files.
 
     Each tensor of scores is named `kernel.magnitude.<layer>` and so on; the metadata entry `nern` is JSON with the
     SHA-256 of the checkpoint and of the encoding.
@@ -26,7 +26,7 @@ def write(measured: Measured, folder: Path) -> list[Path]:
     importance = measured.importance
     document, scores, curve = folder / JSON_NAME, folder / SCORES_NAME, folder / CURVE_NAME
     document.write_text(importance.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    # One entry, because several would stand in the file in a random order.
+    # One entry, because several entries would be written in random order.
     metadata = importance.model_dump_json(include={"nern_version", "source_sha256", "encoding_sha256"})
     safetensors.torch.save_file(_named(measured.scores), scores, {"nern": metadata})
     if not importance.pruning:
@@ -36,7 +36,7 @@ def write(measured: Measured, folder: Path) -> list[Path]:
 
 
 def draw_pruning(importance: Importance) -> str:
-    """Draw accuracy against the share of weights pruned, one line for each order; returns an SVG document."""
+    """Draw accuracy against the share of weights pruned, one line per order; return an SVG document."""
     lines: dict[Granularity, dict[str, list[tuple[float, float]]]] = {granularity: {} for granularity in Granularity}
     for point in importance.pruning:
         line = lines[point.granularity].setdefault(point.order.replace("-", " "), [])

@@ -29,7 +29,7 @@ _SEED = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What is found: the document and the scores of all kernels and filters."""
+    """The result of a measurement: the document and the scores of all kernels and filters."""
 
     importance: Importance
     scores: Scores
@@ -44,11 +44,11 @@ def measure(
     device: torch.device = _CPU,
     on_progress: OnProgress = lambda progress: None,
 ) -> Measured:
-    """Measure the kernels and filters of a checkpoint by its encoding.
+    """Measure the importance of a checkpoint's kernels and filters, given its encoding.
 
-    With `dataset`, the Fisher information is measured on its training images and the pruning curve on so many
-    `images` of its test split (None: all); `architecture` is needed where the encoding names none. Progress counts
-    the points of the curve. Raises `NernError` where the data do not fit.
+    With `dataset`, the Fisher information is measured on its training images and the pruning curve on `images` images
+    of its test split (None: all); `architecture` is needed if the encoding names none. Progress counts the points of
+    the curve. Raises `NernError` if the data do not fit.
     """
     on_progress(Progress(phase=Phase.IMPORTANCE))
     document, original = pair.encoding.document, pair.original.tensors
@@ -83,7 +83,7 @@ def measure(
 
 
 def _fisher(pair: Pair, evaluator: Evaluator, dataset: Path) -> Mapping[str, Tensor]:
-    """Fisher information of the kernels, from training images: the accuracies are measured on others."""
+    """Return the Fisher information of the kernels, measured on training images; accuracies use the test images."""
     preprocessing, device = evaluator.preprocessing, evaluator.device
     count = images_per_batch(_FISHER_IMAGES_PER_BATCH, preprocessing.input_size)
     generator = torch.Generator().manual_seed(_SEED)
@@ -99,6 +99,6 @@ def _remarks(scores: Scores, *, measured: bool) -> Iterator[str]:
     elif Criterion.FISHER not in scores.complete:
         known = len(scores.by_layer[Granularity.KERNEL, Criterion.FISHER])
         yield (
-            f"The Fisher information is known of {known} of {len(scores.layers)} layers only, and so nothing is ranked "
-            "or pruned by it."
+            f"The Fisher information is known for only {known} of {len(scores.layers)} layers, so it is not used for "
+            "ranking or pruning."
         )

@@ -1,4 +1,4 @@
-"""What is said about the importance of kernels and filters: `importance.json`."""
+"""The importance of kernels and filters: the document `importance.json`."""
 
 from enum import StrEnum
 
@@ -6,16 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Granularity(StrEnum):
-    """What gets a score: a kernel, or all kernels of a filter together."""
+    """Units that get a score: a kernel, or all kernels of a filter together."""
 
     KERNEL = "kernel"
     FILTER = "filter"
 
 
 class Criterion(StrEnum):
-    """What a score is made from; `nern_core.importance.scores` has the formulas.
+    """Criteria of importance; `nern_core.importance.scores` has the formulas.
 
-    Important is what has a small reconstruction error, a large magnitude, or a large Fisher score.
+    Kernels with a small reconstruction error, a large magnitude or a large Fisher score are important.
     """
 
     RECONSTRUCTION_ERROR = "reconstruction-error"
@@ -24,10 +24,10 @@ class Criterion(StrEnum):
 
 
 class PruningOrder(StrEnum):
-    """What is pruned first; kernels and filters of zeros alone go before all others.
+    """Orders of pruning; kernels and filters of zeros always go first.
 
-    The first three are the least important by each criterion. The others are controls: the opposite of the first,
-    and chance.
+    The first three prune the least important units by each criterion first. The others are controls: the reverse of the
+    first, and random.
     """
 
     LARGEST_ERROR = "largest-error-first"
@@ -38,7 +38,7 @@ class PruningOrder(StrEnum):
 
 
 class RankedUnit(BaseModel):
-    """A kernel or, without `channel`, a filter, and its score. Layers are named by their tensor."""
+    """A kernel or, without `channel`, a filter, and its score. Layers are identified by their tensor."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +60,7 @@ class Ranking(BaseModel):
 
 
 class Correlation(BaseModel):
-    """Spearman's rank correlation of the scores of two criteria over all layers; null where one is constant."""
+    """Spearman's rank correlation of two criteria's scores over all layers; null if one of them is constant."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,7 +71,7 @@ class Correlation(BaseModel):
 
 
 class PruningPoint(BaseModel):
-    """Accuracy in percent after so large a share of the represented weights, 0 to 1, was set to zero."""
+    """Accuracy in percent after this share of the represented weights, 0 to 1, was set to zero."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,9 +82,10 @@ class PruningPoint(BaseModel):
 
 
 class Importance(BaseModel):
-    """Everything about the importance of the kernels of one checkpoint, as one encoding of it tells.
+    """The importance of all kernels of one checkpoint, measured with one encoding of it.
 
-    `images` is how many test images the accuracies were measured on; `remarks` are sentences on what is left out.
+    `images` is the number of test images used to measure the accuracies; `remarks` are sentences about missing
+    measurements.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,8 +1,8 @@
 """Accuracy of the original network after the least important kernels or filters were set to zero.
 
-One order over all layers. A share is one of all represented weights: kernels or filters go, in order, as long as they
-fit into it, so that orders can be compared even where one prefers larger filters than another. Nothing else
-changes: biases and normalization stay, and nothing is trained afterwards.
+One order covers all layers. A share is one of all represented weights: kernels or filters are removed, in order, as
+long as they fit into it, so that orders are comparable even if one prefers larger filters than another. Nothing else
+changes: biases and normalization stay, and the network is not retrained.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from nern_core.kernels import KernelLayer, assemble
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SEED = 0
 
-# What the first to go is sorted by; with True, the largest score goes first.
+# The criterion of each order; True: the largest score is pruned first.
 _SORTED_BY: Final = {
     PruningOrder.LARGEST_ERROR: (Criterion.RECONSTRUCTION_ERROR, True),
     PruningOrder.SMALLEST_ERROR: (Criterion.RECONSTRUCTION_ERROR, False),
@@ -34,7 +34,7 @@ def pruning_points(
     scores: Scores,
     evaluator: Evaluator,
 ) -> Iterator[PruningPoint]:
-    """Measure every share of both granularities, in every order that the scores are complete for.
+    """Measure every share of both granularities, in every order whose scores are complete.
 
     `tied` names the tensors that repeat a represented one: they are pruned with it.
     """
@@ -52,12 +52,12 @@ def pruning_points(
 
 
 def possible_orders(scores: Scores) -> tuple[PruningOrder, ...]:
-    """Those whose criterion every layer has scores by."""
+    """Return the orders whose criterion has scores for every layer."""
     return tuple(o for o in PruningOrder if o is PruningOrder.RANDOM or _SORTED_BY[o][0] in scores.complete)
 
 
 def order_units(scores: Scores, granularity: Granularity, order: PruningOrder) -> Tensor:
-    """Indices of all kernels or filters, layer after layer in raster order, those to be pruned first in front."""
+    """Return indices of all kernels or filters (layer by layer, in raster order), sorted by when they are pruned."""
     magnitudes = scores.flat(granularity, Criterion.MAGNITUDE)
     if order is PruningOrder.RANDOM:
         keys = torch.rand(len(magnitudes), generator=torch.Generator().manual_seed(_SEED))
@@ -68,7 +68,7 @@ def order_units(scores: Scores, granularity: Granularity, order: PruningOrder) -
 
 
 def units_left(first_to_go: Tensor, weights: Tensor, share: float) -> Tensor:
-    """Which kernels or filters, bool (units,), are left after a share of all weights has gone."""
+    """Return a mask, bool (units,), of the kernels or filters that remain after a share of all weights is pruned."""
     gone = weights[first_to_go].cumsum(dim=0) <= round(share * int(weights.sum()))
     left = torch.ones(len(weights), dtype=torch.bool)
     left[first_to_go[gone]] = False
@@ -93,6 +93,6 @@ def prune(
 
 
 def weight_counts(layers: Sequence[KernelLayer], granularity: Granularity) -> Tensor:
-    """Number of weights of every kernel or filter, int64 (units,)."""
+    """Return the number of weights of every kernel or filter, int64 (units,)."""
     counts = [weights_of_kernels(layer) for layer in layers]
     return torch.cat([n.flatten() if granularity is Granularity.KERNEL else n.sum(dim=1) for n in counts])

@@ -1,4 +1,4 @@
-"""The extremes of every criterion, and how alike two criteria rank."""
+"""The extremes of every criterion, and the rank correlation of any two criteria."""
 
 from itertools import combinations
 
@@ -19,14 +19,14 @@ _LEAST_IMPORTANT_FIRST = {
 
 
 def rank(scores: Scores) -> tuple[Ranking, ...]:
-    """The most and the least important kernels and filters, by every criterion that all layers have scores by."""
+    """Rank the most and the least important kernels and filters, by every criterion with scores for all layers."""
     return tuple(
         _ranking(scores, granularity, criterion) for granularity in Granularity for criterion in scores.complete
     )
 
 
 def correlate(scores: Scores) -> tuple[Correlation, ...]:
-    """Compare every two criteria that all layers have scores by."""
+    """Compare each pair of criteria with scores for all layers."""
     return tuple(
         Correlation(
             granularity=granularity,
@@ -40,7 +40,7 @@ def correlate(scores: Scores) -> tuple[Correlation, ...]:
 
 
 def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
-    """Spearman's rank correlation of two series; None where one has no order. Equal values share their mean rank."""
+    """Return Spearman's rank correlation of two series, None if one is constant. Equal values share their mean rank."""
     ranks = np.stack([_ranks(first), _ranks(second)])
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1)
@@ -69,7 +69,7 @@ def _ranking(scores: Scores, granularity: Granularity, criterion: Criterion) -> 
 
 
 def _unit(scores: Scores, granularity: Granularity, index: int, score: float) -> RankedUnit:
-    """Name the kernel or filter of this index among those of all layers."""
+    """Return the kernel or filter at this index among those of all layers."""
     for layer in scores.layers:
         channels = layer.channels if granularity is Granularity.KERNEL else 1
         if index < layer.filters * channels:

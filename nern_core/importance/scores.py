@@ -23,7 +23,7 @@ from torch import Tensor
 from nern_core.importance.model import Criterion, Granularity
 from nern_core.kernels import KernelLayer, cut
 
-# Below any norm that matters: keeps the relative error of vanishing weights finite.
+# Far below any relevant norm; keeps the relative error of vanishing weights finite.
 _SMALLEST_NORM = 1e-12
 
 ScoresByLayer = Mapping[str, Tensor]
@@ -33,7 +33,7 @@ ScoresByLayer = Mapping[str, Tensor]
 class Scores:
     """Scores by granularity and criterion, then by layer: float32 (filters, channels) or (filters,).
 
-    Layers whose Fisher information is not known have no `fisher` scores.
+    Layers without Fisher information have no `fisher` scores.
     """
 
     layers: tuple[KernelLayer, ...]
@@ -41,11 +41,11 @@ class Scores:
 
     @property
     def complete(self) -> tuple[Criterion, ...]:
-        """The criteria by which every layer has scores, so that they can rank all kernels."""
+        """Return the criteria with scores for every layer, which can therefore rank all kernels."""
         return tuple(c for c in Criterion if len(self.by_layer[Granularity.KERNEL, c]) == len(self.layers))
 
     def flat(self, granularity: Granularity, criterion: Criterion) -> Tensor:
-        """Scores (n,) of all kernels or filters, layer after layer in raster order."""
+        """Return the scores (n,) of all kernels or filters, layer by layer in raster order."""
         by_layer = self.by_layer[granularity, criterion]
         return torch.cat([by_layer[layer.name].flatten() for layer in self.layers])
 
@@ -60,7 +60,7 @@ class _Sums:
     rises: Tensor | None
 
     def of_filters(self) -> "_Sums":
-        """The same for the filters, from that for the kernels."""
+        """Sum these sums of kernels to those of filters."""
         return _Sums(
             weights=self.weights.sum(dim=1),
             squares=self.squares.sum(dim=1),
@@ -69,7 +69,7 @@ class _Sums:
         )
 
     def scores(self) -> dict[Criterion, Tensor]:
-        """Scores by criterion, float32."""
+        """Compute the scores by criterion, float32."""
         norms = self.squares.sqrt()
         errors = self.squared_errors.sqrt() / (norms + _SMALLEST_NORM)
         scores = {
@@ -89,7 +89,8 @@ def score(
 ) -> Scores:
     """Score the kernels and filters of all layers.
 
-    `original` and `decoded` hold the tensors by name, `fisher` what `kernel_fisher` knows: (filters, channels) by name.
+    `original` and `decoded` hold the tensors by name, `fisher` the results of `kernel_fisher`: (filters, channels) by
+    name.
     """
     by_layer: dict[tuple[Granularity, Criterion], dict[str, Tensor]] = {
         (granularity, criterion): {} for granularity in Granularity for criterion in Criterion
@@ -103,7 +104,7 @@ def score(
 
 
 def weights_of_kernels(layer: KernelLayer) -> Tensor:
-    """Number of weights of each kernel, int64 (filters, channels): the last tile of a matrix may have fewer."""
+    """Count the weights of each kernel, int64 (filters, channels); the last tile of a matrix may have fewer."""
     of_channels = torch.full((layer.channels,), layer.kernel_values)
     of_channels[-1] -= layer.channels * layer.kernel_values - layer.inputs
     return of_channels.expand(layer.filters, layer.channels)

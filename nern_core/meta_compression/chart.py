@@ -12,7 +12,7 @@ _NAMES = {
 
 
 def draw_sweep(result: MetaCompression) -> str:
-    """Draw one line for each subject and method; returns an SVG document."""
+    """Draw one line per subject and method; return an SVG document."""
     series = [
         Series(
             name,

@@ -1,4 +1,4 @@
-"""What a sweep of meta-compression found."""
+"""The result of a meta-compression sweep."""
 
 from enum import StrEnum
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Subject(StrEnum):
-    """What is compressed: the predictor of the encoding, or the tensors that it represents themselves."""
+    """The compressed subject: the predictor of the encoding, or the tensors that it represents."""
 
     NERN = "nern"
     ORIGINAL = "original"
 
 
 class Method(StrEnum):
-    """How it is compressed."""
+    """The method of compression."""
 
     PRUNING = "pruning"
     QUANTIZATION = "quantization"
@@ -32,9 +32,9 @@ class Point(BaseModel):
 
 
 class MetaCompression(BaseModel):
-    """The whole sweep, measured on `images` test images, and one sentence on each method.
+    """The whole sweep, measured on `images` test images, with one sentence per method.
 
-    `original_accuracy` is that of the checkpoint as it is, `encoding_accuracy` that of the encoding as it is.
+    `original_accuracy` and `encoding_accuracy` are those of the uncompressed checkpoint and encoding.
     """
 
     model_config = ConfigDict(frozen=True)

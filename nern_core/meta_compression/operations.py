@@ -1,4 +1,4 @@
-"""Magnitude pruning and quantization of some tensors, and what the result takes: the same for every subject."""
+"""Magnitude pruning and quantization of tensors, and the size of the result: the same for every subject."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,16 +14,16 @@ _HALF_BITS = 16
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A tensor after an operation: what comes back, float32, and the ideal number of bits that it takes."""
+    """A tensor after an operation: its decoded values, float32, and its ideal size in bits."""
 
     values: Tensor
     bits: float
 
 
 def prune(tensors: Mapping[str, Tensor], share: float) -> dict[str, Compressed]:
-    """Set the share of all values that is smallest in magnitude to zero.
+    """Set the given share of all values, the smallest in magnitude, to zero.
 
-    Each tensor takes a bit mask at its entropy and two bytes, fp16, for each value that is left.
+    The size of a tensor is the entropy of its bit mask plus two bytes, fp16, for each remaining value.
     """
     magnitudes = torch.cat([tensor.detach().float().abs().flatten() for tensor in tensors.values()])
     pruned = round(share * len(magnitudes))
@@ -39,7 +39,7 @@ def prune(tensors: Mapping[str, Tensor], share: float) -> dict[str, Compressed]:
 
 
 def quantize(tensors: Mapping[str, Tensor], bits: int) -> dict[str, Compressed]:
-    """Round every tensor to nearest; it takes the entropy of its symbols and an fp16 scale for each row."""
+    """Round every tensor to nearest; its size is the entropy of its symbols plus an fp16 scale for each row."""
     compressed = {}
     for name, tensor in tensors.items():
         rounded = round_to_nearest(tensor, bits)
@@ -50,15 +50,15 @@ def quantize(tensors: Mapping[str, Tensor], bits: int) -> dict[str, Compressed]:
 
 
 def entropy_bits(symbols: Tensor) -> float:
-    """Bits that an ideal coder takes for these symbols, knowing how often each of them comes."""
+    """Return the bits that an ideal coder needs for these symbols when their frequencies are known."""
     _, counts = symbols.flatten().unique(return_counts=True)
     shares = counts.double() / counts.sum()
     return float(-(counts * shares.log2()).sum())
 
 
 def counted_bytes(compressed: Iterable[Compressed], kept: Iterable[Tensor]) -> int:
-    """Bytes of compressed tensors and of those that are kept as they are, packed permutations among them.
+    """Count the bytes of compressed tensors and of those that are kept unchanged, including packed permutations.
 
-    Names, shapes, tables of frequencies and the document are not counted, on neither side.
+    Names, shapes, tables of frequencies and the document are not counted, for either subject.
     """
     return math.ceil(sum(tensor.bits for tensor in compressed) / 8) + sum(tensor.nbytes for tensor in kept)

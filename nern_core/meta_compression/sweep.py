@@ -27,7 +27,7 @@ Operation = Callable[[Mapping[str, Tensor]], dict[str, Compressed]]
 
 
 def sweep(pair: Pair, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None) -> MetaCompression:
-    """Measure every setting of both methods on both subjects; tells each point as soon as it is known."""
+    """Measure every setting of both methods on both subjects; call `on_point` with each point at once."""
     points = []
     for point in _measure(pair, evaluator):
         on_point(point)
@@ -61,7 +61,7 @@ def _measure(pair: Pair, evaluator: Evaluator) -> Iterator[Point]:
 
 
 def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
-    """Compress the weight matrices of the predictor; returns the decoded checkpoint and its bytes."""
+    """Compress the weight matrices of the predictor; return the decoded checkpoint and its bytes."""
     _, weights = encoding.predicted
     parameters = weights.parameters
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
@@ -73,7 +73,7 @@ def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, 
 
 
 def _compress_original(original: Checkpoint, encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
-    """Compress the represented tensors themselves; returns the checkpoint and its bytes."""
+    """Compress the represented tensors themselves; return the checkpoint and its bytes."""
     document = encoding.document
     represented = {layer.name: original.tensors[layer.name] for layer in document.layers}
     compressed = operation(represented)
@@ -83,13 +83,13 @@ def _compress_original(original: Checkpoint, encoding: Encoding, operation: Oper
 
 
 def _permutations(encoding: Encoding) -> list[Tensor]:
-    """The orders as they are packed in the file."""
+    """Return the orders as packed in the file."""
     representation, weights = encoding.predicted
     streams = pack_orders(weights.orders, encoding.document.layers, representation.permutation)
     return [torch.frombuffer(bytearray(stream), dtype=torch.uint8) for stream in streams if stream]
 
 
 def _kept(encoding: Encoding) -> list[Tensor]:
-    """The values of the kept tensors as they are in the file."""
+    """Return the values of the kept tensors as stored in the file."""
     _, flat = pack_kept(encoding.kept)
     return list(compress_kept(flat).values())

@@ -1,4 +1,4 @@
-"""Which of the two is more accurate at equal bytes, in words, from the measured points."""
+"""Compare predictor and original at equal bytes, in words, from the measured points."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ _SIZES_COMPARED = 1001
 
 
 def verdicts(points: Sequence[Point]) -> tuple[str, ...]:
-    """One sentence for each method."""
+    """Return one sentence per method."""
     return tuple(_verdict(points, method) for method in dict.fromkeys(point.method for point in points))
 
 
 def accuracy_at(points: Sequence[Point], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Accuracy at these bytes, linear in the logarithm of the bytes between the points nearest in size."""
+    """Interpolate accuracy at these bytes, linearly in the logarithm of the bytes, between the nearest points."""
     known = {point.bytes: point.accuracy for point in points}
     taken = sorted(known)
     return np.interp(np.log(sizes), np.log(taken), [known[size] for size in taken])
@@ -30,8 +30,8 @@ def _verdict(points: Sequence[Point], method: Method) -> str:
     high = min(max(point.bytes for point in side) for side in (nern, original))
     name = method.value.capitalize()
     if low > high:
-        return f"{name}: no size is common to both, so there is nothing to compare at equal bytes."
-    # The measured sizes too: the curves have their corners there.
+        return f"{name}: the two have no size in common, so they cannot be compared at equal bytes."
+    # Include the measured sizes, because the curves have their corners there.
     corners = [point.bytes for point in (*nern, *original) if low <= point.bytes <= high]
     sizes = np.union1d(np.geomspace(low, high, _SIZES_COMPARED), corners)
     gains = accuracy_at(nern, sizes) - accuracy_at(original, sizes)
@@ -39,7 +39,7 @@ def _verdict(points: Sequence[Point], method: Method) -> str:
 
 
 def _compared(gains: NDArray[np.float64]) -> str:
-    """Say who leads, by how many points of accuracy; `gains` are those of the compressed predictor."""
+    """Describe which one is more accurate, and by how many points; `gains` are those of the compressed predictor."""
     if (gains > 0).all():
         return f"the compressed predictor is more accurate throughout, {_margin(gains)}"
     if (gains < 0).all():

@@ -1,1 +1,1 @@
-"""Weights as integers on a grid of steps, coded under what their coordinates tell of their size."""
+"""Weights as integers on a grid of steps, coded by scales that depend on their coordinates."""

@@ -1,23 +1,23 @@
-"""Rounding that keeps sums: the errors of a kernel, and of all weights of a filter, cancel.
+"""Rounding that preserves sums: the errors of a kernel, and of all weights of a filter, cancel.
 
-The inputs of a layer are alike where they are neighbours, and mostly positive after an activation. What such inputs
-have in common meets the sum of the rounding errors, so that sum matters more than any single error. Weights that lie
-almost halfway between two integers go to the other one until the sum is below half a step (SQuant, Guo et al., 2022).
+Neighbouring inputs of a layer are similar, and mostly positive after an activation. The common part of these inputs is
+multiplied by the sum of the rounding errors, so that sum matters more than any single error. Weights almost halfway
+between two integers are rounded to the other one until the sum is below half a step (SQuant, Guo et al., 2022).
 """
 
 import torch
 from torch import Tensor
 
-# A kernel of fewer values has no weight near enough to the middle.
+# A smaller kernel has no weight near enough to the midpoint.
 FEWEST_VALUES_OF_A_KERNEL = 8
-# Values that are rounded together, which bounds the memory.
+# Number of values rounded together, which bounds the memory.
 _VALUES_AT_ONCE = 2**21
 
 
 def round_balanced(values: Tensor, *, by_kernel: bool) -> Tensor:
     """Round numbers of steps (F, C, P) to integers whose errors cancel in each filter: int32 (F, C, P).
 
-    With `by_kernel`, those of each kernel (P values) cancel first. Every result is next to its number.
+    With `by_kernel`, the errors of each kernel (P values) are cancelled first. Every result is adjacent to its number.
     """
     filters, channels, positions = values.shape
     at_once = max(1, _VALUES_AT_ONCE // max(1, channels * positions))
@@ -32,14 +32,14 @@ def round_balanced(values: Tensor, *, by_kernel: bool) -> Tensor:
 
 
 def _cancel(values: Tensor, integers: Tensor) -> Tensor:
-    """Move integers next to values (n, k) by one so that the errors of each row add up to at most half a step."""
+    """Move integers next to values (n, k) by one until the errors of each row sum to at most half a step."""
     errors = integers - values
     excess = errors.sum(dim=1)
     moves = excess.abs().round()[:, None]
     sign = excess.sign()[:, None]
-    # Those with the largest errors of that sign cost least.
+    # Moving the values with the largest errors of that sign costs least.
     order = (errors * sign).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
-    # Only what was rounded the wrong way may move: all others would be more than one step away.
+    # Only values with an error of that sign may move: all others would end more than one step away.
     movable = (rank < moves) & (errors * sign > 0)
     return integers - movable * sign

@@ -1,8 +1,8 @@
-"""How large the integers of a kernel are, told by its coordinates.
+"""Scales of a kernel's integers, as a function of its coordinates.
 
 The scale of the integer at filter f, channel c and position p of a layer is a product of one factor for each, so its
-logarithm is a sum of table rows, as in the first layer of a predictor (`nern_core.predictor`), but of integers: every
-machine finds the same class for each integer, and so the distribution that it was coded under.
+logarithm is a sum of table rows, as in the first layer of a predictor (`nern_core.predictor`), but of integers. So
+every machine finds the same class for each integer, and with it the distribution that the integer was coded with.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 CLASSES: Final = 64
 _CLASSES_PER_OCTAVE = 3
 _CLASS_OF_ONE = 24
-# Keeps the scale of a filter of zeros above zero.
+# Keeps the scale of a filter of zeros positive.
 _SMALLEST_MAGNITUDE = 0.02
 _ROUNDS = 4
 
@@ -28,7 +28,7 @@ class CoordinateScales:
     positions: Tensor
 
     def classes(self) -> Tensor:
-        """The class of every integer of the layer, uint8 (F, C, P)."""
+        """Return the class of every integer of the layer, uint8 (F, C, P)."""
         total = self.filters[:, None, None] + self.channels[:, None] + self.positions
         return total.clamp(0, CLASSES - 1).to(torch.uint8)
 
@@ -45,7 +45,7 @@ def fit_scales(integers: Tensor) -> CoordinateScales:
         channels = (1 / filters) @ over_positions / (filter_count * position_count)
         positions = torch.outer(1 / filters, 1 / channels).flatten() @ kernels / (filter_count * channel_count)
     logarithms = [factors.log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
-    # What two tables can share is left to the filters', so that the others lie around zero.
+    # The common offset goes to the filters' table, so that the other tables are centred at zero.
     for index in (1, 2):
         middle = logarithms[index].mean()
         logarithms[index] = logarithms[index] - middle

@@ -1,7 +1,7 @@
-"""The grid that steps lie on: eight to an octave, told by an integer exponent.
+"""The grid of quantization steps: eight steps per octave, each identified by an integer exponent.
 
-A weight is an integer times a step. Steps are made of square roots and powers of two, which every machine rounds
-alike, and the product has one rounding: decoded weights are the same bits everywhere.
+A weight is an integer times a step. Steps are computed from square roots and powers of two, which every machine rounds
+in the same way, and the product is rounded once: decoded weights have the same bits everywhere.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 STEPS_PER_OCTAVE: Final = 8
-# Steps beyond 2 ** +-1000 are no float64.
+# Steps beyond 2 ** +-1000 are outside of the range of float64.
 LARGEST_EXPONENT: Final = 8000
 SMALLEST_STEP: Final = 2.0 ** (-LARGEST_EXPONENT // STEPS_PER_OCTAVE)
 _ROOT = math.sqrt(math.sqrt(math.sqrt(2.0)))
@@ -22,7 +22,7 @@ for _ in range(STEPS_PER_OCTAVE - 1):
 
 
 def step_of(exponent: int) -> float:
-    """The step 2 ** (exponent / 8)."""
+    """Return the step 2 ** (exponent / 8)."""
     octave, within = divmod(exponent, STEPS_PER_OCTAVE)
     return math.ldexp(_WITHIN_OCTAVE[within], octave)
 
@@ -41,7 +41,7 @@ def exponents_of(steps: Tensor) -> Tensor:
 def exponents_of_logarithms(log_steps: Tensor) -> Tensor:
     """Return the exponents of the nearest steps of the grid, int32, for logarithms of steps in octaves.
 
-    This is the only place that rounds a step, so that no two parts of the program use different ones.
+    Only this function rounds steps, so that all parts of the program use the same ones.
     """
     return (log_steps * STEPS_PER_OCTAVE).round().clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).to(torch.int32)
 

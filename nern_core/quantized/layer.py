@@ -1,4 +1,4 @@
-"""One layer as integers: what stands in the file, and the weights that it decodes to."""
+"""A quantized layer: the integers in the file, and the weights that they decode to."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ _MOST_STEPS = 2.0**24
 
 @dataclass(frozen=True, slots=True)
 class QuantizedLayer:
-    """A layer of F filters, C channels and kernels of P values, cut as its `KernelLayer` says.
+    """A layer of F filters, C channels and kernels of P values, cut as in its `KernelLayer`.
 
-    `integers` int32 (F, C, P) times the steps of the `exponents` int32 (F,), see `grid`, are the weights; `scales`
-    tell the class that each integer is coded in.
+    The weights are `integers`, int32 (F, C, P), times the steps of the `exponents`, int32 (F,), see `grid`. `scales`
+    give the class that each integer is coded with.
     """
 
     integers: Tensor
@@ -25,13 +25,13 @@ class QuantizedLayer:
     scales: CoordinateScales
 
     def weights(self, layer: KernelLayer) -> Tensor:
-        """The tensor of the layer, in its shape and dtype: one product in float64 for each weight, rounded once."""
+        """Return the layer's tensor, in its shape and dtype: one float64 product per weight, rounded once."""
         kernels = self.integers.double() * steps_of(self.exponents)[:, None, None]
         return assemble(kernels, layer).to(getattr(torch, layer.dtype)).contiguous()
 
 
 def quantized_layer(integers: Tensor, exponents: Tensor, layer: KernelLayer) -> QuantizedLayer:
-    """Put integers int32 (F, C, P) and exponents int32 (F,) together; no weight leaves the range of its dtype."""
+    """Combine integers int32 (F, C, P) and exponents int32 (F,), clamped to keep weights in the dtype's range."""
     # Rounding up the largest number of a dtype would make it infinite.
     most = (torch.finfo(getattr(torch, layer.dtype)).max / steps_of(exponents)).clamp(max=_MOST_STEPS).floor()
     bounds = most.to(torch.int32)[:, None, None]

@@ -1,1 +1,1 @@
-"""Weights quantized for a size: as accurate as that many bytes allow."""
+"""Quantize weights for a given size, as accurately as possible."""

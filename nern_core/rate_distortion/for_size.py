@@ -1,4 +1,4 @@
-"""Quantize a checkpoint so that the file has a wanted size."""
+"""Quantize a checkpoint for a file of a given size."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +11,9 @@ from nern_core.rate_distortion.rate import RateModel
 from nern_core.rate_distortion.trainer import Trainer, Training
 from nern_core.rate_distortion.trim import trimmed
 
-# More bits for a weight than this change no decision of a network, fewer leave nothing of it.
+# More bits per weight do not change a network's outputs; with fewer, nothing of the network is left.
 MOST_BITS_PER_WEIGHT, FEWEST_BITS_PER_WEIGHT = 8.0, 0.05
-# What the integers are aimed at, of what there is room for: the last estimate is off by less.
+# Target of the integers as a share of the available room: the last estimate is off by less.
 _AIM = 0.998
 _MOST_TRIMS = 20
 # In octaves: an eighth of a cell of the grid.
@@ -24,7 +24,7 @@ SizeOf = Callable[[Quantized], int]
 def quantize_for_size(
     quantizer: Quantizer, target: int, size_of: SizeOf, training: Training
 ) -> tuple[Quantized, float]:
-    """Quantize and train for a file of at most `target` bytes; `size_of` says how large a file is.
+    """Quantize and train for a file of at most `target` bytes; `size_of` returns the size of a file.
 
     Also returns the seconds of training. Raises `NernError` (`target_too_small`, `diverged`).
     """
@@ -34,7 +34,7 @@ def quantize_for_size(
 
 
 def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Training) -> tuple[Quantized, float]:
-    """Quantize and train, with about so many bits for a weight; also returns the seconds of training.
+    """Quantize and train at about `bits_per_weight` bits per weight; also return the seconds of training.
 
     Raises `NernError` (`diverged`).
     """
@@ -45,7 +45,7 @@ def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Tr
 
 
 def _train(training: Training, quantizer: Quantizer, parameters: QuantizedParameters, bits: float) -> float:
-    """Train the parameters in place, which end on the CPU; returns the seconds that it took."""
+    """Train the parameters in place, and move them to the CPU; return the seconds of training."""
     trainer = Trainer(training, quantizer, parameters, bits)
     trainer.run(1.0)
     parameters.cpu()
@@ -53,19 +53,19 @@ def _train(training: Training, quantizer: Quantizer, parameters: QuantizedParame
 
 
 def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:
-    """Say that a target has no room for the weights beside what else is in the file."""
+    """Make the error for a target with no room for the weights beside the rest of the file."""
     smallest = others + FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8
     return NernError(
         "target_too_small",
-        f"A file of {target:,} bytes has no room for the weights: all else takes {others:,.0f} bytes; "
-        f"aim for {smallest:,.0f} or more.{describe_left_out(quantizer.left_out)}",
+        f"A file of {target:,} bytes has no room for the weights: everything else takes {others:,.0f} bytes; "
+        f"use a target of at least {smallest:,.0f} bytes.{describe_left_out(quantizer.left_out)}",
     )
 
 
 def _started(quantizer: Quantizer, target: int, size_of: SizeOf) -> tuple[QuantizedParameters, float]:
-    """Parameters that take about the target's bytes, and the bits that their integers may take."""
+    """Return parameters that take about the target's bytes, and the target for the bits of their integers."""
     bits = float(quantizer.weights)
-    # What is not integers hardly depends on them: the second estimate is exact to within some bytes.
+    # The rest of the file hardly depends on the integers: the second estimate is exact to within some bytes.
     for _ in range(2):
         parameters = quantizer.start(bits)
         integer_bits = float(RateModel(parameters.integers()).bits_of_rounded(list(parameters.latents)))
@@ -80,8 +80,7 @@ def _started(quantizer: Quantizer, target: int, size_of: SizeOf) -> tuple[Quanti
 def _fitted(quantizer: Quantizer, parameters: QuantizedParameters, target: int, size_of: SizeOf) -> Quantized:
     """Round the parameters for a file of at most `target` bytes.
 
-    Small integers are made smaller; where they are large, steps are made coarser.
-    Raises `NernError` (`target_too_small`).
+    Small integers are made smaller; large ones get coarser steps. Raises `NernError` (`target_too_small`).
     """
     latents = list(parameters.latents)
     result = quantizer.rounded(parameters)
@@ -93,9 +92,9 @@ def _fitted(quantizer: Quantizer, parameters: QuantizedParameters, target: int, 
         smaller = replace(result, layers=parameters.quantized_layers(integers))
         left = size_of(smaller) - target
         if left > excess / 2:
-            # One step less saves hardly anything of a large integer; coarser steps save a bit a weight and octave.
+            # Reducing a large integer by one saves almost nothing; coarser steps save one bit per weight and octave.
             parameters.enlarge_steps(max(8 * excess / quantizer.weights, _SMALLEST_CHANGE_OF_STEPS))
             smaller = quantizer.rounded(parameters)
             left = size_of(smaller) - target
         result, excess = smaller, left
-    raise NernError("target_too_small", f"No file of {target:,} bytes could be made; aim for more.")
+    raise NernError("target_too_small", f"No file of at most {target:,} bytes could be made; use a larger target.")

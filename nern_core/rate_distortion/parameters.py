@@ -1,4 +1,4 @@
-"""What training changes where weights are quantized: real numbers that are rounded on the way to the weights."""
+"""Trainable parameters of quantized weights: real numbers that are rounded to compute the weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,8 +18,8 @@ _SMALLEST_STEP = 2.0**-40
 class QuantizedParameters(nn.Module):
     """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
 
-    `log_steps` are real numbers, in octaves, but a step is always the one of the grid next to them: `latents` count
-    those. Rounding passes gradients as if it were not there (straight through).
+    `log_steps` are real numbers, in octaves, but each step used is the nearest one of the grid; `latents` count those.
+    Rounding passes gradients through unchanged (straight through).
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class QuantizedParameters(nn.Module):
         steps: Sequence[Tensor],
         vectors: Mapping[str, Tensor],
     ) -> None:
-        """`steps` are the steps (F,) of each layer to start with; `vectors` the tensors to keep in 8 bits."""
+        """`steps` are the initial steps (F,) of each layer; `vectors` are the tensors to keep in 8 bits."""
         super().__init__()
         self.layers = tuple(layers)
         self.latents = nn.ParameterList(
@@ -41,7 +41,7 @@ class QuantizedParameters(nn.Module):
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
 
     def weights(self) -> dict[str, Tensor]:
-        """All of these tensors by name, float32, as they will be decoded. Differentiable."""
+        """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
         for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
             weights[layer.name] = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
@@ -52,9 +52,9 @@ class QuantizedParameters(nn.Module):
 
     @torch.no_grad()
     def enlarge_steps(self, octaves: float | Tensor) -> None:
-        """Make all steps 2^octaves times as large, and the numbers of steps smaller: they are rounded anew.
+        """Multiply all steps by 2^octaves, and divide the numbers of steps accordingly; they are then rounded again.
 
-        A change that is less than a cell of the grid adds up until a step reaches the next one.
+        Changes smaller than a cell of the grid add up until a step reaches the next one.
         """
         for latent, log_step in zip(self.latents, self.log_steps, strict=True):
             before = _grid_steps(log_step)
@@ -63,18 +63,18 @@ class QuantizedParameters(nn.Module):
 
     @torch.no_grad()
     def integers(self) -> list[Tensor]:
-        """The integers of each layer, int32 (F, C, P)."""
+        """Return the integers of each layer, int32 (F, C, P)."""
         return [latent.round().to(torch.int32) for latent in self.latents]
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """Return the device of the parameters."""
         first: Tensor = self.latents[0]
         return first.device
 
     @torch.no_grad()
     def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
-        """The layers with these integers, as they go into the file."""
+        """Return the layers with these integers, as stored in the file."""
         return tuple(
             quantized_layer(values.cpu(), exponents_of_logarithms(log_step).cpu(), layer)
             for values, log_step, layer in zip(integers, self.log_steps, self.layers, strict=True)
@@ -82,7 +82,7 @@ class QuantizedParameters(nn.Module):
 
     @torch.no_grad()
     def rounded_vectors(self) -> dict[str, RoundedTensor]:
-        """The vectors as they go into the file, which gives them back in the dtypes that they came in."""
+        """Return the vectors as stored in the file; they decode to their original dtypes."""
         rounded = {}
         exponents = _byte_exponents(self.vectors).tolist()
         for (name, dtype), vector, exponent in zip(self._dtypes.items(), self.vectors, exponents, strict=True):
@@ -92,9 +92,9 @@ class QuantizedParameters(nn.Module):
 
 
 def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tensor:
-    """The kernels of a layer in steps of their filters, float32 (F, C, P); `steps` (F,) are on the grid.
+    """Express a layer's kernels in steps of their filters, float32 (F, C, P); `steps` (F,) are on the grid.
 
-    The quotient is taken in float64: neither huge nor tiny weights leave its range.
+    The quotient is computed in float64, so that neither huge nor tiny weights leave its range.
     """
     kernels = cut(tensor, layer, torch.float64).view(layer.filters, layer.channels, layer.kernel_values)
     return (kernels / steps.double()[:, None, None]).float()
@@ -102,7 +102,7 @@ def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tenso
 
 @torch.no_grad()
 def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
-    """Exponents of the smallest steps that 8-bit integers reach all values of each vector with, int32 (vectors,)."""
+    """Return the smallest exponents with which 8-bit integers cover all values of each vector, int32 (vectors,)."""
     magnitudes = [torch.linalg.vector_norm(vector, torch.inf) for vector in vectors]
     if not magnitudes:
         return torch.empty(0, dtype=torch.int32)
@@ -112,17 +112,17 @@ def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
 
 
 def _grid_steps(log_steps: Tensor) -> Tensor:
-    """The steps of the grid next to these logarithms, as `grid.exponents_of_logarithms` has them; differentiable."""
+    """Return the grid's nearest steps to these logarithms, as in `grid.exponents_of_logarithms`; differentiable."""
     return _step(_rounded(log_steps * STEPS_PER_OCTAVE))
 
 
 def _step(exponent: Tensor) -> Tensor:
-    """The steps of exponents, differentiable and nearly what they are in the file, see `grid.step_of`."""
+    """Return the steps of exponents, differentiable and almost equal to those in the file, see `grid.step_of`."""
     return torch.exp2(exponent / STEPS_PER_OCTAVE)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Rounds, and passes gradients on as if it did not."""
+    """Rounds values and passes gradients through unchanged."""
 
     @staticmethod
     def forward(context: FunctionCtx, values: Tensor) -> Tensor:
@@ -134,5 +134,5 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def _rounded(values: Tensor) -> Tensor:
-    rounded: Tensor = _StraightThrough.apply(values)  # type: ignore[no-untyped-call] # torch says nothing of it
+    rounded: Tensor = _StraightThrough.apply(values)  # type: ignore[no-untyped-call] # untyped in torch
     return rounded

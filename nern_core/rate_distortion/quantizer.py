@@ -1,4 +1,4 @@
-"""What a checkpoint is quantized into, by whatever numbers its weights are rounded from."""
+"""Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from nern_core.training.student import Student
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What goes into the file: the represented layers, the kept tensors, and which tensors repeat another one."""
+    """The contents of the file: the represented layers, the kept tensors, and the tied tensors (alias to name)."""
 
     layers: tuple[QuantizedLayer, ...]
     kept: dict[str, Kept]
@@ -28,15 +28,15 @@ class Quantized:
 
     @property
     def integers(self) -> list[Tensor]:
-        """The integers (F, C, P) of each layer."""
+        """Return the integers (F, C, P) of each layer."""
         return [layer.integers for layer in self.layers]
 
 
 class Quantizer:
-    """The tensors of a checkpoint, sorted by what becomes of them.
+    """The tensors of a checkpoint, sorted by how they are stored.
 
-    Those of the layers become integers. Batch normalization is folded where the network is known, and with training
-    its tensors and all other parameters of the network become 8-bit integers; without it they stay as they are.
+    Tensors of the layers become integers. Batch normalization is folded if the network is known. With training, its
+    tensors and all other parameters of the network become 8-bit integers; without training they stay unchanged.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Quantizer:
         self.layers = tuple(layers)
         self._folded = folded
         trained = dict(network.named_parameters(remove_duplicate=False)) if training and network is not None else {}
-        # What training changes repeats nothing that it does not change, even if they are alike before.
+        # A trained tensor is never tied to an untrained one, even if they are equal before training.
         self._tied = {
             alias: name for alias, name in find_tied(self._tensors).items() if (alias in trained) == (name in trained)
         }
@@ -67,30 +67,30 @@ class Quantizer:
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """All tensors that are in the file, represented or kept."""
+        """Return all tensors in the file, represented or kept."""
         return {name: tensor for name, tensor in self._tensors.items() if name not in self._tied}
 
     def start(self, bits: float) -> QuantizedParameters:
-        """Parameters whose integers are next to the weights and take so many bits, or nearly."""
+        """Return parameters whose integers are nearest to the weights and take about `bits` bits."""
         steps = starting_steps(self.layers, self._tensors, bits)
         trained = {name: self._tensors[name] for name in self._trained}
         return QuantizedParameters(self.layers, self._tensors, steps, trained)
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
-        """What these parameters are in the file."""
+        """Return the contents of the file for these parameters."""
         layers = parameters.quantized_layers(parameters.integers())
         return Quantized(layers, {**self._kept, **parameters.rounded_vectors()}, self._tied)
 
     def filter_norms(self) -> list[Tensor]:
-        """Root mean square of the weights of each filter, float64 (F,) for each layer."""
+        """Return the root mean square of the weights of each filter, float64 (F,) for each layer."""
         return [filter_norms(self._tensors[layer.name], layer) for layer in self.layers]
 
     def relative_steps(self) -> RelativeSteps:
-        """How large the steps of all filters are relative to each other."""
+        """Return the relative sizes of the steps of all filters."""
         return relative_steps(self.layers, self._tensors)
 
     def balanced(self, steps: Sequence[Tensor]) -> Quantized:
-        """The weights rounded to these steps (F,) of the grid, so that errors cancel; everything else stays exact."""
+        """Round the weights to these steps (F,) of the grid, so that errors cancel; everything else stays exact."""
         layers = tuple(
             self._balanced_layer(layer, of_layer) for layer, of_layer in zip(self.layers, steps, strict=True)
         )
@@ -102,5 +102,5 @@ class Quantizer:
         return quantized_layer(round_balanced(values, by_kernel=by_kernel), exponents_of(steps), layer)
 
     def student(self, network: nn.Module) -> Student:
-        """The network to train, with what is folded in place."""
+        """Return the network to train, with folded batch normalization."""
         return Student(network, changed=self._folded, tied=self._tied)

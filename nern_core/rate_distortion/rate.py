@@ -1,4 +1,4 @@
-"""How many bits integers take, as training needs to know it: of real numbers, and with a gradient."""
+"""A rate model for training: the bits of real numbers, with gradients."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,18 +11,18 @@ from nern_core.codec.quantized_layers import fit_distributions
 from nern_core.quantized.coordinate_scales import CLASSES, fit_scales
 from nern_core.snapshots import State
 
-# Small layers are counted together, since each operation takes a while to begin; large ones would take much memory.
+# Small layers are counted together, because each operation has a fixed overhead; large ones would need much memory.
 _VALUES_PER_GROUP = 2**20
 
 
 class RateModel:
-    """The bits of every integer under the distributions that fit the present integers of all layers.
+    """The bits of every integer under distributions fitted to the current integers of all layers.
 
-    Fitting is cheap, but not free: `fit` from time to time, between which the distributions stay as they are.
+    Fitting is cheap, but not free: call `fit` from time to time; the distributions stay fixed in between.
     """
 
     def __init__(self, integers: Sequence[Tensor]) -> None:
-        """`integers` and what the bits are asked for later are on one device."""
+        """`integers` and all later arguments must be on one device."""
         device = integers[0].device
         self._groups = _grouped([values.numel() for values in integers])
         self._classes = [torch.empty_like(values, dtype=torch.int64) for values in self._flat(integers)]
@@ -30,7 +30,7 @@ class RateModel:
         self.fit(integers)
 
     def state(self) -> State:
-        """The present distributions and the class of each integer."""
+        """Return the current distributions and the class of each integer."""
         return {
             "bits": self._bits,
             "exact_bits": self._exact_bits,
@@ -38,14 +38,14 @@ class RateModel:
         }
 
     def restore(self, state: State) -> None:
-        """Go on with the distributions of a state."""
+        """Restore the distributions of a state."""
         self._bits.copy_(state["bits"])
         self._exact_bits.copy_(state["exact_bits"])
         for memory, classes in zip(self._classes, state["classes"], strict=True):
             memory.copy_(classes)
 
     def fit(self, integers: Sequence[Tensor]) -> None:
-        """Fit scales and distributions anew to integers (F, C, P) of each layer, in the memory of the former ones."""
+        """Refit scales and distributions to integers (F, C, P) of each layer, in place."""
         classes = [fit_scales(values).classes() for values in integers]
         rows = [
             magnitude_bits(stops) if len(stops) else np.zeros(LARGEST_MAGNITUDE + 1)
@@ -53,13 +53,13 @@ class RateModel:
         ]
         bits = np.stack(rows)
         self._exact_bits.copy_(torch.from_numpy(bits))
-        # A larger integer never costs less, so that the rate pulls towards zero everywhere.
+        # Bits never decrease with the magnitude, so that the rate pulls towards zero everywhere.
         self._bits.copy_(torch.from_numpy(np.maximum.accumulate(bits, axis=1)))
         for memory, members in zip(self._classes, self._flat(classes), strict=True):
             memory.copy_(members)
 
     def bits(self, latents: Sequence[Tensor]) -> Tensor:
-        """Bits of real numbers (F, C, P) of each layer, between those of the integers next to them. Differentiable."""
+        """Interpolate the bits of real numbers (F, C, P) of each layer between adjacent integers. Differentiable."""
         total = []
         for values, classes in zip(self._flat(latents), self._classes, strict=True):
             magnitude = values.abs().clamp(max=LARGEST_MAGNITUDE - 1e-3)
@@ -70,7 +70,7 @@ class RateModel:
         return torch.stack(total).sum()
 
     def bits_between(self, integers: Sequence[Tensor]) -> Tensor:
-        """Bits that each integer (F, C, P) of each layer takes more than the next one towards zero, (n,)."""
+        """Return the bits that each integer (F, C, P) of each layer saves by moving one towards zero, (n,)."""
         bits = []
         for values, classes in zip(self._flat(integers), self._classes, strict=True):
             magnitude = values.abs().clamp(max=LARGEST_MAGNITUDE).long()
@@ -79,7 +79,7 @@ class RateModel:
 
     @torch.no_grad()
     def bits_of_rounded(self, latents: Sequence[Tensor]) -> Tensor:
-        """Bits of the integers next to real numbers (F, C, P) of each layer, a float64 scalar where they are."""
+        """Return the bits of real numbers (F, C, P) of each layer after rounding, a float64 scalar on their device."""
         bits = [
             self._exact_bits[classes, values.abs().round().clamp(max=LARGEST_MAGNITUDE).long()].sum(dtype=torch.float64)
             for values, classes in zip(self._flat(latents), self._classes, strict=True)
@@ -87,13 +87,13 @@ class RateModel:
         return torch.stack(bits).sum()
 
     def _flat(self, of_layers: Sequence[Tensor]) -> Iterator[Tensor]:
-        """One value for each integer, (n,), group by group."""
+        """Yield one value per integer, (n,), group by group."""
         for group in self._groups:
             yield torch.cat([of_layers[index].flatten() for index in group])
 
 
 def _grouped(sizes: Sequence[int]) -> list[list[int]]:
-    """The indices of the layers in groups of about so many values."""
+    """Group the indices of the layers into groups of about `_VALUES_PER_GROUP` values."""
     groups: list[list[int]] = []
     room = 0
     for index, size in enumerate(sizes):

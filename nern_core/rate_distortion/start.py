@@ -1,12 +1,11 @@
-"""Choose the steps that quantization starts from: those with which the weights take a wanted number of bits.
+"""Choose the initial steps of quantization, so that the weights take a given number of bits.
 
-How large the steps are relative to each other follows from the weights alone:
+The relative sizes of the steps follow from the weights alone:
 
-- The error of a layer relative to its weights passes through to the outputs, as far as anybody can know without data.
-  The sum of the squares of these errors is smallest, for a number of bits, if they are in proportion to the numbers of
-  weights: bits spent on a small layer are cheap. Where there are few bits, errors are more alike, so that no layer is
-  lost.
-- Within a layer, steps grow with the norms of the filters, where that saves more bits than telling the steps takes.
+- The relative error of a layer passes through to the outputs, as far as is known without data. For a given number of
+  bits, the sum of the squares of these errors is smallest if they are in proportion to the numbers of weights: bits
+  for a small layer are cheap. With few bits, errors are more alike, so that no layer is lost.
+- Within a layer, steps grow with the norms of the filters, if that saves more bits than coding the steps takes.
 """
 
 import math
@@ -23,17 +22,17 @@ from nern_core.quantized.grid import SMALLEST_STEP, nearest_steps
 from nern_core.rate_distortion.parameters import numbers_of_steps
 from nern_core.rate_distortion.rate import RateModel
 
-# Between equal steps for all filters (0) and steps in proportion to the norms of filters (1): measured on networks
-# with and without normalization, see docs/decisions/0032.
+# Between equal steps for all filters (0) and steps in proportion to the norms of filters (1): measured on networks with
+# and without normalization, see docs/decisions/0032.
 _EXPONENT_OF_NORM: Final = 0.75
-# What it takes to tell the step of a filter.
+# Bits for coding the step of a filter.
 _BITS_OF_A_STEP: Final = 2.5
-# In deviations: finer steps than this change no decision of a network, coarser ones leave nothing of a layer.
+# In deviations: finer steps do not change a network's outputs; with coarser ones nothing of a layer is left.
 SMALLEST_SIZE: Final = 1 / 150
 LARGEST_SIZE: Final = 10.0
-# Of the largest layer: where errors grow with the fourth root of the number of weights, not the square root.
+# For the largest layer: here errors grow with the fourth root of the number of weights, not the square root.
 _SIZE_OF_HALF_AN_EXPONENT = 1.5
-# Filters of smaller norms, relative to the root mean square of all, are taken for as large as this.
+# Smaller relative norms of filters, as a part of the root mean square of all, are clamped to this.
 _SMALLEST_RELATIVE_NORM = 1e-3
 _SMALLEST_DEVIATION = 128 * SMALLEST_STEP
 _MOST_TRIES = 16
@@ -42,10 +41,10 @@ _NEAR_ENOUGH = 0.002
 
 @dataclass(frozen=True, slots=True)
 class RelativeSteps:
-    """Steps of all filters for every rate. One number says which: the steps per deviation of the largest layer.
+    """Steps of all filters for every rate, selected by one number: the steps per deviation of the largest layer.
 
     `steps` float64 (F,) of each layer are those of one step per deviation; `smallest` float64 (F,) are the smallest
-    that make sense; `sizes` are the numbers of weights, in parts of the largest one.
+    useful ones; `sizes` are the numbers of weights relative to the largest layer.
     """
 
     steps: tuple[Tensor, ...]
@@ -53,12 +52,13 @@ class RelativeSteps:
     sizes: tuple[float, ...]
 
     def at(self, size: float) -> list[Tensor]:
-        """Steps with which those of the largest layer are `size` deviations: on the grid, float64 (F,) each."""
+        """Return steps on the grid, float64 (F,) each, with which those of the largest layer are `size` deviations."""
         return [nearest_steps(steps) for steps in self.exactly_at(size)]
 
     def exactly_at(self, size: float) -> list[Tensor]:
-        """The same before they are rounded to the grid."""
-        # Relative errors cannot grow beyond 1: large steps are alike in all layers, or the largest one would be lost.
+        """Return the same before rounding to the grid."""
+        # Relative errors cannot exceed 1: large steps are alike in all layers, otherwise the largest layer would be
+        # lost.
         exponent = 0.5 / (1 + (size / _SIZE_OF_HALF_AN_EXPONENT) ** 2)
         return [
             torch.maximum(steps * (size * part**exponent), smallest)
@@ -67,7 +67,7 @@ class RelativeSteps:
 
 
 def relative_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> RelativeSteps:
-    """Compare the filters of these layers: the steps of each, relative to all others."""
+    """Compare the filters of these layers: return the steps of each, relative to all others."""
     largest = max(layer.weights for layer in layers)
     steps, smallest = [], []
     for layer in layers:
@@ -79,12 +79,12 @@ def relative_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor])
 
 
 def filter_norms(tensor: Tensor, layer: KernelLayer) -> Tensor:
-    """Root mean square of the weights of each filter, float64 (F,), without overflow whatever their size."""
+    """Return the root mean square of each filter's weights, float64 (F,), without overflow for weights of any size."""
     return root_mean_square(tensor.detach().reshape(layer.filters, layer.inputs), dim=1)
 
 
 def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], wanted_bits: float) -> list[Tensor]:
-    """Choose steps (F,) of each layer with which the nearest integers take `wanted_bits`, or a few more."""
+    """Choose steps (F,) of each layer such that the nearest integers take `wanted_bits`, or a few more."""
     relative = relative_steps(layers, tensors)
 
     def bits(logarithm: float) -> float:
@@ -99,7 +99,7 @@ def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor],
 
 
 def _shape_of_steps(norms: Tensor, inputs: int) -> Tensor:
-    """Steps of the filters of a layer with these norms, whose root mean square is 1; so is that of the steps."""
+    """Return relative steps of a layer's filters from their norms; both have a root mean square of 1."""
     shape = norms.clamp(min=_SMALLEST_RELATIVE_NORM) ** _EXPONENT_OF_NORM
     mean_square = shape.square().mean()
     saved = 0.5 * (mean_square.log2() - shape.square().log2().mean()) * inputs
@@ -107,10 +107,10 @@ def _shape_of_steps(norms: Tensor, inputs: int) -> Tensor:
 
 
 def _solve(rising: Callable[[float], float], low: float, high: float, wanted: float) -> float:
-    """Find where a rising function with jumps reaches a value, between two points: false position, every other halved.
+    """Find where a rising function with jumps reaches a value, by false position, with bisection every other time.
 
-    Its value there is the wanted one, or nearly, or the next one above that it has. The nearer end of the range if the
-    value lies outside of it.
+    The function's value at the result is the wanted one, or close to it, or the next one above it. If the value is
+    outside of the range, the result is the nearer end.
     """
     at_low, at_high = rising(low), rising(high)
     if at_low >= wanted or at_high <= wanted:

@@ -1,7 +1,7 @@
-"""Train quantized weights for a number of bits: the loss of distillation, and a price for every bit.
+"""Train quantized weights for a number of bits: the loss of distillation plus a price for every bit.
 
-The price shapes the weights: those that matter little move to integers that cost little. What all of them take is
-held at the target by making all steps larger or smaller together, which the present weights hardly notice.
+The price shapes the weights: those that matter little move to integers that take few bits. The total is held at the
+target by making all steps larger or smaller together, which hardly changes the current weights.
 """
 
 import math
@@ -31,9 +31,9 @@ _FINAL_SHARE = 0.002
 
 
 class RateDistillation(Loss):
-    """The loss of a batch: how far the logits are from the teacher's, and the bits at their price.
+    """The loss of a batch: the distance of the logits from the teacher's, plus the bits at their price.
 
-    The integers are held at `wanted_bits`, which may change on the way.
+    The integers are held at `wanted_bits`, which may change during training.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class RateDistillation(Loss):
         self.device = teacher.device
         self.weights = sum(latent.numel() for latent in parameters.latents)
         self._rate = RateModel(parameters.integers())
-        # Not known before the first step. It stays where the loss is, so that no step waits for its number.
+        # Unknown before the first step. It stays on the loss's device, so that no step waits for its value.
         self._present_loss = torch.full((), torch.nan, device=self.device)
         self._steps = 0
 
     def state(self) -> State:
-        """The present price of a bit, what it is counted by, and the bits that are wanted."""
+        """Return the current price of a bit, the rate model's state, and the wanted bits."""
         return {
             "rate": self._rate.state(),
             "present_loss": self._present_loss,
@@ -68,16 +68,16 @@ class RateDistillation(Loss):
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._rate.restore(state["rate"])
         self._present_loss.copy_(state["present_loss"])
         self._steps = state["steps"]
         self.wanted_bits = state["wanted_bits"]
 
     def want(self, bits: float) -> None:
-        """Hold the integers at other bits from now on; all steps change at once, about as much as that takes.
+        """Hold the integers at another number of bits from now on; all steps change at once, by the estimated factor.
 
-        They move by whole steps of their grid, so that the weights before rounding stay what they are.
+        They change by whole steps of their grid, so that the weights before rounding stay the same.
         """
         octaves = (self.wanted_bits - bits) / self.weights
         self._parameters.enlarge_steps(round(octaves * STEPS_PER_OCTAVE) / STEPS_PER_OCTAVE)
@@ -85,14 +85,14 @@ class RateDistillation(Loss):
         self.wanted_bits = bits
 
     def draw(self, fraction: float) -> Batch:
-        """Images. From time to time the bits are counted anew before."""
+        """Draw images. From time to time the rate model is refitted first."""
         if self._steps and self._steps % _STEPS_BETWEEN_FITS == 0:
             self._rate.fit(self._parameters.integers())
         self._steps += 1
         return Batch(tensors={"images": self._images.choose()}, settings=(self.wanted_bits,))
 
     def compute(self, batch: Batch) -> Tensor:
-        """Scalar loss of these images. Holds the bits at the target before."""
+        """Return the scalar loss of these images. Adjusts the steps first, to hold the bits at the target."""
         self._hold_target()
         loss = self._distance(self._images.inputs(*batch.tensors["images"]))
         price = self._config.price * self._present(loss.detach()) / self.weights
@@ -100,14 +100,14 @@ class RateDistillation(Loss):
         return total
 
     def _distance(self, inputs: Tensor) -> Tensor:
-        """The squared difference of the logits of a batch of images."""
+        """Return the squared difference of the logits of a batch of images."""
         with mixed_precision(self.device):
             expected = self._teacher.logits(inputs)
             logits = self._student.logits(self._parameters.weights(), inputs)
         return squared_logit_error(logits, expected)
 
     def _present(self, loss: Tensor) -> Tensor:
-        """The mean of the last losses, this one included."""
+        """Return the running mean of the losses, including this one."""
         known = torch.where(self._present_loss.isnan(), loss, self._present_loss)
         return self._present_loss.copy_(known.lerp(loss, 1 - _MEMORY_OF_LOSS))
 
@@ -118,7 +118,7 @@ class RateDistillation(Loss):
 
 
 def quantization_optimizers(config: QuantizationConfig, parameters: QuantizedParameters) -> Optimizers:
-    """Adam with the rates of a configuration, for parameters where they are now."""
+    """Make Adam with the learning rates of a configuration, for parameters on their current device."""
     peaks = (
         (parameters.latents, config.learning_rate),
         (parameters.log_steps, config.step_learning_rate),

@@ -1,4 +1,4 @@
-"""Train quantized weights in one stage or in several, with one optimizer for all of them."""
+"""Train quantized weights in one or several stages, with one optimizer for all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from nern_core.training.teacher import Teacher
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the budget: where it begins, 0 to 1, and its share; `earlier_steps` were done before."""
+    """A part of the budget: its start, 0 to 1, and its share; `earlier_steps` is the number of steps before it."""
 
     start: float
     share: float
@@ -26,7 +26,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """What training needs: settings, a teacher, images, a budget, snapshots, and who is told of the steps."""
+    """The inputs of training: settings, a teacher, images, a budget, a callback for steps, and snapshots."""
 
     config: QuantizationConfig
     teacher: Teacher
@@ -37,9 +37,9 @@ class Training:
 
 
 class Trainer:
-    """Trains `parameters` in place; `loss` holds their integers at the bits that are wanted.
+    """Trains `parameters` in place; `loss` holds their integers at the wanted bits.
 
-    `steps` and `seconds` are those of all stages so far.
+    `steps` and `seconds` are totals of all stages so far.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Trainer:
         self.seconds = 0.0
 
     def run(self, share: float, window: tuple[float, float] = (0.0, 1.0), loss: Loss | None = None) -> None:
-        """Train for a share of the budget, by another loss than its own where one is given.
+        """Train for a share of the budget, with `loss` in place of its own loss if given.
 
         `window` is the start and length of the stage on the optimizer's schedule. Raises `NernError` (`diverged`).
         """

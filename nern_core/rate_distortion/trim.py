@@ -1,4 +1,4 @@
-"""Save the last bits: integers that are nearest to a smaller one become it."""
+"""Save the last bits: integers whose real numbers are closest to a smaller integer become that integer."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,15 @@ from torch import Tensor
 
 from nern_core.rate_distortion.rate import RateModel
 
-# Where zero is rarer than one, going there saves nothing at once.
+# If zero is rarer than one, moving to zero saves nothing immediately.
 _SMALLEST_SAVING = 1e-6
 
 
 def trimmed(latents: Sequence[Tensor], integers: Sequence[Tensor], bits: float) -> list[Tensor]:
-    """Move integers (F, C, P) of each layer one towards zero until that saves so many bits, or as far as they go.
+    """Move integers (F, C, P) of each layer one towards zero until that saves `bits` bits, or as far as possible.
 
-    Those come first whose real number, in `latents`, is least above the point between the two, per bit saved.
+    They are moved in the order of their cost: how far the real number, in `latents`, is above the midpoint of the two
+    integers, per bit saved.
     """
     rate = RateModel(integers)
     magnitudes = torch.cat([values.flatten().abs() for values in integers])

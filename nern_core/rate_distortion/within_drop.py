@@ -1,11 +1,11 @@
-"""Quantize a checkpoint into the smallest file that costs no more accuracy than is allowed.
+"""Quantize a checkpoint into the smallest file within a limit on the accuracy drop.
 
-Training is one, in two parts. Early in the first one it is measured, twice, what the present size costs by then; by how
-much of that the part leaves at its end, and by how fast costs grow when files shrink, the size is corrected to that
-which will cost what is allowed. What the part ends with is measured: that is a result, unless it costs too much. If it
-costs much less or too much, the second part goes on from it with another size, and ends with another result. Of the
-results that cost no more than is allowed, the smallest one is delivered as it was measured. If none does, weights that
-keep their precision without training are measured too, and delivered if they cost less.
+One training run in two parts. Early in the first part, the drop at the current size is measured twice. From it, from
+the share of it that will remain at the end of the part, and from the growth of the drop as files shrink, the size is
+corrected to the one expected to reach the limit. The file at the end of the part is measured: it is a result, unless
+its drop is above the limit. If the drop is above the limit or far below it, the second part continues from there with
+another size, and ends with another result. The smallest result within the limit is delivered as measured. If there is
+none, weights rounded faithfully without training are measured, too, and delivered if their drop is smaller.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from nern_core.training.loss import Batch, Loss
 
 @dataclass(frozen=True, slots=True)
 class _Correction:
-    """At a fraction of the first part, whose end leaves so much of the cost, 0 to 1.
+    """A correction at a fraction of the first part; the share `left` of the drop, 0 to 1, remains at the part's end.
 
     The bits change by a factor from `least` to `most`.
     """
@@ -37,27 +37,27 @@ class _Correction:
 
 
 _FIRST_BITS_PER_WEIGHT = 2.5
-# After a correction all weights are rounded anew, which takes a good part of a training to mend: so there are no more.
-# What is left was measured: `bench/cost_of_size.py`.
+# A correction rounds all weights again, and recovery takes a good part of the training: so there are only two. The
+# values of `left` were measured: `bench/cost_of_size.py`.
 _CORRECTIONS = (
     _Correction(fraction=0.15, left=0.5, least=0.3, most=2.0),
     _Correction(fraction=0.35, left=0.65, least=0.6, most=1.5),
 )
 _SHARES = (0.6, 0.4)
-# The second part has less to learn, and begins later on the schedule.
+# The second part has less to learn, and starts later on the schedule.
 _WINDOW_OF_SECOND = (0.3, 0.7)
 _LEAST_AFTER_FIRST, _MOST_AFTER_FIRST = 0.7, 1.5
-# No second part if the first one ends within this of what is allowed.
+# No second part if the first one ends with a drop between this share of the limit and the limit.
 _NEAR_ENOUGH = 0.85
-# What is aimed at, of what is allowed: estimates are off by some.
+# The drop aimed at, as a share of the limit, because estimates are inexact.
 _AIM = 0.9
-# The cost grows about as the bits to the power of -3.3.
+# The drop grows about as the bits to the power of -3.3.
 _EXPONENT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The bytes of a file, and what it costs on some images."""
+    """The bytes of a file, and its loss of accuracy on some images."""
 
     bytes: int
     loss: PointsLost
@@ -65,7 +65,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class DropGoal:
-    """The points of accuracy that a file may cost, and the fewest bits for a weight that are tried."""
+    """The limit on the accuracy drop in points, and the fewest bits per weight that are tried."""
 
     max_drop: float
     least_bits: float = FEWEST_BITS_PER_WEIGHT
@@ -73,7 +73,7 @@ class DropGoal:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What a part has ended with."""
+    """The result of a part."""
 
     quantized: Quantized
     trial: SizeTrial
@@ -86,11 +86,11 @@ def quantize_within_drop(
     training: Training,
     untrained: Callable[[], Quantized],
 ) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
-    """Quantize for the smallest file that costs at most `goal.max_drop` points of accuracy.
+    """Quantize for the smallest file with an accuracy drop of at most `goal.max_drop` points.
 
-    `untrained` makes the faithful file that takes the result's place where that costs more than is allowed. Also
-    returns the sizes that were measured, the result's at last, and the seconds of training. The result costs more
-    than allowed where none was found that does not. Raises `NernError` (`diverged`).
+    `untrained` makes the faithful file that replaces a result above the limit. Also returns the measured sizes, the
+    result's last, and the seconds of training. The result is above the limit if no file within it was found. Raises
+    `NernError` (`diverged`).
     """
     max_drop = goal.max_drop
     bits = max(_FIRST_BITS_PER_WEIGHT, goal.least_bits) * quantizer.weights
@@ -114,7 +114,7 @@ def quantize_within_drop(
 
 
 def _best(results: Sequence[_Result], max_drop: float) -> _Result:
-    """The smallest that costs no more than is allowed; if none does, the one that costs least."""
+    """Return the smallest result within the limit; if there is none, the one with the smallest drop."""
     accurate = [result for result in results if result.trial.drop <= max_drop]
     if accurate:
         return min(accurate, key=lambda result: result.trial.bytes)
@@ -122,7 +122,7 @@ def _best(results: Sequence[_Result], max_drop: float) -> _Result:
 
 
 class SizeSearch(Loss):
-    """The loss of a training with quantized weights, whose bits follow from what the file costs."""
+    """The loss of training quantized weights, with the bits adjusted to the measured accuracy drop."""
 
     def __init__(self, loss: RateDistillation, measure: Callable[[], Measured], goal: DropGoal) -> None:
         self._loss = loss
@@ -134,7 +134,7 @@ class SizeSearch(Loss):
         self.trials: list[SizeTrial] = []
 
     def state(self) -> State:
-        """What has been measured so far, and the state of the loss."""
+        """Return the measurements so far, and the state of the loss."""
         return {
             "loss": self._loss.state(),
             "measured": [asdict(measured) for measured in self._measured],
@@ -142,7 +142,7 @@ class SizeSearch(Loss):
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._loss.restore(state["loss"])
         self._measured, self.trials = [], []
         for found in state["measured"]:
@@ -150,7 +150,7 @@ class SizeSearch(Loss):
         self._corrections = state["corrections"]
 
     def draw(self, fraction: float) -> Batch:
-        """A new batch of images, before which the bits may change."""
+        """Draw a new batch of images; the bits may change first."""
         due = [correction for correction in _CORRECTIONS if correction.fraction <= fraction]
         if len(due) > self._corrections:
             self._corrections = len(due)
@@ -159,22 +159,22 @@ class SizeSearch(Loss):
         return self._loss.draw(fraction)
 
     def compute(self, batch: Batch) -> Tensor:
-        """Scalar loss of these images."""
+        """Return the scalar loss of these images."""
         return self._loss.compute(batch)
 
     def try_out(self) -> SizeTrial:
-        """Measure the present size."""
+        """Measure the current size."""
         return self.note(self._measure())
 
     def note(self, measured: Measured) -> SizeTrial:
-        """Keep what was measured, and what it is expected to cost by all that was measured so far."""
+        """Record a measurement, with the accuracy drop expected from all measurements so far."""
         self._measured.append(measured)
         drop = expected_drop([known.loss for known in self._measured])
         self.trials.append(SizeTrial(bytes=measured.bytes, drop=round(drop, 2)))
         return self.trials[-1]
 
     def correct(self, *, left: float, least: float, most: float) -> None:
-        """Want so many times the bits that the last trial, of whose cost so much will be left, calls for."""
+        """Change the bits to reach the goal, from the last trial's drop, of which the share `left` will remain."""
         factor = (left * self.trials[-1].drop / (_AIM * self._goal.max_drop)) ** _EXPONENT
         bits = self._loss.wanted_bits * min(max(factor, least), most)
         weights = self._loss.weights

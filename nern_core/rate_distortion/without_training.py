@@ -1,4 +1,4 @@
-"""Quantize without training: the most faithful file of a size, or one that is no larger than int8 and more faithful."""
+"""Quantize without training: the most accurate file of a size, or one no larger than int8 and more accurate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.start import LARGEST_SIZE, SMALLEST_SIZE, RelativeSteps
 from nern_core.rounding import round_to_nearest
 
-# A file within this of its target is large enough.
+# A file this close to its target is large enough.
 _NEAR_ENOUGH: Final = 0.003
 _MOST_TRIES = 12
-# Of the logarithm of the steps, base e: no smaller change is tried.
+# In the natural logarithm of the steps: smaller changes are not tried.
 _SMALLEST_CHANGE = 1e-3
-# int8 by another compressor may be a little smaller than here.
+# int8 with another compressor may be a little smaller than here.
 _OF_INT8: Final = 0.985
 _INT8_BITS = 8
 _ZSTD_LEVEL = 9
 
 
 def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf) -> Quantized:
-    """Round the weights for a file of at most `target` bytes; `size_of` says how large a file is.
+    """Round the weights for a file of at most `target` bytes; `size_of` returns the size of a file.
 
     Raises `NernError` (`target_too_small`).
     """
@@ -37,7 +37,7 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
         result = quantizer.balanced(relative.at(math.exp(logarithm)))
         return result, size_of(result)
 
-    # Larger steps make smaller files: about one bit for each weight and octave.
+    # Larger steps make smaller files: about one bit per weight and octave.
     bytes_of_change = quantizer.weights / 8 / math.log(2)
     small, large = math.log(SMALLEST_SIZE), math.log(LARGEST_SIZE)
     logarithm = _first_guess(relative, quantizer, target)
@@ -52,7 +52,7 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
             small = logarithm
         if (1 - _NEAR_ENOUGH) * target <= size <= target or large - small <= _SMALLEST_CHANGE:
             break
-        # A little beyond, so that the next file is rather too small than too large.
+        # Slightly beyond the target, so that the next file is more likely too small than too large.
         following = logarithm + (size - (1 - _NEAR_ENOUGH / 2) * target) / bytes_of_change
         logarithm = following if small < following < large else (small + large) / 2
     if best is None:
@@ -63,9 +63,9 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
 
 
 def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
-    """Round the weights for a file that is no larger than int8 with zstd, at smaller errors of the network's outputs.
+    """Round the weights for a file no larger than int8 with zstd, with smaller errors of the network's outputs.
 
-    A network so small that the description of the file weighs more than what is saved gets a larger file.
+    For a very small network, the description in the file takes more than is saved, and the file is larger.
     """
     size = round(_OF_INT8 * int8_bytes(quantizer.layers, quantizer.tensors))
     try:
@@ -75,9 +75,9 @@ def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
 
 
 def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of a checkpoint whose layers are rounded to int8, one scale for each index of axis 0, with zstd.
+    """Return the bytes of a checkpoint with its layers rounded to int8, one scale per index of axis 0, with zstd.
 
-    All other tensors are as they are.
+    All other tensors are unchanged.
     """
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
     represented = {layer.name for layer in layers}
@@ -93,7 +93,7 @@ def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> 
 
 
 def _first_guess(relative: RelativeSteps, quantizer: Quantizer, target: int) -> float:
-    """The logarithm of the size of steps with which normally distributed weights would fill the target."""
+    """Return the logarithm of the step size with which normally distributed weights would fill the target."""
     norms = quantizer.filter_norms()
 
     def overflows(logarithm: float) -> bool:

@@ -1,4 +1,4 @@
-"""Recipes: named training settings, one format for all."""
+"""Recipes: named training settings in one common format."""
 
 from nern_core.options import RecipeName
 from nern_core.recipes.data_free import DATA_FREE

@@ -1,7 +1,7 @@
-"""The recipe `fast` for those who have no data set: images made from the network stand in for its training images.
+"""The recipe `fast` without a data set: images made from the network replace its training images.
 
-Distillation is on them alone. A network without batch normalization remembers nothing that images could
-be made of, so it gets reconstruction alone.
+Only these images are used for distillation. A network without batch normalization has no statistics to make images
+from, so it gets reconstruction alone.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
-"""What was measured to give the most accuracy per second on a CPU; `bench/fast_recipe.py` has the figures.
+"""The recipe with the most measured accuracy per second on a CPU; `bench/fast_recipe.py` has the figures.
 
-Muon and GELU; targets divided by one scale; reconstruction of all kernels alike, then the squared difference
+Muon and GELU; targets divided by one scale; reconstruction with all kernels weighted alike, then the squared difference
 of the logits on blended images, with the reconstruction error as an anchor.
 """
 
@@ -19,7 +19,7 @@ FAST = Recipe(
     default_seconds=150.0,
     one_schedule=False,
     reconstruction=ReconstructionConfig(
-        # A step of reconstruction takes about a tenth of the time of one of distillation.
+        # A step of reconstruction takes about a tenth of the time of a distillation step.
         share=Share(seconds=0.4, steps=0.88),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.05, bias_learning_rate=3e-3),
         sampling=SamplingConfig(kind="uniform", kernels_per_step=4096),
@@ -28,14 +28,14 @@ FAST = Recipe(
     ),
     distillation=DistillationConfig(
         share=Share(seconds=0.6, steps=0.12),
-        # A larger rate undoes at first what reconstruction has reached, and ends worse.
+        # A larger rate first undoes what reconstruction has learned, and ends worse.
         optimizer=OptimizerConfig(name="muon", learning_rate=0.001, bias_learning_rate=1e-4),
-        # All kernels of the CIFAR ResNets pass gradients; of larger networks a batch of this size.
+        # All kernels of the CIFAR ResNets pass gradients; for larger networks, a batch of this size.
         sampling=SamplingConfig(kind="uniform", kernels_per_step=131_072),
         refresh="sampled",
         images_per_step=128,
         mixup=True,
-        # The squared difference of logits tells more than the divergence of the probabilities made from them.
+        # The squared difference of logits carries more information than the divergence of their probabilities.
         logit_distance="squared",
         reconstruction=LossTerm(weight=1.0),
     ),

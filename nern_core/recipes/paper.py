@@ -1,8 +1,8 @@
 """The published settings (NeRN's CIFAR-10 ResNet configurations), for comparison with the paper.
 
-Ranger with gradient centralization, 350 epochs of 196 batches, 4096 kernels per step of which a fifth
-of the batches is weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits after a warm-up of
-10,000 steps. The published ResNet20 configuration has no warm-up; ResNet56's is taken for all.
+Ranger with gradient centralization, 350 epochs of 196 batches, 4096 kernels per step with a fifth of the batches
+weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits after a warm-up of 10,000 steps. The published ResNet20
+configuration has no warm-up; ResNet56's is used for all.
 """
 
 from nern_core.optim import OptimizerConfig

@@ -12,15 +12,18 @@ from nern_core.training.synthesis import SynthesisConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Everything about an encoding that its options do not say.
+    """All settings of an encoding that its options do not contain.
 
-    The shares of the phases add up to 1, in seconds and in steps. Without data, reconstruction has the
-    whole budget. With `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise
-    each phase has its own. `synthesis` makes images from a network that has batch normalization.
-    With a target size there is no predictor: `quantization` takes the place of both phases, with the images of
-    distillation and the squared difference of logits.
-    Without a budget, training has `default_steps`, or as many as two ordinary cores take in about `default_seconds`:
-    exactly one is given. `stored_dtype` is what the predictor's parameters are rounded to in the file.
+    The shares of the phases sum to 1, in seconds and in steps. Without data, reconstruction gets the whole budget. With
+    `one_schedule`, one optimizer and one cosine decay run over all phases; otherwise each phase has its own.
+    `synthesis` makes images from a network with batch normalization.
+
+    With a target size there is no predictor: `quantization` replaces both phases, with the images of distillation and
+    the squared difference of logits.
+
+    Without a budget, training has `default_steps`, or as many steps as two ordinary cores take in about
+    `default_seconds`: exactly one of the two is given. `stored_dtype` is the dtype of the predictor's parameters in the
+    file.
     """
 
     predictor: PredictorVariant
@@ -36,5 +39,5 @@ class Recipe:
 
     @property
     def data_free(self) -> bool:
-        """Whether training images are not looked at, even if they are there."""
+        """Return True if training images are not used, even if they are available."""
         return self.distillation.images != "training"

@@ -1,4 +1,4 @@
-"""Compare a checkpoint with its encoding, from the files alone or with what the training told."""
+"""Compare a checkpoint with its encoding, from the files alone or with the report of the training."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A checkpoint with its encoding, and all figures about them."""
+    """A checkpoint with its encoding, and all measurements of them."""
 
     pair: Pair
     report: Report
@@ -38,25 +38,26 @@ def compare(
     failed: Mapping[str, str] | None = None,
     device: torch.device = _CPU,
 ) -> Comparison:
-    """Measure this encoding, the standard codecs and the `others`; of those that have `failed`, the report says why.
+    """Measure this encoding, the standard codecs and the `others`; the report says why those in `failed` failed.
 
-    `trained` is the report of the one who made the encoding: it knows the training curve. With `dataset`,
-    accuracies are measured on its test split: those of the alternatives and, unless `trained` was measured on the
-    same data set, of the original and of the encoding. Alternatives that `trained` knows stay, unless they are measured
-    again or on other data. `architecture` is needed where the encoding names none.
-    Raises `NernError` (`another_encoding`) if `trained` is of another file, and where the data do not fit.
+    `trained` is the report written during encoding, which contains the training curve. With `dataset`, accuracies are
+    measured on its test split: those of the alternatives and, unless `trained` was measured on the same data set, of
+    the original and of the encoding. Alternatives in `trained` stay, unless they are measured again or on other data.
+    `architecture` is needed if the encoding names none.
+
+    Raises `NernError` (`another_encoding`) if `trained` belongs to another file, and if the data do not fit.
     """
     if trained is not None and trained.encoding_sha256 != file_sha256(pair.path):
         raise NernError(
             "another_encoding",
-            f"The report is not that of '{pair.path.name}': give the one that was written when that file was encoded.",
+            f"The report is not of '{pair.path.name}'; give the one that was written when that file was encoded.",
         )
     report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, curve=())
     evaluator = None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, device=device)
     has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
     measured = [_measure(found, evaluator) for found in chain(standard_codecs(pair.original.tensors), others)]
     known = report.alternatives if evaluator is None or has_accuracies else ()
-    # Without data, what was measured with them before is worth more.
+    # Without data, earlier measurements take precedence, because they may include accuracies.
     rows = (measured, known) if evaluator is None else (known, measured)
     changes: dict[str, Any] = {"alternatives": tuple({row.name: row for row in chain(*rows)}.values())}
     names = {row.name for row in changes["alternatives"]}
@@ -72,7 +73,7 @@ def compare(
 
 
 def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:
-    """Whether the one who trained has measured the same architecture on the same data set."""
+    """Return True if `trained` was measured with the same architecture on the same data set."""
     if trained is None or trained.options.dataset is None:
         return False
     return Path(trained.options.dataset) == dataset and trained.options.architecture == evaluator.architecture.name

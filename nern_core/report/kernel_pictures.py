@@ -1,4 +1,4 @@
-"""Pictures of kernels as they were and as they are decoded, as SVG."""
+"""Pictures of original and decoded kernels, as SVG."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,7 @@ _SHADES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelSample:
-    """Some kernels of a layer, float32 (n, kernel values), before and after, evenly spaced in the predictor's order."""
+    """Kernels of a layer, float32 (n, kernel values), original and decoded, evenly spaced in the predictor's order."""
 
     layer: KernelLayer
     original: Tensor
@@ -31,7 +31,7 @@ class KernelSample:
 def sample_kernels(
     encoding: Encoding, index: int, original: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
 ) -> KernelSample:
-    """Take as many kernels of the represented layer `index` as a picture has room for."""
+    """Take as many kernels of the represented layer `index` as fit into a picture."""
     layer, order = encoding.document.layers[index], encoding.order(index)
     count = min(layer.kernels, max(1, _WIDTH // (_Grid(layer).width + _GAP)))
     chosen = torch.arange(count) * layer.kernels // count
@@ -44,15 +44,15 @@ def sample_kernels(
 def draw_kernels(sample: KernelSample) -> str:
     """Draw rows of the original kernels, the decoded ones and their difference; blue is negative, red is positive.
 
-    Kernels of one axis are rows of values, those of three and those that share a coordinate are slices side by side.
-    Returns an SVG document.
+    Kernels of one axis are rows of values; those of three axes and those that share a coordinate are slices side by
+    side. Returns an SVG document.
     """
     grid = _Grid(sample.layer)
     rows = {"original": sample.original, "decoded": sample.decoded, "difference": sample.decoded - sample.original}
     largest = float(torch.quantile(sample.original.abs().flatten(), 0.98)) or 1.0
     right = _LEFT + len(sample.original) * (grid.width + _GAP)
     bottom = _TOP + len(rows) * (grid.height + _GAP) + _GAP
-    title = f"Kernels of {escape(sample.layer.name)}, along the order that the predictor sees them in"
+    title = f"Kernels of {escape(sample.layer.name)}, in the predictor's order"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom}" width="{right}" height="{bottom}"',
         f' font-family="sans-serif" font-size="13" role="img" aria-label="{title}">',
@@ -67,14 +67,14 @@ def draw_kernels(sample: KernelSample) -> str:
 
 
 class _Grid:
-    """Where the values of a kernel are drawn, and the size in pixels of the whole kernel."""
+    """Positions of a kernel's values in the picture, and the size in pixels of the whole kernel."""
 
     def __init__(self, layer: KernelLayer) -> None:
         slices, rows, columns = _slices_rows_and_columns(layer)
-        # One pixel keeps the slices apart.
+        # A gap of one pixel separates the slices.
         across = slices * (columns + 1) - 1
         self.pixel = max(2, min(_LARGEST_PIXEL, _WIDEST_KERNEL // across))
-        # A single row of values would be a hairline.
+        # Otherwise a single row of values would be a hairline.
         self.pixel_height = 3 * self.pixel if rows == 1 else self.pixel
         self.width, self.height = across * self.pixel, rows * self.pixel_height
         self.corners = [
@@ -86,7 +86,7 @@ class _Grid:
 
 
 def _slices_rows_and_columns(layer: KernelLayer) -> tuple[int, int, int]:
-    """Kernels that share a coordinate lie side by side."""
+    """Return the shape of the picture; kernels that share a coordinate are slices side by side."""
     spatial = layer.shape[2:]
     shared, rest = divmod(layer.kernel_values, math.prod(spatial))
     shape = (shared, *spatial) if spatial and layer.tile is not None and not rest else layer.kernel_shape
@@ -95,7 +95,7 @@ def _slices_rows_and_columns(layer: KernelLayer) -> tuple[int, int, int]:
 
 
 def _row(kernels: Tensor, grid: _Grid, y: int) -> list[str]:
-    """One path for each colour, which is much shorter than a rectangle for each value."""
+    """Draw one path per colour, which is much shorter than a rectangle per value."""
     places: dict[str, list[str]] = defaultdict(list)
     pixel = f"h{grid.pixel}v{grid.pixel_height}h-{grid.pixel}z"
     for number, kernel in enumerate(kernels.tolist()):
@@ -109,6 +109,6 @@ def _row(kernels: Tensor, grid: _Grid, y: int) -> list[str]:
 
 
 def _color(value: float) -> str:
-    """White at 0, red at 1, blue at -1."""
+    """Return the colour of a value: white at 0, red at 1, blue at -1."""
     faded = 255 - round(255 * round(_SHADES * min(1.0, abs(value))) / _SHADES)
     return f"#ff{faded:02x}{faded:02x}" if value > 0 else f"#{faded:02x}{faded:02x}ff"

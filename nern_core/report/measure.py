@@ -1,4 +1,4 @@
-"""Make the report of an encoding from its finished file and the checkpoint that it was made from."""
+"""Make the report of an encoding from its finished file and the original checkpoint."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ def make_report(
     size_trials: Sequence[SizeTrial] = (),
     recommended_steps: int | None = None,
 ) -> Report:
-    """Measure a checkpoint's encoding and put the figures together. It has no seconds yet: see `with_seconds`."""
+    """Measure a checkpoint's encoding and make its report. It has no seconds yet: see `with_seconds`."""
     document, layers = pair.encoding.document, pair.encoding.document.layers
     original, decoded = pair.original.tensors, pair.decoded.tensors
     predicted = None if isinstance(pair.encoding.weights, QuantizedWeights) else pair.encoding.predicted
@@ -68,9 +68,9 @@ def make_report(
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:
-    """Norm of the differences over the norm of the originals, in float64, whatever their size.
+    """Return the norm of the differences divided by the norm of the originals, in float64, for values of any size.
 
-    Of zeros it is 0 if they are still zeros, and 1 if not.
+    If all originals are zero, it is 0 if the decoded values are zero, too, and 1 otherwise.
     """
     largest = max((float(o.abs().max()) for o in original if o.numel()), default=0.0)
     if largest == 0:
@@ -82,12 +82,12 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
 
 
 def _notes(layers: Sequence[LayerReport], kept: Mapping[str, int]) -> Iterator[str]:
-    """Sentences on layers that are lost, and on tensors that could be represented and are kept."""
+    """Describe lost layers, and tensors that are kept although they could be represented."""
     lost = [layer for layer in layers if layer.relative_error >= LOST_LAYER_ERROR]
     if lost:
         named = ", ".join(quoted(layer.name) for layer in lost[:_MOST_NAMED])
         others = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        yield f"Nothing is left of layers whose relative error is {LOST_LAYER_ERROR} or more: {named}{others}."
+        yield f"These layers are lost (relative error of {LOST_LAYER_ERROR} or more): {named}{others}."
     if kept:
         yield describe_left_out(kept).strip()
 
@@ -110,7 +110,7 @@ def _layer_reports(
 
 
 def _represented_share(layers: Sequence[KernelLayer], tied: Mapping[str, str], tensors: Mapping[str, Tensor]) -> float:
-    """Share of a checkpoint's floating-point values that the predictor represents, tied ones counted once."""
+    """Return the share of a checkpoint's floating-point values that is represented; tied tensors are counted once."""
     values = sum(t.numel() for name, t in tensors.items() if t.is_floating_point() and name not in tied)
     return round(sum(layer.weights for layer in layers) / values, 6)
 
@@ -126,7 +126,7 @@ def _make_metrics(
     reconstructed_accuracy: float | None,
     notes: tuple[str, ...],
 ) -> Metrics:
-    """Put the figures together."""
+    """Combine the figures into metrics."""
     return Metrics(
         source_bytes=source_bytes,
         tensor_bytes=tensor_bytes,

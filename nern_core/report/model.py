@@ -1,4 +1,4 @@
-"""What a report holds: `report.json`, and all figures of the HTML page."""
+"""The contents of a report: `report.json`, and all figures of the HTML page."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -12,9 +12,9 @@ from nern_core.verdict import Evidence, accuracy_drop, judge
 
 
 class LayerReport(BaseModel):
-    """One represented layer. `share` is its part of all represented weights, 0 to 1.
+    """A represented layer. `share` is its part of all represented weights, 0 to 1.
 
-    `relative_error` is the norm of the layer's weight errors over the norm of its weights.
+    `relative_error` is the norm of the layer's weight errors divided by the norm of its weights.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,9 +28,9 @@ class LayerReport(BaseModel):
 
 
 class AlternativeReport(BaseModel):
-    """The original tensors by another method: their bytes, and the accuracy in percent (null: not measured).
+    """The original tensors stored by another method: bytes, and accuracy in percent (null: not measured).
 
-    `seconds` are those that it took (null: hardly any).
+    `seconds` is the method's run time (null: almost none).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,9 +42,9 @@ class AlternativeReport(BaseModel):
 
 
 class SizeTrial(BaseModel):
-    """A size in bytes that was measured on the way to the smallest one, and the points of accuracy that it cost then.
+    """A size in bytes tried in the search for the smallest one, and the accuracy drop in points at that time.
 
-    They are estimated on blends of training images that were left out of the training.
+    The drop is estimated on blends of training images that were held out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,7 +54,7 @@ class SizeTrial(BaseModel):
 
 
 class CurvePoint(BaseModel):
-    """One point of the training curve. `step` is of the phase, `seconds` are since the start of all training."""
+    """A point of the training curve. `step` counts within the phase, `seconds` since the start of all training."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,10 +65,10 @@ class CurvePoint(BaseModel):
 
 
 class Report(BaseModel):
-    """An encoding in figures, measured on the finished file whose SHA-256 is `encoding_sha256`.
+    """Measurements of an encoding, of the finished file whose SHA-256 is `encoding_sha256`.
 
-    `header_bytes` are those of the file that hold no tensor. `curve` and the seconds in `metrics` are known to
-    whoever watched the training, and empty in a report that was made from the files alone.
+    `header_bytes` are the bytes of the file that hold no tensor. `curve` and the seconds in `metrics` are recorded
+    during training, and empty in a report made from the files alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,22 +84,20 @@ class Report(BaseModel):
     header_bytes: int
     metrics: Metrics
     layers: tuple[LayerReport, ...]
-    alternatives: tuple[AlternativeReport, ...] = Field(
-        default=(), description="Empty where nobody has asked for the comparison."
-    )
+    alternatives: tuple[AlternativeReport, ...] = Field(default=(), description="Empty if no comparison was requested.")
     failed_alternatives: dict[str, str] = Field(
-        default={}, description="Names of alternatives that were asked for and failed, with a sentence that says why."
+        default={}, description="Requested alternatives that failed: the reason by name."
     )
     curve: tuple[CurvePoint, ...]
     recommended_steps: int | None = Field(
-        default=None, description="Steps that this network is trained for by default; null where nobody trained."
+        default=None, description="Default number of training steps for this network; null without training."
     )
     size_trials: tuple[SizeTrial, ...] = Field(
-        default=(), description="How the size for `max_drop` was found: the last one is this encoding's."
+        default=(), description="Sizes tried for `max_drop`; the last one is this encoding's."
     )
 
     def judged(self) -> Self:
-        """The same with the verdict that follows from its figures."""
+        """Return the same report with the verdict that follows from its metrics."""
         metrics = self.metrics
         last = {point.phase: point.step for point in self.curve}
         evidence = Evidence(
@@ -117,35 +115,35 @@ class Report(BaseModel):
         return self.model_copy(update={"metrics": metrics.model_copy(update={"verdict": judge(evidence)})})
 
     def with_seconds(self, seconds: Mapping[str, float]) -> Self:
-        """The same with the seconds of each phase, and their total."""
+        """Return the same report with the seconds of each phase, and their total."""
         rounded = {phase: round(duration, 3) for phase, duration in seconds.items()}
         rounded["total"] = round(sum(seconds.values()), 3)
         return self.model_copy(update={"metrics": self.metrics.model_copy(update={"seconds": rounded})})
 
     @property
     def cost(self) -> float | None:
-        """Points of accuracy that the encoding costs: of the last estimate and the test split's, the larger one."""
+        """Return the accuracy drop in points: the larger one of the last estimate and the test split's."""
         estimated = [self.size_trials[-1].drop] if self.size_trials else []
         measured = accuracy_drop(self.metrics.original_accuracy, self.metrics.reconstructed_accuracy)
         return max([*estimated, *([] if measured is None else [measured])], default=None)
 
     @property
     def costs_too_much(self) -> bool:
-        """Whether the encoding costs more accuracy than `max_drop` allows, as estimated or on the test split."""
+        """Return True if the accuracy drop exceeds `max_drop`, as estimated or on the test split."""
         allowed = self.options.max_drop
         return allowed is not None and self.cost is not None and self.cost > allowed
 
     @property
     def training_seconds(self) -> float:
-        """Seconds of all training phases; 0 where they are not known."""
+        """Return the seconds of all training phases; 0 if they are unknown."""
         return sum(self.metrics.seconds.get(phase, 0.0) for phase in TRAINING_PHASES)
 
-    @computed_field(  # type: ignore[prop-decorator] # mypy knows no decorated properties
+    @computed_field(  # type: ignore[prop-decorator] # mypy does not support decorated properties
         description="Alternatives that are no larger than this encoding and at least as accurate."
     )
     @property
     def better_alternatives(self) -> tuple[str, ...]:
-        """Names of the alternatives that somebody should rather take; empty where no accuracy is known."""
+        """Return the names of the alternatives that are a better choice; empty if no accuracy is known."""
         accuracy = self.metrics.reconstructed_accuracy
         if accuracy is None:
             return ()

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network: its style, pictures and charts are part of it."""
+"""The report as a single HTML page that needs no network: styles, pictures and charts are embedded."""
 
 import base64
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _MOST_CURVE_POINTS = 400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """A part of the file; `start` and `share` say where it lies on the bar, 0 to 1; `style` is its class."""
+    """A part of the file; `start` and `share` are its position on the bar, 0 to 1; `style` is its CSS class."""
 
     name: str
     style: str
@@ -28,7 +28,7 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Codec:
-    """A way to store the checkpoint; `share` is of the largest one, 0 to 1."""
+    """A way to store the checkpoint; `share` is its size relative to the largest one, 0 to 1."""
 
     name: str
     bytes: int
@@ -50,9 +50,9 @@ class _Chart:
 
 
 def render_page(comparison: Comparison) -> str:
-    """Render a comparison as a complete HTML document without scripts and without any address outside of itself.
+    """Render a comparison as a complete HTML document without scripts and without external addresses.
 
-    Names come from strangers' files: the template escapes everything but the drawings, which escape themselves.
+    Names come from untrusted files: the template escapes everything except the drawings, which escape names themselves.
     """
     environment = Environment(
         loader=PackageLoader("nern_core.report"),
@@ -77,7 +77,7 @@ def render_page(comparison: Comparison) -> str:
 
 
 def choose_layers(layers: Sequence[LayerReport]) -> dict[int, str]:
-    """Indices of the layers that are worth a picture, in order, and why: first, middle, last, largest error."""
+    """Return the indices of the layers to draw, in order, with the reason: first, middle, last, largest error."""
     worst = max(range(len(layers)), key=lambda index: layers[index].relative_error)
     chosen: dict[int, list[str]] = {}
     for index, reason in ((0, "first"), (len(layers) // 2, "middle"), (len(layers) - 1, "last"), (worst, "worst")):
@@ -103,10 +103,10 @@ def _parts(report: Report) -> list[_Part]:
 
 
 def _codecs(report: Report) -> list[_Codec]:
-    """The checkpoint as it is, the standard codecs and this encoding, the largest first."""
+    """List the original checkpoint, the alternatives and this encoding, the largest first."""
     metrics = report.metrics
     sizes = {alternative.name: (alternative.bytes, alternative.accuracy) for alternative in report.alternatives}
-    sizes = {"as it is": (metrics.source_bytes, metrics.original_accuracy)} | sizes
+    sizes = {"original": (metrics.source_bytes, metrics.original_accuracy)} | sizes
     this = "this encoding"
     sizes[this] = (metrics.file_bytes, metrics.reconstructed_accuracy)
     largest = max(size for size, _ in sizes.values())
@@ -129,11 +129,11 @@ def _pictures(comparison: Comparison) -> list[_Picture]:
 
 
 def _charts(curve: Sequence[CurvePoint]) -> list[_Chart]:
-    """One chart for each phase: their losses are different quantities."""
+    """Draw one chart per phase, because their losses are different quantities."""
     charts = []
     for phase in dict.fromkeys(point.phase for point in curve):
         points = [(point.seconds, point.loss) for point in curve if point.phase == phase]
-        # Thinned out evenly: a chart is not wider than that, and the page should stay small.
+        # Thinned out evenly, because the chart is not wider than that, and to keep the page small.
         kept = points[:: -(-len(points) // _MOST_CURVE_POINTS)]
         series = Series(phase, tuple(kept if kept[-1] == points[-1] else [*kept, points[-1]]))
         svg = line_chart(

@@ -1,4 +1,4 @@
-"""Snapshots of a training, so that another process can go on with it where this one has stopped."""
+"""Snapshots of a training, so that another process can resume it."""
 
 from nern_core.snapshots.snapshots import Interrupted, RandomNumbers, Resumable, Snapshots, Stage
 from nern_core.snapshots.state import State

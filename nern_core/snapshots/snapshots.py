@@ -1,9 +1,9 @@
-"""When a training saves its state, and how it finds it again.
+"""Save and restore the state of a training.
 
-A training is a sequence of stages that always come in the same order: the loops that take long. Each has a file of
-its own, which is replaced from time to time while the stage runs and once more when it ends. A training that is
-started again with these files runs through the same code: a stage with a file gets its state back and goes on from
-there, which for one that had ended is its end. What lies between the stages is computed again, from the same state.
+A training is a sequence of stages that always come in the same order: its long loops. Each stage has its own file,
+which is replaced from time to time while the stage runs and once more when it ends. A restarted training with these
+files runs through the same code: a stage with a file restores its state and continues from there, which for a finished
+stage is its end. Everything between the stages is computed again, from the same state.
 """
 
 import logging
@@ -19,39 +19,39 @@ from safetensors import SafetensorError
 
 from nern_core.snapshots.state import State, UnreadableStateError, read_state, write_state
 
-# Saving may take this part of the time, until that would lose more than is promised.
+# Limit on the share of time spent on saving, unless that would exceed the promised limit on lost time.
 _SHARE_OF_SAVING = 0.05
 _MOST_SECONDS_BETWEEN_SAVES = 50.0
 _logger = logging.getLogger(__name__)
 _WRITTEN_BY = "written by"
 
 
-class Interrupted(Exception):  # no error: somebody asked for it
+class Interrupted(Exception):  # a requested stop, not an error
     """The training was asked to stop, and has saved its state."""
 
 
 class Resumable(Protocol):
-    """A part of a training that changes while it runs."""
+    """A part of a training whose state changes while it runs."""
 
     def state(self) -> State:
-        """Everything that has to be known to go on."""
+        """Return everything needed to resume."""
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
 
 
 class RandomNumbers:
-    """A generator of random numbers, as a part that is saved."""
+    """A random number generator as a part of a snapshot."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
 
     def state(self) -> State:
-        """What the next numbers depend on."""
+        """Return the generator's state."""
         return self._generator.get_state()
 
     def restore(self, state: State) -> None:
-        """Go on with the numbers that follow a state."""
+        """Restore a state, to continue with the numbers that follow it."""
         self._generator.set_state(state)
 
 
@@ -66,7 +66,7 @@ class Snapshots:
         interrupted: Callable[[], bool] = lambda: False,
         on_saved: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """`interrupted` is asked after every step; `on_saved` is told the name of a file when it is on the disk."""
+        """`interrupted` is called after every step; `on_saved` gets the name of each file once it is on the disk."""
         self._folder = folder
         self._interrupted = interrupted
         self._on_saved = on_saved
@@ -75,11 +75,11 @@ class Snapshots:
         self._wanted_seconds = self._seconds_between = seconds_between
 
     def include(self, name: str, part: Resumable) -> None:
-        """Save this part with all stages from now on."""
+        """Save this part with all later stages."""
         self._always[name] = part
 
     def stage(self, parts: Mapping[str, Resumable]) -> "Stage":
-        """Begin the next stage: its parts, and those that are always included, get back the state that was saved."""
+        """Begin the next stage; restore the saved state of its parts and of those that are always included."""
         stage = Stage(self, f"stage-{self._stages}", self._always | dict(parts))
         self._stages += 1
         stage.restore()
@@ -87,23 +87,23 @@ class Snapshots:
 
     @property
     def saving(self) -> bool:
-        """Whether there is a folder to save in."""
+        """Return True if there is a folder to save in."""
         return self._folder is not None
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training is to save and stop."""
+        """Return True if the training should save and stop."""
         return self._interrupted()
 
     @property
     def seconds_between(self) -> float:
-        """How long to wait before a stage is saved again."""
+        """Return the seconds between two saves of a stage."""
         return self._seconds_between
 
     def save(self, name: str, state: dict[str, State]) -> None:
         """Replace the file of this name; the new one is on the disk when this returns.
 
-        Where that fails, such as on a full disk, the old file stays and the log says why: the training goes on.
+        On failure, such as on a full disk, the old file stays, the reason is logged, and the training continues.
         """
         assert self._folder is not None
         started = time.monotonic()
@@ -122,7 +122,7 @@ class Snapshots:
         self._seconds_between = max(self._wanted_seconds, min(affordable, _MOST_SECONDS_BETWEEN_SAVES))
 
     def saved(self, name: str) -> dict[str, State] | None:
-        """What was saved under this name; None if nothing was, if it is damaged, or if another version wrote it."""
+        """Return the state saved under this name; None if it is missing, damaged, or from another version."""
         if self._folder is None or not (self._folder / name).exists():
             return None
         try:
@@ -133,7 +133,7 @@ class Snapshots:
 
 
 class Stage:
-    """One stage. Made by `Snapshots.stage`."""
+    """A stage of a training. Made by `Snapshots.stage`."""
 
     def __init__(self, snapshots: Snapshots, name: str, parts: Mapping[str, Resumable]) -> None:
         self._snapshots = snapshots
@@ -142,14 +142,14 @@ class Stage:
         self._saved = time.monotonic()
 
     def restore(self) -> None:
-        """Give the parts the state that was saved, if one was."""
+        """Restore the saved state of the parts, if there is one."""
         saved = self._snapshots.saved(self._name)
         if saved is not None:
             for name, part in self._parts.items():
                 part.restore(saved[name])
 
     def step_done(self) -> None:
-        """Save if it is time to. Raises `Interrupted`, after saving, if the training is to stop."""
+        """Save if it is due. Raises `Interrupted`, after saving, if the training should stop."""
         interrupted = self._snapshots.interrupted
         if interrupted or time.monotonic() - self._saved >= self._snapshots.seconds_between:
             self.save()
@@ -157,7 +157,7 @@ class Stage:
             raise Interrupted
 
     def save(self) -> None:
-        """Save now, as is also to be done at the end of the stage."""
+        """Save now; also call this at the end of the stage."""
         if self._snapshots.saving:
             self._snapshots.save(self._name, {name: part.state() for name, part in self._parts.items()})
             self._saved = time.monotonic()
@@ -168,7 +168,7 @@ def _program() -> str:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """The state of a part of training as a file: numbers, names and tensors in dictionaries, lists and tuples.
 
-The file is a safetensors file, so that reading one back executes nothing. Whatever is written is read back exactly:
-JSON keeps every digit of a float.
+The file is a safetensors file, so that reading it executes nothing. States are read back exactly: JSON keeps every
+digit of a float.
 """
 
 import json
@@ -25,7 +25,7 @@ class UnreadableStateError(Exception):
 
 
 def write_state(state: State, path: Path) -> None:
-    """Write a state. Tensors are written as they are now, contiguous and from the CPU."""
+    """Write a state. Tensors are copied to contiguous CPU memory first."""
     tensors: list[Tensor] = []
     structure = json.dumps(_described(state, tensors))
     named = {str(index): tensor.detach().cpu().contiguous().clone() for index, tensor in enumerate(tensors)}
@@ -44,7 +44,7 @@ def read_state(path: Path) -> State:
 
 
 def _described(state: State, tensors: list[Tensor]) -> Any:  # noqa: ANN401 # any JSON value
-    """The state as JSON, with every tensor replaced by its place in `tensors`, which it is added to."""
+    """Convert the state to JSON; append every tensor to `tensors` and replace it by its index there."""
     match state:
         case torch.Tensor():
             tensors.append(state)
@@ -58,7 +58,7 @@ def _described(state: State, tensors: list[Tensor]) -> Any:  # noqa: ANN401 # an
         case None | bool() | int() | float() | str():
             return state
         case _:
-            raise TypeError(f"a state holds no {type(state).__name__}")
+            raise TypeError(f"a state cannot hold a {type(state).__name__}")
 
 
 def _rebuilt(described: Any, tensors: list[Tensor]) -> State:  # noqa: ANN401 # any JSON value

@@ -1,6 +1,7 @@
-"""Checkpoints of torch.save, read without torch and without running anything that they ask for.
+"""Read checkpoints of torch.save without torch and without running any of their code.
 
-A file is turned into descriptions: of every tensor its dtype, shape and strides, and where in the file its bytes lie.
+A file is turned into descriptions: the dtype, shape and strides of every tensor, and the offset of its bytes in the
+file.
 """
 
 import os
@@ -22,7 +23,7 @@ __all__ = ["TorchFile", "TorchTensor", "read_torch_file"]
 
 @dataclass(frozen=True, slots=True)
 class TorchTensor:
-    """A tensor of the file: `start` is the position of its first value, `stride` and `extent` count values."""
+    """A tensor of the file: `start` is the position of its first value; `stride` and `extent` count values."""
 
     claim: TensorClaim
     stride: tuple[int, ...]
@@ -32,7 +33,7 @@ class TorchTensor:
 
 @dataclass(frozen=True, slots=True)
 class TorchFile:
-    """The tensors of the state dict by name, in the order of the file, and what `StateDict` says of the rest."""
+    """The tensors of the state dict by name, in the order of the file; the other fields are those of `StateDict`."""
 
     tensors: dict[str, TorchTensor]
     metadata: dict[str, JsonValue] | None
@@ -41,16 +42,16 @@ class TorchFile:
 
 
 def read_torch_file(file: BinaryIO, *, zipped: bool, key: str | None = None) -> TorchFile:
-    """Describe the state dict, the one under `key` if that is given.
+    """Describe the state dict, or the one under `key` if given.
 
-    Raises `NernError` with the code `ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`,
-    `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    Raises `NernError` with the code `ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
+    `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     contents = read_zip(file) if zipped else read_legacy(file)
     if contents.refusal is not None:
         raise executable(contents.refusal, weights_expression(contents.root, LOADED))
     if isinstance(contents.root, LeftBehind):
-        what = f"needs {quoted(contents.root.name)} to be loaded, since it holds a whole object"
+        what = f"needs {quoted(contents.root.name)} to be loaded, because it holds a whole object"
         raise executable(what, weights_expression(contents.root, LOADED))
     state = find_state_dict(contents.root, key)
     tensors = {

@@ -1,4 +1,4 @@
-"""What a torch file holds, whichever of its two forms it has."""
+"""The contents of a torch file, in either of its two formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ LITTLE_ENDIAN: Final = "little"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The described object, and where in the file each storage starts, by its key.
+    """The described object, and the offset of each storage in the file, by its key.
 
-    `refusal` says why the file has to be refused, as the predicate of a sentence, if it would run a program.
+    `refusal` is the reason for refusing the file, as the predicate of a sentence, if loading it would run code.
     """
 
     root: object

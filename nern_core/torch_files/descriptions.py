@@ -1,4 +1,4 @@
-"""What a pickle of torch describes: globals by their names, storages, tensors. Never the things themselves."""
+"""Descriptions of a torch pickle's contents: globals by name, storages, tensors. Never the objects themselves."""
 
 import math
 from collections import OrderedDict
@@ -16,7 +16,7 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """An object of which nothing is kept but the name of what would make it."""
+    """An object that is not kept; only the name of its class or function is."""
 
     name: str
 
@@ -29,9 +29,9 @@ class DescribedDict(OrderedDict[object, object]):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Bytes in the file that tensors look at: `items` values of `item_bytes` each.
+    """A range of bytes in the file that tensors refer to: `items` values of `item_bytes` each.
 
-    `dtype` is a name of safetensors, or torch's for what is not read; None where only tensors tell it.
+    `dtype` is a safetensors name, or torch's name for an unsupported dtype; None if only tensors specify it.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Storage:
 
     @property
     def length(self) -> int:
-        """Bytes of all items."""
+        """Return the bytes of all items."""
         return self.items * self.item_bytes
 
 
@@ -56,19 +56,19 @@ class StoredTensor:
 
     @property
     def extent(self) -> int:
-        """Values of the storage from the tensor's first to its last, 0 for a tensor without values."""
+        """Return the number of values from the tensor's first to its last, 0 for an empty tensor."""
         return extent_of(self.claim.shape, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableTensor:
-    """A tensor of a kind that is not read, such as `sparse`."""
+    """A tensor of an unsupported kind, such as `sparse`."""
 
     kind: str
 
 
 def extent_of(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """Values that a strided tensor spans."""
+    """Return the number of values that a strided tensor spans."""
     if not math.prod(shape):
         return 0
     return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))

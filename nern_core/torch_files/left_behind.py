@@ -1,9 +1,9 @@
-"""Which classes and functions a file may name beside its weights.
+"""The classes and functions that a file may name beside its weights.
 
-None of them is ever looked up or called, whatever its name: an object of theirs is described by the name and left
-behind. The lists only tell configurations and states of a training, which are read past, from a file that asks for a
-program to be run, which is refused. The standard library, numpy and torch can run anything, so that of these the
-names of plain data alone are accepted.
+They are never looked up or called, whatever their names: their objects are described by the name and left behind. The
+lists only separate configurations and states of a training, which are skipped, from files that ask to run code, which
+are refused. The standard library, numpy and torch can run anything, so only the names of plain data are accepted from
+them.
 """
 
 import re
@@ -37,7 +37,7 @@ _TYPING = "typing."
 
 
 def may_be_left_behind(name: str) -> bool:
-    """Whether a class or function, by its dotted name, is one that checkpoints hold beside their weights."""
+    """Return True for a dotted name of a class or function that checkpoints hold beside their weights."""
     if not all(part.isidentifier() for part in name.split(".")):
         return False
     package = name.partition(".")[0]

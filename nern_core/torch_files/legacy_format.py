@@ -1,7 +1,7 @@
-"""The form that torch.save had before 1.6: five pickles one after another, then every storage with its length.
+"""The format of torch.save before 1.6: five pickles one after another, then every storage with its length.
 
-The pickles are the magic number, the version, facts about the machine, the object, and the keys of the storages in
-the order of their bytes.
+The pickles are the magic number, the version, facts about the machine, the object, and the keys of the storages in the
+order of their bytes.
 """
 
 import os
@@ -17,20 +17,20 @@ _LENGTH_BYTES = 8
 
 
 def read_legacy(file: BinaryIO) -> Contents:
-    """Describe what the file holds. Raises `NernError` with one of the codes of `read_torch_file`."""
+    """Describe the contents of the file. Raises `NernError` with one of the codes of `read_torch_file`."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     reader = PickleReader(file.read(LARGEST_PICKLE))
     if reader.read() != _MAGIC_NUMBER or reader.read() != _VERSION:
-        raise damaged("it does not start as torch.save starts a file")
+        raise damaged("it does not start like a file of torch.save")
     machine = reader.read()
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise unsupported_format("was written on a machine of the other byte order")
+        raise unsupported_format("was written on a big-endian machine")
     root, keys = reader.read(), reader.read()
     if not isinstance(keys, list) or not all(type(key) is str for key in keys) or len(set(keys)) != len(keys):
         raise damaged("its storages have no list of keys")
     if set(keys) != set(reader.storages):
-        raise damaged("it names other storages than it holds")
+        raise damaged("the storages that it names are not those that it holds")
     starts, position = {}, reader.position
     for key in keys:
         storage = reader.storages[key]

@@ -1,4 +1,4 @@
-"""The opcodes of pickles: those of protocols 0 to 5 but for what refers to values outside of the file."""
+"""The opcodes of pickles: those of protocols 0 to 5, except references to values outside of the file."""
 
 import struct
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from nern_core.torch_files.problems import damaged, executable
 LARGEST_PICKLE: Final = 2**24
 _MOST_OPCODES = 2_000_000
 _LONGEST_LINE = 256
-# Digits of protocol 0 and bytes of others: larger numbers are left behind, since none is a part of any weights.
+# Digits of protocol 0 and bytes of others: larger numbers are dropped, because they are never part of weights.
 _MOST_DIGITS = 300
 _MOST_NUMBER_BYTES = 255
 _STOP = b"."
 
 
 class _Source:
-    """The bytes of the pickles, and how far they are read."""
+    """The bytes of the pickles, and the position in them."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -39,7 +39,7 @@ class _Source:
         return int.from_bytes(self.take(size), "little", signed=True)
 
     def line(self) -> str:
-        """A short line."""
+        """Read a short line."""
         return _decoded(self.long_line(_LONGEST_LINE))
 
     def long_line(self, limit: int = LARGEST_PICKLE) -> bytes:
@@ -51,15 +51,15 @@ class _Source:
         return line
 
     def index(self) -> int:
-        """A short line of digits: a place in the memo."""
+        """Read a short line of digits: an index into the memo."""
         line = self.line()
         if not (line.isascii() and line.isdigit()):
-            raise damaged("its pickle has a place without a number")
+            raise damaged("its pickle has a memo index that is not a number")
         return int(line)
 
 
 class PickleReader:
-    """Reads pickles one after another out of `data`."""
+    """Reads pickles one after another from `data`."""
 
     def __init__(self, data: bytes) -> None:
         self._source = _Source(data)
@@ -68,21 +68,21 @@ class PickleReader:
 
     @property
     def position(self) -> int:
-        """Where the last pickle ended."""
+        """Return the end of the last pickle."""
         return self._source.position
 
     @property
     def storages(self) -> dict[str, Storage]:
-        """All storages that the pickles name, by key."""
+        """Return all storages that the pickles name, by key."""
         return self._machine.storages
 
     @property
     def refusal(self) -> str | None:
-        """Why the file has to be refused, as the predicate of a sentence, if it would run a program."""
+        """Return the reason for refusing the file, as the predicate of a sentence, if loading it would run code."""
         return self._machine.refusal
 
     def read(self) -> object:
-        """Interpret one pickle. Raises `NernError` for what does not describe values, objects and tensors."""
+        """Interpret one pickle. Raises `NernError` for anything that does not describe values, objects and tensors."""
         source, machine = self._source, self._machine
         machine.start()
         while (opcode := source.take(1)) != _STOP:
@@ -91,7 +91,7 @@ class PickleReader:
                 raise too_much()
             action = _ACTIONS.get(opcode)
             if action is None:
-                raise executable(f"has the pickle opcode 0x{opcode.hex()}, which no state dict needs")
+                raise executable(f"has the pickle opcode 0x{opcode.hex()}, which state dicts do not need")
             action(machine, source)
         return machine.pop()
 
@@ -110,7 +110,7 @@ def _push_long_integer(machine: PickleMachine, source: _Source) -> None:
 
 
 def _push_number_in_digits(machine: PickleMachine, source: _Source) -> None:
-    """An integer of protocol 0, where `00` and `01` are the two values of a bool."""
+    """Push an integer of protocol 0; `00` and `01` are the two values of a bool."""
     line = source.long_line()
     if line in {b"00", b"01"}:
         machine.push(line == b"01")
@@ -124,17 +124,17 @@ def _number(kind: type[int] | type[float], digits: bytes) -> float:
     try:
         return kind(digits)
     except ValueError as error:
-        raise damaged("its pickle has a number with other characters than digits") from error
+        raise damaged("its pickle has a number with characters that are not digits") from error
 
 
 def _push_escaped_text(machine: PickleMachine, source: _Source) -> None:
-    """Text of protocol 0, in which characters beyond Latin-1 and line breaks are escaped."""
+    """Push text of protocol 0, with escaped line breaks and characters beyond Latin-1."""
     data = source.long_line()
     machine.push(_decoded(data, "raw-unicode-escape"), VALUE + 4 * len(data))
 
 
 def _push_quoted_text(machine: PickleMachine, source: _Source) -> None:
-    """A string of Python 2, as its source has it; one with escapes is left behind, as no name of a tensor has any."""
+    """Push a quoted string of Python 2; one with escapes is dropped, because names of tensors have none."""
     data = source.long_line()
     if len(data) < 2 or data[:1] not in b"'\"" or data[:1] != data[-1:]:
         raise damaged("its pickle has a string without quotes")
@@ -145,7 +145,7 @@ def _push_quoted_text(machine: PickleMachine, source: _Source) -> None:
 
 
 def _push_text(machine: PickleMachine, data: bytes) -> None:
-    # Text beyond ASCII takes up to four bytes for each character.
+    # Text with characters beyond ASCII takes up to four bytes per character.
     machine.push(_decoded(data), VALUE + len(data) * (1 if data.isascii() else 4))
 
 
@@ -161,7 +161,7 @@ def _decoded(data: bytes, encoding: str = "utf-8") -> str:
 
 
 _ACTIONS: Final[dict[bytes, Callable[[PickleMachine, _Source], object]]] = {
-    # The protocol, and the lengths of frames: the opcodes tell as much.
+    # Skip the protocol and the lengths of frames, which are not needed.
     b"\x80": lambda _, source: source.take(1),
     b"\x95": lambda _, source: source.take(8),
     # Values.
@@ -217,7 +217,7 @@ _ACTIONS: Final[dict[bytes, Callable[[PickleMachine, _Source], object]]] = {
     b"j": lambda machine, source: machine.recall(source.number(4)),
     b"p": lambda machine, source: machine.remember(source.index()),
     b"g": lambda machine, source: machine.recall(source.index()),
-    # What describes tensors and objects.
+    # Descriptions of tensors and objects.
     b"c": lambda machine, source: machine.push_global(source.line(), source.line()),
     b"\x93": lambda machine, _: machine.push_global_of_names(),
     b"R": lambda machine, _: machine.call(),

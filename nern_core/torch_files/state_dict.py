@@ -1,4 +1,4 @@
-"""The state dict within a checkpoint: the weights without the wrappers that training scripts put around them."""
+"""The state dict within a checkpoint: the weights without the wrappers of training scripts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _HOW_TO = "save the network's state_dict() and send that"
 
 @dataclass(frozen=True, slots=True)
 class StateDict:
-    """The named tensors in their order, and what else `load_state_dict` looks at.
+    """The named tensors in their order, and the other inputs of `load_state_dict`.
 
-    `metadata` are the versions of the network's modules; `extra_states` what modules have saved by themselves, by the
-    names of their entries. Both are as `plain_values` writes them. `notes` are sentences on what was decided.
+    `metadata` are the versions of the network's modules; `extra_states` are values saved by modules themselves, by the
+    names of their entries. Both are written as in `plain_values`. `notes` are sentences about decisions.
     """
 
     tensors: dict[str, StoredTensor]
@@ -32,7 +32,7 @@ class StateDict:
 
 
 def find_state_dict(root: object, key: str | None = None) -> StateDict:
-    """Find the weights, those under `key` if it is given. Objects are left behind.
+    """Find the weights, or those under `key` if given. Other objects are left behind.
 
     Raises `NernError` (`ambiguous_checkpoint`, `executable_checkpoint`, `no_tensors`, `unknown_weights`,
     `unsupported_tensor`).
@@ -57,11 +57,11 @@ def find_state_dict(root: object, key: str | None = None) -> StateDict:
                 left_behind.append(name)
     if not tensors:
         if module_key(root) is not None:
-            raise executable("holds a whole object in the place of weights", weights_expression(root, LOADED))
+            raise executable("holds a whole object in place of weights", weights_expression(root, LOADED))
         raise NernError("no_tensors", f"The checkpoint holds no named tensors; {_HOW_TO}.")
     notes = [*weights.notes]
     if left_behind:
-        notes.append(f"The extra state {quoted(left_behind[0])} holds more than plain values and is left behind.")
+        notes.append(f"The extra state {quoted(left_behind[0])} holds values that are not plain data and is left out.")
     return StateDict(tensors, _metadata(weights.mapping, writer), extra_states, tuple(notes))
 
 
@@ -81,7 +81,7 @@ def _readable(name: str, tensor: StoredTensor | UnreadableTensor) -> StoredTenso
 
 
 def _metadata(mapping: Mapping[object, object], writer: PlainValuesWriter) -> dict[str, JsonValue] | None:
-    """Find the versions of modules, by the modules' names; None if they are missing or no plain values."""
+    """Find the versions of modules, by the modules' names; None if they are missing or not plain values."""
     attributes = mapping.attributes if isinstance(mapping, DescribedDict) else None
     found = (attributes or {}).get(_METADATA)
     if not isinstance(found, dict):

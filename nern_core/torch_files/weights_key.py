@@ -1,8 +1,8 @@
-"""Find the dict in a checkpoint that holds the weights, and the key that it stands under.
+"""Find the dict in a checkpoint that holds the weights, and its key.
 
-A dict with a tensor of two or more dimensions holds weights. Of several, the one under a usual key such as `model` is
-taken if it is the only such one, and the plain weights rather than averages of them (EMA); anything else is for the
-user to decide, by the option `key`: a dotted path, or what a part of the names begins with.
+A dict with a tensor of two or more dimensions holds weights. If there are several, the one under a usual key such as
+`model` is used if it is the only such one, and plain weights rather than averages of them (EMA). Otherwise the user
+must choose by the option `key`: a dotted path, or a prefix of the names.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Described = dict[object, object]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The dict with the weights, what their names begin with, and sentences on why it was taken."""
+    """The dict with the weights, the prefix of their names, and notes on why it was selected."""
 
     mapping: Described
     prefix: str = ""
@@ -55,7 +55,7 @@ def find_weights(root: Described, key: str | None = None) -> Weights:
 
 
 def weights_expression(root: object, loaded: str) -> str | None:
-    """Python that takes the weights out of the object `loaded`; None if they are not found."""
+    """Return Python that extracts the weights from the object `loaded`; None if they are not found."""
     if isinstance(root, LeftBehind):
         return f"{loaded}.state_dict()"
     if not isinstance(root, dict):
@@ -71,12 +71,12 @@ def weights_expression(root: object, loaded: str) -> str | None:
 
 
 def module_key(root: Described) -> str | None:
-    """Find the usual key under which an object stands, such as a whole module; None without one."""
+    """Return the usual key of an object such as a whole module; None if there is none."""
     return next((key for key in _USUAL_KEYS if isinstance(root.get(key), LeftBehind)), None)
 
 
 def _under(root: Described, key: str) -> Weights:
-    """Follow a dotted path as far as it leads through dicts; what is left is the beginning of names."""
+    """Follow a dotted path as far as it leads through dicts; the rest is a prefix of names."""
     mapping, rest = root, key
     while (found := _step(mapping, rest)) is not None:
         mapping, step = found
@@ -91,7 +91,7 @@ def _under(root: Described, key: str) -> Weights:
 
 
 def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
-    """The dict under the path, or under the longest beginning of it that ends before a dot, and that beginning."""
+    """Return the dict under the longest part of the path, from its start to a dot or its end, and that part."""
     parts = path.split(".") if path else []
     for count in range(len(parts), 0, -1):
         step = ".".join(parts[:count])
@@ -102,19 +102,19 @@ def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
 
 
 def _unknown_key(key: str, candidates: Mapping[str, object]) -> NernError:
-    where = f"they stand under {_listed(candidates)}" if candidates else "leave out the option `key` (`--key`)"
+    where = f"they are under {_listed(candidates)}" if candidates else "omit the option `key` (`--key`)"
     return NernError("unknown_weights", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
 
 
 def _is_state_dict(root: Described) -> bool:
-    """Tell whether the outermost dict holds the weights itself."""
+    """Return True if the outermost dict holds the weights itself."""
     inner = [root.get(key) for key in _USUAL_KEYS]
     wrapped = any(_tensor_names(mapping) for mapping in inner if isinstance(mapping, dict))
     return not wrapped and _holds_weights(root)
 
 
 def _candidates(root: Described) -> dict[str, Described]:
-    """The dicts within that hold weights, by their paths. None is looked for within another or in an optimizer."""
+    """Find the inner dicts with weights, by their paths. Those within another one or in an optimizer are skipped."""
     found: dict[str, Described] = {}
     seen = {id(root)}
     level = [("", root)]
@@ -136,7 +136,7 @@ def _candidates(root: Described) -> dict[str, Described]:
 
 
 def _with_any_tensor(root: Described) -> Described:
-    """The dict under a usual key that has tensors of fewer dimensions, or else the outermost one."""
+    """Return the dict under a usual key that has tensors of fewer dimensions, or else the outermost one."""
     seen: set[int] = set()
     mapping = root
     while id(mapping) not in seen:
@@ -148,7 +148,7 @@ def _with_any_tensor(root: Described) -> Described:
 
 
 def _choose(candidates: Mapping[str, Described]) -> str | None:
-    """The path of the weights to take; None where that is for the user to say."""
+    """Return the path of the weights to use; None if the user must choose."""
     if len(candidates) == 1:
         return next(iter(candidates))
     plain = [path for path in candidates if not _is_average(path)]
@@ -160,16 +160,16 @@ def _choose(candidates: Mapping[str, Described]) -> str | None:
 
 
 def _is_average(path: str) -> bool:
-    """Tell whether a path names an exponential moving average, such as `model_ema`."""
+    """Return True if a path names an exponential moving average, such as `model_ema`."""
     return "ema" in path.lower().replace(".", "_").split("_")
 
 
 def _explain(taken: str, candidates: Mapping[str, Described]) -> list[str]:
     others = {path: found for path, found in candidates.items() if path != taken}
     if not others:
-        return [] if taken in _USUAL_KEYS else [f"The weights under {quoted(taken)} were taken."]
+        return [] if taken in _USUAL_KEYS else [f"The weights under {quoted(taken)} were used."]
     not_taken = f"not those under {_listed(others)}; the option `key` (`--key`) chooses others"
-    return [f"The weights under {quoted(taken)} were taken, {not_taken}."]
+    return [f"The weights under {quoted(taken)} were used, {not_taken}."]
 
 
 def _listed(paths: Mapping[str, object]) -> str:

@@ -1,8 +1,8 @@
-"""The directory of a zip archive, read strictly: what two readers could understand differently is refused.
+"""Read the directory of a zip archive strictly: anything that two readers could interpret differently is refused.
 
-Entries are stored as they are, neither compressed nor encrypted; names are unique; the two headers of every entry
-agree; entries follow one another without overlap, from the first byte of the file to the directory, and the directory
-is followed by its end records alone. Archives beyond 4 GiB have their sizes in the zip64 fields.
+Entries are neither compressed nor encrypted; names are unique; the two headers of every entry agree; entries follow one
+another without overlap, from the first byte of the file to the directory, and only the end records follow the
+directory. Archives beyond 4 GiB have their sizes in the zip64 fields.
 """
 
 import os
@@ -28,7 +28,7 @@ _LARGEST_DIRECTORY = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where the bytes of an entry lie in the file."""
+    """The position of an entry's bytes in the file."""
 
     start: int
     length: int
@@ -36,7 +36,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """An entry as the directory has it."""
+    """An entry as listed in the directory."""
 
     name: bytes
     flags: int
@@ -54,13 +54,13 @@ class _Directory:
 
 
 def read_names(file: BinaryIO) -> list[str]:
-    """The names in the directory, before anything about the entries is checked. Raises `NernError`."""
+    """Return the names in the directory, before anything about the entries is checked. Raises `NernError`."""
     directory = _find_directory(file)
     return [_decoded(header.name) for header in _headers(file, directory)]
 
 
 def read_entries(file: BinaryIO) -> dict[str, Entry]:
-    """The entries by name. Raises `NernError` (`unreadable_checkpoint`, `unsupported_format`)."""
+    """Return the entries by name. Raises `NernError` (`unreadable_checkpoint`, `unsupported_format`)."""
     directory = _find_directory(file)
     entries: dict[str, Entry] = {}
     end, has_descriptor = 0, False
@@ -101,7 +101,7 @@ def _find_directory(file: BinaryIO) -> _Directory:
         if found[0] != _END64_MAGIC or not same:
             raise damaged("its two end records differ")
     if disk or first_disk or here != entries or start + length != at:
-        raise damaged("its directory is not where its end says")
+        raise damaged("its directory is not where its end record says")
     if entries > MOST_ENTRIES or length > _LARGEST_DIRECTORY:
         raise unsupported_format(f"is an archive of more than {MOST_ENTRIES:,} entries")
     return _Directory(start, length, entries)
@@ -129,7 +129,7 @@ def _headers(file: BinaryIO, directory: _Directory) -> Iterator[_Header]:
 
 
 def _widened(values: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
-    """Replace the values that do not fit into 32 bits by those of the zip64 field."""
+    """Replace values that do not fit into 32 bits by those of the zip64 field."""
     fields = {kind: body for kind, body in _extra_fields(extra) if kind == _ZIP64_FIELD}
     wide = fields.get(_ZIP64_FIELD, b"")
     missing = sum(value == _FULL32 for value in values)
@@ -155,7 +155,7 @@ def _check_kind(header: _Header, name: str) -> None:
 
 
 def _locate(file: BinaryIO, header: _Header, name: str, limit: int) -> Entry:
-    """Read the local header of an entry, which has to say the same as the directory."""
+    """Read the local header of an entry and check that it agrees with the directory."""
     magic, _, flags, method, _, _, _, compressed, length, name_length, extra_length = _unpack(
         file, _LOCAL, header.offset
     )

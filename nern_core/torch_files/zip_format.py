@@ -1,4 +1,4 @@
-"""The zip archive that torch.save writes since 1.6: a pickle, and an entry of raw bytes for each storage."""
+"""The zip archive of torch.save since 1.6: a pickle, and an entry of raw bytes per storage."""
 
 import re
 from typing import BinaryIO
@@ -18,7 +18,7 @@ _LONGEST_BYTEORDER = 8
 
 
 def read_zip(file: BinaryIO) -> Contents:
-    """Describe what the archive holds. Raises `NernError` with one of the codes of `read_torch_file`."""
+    """Describe the contents of the archive. Raises `NernError` with one of the codes of `read_torch_file`."""
     _refuse_other_archives(read_names(file))
     entries = read_entries(file)
     if strange := next((name for name in entries if not _NAMES.fullmatch(name)), None):
@@ -40,7 +40,7 @@ def read_zip(file: BinaryIO) -> Contents:
 
 
 def _refuse_other_archives(names: list[str]) -> None:
-    """Name the formats that people mistake for weights."""
+    """Refuse formats that people mistake for weights."""
     if any(_TORCHSCRIPT.fullmatch(name) for name in names):
         raise executable("is a TorchScript archive, which is a program")
     if any(_EXPORTED.fullmatch(name) for name in names):
@@ -48,14 +48,14 @@ def _refuse_other_archives(names: list[str]) -> None:
     if not any(name.endswith("/data.pkl") for name in names):
         raise NernError(
             "not_a_checkpoint",
-            "The file is a zip archive, but not one of torch.save; save the network's state_dict() with it, "
-            "or with safetensors, and send that.",
+            "The file is a zip archive, but not from torch.save; save the network's state_dict() with torch.save "
+            "or safetensors, and send that.",
         )
 
 
 def _check_byteorder(file: BinaryIO, entry: Entry | None) -> None:
     if entry is not None and (entry.length > _LONGEST_BYTEORDER or _read(file, entry) != b"little"):
-        raise unsupported_format("was written on a machine of the other byte order")
+        raise unsupported_format("was written on a big-endian machine")
 
 
 def _read(file: BinaryIO, entry: Entry) -> bytes:

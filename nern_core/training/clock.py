@@ -1,4 +1,4 @@
-"""The clock of a training phase: how far it is, in steps or in seconds."""
+"""The clock of a training phase: its progress, in steps or in seconds."""
 
 import time
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from nern_core.snapshots import State
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a phase may use: a number of steps, or seconds of wall time. Exactly one is given."""
+    """The budget of a phase: a number of steps, or seconds of wall time. Exactly one is given."""
 
     steps: int | None = None
     seconds: float | None = None
 
     def after(self, seconds: float) -> "Budget":
-        """What is left when so many seconds have been used for something that takes no steps."""
+        """Return the rest of the budget after `seconds` were used for something that takes no steps."""
         return self if self.seconds is None else Budget(seconds=max(0.0, self.seconds - seconds))
 
     def part(self, share: "Share") -> "Budget":
-        """A phase's part of this budget; at least one step."""
+        """Return a phase's part of this budget; at least one step."""
         if self.steps is not None:
             return Budget(steps=max(1, round(self.steps * share.steps)))
         assert self.seconds is not None
@@ -42,47 +42,47 @@ class Clock:
         self.step = 0
 
     def state(self) -> State:
-        """Steps and seconds so far."""
+        """Return the steps and seconds so far."""
         return {"step": self.step, "elapsed": self.elapsed}
 
     def restore(self, state: State) -> None:
-        """Go on counting from a state."""
+        """Continue counting from a state."""
         self.step = state["step"]
         self._started = time.perf_counter() - state["elapsed"]
 
     def tick(self) -> None:
-        """One more step is done."""
+        """Count one finished step."""
         self.step += 1
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the phase has run for."""
+        """Return the seconds since the start of the phase."""
         return time.perf_counter() - self._started
 
     @property
     def fraction(self) -> float:
-        """How much of the budget is used, 0 to 1."""
+        """Return the used fraction of the budget, 0 to 1."""
         if self._budget.steps is not None:
             return min(1.0, self.step / self._budget.steps)
         assert self._budget.seconds is not None
-        # Preparing may have used the budget up before the first step.
+        # Preparation may have used up the budget before the first step.
         return min(1.0, self.elapsed / self._budget.seconds) if self._budget.seconds else 1.0
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is used up. A phase has at least one step."""
+        """Return True if the budget is used up. A phase has at least one step."""
         return self.step > 0 and self.fraction >= 1.0
 
     @property
     def total_steps(self) -> int | None:
-        """The steps of the phase: given, or estimated from the speed so far."""
+        """Return the steps of the phase: given, or estimated from the speed so far."""
         if self._budget.steps is not None:
             return self._budget.steps
         return round(self.step / self.fraction) if self.step and self.fraction > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end of the phase."""
+        """Estimate the seconds to the end of the phase."""
         if self._budget.seconds is not None:
             return max(0.0, self._budget.seconds - self.elapsed)
         return self.elapsed * (1 / self.fraction - 1) if self.step else None

@@ -1,7 +1,7 @@
-"""Distillation: train the predictor through the network that its weights make up (paper, section 3.2).
+"""Distillation: train the predictor through the network with its predicted weights (paper, section 3.2).
 
-The original network is the teacher. Its outputs, and optionally its feature maps, are what the network
-with predicted weights must reproduce. Labels are not used.
+The original network is the teacher. The network with predicted weights must reproduce its outputs, and optionally its
+feature maps. Labels are not used.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,7 +42,7 @@ class LossTerm:
     warm_up: float = 0.0
 
     def at(self, fraction: float) -> float:
-        """The weight at this fraction of the phase."""
+        """Return the weight at this fraction of the phase."""
         return self.weight if fraction >= self.warm_up else 0.0
 
 
@@ -53,9 +53,9 @@ _NOTHING = LossTerm(weight=0.0)
 class DistillationConfig:
     """Settings of the phase: its part of the budget, its batches and its loss.
 
-    `logit_distance` is the exact KL divergence, the published one or, which knows no temperature, the
-    `squared` difference. At every fraction of the phase some term must have a weight.
-    `mixup` blends the images in pairs. `refresh` says which kernels are predicted anew in each step, see `Predictions`.
+    `logit_distance` is the exact KL divergence, the published one, or the `squared` difference, which has no
+    temperature. At every fraction of the phase at least one term must have a weight. `mixup` blends the images in
+    pairs. `refresh` selects the kernels that each step predicts again, see `Predictions`.
     """
 
     share: Share
@@ -73,14 +73,14 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         if not any(term.at(0.0) for term in (self.logits, self.features, self.reconstruction)):
-            raise ValueError("some term of the loss must have a weight from the start")
+            raise ValueError("at least one term of the loss must have a weight from the start")
         if self.logit_distance == "squared" and self.temperature != 1.0:
-            raise ValueError("the squared difference of logits knows no temperature")
+            raise ValueError("the squared difference of logits has no temperature")
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """Of the terms, at one fraction of the phase."""
+    """Weights of the terms, at one fraction of the phase."""
 
     logits: float
     features: float
@@ -88,13 +88,13 @@ class _Weights:
 
     @property
     def of_networks(self) -> bool:
-        """Whether the networks are compared at all."""
+        """Return True if the networks are compared at all."""
         return bool(self.logits or self.features)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outputs:
-    """What a network gave for a batch: logits float32 (n, classes), and the maps of each represented layer."""
+    """A network's outputs for a batch: logits float32 (n, classes), and the maps of each represented layer."""
 
     logits: Tensor
     maps: list[Tensor]
@@ -124,22 +124,22 @@ class DistillationLoss(Loss):
         self._logit_distance = _logit_distance(config)
 
     def state(self) -> State:
-        """What the next batches depend on."""
+        """Return the state of the next batches."""
         return self.predictions.state()
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self.predictions.restore(state)
 
     def draw(self, fraction: float) -> Batch:
-        """Images, kernels, and the weights that the terms have at this fraction of the phase."""
+        """Draw images and kernels, and compute the weights of the terms at this fraction of the phase."""
         config = self._config
         weights = _Weights(*(term.at(fraction) for term in (config.logits, config.features, config.reconstruction)))
         images = self._images.choose() if weights.of_networks else ()
         return Batch(tensors={"images": images, "kernels": self.predictions.draw_for_all()}, settings=(weights,))
 
     def compute(self, batch: Batch) -> Tensor:
-        """Scalar loss of these images; terms of weight zero are not computed."""
+        """Return the scalar loss of these images; terms of weight zero are not computed."""
         (weights,) = batch.settings
         assert isinstance(weights, _Weights)
         logits, features, anchor = weights.logits, weights.features, weights.reconstruction
@@ -158,7 +158,7 @@ class DistillationLoss(Loss):
         return torch.stack(terms).sum()
 
     def _compare(self, batch: Batch, *, with_maps: bool) -> tuple[dict[str, Tensor], _Outputs, _Outputs]:
-        """All predicted kernels by head, and what student and teacher give for a batch."""
+        """Return all predicted kernels by head, and the outputs of student and teacher for a batch."""
         inputs = self._images.inputs(*batch.tensors["images"])
         with FeatureMaps(self._modules if with_maps else ()) as maps, mixed_precision(self.device):
             teacher = _Outputs(self.teacher.logits(inputs), maps.take())
@@ -182,8 +182,8 @@ def _logit_distance(config: DistillationConfig) -> Callable[[Tensor, Tensor], Te
 class FeatureMaps(AbstractContextManager["FeatureMaps"]):
     """Collects the outputs of modules, by forward hooks, while the context is open.
 
-    Of convolutions these are the maps before normalization and activation, copied, so that in-place
-    operations of the network do not change them afterwards.
+    For convolutions, these are the maps before normalization and activation, copied, so that later in-place operations
+    of the network do not change them.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -202,11 +202,11 @@ class FeatureMaps(AbstractContextManager["FeatureMaps"]):
             handle.remove()
 
     def _collect(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        # Attention gives its weights beside its output.
+        # Attention modules return their weights beside their output.
         tensor = output if isinstance(output, Tensor) else output[0]
         self._maps.append(tensor.float().clone())
 
     def take(self) -> list[Tensor]:
-        """The maps since the last call, float32, in the order of the forward pass."""
+        """Return the maps since the last call, float32, in the order of the forward pass."""
         maps, self._maps = self._maps, []
         return maps

@@ -1,7 +1,7 @@
-"""Steps on a GPU as CUDA graphs: the launches of a step are recorded once, and then repeated all at once.
+"""Steps on a GPU as CUDA graphs: the kernel launches of a step are recorded once, and then replayed together.
 
-A step of a small network is some thousand launches of a few microseconds each; one after the other they take several
-times as long as the GPU needs.
+A step of a small network is about a thousand launches of a few microseconds each; launched one by one, they take
+several times as long as the GPU needs.
 """
 
 import logging
@@ -15,7 +15,7 @@ from nern_core.optim import Optimizers
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.step import take_step
 
-# Libraries choose their algorithms and optimizers make their memory in the first steps, which a graph cannot repeat.
+# In the first steps, libraries choose their algorithms and optimizers allocate memory, which a graph cannot replay.
 _STEPS_BEFORE_CAPTURE = 3
 
 _logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, work on another stream than the default one, from which no graph can be captured."""
+    """On a GPU, use a new stream, because graphs cannot be captured from the default stream."""
     if device.type != "cuda":
         yield
         return
@@ -35,7 +35,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 class GraphSteps:
-    """Takes the steps of a training on a GPU. Where batches have other settings or shapes, a graph is captured anew."""
+    """Runs the steps of a training on a GPU. Captures a new graph when the batches' settings or shapes change."""
 
     def __init__(self, loss: Loss, optimizers: Optimizers) -> None:
         self._loss = loss
@@ -46,8 +46,8 @@ class GraphSteps:
         self._graph: _Graph | None = None
 
     def __call__(self, fraction: float) -> Tensor:
-        """Compute the loss of a new batch and step; the scalar holds until the next step."""
-        # In memory that the GPU reads by itself, while the CPU goes on.
+        """Compute the loss of a new batch and step; the scalar is valid until the next step."""
+        # Pinned memory, which the GPU reads by itself while the CPU continues.
         batch = self._loss.draw(fraction).each(Tensor.pin_memory)
         if _kind(batch) != self._kind:
             self._kind, self._steps, self._graph = _kind(batch), 0, None
@@ -63,7 +63,7 @@ class GraphSteps:
         try:
             return _Graph(self._loss, self._optimizers, batch)
         except RuntimeError as error:
-            # Networks may do what no graph can repeat, such as asking the GPU for a number.
+            # Networks may do things that no graph can replay, such as reading a number back from the GPU.
             reason = str(error).partition("\n")[0]
             _logger.warning("The steps of this training cannot be repeated as a CUDA graph: %s", reason)
             self._capturing = False
@@ -72,7 +72,7 @@ class GraphSteps:
 
 
 class _Graph:
-    """A step that is repeated with other numbers in the memory of its batch."""
+    """A step that is replayed with new values in the memory of its batch."""
 
     def __init__(self, loss: Loss, optimizers: Optimizers, batch: Batch) -> None:
         self._batch = batch
@@ -83,7 +83,7 @@ class _Graph:
             self._value = take_step(loss, optimizers, batch)
 
     def replay(self, batch: Batch) -> Tensor:
-        """Step with the numbers of this batch."""
+        """Step with the values of this batch."""
         for name, tensors in batch.tensors.items():
             for memory, tensor in zip(self._batch.tensors[name], tensors, strict=True):
                 if memory is not tensor:
@@ -93,6 +93,6 @@ class _Graph:
 
 
 def _kind(batch: Batch) -> object:
-    """What must be the same for a graph to be repeated."""
+    """Return the properties that must not change for a graph to be replayed."""
     shapes = {name: tuple((tensor.shape, tensor.dtype) for tensor in of) for name, of in batch.tensors.items()}
     return batch.settings, shapes

@@ -1,9 +1,9 @@
-"""Images to choose settings on: made from a part of the training split, which is left out of the training.
+"""Held-out images for choosing settings, made from a part of the training split that is not trained on.
 
-A network has learned its training images by heart: on them, whatever is changed about it costs accuracy. A test split
-shows what is lost on new images, but must not be looked at for choosing. Two images of one class, one a third
-transparent before the other, are as new to the network, and the class is known. ResNet20 and ResNet56 err on them about
-as often as on the test split, and lose about as much accuracy when they are quantized.
+A network has memorized its training images: on them, any change to it costs accuracy. A test split shows the loss on
+new images, but must not be used for choosing. Blends of two images of one class, with weights 2/3 and 1/3, are as new
+to the network as test images, and their class is known. ResNet20 and ResNet56 err on them about as often as on the test
+split, and lose about as much accuracy when they are quantized.
 """
 
 import math
@@ -22,9 +22,9 @@ _PART_OF_FIRST = 2 / 3
 
 
 def hold_out(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Split off a tenth of the images, 5,000 at most, always the same ones; returns the rest, and those, blended.
+    """Split off a tenth of the images, at most 5,000, always the same ones; return the rest, and these, blended.
 
-    Of few images, each is blended with several others, so that there are 2,500.
+    If there are few images, each is blended with several others, to get 2,500.
     """
     most = min(_MOST_IMAGES, max(1, _MOST_VALUES // images.images[0].numel()))
     count = max(1, min(most, round(_SHARE * len(images))))
@@ -40,17 +40,17 @@ def hold_out(images: ImageSet) -> tuple[ImageSet, ImageSet]:
 
 
 def _partners(labels: Tensor, shift: int) -> Tensor:
-    """For each of the labels (n,) the row of another one of the same class, if there is one: so many rows on."""
+    """Return, for each of the labels (n,), the row of another one of its class, if any: `shift` rows further on."""
     partners = torch.empty(len(labels), dtype=torch.long)
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]
-        # Every shift gives another one, as long as there are others.
+        # Every shift selects a different one, as long as there are others.
         partners[rows] = rows.roll(-(1 + (shift - 1) % max(1, len(rows) - 1)))
     return partners
 
 
 def _blended(images: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Two thirds of the images in rows `first` (n,) and a third of those in rows `second`: uint8 (n, 3, H, W)."""
+    """Blend images, 2/3 of those in rows `first` (n,) and 1/3 of those in rows `second`: uint8 (n, 3, H, W)."""
     parts = zip(first.split(_IMAGES_AT_ONCE), second.split(_IMAGES_AT_ONCE), strict=True)
     return torch.cat(
         [

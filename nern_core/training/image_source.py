@@ -1,4 +1,4 @@
-"""Choose the images that a configuration of distillation wants."""
+"""Choose the images that a distillation configuration needs."""
 
 import torch
 
@@ -8,7 +8,7 @@ from nern_core.training.teacher import Teacher
 
 
 def image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
-    """The images that the configuration wants; None if they are not there."""
+    """Return the images that the configuration needs; None if they are not available."""
     preprocessing, device = teacher.preprocessing, teacher.device
     count = images_per_batch(config.images_per_step, preprocessing.input_size, device)
     source: ImageSource

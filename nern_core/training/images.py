@@ -1,6 +1,7 @@
-"""Where the inputs of distillation come from.
+"""The inputs of distillation.
 
-What is random is drawn on the CPU, from one generator whatever the device; inputs are made of it on the device.
+All random choices are drawn on the CPU, from the same generator for every device; inputs are made from them on the
+device.
 """
 
 from abc import ABC, abstractmethod
@@ -13,16 +14,16 @@ from nern_core.zoo import Preprocessing
 
 # The published data-free runs draw from [-2, 2], about the range of normalized images.
 _NOISE_RANGE = 2.0
-# 512 images of 32x32 pixels or 10 of 224x224, with which the activations of a ResNet50 fit into 2 GB.
+# 512 images of 32x32 pixels or 10 of 224x224: then the activations of a ResNet50 fit into 2 GB.
 _MOST_PIXELS_PER_BATCH = 2**19
 _ACTIVATION_BYTES_PER_PIXEL = 2**12
-# A GPU's memory is free for one training, but for what the predictor and the workspaces of its libraries take.
+# One training may use the GPU's memory, except that of the predictor and of the libraries' workspaces.
 _SHARE_OF_GPU_MEMORY = 0.5
 _CPU = torch.device("cpu")
 
 
 def images_per_batch(wanted: int, input_size: int, device: torch.device = _CPU) -> int:
-    """As many images as wanted, or as memory allows for images of so many pixels on each side; at least one."""
+    """Return `wanted`, or fewer if memory requires it for images of `input_size` pixels on each side; at least one."""
     return max(1, min(wanted, _most_pixels(device) // input_size**2))
 
 
@@ -34,25 +35,25 @@ def _most_pixels(device: torch.device) -> int:
 
 
 class ImageSource(ABC):
-    """Gives inputs batch after batch."""
+    """A source of inputs, batch after batch."""
 
     def draw(self) -> Tensor:
-        """A new batch of inputs, see `inputs`."""
+        """Draw a new batch of inputs, see `inputs`."""
         return self.inputs(*self.choose())
 
     @abstractmethod
     def choose(self) -> tuple[Tensor, ...]:
-        """What a new batch is made of, on the CPU."""
+        """Choose the data of a new batch, on the CPU."""
 
     @abstractmethod
     def inputs(self, *chosen: Tensor) -> Tensor:
-        """Normalized inputs, float32 (n, 3, H, W), channels last, on the networks' device, of what was chosen."""
+        """Make normalized inputs, float32 (n, 3, H, W), channels last, on the networks' device, from chosen data."""
 
 
 class StoredImages(ImageSource):
     """Images of a stack (N, 3, H, W), drawn with replacement, with the augmentation of the preprocessing.
 
-    Those of a training split are uint8 pixels; those made from the network itself are float32 inputs already.
+    Those of a training split are uint8 pixels; those made from the network itself are already float32 inputs.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class StoredImages(ImageSource):
         self._device = device
 
     def choose(self) -> tuple[Tensor, ...]:
-        """Images as they are stored, and how to change them."""
+        """Draw stored images, and their random changes."""
         rows = torch.randint(len(self._images), (self._count,), generator=self._generator)
         return self._images[rows], *draw_changes(self._count, self._preprocessing.augmentation, self._generator)
 
     def inputs(self, *chosen: Tensor) -> Tensor:
-        """The inputs that such images are after the changes."""
+        """Apply the changes and make inputs."""
         images, *changes = (tensor.to(self._device) for tensor in chosen)
         changed = change(images, self._preprocessing.augmentation, *changes)
         if changed.dtype == torch.uint8:
@@ -86,7 +87,7 @@ class StoredImages(ImageSource):
 class Mixup(ImageSource):
     """Blends each image of a source with another one of its batch, in random shares (Zhang et al., 2018).
 
-    A network is sure of the images that it was trained on; of blends it is not, and so its logits tell more.
+    A network is certain about its training images, but not about blends, so its logits carry more information.
     """
 
     def __init__(self, source: ImageSource, generator: torch.Generator) -> None:
@@ -94,12 +95,12 @@ class Mixup(ImageSource):
         self._generator = generator
 
     def choose(self) -> tuple[Tensor, ...]:
-        """Shares, and what the source chooses."""
+        """Draw the shares, and data of the source."""
         chosen = self._source.choose()
         return torch.rand((len(chosen[0]), 1, 1, 1), generator=self._generator), *chosen
 
     def inputs(self, *chosen: Tensor) -> Tensor:
-        """The inputs of the source, blended."""
+        """Make the inputs of the source and blend them."""
         share, *others = chosen
         inputs = self._source.inputs(*others)
         mixed = torch.lerp(inputs.flip(0), inputs, share.to(inputs.device))
@@ -107,9 +108,9 @@ class Mixup(ImageSource):
 
 
 class NoiseImages(ImageSource):
-    """Every value uniform in [-2, 2]: the published way without data.
+    """Uniform noise in [-2, 2]: the published method without data.
 
-    Measured on ResNet20, distillation on them alone leads away from the original.
+    Measured on ResNet20, distillation on noise alone moves the network away from the original.
     """
 
     def __init__(self, input_size: int, count: int, generator: torch.Generator, device: torch.device) -> None:
@@ -118,10 +119,10 @@ class NoiseImages(ImageSource):
         self._device = device
 
     def choose(self) -> tuple[Tensor, ...]:
-        """The noise."""
+        """Draw the noise."""
         return (torch.empty(self._shape).uniform_(-_NOISE_RANGE, _NOISE_RANGE, generator=self._generator),)
 
     def inputs(self, *chosen: Tensor) -> Tensor:
-        """The noise, where it is wanted."""
+        """Move the noise to the networks' device."""
         (noise,) = chosen
         return noise.to(self._device, memory_format=torch.channels_last)

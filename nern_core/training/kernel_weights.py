@@ -1,4 +1,4 @@
-"""How much each kernel's squared error counts in reconstruction: the root of its Fisher information."""
+"""Weights of the kernels' squared errors in reconstruction: the root of their Fisher information."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -14,17 +14,18 @@ from nern_core.training.teacher import Teacher
 from nern_core.zoo import Preprocessing
 
 _IMAGES_PER_BATCH = 64
-# Share of a budget in seconds that estimating the Fisher information may take.
+# Limit on the share of a budget in seconds for estimating the Fisher information.
 _MOST_FOR_FISHER = 0.1
 
 
 def kernel_weights(
     count: int, targets: Targets, teacher: Teacher | None, seconds: float | None, generator: torch.Generator
 ) -> dict[str, Tensor] | None:
-    """A weight for each kernel of each head, (n,), mean 1 over all that have one; None without data or layers.
+    """Return a weight for each kernel of each head, (n,), mean 1 over measured ones; None without data or layers.
 
-    From `count` synthesized or training images, or as many as a budget in seconds allows. The root, because
-    weighting by the information itself was measured to be worse. Layers that it is not known of get the mean.
+    Measured on `count` synthesized or training images, or as many as a budget in seconds allows. The root is used
+    because weighting by the information itself was measured to be worse. Layers without Fisher information get the
+    mean.
     """
     if teacher is None or not count:
         return None
@@ -36,7 +37,7 @@ def kernel_weights(
         return None
     on_device = (batch.to(teacher.device) for batch in batches)
     fisher = kernel_fisher(teacher.network, on_device, targets.layers, generator)
-    # An error of a target is one of the weights times the layer's scale.
+    # An error of a target is an error of the weights divided by the layer's scale.
     scales = [scale / targets.scale for scale in targets.scales]
     roots = {
         index: rearrange(fisher[layer.name].flatten().cpu(), targets.orders[index]).sqrt() * scales[index] ** 2
@@ -57,9 +58,9 @@ def kernel_weights(
 def _augmented_batches(
     count: int, images: ImageSet, preprocessing: Preprocessing, seconds: float | None, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Batches of inputs (n, 3, H, W), `count` in all, or fewer where the budget in seconds is short.
+    """Yield batches of inputs (n, 3, H, W), `count` images in all, or fewer if the budget in seconds is short.
 
-    Augmented: on images as they are, the network is so sure that few of them say anything.
+    Augmented, because the network is so certain about the original images that few of them are informative.
     """
     started = time.perf_counter()
     chosen = torch.randperm(len(images), generator=generator)[:count]

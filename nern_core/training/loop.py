@@ -1,4 +1,4 @@
-"""The training loop that all phases share."""
+"""The training loop of all phases."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _SECONDS_BETWEEN_REPORTS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """Where a phase stands after a step, with its loss."""
+    """The progress of a phase after a step, with its loss."""
 
     clock: Clock
     loss: float
@@ -33,11 +33,11 @@ def train(
     on_step: Callable[[StepReport], None],
     snapshots: Snapshots,
 ) -> None:
-    """Step until the clock is finished, from the start or from where the `snapshots` say that it was.
+    """Step until the clock is finished, from the start or from the state in the `snapshots`.
 
-    `window` is the start and length of the phase on the optimizers' schedule, (0, 1) for all of it.
-    Reports a few times per second and at the end. Raises `NernError` (`diverged`) when a reported loss
-    is not finite, and `Interrupted` when the snapshots say so.
+    `window` is the start and length of the phase on the optimizers' schedule, (0, 1) for all of it. Reports a few times
+    per second and at the end. Raises `NernError` (`diverged`) when a reported loss is not finite, and `Interrupted`
+    when the snapshots request it.
     """
     stage = snapshots.stage({"loss": loss, "optimizers": optimizers, "clock": clock})
     reported = float("-inf")
@@ -56,7 +56,7 @@ def train(
 
 
 def _steps(loss: Loss, optimizers: Optimizers) -> Callable[[float], Tensor]:
-    """What takes a step at a fraction of the phase and returns the scalar loss before it."""
+    """Return a function that takes a step at a fraction of the phase and returns the scalar loss before it."""
     if loss.device.type == "cuda":
         return GraphSteps(loss, optimizers)
     return lambda fraction: take_step(loss, optimizers, loss.draw(fraction))

@@ -1,4 +1,4 @@
-"""What training makes small, in two parts: what is drawn for a step, and what is computed of it."""
+"""Losses for training, in two parts: drawing the data of a step, and computing the loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,41 +12,41 @@ from nern_core.snapshots import State
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What a step is computed of: tensors by what they are for, and `settings`, which say what is computed."""
+    """The data of a step: tensors by purpose, and `settings`, which select the computation."""
 
     tensors: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     settings: tuple[object, ...] = ()
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with what a function makes of each tensor."""
+        """Return the batch with a function applied to each tensor."""
         tensors = {name: tuple(function(tensor) for tensor in of) for name, of in self.tensors.items()}
         return Batch(tensors=tensors, settings=self.settings)
 
 
 class Loss(ABC):
-    """A loss on a `device`. All that is random or up to the CPU is in `draw`.
+    """A loss on a `device`. Everything random or computed on the CPU is in `draw`.
 
-    `compute` is the same operations for batches of the same settings and shapes, so that a GPU can repeat them.
+    `compute` runs the same operations for batches of the same settings and shapes, so that a GPU can replay them.
     """
 
     device: torch.device
 
     def __call__(self, fraction: float) -> Tensor:
-        """Scalar loss of a new batch at this fraction of the phase."""
+        """Return the scalar loss of a new batch at this fraction of the phase."""
         return self.compute(self.draw(fraction))
 
     @abstractmethod
     def draw(self, fraction: float) -> Batch:
-        """A new batch, its tensors on the CPU, for this fraction of the phase."""
+        """Draw a new batch, its tensors on the CPU, for this fraction of the phase."""
 
     @abstractmethod
     def compute(self, batch: Batch) -> Tensor:
-        """Scalar loss of a batch, whose tensors may be on the CPU or on the device."""
+        """Return the scalar loss of a batch, whose tensors may be on the CPU or on the device."""
 
     @abstractmethod
     def state(self) -> State:
-        """What the next batches depend on."""
+        """Return the state of the next batches."""
 
     @abstractmethod
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""

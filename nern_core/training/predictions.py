@@ -1,4 +1,4 @@
-"""The predictor's kernels as a training step sees them: a sampled batch, or all with some gradients."""
+"""The predicted kernels in a training step: a sampled batch, or all kernels, some of them with gradients."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,20 +13,19 @@ from nern_core.sampling import KernelSampler, SamplingConfig
 from nern_core.snapshots import State
 from nern_core.targets import Targets
 
-# Small enough for the activations of a block to stay in the cache of a CPU, large enough to keep the cores busy.
+# Small enough for a block's activations to stay in a CPU cache, large enough to keep the cores busy.
 _KERNELS_PER_BLOCK = {"cpu": 2**13, "cuda": 2**16}
-# Kernels that pass gradients times hidden units: what one layer of the predictor then keeps for its gradient. All
-# kernels of ResNet56 at hidden size 360 take half of it; the activations of five layers make some gigabytes of it.
+# Limit on kernels that pass gradients times hidden units, which one layer of the predictor keeps for its gradient. All
+# kernels of ResNet56 at hidden size 360 take half of it; the activations of five layers multiply it to some gigabytes.
 _MOST_ACTIVATIONS = 2**26
 
 
 class Predictions:
     """Draws kernels of every head in proportion to its size, and predicts them.
 
-    Batches are no larger than memory allows for a predictor of this size. Kernels outside of a batch are
-    predicted anew for every step (`refresh="all"`, published), or are as they were when they were last drawn
-    (`"sampled"`): predicting all kernels of a ResNet18 once takes 12 TFLOP. `made` counts all kernels that were
-    predicted.
+    Batches are limited to what memory allows for a predictor of this size. Kernels outside of a batch are predicted
+    again in every step (`refresh="all"`, published), or keep their last drawn prediction (`"sampled"`): predicting all
+    kernels of a ResNet18 once takes 12 TFLOP. `made` counts all predicted kernels.
     """
 
     def __init__(
@@ -61,13 +60,13 @@ class Predictions:
         self.made = 0
 
     def state(self) -> State:
-        """What has been drawn and made, and the latest predictions if those of earlier steps are used again."""
+        """Return the state of the draws, the count, and the latest predictions if they are reused."""
         latest = self._latest if self._refresh == "sampled" else None
         samplers = {head: sampler.state() for head, sampler in self._samplers.items()}
         return {"samplers": samplers, "latest": latest, "made": self.made}
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         for head, sampler in self._samplers.items():
             sampler.restore(state["samplers"][head])
         latest = state["latest"]
@@ -75,27 +74,27 @@ class Predictions:
         self._latest = None if latest is None else {head: kernels.to(self.device) for head, kernels in latest.items()}
 
     def draw_batch(self) -> tuple[Tensor, ...]:
-        """For each head the indices int64 (m,) of a new batch, on the CPU, to be given to `of_batch`."""
+        """Draw a new batch for `of_batch`: the indices int64 (m,) for each head, on the CPU."""
         return self._counted(sampler.draw() for sampler in self._samplers.values())
 
     def of_batch(self, drawn: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each head the indices int64 (m,) that were drawn and their predictions float32 (m, kernel values)."""
+        """Return the drawn indices int64 (m,) and their predictions float32 (m, kernel values), for each head."""
         indices = {head: of_head.to(self.device) for head, of_head in zip(self._targets.heads, drawn, strict=True)}
         return {head: (of_head, self._predict(of_head, head)) for head, of_head in indices.items()}
 
     def draw_for_all(self) -> tuple[Tensor, ...]:
-        """To be given to `of_all`: for each head the indices int64 (m,) that pass gradients, or () if all do."""
+        """Draw for `of_all`: for each head the indices int64 (m,) that pass gradients, or () if all do."""
         if self._all_pass_gradients or self._renews_all:
             self.made += self._targets.kernels
         if self._all_pass_gradients:
             return ()
-        # Each kernel once: which of two predictions is put in its place would be up to the threads.
+        # Each kernel once, because the order of two writes to the same place would depend on the threads.
         return self._counted(sampler.draw().unique() for sampler in self._samplers.values())
 
     def of_all(self, drawn: Iterable[Tensor]) -> dict[str, Tensor]:
-        """All kernels of each head, float32 (n, kernel values), in coordinate order.
+        """Predict all kernels of each head, float32 (n, kernel values), in coordinate order.
 
-        Those that were drawn pass gradients on (paper, section 3.4); all do if the batch would hold all.
+        The drawn kernels pass gradients (paper, section 3.4); all do if the batch would hold all kernels.
         """
         if self._all_pass_gradients:
             return self._predict_all()
@@ -111,7 +110,7 @@ class Predictions:
 
     @property
     def _renews_all(self) -> bool:
-        """Whether the kernels that pass no gradients are predicted anew, too."""
+        """Return True if the kernels that pass no gradients are predicted again, too."""
         return self._latest is None or self._refresh == "all"
 
     def _counted(self, drawn: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -130,7 +129,7 @@ class Predictions:
 
 
 def _blocks(indices: Iterable[int], layers: Sequence[KernelLayer], most_kernels: int) -> list[list[FilterSpan]]:
-    """Cut and group the layers of one head into blocks of about so many kernels."""
+    """Cut and group the layers of one head into blocks of about `most_kernels` kernels."""
     blocks: list[list[FilterSpan]] = []
     size = most_kernels
     for index in indices:

@@ -1,15 +1,15 @@
-"""Settings of training with quantized weights."""
+"""Settings of training quantized weights."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizationConfig:
-    """Learning rates of Adam, falling along a cosine, the price of bits, and how steps follow the target.
+    """Adam's learning rates, falling along a cosine, the price of bits, and the control of the steps.
 
-    `learning_rate` is of the weights, in steps; `step_learning_rate` of the steps' logarithms, base 2;
-    `vector_learning_rate` of the tensors in 8 bits. `price` is that of one bit for every weight, in units of the
-    present loss. `gain` is by how much the logarithm of all steps, base e, follows the share of bits too many.
+    `learning_rate` is for the weights, in steps; `step_learning_rate` for the steps' logarithms, base 2;
+    `vector_learning_rate` for the tensors in 8 bits. `price` is the price of one bit per weight, in units of the
+    current loss. `gain` is the change of all steps' logarithm, base e, per share of excess bits.
     """
 
     learning_rate: float = 0.006

@@ -1,4 +1,4 @@
-"""Reconstruction: fit the predictor to the kernels themselves, no data needed (paper, section 3.2)."""
+"""Reconstruction: fit the predictor to the kernels themselves, without data (paper, section 3.2)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,12 +20,12 @@ from nern_core.training.predictions import Predictions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructionConfig:
-    """Settings of the phase. `share` is its part of the budget where other phases follow.
+    """Settings of the phase. `share` is its part of the budget if other phases follow.
 
-    `loss` is `rmse` over all weights, of which the sampled kernels alone pass gradients on (the paper),
-    or the `squared` error of the sampled kernels, weighted by the root of their Fisher information on
-    `fisher_images` training images where there is data (0: all alike). `mixed_precision_until` is the
-    fraction of the phase that runs in mixed precision, see `precision`.
+    `loss` is `rmse` over all weights, with gradients only for the sampled kernels (the paper), or the `squared` error
+    of the sampled kernels, weighted by the root of their Fisher information on `fisher_images` training images if there
+    is data (0: equal weights). `mixed_precision_until` is the fraction of the phase that runs in mixed precision, see
+    `precision`.
     """
 
     share: Share
@@ -55,21 +55,21 @@ class ReconstructionLoss(Loss):
         self.device = self.predictions.device
 
     def state(self) -> State:
-        """What the next batches depend on."""
+        """Return the state of the next batches."""
         return self.predictions.state()
 
     def restore(self, state: State) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self.predictions.restore(state)
 
     def draw(self, fraction: float) -> Batch:
-        """Kernels, and whether this fraction of the phase is in mixed precision."""
+        """Draw kernels, and decide whether this fraction of the phase is in mixed precision."""
         predictions = self.predictions
         drawn = predictions.draw_for_all() if self._config.loss == "rmse" else predictions.draw_batch()
         return Batch(tensors={"kernels": drawn}, settings=(fraction < self._config.mixed_precision_until,))
 
     def compute(self, batch: Batch) -> Tensor:
-        """Scalar loss of these kernels."""
+        """Return the scalar loss of these kernels."""
         drawn, (mixed,) = batch.tensors["kernels"], batch.settings
         with mixed_precision(self.device) if mixed else full_precision(self.device):
             if self._config.loss == "rmse":

@@ -7,7 +7,7 @@ from nern_core.training.loss import Batch, Loss
 
 
 def take_step(loss: Loss, optimizers: Optimizers, batch: Batch) -> Tensor:
-    """Compute the loss of a batch and its gradients, and step; returns the loss, without a gradient."""
+    """Compute the loss of a batch and its gradients, and step; return the loss, without a gradient."""
     value = loss.compute(batch)
     value.backward()
     optimizers.step()

@@ -1,9 +1,9 @@
-"""Images made from the network alone: inputs that its batch normalizations take for its training images.
+"""Images made from the network alone: inputs with the batch normalization statistics of its training images.
 
-Data-free distillation as published draws uniform noise, which the network has never seen anything like
-and answers with nonsense. Batch normalization remembers the mean and the variance of every feature map
-over the training images; noise that is moved until its feature maps have these statistics, and until
-the network is sure of a class, is a stand-in for the images (the idea of DeepInversion, Yin et al., 2020).
+Published data-free distillation draws uniform noise, which is unlike anything the network has seen, so its answers are
+meaningless. Batch normalization stores the mean and the variance of every feature map over the training images. Noise
+that is optimized until its feature maps have these statistics, and until the network is certain of a class, can replace
+the images (the idea of DeepInversion, Yin et al., 2020).
 """
 
 import math
@@ -20,7 +20,7 @@ from nern_core.snapshots import Snapshots, State
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.images import images_per_batch
 
-# Luminance and chrominance of natural images are about this far apart in amplitude.
+# About the ratio of the amplitudes of chrominance and luminance in natural images.
 _CHROMINANCE = 0.5
 _LARGEST_SHIFT = 1 / 16
 _SMALLEST_VARIANCE = 1e-5
@@ -28,9 +28,9 @@ _SMALLEST_VARIANCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SynthesisConfig:
-    """How many images are made, and how: Adam steps on each batch, and the weight of the classes' loss.
+    """The number of images, Adam's settings for each batch, and the weight of the classification loss.
 
-    `share` is the most of a budget in seconds that it may take; fewer images are made then, at least a batch.
+    `share` limits the part of a budget in seconds; it may reduce the images, but at least one batch is made.
     """
 
     images: int
@@ -42,13 +42,13 @@ class SynthesisConfig:
 
 
 def has_statistics(network: nn.Module) -> bool:
-    """Whether the network has batch normalizations with running statistics."""
+    """Return True if the network has batch normalizations with running statistics."""
     return bool(_normalizations(network))
 
 
 @dataclass(frozen=True, slots=True)
 class Synthesized:
-    """Normalized inputs, float32 (n, 3, H, W), and the seconds that making them took."""
+    """Normalized inputs, float32 (n, 3, H, W), and the seconds that synthesis took."""
 
     images: Tensor
     seconds: float
@@ -64,12 +64,12 @@ def synthesize(
 ) -> Synthesized:
     """Make inputs for a network in evaluation mode; `seconds` is the whole budget.
 
-    The network must have running statistics, see `has_statistics`. Raises `Interrupted` when the snapshots say so.
+    The network must have running statistics, see `has_statistics`. Raises `Interrupted` when the snapshots request it.
     """
     device = next(network.parameters()).device
     count = images_per_batch(config.images_per_batch, input_size, device)
     batches = _Batches()
-    # A step is a batch; the clock has no end where the budget has none.
+    # A step is a batch; the clock is unlimited if the budget is.
     clock = Clock(Budget(seconds=math.inf if seconds is None else config.share * seconds))
     stage = snapshots.stage({"batches": batches, "clock": clock})
     while len(batches.made) * count < config.images and not clock.finished:
@@ -82,7 +82,7 @@ def synthesize(
 
 
 class _Batches:
-    """The batches that are made so far."""
+    """The batches made so far."""
 
     def __init__(self) -> None:
         self.made: list[Tensor] = []
@@ -95,7 +95,7 @@ class _Batches:
 
 
 def natural_noise(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Noise with the 1/f spectrum of natural images, mean 0 and variance 1 for each image, (n, 3, size, size)."""
+    """Draw noise with the 1/f spectrum of natural images, mean 0 and variance 1 per image, (n, 3, size, size)."""
     vertical, horizontal = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
     frequency = (vertical.square() + horizontal.square()).sqrt().clamp(min=1 / size)
     luminance = torch.randn(count, 1, size, size, generator=generator)
@@ -107,7 +107,7 @@ def natural_noise(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _match_statistics(network: nn.Module, start: Tensor, config: SynthesisConfig, generator: torch.Generator) -> Tensor:
-    """Move a batch until its feature maps have the statistics that the network remembers."""
+    """Optimize a batch until its feature maps have the network's stored statistics."""
     images = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([images], lr=config.learning_rate, betas=(0.5, 0.9))
     classes: Tensor | None = None
@@ -126,7 +126,7 @@ def _match_statistics(network: nn.Module, start: Tensor, config: SynthesisConfig
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift and perhaps mirror the batch, so that no image comes to depend on exact places."""
+    """Shift and perhaps mirror the batch, so that no image depends on exact positions."""
     largest = max(1, round(_LARGEST_SHIFT * images.shape[-1]))
     shifts = torch.randint(-largest, largest + 1, (2,), generator=generator).tolist()
     moved = images.roll(shifts, (2, 3))
@@ -134,7 +134,7 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class _StatisticsDistance:
-    """Collects, by forward hooks, how far the inputs of batch normalizations are from what they remember."""
+    """Collects, by forward hooks, the distance of batch normalizations' inputs from the stored statistics."""
 
     def __init__(self, network: nn.Module) -> None:
         self._modules = _normalizations(network)
@@ -159,7 +159,7 @@ class _StatisticsDistance:
         self._terms.append(mean_distance + (deviation - 1).square().mean())
 
     def take(self) -> Tensor:
-        """Scalar: mean over the normalizations since the last call, in units of the remembered deviations."""
+        """Return the mean over the normalizations since the last call, in units of the stored deviations; a scalar."""
         terms, self._terms = self._terms, []
         return torch.stack(terms).mean()
 

@@ -1,4 +1,4 @@
-"""The networks that distillation learns from."""
+"""The teacher networks of distillation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from nern_core.zoo import Preprocessing, build_network, find_architecture
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StrongerTeacher:
-    """A checkpoint whose logits are matched instead of the original's, and the name of its architecture."""
+    """A checkpoint whose logits replace the original's as the target, and the name of its architecture."""
 
     checkpoint: Path
     architecture: str
@@ -22,10 +22,10 @@ class StrongerTeacher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """The original network, in evaluation mode and frozen, and what it needs to teach.
+    """The original network, in evaluation mode and frozen, and its data for teaching.
 
-    `stronger`, where there is one, gives the logits instead. `synthesized` are inputs made from the network
-    itself, float32 (N, 3, H, W). Without them and without training images there is noise only.
+    `stronger`, if given, provides the logits instead. `synthesized` are inputs made from the network itself, float32
+    (N, 3, H, W). Without them and without training images, only noise is available.
     """
 
     network: nn.Module
@@ -36,12 +36,12 @@ class Teacher:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Return the device of the network."""
         return next(self.network.parameters()).device
 
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
-        """What is to be matched: float32 (n, classes), of the stronger network if there is one."""
+        """Return the target logits: float32 (n, classes), of the stronger network if there is one."""
         logits: Tensor = (self.stronger or self.network)(inputs).float()
         return logits
 
@@ -49,16 +49,16 @@ class Teacher:
 def read_stronger_teacher(
     stronger: StrongerTeacher, student: nn.Module, preprocessing: Preprocessing, dataset: Path
 ) -> nn.Module:
-    """Build the stronger teacher on the student's device and check that it can stand in for the original.
+    """Build the stronger teacher on the student's device and check that it can replace the original.
 
-    Raises `NernError`: `teacher_inputs` if its inputs are others, `teacher_classes` if its classes are.
+    Raises `NernError`: `teacher_inputs` if its inputs differ, `teacher_classes` if its classes do.
     """
     architecture = find_architecture(stronger.architecture)
     own = dataset_preprocessing(dataset, architecture.preprocessing)
     if (own.mean, own.std, own.input_size) != (preprocessing.mean, preprocessing.std, preprocessing.input_size):
         raise NernError(
             "teacher_inputs",
-            f"The teacher {architecture.name} takes images of another size or normalization than the network; "
+            f"The teacher {architecture.name} needs images of another size or normalization than the network; "
             "give `mean`, `std` and `input_size` for both in the dataset.json of the dataset folder.",
         )
     device = next(student.parameters()).device
@@ -69,6 +69,6 @@ def read_stronger_teacher(
     if classes != wanted:
         raise NernError(
             "teacher_classes",
-            f"The teacher has {classes} classes and the network has {wanted}; choose one of the same classes.",
+            f"The teacher has {classes} classes and the network has {wanted}; choose a teacher with the same classes.",
         )
     return network

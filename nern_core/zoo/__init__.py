@@ -1,4 +1,4 @@
-"""Architectures by name: how to build the network that a checkpoint belongs to, and to feed it."""
+"""Architectures by name: build the network of a checkpoint, and preprocess its inputs."""
 
 from nern_core.zoo.architecture import Architecture, Augmentation, Preprocessing
 from nern_core.zoo.registry import build_network, find_architecture

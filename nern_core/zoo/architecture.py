@@ -1,4 +1,4 @@
-"""What an entry of the zoo says about a network."""
+"""The description of an architecture in the zoo."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """How uint8 RGB images become inputs: resized to `input_size` pixels, scaled to [0, 1], normalized."""
+    """Preprocessing of uint8 RGB images: resized to `input_size` pixels, scaled to [0, 1], normalized."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -28,7 +28,7 @@ class Preprocessing:
 class Architecture:
     """A network by name. `build(classes)` makes it with fresh weights.
 
-    `auxiliary` are the names of modules that only training uses; a checkpoint may do without them.
+    `auxiliary` are the names of modules that only training uses; a checkpoint may lack them.
     """
 
     name: str

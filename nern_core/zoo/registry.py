@@ -42,12 +42,12 @@ _BUILT_IN = {
 
 
 def built_in_names() -> list[str]:
-    """Names of this project's own architectures."""
+    """Return the names of this project's own architectures."""
     return list(_BUILT_IN)
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look an architecture up. Raises `NernError` (`unknown_architecture`)."""
+    """Look up an architecture. Raises `NernError` (`unknown_architecture`)."""
     if name.startswith(PREFIX):
         return torchvision_architecture(name)
     if name not in _BUILT_IN:
@@ -58,9 +58,9 @@ def find_architecture(name: str) -> Architecture:
 def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], device: torch.device = _CPU) -> nn.Module:
     """Build the network with the weights of a checkpoint, in evaluation mode, frozen, channels last.
 
-    Names that wrappers have changed are understood (see `name_matching`), and the number of classes is that of the
-    checkpoint's classifier. Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes
-    do not fit.
+    Names changed by wrappers are recognized (see `name_matching`), and the number of classes is that of the
+    checkpoint's classifier. Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes do
+    not fit.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     match = match_names(shapes, network_structure(architecture.name))
@@ -69,8 +69,8 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], dev
     for name in architecture.auxiliary:
         if not any(tensor.startswith(f"{name}.") for tensor in found):
             setattr(network, name, None)
-    # Its own versions of its modules come with it, which MNASNets look at; and checkpoints from before torch 0.4.1
-    # have no counters of batches, which evaluation does not read.
+    # The network's own state brings its modules' versions, which MNASNets check, and the batch counters, which
+    # checkpoints from before torch 0.4.1 lack and evaluation does not read.
     state = network.state_dict()
     state.update(found)
     network.load_state_dict(state)
@@ -79,9 +79,10 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], dev
 
 
 class WeightlessModules(TorchFunctionMode):
-    """Modules built in this context have parameters without memory.
+    """A context in which new modules get parameters without memory.
 
-    They make them with torch.empty. Other tensors are real, since RegNets compute their shape with tensors.
+    Modules create parameters with torch.empty. Other tensors are real, because RegNets compute their shape with
+    tensors.
     """
 
     def __torch_function__(
@@ -91,7 +92,7 @@ class WeightlessModules(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 # what any function of torch may return
-        """Call `func`, torch.empty on the meta device."""
+        """Call `func`; torch.empty goes to the meta device."""
         kwargs = dict(kwargs or {})
         if func is torch.empty and kwargs.get("device") is None:
             kwargs["device"] = "meta"

@@ -1,8 +1,8 @@
 """torchvision's classifiers by name, such as `torchvision:resnet18`.
 
-torchvision's compiled operators load only beside the torch build that they were made for. Beside
-another one (a CPU build from elsewhere, say) its import fails on the schema of an operator that no
-classifier uses. Only then, the two missing schemas are declared, without implementations.
+torchvision's compiled operators load only with the torch build that they were made for. With another build (a CPU build
+from elsewhere, for example), its import fails on the schema of an operator that no classifier uses. Only in this case,
+the two missing schemas are declared, without implementations.
 """
 
 from functools import partial
@@ -19,25 +19,25 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_INPUT_SIZE = 224
 _BOX_OPERATORS = ("nms", "qnms")
-# Their published weights want the inputs renormalized inside of the network. Their own initialization, which takes
-# minutes, is of no use to a network whose weights are loaded.
+# Their published weights need inputs that are renormalized within the network. Their own initialization takes minutes
+# and is useless, because the weights are loaded.
 _INCEPTION = {"transform_input": True, "init_weights": False}
 _ARGUMENTS = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
-# Classifiers that only training uses: published checkpoints have them or not.
+# Classifiers that only training uses: published checkpoints may or may not contain them.
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 # The declared schemas live as long as this object.
 _declared: list[torch.library.Library] = []
 
 
 def classifier_names() -> list[str]:
-    """Names of all classifiers of torchvision, without the prefix."""
+    """Return the names of all classifiers of torchvision, without the prefix."""
     models = _models()
     names: list[str] = models.list_models(module=models)
     return names
 
 
 def torchvision_architecture(name: str) -> Architecture:
-    """Entry for `torchvision:NAME`. Raises `NernError` (`unknown_architecture`) if there is no such classifier."""
+    """Return the architecture `torchvision:NAME`. Raises `NernError` (`unknown_architecture`) for an unknown name."""
     models = _models()
     model_name = name.removeprefix(PREFIX)
     if model_name not in classifier_names():

@@ -211,7 +211,7 @@ def test_the_option_key_chooses_among_the_state_dicts_of_a_checkpoint(embedded_c
     assert submit(embedded_client, {"key": "student"}, content).status_code == 202
     answer = submit(embedded_client, {"key": "absent"}, content)
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-weights")
-    assert "they stand under 'teacher', 'student'" in answer.json()["detail"]
+    assert "they are under 'teacher', 'student'" in answer.json()["detail"]
 
 
 def test_a_checkpoint_of_several_state_dicts_may_be_uploaded_for_jobs_that_choose(embedded_client: TestClient) -> None:
@@ -232,7 +232,7 @@ BAD_CHECKPOINTS = [
     (b"<!doctype html><title>Sign in</title>", "not-a-checkpoint", "is a web page"),
     (torch_file({"a": WEIGHTS, "b": dict(WEIGHTS)}), "ambiguous-checkpoint", "several state dicts, under 'a', 'b'"),
     (torch_file({"model": WEIGHTS, "run": print}), "executable-checkpoint", "['model'], 'weights.pt')`"),
-    (EXAMPLE.read_bytes()[:-4], "unreadable-checkpoint", "bytes of data where its header declares"),
+    (EXAMPLE.read_bytes()[:-4], "unreadable-checkpoint", "bytes of data, but its header declares"),
     (
         safetensors({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)),
         "no-kernels",

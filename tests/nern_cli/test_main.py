@@ -86,7 +86,7 @@ def test_a_target_size_gives_a_file_without_a_predictor(
     assert (facts["representation"], facts["represented_tensors"]) == ("quantized", 4)
     sweep = ("compress-report", str(EXAMPLE), str(encoding), *DATA[2:], "-o", str(tmp_path / "x.svg"))
     assert nern(monkeypatch, *sweep) == 9
-    assert "holds quantized weights and no predictor" in capsys.readouterr().err
+    assert "holds quantized weights, not a predictor" in capsys.readouterr().err
 
 
 def test_a_file_that_costs_more_than_was_allowed_says_so(
@@ -108,7 +108,7 @@ def test_more_lost_than_fail_over_allows_is_an_error_and_leaves_no_file(
     few = ["--target-ratio", "40", "--steps", "1", "--fail-over", "1"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *few) == 8
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "points of accuracy, more than the 1 that are allowed. The training of 1 steps was too short" in message
+    assert "points of accuracy, more than the limit of 1. The training of 1 steps was too short" in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +123,7 @@ def test_the_verdict_follows_the_figures(
     encoding = str(tmp_path / "x.nern")
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("Faithful. No accuracy was measured. The weights differ by ")
+    assert last.startswith("Faithful. The accuracy was not measured. The weights differ by ")
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding, "--json") == 0
     assert json.loads(capsys.readouterr().out)["verdict"]["level"] == "faithful"
 

@@ -90,4 +90,4 @@ def test_a_gpu_that_is_not_there_is_refused(
     nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--device", name) == 1
-    assert capsys.readouterr().err == "nern: No GPU can be used here; choose the device `cpu`.\n"
+    assert capsys.readouterr().err == "nern: No GPU is available here; choose the device `cpu`.\n"

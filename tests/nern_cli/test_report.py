@@ -51,7 +51,7 @@ def test_report_trains_the_rival_for_the_seconds_that_it_is_given(
     rival = Report.model_validate_json(capsys.readouterr().out).alternatives[-1]
     assert rival.name == "direct quantization"
     assert rival.seconds == pytest.approx(1.0, abs=0.5)
-    assert "Direct quantization gives the convolutions" in page.read_text()
+    assert "Direct quantization uses learned steps" in page.read_text()
 
 
 def test_the_rival_needs_data(

@@ -138,7 +138,7 @@ def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_matrices_needs_the_word_all(tmp_path: Path) -> None:
     tensors = {"fc": torch.randn(32, 32, generator=torch.Generator().manual_seed(0))}
-    with pytest.raises(NernError, match="`all` for the option `kernels`"):
+    with pytest.raises(NernError, match="the option `kernels` to `all`"):
         run(tmp_path, tensors)
     assert run(tmp_path, tensors, kernels="all").represented_weights == 1024
     assert list(read_checkpoint(tmp_path / "w.pt").tensors) == list(decode(tmp_path / "x.nern").tensors)

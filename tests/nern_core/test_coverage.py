@@ -55,7 +55,7 @@ def test_what_is_left_out_is_named_with_its_bytes_and_the_pattern_that_takes_it(
     report = encoded(tmp_path, tensors, kernels=("spatial",), target_bytes=40_000)
     (note,) = report.metrics.notes
     assert "'fc.weight' (25,600 bytes)" in note
-    assert "add patterns of their names to `kernels`, such as 'fc.weight'" in note
+    assert "add patterns for their names to `kernels`, such as 'fc.weight'" in note
 
 
 def test_what_is_left_out_is_named_where_a_target_has_no_room_for_it(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ SCALES = (("large", 1.0), ("small", 0.02))
 def test_layers_of_which_nothing_is_left_are_named(tmp_path: Path) -> None:
     report = encoded(tmp_path, {"lost.weight": weights(32, 32, 3, 3)}, **PREDICTOR)
     (note,) = report.metrics.notes
-    assert note == "Nothing is left of layers whose relative error is 0.9 or more: 'lost.weight'."
+    assert note == "These layers are lost (relative error of 0.9 or more): 'lost.weight'."
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
@@ -146,7 +146,7 @@ def test_a_ratio_is_of_the_tensors_and_not_of_what_else_the_file_holds(tmp_path:
 
 def test_weights_that_are_int8_already_are_refused_as_such(tmp_path: Path) -> None:
     tensors = {"fc.weight": torch.ones(64, 64, dtype=torch.int8), "fc.scale": weights(64, 1)}
-    with pytest.raises(NernError, match="its weights are int8 already; floating-point weights are represented"):
+    with pytest.raises(NernError, match="its weights are already int8; only floating-point weights can be represented"):
         encoded(tmp_path, tensors, **QUANTIZED)
 
 

@@ -37,7 +37,7 @@ def without(name: str) -> dict[str, Claim]:
         (SMALL | {"train.images": ("U8", (3, 3, 4, 5))}, r"is U8 of shape \[3, 3, 4, 5\]; images are U8"),
         (SMALL | {"train.images": ("U8", (3, 4, 5))}, "of shape N x H x W x 3"),
         (SMALL | {"train.images": ("U8", (0, 4, 5, 3)), "train.labels": ("I64", (0,))}, "of shape N x H x W x 3"),
-        (SMALL | {"train.images": ("U8", (3, 0, 5, 3))}, "0 x 5 pixels; have 1 to 4096"),
+        (SMALL | {"train.images": ("U8", (3, 0, 5, 3))}, "0 x 5 pixels; use 1 to 4096"),
         (SMALL | {"train.images": ("U8", (3, 1, 4097, 3))}, "1 x 4097 pixels"),
         (SMALL | {"train.labels": ("I32", (3,))}, "is I32 of shape"),
         (SMALL | {"train.labels": ("I64", (4,))}, "one I64 .* for each of the 3 images"),
@@ -55,8 +55,8 @@ def test_other_contents_are_explained(tmp_path: Path, claims: dict[str, Claim], 
     [
         (b"", "header is longer than the file"),
         (b"PK\x03\x04 and so on", "header is longer than the file"),
-        (safetensors_file(SMALL)[:-1], "bytes of data where its header declares"),
-        (safetensors_file(SMALL) + b"x", "bytes of data where its header declares"),
+        (safetensors_file(SMALL)[:-1], "bytes of data, but its header declares"),
+        (safetensors_file(SMALL) + b"x", "bytes of data, but its header declares"),
         (safetensors_file(SMALL, {"note": "x" * 70_000}), "header is longer than 64 KiB"),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_the_metadata_say_of_preprocessing_is_checked(tmp_path: Path, prepr
     if fits:
         assert set(read_dataset_structure(path)) == {"train", "test"}
         return
-    with pytest.raises(NernError, match="entry `preprocessing` of the metadata cannot be used") as error:
+    with pytest.raises(NernError, match="entry `preprocessing` of the metadata is invalid") as error:
         read_dataset_structure(path)
     assert error.value.code == "not_a_dataset"
 

@@ -108,11 +108,11 @@ def test_a_broken_file_is_named_in_one_sentence(broken_folder: Path, sentence: s
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ({"input_size": 1}, "'input_size' does not fit .*greater than or equal to 8"),
-        ({"input_size": 100_000}, "'input_size' does not fit .*less than or equal to 1024"),
-        ({"crop_padding": 100_000}, "'crop_padding' does not fit .*less than or equal to 1024"),
-        ({"crop_padding": 33}, "`crop_padding` of 33; have at most the 32 pixels of `input_size`"),
-        ({"crop_padding": -1}, "'crop_padding' does not fit .*greater than or equal to 0"),
+        ({"input_size": 1}, "'input_size' is invalid .*greater than or equal to 8"),
+        ({"input_size": 100_000}, "'input_size' is invalid .*less than or equal to 1024"),
+        ({"crop_padding": 100_000}, "'crop_padding' is invalid .*less than or equal to 1024"),
+        ({"crop_padding": 33}, "`crop_padding` of 33; use at most the 32 pixels of `input_size`"),
+        ({"crop_padding": -1}, "'crop_padding' is invalid .*greater than or equal to 0"),
     ],
 )
 def test_an_override_out_of_its_bounds_is_refused_with_them(

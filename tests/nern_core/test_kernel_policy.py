@@ -65,7 +65,7 @@ def test_a_tensor_is_named_by_a_pattern_not_by_a_word() -> None:
 @pytest.mark.parametrize("shapes", [{}, {"scales": (64, 1)}, {"fc.scale": (64, 4)}])
 def test_weights_that_are_integers_already_are_refused_as_such(shapes: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(
-        NernError, match="its weights are int8 already; floating-point weights are represented"
+        NernError, match="its weights are already int8; only floating-point weights can be represented"
     ) as error:
         choose_tensors(shapes, ["all"], 0, other_weights={"int8": 64 * 64})
     assert error.value.code == "no_kernels"

@@ -93,7 +93,7 @@ def test_an_extra_state_that_is_an_object_is_left_behind_and_said(tmp_path: Path
     state = {"conv.weight": torch.randn(32, 16, 3, 3), "conv._extra_state": {"device": torch.device("cpu")}}
     torch.save(state, tmp_path / "w.pt")
     notes = encode(tmp_path / "w.pt", tmp_path / "w.nern", OPTIONS).report.metrics.notes
-    assert notes[0] == "The extra state 'conv._extra_state' holds more than plain values and is left behind."
+    assert notes[0] == "The extra state 'conv._extra_state' holds values that are not plain data and is left out."
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "model._orig_mod.", "net.backbone."])

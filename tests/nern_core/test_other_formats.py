@@ -15,14 +15,14 @@ FILES = {
     ),
     "html": (
         b"\xef\xbb\xbf\n<!DOCTYPE html><title>Sign in</title>",
-        "is a web page, .*; download the checkpoint",
+        "is a web page; .*; download the checkpoint",
     ),
     "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(64), "is a GGUF file"),
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file, as Keras writes it; load it there"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file, probably from Keras; load it in Keras"),
     "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.4.0" + bytes(64), "is an ONNX model; save the network's state_dict"),
     "gzip": (b"\x1f\x8b\x08" + bytes(64), "is compressed by gzip; unpack it"),
-    "npy": (b"\x93NUMPY\x01\x00" + bytes(64), "is one array of numpy"),
+    "npy": (b"\x93NUMPY\x01\x00" + bytes(64), "is a single numpy array"),
     "index": (b'{"metadata": {"total_size": 1}, "weight_map": {}}', "is a JSON text, .* index of a checkpoint"),
     "pickle": (b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a plain pickle"),
 }

@@ -22,12 +22,12 @@ def evidence(**changes: Any) -> Evidence:
 @pytest.mark.parametrize(
     ("reconstructed", "level", "sentence"),
     [
-        (91.8, "faithful", "91.80 % of the test images are right, 0.07 points more than with the original."),
-        (91.73, "faithful", "91.73 % of the test images are right, as many as with the original."),
-        (91.23, "faithful", "91.23 % of the test images are right, 0.50 points less than with the original."),
-        (91.22, "degraded", "91.22 % of the test images are right, 0.51 points less than with the original."),
-        (86.73, "degraded", "86.73 % of the test images are right, 5.00 points less than with the original."),
-        (86.72, "ruined", "86.72 % of the test images are right, 5.01 points less than with the original."),
+        (91.8, "faithful", "The accuracy is 91.80 %, 0.07 points above the original's."),
+        (91.73, "faithful", "The accuracy is 91.73 %, the same as the original's."),
+        (91.23, "faithful", "The accuracy is 91.23 %, 0.50 points below the original's."),
+        (91.22, "degraded", "The accuracy is 91.22 %, 0.51 points below the original's."),
+        (86.73, "degraded", "The accuracy is 86.73 %, 5.00 points below the original's."),
+        (86.72, "ruined", "The accuracy is 86.72 %, 5.01 points below the original's."),
     ],
 )
 def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: float, level: str, sentence: str) -> None:
@@ -50,7 +50,7 @@ def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: flo
 def test_without_data_the_errors_of_the_weights_decide(error: float, is_distilled: bool, level: str, cost: str) -> None:
     found = judge(evidence(relative_error=error, is_distilled=is_distilled))
     assert found.level == level
-    assert found.sentence.startswith("No accuracy was measured. The weights differ by ")
+    assert found.sentence.startswith("The accuracy was not measured. The weights differ by ")
     assert found.sentence.endswith(f"which usually costs {cost}.")
 
 
@@ -68,7 +68,7 @@ def test_a_faithful_encoding_needs_nothing_done() -> None:
 def test_images_that_the_original_does_not_know_are_suspected() -> None:
     found = judge(evidence(original_accuracy=9.12, reconstructed_accuracy=9.12))
     assert found.advice is not None
-    assert found.advice.startswith("The original itself has only 9.12 % right")
+    assert found.advice.startswith("The original's accuracy is only 9.12 %")
     assert judge(evidence(original_accuracy=20.1, reconstructed_accuracy=20.1)).advice is None
 
 
@@ -77,7 +77,7 @@ def test_large_errors_have_no_exponent() -> None:
 
 
 def test_a_larger_file_is_advised_in_round_numbers() -> None:
-    assert judge(evidence(relative_error=0.2)).advice == "Ask for a larger file, such as 108,000 bytes."
+    assert judge(evidence(relative_error=0.2)).advice == "Choose a larger target size, such as 108,000 bytes."
 
 
 def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() -> None:
@@ -87,7 +87,7 @@ def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() ->
         )
     )
     assert found.advice == (
-        "The training of 12 steps was too short: this network needs about 500, which it takes by default."
+        "The training of 12 steps was too short: this network needs about 500, which is the default."
     )
 
 

@@ -287,7 +287,7 @@ def test_a_pickled_module_is_refused_before_anything_is_recorded(
     assert refused.value.code == "pickled_module"
     torch.save(torch.nn.Conv2d(3, 8, 3), tmp_path / "model.pt")
     register(tracking, "disguised", tmp_path / "model.pt")
-    with pytest.raises(NernError, match="nothing that a file asks for is run") as refused:
+    with pytest.raises(NernError, match="code from files is never run") as refused:
         encode(order("models:/disguised/1"), succeeding)
     assert refused.value.code == "executable_checkpoint"
     assert "mlflow.pytorch.log_state_dict" in refused.value.message

@@ -51,7 +51,10 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], None] | None, str]] = [
     (of_a_million_filters, "declare tensors of"),
     (lambda contents: contents.update(streams=[]), "declared lengths"),
     (lambda contents: contents["document"]["layers"][0].update(shape=[4]), "do not fit"),
-    (lambda contents: contents["document"].update(tensor_order=["../../etc/passwd"]), "not the ones that it lists"),
+    (
+        lambda contents: contents["document"].update(tensor_order=["../../etc/passwd"]),
+        "do not match its list of tensors",
+    ),
 ]
 
 

@@ -170,5 +170,5 @@ def test_images_are_counted_with_their_size(count: int | None, shape: list[int] 
     [("faithful", "12.5 times smaller"), ("degraded", "12.5 times smaller, degraded")],
 )
 def test_the_list_names_a_result_that_is_not_faithful(level: str, text: str) -> None:
-    verdict = {"level": level, "sentence": "No accuracy was measured."}
+    verdict = {"level": level, "sentence": "The accuracy was not measured."}
     assert presentation.result(view(metrics=METRICS | {"reconstructed_accuracy": None, "verdict": verdict})) == text

@@ -51,5 +51,5 @@ def test_without_an_interpreter_one_sentence_says_so(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_nncodec_is_told_by_its_own_words() -> None:
-    with pytest.raises(NernError, match=r"NNCodec has failed: ModuleNotFoundError: No module named 'nncodec'"):
+    with pytest.raises(NernError, match=r"NNCodec failed: ModuleNotFoundError: No module named 'nncodec'"):
         code_as_small(read_checkpoint(EXAMPLE).tensors, Path(sys.executable), 1000)

@@ -59,5 +59,5 @@ def test_rounded_tensors_are_integers_times_a_step() -> None:
     ],
 )
 def test_values_that_are_missing_or_left_over_are_refused(entry: KeptTensor, flat: dict[str, Tensor]) -> None:
-    with pytest.raises(NernError, match="not the ones that it lists"):
+    with pytest.raises(NernError, match="do not match its list of tensors"):
         unpack_kept([entry], flat)

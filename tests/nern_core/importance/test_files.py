@@ -170,5 +170,5 @@ def test_fisher_information_that_is_not_known_of_all_layers_is_remarked_on() -> 
     tensors = {layer.name: torch.ones(layer.shape) for layer in layers}
     scores = score(layers, tensors, tensors, {"a": torch.ones(2, 2)})
     assert list(_remarks(scores, measured=True)) == [
-        "The Fisher information is known of 1 of 2 layers only, and so nothing is ranked or pruned by it."
+        "The Fisher information is known for only 1 of 2 layers, so it is not used for ranking or pruning."
     ]

@@ -33,7 +33,9 @@ def test_curves_that_cross_are_told_by_their_share_of_the_range() -> None:
 
 def test_without_a_common_size_there_is_nothing_to_compare() -> None:
     measured = points(Subject.NERN, (100, 1.0), (200, 2.0)) + points(Subject.ORIGINAL, (300, 1.0), (400, 2.0))
-    assert verdicts(measured) == ("Pruning: no size is common to both, so there is nothing to compare at equal bytes.",)
+    assert verdicts(measured) == (
+        "Pruning: the two have no size in common, so they cannot be compared at equal bytes.",
+    )
 
 
 def test_each_method_has_its_sentence() -> None:

@@ -124,7 +124,7 @@ def test_a_checkpoint_that_the_encoding_was_not_made_from_is_refused(
 
 def test_the_report_of_another_encoding_is_refused(digits: tuple[Path, Report]) -> None:
     another = digits[1].model_copy(update={"encoding_sha256": "0" * 64})
-    with pytest.raises(NernError, match=r"The report is not that of 'digits\.nern'"):
+    with pytest.raises(NernError, match=r"The report is not of 'digits\.nern'"):
         compare(open_pair(EXAMPLE, digits[0]), trained=another)
 
 

@@ -99,8 +99,8 @@ def test_weights_under_a_usual_key_are_taken_rather_than_others_and_both_are_sai
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
-        ("absent", "no weights under the key 'absent'; they stand under 'a', 'b.c'"),
-        ("b.absent", "no weights under the key 'b.absent'; they stand under"),
+        ("absent", "no weights under the key 'absent'; they are under 'a', 'b.c'"),
+        ("b.absent", "no weights under the key 'b.absent'; they are under"),
         ("epoch", "no weights under the key 'epoch'"),
     ],
 )
@@ -111,7 +111,7 @@ def test_an_unknown_weights_is_named_with_those_that_there_are(tmp_path: Path, k
 
 
 def test_a_key_for_a_plain_state_dict_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match="leave out the option `key`") as error:
+    with pytest.raises(NernError, match="omit the option `key`") as error:
         read(tmp_path, state(1), "model")
     assert error.value.code == "unknown_weights"
 

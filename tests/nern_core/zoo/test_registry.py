@@ -101,7 +101,7 @@ def test_the_counters_of_batch_norm_may_be_missing() -> None:
     ("change", "sentence"),
     [
         ({"features.0.weight": None}, r"it has no tensor 'features\.0\.weight'"),
-        ({"extra": torch.ones(1)}, "it has a tensor 'extra' too many"),
+        ({"extra": torch.ones(1)}, "it has an extra tensor 'extra'"),
         ({"features.0.weight": torch.ones(32, 1, 3, 3)}, r"has shape \(32, 1, 3, 3\), not \(32, 3, 3, 3\)"),
     ],
 )
