@@ -149,7 +149,7 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
             f"{evidence.recommended_steps:,}, which is the default."
         )
     if evidence.has_predictor:
-        advice.append("Quantized weights are smaller and more accurate: choose the representation `quantized`.")
+        advice.append("Quantized weights are smaller and more accurate: choose the representation quantized.")
     elif not _is_short(evidence):
         advice.append(f"Choose a larger target size, such as {_larger(evidence.file_bytes):,} bytes.")
     return " ".join(advice)

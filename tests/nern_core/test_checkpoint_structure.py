@@ -64,7 +64,7 @@ def test_a_torch_file_without_kernels_is_refused_unread(tmp_path: Path, zipped: 
         ({"w": CONV}, bytes(31), "31 bytes of data, but its header declares 32"),
         ({"w": CONV}, bytes(33), "33 bytes of data, but its header declares 32"),
         ({"w": CONV | {"data_offsets": [4, 36]}}, bytes(36), "overlap or leave gaps"),
-        ({"w": CONV | {"data_offsets": [4, 32]}}, bytes(32), "'w' has 28 bytes for 32"),
+        ({"w": CONV | {"data_offsets": [4, 32]}}, bytes(32), "'w' has 28 bytes instead of 32"),
         ({"w": CONV | {"data_offsets": [0, -1]}}, bytes(32), "not a table of tensors"),
         ({"w": CONV | {"more": 1}}, bytes(32), "not a table of tensors"),
         ({"w": 1}, bytes(32), "not a table of tensors"),

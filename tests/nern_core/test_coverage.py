@@ -60,7 +60,7 @@ def test_what_is_left_out_is_named_with_its_bytes_and_the_pattern_that_takes_it(
 
 def test_what_is_left_out_is_named_where_a_target_has_no_room_for_it(tmp_path: Path) -> None:
     tensors = {"conv.weight": weights(16, 8, 3, 3), "fc.weight": weights(64, 100)}
-    with pytest.raises(NernError, match=r"aim for .*Kept exactly.*'fc.weight' \(25,600 bytes\)"):
+    with pytest.raises(NernError, match=r"use a target of .*kept exactly.*'fc.weight' \(25,600 bytes\)"):
         encoded(tmp_path, tensors, kernels=("spatial",), target_bytes=10_000)
 
 

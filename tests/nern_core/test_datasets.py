@@ -173,7 +173,7 @@ def test_a_file_beside_the_data_overrides_the_preprocessing(tmp_path: Path) -> N
 @pytest.mark.parametrize("text", ["{", "[]", '{"mean": [1]}', '{"std": [0, 1, 1]}', '{"crop_padding": -1}', '{"x": 1}'])
 def test_an_override_that_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(NernError, match=r"dataset\.json' cannot be used") as error:
+    with pytest.raises(NernError, match=r"dataset\.json' is invalid") as error:
         dataset_preprocessing(tmp_path, PLAIN)
     assert error.value.code == "bad_data"
 

@@ -160,7 +160,11 @@ def test_a_first_layer_of_432_weights_is_represented() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "advice"),
-    [((64, 64), "`all` for the"), ((64, 64, 1, 1), "`all` for the"), ((2, 2, 3, 3), "axes with 256 weights or more")],
+    [
+        ((64, 64), "`kernels` to `all`"),
+        ((64, 64, 1, 1), "`kernels` to `all`"),
+        ((2, 2, 3, 3), "axes with at least 256 weights"),
+    ],
 )
 def test_where_there_is_nothing_the_error_says_what_to_do(shape: tuple[int, ...], advice: str) -> None:
     with pytest.raises(NernError, match=advice) as error:
@@ -169,7 +173,7 @@ def test_where_there_is_nothing_the_error_says_what_to_do(shape: tuple[int, ...]
 
 
 def test_without_a_predictor_the_error_speaks_of_no_convolutions() -> None:
-    with pytest.raises(NernError, match="no floating-point tensor of two or more axes with 16 weights or more"):
+    with pytest.raises(NernError, match="no floating-point tensor of two or more axes with at least 16 weights"):
         choose_tensors({"bias": (64,)}, ["all"], 0)
 
 

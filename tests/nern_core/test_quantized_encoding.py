@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_target_without_room_for_the_weights_is_refused_with_one_that_has(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match="aim for") as error:
+    with pytest.raises(NernError, match="use a target of at least") as error:
         run(tmp_path, target_bytes=1000)
     assert error.value.code == "target_too_small"
 

@@ -52,7 +52,7 @@ def test_white_space_is_allowed_where_json_allows_it(layout: dict[str, Any]) -> 
         ({"w": claim() | {"more": 1}}, "not a table of tensors"),
         ({"__metadata__": claim()}, "not a table of tensors"),
         ({"w": {}}, "not a table of tensors"),
-        ({"w": claim(shape=(2,))}, "'w' has 18432 bytes for 8"),
+        ({"w": claim(shape=(2,))}, "'w' has 18432 bytes instead of 8"),
         ({"w": claim(dtype="F4")}, "has the dtype 'F4'"),
         ({"w": claim(shape=(1,) * 9)}, "impossible shape"),
     ],

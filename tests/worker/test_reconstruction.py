@@ -48,9 +48,9 @@ def of_a_million_filters(contents: dict[str, Any]) -> None:
 
 HOSTILE: list[tuple[Callable[[dict[str, Any]], None] | None, str]] = [
     (None, "its document cannot be read"),
-    (of_a_million_filters, "declare tensors of"),
+    (of_a_million_filters, "bytes of tensors"),
     (lambda contents: contents.update(streams=[]), "declared lengths"),
-    (lambda contents: contents["document"]["layers"][0].update(shape=[4]), "do not fit"),
+    (lambda contents: contents["document"]["layers"][0].update(shape=[4]), "of its document are invalid"),
     (
         lambda contents: contents["document"].update(tensor_order=["../../etc/passwd"]),
         "do not match its list of tensors",

@@ -128,7 +128,7 @@ def test_the_sizes_of_quantized_weights_add_up_too(tmp_path: Path) -> None:
 
 
 def test_a_quantized_file_says_that_it_has_no_predictor() -> None:
-    with pytest.raises(NernError, match="no predictor") as error:
+    with pytest.raises(NernError, match="not a predictor") as error:
         _ = quantized().predicted
     assert error.value.code == "no_predictor"
 

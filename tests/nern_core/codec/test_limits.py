@@ -43,7 +43,7 @@ def test_tensors_far_beyond_the_file_are_refused_before_they_are_made(
 ) -> None:
     write_encoding(written, tmp_path / "x.nern")
     with_contents(tmp_path / "x.nern", change)
-    with pytest.raises(NernError, match="bytes declare tensors of") as error:
+    with pytest.raises(NernError, match=r"bytes declare [\d,]+ bytes of tensors") as error:
         read_encoding(tmp_path / "x.nern")
     assert error.value.code == "bad_encoding"
 

@@ -92,7 +92,7 @@ def test_a_network_smaller_than_its_description_is_faithful_all_the_same() -> No
 
 
 def test_a_target_without_room_for_the_weights_is_refused_with_one_that_has() -> None:
-    with pytest.raises(NernError, match=r"all else takes [5-9]\d\d bytes; aim for") as error:
+    with pytest.raises(NernError, match=r"everything else takes [5-9]\d\d bytes; use a target") as error:
         quantize_without_training(quantizer(), 300, size_of)
     assert error.value.code == "target_too_small"
 

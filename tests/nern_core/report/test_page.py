@@ -154,8 +154,8 @@ def test_the_sizes_on_the_way_are_on_the_page(digits: tuple[Path, Report], allow
     page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
     assert '<td class="number">33,333</td><td class="number">0.10 points</td>' in page
     assert '<th scope="row">this encoding</th><td class="number">22,222</td>' in page
-    assert ("more than the 0.6 that were allowed" in page) is not reached
-    assert ("This encoding costs 0.70 points" in page) is not reached
+    assert ("more than the limit of 0.6" in page) is not reached
+    assert ("This encoding loses 0.70 points" in page) is not reached
     assert Elements(page).open == []
 
 
@@ -166,7 +166,7 @@ def test_the_page_says_so_where_the_test_split_loses_more_than_was_allowed(digit
     trained = digits[1].model_copy(update={"size_trials": trials, "options": options, "metrics": metrics})
     assert trained.costs_too_much
     page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
-    assert "This encoding costs 1.00 points" in page
+    assert "This encoding loses 1.00 points" in page
 
 
 def test_a_size_that_was_asked_for_was_not_searched(page: str) -> None:

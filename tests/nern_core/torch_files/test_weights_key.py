@@ -25,7 +25,7 @@ def read(folder: Path, content: object, key: str | None = None) -> tuple[float, 
 @pytest.mark.parametrize("key", ["params_ema", "ema", "generator", "g_ema", "student"])
 def test_the_only_state_dict_is_taken_and_said(tmp_path: Path, key: str) -> None:
     found = read(tmp_path, {key: state(1), "epoch": 3, "optimizer": OPTIMIZER})
-    assert found == (1, (f"The weights under '{key}' were taken.",))
+    assert found == (1, (f"The weights under '{key}' were used.",))
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict", "net", "params"])
@@ -82,7 +82,7 @@ def test_plain_weights_are_taken_rather_than_their_average_and_both_are_said(tmp
         2,
         (
             (
-                "The weights under 'model' were taken, not those under 'model_ema'; "
+                "The weights under 'model' were used, not those under 'model_ema'; "
                 "the option `key` (`--key`) chooses others."
             ),
         ),
