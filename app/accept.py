@@ -7,7 +7,7 @@ _JSON: Final = "application/json"
 
 
 def prefers_html(accept: str) -> bool:
-    """Compare the qualities of HTML and JSON. False for a client that does not name HTML, such as curl."""
+    """Return whether HTML has a higher quality than JSON. False for a client that does not name HTML, such as curl."""
     qualities: dict[str, float] = {}
     for part in accept.split(","):
         name, *parameters = (text.strip().lower() for text in part.split(";"))

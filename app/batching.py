@@ -1,8 +1,7 @@
-"""Batching: answers all requests that ask at the same time with one unit of work.
+"""Batching: answers concurrent requests with one unit of work.
 
-A query, or a call of Redis, for each request would take most of what the process can do: a round trip and a
-thread for each. While one batch is worked on, later questions wait for the next, so nobody gets an answer from
-before they asked.
+A query or Redis call per request would use most of the process's capacity: a round trip and a thread for each. While
+one batch is in progress, new questions wait for the next one, so an answer is never older than its question.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database import DATABASE_LOST
 
-# Each question may be a parameter of one query. SQLite takes 32,766 parameters.
+# Each question may be a parameter of one query. SQLite's limit is 32,766 parameters.
 _LARGEST_BATCH = 1000
 _log = structlog.get_logger()
 
@@ -23,10 +22,10 @@ Answer = TypeVar("Answer")
 
 
 class Batching(Generic[Question, Answer]):
-    """Collects the questions of one event loop and has them answered in a thread, up to `largest` at once.
+    """Collects the questions of one event loop and answers them in a thread, up to `largest` at once.
 
-    `work` answers each question in its place, and runs in one thread at a time. If it fails, the batch is halved until
-    only the questions at fault fail; where the database is lost, all of them do at once.
+    `work` returns the answers in the order of the questions, and runs in one thread at a time. If it fails, the batch
+    is halved until only the faulty questions fail; if the database is unavailable, all fail at once.
     """
 
     def __init__(self, work: Callable[[Sequence[Question]], Sequence[Answer]], largest: int = _LARGEST_BATCH) -> None:
@@ -36,7 +35,7 @@ class Batching(Generic[Question, Answer]):
         self._working: asyncio.Task[None] | None = None
 
     async def ask(self, question: Question) -> Answer:
-        """Return the answer, from work that begins after the question. Raises what that work raises."""
+        """Return the answer, from work that starts after the question. Raises what that work raises."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append((question, answer))
         if self._working is None:
@@ -54,16 +53,16 @@ class Batching(Generic[Question, Answer]):
     async def _answer(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await run_in_threadpool(self._work, [question for question, _ in batch])
-        except Exception as error:  # noqa: BLE001 # it is for those who asked
+        except Exception as error:  # noqa: BLE001 # the askers get it
             await self._isolate(batch, error)
             return
         for (_, future), answer in zip(batch, answers, strict=True):
-            # One who has gone waits no longer.
+            # An asker that has gone no longer waits.
             if not future.done():
                 future.set_result(answer)
 
     async def _isolate(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:
-        """Find the questions that the work fails for, and answer the others."""
+        """Find the questions that fail, and answer the others."""
         if len(batch) > 1 and not isinstance(error, DATABASE_LOST):
             _log.warning("batch_split", size=len(batch), error=type(error).__name__)
             middle = len(batch) // 2

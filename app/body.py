@@ -1,7 +1,6 @@
-"""The body of a request, taken as it arrives.
+"""Request bodies, processed as they arrive.
 
-Uploads give way: what takes long anyway waits for what is over at once. They share a few threads, and pause as long as
-the event loop is behind.
+Uploads give way to short requests: they share a few threads, and pause while the event loop is behind.
 """
 
 import asyncio
@@ -19,18 +18,18 @@ from app.fair_shares import FairShares, FairThreads
 from app.problems import Problem
 
 _CHUNK_BYTES = 2**20
-# Of all uploads of a process.
+# Of all uploads in a process.
 _MOST_PENDING_BYTES = 32 * 2**20
-# Of a process; one tenant may have half of them.
+# Per process; one tenant may have half of them.
 _MOST_UPLOADS = 256
 _SECONDS_TO_COME_BACK = "10"
-# Longer ones name no size, and Python refuses to read very long ones.
+# More digits are not a real size, and Python refuses to parse very long numbers.
 _LENGTH = re.compile(r"[0-9]{1,18}")
-# A round of the event loop that takes longer keeps others waiting.
+# A longer round of the event loop delays other requests.
 _LONG_ROUND = 0.005
 _ROUNDS_TO_PAUSE = 16
 _LONGEST_PAUSE = 0.5
-# No tenant has more requests at once than there are connections.
+# More than the number of connections, so no tenant reaches it.
 _LONGEST_QUEUE = 10_000
 
 Found = TypeVar("Found")
@@ -38,10 +37,10 @@ Arguments = TypeVarTuple("Arguments")
 
 
 async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
-    """Hand the body on to `take`, in a thread and about a mebibyte at a time.
+    """Pass the body to `take` in a thread, about a mebibyte at a time.
 
-    As long as all uploads together hold much, it is handed on in smaller pieces. Raises Starlette's `ClientDisconnect`,
-    after the bytes before it have been taken, and `Problem` (`too-many-uploads`).
+    The pieces are smaller while all uploads together hold more than 32 MiB. Raises `Problem` (`too-many-uploads`), and
+    Starlette's `ClientDisconnect` after the bytes before it have been taken.
     """
     tenant = tenant_of_request.get()
     if not _places().take(tenant):
@@ -60,7 +59,7 @@ async def read_body(request: Request, take: Callable[[bytes], None]) -> None:
 
 
 class _Pending:
-    """Bytes of one upload that have come and are still to be taken; `total` are those of all uploads."""
+    """Received bytes of one upload that are not yet taken; `total` counts those of all uploads."""
 
     total = 0
 
@@ -69,13 +68,13 @@ class _Pending:
         self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        """Hold more bytes."""
+        """Add received bytes."""
         self._chunks.append(chunk)
         self.size += len(chunk)
         _Pending.total += len(chunk)
 
     async def hand_on(self, take: Callable[[bytes], None]) -> None:
-        """Have all of them taken. Until that is done they are in memory."""
+        """Pass all of them to `take`. Until it returns, they count as memory in use."""
         data, size, self._chunks, self.size = b"".join(self._chunks), self.size, [], 0
         try:
             await in_turn(take, data)
@@ -85,7 +84,7 @@ class _Pending:
 
 @cache
 def _places() -> FairShares:
-    """Places for uploads that are under way. Each holds some hundred kilobytes beside its pending bytes."""
+    """Places for active uploads. Each upload takes some hundred kilobytes besides its pending bytes."""
     return FairShares(_MOST_UPLOADS)
 
 
@@ -93,39 +92,39 @@ def _too_many_uploads() -> Problem:
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "too-many-uploads",
-        "As many of your uploads as are taken at once are under way; send this one when another has ended.",
+        "You have too many uploads in progress; send this one when another has ended.",
         headers={"Retry-After": _SECONDS_TO_COME_BACK, "Connection": "close"},
     )
 
 
 async def in_turn(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do a part of an upload in one of the threads that all uploads share, in which tenants take turns."""
+    """Do a part of an upload in one of the threads that all uploads share; tenants take turns."""
     return await _threads().run(tenant_of_request.get(), work, *arguments)
 
 
 @cache
 def _threads() -> FairThreads:
-    """The threads of all uploads: with more of them than cores, the event loop would hardly get its turn.
+    """Threads of all uploads: half as many as cores, so that the event loop gets enough time.
 
-    A part takes milliseconds, so that a tenant whose turn it is need not leave a thread free.
+    A part takes milliseconds, so a tenant may use all threads.
     """
     threads = max(1, (os.cpu_count() or 1) // 2)
     return FairThreads("upload", threads, reserving=False, longest_queue=_LONGEST_QUEUE)
 
 
 async def inspect(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do what depends on what an uploaded file holds, and may take seconds, apart from the parts of uploads."""
+    """Inspect an uploaded file, which may take seconds, in threads separate from those that receive uploads."""
     return await _inspection_threads().run(tenant_of_request.get(), work, *arguments)
 
 
 @cache
 def _inspection_threads() -> FairThreads:
-    """Two at least, so that one tenant's largest files leave a thread to the others."""
+    """Inspection threads: at least two, so that one tenant's large files leave a thread for the others."""
     return FairThreads("inspection", max(2, (os.cpu_count() or 1) // 2))
 
 
 async def _give_way() -> None:
-    """Pause for some rounds of the event loop if they are long."""
+    """Pause in proportion to the event loop's delay, if it is behind."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     await asyncio.sleep(0)
@@ -135,14 +134,16 @@ async def _give_way() -> None:
 
 
 async def read_small_body(request: Request, most: int) -> bytes:
-    """All of the body. Raises `Problem` (`body-too-large`, `request-cut-off`)."""
+    """Read the whole body, up to `most` bytes. Raises `Problem` (`body-too-large`, `request-cut-off`)."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
                 raise Problem(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"Send no more than {most:,} bytes of JSON."
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    "body-too-large",
+                    f"The JSON is over {most:,} bytes; send less.",
                 )
     except ClientDisconnect:
         raise Problem(HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was cut off; send it again.") from None
@@ -150,12 +151,12 @@ async def read_small_body(request: Request, most: int) -> bytes:
 
 
 def is_json(request: Request) -> bool:
-    """Return whether the header says that the body is a JSON document."""
+    """Return whether the Content-Type is JSON."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def declared_length(request: Request) -> int:
-    """Read the header Content-Length; 0 without one."""
+    """Return the Content-Length; 0 if the header is missing."""
     return parse_length(request.headers.get("content-length", ""))
 
 

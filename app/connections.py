@@ -1,7 +1,7 @@
-"""The connections of a server: how many there may be, in all and from one address, and which make way for others.
+"""Connection limits of a server, in total and per address, and which connections are dropped for new ones.
 
-A connection is *silent* while no request is under way on it: its head has not come yet, or the last answer has gone. To
-drop one costs its client nothing, so silent ones make way: a thousand of them keep nobody out.
+A connection is *silent* while it has no active request: the head has not arrived yet, or the last response was sent.
+Dropping a silent connection costs its client nothing, so a thousand of them keep nobody out.
 """
 
 import resource
@@ -16,15 +16,15 @@ import structlog
 from app.settings import Settings
 
 _log = structlog.get_logger()
-# Connections beyond the limit, on which only probes are served; other requests are refused with 503.
+# Connections beyond the limit that serve only probes; other requests get 503.
 RESERVED = 32
 # The key of the registry in the state of the server's lifespan.
 CONNECTIONS = "connections"
 # A connection and the file that is read or written for it.
 _DESCRIPTORS_OF_CONNECTION = 2
-# Databases, brokers, logs, threads.
+# For databases, brokers, logs, threads.
 _OTHER_DESCRIPTORS = 256
-# Who has one IPv6 address has all of its network.
+# A client with one IPv6 address has its whole network.
 _IPV6_PREFIX = 64
 
 
@@ -36,7 +36,7 @@ class Droppable(Protocol):
 
 
 class Connections:
-    """All connections of one server. Only its event loop uses this."""
+    """All connections of one server. Not thread-safe: only the event loop uses it."""
 
     def __init__(self, most: int, most_of_address: int = 0, trusted: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._most = most
@@ -45,12 +45,12 @@ class Connections:
         self._addresses: dict[Droppable, str] = {}
         self._counts: Counter[str] = Counter()
         self._busy = 0
-        # By address, the one that has been silent for longest first.
+        # By address, longest silent first.
         self._silent: dict[str, OrderedDict[Droppable, None]] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "Connections":
-        """The limits of the settings, or what the descriptors of this process are enough for."""
+        """Return the limits of the settings, lowered to what the process's file descriptors allow."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         enough_for = max(1, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_OF_CONNECTION - RESERVED)
         if enough_for < settings.max_connections:
@@ -60,11 +60,11 @@ class Connections:
 
     @property
     def crowded(self) -> bool:
-        """Tell whether more requests are under way than are served; connections in reserve are for probes."""
+        """True if more requests are active than the limit; the reserve is for probes."""
         return self._busy > self._most
 
     def admit(self, connection: Droppable, host: str) -> bool:
-        """Take a new connection, which is silent, perhaps in place of a silent one. False: it is to be closed."""
+        """Admit a new connection, dropping a silent one if necessary. False: close the new one."""
         address = _network_of(host)
         if self._is_limited(host) and self._counts[address] >= self._most_of_address and not self._make_way(address):
             return False
@@ -77,7 +77,7 @@ class Connections:
         return True
 
     def note_silence(self, connection: Droppable) -> None:
-        """No request is under way any more."""
+        """Record that the connection has no active request."""
         if connection in self._addresses:
             silent = self._silent.setdefault(self._addresses[connection], OrderedDict())
             if connection not in silent:
@@ -85,7 +85,7 @@ class Connections:
                 self._busy -= 1
 
     def note_request(self, connection: Droppable) -> None:
-        """The head of a request has come."""
+        """Record that the head of a request has arrived."""
         address = self._addresses.get(connection, "")
         silent = self._silent.get(address)
         if silent is not None and connection in silent:
@@ -95,7 +95,7 @@ class Connections:
                 del self._silent[address]
 
     def forget(self, connection: Droppable) -> None:
-        """The connection is gone."""
+        """Remove a connection that is closed."""
         self.note_request(connection)
         address = self._addresses.pop(connection, None)
         if address is not None:
@@ -114,11 +114,11 @@ class Connections:
         return not any(found in network for network in self._trusted if network.version == found.version)
 
     def _most_silent(self) -> str:
-        """The address with the most silent connections."""
+        """Return the address with the most silent connections."""
         return max(self._silent, key=lambda address: len(self._silent[address]), default="")
 
     def _make_way(self, address: str) -> bool:
-        """Drop the connection of the address that has been silent for longest; return whether one was dropped."""
+        """Drop the longest silent connection of the address; return whether there was one."""
         silent = self._silent.get(address)
         if not silent:
             return False
@@ -129,7 +129,7 @@ class Connections:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Raise the soft limit of descriptors to what `connections` take, or to the hard limit."""
+    """Raise the soft limit of file descriptors to what `connections` need, or to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS_OF_CONNECTION * (connections + RESERVED) + _OTHER_DESCRIPTORS
     if soft < wanted:
@@ -139,16 +139,16 @@ def raise_descriptor_limit(connections: int) -> None:
 
 
 def end_when_not_read(connection: socket.socket, seconds: float) -> None:
-    """Have the kernel end a connection whose peer acknowledges nothing for `seconds` while data wait to be sent.
+    """Make the kernel end a connection whose peer acknowledges nothing for `seconds` while data wait to be sent.
 
-    It looks at what the peer's own kernel acknowledges: who reads slowly but steadily is not ended.
+    Acknowledgements come from the peer's kernel, so a client that reads slowly but steadily is not ended.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT") and connection.family in {socket.AF_INET, socket.AF_INET6}:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * seconds))
 
 
 def _network_of(host: str) -> str:
-    """Return the network that counts as one address."""
+    """Return the network of a host that counts as one address."""
     try:
         found = ip_address(host)
     except ValueError:

@@ -36,12 +36,12 @@ from app.sqlite import check_integrity, refuse_network, use_safely
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _SQLITE_NOW = "%Y-%m-%d %H:%M:%f"
-# No request or round takes nearly as long; whoever does holds up others.
+# No request or background round takes nearly this long; one that does would block others.
 _POSTGRESQL_LIMITS = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=30s"
 _POSTGRESQL: dict[str, str | int] = {
     "connect_timeout": 5,
     "options": _POSTGRESQL_LIMITS,
-    # A server that vanishes without a word is missed within a minute.
+    # A server that disappears silently is detected within a minute.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -51,7 +51,7 @@ _POSTGRESQL: dict[str, str | int] = {
 _TRANSIENT = ("08", "57P", "40001", "40P01")
 _DISK_FULL = "53100"
 _PAUSES = (0.1, 0.5)
-# What is raised while the database does not answer, whatever it is asked.
+# Raised by any query while the database does not answer.
 DATABASE_LOST = (OperationalError, InterfaceError, NoConnection)
 _log = structlog.get_logger()
 
@@ -60,11 +60,11 @@ Sessions = sessionmaker[Session]
 
 
 class SchemaError(Exception):
-    """The database's schema is not the one that this version works with."""
+    """The database has the schema of another version."""
 
 
 def create_engine(settings: Settings) -> Engine:
-    """Create the engine; nothing is connected yet. Raises `UnsafeDatabase` for SQLite on a network."""
+    """Create the engine without connecting. Raises `UnsafeDatabase` for SQLite on a network file system."""
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite":
         return create_sqlalchemy_engine(
@@ -80,15 +80,15 @@ def create_engine(settings: Settings) -> Engine:
 
 
 def create_sessions(settings: Settings) -> Sessions:
-    """Create the factory of sessions; every unit of work is `with sessions.begin() as session`."""
+    """Create the session factory; a unit of work is `with sessions.begin() as session`."""
     return sessionmaker(create_engine(settings), expire_on_commit=False)
 
 
 def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
-    """Do one unit of work in a transaction and return what it returns.
+    """Do one unit of work in a transaction and return its result.
 
-    It is done again, three times at most, if the connection is lost or the database asks for it. The answer to
-    a commit may be lost too: `work` must be right where it has been done before.
+    If the connection is lost or the database requests a retry, the work is repeated, for up to three attempts. A lost
+    connection may also hide a successful commit, so `work` must be correct when repeated.
     """
     for pause in _PAUSES:
         try:
@@ -104,7 +104,7 @@ def transact(sessions: Sessions, work: Callable[[Session], Found]) -> Found:
 
 
 def is_full_database(error: Exception) -> bool:
-    """Whether the disk of the database is full: nobody can write there, whoever tries."""
+    """Return whether the error means that the database's disk is full."""
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.Error):
@@ -113,26 +113,26 @@ def is_full_database(error: Exception) -> bool:
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether the database, or its driver, has refused the values themselves, and will again."""
+    """Return whether the database or its driver rejected the values, so that a retry would fail again."""
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError | ProgrammingError | NotSupportedError)
     return isinstance(error, StatementError | ValueError | TypeError)
 
 
 def rows_changed(session: Session, statement: Update | Delete) -> int:
-    """Execute a change; returns how many rows it has hit."""
+    """Execute a change; return the number of rows hit."""
     result = session.execute(statement)
     assert isinstance(result, CursorResult)
     return result.rowcount
 
 
 def insert_into(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
-    """An insert that can say what is to be done with a row that is there already."""
+    """Return an insert that supports `ON CONFLICT`."""
     return sqlite.insert(table) if _is_sqlite(session) else postgresql.insert(table)
 
 
 def current_time(session: Session) -> datetime:
-    """The database's own clock, so that those of several machines do not matter."""
+    """Return the time of the database's clock, so that the clocks of several machines do not matter."""
     if _is_sqlite(session):
         text = session.scalar(select(func.strftime(_SQLITE_NOW, "now")))
         return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
@@ -141,7 +141,7 @@ def current_time(session: Session) -> datetime:
 
 
 def migrate(settings: Settings, revision: str = "head") -> None:
-    """Bring the schema up to date, or to an earlier revision. Raises `SchemaError` for that of a later version."""
+    """Upgrade the schema to `revision`. Raises `SchemaError` for the schema of a later version."""
     engine = create_engine(settings)
     with engine.begin() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
@@ -157,7 +157,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
 def check_schema(engine: Engine, *, or_later: bool = False) -> None:
     """Raise `SchemaError` unless the schema is exactly this version's, `UnsafeDatabase` if the file is damaged.
 
-    With `or_later`, that of a later version will do as well.
+    With `or_later`, the schema of a later version is accepted too.
     """
     if engine.dialect.name == "sqlite":
         check_integrity(engine)
@@ -175,18 +175,18 @@ def check_schema(engine: Engine, *, or_later: bool = False) -> None:
 
 
 def _is_later(revision: str | None) -> bool:
-    """Whether a schema is none of this version or of an earlier one."""
+    """Return whether a schema is unknown to this version, so of a later one."""
     scripts = ScriptDirectory.from_config(_configuration())
     return revision is not None and all(script.revision != revision for script in scripts.walk_revisions())
 
 
 def _of_later_version(revision: str | None) -> str:
-    return f"The database schema is at {revision}, which a later version has made; use that version."
+    return f"The database schema is at {revision}, which a later version created; use that version."
 
 
 @cache
 def _revision(name: str) -> str:
-    """The revision of a name such as `head`."""
+    """Resolve a name such as `head` to a revision."""
     return ScriptDirectory.from_config(_configuration()).get_revision(name).revision
 
 

@@ -1,4 +1,4 @@
-"""Results on their way to clients, with the digest that was published, as ETag and as RFC 9530's `Repr-Digest`."""
+"""Delivery of results to clients, with their digest as ETag and as RFC 9530's `Repr-Digest`."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -20,25 +20,25 @@ from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredA
 
 _log = structlog.get_logger()
 _BINARY = "application/octet-stream"
-# By the ending of an artifact's name.
+# By the extension of the artifact's name.
 _MEDIA_TYPES = {"json": "application/json", "html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
-# Of a process; one tenant may have half of them.
+# Per process; one tenant may have half of them.
 _MOST_DOWNLOADS = 128
 _SHOWN = (".html", ".svg")
-# The page holds names from strangers' files: nothing in it may run or be fetched, whatever it is.
+# The page contains names from untrusted files, so nothing in it may run or be fetched.
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A result of a job: the artifact, and what it is called."""
+    """A result of a job: the artifact, its name, and the name of the downloaded file."""
 
     artifact: StoredArtifact
     name: str
     filename: str
 
     def answer(self, request: Request, store: ArtifactStore) -> Response:
-        """The answer to a request for it, or for a part of it.
+        """Answer a request for the result or a part of it.
 
         Raises `Problem` (`damaged-result`, `range-not-satisfiable`) and `StoreUnavailable`.
         """
@@ -65,7 +65,7 @@ class Delivery:
         return _Download(store.read(self.artifact, part), status_code=status, headers=headers)
 
     def _address(self, store: ArtifactStore, headers: Mapping[str, str]) -> str | None:
-        """Where else the client may get it. What has a meaning to browsers comes from here, with its policy."""
+        """Return a redirect address, or None. Files that browsers interpret are served from here, with their policy."""
         if headers["Content-Type"] != _BINARY:
             return None
         return store.address(self.artifact, headers["Content-Type"], headers["Content-Disposition"])
@@ -81,12 +81,12 @@ class Delivery:
             "Content-Disposition": f'attachment; filename="{self.filename}"',
         }
         if self.name.endswith(_SHOWN):
-            # A browser may show it, and nothing in it runs.
+            # A browser may show it, but run nothing in it.
             headers |= {"Content-Disposition": "inline", "Content-Security-Policy": _PAGE_POLICY}
         return headers
 
     def _is_known(self, if_none_match: str | None) -> bool:
-        """Whether the client has it; a weak comparison, as RFC 9110 has it."""
+        """Return whether the client already has it, by the weak comparison of RFC 9110."""
         if if_none_match is None:
             return False
         tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
@@ -102,10 +102,10 @@ class Delivery:
 
 
 class _Download(StreamingResponse):
-    """An answer that takes a place among the downloads while it is sent."""
+    """A response that counts as a download while it is sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, or refuse it (`too-many-downloads`)."""
+        """Send the response, or refuse it (`too-many-downloads`)."""
         tenant, places = tenant_of_request.get(), _places()
         if not places.take(tenant):
             await _TOO_MANY.response()(scope, receive, send)
@@ -118,14 +118,14 @@ class _Download(StreamingResponse):
 
 @cache
 def _places() -> FairShares:
-    """Places for downloads: from a bucket each holds some mebibytes in memory."""
+    """Places for downloads; from a bucket, each holds some mebibytes in memory."""
     return FairShares(_MOST_DOWNLOADS)
 
 
 _TOO_MANY = Problem(
     HTTPStatus.TOO_MANY_REQUESTS,
     "too-many-downloads",
-    "As many of your downloads as are sent at once are under way; ask again when another has ended.",
+    "You have too many downloads in progress; retry when another has ended.",
     headers={"Retry-After": "10"},
 )
-_DAMAGED = "The store has lost or changed this result, so it is not sent; submit the checkpoint again."
+_DAMAGED = "This result is lost or damaged in the store, so it is not sent; submit the checkpoint again."

@@ -1,4 +1,4 @@
-"""Files that survive a power cut, folders that are locked, and disks that are never quite full."""
+"""Durable files that survive a power cut, locked folders, and disks with reserved space."""
 
 import errno
 import fcntl
@@ -12,20 +12,20 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DiskFull(OSError):
-    """The disk is full, or only what is kept in reserve is left of it."""
+    """The disk is full, except for its reserve."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Whether this is one of the ways in which the system says that there is no room."""
+    """Return whether the error means that the disk or the disk quota is full."""
     return error.errno in _NO_SPACE
 
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """Raise `DiskFull` where the system says so in one of its ways."""
+    """Convert the system's errors of a full disk to `DiskFull`."""
     try:
         yield
     except OSError as error:
@@ -41,7 +41,7 @@ def require_room(folder: Path, size: int, reserve: int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; they are on the disk before this returns."""
+    """Create a folder and its parents; they are on the disk before this returns."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -50,7 +50,7 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Flush the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -59,7 +59,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def older(path: Path, time: float) -> bool:
-    """Whether a file is there that has not been modified since."""
+    """Return whether the file exists and was last modified before `time`."""
     try:
         return path.stat().st_mtime < time
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def older(path: Path, time: float) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody on this machine holds a lock on the file."""
+    """Return whether a process on this machine holds a lock on the file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +79,7 @@ def is_locked(path: Path) -> bool:
 
 
 class LockFile:
-    """A lock between processes: many may share it, or one have it alone. It goes with the process that holds it."""
+    """A lock between processes, shared or exclusive. It is released when its process ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -87,24 +87,24 @@ class LockFile:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold the lock together with others."""
+        """Hold the lock, shared with others."""
         with self._locked(fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock alone."""
+        """Hold the lock exclusively."""
         with self._locked(fcntl.LOCK_EX):
             yield
 
     def now(self) -> float:
-        """The clock that the files beside this one are stamped by, which on a network is the server's."""
+        """Return the time of the clock that sets the times of files here; on a network it is the server's."""
         os.utime(self._path)
         return self._path.stat().st_mtime
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        # Each opening has a lock of its own, so that threads of one process exclude each other too.
+        # Each open file has its own lock, so threads of one process exclude each other too.
         with self._path.open("rb+") as file:
             fcntl.flock(file, kind)
             yield

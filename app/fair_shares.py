@@ -1,7 +1,7 @@
-"""Fair shares: what there is a limited number of, such as threads or places to wait, divided among tenants.
+"""Fair shares: divides a limited number of places, such as threads, among tenants.
 
-A tenant takes another one only while it holds fewer than remain free. So one tenant alone gets half of them, and
-whatever it does, the next tenant finds a free one.
+A tenant may take another place only while it holds fewer than are free. So one tenant alone gets half of the places,
+and the next tenant always finds a free one.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, TypeVarTuple, Unpack
 
-# An idle thread ends after so long.
+# An idle thread ends after this time.
 _SECONDS_IDLE = 30.0
 _LONGEST_QUEUE = 256
 
@@ -23,13 +23,13 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class QueueFull(Exception):
-    """A tenant has as much work waiting as it may have."""
+    """A tenant's queue is full."""
 
 
 class FairShares:
-    """A number of places that tenants take and release; any thread may call it.
+    """Places that tenants take and release. Thread-safe.
 
-    Without `reserving`, where there is one tenant only or no place is held for long, a tenant may have all of them.
+    Without `reserving`, a tenant may take all places: for services with one tenant, and places held only briefly.
     """
 
     def __init__(self, places: int, *, reserving: bool = True) -> None:
@@ -39,7 +39,7 @@ class FairShares:
         self._lock = threading.Lock()
 
     def copy(self) -> "FairShares":
-        """The places as they are now, to plan with."""
+        """Return a copy of the present state, to plan with."""
         with self._lock:
             copy = FairShares(self._free, reserving=self._reserving)
             copy._held = self._held.copy()
@@ -50,7 +50,7 @@ class FairShares:
         return self._free > (self._held[tenant] if self._reserving else 0)
 
     def take(self, tenant: str) -> bool:
-        """Take a place; returns False if none is free for this tenant now."""
+        """Take a place; return False if no place is free for this tenant now."""
         with self._lock:
             if not self.may_take(tenant):
                 return False
@@ -59,7 +59,7 @@ class FairShares:
             return True
 
     def release(self, tenant: str) -> None:
-        """Give a place back."""
+        """Release a place."""
         with self._lock:
             self._free += 1
             self._held[tenant] -= 1
@@ -69,35 +69,35 @@ class FairShares:
 
 @dataclass(frozen=True, slots=True)
 class _Task(Generic[Result]):
-    """Work of a tenant, and what it comes to."""
+    """Work of a tenant, and the future of its result."""
 
     tenant: str
     future: Future[Result]
     work: Callable[[], Result]
 
     def run(self) -> None:
-        """Do the work, unless nobody waits for it any more."""
+        """Do the work, unless it was canceled."""
         if not self.future.set_running_or_notify_cancel():
             return
         try:
             result = self.work()
-        except BaseException as error:  # noqa: BLE001 # it is for whoever waits
+        except BaseException as error:  # noqa: BLE001 # the waiter gets it
             self.future.set_exception(error)
-            # The traceback has this frame: without `self` it is no cycle, and what the work held is freed at once.
+            # The traceback refers to this frame. Without `self` there is no cycle, so the work's memory is freed now.
             del self
         else:
             self.future.set_result(result)
 
 
 class FairThreads:
-    """A few threads for work that may take long. Tenants take turns, within their shares of the threads."""
+    """A few threads for long work. Tenants take turns, within their shares of the threads."""
 
     def __init__(self, name: str, threads: int, *, reserving: bool = True, longest_queue: int = _LONGEST_QUEUE) -> None:
         self._name = name
         self._most_threads = threads
         self._longest_queue = longest_queue
         self._shares = FairShares(threads, reserving=reserving)
-        # The order of the tenants is that of their turns.
+        # Tenants are in the order of their turns.
         self._queues: dict[str, deque[_Task[object]]] = {}
         self._changed = threading.Condition()
         self._threads = self._idle = 0
@@ -105,13 +105,13 @@ class FairThreads:
     def submit(
         self, tenant: str, work: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments
     ) -> "Future[Result]":
-        """Queue some work. Raises `QueueFull`."""
+        """Queue work for a tenant. Raises `QueueFull`."""
         future: Future[Result] = Future()
         task = _Task(tenant, future, partial(copy_context().run, work, *arguments))
         with self._changed:
             queue = self._queues.setdefault(tenant, deque())
             if len(queue) >= self._longest_queue:
-                raise QueueFull(f"{self._name}: {len(queue)} wait already")
+                raise QueueFull(f"{self._name}: {len(queue)} tasks are waiting")
             queue.append(task)  # type: ignore[arg-type] # queues hold work of every result
             if self._idle:
                 self._changed.notify()
@@ -121,22 +121,22 @@ class FairThreads:
         return future
 
     async def run(self, tenant: str, work: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments) -> Result:
-        """Have some work done and return its result. Raises `QueueFull`, and what the work raises."""
+        """Do work in a thread and return its result. Raises `QueueFull`, and what the work raises."""
         return await asyncio.wrap_future(self.submit(tenant, work, *arguments))
 
     def _serve(self) -> None:
         while (task := self._next()) is not None:
             task.run()
             tenant = task.tenant
-            # What the work held is freed before the next one comes.
+            # Free the work's memory before the next task starts.
             del task
             with self._changed:
                 self._shares.release(tenant)
-                # Also others may now have a share.
+                # The shares of other tenants may have grown too.
                 self._changed.notify_all()
 
     def _next(self) -> _Task[object] | None:
-        """Wait for the next task whose turn it is; returns None after an idle while."""
+        """Wait for the next task; return None after `_SECONDS_IDLE` without one."""
         with self._changed:
             while (task := self._take_turn()) is None:
                 self._idle += 1
@@ -151,7 +151,7 @@ class FairThreads:
         for tenant, queue in self._queues.items():
             if self._shares.take(tenant):
                 task = queue.popleft()
-                # The others come before this tenant's next one.
+                # Move this tenant behind the others.
                 del self._queues[tenant]
                 if queue:
                     self._queues[tenant] = queue

@@ -1,4 +1,4 @@
-"""Whether files still hold what their digests say, without reading them each time."""
+"""Checks that files match their digests, without reading them each time."""
 
 import hashlib
 import os
@@ -13,21 +13,21 @@ _MOST_REMEMBERED = 10_000
 
 
 class Verifications:
-    """Remembers in which state something was found whole: for an hour, as disks forget too, and while that state lasts.
+    """Remembers the state in which a file was last verified, for an hour, because disks can lose data later.
 
-    The state has to change whenever the bytes do.
+    The state must change whenever the bytes do.
     """
 
     def __init__(self) -> None:
         self._found: OrderedDict[Hashable, tuple[Hashable, float]] = OrderedDict()
 
     def knows(self, thing: Hashable, state: Hashable) -> bool:
-        """Whether it was found whole in this very state, not long ago."""
+        """Return whether `thing` was verified in this state within the last hour."""
         known, since = self._found.get(thing, (None, 0.0))
         return known == state and time.monotonic() - since < _SECONDS_TO_TRUST
 
     def note(self, thing: Hashable, state: Hashable) -> None:
-        """It was just found whole in this state."""
+        """Record that `thing` was verified in this state."""
         self._found[thing] = (state, time.monotonic())
         while len(self._found) > _MOST_REMEMBERED:
             self._found.popitem(last=False)
@@ -35,7 +35,7 @@ class Verifications:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What changes whenever a file does."""
+    """Metadata that changes whenever a file does."""
 
     inode: int
     size: int
@@ -48,13 +48,13 @@ class _State:
 
 
 class VerifiedFiles:
-    """Looks whether files are whole, and reads them only if that is not known."""
+    """Verifies files, and reads them only if they changed or were last read over an hour ago."""
 
     def __init__(self) -> None:
         self._verifications = Verifications()
 
     def holds(self, path: Path, sha256: str, size: int) -> bool:
-        """Whether the file has this size and digest. Raises `FileNotFoundError`."""
+        """Return whether the file has this size and digest. Raises `FileNotFoundError`."""
         with path.open("rb") as file:
             state = _State.of(os.fstat(file.fileno()))
             if state.size != size:

@@ -1,4 +1,4 @@
-"""A submission as a JSON document that names a file: one sent before, or one to fetch."""
+"""Submissions as JSON documents that name a file: one uploaded before, or one to fetch."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN, description="SHA-256 in he
 
 
 class FileSource(BaseModel):
-    """A file that was sent to `POST /checkpoints` or uploaded piece by piece; or, with `url`, one to fetch."""
+    """A file that was sent to `POST /checkpoints` or uploaded in pieces (`sha256`), or a file to fetch (`url`)."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"anyOf": [{"required": ["sha256"]}, {"required": ["url"]}]}
@@ -45,8 +45,8 @@ class FileSource(BaseModel):
         str | None,
         Field(
             max_length=2048,
-            description="An https address on the public internet or, where the operator has set up an MLflow server, "
-            "`models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/RUN/PATH`. With `sha256` the file must have that "
+            description="An https address on the public internet or, if the operator has configured an MLflow server, "
+            "`models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/RUN/PATH`. With `sha256`, the file must have that "
             "digest.",
         ),
     ] = None
@@ -54,12 +54,12 @@ class FileSource(BaseModel):
     @model_validator(mode="after")
     def _is_named(self) -> Self:
         if self.sha256 is None and self.url is None:
-            raise ValueError("give the `sha256` of a file that was sent before, or the `url` of one to fetch")
+            raise ValueError("give the `sha256` of a file uploaded before, or the `url` of a file to fetch")
         return self
 
 
 class JobDocument(BaseModel):
-    """What `POST /jobs` takes as JSON. The options are those of the form."""
+    """JSON document of `POST /jobs`. The options are those of the form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     example: ClassVar[str] = '{"checkpoint": {"sha256": "…"}, "options": {…}}'
@@ -73,12 +73,12 @@ class JobDocument(BaseModel):
 
     @property
     def file(self) -> FileSource:
-        """The file that is named."""
+        """The file to process."""
         return self.checkpoint
 
 
 class ReconstructionDocument(BaseModel):
-    """What `POST /reconstructions` takes as JSON."""
+    """JSON document of `POST /reconstructions`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     example: ClassVar[str] = '{"encoding": {"sha256": "…"}}'
@@ -91,7 +91,7 @@ class ReconstructionDocument(BaseModel):
 
     @property
     def file(self) -> FileSource:
-        """The file that is named."""
+        """The file to process."""
         return self.encoding
 
 
@@ -118,7 +118,7 @@ class DocumentReceiver:
     async def receive(
         self, request: Request, model: type[Document], tenant: str, go_on: Callable[[], None], room: ReservedRoom
     ) -> Submission:
-        """Read the body, calling `go_on` now and then while a file is fetched into reserved room.
+        """Read the body and find or fetch its file; a fetched file counts in `room`, and `go_on` is called regularly.
 
         Raises `Problem` and `DiskFull`.
         """
@@ -164,7 +164,7 @@ class DocumentReceiver:
 
 
 def _invalid(error: ValidationError, example: str) -> Problem:
-    return Problem.of_validation("invalid-job", error, f"Send {example}. What was sent does not fit: ", _explain)
+    return Problem.of_validation("invalid-job", error, f"The document is invalid; send {example}. Errors: ", _explain)
 
 
 def _explain(detail: ErrorDetails) -> str:
@@ -173,7 +173,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def document_schema(model: type[Document]) -> dict[str, Any]:
-    """A document for the description of the API, in which options have a schema of their own."""
+    """Return the document's schema for OpenAPI, where options have their own schema."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     source = schema.pop("$defs")["FileSource"]
     properties = schema["properties"]

@@ -1,7 +1,7 @@
-"""Logs of the API and the worker: one JSON object on a line of standard error, or columns on a terminal.
+"""Logs of the API and the worker: one JSON object per line of standard error, or columns on a terminal.
 
-Records of libraries (`logging`) take the same way. So do warnings and uncaught exceptions, which Python itself would
-write as several lines.
+Records of libraries (`logging`), warnings and uncaught exceptions have the same form; Python itself would write
+exceptions on several lines.
 """
 
 import logging
@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 _log = structlog.get_logger()
 _CONTROL = frozenset({"Cc", "Cf", "Zl", "Zp"})
-# uvicorn and Celery give these handlers of their own before anybody is asked.
+# uvicorn and Celery add their own handlers to these.
 _LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "kombu")
 
 
@@ -46,13 +46,13 @@ def configure_logging(level: int = logging.INFO) -> None:
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
-    # These log addresses with their queries; the edge logs every request itself.
+    # These would log URLs with their queries; the edge logs every request itself.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("httpx2").setLevel(max(level, logging.WARNING))
 
 
 def _log_what_python_writes() -> None:
-    """Log warnings, and exceptions that nobody has caught: Python itself would write several lines of text."""
+    """Log warnings and uncaught exceptions, which Python itself would write as several lines of text."""
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -83,7 +83,7 @@ def _renderers(terminal: bool) -> list[Processor]:
 
 
 def escape_control_characters(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Keep a record on its line and a terminal unharmed, whatever a stranger's file or address is called."""
+    """Escape control characters in untrusted text, so that a record stays on one line and is harmless to a terminal."""
     return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
 
 

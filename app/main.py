@@ -1,4 +1,4 @@
-"""Entry of the API: `nern api`, or any ASGI server on `app.main:app`."""
+"""Entry point of the API: `nern api`, or any ASGI server on `app.main:app`."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -54,12 +54,12 @@ from app.uploads.service import UploadService
 from app.webhooks.courier import Courier
 from app.webhooks.service import WebhookService
 
-_DESCRIPTION = """Turns trained networks into compact neural representations.
+_DESCRIPTION = """Convert trained networks to compact neural representations.
 
-Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the reconstructed
-weights or the small `.nern` file that they come from; `POST /reconstructions` turns such a file into weights.
-Errors are RFC 9457 problem details. Every answer has a header `X-Request-ID`, which tells the operator where to
-look."""
+Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the small `.nern` file or the
+weights reconstructed from it. `POST /reconstructions` reconstructs the weights of any `.nern` file.
+Errors are RFC 9457 problem details. Every response has a header `X-Request-ID`, by which the operator finds the
+request in the log."""
 
 _ROUTERS = (
     jobs.router,
@@ -77,7 +77,7 @@ _ROUTERS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the API. Nothing is connected before it starts; then the schema must be this version's.
+    """Create the API. It connects only when it starts; the database schema must then be this version's.
 
     Raises `NernError` (`storage_settings`).
     """
@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _running(
     app: FastAPI, settings: Settings, metrics: ServiceMetrics, tracer: Tracer
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """Connect and start what the routes and the background threads need, for as long as the API runs."""
+    """Open the connections and run the background threads while the API runs."""
     engine = create_engine(settings)
     await run_in_threadpool(check_schema, engine)
     sessions = sessionmaker(engine, expire_on_commit=False)

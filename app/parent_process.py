@@ -1,8 +1,8 @@
-"""A process that ends when the one that has started it ends, however that happens.
+"""Child processes that end with their parent, however it ends.
 
-The parent keeps one end of a pipe open and gives the other to its child. The kernel closes the parent's end even after
-`kill -9`; a child that starts too late finds it closed. The signal that Linux can send at the death of a parent would
-come when the starting thread ends.
+The parent keeps one end of a pipe open and passes the other to its child. The kernel closes the parent's end even after
+`kill -9`, and a child that starts too late finds it closed. Linux's own parent-death signal is not used, because it
+comes when the starting thread ends.
 """
 
 import os
@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 
 
 def start_bound_child(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program, in a session of its own, that calls `end_with_parent` with its last argument."""
+    """Start a program in its own session. It must call `end_with_parent` with its last argument."""
     watched, _ = os.pipe()
     try:
-        # The other end stays open, in this process alone and to its very end.
+        # The other end stays open in this process only, until the process ends.
         return subprocess.Popen(  # noqa: S603 # own programs
             [*command, str(watched)], env=environment, pass_fds=[watched], start_new_session=True
         )
@@ -25,7 +25,7 @@ def start_bound_child(command: Sequence[str], environment: Mapping[str, str]) ->
 
 
 def end_with_parent(descriptor: str) -> None:
-    """Kill this process at once when its parent has ended. `descriptor` is what the parent has passed on."""
+    """Kill this process as soon as its parent ends. `descriptor` is the pipe that the parent passed."""
     threading.Thread(target=_watch, args=(int(descriptor),), name="parent", daemon=True).start()
 
 

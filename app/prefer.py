@@ -19,7 +19,7 @@ _FOR_END = re.compile(r'for\s*=\s*"?end"?', re.IGNORECASE)
 
 
 class WaitFor(StrEnum):
-    """The event that a client waits for: the next status, or the last one."""
+    """The change that a client waits for: the next status, or the end of the job."""
 
     CHANGE = "change"
     END = "end"
@@ -27,7 +27,7 @@ class WaitFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For how many seconds at most a client wants its answer held back, and until when."""
+    """A client's wait: the maximum in seconds, and the change that ends it earlier."""
 
     seconds: int
     until: WaitFor = WaitFor.CHANGE
@@ -39,9 +39,9 @@ class Wait:
 
 
 def preferred_wait(header: str | None, wait_for: WaitFor | None = None) -> Wait:
-    """The wait that a `Prefer` header and the query ask for, 60 seconds at most.
+    """Return the wait that the header `Prefer` and the query request, at most 60 seconds.
 
-    The query alone waits for 60 seconds. What is not understood in the header is ignored, as the RFC has it.
+    The query alone waits for 60 seconds. Unknown preferences are ignored, as the RFC requires.
     """
     for preference in (header or "").split(","):
         name, *parameters = (part.strip() for part in preference.split(";"))
@@ -55,10 +55,10 @@ def preferred_wait(header: str | None, wait_for: WaitFor | None = None) -> Wait:
 async def wait_for_job(
     look: Callable[[], Awaitable[JobView]], wait: Wait, places: Places, reader: EventReader
 ) -> tuple[JobView, bool]:
-    """Look at a job until what the client waits for has happened, the job has ended, or the time is over.
+    """Poll a job until the change that the client waits for, the job's end, or the timeout.
 
-    A service that stops answers at once. Returns the job, and whether the client could wait: it cannot while all
-    places of its tenant are taken.
+    A stopping service answers at once. Returns the job, and whether the request could wait: it cannot while all places
+    of its tenant are taken.
     """
     first = job = await look()
     if not wait.seconds or places.full(tenant_of_request.get()):

@@ -1,4 +1,4 @@
-"""Errors of the API: RFC 9457 problem details, `application/problem+json`, every one says what to do."""
+"""Errors of the API: RFC 9457 problem details (`application/problem+json`), each with advice on what to do."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ from nern_core.errors import NernError
 from nern_core.options import conflicting_option, explain_invalid
 
 MEDIA_TYPE = "application/problem+json"
-# One sentence about a field that does not fit.
+# Explains in one sentence why a field is invalid.
 Explain = Callable[[ErrorDetails], str]
 _log = structlog.get_logger()
-# Of one problem.
+# Limits for one problem.
 _MOST_FIELDS = 8
 _LONGEST_FIELD = 80
 _SCHEMA = "#/components/schemas/ProblemDetails"
@@ -36,16 +36,16 @@ _HINTS = {
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of the input."""
+    """Error in one field of the input."""
 
     field: str
     detail: str
 
 
 class ProblemDetails(BaseModel):
-    """The body of every error. `type` is a stable slug for programs, `detail` a sentence for people.
+    """Body of every error. `type` is a stable slug for programs, `detail` a sentence for people.
 
-    `request_id` is what the operator finds the request in the log by.
+    `request_id` identifies the request in the operator's log.
     """
 
     type: str
@@ -76,7 +76,7 @@ class Problem(Exception):
 
     @classmethod
     def of_input(cls, error: NernError, field: str | None = None) -> "Problem":
-        """The problem for input that cannot be encoded, and the field that it came in."""
+        """Return the problem for input that cannot be encoded; `field` is the field that it came in."""
         fields = [] if field is None else [FieldProblem(field=field, detail=error.message)]
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, error.code.replace("_", "-"), error.message, errors=fields)
 
@@ -89,9 +89,9 @@ class Problem(Exception):
         explain: Explain = explain_invalid,
         within: str | None = None,
     ) -> "Problem":
-        """The problem for a document that does not fit its model; `within` is the field that it came in.
+        """Return the problem for a document that does not fit its model; `within` is the field that it came in.
 
-        Its sentence begins with the opening.
+        `opening` precedes the detail.
         """
         found = error.errors(include_url=False)
         if within is not None:
@@ -102,9 +102,9 @@ class Problem(Exception):
     def _of_fields(
         cls, slug: str, details: Sequence[Any], opening: str = "", explain: Explain = explain_invalid
     ) -> "Problem":
-        # A document of many small faults must not become an answer that is many times larger.
+        # A document with many small errors must not produce a response many times its size.
         fields = [FieldProblem(field=_field(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
-        # The sentence on a conflict names its options.
+        # The message of a conflict already names its options.
         named = [f.field and not conflicting_option(d) for f, d in zip(fields, details, strict=False)]
         summary = " ".join(
             f"{f.field}: {f.detail}" if name else f.detail for f, name in zip(fields, named, strict=True)
@@ -114,7 +114,7 @@ class Problem(Exception):
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, opening + summary, errors=fields)
 
     def response(self) -> JSONResponse:
-        """The answer to send."""
+        """Return the response to send."""
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         return JSONResponse(
             self.details.model_copy(update={"request_id": request_id}).model_dump(exclude_none=True),
@@ -126,7 +126,7 @@ class Problem(Exception):
 
 @contextmanager
 def refusing(field: str) -> Iterator[None]:
-    """Raise `Problem` for input in this field that a `NernError` says cannot be encoded."""
+    """Convert a `NernError` about the input in this field to a `Problem`."""
     try:
         yield
     except NernError as error:
@@ -134,7 +134,7 @@ def refusing(field: str) -> Iterator[None]:
 
 
 def use_problem_details(app: FastAPI, answer: Callable[[Request, Problem], Response]) -> None:
-    """Answer every error of `app` as `answer` presents its problem, and say so in the documentation."""
+    """Answer every error of `app` with `answer`, and document that in the schema."""
     generated = app.openapi
     app.openapi = lambda: _with_problems(generated())  # type: ignore[method-assign] # FastAPI's own way to change it
     app.add_exception_handler(DiskFull, _on_full_disk)
@@ -165,7 +165,7 @@ def use_problem_details(app: FastAPI, answer: Callable[[Request, Problem], Respo
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for methods in document["paths"].values():
         for operation in methods.values():
-            # Every route refuses query parameters that it does not declare.
+            # Every route refuses undeclared query parameters.
             operation["responses"].setdefault("422", {"description": HTTPStatus.UNPROCESSABLE_ENTITY.phrase})
             for status, answer in operation["responses"].items():
                 if int(status) >= HTTPStatus.BAD_REQUEST:
@@ -174,17 +174,17 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def disk_full() -> Problem:
-    """The problem for what does not fit on the disk."""
+    """Return the problem for a file that does not fit on the disk."""
     return Problem(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "disk-full",
-        "There is no room for this file here; delete jobs that are no longer needed, or try again later.",
+        "The disk has no room for this file; delete jobs that are no longer needed, or try again later.",
         headers={"Retry-After": "600", "Connection": "close"},
     )
 
 
 def store_unavailable() -> Problem:
-    """The problem for what needs the artifact store while that does not answer."""
+    """Return the problem for requests that need the artifact store while it does not answer."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "storage-unavailable",
@@ -207,7 +207,7 @@ async def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "too-many-at-once",
-        "Too many of your requests wait for the same thing; send this one again when some of them are over.",
+        "Too many of your requests are waiting; send this one again when some of them have ended.",
         headers={"Retry-After": "5"},
     ).response()
 
@@ -217,20 +217,20 @@ async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable",
-        "The database cannot be reached, so it is not known whether this was done; look, and try again soon.",
+        "The database cannot be reached, so the outcome of this request is unknown; check it, and try again soon.",
         headers={"Retry-After": "5"},
     ).response()
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Of all routes with this path; Starlette tells those of the first one only."""
+    """Return the methods of all routes with this path; Starlette reports only those of the first one."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     here = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path)]
     return sorted(method.upper() for methods in here for method in methods)
 
 
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these errors."""
+    """Return the OpenAPI `responses` of a route that may answer with these errors."""
     return {int(status): {"model": ProblemDetails, "description": status.phrase} for status in statuses}
 
 

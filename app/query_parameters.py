@@ -1,4 +1,4 @@
-"""Query parameters that a route does not declare are refused: a misspelt filter must not pass for none."""
+"""Refuses undeclared query parameters, so that a misspelt filter is not silently ignored."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -13,14 +13,14 @@ _LONGEST_NAME = 64
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency of every route. Raises `Problem` (`unknown-parameter`)."""
+    """Dependency of every route. Raises `Problem` (`unknown-parameter`)."""
     if not request.url.query:
         return
     dependant: Dependant = request.scope["route"].dependant
     known = set(_names(dependant))
     unknown = [name for name in request.query_params if name not in known][:_NAMED_AT_MOST]
     if unknown:
-        takes = f"It takes {', '.join(f'`{name}`' for name in sorted(known))}." if known else "It takes none."
+        takes = f"It takes {', '.join(f'`{name}`' for name in sorted(known))}." if known else "It takes no parameters."
         fields = [FieldProblem(field=name[:_LONGEST_NAME], detail="there is no such parameter") for name in unknown]
         names = ", ".join(f"`{field.field}`" for field in fields)
         raise Problem(

@@ -1,4 +1,4 @@
-"""The header `Range`: which part of a file a request asks for, by RFC 9110, one range at a time."""
+"""The header `Range` of RFC 9110, for single ranges."""
 
 import re
 from http import HTTPStatus
@@ -9,10 +9,10 @@ _ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", 
 
 
 def requested_part(asked: str | None, if_range: str | None, etag: str, size: int) -> range | None:
-    """The part that is to be sent; None: all of it.
+    """Return the part to send, or None for the whole file.
 
-    That is for whoever asks for several ranges or for something that is none, and for whoever goes on with a file
-    (`If-Range`) that has changed. Raises `Problem` (`range-not-satisfiable`).
+    The whole file is sent for several ranges, an invalid range, and a resumed download (`If-Range`) of a file that has
+    changed. Raises `Problem` (`range-not-satisfiable`).
     """
     if asked is None or if_range not in {None, etag}:
         return None
@@ -32,7 +32,7 @@ def requested_part(asked: str | None, if_range: str | None, etag: str, size: int
 
 
 def content_range(part: range, size: int) -> str:
-    """The header that says which part this is."""
+    """Return the value of the header `Content-Range`."""
     return f"bytes {part.start}-{part.stop - 1}/{size}"
 
 
@@ -40,6 +40,6 @@ def _not_satisfiable(size: int) -> Problem:
     return Problem(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         "range-not-satisfiable",
-        f"The result has {size:,} bytes, and the range begins after them; ask for a part of them.",
+        f"The range begins after the {size:,} bytes of the result; request a range within them.",
         headers={"Content-Range": f"bytes */{size}"},
     )

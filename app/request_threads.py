@@ -1,8 +1,7 @@
-"""Threads for the synchronous work of requests: each tenant has a share of them.
+"""Threads for synchronous work of requests; each tenant has a share of them.
 
-Work of a tenant may wait: for the lock that its quota is counted under, or for a large file to be hashed. Whatever the
-tenant does, others find a free thread, and a connection to the database. Starlette's own threads are for work that is
-done for all tenants together, and for work that is over at once.
+A tenant's work may wait for its quota lock, or while a large file is hashed. Other tenants still find a free thread and
+a database connection. Starlette's own threads are for work shared by all tenants, and for short work.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,9 +14,9 @@ from fastapi.routing import APIRoute
 from app.access.caller import tenant_of_request
 from app.fair_shares import FairThreads
 
-# Each may hold a connection to the database, of which there are 40.
+# Each may hold one of the 40 database connections.
 _THREADS = 24
-# No tenant has more requests at once than there are connections.
+# More than the number of connections, so no tenant reaches it.
 _LONGEST_QUEUE = 10_000
 
 Parameters = ParamSpec("Parameters")
@@ -26,12 +25,12 @@ Arguments = TypeVarTuple("Arguments")
 
 
 async def in_share(work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do work of a request in a thread of its tenant's share."""
+    """Do work of a request in a thread of the tenant's share."""
     return await _threads().run(tenant_of_request.get(), work, *arguments)
 
 
 class TenantRoute(APIRoute):
-    """A route of tenants; where its function is synchronous, it runs in a thread of the tenant's share."""
+    """Route for tenants; a synchronous function runs in a thread of the tenant's share."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 # those of `APIRoute`
         super().__init__(path, endpoint if iscoroutinefunction(endpoint) else _shared(endpoint), **options)

@@ -1,4 +1,4 @@
-"""Whether the database can be used, in one sentence, for whatever starts on it."""
+"""Startup checks of the database, with one-sentence errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from nern_core.errors import NernError
 
 
 def require_schema(settings: Settings, *, or_later: bool = False) -> None:
-    """Raise `NernError` (`other_schema`, `no_database`, `unsafe_database`) unless the database is there and migrated.
+    """Raise `NernError` (`other_schema`, `no_database`, `unsafe_database`) unless the database exists and is migrated.
 
-    With `or_later`, the schema of a later version will do, as it is there while an upgrade is going on.
+    With `or_later`, the schema of a later version is accepted too, as it occurs during an upgrade.
     """
     with database_errors_told():
         engine = create_engine(settings)
@@ -26,7 +26,7 @@ def require_schema(settings: Settings, *, or_later: bool = False) -> None:
 
 @contextmanager
 def database_errors_told() -> Iterator[None]:
-    """Turn what is wrong with the database as a whole into `NernError`."""
+    """Convert errors of the database as a whole to `NernError`."""
     try:
         yield
     except SchemaError as error:
@@ -34,4 +34,4 @@ def database_errors_told() -> Iterator[None]:
     except UnsafeDatabase as error:
         raise NernError("unsafe_database", str(error)) from error
     except OperationalError as error:
-        raise NernError("no_database", "The database cannot be reached; look at NERN_DATABASE_URL.") from error
+        raise NernError("no_database", "The database cannot be reached; check NERN_DATABASE_URL.") from error

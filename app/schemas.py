@@ -1,4 +1,4 @@
-"""What the API says of a job."""
+"""The API's representation of jobs."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from app.webhooks.webhook import Webhook
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
 
-# What another release has stored and this one does not understand.
+# A document of another release that this one does not understand.
 Stored = dict[str, Any]
 _SENTENCES: Mapping[str, str] = {
     JobStatus.QUEUED: "The job waits for a worker.",
@@ -26,14 +26,14 @@ _SENTENCES: Mapping[str, str] = {
 
 
 class FileView(BaseModel):
-    """A file that was sent for a job."""
+    """A job's input file."""
 
     bytes: int
     sha256: str
 
 
 class ProgressView(BaseModel):
-    """How far a running job is. `step` and `total` are of the phase, `fraction` is of the whole job."""
+    """Progress of a running job. `step` and `total` count within the phase; `fraction` is that of the whole job."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     step: int
@@ -41,20 +41,20 @@ class ProgressView(BaseModel):
     loss: float | None
     steps_per_second: float | None
     kernels_per_second: Annotated[
-        float | None, Field(description="Kernels that are predicted each second, in the phases that predict any.")
+        float | None, Field(description="Kernels predicted per second, in phases that predict kernels.")
     ] = None
     seconds_left: float | None
 
 
 class ErrorView(BaseModel):
-    """Why a job failed. `code` is a stable slug for programs, `message` a sentence for people."""
+    """Reason of a failure. `code` is a stable slug for programs, `message` a sentence for people."""
 
     code: str
     message: str
 
 
 class ArtifactView(BaseModel):
-    """One result: its size in bytes, its SHA-256, and where to get it."""
+    """One result: its size in bytes, SHA-256 and address."""
 
     bytes: int
     sha256: str
@@ -62,10 +62,10 @@ class ArtifactView(BaseModel):
 
 
 class JobLinks(BaseModel):
-    """Where else to go from a job."""
+    """Addresses related to a job."""
 
     self: str
-    page: Annotated[str, Field(description="The job's page for people.")]
+    page: Annotated[str, Field(description="The job's web page.")]
     cancel: str
     events: str
 
@@ -74,35 +74,33 @@ class JobView(BaseModel):
     """A job."""
 
     id: str
-    name: Annotated[str | None, Field(description="What people call the job by; by default the name of the file.")]
+    name: Annotated[str | None, Field(description="Name for people; by default the name of the file.")]
     kind: JobKind | SkipJsonSchema[str]
     status: JobStatus | SkipJsonSchema[str]
-    message: Annotated[str, Field(description="One sentence about the present state.")]
+    message: Annotated[str, Field(description="One sentence about the current state.")]
     phase: str | None
     progress: ProgressView | None
-    options: Annotated[EncodeOptions | SkipJsonSchema[Stored] | None, Field(description="Those of an encoding.")]
-    labels: Annotated[dict[str, str], Field(description="What the job was labelled with.")]
-    webhook: Annotated[Webhook | SkipJsonSchema[Stored] | None, Field(description="Where the end of the job is told.")]
-    checkpoint: Annotated[FileView | None, Field(description="What is encoded.")]
-    encoding: Annotated[FileView | None, Field(description="What is reconstructed.")]
+    options: Annotated[EncodeOptions | SkipJsonSchema[Stored] | None, Field(description="Options of an encoding.")]
+    labels: Annotated[dict[str, str], Field(description="Labels of the job.")]
+    webhook: Annotated[Webhook | SkipJsonSchema[Stored] | None, Field(description="Webhook for the job's end.")]
+    checkpoint: Annotated[FileView | None, Field(description="Input of an encoding.")]
+    encoding: Annotated[FileView | None, Field(description="Input of a reconstruction.")]
     dataset_sha256: Annotated[str | None, Field(description="SHA-256 of the uploaded data set that the job uses.")]
-    attempt: Annotated[int, Field(description="How often a worker has started this job.")]
+    attempt: Annotated[int, Field(description="Number of times that a worker has started this job.")]
     metrics: Metrics | SkipJsonSchema[Stored] | None
     error: ErrorView | None
     artifacts: Annotated[dict[str, ArtifactView], Field(description="The results by name, once the job has succeeded.")]
     created_at: datetime
-    deadline_at: Annotated[
-        datetime | None, Field(description="When the job fails unless it has ended, if it was given a deadline.")
-    ]
+    deadline_at: Annotated[datetime | None, Field(description="Time at which the job fails if it has not ended.")]
     started_at: datetime | None
     finished_at: datetime | None
-    expires_at: Annotated[datetime | None, Field(description="When the files of a job that has ended are removed.")]
-    data_removed: Annotated[bool, Field(description="Whether that has happened.")]
+    expires_at: Annotated[datetime | None, Field(description="Time at which the job's files are removed.")]
+    data_removed: Annotated[bool, Field(description="Whether the job's files were removed.")]
     links: JobLinks
 
     @classmethod
     def of(cls, job: Job, keep_results: timedelta) -> Self:
-        """The view of a row, whose files are kept for a while after its end."""
+        """Return the view of a row, whose files expire `keep_results` after its end."""
         failed = job.error_code is not None and job.error_message is not None
         encodes = job.kind == JobKind.ENCODING
         file = FileView(bytes=job.checkpoint_bytes, sha256=job.checkpoint_sha256)
@@ -138,22 +136,22 @@ class JobView(BaseModel):
 
     @property
     def known_options(self) -> EncodeOptions | None:
-        """The options of an encoding, unless another release has written ones that this one does not understand."""
+        """Options of an encoding; None if they are of another release and not understood."""
         return self.options if isinstance(self.options, EncodeOptions) else None
 
     @property
     def known_metrics(self) -> Metrics | None:
-        """The metrics, unless another release has written ones that this one does not understand."""
+        """Metrics; None if they are of another release and not understood."""
         return self.metrics if isinstance(self.metrics, Metrics) else None
 
     @property
     def ended(self) -> bool:
-        """Whether the status will not change any more."""
+        """True if the status is final."""
         return self.status in TERMINAL
 
 
 def _artifacts(stored: Mapping[str, Any], address: str) -> dict[str, ArtifactView]:
-    """The results of a job at this address; those of another release are at the address that all have."""
+    """Return the results of a job at this address; names of another release get the generic address."""
     objects = {name: artifact for name, artifact in stored.items() if isinstance(artifact, Mapping)}
     urls = {name: address + ARTIFACT_ADDRESSES.get(name, f"/artifacts/{name}") for name in objects}
     found = {name: read_document(ArtifactView, {**artifact, "url": urls[name]}) for name, artifact in objects.items()}
@@ -162,20 +160,20 @@ def _artifacts(stored: Mapping[str, Any], address: str) -> dict[str, ArtifactVie
 
 def _sentence(job: Job) -> str:
     if job.status == JobStatus.QUEUED and job.phase == NOT_UNDERSTOOD:
-        return "The job waits for a worker of a newer release, which understands its options."
+        return "The job waits for a worker of a newer release that understands its options."
     if job.kind == JobKind.RECONSTRUCTION and job.status == JobStatus.RUNNING:
         return "A worker is reconstructing the weights."
     return _SENTENCES.get(job.status, f"The job is {job.status}.")
 
 
 class JobPage(BaseModel):
-    """Some jobs, newest first. `next_cursor` leads to the older ones; null: there are none."""
+    """A page of jobs, newest first. `next_cursor` leads to older ones; null on the last page."""
 
     items: list[JobView]
     next_cursor: str | None
 
 
-# Names of the artifacts, and their addresses below that of the job.
+# Addresses of the artifacts, relative to that of the job.
 ARTIFACT_ADDRESSES = {
     "weights.safetensors": "/weights?format=safetensors",
     "weights.pt": "/weights?format=pt",

@@ -1,4 +1,4 @@
-"""The HTTP server of the API: uvicorn, with limits on what it does before the application is asked."""
+"""HTTP server of the API: uvicorn, with limits that apply before the application is called."""
 
 import asyncio
 import gc
@@ -21,12 +21,12 @@ from app.storage import check_storage
 from nern_core.errors import NernError
 
 _log = structlog.get_logger()
-# Of the request line and all headers.
+# Bytes of the request line and all headers.
 _LARGEST_HEAD = 64 * 2**10
 _SECONDS_FOR_HEAD = 15.0
 _SECONDS_TO_STOP = 20
 _SECONDS_BETWEEN_ACCEPT_ERRORS = 60.0
-# The exit status of uvicorn itself.
+# uvicorn's own exit status.
 _NOT_STARTED = 3
 
 
@@ -63,10 +63,10 @@ def serve(host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that does not stop now and then to look through what it will need for ever."""
+    """A server that excludes its permanent objects from garbage collection."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start to listen. What has been made by now is not garbage: to find that out again takes 0.1 s each time."""
+        """Start to listen. Freeze the permanent objects first, because scanning them takes 0.1 s each time."""
         asyncio.get_running_loop().set_exception_handler(_LoopErrors())
         await super().startup(sockets)
         gc.collect()
@@ -74,13 +74,13 @@ class _Server(uvicorn.Server):
 
 
 class _LoopErrors:
-    """Logs errors of the event loop; those of accepting connections, which come by the thousand, once a minute."""
+    """Logs errors of the event loop; errors of `accept`, which come in thousands, once a minute."""
 
     def __init__(self) -> None:
         self._next_log = -math.inf
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error, as `asyncio.loop.set_exception_handler` has it."""
+        """Handle an error, as `asyncio.loop.set_exception_handler` specifies."""
         if not context.get("message", "").startswith("socket.accept()"):
             loop.default_exception_handler(context)
         elif loop.time() >= self._next_log:
@@ -89,20 +89,20 @@ class _LoopErrors:
 
 
 def refuse_open_service(settings: Settings, host: str) -> None:
-    """A service without keys is for its own machine. Raises `NernError` (`keys_needed`)."""
+    """Refuse to serve other machines without API keys. Raises `NernError` (`keys_needed`)."""
     if not settings.keys_required and host != "localhost" and not is_loopback(host):
         raise NernError(
             "keys_needed",
-            f"Without API keys nobody but this machine is served: set NERN_AUTHENTICATION=keys to listen on {host}, "
-            "and make a key with `nern keys create`.",
+            f"Without API keys the service listens on this machine only: set NERN_AUTHENTICATION=keys to listen on "
+            f"{host}, and create a key with `nern keys create`.",
         )
 
 
 class PromptProtocol(H11Protocol):
-    """HTTP/1.1 whose requests start promptly: a connection is closed if the head of one does not come in time.
+    """HTTP/1.1 with a time limit for request heads: a connection whose head does not arrive in time is closed.
 
-    uvicorn itself has a limit only for the pause between two requests. Which connections there may be is said by
-    `Connections`, and one whose client does not read for `write_timeout` seconds is ended.
+    uvicorn itself limits only the pause between two requests. `Connections` limits the number of connections, and a
+    connection whose client does not read for `write_timeout` seconds is ended.
     """
 
     write_timeout = 60.0
@@ -110,7 +110,7 @@ class PromptProtocol(H11Protocol):
     _connections: Connections | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """A client has connected."""
+        """Admit or abort a new connection."""
         super().connection_made(transport)
         self._connections = self.app_state.get(CONNECTIONS)
         if self._connections is not None and not self._connections.admit(self, self.client[0] if self.client else ""):
@@ -120,16 +120,16 @@ class PromptProtocol(H11Protocol):
         self._watch_head()
 
     def drop(self) -> None:
-        """Close the connection, on which no request is under way, at once."""
+        """Close the connection, which has no active request, at once."""
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Handle received bytes."""
         super().data_received(data)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Clean up after the connection is closed."""
         super().connection_lost(exc)
         if self._connections is not None:
             self._connections.forget(self)
@@ -137,13 +137,13 @@ class PromptProtocol(H11Protocol):
             self._head_due.cancel()
 
     def shutdown(self) -> None:
-        """The server stops: whoever waits for events is let go, so that it need not be waited for."""
+        """Stop, and end requests that wait for events, so that the server need not wait for them."""
         super().shutdown()
         if AT_STOP in self.app_state:
             self.app_state[AT_STOP]()
 
     def on_response_complete(self) -> None:
-        """An answer has been sent. Another request may have come already."""
+        """Start to wait for the next request, which may have arrived already."""
         super().on_response_complete()
         self._watch_head()
 

@@ -1,7 +1,7 @@
-"""Snapshots of running jobs: what another worker needs to go on with a job, kept where all workers can reach it.
+"""Snapshots of running jobs, from which another worker resumes a job; kept where all workers can reach them.
 
-Unlike artifacts they are private to their job, so that they can be removed as soon as newer ones have taken their
-place. The job's row names those that count; a file that no row names is only waiting to be removed.
+Unlike artifacts, they are private to their job, so they are removed as soon as newer ones replace them. The job's row
+names the valid ones; a file that no row names is garbage.
 """
 
 import os
@@ -27,20 +27,20 @@ class SnapshotStore(Protocol):
         """Copy a snapshot into the store; it is durable when this returns. Raises `OSError`."""
 
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
-        """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
+        """Copy a snapshot out of the store. Returns False, and leaves no file, if it is missing or damaged."""
 
     def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove what is not among these of a job."""
+        """Remove all snapshots of a job except these."""
 
     def forget(self, job_id: str) -> None:
         """Remove all snapshots of a job."""
 
     def jobs(self) -> list[str]:
-        """Ids of the jobs that have snapshots here."""
+        """Return the ids of jobs that have snapshots here."""
 
 
 def open_snapshots(settings: Settings) -> SnapshotStore:
-    """The store of snapshots that belongs to the artifact store."""
+    """Open the snapshot store that belongs to the artifact store."""
     if not settings.artifact_store:
         return SnapshotFolder(settings.snapshots)
     from app.storage.s3.bucket import Bucket
@@ -73,7 +73,7 @@ class SnapshotFolder:
         return stored
 
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
-        """Copy a snapshot out of the store. False, and no file: it is not there, or is not what was kept."""
+        """Copy a snapshot out of the store. Returns False, and leaves no file, if it is missing or damaged."""
         try:
             with (self._of(job_id) / file_name(name, stored)).open("rb") as file, target.open("wb") as copy:
                 found = copy_hashed(file, copy)
@@ -84,7 +84,7 @@ class SnapshotFolder:
         return found == stored
 
     def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove what is not among these of a job."""
+        """Remove all snapshots of a job except these."""
         wanted = {file_name(name, stored) for name, stored in snapshots.items()}
         for path in self._of(job_id).glob("*"):
             if path.name not in wanted:
@@ -95,7 +95,7 @@ class SnapshotFolder:
         shutil.rmtree(self._of(job_id), ignore_errors=True)
 
     def jobs(self) -> list[str]:
-        """Ids of the jobs that have snapshots here."""
+        """Return the ids of jobs that have snapshots here."""
         return sorted(path.name for path in self._folder.glob("job_*"))
 
     def _of(self, job_id: str) -> Path:
@@ -104,18 +104,18 @@ class SnapshotFolder:
 
 
 def require_job_id(job_id: str) -> None:
-    """Raise `ValueError` for what is not the id of a job."""
+    """Raise `ValueError` unless the text is a job id."""
     if not is_job_id(job_id):
         raise ValueError(f"not the id of a job: {job_id!r}")
 
 
 def is_snapshot_name(name: str) -> bool:
-    """Whether a snapshot may have this name."""
+    """Return whether the text is a valid snapshot name."""
     return _NAME.fullmatch(name) is not None
 
 
 def file_name(name: str, stored: StoredArtifact) -> str:
-    """What a snapshot is called among those of its job. Raises `ValueError` for what is not the name of one."""
+    """Return the file name of a snapshot within its job. Raises `ValueError` for an invalid name."""
     if not is_snapshot_name(name):
         raise ValueError(f"not the name of a snapshot: {name!r}")
     return f"{name}.{stored.sha256}"

@@ -1,4 +1,4 @@
-"""What SQLite needs to lose nothing: a rollback journal, writes one after another, and a local disk."""
+"""Safety rules for SQLite: a rollback journal, serialized writes, and a local disk."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _MOUNTS = Path("/proc/mounts")
-# Locks of files do not hold there, or not always.
+# File locks are unreliable there.
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuseblk"})
 # Rollback journal: WAL can corrupt under several writers before SQLite 3.51.3 (and is not needed here).
 _JOURNAL_MODE = "delete"
@@ -20,7 +20,7 @@ class UnsafeDatabase(Exception):
 
 
 def use_safely(engine: Engine) -> None:
-    """Set up each connection of an SQLite engine; `UnsafeDatabase` is raised where that cannot be done."""
+    """Set up each connection of an SQLite engine; connecting raises `UnsafeDatabase` if that fails."""
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin_immediate)
 
@@ -35,7 +35,7 @@ def refuse_network(folder: Path) -> None:
 
 
 def file_system_of(path: Path, mounts: str) -> str:
-    """The type of the file system that an absolute path is on, by the text of /proc/mounts."""
+    """Return the file system type of an absolute path, given the text of /proc/mounts."""
     types = {}
     for line in mounts.splitlines():
         _, point, kind, *_ = line.split(" ")
@@ -51,11 +51,11 @@ def check_integrity(engine: Engine) -> None:
     except DatabaseError as error:
         found = str(error.orig)
     if found != "ok":
-        raise UnsafeDatabase(f"The SQLite file is damaged ({found}); restore it from a backup before going on.")
+        raise UnsafeDatabase(f"The SQLite file is damaged ({found}); restore it from a backup before you continue.")
 
 
 def _prepare(connection: object, entry: ConnectionPoolEntry) -> None:
-    # The driver's own transaction handling starts them deferred, and an upgrade of the lock then fails at once.
+    # The driver's own transactions are deferred: upgrading their lock then fails at once.
     connection.isolation_level = None  # type: ignore[attr-defined] # sqlite3's own connection
     cursor = connection.cursor()  # type: ignore[attr-defined] # the same
     for pragma in _PRAGMAS:
@@ -64,7 +64,8 @@ def _prepare(connection: object, entry: ConnectionPoolEntry) -> None:
     cursor.close()
     if mode not in {_JOURNAL_MODE, "memory"}:
         raise UnsafeDatabase(
-            f"The SQLite file keeps its journal as {mode!r}; stop what else has it open, so that it can be changed."
+            f"The SQLite file has the journal mode {mode!r}; stop other programs that have it open, so that the mode "
+            "can be changed."
         )
 
 

@@ -1,7 +1,6 @@
-"""Documents in the JSON columns of rows. Another release may have written them, with fields or values of its own.
+"""JSON documents in database columns, which another release may have written with other fields or values.
 
-While releases are exchanged one after another, the older one reads rows of the newer one: what it does not understand
-must not make it fail.
+During a rolling upgrade, the older release reads rows of the newer one, and must not fail because of them.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_document(model: type[Model], stored: Mapping[str, Any] | None) -> Model | None:
-    """Read a document; None for none, and for one of another release that does not fit the model."""
+    """Read a document; None if there is no document, or if it is of another release and does not fit the model."""
     if stored is None:
         return None
     try:
@@ -23,6 +22,6 @@ def read_document(model: type[Model], stored: Mapping[str, Any] | None) -> Model
 
 
 def read_or_keep(model: type[Model], stored: Mapping[str, Any] | None) -> Model | dict[str, Any] | None:
-    """Read a document; one that does not fit the model stays as it is stored."""
+    """Read a document; one that does not fit the model is returned as stored."""
     found = read_document(model, stored)
     return dict(stored) if found is None and stored is not None else found

@@ -1,4 +1,4 @@
-"""Artifacts that requests write: opened and committed in threads, as a store may be at the other end of a network."""
+"""Artifacts written by requests: opened and committed in threads, because the store may be remote."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,21 +22,20 @@ Arguments = TypeVarTuple("Arguments")
 
 @asynccontextmanager
 async def writing(store: ArtifactStore, expected: int, reserve: int) -> AsyncIterator[ArtifactWriter]:
-    """A writer for an upload. Raises `DiskFull` and `StoreUnavailable` before the bytes come."""
+    """Open a writer for an upload. Raises `DiskFull` and `StoreUnavailable` before the bytes arrive."""
     opened = store.writer(expected, reserve)
     writer = await run_in_threadpool(opened.__enter__)
     try:
         yield writer
     finally:
-        # What is left is to remove a file, and has to be done even for a request that is given up.
+        # This only removes a file. It must happen even if the request was canceled, so it is not awaited.
         opened.__exit__(None, None, None)
 
 
 async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-    """Put the artifact in its place, calling `go_on` now and then. Raises `DiskFull` and `StoreUnavailable`.
+    """Commit the artifact, calling `go_on` regularly. Raises `DiskFull` and `StoreUnavailable`.
 
-    This machine's disk does that as a part of uploads: more at once would not make it faster, and keep others from
-    their turn.
+    On a local disk this uses the upload threads: more parallel commits would not be faster, and would delay others.
     """
     if not store.is_remote:
         return await in_turn(writer.commit, go_on)
@@ -44,7 +43,7 @@ async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[
 
 
 async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:
-    """Do what waits for the database, and for a store that is remote: that one in threads of its own."""
+    """Do work that waits for the database and the store; a remote store has its own threads."""
     if not store.is_remote:
         return await in_share(work, *arguments)
     return await _threads().run(tenant_of_request.get(), work, *arguments)
@@ -52,5 +51,5 @@ async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Foun
 
 @cache
 def _threads() -> FairThreads:
-    """Each may hold some parts of an upload in memory."""
+    """Threads for a remote store: few, because each may hold several parts of an upload in memory."""
     return FairThreads("store", _AT_ONCE)

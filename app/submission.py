@@ -1,7 +1,7 @@
-"""A submission: the multipart form of a new job, streamed into the artifact store as it arrives.
+"""Submissions: the multipart form of a new job, streamed into the artifact store as it arrives.
 
-The parser holds about a mebibyte at a time. Parsing, hashing and writing happen in a thread, so that
-a large upload neither fills the memory nor holds up other requests.
+The parser holds about a mebibyte at a time. Parsing, hashing and writing happen in a thread, so a large upload neither
+fills the memory nor delays other requests.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from nern_core.name_matching import match_names
 from nern_core.options import EncodeOptions
 
 LARGEST_OPTIONS = 64 * 2**10
-# What a form may have beside the file: boundaries, headers of parts, options.
+# Allowance for everything but the file: boundaries, headers of parts, options.
 FORM_OVERHEAD = 2**20
 _LONGEST_PART_HEADER = 2**13
 FindDataset = Callable[[str], NamedDataset]
@@ -44,7 +44,7 @@ FindDataset = Callable[[str], NamedDataset]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a form has to hold: a part with a file, named by its kind, and perhaps parts that are JSON."""
+    """Parts of a form: a file, named by its kind, and optional documents."""
 
     file: FileKind
     documents: frozenset[str]
@@ -52,7 +52,7 @@ class Form:
 
     @property
     def how_to(self) -> str:
-        """What to do, as the end of a sentence."""
+        """Instruction for the end of an error message."""
         return f"send the form like this: {self.example}"
 
 
@@ -70,11 +70,11 @@ RECONSTRUCTION_FORM = Form(
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A stored file and what is to be done with it.
+    """A stored file, and the job to do with it.
 
-    A checkpoint is to be encoded as the options say, and `dataset` is the uploaded one that they name. Without
-    options the file is an encoding, whose weights are to be reconstructed. The results may take `result_bytes`. The job
-    is called by its `name`, or else by that of the file.
+    With options, the file is a checkpoint to encode; `dataset` is the uploaded data set that they name, if any. Without
+    options, the file is an encoding to reconstruct. The results take up to `result_bytes`. The job's name is `name`, or
+    else `file_name`.
     """
 
     file: StoredArtifact
@@ -89,7 +89,7 @@ class Submission:
 
     @property
     def kind(self) -> JobKind:
-        """What kind of job it makes."""
+        """Kind of the job."""
         return JobKind.RECONSTRUCTION if self.options is None else JobKind.ENCODING
 
 
@@ -103,10 +103,10 @@ async def receive_submission(
     go_on: Callable[[], None],
     room: ReservedRoom,
 ) -> Submission:
-    """Read the form to its end, into the room that is reserved for its file.
+    """Read the whole form; its file counts in the reservation `room`.
 
-    `go_on` is called now and then, and `find_dataset` with what the options name. Raises `Problem`, `DiskFull` and
-    `StoreUnavailable`; nothing of a refused upload remains.
+    `go_on` is called regularly, and `find_dataset` with the data set that the options name. Raises `Problem`,
+    `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
     boundary = _boundary(request, form)
     length = declared_length(request)
@@ -123,7 +123,7 @@ async def receive_submission(
         try:
             await read_body(request, take)
         except ClientDisconnect:
-            raise _malformed("The upload was cut off", form) from None
+            raise _malformed("The upload was interrupted", form) from None
         await inspect(arriving.finish)
         if arriving.webhook is not None:
             await check_address(arriving.webhook, outbound)
@@ -131,7 +131,7 @@ async def receive_submission(
 
 
 class _ArrivingForm:
-    """A form as far as it has arrived."""
+    """A form that is still arriving."""
 
     def __init__(
         self,
@@ -184,9 +184,9 @@ class _ArrivingForm:
             raise _malformed("The body is not a multipart form", self._form) from error
 
     def finish(self) -> None:
-        """The form is at its end: check that all is there, and the file."""
+        """Check that the form is complete, and check its file."""
         if not self._complete:
-            raise _malformed("The form is cut short", self._form)
+            raise _malformed("The form is incomplete", self._form)
         part = self._form.file.name
         if part not in self._seen:
             raise Problem(
@@ -198,7 +198,7 @@ class _ArrivingForm:
             self._result_bytes = file_for(self._options).check(file)
 
     def submission(self, file: StoredArtifact) -> Submission:
-        """What was asked for, now that the file is in its place."""
+        """Return the submission, given the stored file."""
         return Submission(
             file,
             self._options,
@@ -279,14 +279,14 @@ class _ArrivingForm:
 
 
 def file_for(options: EncodeOptions | None) -> FileKind:
-    """What the file of a submission has to be: one that these options can encode, or without them an encoding."""
+    """Return the expected kind of file: a checkpoint that the options can encode; without options, an encoding."""
     return ENCODING if options is None else FileKind(CHECKPOINT.name, partial(_refuse_unfit, options))
 
 
 def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
-    """Raise `Problem` for a file that is no checkpoint, that does not fit the architecture or has no kernels.
+    """Raise `Problem` if the file is not a checkpoint, does not fit the architecture or has no kernels.
 
-    Returns the bytes that the results of encoding it may take.
+    Returns the space in bytes that the results may take.
     """
     with refusing("key" if options.key else "checkpoint"):
         structure = structure_of(file, options.key)
@@ -300,7 +300,7 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
 
 
 def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions, StoredArtifact | None]:
-    """The options in a JSON text, and the uploaded data set that they name, if they name one.
+    """Parse options from JSON, and find the uploaded data set that they name, if any.
 
     Raises `Problem` (`invalid-options`, `unknown-dataset`, `dataset-lost`).
     """
@@ -317,7 +317,9 @@ def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions
 def _boundary(request: Request, form: Form) -> bytes:
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not parameters.get(b"boundary"):
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is no multipart form; {form.how_to}.")
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-form", f"The body is not a multipart form; {form.how_to}."
+        )
     boundary = parameters[b"boundary"]
     if len(boundary) > MAX_BOUNDARY_LENGTH:
         raise _malformed(f"The boundary of the form has more than {MAX_BOUNDARY_LENGTH} bytes", form)

@@ -1,1 +1,1 @@
-"""The history of the database's schema, for Alembic."""
+"""Alembic migrations of the database schema."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: `alembic upgrade head`, or a connection that the caller hands in."""
+"""Alembic's entry point: `alembic upgrade head`, or a connection from the caller."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -25,7 +25,7 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
-            # Rather give up than queue behind a long transaction and block everybody else.
+            # Fail rather than queue behind a long transaction and block everybody else.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         context.run_migrations()

@@ -1,1 +1,1 @@
-"""Who may do what: API keys, the tenants that they speak for, and the limits of each tenant."""
+"""Access control: API keys, their tenants, and the limits of each tenant."""

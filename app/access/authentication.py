@@ -1,4 +1,4 @@
-"""What a route asks for to know its caller: `Security(authenticate, scopes=[Scope.READ])`."""
+"""Authentication dependency of the routes: `Security(authenticate, scopes=[Scope.READ])`."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -19,14 +19,14 @@ _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="API key",
     bearerFormat="nern_<id>_<secret>",
-    description="A key from the operator, who makes it with `nern keys create`. A service without keys needs none.",
+    description="A key that the operator creates with `nern keys create`. A service without keys needs none.",
 )
 
 
 async def authenticate(
     request: Request, required: SecurityScopes, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
-    """The caller, who has all required scopes.
+    """Return the caller, who has all required scopes.
 
     Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
     """
@@ -40,14 +40,14 @@ async def authenticate(
         raise Problem(
             HTTPStatus.FORBIDDEN,
             "missing-scope",
-            f"This API key is not good for {names}; ask the operator for one that is.",
+            f"This API key does not have the scope {names}; ask the operator for a key that has it.",
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(required.scopes)}"'},
         )
     return caller
 
 
 def watched_key(request: Request) -> WatchedKey:
-    """The key of a request, for what waits; without keys none is ever refused."""
+    """Return the watched key of a request, for waits; in a service without keys it is never refused."""
     found: WatchedKey = request.scope["state"].get("watched_key") or WatchedKey()
     return found
 
@@ -56,19 +56,19 @@ async def _tenant(caller: Annotated[Caller, Depends(authenticate)]) -> str:
     return caller.tenant
 
 
-# The tenant of the caller, whose key must be good for reading or for changing.
+# The tenant of the caller, whose key must have the scope to read or to write.
 Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
 WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 
 async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
-    """Who holds the key, with one request less that they may make."""
+    """Find the holder of the key, and count the request against its rate limit."""
     key = key_of_browser(request) if bearer is None else bearer.credentials
     if key is None:
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "missing-key",
-            "Send an API key in the header `Authorization: Bearer nern_…`; the operator makes one with "
+            "Send an API key in the header `Authorization: Bearer nern_…`; the operator creates one with "
             "`nern keys create`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
@@ -76,7 +76,7 @@ async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None)
     rate: RateLimit = request.app.state.rate
     caller = await callers.find(key)
     watched_key(request).begin(request.app.state.key_watch, read_token(key))
-    # One who asks too often is in the log too.
+    # Set before the rate limit, so that the log names the caller of a refused request too.
     request.state.caller = caller
     if caller.key_id is not None:
         request.state.allowance = await rate.take(caller.key_id)

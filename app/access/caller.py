@@ -1,17 +1,17 @@
-"""Who makes a request."""
+"""The caller of a request."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Of a service without keys, and of all jobs from before there were tenants.
+# Tenant of a service without keys, and of all jobs from before tenants existed.
 DEFAULT_TENANT = "default"
-# Whose request the present task or thread works on, for what divides threads and places among tenants.
+# Tenant of the current task or thread, used to divide threads and places among tenants.
 tenant_of_request: ContextVar[str] = ContextVar("tenant_of_request", default=DEFAULT_TENANT)
 
 
 class Scope(StrEnum):
-    """What a key may be good for."""
+    """Permissions of a key."""
 
     READ = "jobs:read"
     WRITE = "jobs:write"
@@ -19,7 +19,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request speaks for and what it may do. `key_id` is None where no keys are needed."""
+    """Tenant and scopes of a request. A service without keys has no `key_id`."""
 
     tenant: str
     scopes: frozenset[Scope]

@@ -1,4 +1,4 @@
-"""Tells requests who makes them, so that a client that polls does not cost a query each time."""
+"""Finds the callers of requests; a client that polls does not cost a query each time."""
 
 from app.access.caller import Caller
 from app.access.recent_callers import RecentCallers
@@ -8,14 +8,14 @@ from app.problems import Problem
 
 
 class Callers:
-    """Finds the holders of keys for requests of one event loop: good keys once a second, all in one query."""
+    """Finds the holders of keys for requests of one event loop: valid keys once a second, all in one query."""
 
     def __init__(self, keys: ApiKeyService) -> None:
         self._recent = RecentCallers()
         self._look_ups = Batching(keys.authenticate_all)
 
     async def find(self, text: str) -> Caller:
-        """Who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
+        """Return the holder of a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
         token = read_token(text)
         caller = self._recent.find(token)
         if caller is not None:

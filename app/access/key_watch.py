@@ -1,6 +1,6 @@
-"""Ends requests that last when their key is revoked or expires: streams, waiting polls, uploads, fetches, downloads.
+"""Ends long requests when their key is revoked or expires: streams, waiting polls, uploads, fetches, downloads.
 
-The keys of all requests under way are looked up together, twice a second, so that a request ends within a second.
+The keys of all active requests are looked up together, twice a second, so a request ends within a second.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class KeyWatch:
             self._looking = asyncio.create_task(self._look_again())
 
     def remove(self, watched: "WatchedKey", token: Token) -> None:
-        """The request is over."""
+        """Stop watching the key of a request that is over."""
         requests = self._watched.get(token, set())
         requests.discard(watched)
         if not requests:
@@ -61,7 +61,7 @@ class KeyWatch:
 
 
 class WatchedKey:
-    """The key of one request. `refusal` is why it is not good any more."""
+    """The key of one request. `refusal` is the reason why it is no longer valid, if it is not."""
 
     def __init__(self) -> None:
         self.refusal: Problem | None = None
@@ -69,19 +69,19 @@ class WatchedKey:
         self._watch: tuple[KeyWatch, Token] | None = None
 
     def begin(self, watch: KeyWatch, token: Token) -> None:
-        """The request has shown its key."""
+        """Start watching the key that the request has sent."""
         if self._watch is None:
             self._watch = watch, token
             watch.add(self, token)
 
     def end(self) -> None:
-        """The request is over."""
+        """Stop watching, because the request is over."""
         if self._watch is not None:
             watch, token = self._watch
             watch.remove(self, token)
 
     def refuse(self, refusal: Problem) -> None:
-        """The key is not good any more: interrupt what waits."""
+        """Record that the key is no longer valid, and interrupt waits."""
         if self.refusal is not None:
             return
         self.refusal = refusal
@@ -90,7 +90,7 @@ class WatchedKey:
 
     @asynccontextmanager
     async def interrupting(self) -> AsyncIterator[None]:
-        """Cancel what is awaited inside once the key is refused. Raises the `Problem` that says why."""
+        """Cancel the awaits inside when the key is refused. Raises its `Problem`."""
         if self.refusal is not None:
             raise self.refusal
         try:

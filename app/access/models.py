@@ -9,9 +9,9 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class ApiKey(Base):
-    """One key: whom it speaks for, what it is good for and until when. Of its secret there is only the SHA-256.
+    """One key: its tenant, scopes and expiry. Only the SHA-256 of its secret is stored.
 
-    Rows stay after their revocation: they tell whose key a line in the log was.
+    Rows stay after revocation, so that lines in the log can be attributed to a key.
     """
 
     __tablename__ = "api_keys"

@@ -1,7 +1,7 @@
-"""How many requests a key may make in a minute, counted by all API processes together where there is Redis.
+"""Rate limit: requests per minute and key, counted across all API processes if Redis is the broker.
 
-Windows are the clock's minutes, so that one counter for each is all there is to keep. A counter that
-cannot be reached lets everybody pass: the rate protects the service from haste, not from theft.
+Windows are the clock's minutes, so each needs only one counter. If the counters cannot be reached, all requests are
+admitted, because the limit protects the service from overload, not from theft.
 """
 
 import time
@@ -26,26 +26,26 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left of a limit, and for how many seconds."""
+    """Remaining requests of a limit, and seconds until the window ends."""
 
     limit: int
     remaining: int
     seconds: int
 
 
-# A request of a key, in a window.
+# A key's id and the number of a window.
 Request = tuple[str, int]
 
 
 class Counters(Protocol):
-    """Counts the requests of a window. Nobody adds while somebody else does."""
+    """Counts the requests of a window. Calls of `add` do not overlap."""
 
     def add(self, requests: Sequence[Request]) -> Sequence[int | None]:
-        """Count some more; returns how many there were at each of them, None if that cannot be known."""
+        """Count requests; return the total at each of them, None if the counters cannot be reached."""
 
 
 class RateLimit:
-    """Admits requests of one event loop as long as the limit lasts."""
+    """Admits requests of one event loop up to the limit."""
 
     def __init__(self, limit: int, counters: Counters) -> None:
         self._limit = limit
@@ -64,21 +64,21 @@ class RateLimit:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "too-many-requests",
-                f"This API key may make {self._limit:,} requests a minute; go on in {seconds} seconds.",
+                f"This API key may make {self._limit:,} requests per minute; retry in {seconds} seconds.",
                 headers=rate_headers(Allowance(self._limit, 0, seconds)) | {"Retry-After": str(seconds)},
             )
         return Allowance(self._limit, self._limit - count, seconds)
 
 
 class MemoryCounters:
-    """Counters of this process alone."""
+    """Counters of this process only."""
 
     def __init__(self) -> None:
         self._window = 0
         self._counts: Counter[str] = Counter()
 
     def add(self, requests: Sequence[Request]) -> Sequence[int]:
-        """Count some more, and forget the window before."""
+        """Count requests, and drop the previous window."""
         found = []
         for key_id, window in requests:
             if window != self._window:
@@ -89,7 +89,7 @@ class MemoryCounters:
 
 
 class RedisCounters:
-    """Counters that all processes share. After a failure Redis is left alone for some seconds."""
+    """Counters in Redis, shared by all processes. After a failure, Redis is not called for 5 seconds."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self._redis = redis.Redis.from_url(
@@ -99,7 +99,7 @@ class RedisCounters:
         self._silent_until = 0.0
 
     def add(self, requests: Sequence[Request]) -> Sequence[int | None]:
-        """Count some more in one round trip; None for each while Redis does not answer."""
+        """Count requests in one round trip; return None for each while Redis does not answer."""
         if time.monotonic() < self._silent_until:
             return [None] * len(requests)
         left = Counter(requests)
@@ -117,20 +117,20 @@ class RedisCounters:
         found = []
         for request in requests:
             left[request] -= 1
-            # As many of these come after it.
+            # Subtract the requests that come after this one.
             found.append(int(totals[request]) - left[request])
         return found
 
 
 def create_rate_limit(settings: Settings) -> RateLimit:
-    """Make the limit that the settings say, counted in Redis if that is the broker."""
+    """Create the limit of the settings, counted in Redis if that is the broker."""
     if settings.broker_url == FILESYSTEM_BROKER:
         return RateLimit(settings.requests_per_minute, MemoryCounters())
     return RateLimit(settings.requests_per_minute, RedisCounters(settings.broker_url, settings.broker_prefix))
 
 
 def rate_headers(allowance: Allowance) -> dict[str, str]:
-    """The headers of draft-ietf-httpapi-ratelimit-headers."""
+    """Return the headers of draft-ietf-httpapi-ratelimit-headers."""
     return {
         "RateLimit-Policy": f'"requests";q={allowance.limit};w={WINDOW}',
         "RateLimit": f'"requests";r={allowance.remaining};t={allowance.seconds}',

@@ -1,4 +1,4 @@
-"""Every query on API keys. Times are the database's own; callers own the transaction."""
+"""Queries on API keys. Times are the database's; callers own the transaction."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -19,13 +19,13 @@ class ApiKeyRepository:
         self._session = session
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time of the database's clock."""
         return current_time(self._session)
 
     def add(
         self, token: Token, *, tenant: str, scopes: Sequence[Scope], description: str, lifetime: timedelta | None
     ) -> ApiKey:
-        """Insert a key that is good at once, for a lifetime or for ever."""
+        """Insert a key that is valid at once, for `lifetime` or without expiry."""
         now = self.now()
         key = ApiKey(
             id=token.key_id,
@@ -45,14 +45,14 @@ class ApiKeyRepository:
         return self._session.get(ApiKey, key_id)
 
     def find(self, key_ids: Collection[str]) -> Sequence[ApiKey]:
-        """Those of the keys that there are."""
+        """Return those of the keys that exist."""
         return self._session.scalars(select(ApiKey).where(ApiKey.id.in_(key_ids))).all()
 
     def all(self) -> Sequence[ApiKey]:
-        """All keys, by tenant, the oldest first."""
+        """Return all keys, by tenant, oldest first."""
         return self._session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
 
     def revoke(self, key_id: str) -> bool:
-        """End a key. False: there is no such key, or it was revoked before."""
+        """Revoke a key. False: the key does not exist, or was revoked before."""
         good = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
         return rows_changed(self._session, good.values(revoked_at=self.now())) == 1

@@ -1,4 +1,4 @@
-"""What can be done with API keys: each method is one unit of work."""
+"""Operations on API keys; each method is one unit of work."""
 
 import re
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from app.problems import Problem
 from nern_core.errors import NernError
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-# `last_used_at` is for people who clear up: a write for every request would say no more.
+# `last_used_at` only helps people to find unused keys, so one write per hour is enough.
 _BETWEEN_MARKS = timedelta(hours=1)
 
 
 class ApiKeyService:
-    """Makes, lists and revokes API keys, and tells who holds one."""
+    """Creates, lists, revokes and authenticates API keys."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -29,10 +29,11 @@ class ApiKeyService:
     def create(
         self, tenant: str, scopes: Sequence[Scope], *, description: str = "", lifetime: timedelta | None = None
     ) -> Token:
-        """Make a key; nobody can show it again. Raises `NernError` (`bad_tenant`)."""
+        """Create a key, which cannot be shown again. Raises `NernError` (`bad_tenant`)."""
         if not _TENANT.fullmatch(tenant):
             raise NernError(
-                "bad_tenant", "The name of a tenant has up to 64 small letters, digits and dashes; choose another one."
+                "bad_tenant",
+                "The name of a tenant may have up to 64 lowercase letters, digits and dashes; choose another name.",
             )
         token = Token.new()
         with self._sessions.begin() as session:
@@ -42,11 +43,11 @@ class ApiKeyService:
         return token
 
     def all(self) -> Sequence[ApiKey]:
-        """All keys, revoked and expired ones too."""
+        """Return all keys, including revoked and expired ones."""
         return transact(self._sessions, lambda session: ApiKeyRepository(session).all())
 
     def revoke(self, key_id: str) -> None:
-        """End a key, within a second everywhere; again changes nothing. Raises `NernError` (`unknown_key`)."""
+        """Revoke a key, within a second everywhere; a repeat is a no-op. Raises `NernError` (`unknown_key`)."""
 
         def revoke(session: Session) -> None:
             repository = ApiKeyRepository(session)
@@ -56,14 +57,14 @@ class ApiKeyService:
         transact(self._sessions, revoke)
 
     def authenticate(self, text: str) -> Caller:
-        """Tell who holds a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
+        """Return the holder of a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""
         (found,) = self.authenticate_all([read_token(text)])
         if isinstance(found, Problem):
             raise found
         return found
 
     def authenticate_all(self, tokens: Sequence[Token]) -> Sequence[Caller | Problem]:
-        """Tell who holds each of some keys, or why it is refused, in one query."""
+        """Return the holder of each key, or the reason why it is refused, in one query."""
 
         def find(session: Session) -> Sequence[Caller | Problem]:
             repository = ApiKeyRepository(session)
@@ -75,16 +76,16 @@ class ApiKeyService:
 
 
 def read_token(text: str) -> Token:
-    """Read a key as its holder sends it. Raises `Problem` (`invalid-key`)."""
+    """Parse a key as its holder sends it. Raises `Problem` (`invalid-key`)."""
     token = Token.parse(text)
     if token is None:
-        raise _refusal("invalid-key", "This is no API key of this service; keys look like nern_<id>_<secret>.")
+        raise _refusal("invalid-key", "This is not an API key of this service; keys look like nern_<id>_<secret>.")
     return token
 
 
 def _holder(token: Token, key: ApiKey | None, now: datetime) -> Caller | Problem:
     if key is None or not token.has_digest(key.secret_sha256):
-        return _refusal("invalid-key", "There is no such API key; check that all of it was sent.")
+        return _refusal("invalid-key", "There is no such API key; check that the whole key was sent.")
     if key.revoked_at is not None:
         return _refusal("revoked-key", "This API key was revoked; ask the operator for another one.")
     if key.expires_at is not None and key.expires_at <= now:

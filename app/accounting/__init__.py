@@ -1,1 +1,1 @@
-"""Bytes that count for a tenant beside its files: of files that still arrive, and of files that are to be removed."""
+"""Bytes that count for a tenant besides its files: files that are arriving, and discarded files not yet removed."""

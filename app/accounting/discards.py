@@ -1,8 +1,8 @@
-"""Every query on discarded files. Callers own the transaction.
+"""Queries on discarded files. Callers own the transaction.
 
-Files are removed at once. A lock keeps that apart from those who begin to use one: they share it from the time when
-they renew the file to the end of their transaction; who removes has it alone while it looks for rows and removes. Files
-are spread over many locks, so that a removal that takes long hardly keeps others waiting.
+Files are removed at once. A lock separates removals from transactions that begin to use a file: a user shares the lock
+from renewing the file to the end of its transaction; a remover holds it exclusively while it checks for rows and
+removes. Files are spread over 64 locks, so that a slow removal rarely delays others.
 """
 
 import math
@@ -27,17 +27,17 @@ _LOCKS = 64
 
 
 def begin_to_use(session: Session, store: ArtifactStore, sha256: str) -> None:
-    """Keep a file for the row of this transaction that will name it. Raises `ArtifactMissing`."""
+    """Keep a file, because a row of this transaction will name it. Raises `ArtifactMissing`."""
     lock_files(session, [sha256], shared=True)
     store.renew(sha256)
 
 
 def lock_files(session: Session, digests: Iterable[str], *, shared: bool = False) -> None:
-    """Keep those who remove these files apart from those who use them, until the transaction ends.
+    """Lock these files until the transaction ends: shared to use them, exclusively to remove them.
 
-    A transaction that uses several files locks all of them first, so that it takes the locks in their order.
+    A transaction that uses several files locks all of them first, so that locks are always taken in the same order.
     """
-    # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+    # SQLite has only one writer, because of BEGIN IMMEDIATE.
     if session.get_bind().dialect.name == "postgresql":
         lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
         for number in sorted({int(digest, 16) % _LOCKS for digest in digests}):
@@ -52,7 +52,7 @@ class Discards:
         self._store = store
 
     def remove(self, digests: Sequence[str]) -> None:
-        """Remove those of the files that no row names. What fails is left to the collector."""
+        """Remove those of the files that no row names. Failures are left to the collector."""
         removed = []
         try:
             for digest in digests:
@@ -63,7 +63,7 @@ class Discards:
             _log.info("artifacts_removed", digests=removed)
 
     def remove_all(self) -> None:
-        """Remove what could not be removed when it was discarded."""
+        """Remove the files that could not be removed when they were discarded."""
         after = ""
         while page := transact(self._sessions, partial(self._page, after)):
             self.remove(page)
@@ -83,9 +83,9 @@ class DiscardRepository:
         self._session = session
 
     def add(self, tenant: str, files: Mapping[str, int]) -> None:
-        """Let files, bytes by digest, count for the tenant until they are removed.
+        """Count these files (sizes by digest) for the tenant until they are removed.
 
-        Call it after the rows that named them are gone. Files that still count by another row are left out.
+        Call it after the rows that named them are deleted. Files that another row still counts are left out.
         """
         lock_files(self._session, files)
         counted = self._counted(list(files))
@@ -98,14 +98,14 @@ class DiscardRepository:
             self._session.execute(insert_into(self._session, DiscardedFile).values(rows).on_conflict_do_nothing())
 
     def page(self, after: str, limit: int) -> Sequence[str]:
-        """Digests of discarded files in their order, from the first one behind `after`."""
+        """Return up to `limit` digests of discarded files, sorted, starting after `after`."""
         query = select(DiscardedFile.sha256).where(DiscardedFile.sha256 > after).distinct()
         return self._session.scalars(query.order_by(DiscardedFile.sha256).limit(limit)).all()
 
     def remove(self, sha256: str, store: ArtifactStore) -> bool:
-        """Remove a discarded file from the store, unless a row names it; returns whether it is gone.
+        """Remove a discarded file from the store, unless a row names it; return whether it was removed.
 
-        A file that counts by another row is forgotten here. Raises `StoreUnavailable`.
+        A file that another row counts is no longer counted here. Raises `StoreUnavailable`.
         """
         lock_files(self._session, [sha256])
         in_use = self._named(sha256)
@@ -120,9 +120,9 @@ class DiscardRepository:
         return any(self._session.scalar(query.limit(1)) is not None for query in named)
 
     def _counted(self, digests: Sequence[str]) -> set[str]:
-        """Those of the files that count as an upload, a data set, or a checkpoint or result of a job.
+        """Return those of the files that count as an upload, a data set, or a checkpoint or result of a job.
 
-        A job that uses a data set does not count it.
+        A job does not count the data set that it uses.
         """
         in_jobs = (
             select(ArtifactUse.sha256)

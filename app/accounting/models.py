@@ -1,4 +1,4 @@
-"""The tables of reserved and of discarded bytes."""
+"""The tables of reserved and discarded bytes."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class Reservation(Base):
-    """Room for a file that a tenant is sending. It counts until its request has ended, or the row expires."""
+    """Space for a file that a tenant is sending. It counts until the request ends or the row expires."""
 
     __tablename__ = "reservations"
     __table_args__ = (Index(None, "tenant"), Index(None, "expires_at"))

@@ -1,8 +1,7 @@
-"""Room for files that arrive, which counts in the quota of their tenant from before the first byte.
+"""Reservations for arriving files, which count in the tenant's quota from before the first byte.
 
-A reservation is a row, so that it counts at every process. It grows with a file of unknown size. The transaction that
-makes the file count by a row of its own ends it. One whose process has died expires, when the collector removes what
-that process has left.
+A reservation is a row, so all processes count it. It grows with a file of unknown size. The transaction that adds the
+file's own row ends it. If its process dies, it expires when the collector removes the process's leftovers.
 """
 
 import time
@@ -32,27 +31,27 @@ _SECONDS_BETWEEN_EXTENSIONS = 600.0
 
 
 class Reservations:
-    """Reserves room. Where there are no quotas, nothing is counted."""
+    """Creates reservations. Without quotas, nothing is counted."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
         self._sessions = sessions
         self._discards = Discards(sessions, store)
         self._quotas = Quotas.of(settings)
-        # What a process leaves that dies is removed after the grace time; until then it counts.
+        # Leftovers of a dead process are removed after the grace time; until then they count.
         self._keep = settings.collect_grace
 
     def room(self, tenant: str, allowance: int = 0) -> "ReservedRoom":
-        """Room of no bytes yet, for a tenant that may have `allowance` bytes more than its quota."""
+        """Return an empty reservation for a tenant that may exceed its quota by `allowance` bytes."""
         return ReservedRoom(tenant, self._sessions, self._quotas, self._keep, allowance, self._discards)
 
     @asynccontextmanager
     async def open(
         self, tenant: str, declared: int, *, overhead: int = 0, allowance: int = 0
     ) -> AsyncIterator["ReservedRoom"]:
-        """Reserve room for a file until the end of the `async with`.
+        """Reserve space for a file until the end of the `async with`.
 
-        The request declares its length, or 0; up to `overhead` bytes of it belong to no file. The tenant may have
-        `allowance` bytes more than its quota. Raises `Problem` (`storage-full`).
+        `declared` is the length of the request, 0 if unknown; up to `overhead` bytes of it are not part of the file.
+        The tenant may exceed its quota by `allowance` bytes. Raises `Problem` (`storage-full`).
         """
         room = self.room(tenant, allowance)
         if declared:
@@ -64,7 +63,7 @@ class Reservations:
 
 
 class ReservedRoom:
-    """Room for one file. Made by `Reservations.open`."""
+    """Reservation for one file, created by `Reservations.open`."""
 
     def __init__(
         self, tenant: str, sessions: Sessions, quotas: Quotas, keep: timedelta, allowance: int, discards: Discards
@@ -82,14 +81,14 @@ class ReservedRoom:
         self._file: StoredArtifact | None = None
 
     def cover(self, size: int) -> None:
-        """Reserve more if the file has more bytes than there is room for. Raises `Problem` (`storage-full`)."""
+        """Extend the reservation if `size` exceeds it. Raises `Problem` (`storage-full`)."""
         if size > self._bytes:
             self.reserve(size, max(size, self._bytes + _STEP_BYTES))
         elif self._is_reserved and time.monotonic() - self._extended > _SECONDS_BETWEEN_EXTENSIONS:
             self.reserve(self._bytes, self._bytes)
 
     def reserve(self, least: int, wanted: int) -> None:
-        """Reserve `wanted` bytes in all, or what the quota leaves of them. Raises `Problem` below `least`."""
+        """Reserve `wanted` bytes in total, or as many as the quota allows. Raises `Problem` below `least`."""
         if not self._quotas.stored_bytes:
             self._bytes = wanted
             return
@@ -114,12 +113,12 @@ class ReservedRoom:
         self._is_reserved, self._extended = True, time.monotonic()
 
     def stored(self, file: StoredArtifact) -> StoredArtifact:
-        """Note that the file is in the store, and return it: if no row comes to name it, it is discarded."""
+        """Record that the file is in the store, and return it. It is discarded unless a row comes to name it."""
         self._file = file
         return file
 
     def settle(self, session: Session) -> None:
-        """End the reservation in the transaction that makes the file count by another row."""
+        """End the reservation, in the transaction that adds the file's own row."""
         self._release(session)
 
     def close(self) -> None:

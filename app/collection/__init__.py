@@ -1,1 +1,1 @@
-"""The collector: removes what has expired, what nobody uses, and what was left half done."""
+"""Collector: removes expired data, unused files and leftovers."""

@@ -1,10 +1,9 @@
-"""The collector: removes what has expired, what nobody uses, and what was left half done.
+"""Collector: removes expired data, unused files and leftovers.
 
-A thread of every API process; a lease lets one of them at a time do it. That saves work only: every step is
-right beside others, beside submissions and beside workers. What begins to use an artifact renews it in the
-transaction that says so. A round first settles on a moment, the grace time ago, then asks for the rows, and then
-removes only what was not renewed since that moment: so it has seen every row that had the grace time to be
-committed, and later ones have renewed their files.
+It is a thread of every API process, and a lease lets one at a time work. The lease only saves work: every step is safe
+beside other collectors, submissions and workers. A transaction that begins to use an artifact renews it. A round first
+fixes a moment, the grace time ago, then reads the rows, and then removes only artifacts that were not renewed since
+that moment. So it has seen every row that was committed within the grace time, and later rows have renewed their files.
 """
 
 import re
@@ -35,7 +34,7 @@ _LEASE = "collector"
 _LEASE_DURATION = timedelta(minutes=10)
 _JOBS_AT_ONCE = 500
 _SECONDS_TO_STOP = 10.0
-# What a supervisor calls the folder of an attempt.
+# Name of the folder of an attempt, as the supervisor sets it.
 _SCRATCH = re.compile(r"(job_[0-9a-f]{32})-(\d{1,9})")
 
 
@@ -63,7 +62,7 @@ class Collector:
         self._thread.join(_SECONDS_TO_STOP)
 
     def round(self) -> bool:
-        """Collect once; False: another process is doing it."""
+        """Collect once. Returns False if another process is collecting."""
         if not self._lease():
             return False
         try:
@@ -107,7 +106,7 @@ class Collector:
                 _log.info("artifacts_removed", digests=removed)
 
     def _remove_snapshots(self) -> None:
-        """Remove the snapshots of jobs that have ended while no worker had them."""
+        """Remove the snapshots of jobs that ended while no worker had them."""
         found = self._snapshots.jobs()
         needed = transact(self._sessions, lambda session: JobRepository(session).not_ended(found))
         for job_id in found:
@@ -115,7 +114,7 @@ class Collector:
                 self._snapshots.forget(job_id)
 
     def _remove_scratch(self) -> None:
-        """Remove the folders of attempts that nobody works on. An attempt that has ended never lives again."""
+        """Remove the folders of attempts that no worker runs. An attempt that has ended never resumes."""
         grace = self._settings.collect_grace.total_seconds()
         for folder in _folders(self._settings.scratch):
             found = _SCRATCH.fullmatch(folder.name)

@@ -9,7 +9,7 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class Lease(Base):
-    """Which process does a thing that one is enough for, and until when it has that to itself."""
+    """Lease of a task that one process at a time should do: the holder, and the end of the lease."""
 
     __tablename__ = "leases"
 

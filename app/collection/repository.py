@@ -1,4 +1,4 @@
-"""Queries of the collector that concern no single kind of row. Callers own the transaction."""
+"""Queries of the collector that concern several tables. Callers own the transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,7 +21,7 @@ class CollectionRepository:
         self._session = session
 
     def lease(self, name: str, holder: str, duration: timedelta) -> bool:
-        """Take or extend a lease. False: somebody else has it."""
+        """Take or extend a lease. Returns False if another holder has it."""
         now = current_time(self._session)
         mine = {"holder": holder, "held_until": now + duration}
         self._session.execute(
@@ -34,19 +34,19 @@ class CollectionRepository:
         return self._session.scalars(select(Lease.holder).where(Lease.name == name)).one() == holder
 
     def release(self, name: str, holder: str) -> None:
-        """Give a lease back."""
+        """Release a lease."""
         self._session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
 
     def expire_keys(self) -> None:
-        """Forget idempotency keys that have expired."""
+        """Delete expired idempotency keys."""
         self._session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= current_time(self._session)))
 
     def expire_reservations(self) -> None:
-        """Forget reservations whose process has died."""
+        """Delete expired reservations, whose process has died."""
         self._session.execute(delete(Reservation).where(Reservation.expires_at <= current_time(self._session)))
 
     def unused(self, digests: Sequence[str]) -> set[str]:
-        """Those of the artifacts that no job, no upload and no data set needs."""
+        """Return those of the artifacts that no job, upload or data set needs."""
         by_jobs = select(ArtifactUse.sha256).where(ArtifactUse.sha256.in_(digests))
         by_uploads = select(Upload.sha256).where(Upload.sha256.in_(digests))
         by_datasets = select(Dataset.sha256).where(Dataset.sha256.in_(digests))

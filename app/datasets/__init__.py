@@ -1,1 +1,1 @@
-"""Data sets that jobs may name: folders that the operator offers, and files that a tenant has uploaded."""
+"""Data sets that jobs can use: folders that the operator offers, and files that a tenant has uploaded."""

@@ -1,4 +1,4 @@
-"""The data sets that the operator offers, for those who look for one."""
+"""Catalogue of the data sets that the operator offers."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ _LONGEST_HEADER = 4096
 
 
 def offered_datasets(settings: Settings) -> Sequence[DatasetView]:
-    """What is below the roots, a thousand at most."""
+    """Return the data sets below the roots, up to 1,000."""
     found: dict[str, DatasetView] = {}
     for root in settings.dataset_roots:
         for name in _names(root):
@@ -35,7 +35,7 @@ def _view_of(path: Path) -> SplitView:
 
 
 def _names(root: Path) -> Iterator[str]:
-    """Folders with a data set, relative to the root."""
+    """Iterate over the folders with a data set, relative to the root."""
     for folder, below, files in os.walk(root):
         relative = Path(folder).relative_to(root)
         if {f"{split}.npz" for split in _SPLITS} <= set(files):
@@ -45,7 +45,7 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _offered(name: str, settings: Settings) -> Path | None:
-    """The folder that a job would get by this name: links may lead out of the roots."""
+    """Return the folder that a job would get by this name, or None: links may lead out of the roots."""
     try:
         return Path(resolve_folder(name, settings))
     except Problem:
@@ -53,7 +53,7 @@ def _offered(name: str, settings: Settings) -> Path | None:
 
 
 def _shape_of_images(path: Path) -> list[int]:
-    """The shape of the array `images`, from its header alone; empty for another kind of file."""
+    """Read the shape of the array `images` from its header; empty for another kind of file."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as array:
             _, major = array.read(6), array.read(2)[0]

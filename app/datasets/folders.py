@@ -1,4 +1,4 @@
-"""Which folders a job may name as its data set."""
+"""Folders that a job may name as its data set."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -10,16 +10,16 @@ _SPLITS = ("train.npz", "test.npz")
 
 
 def resolve_folder(dataset: str, settings: Settings) -> str:
-    """The absolute folder that a job's `dataset` option names.
+    """Return the absolute folder that a job's `dataset` option names.
 
-    With `dataset_roots` set, a name is relative to one of them and must stay below it. The embedded mode
-    without roots takes any local folder, relative ones from where the service was started. Raises `Problem`
-    (`unknown-dataset`, the same for what does not exist and what is not allowed).
+    With `dataset_roots` set, a name is relative to one of them and must stay below it. The embedded mode without roots
+    accepts any local folder, relative to the service's working directory. Raises `Problem` (`unknown-dataset`, both for
+    a missing folder and for one that is not allowed).
     """
     folder = _find(dataset, settings)
     if folder is None:
         detail = (
-            f"you have uploaded no data set '{dataset}', and there is no folder of this name with train.npz and "
+            f"you have not uploaded a data set '{dataset}', and there is no folder of this name with train.npz and "
             f"test.npz {_where(settings)}."
         )
         raise Problem(
@@ -32,7 +32,7 @@ def resolve_folder(dataset: str, settings: Settings) -> str:
 
 
 def offers(name: str, settings: Settings) -> bool:
-    """Whether the operator offers a data set of this name to everybody."""
+    """Return whether the operator offers a data set of this name to everybody."""
     return bool(settings.dataset_roots) and _find(name, settings) is not None
 
 
@@ -53,7 +53,7 @@ def _where(settings: Settings) -> str:
 
 
 def _resolved(folder: Path) -> Path | None:
-    """The folder without links, if it holds a data set; None also for what can be no path at all."""
+    """Return the folder without links; None if it holds no data set or is not a valid path."""
     try:
         path = folder.resolve()
         return path if all((path / split).is_file() for split in _SPLITS) else None

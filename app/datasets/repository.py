@@ -1,4 +1,4 @@
-"""Every query on uploaded data sets, by tenant. Callers own the transaction."""
+"""Queries on uploaded data sets, by tenant. Callers own the transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,7 +20,7 @@ class DatasetRepository:
         self._session = session
 
     def add(self, tenant: str, name: str, stored: StoredArtifact, splits: Mapping[str, SplitStructure]) -> Dataset:
-        """Insert a data set under a name that is free."""
+        """Insert a data set under a free name."""
         dataset = Dataset(
             tenant=tenant,
             name=name,
@@ -34,19 +34,19 @@ class DatasetRepository:
         return dataset
 
     def get(self, tenant: str, name: str) -> Dataset | None:
-        """Find a data set of a tenant; that of another one is not there."""
+        """Find a data set of a tenant; None for an unknown one, and for one of another tenant."""
         return self._session.get(Dataset, (tenant, name))
 
     def all(self, tenant: str) -> Sequence[Dataset]:
-        """The data sets of a tenant, by name."""
+        """Return the data sets of a tenant, by name."""
         return self._session.scalars(select(Dataset).where(Dataset.tenant == tenant).order_by(Dataset.name)).all()
 
     def count(self, tenant: str) -> int:
-        """How many data sets the tenant has."""
+        """Count the tenant's data sets."""
         return self._session.scalars(select(func.count()).where(Dataset.tenant == tenant)).one()
 
     def delete(self, tenant: str, name: str) -> str | None:
-        """Forget a data set and discard its file, whose digest is returned. None: there was none."""
+        """Delete a data set and discard its file; return the file's digest, or None if there was no data set."""
         named = delete(Dataset).where(Dataset.tenant == tenant, Dataset.name == name)
         removed = self._session.execute(
             named.returning(Dataset.sha256, Dataset.bytes), execution_options={"synchronize_session": False}

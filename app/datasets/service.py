@@ -1,4 +1,4 @@
-"""What can be done with data sets: each method is one unit of work."""
+"""Operations on data sets; each method is one unit of work."""
 
 import re
 from collections.abc import Mapping
@@ -26,21 +26,21 @@ from app.uploads.repository import UploadRepository
 from nern_core.dataset_structure import SplitStructure, dataset_structure_of
 from nern_core.errors import NernError
 
-# Also the name of the file that a runner gets: no part of a path but the last.
+# Also the name of the runner's file, so it must be a single part of a path.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 MOST_DATASETS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NamedDataset:
-    """What a job's option `dataset` names: a folder by its path, or a file that was uploaded, `stored`, by its name."""
+    """The data set of a job's option `dataset`: a folder by its path, or an uploaded file, `stored`, by its name."""
 
     name: str
     stored: StoredArtifact | None = None
 
 
 def splits_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
-    """What an uploaded file holds. Raises `Problem` (`not-a-dataset`)."""
+    """Return the splits of an uploaded file. Raises `Problem` (`not-a-dataset`)."""
     try:
         return dataset_structure_of(file)
     except NernError as error:
@@ -56,7 +56,7 @@ DATASET = FileKind("data set", _check_dataset)
 
 
 class DatasetService:
-    """Keeps, lists, finds and forgets data sets."""
+    """Adds, lists, finds and deletes data sets."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class DatasetService:
         self._discards = Discards(sessions, store)
 
     def admit(self, tenant: str, name: str, sha256: str | None) -> None:
-        """Refuse a data set, perhaps of a known digest, before it comes.
+        """Refuse a data set before it arrives, if its name is taken or there are too many; the digest may be unknown.
 
         Raises `Problem` (`dataset-exists`, `too-many-datasets`).
         """
@@ -82,7 +82,7 @@ class DatasetService:
         transact(self._sessions, work)
 
     def add(self, tenant: str, name: str, stored: StoredArtifact, room: ReservedRoom) -> DatasetView:
-        """Keep a data set that a tenant has sent into reserved room; the same one again changes nothing.
+        """Add a data set that a tenant has sent with a reservation; a repeat is a no-op.
 
         Raises `Problem` (`dataset-exists`, `too-many-datasets`, `storage-full`, `not-a-dataset`, `unknown-upload`).
         """
@@ -97,7 +97,7 @@ class DatasetService:
         return transact(self._sessions, work)
 
     def adopt(self, tenant: str, name: str, sha256: str) -> DatasetView:
-        """Make a data set of a finished upload, which is none of the uploads any more.
+        """Convert a finished upload to a data set; it is no longer an upload then.
 
         Raises `Problem` as `add` does.
         """
@@ -118,7 +118,7 @@ class DatasetService:
         return transact(self._sessions, work)
 
     def all(self, tenant: str) -> DatasetList:
-        """What jobs of the tenant may name, by name."""
+        """Return the data sets that the tenant's jobs can use, by name."""
         own = transact(self._sessions, lambda session: DatasetRepository(session).all(tenant))
         found = {view.name: view for view in offered_datasets(self._settings)}
         found |= {dataset.name: DatasetView.of(dataset) for dataset in own}
@@ -133,14 +133,14 @@ class DatasetService:
         return DatasetView.of(found)
 
     def delete(self, tenant: str, name: str) -> None:
-        """Forget a data set; jobs that use it keep it to their end. Raises `Problem` (`unknown-dataset`)."""
+        """Delete a data set; jobs that use it keep it until they end. Raises `Problem` (`unknown-dataset`)."""
         sha256 = transact(self._sessions, lambda session: DatasetRepository(session).delete(tenant, name))
         if sha256 is None:
             raise _unknown(name)
         self._discards.remove([sha256])
 
     def resolve(self, tenant: str, name: str) -> NamedDataset:
-        """What a job names: an uploaded data set of its tenant, else a folder. Raises `Problem` (`unknown-dataset`)."""
+        """Find an uploaded data set of the tenant, or else a folder. Raises `Problem` (`unknown-dataset`)."""
         if re.fullmatch(NAME_PATTERN, name):
             stored = transact(self._sessions, lambda session: self._use(session, tenant, name))
             if stored is not None:
@@ -195,12 +195,12 @@ def _refuse_more_than_most(session: Session, tenant: str) -> None:
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "too-many-datasets",
-            f"You have {MOST_DATASETS:,} data sets; delete one before you send another.",
+            f"You have {MOST_DATASETS:,} data sets, which is the limit; delete one before you send another.",
         )
 
 
 def dataset_lost() -> Problem:
-    """The problem for a data set that a job names and the disk has lost."""
+    """Return the problem for a data set whose file the store has lost."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "dataset-lost",
@@ -217,7 +217,7 @@ def _taken(name: str) -> Problem:
 
 
 def _unknown(name: str) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-dataset", f"You have uploaded no data set named '{name}'.")
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-dataset", f"You have not uploaded a data set named '{name}'.")
 
 
 def _unknown_upload() -> Problem:

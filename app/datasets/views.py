@@ -1,4 +1,4 @@
-"""What the API says of data sets."""
+"""The API's representation of data sets."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,14 +11,14 @@ from app.datasets.models import Dataset
 
 
 class DatasetSource(StrEnum):
-    """Where a data set comes from."""
+    """Origin of a data set."""
 
     OPERATOR = "operator"
     UPLOAD = "upload"
 
 
 class SplitView(BaseModel):
-    """One of the two splits of a data set. `images` and `shape` are null if a file of the operator's does not tell."""
+    """One of the two splits of a data set. `images` and `shape` are null if the operator's file does not show them."""
 
     bytes: int
     images: int | None
@@ -26,17 +26,17 @@ class SplitView(BaseModel):
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """The view of a split of an uploaded file, as its row describes it."""
+        """Return the view of an uploaded file's split, as its row describes it."""
         height, width = stored.get("height"), stored.get("width")
         shape = None if height is None or width is None else [height, width, 3]
         return cls(bytes=stored.get("bytes", 0), images=stored.get("images"), shape=shape)
 
 
 class DatasetView(BaseModel):
-    """A data set. `name` is what the option `dataset` takes."""
+    """A data set. `name` is the value for the option `dataset`."""
 
     name: str
-    source: Annotated[DatasetSource, Field(description="`operator`: offered to all. `upload`: sent by you.")]
+    source: Annotated[DatasetSource, Field(description="`operator`: offered to everybody. `upload`: uploaded by you.")]
     train: SplitView
     test: SplitView
     bytes: Annotated[int | None, Field(description="Size of an uploaded file.")] = None
@@ -45,7 +45,7 @@ class DatasetView(BaseModel):
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """The view of a row."""
+        """Return the view of a row."""
         train, test = (SplitView.of(dataset.splits.get(split, {})) for split in ("train", "test"))
         return cls(
             name=dataset.name,
@@ -59,7 +59,7 @@ class DatasetView(BaseModel):
 
 
 class DatasetList(BaseModel):
-    """The data sets that jobs may name. With `any_folder`, they may also name any folder of this machine."""
+    """Data sets your jobs can use. With `any_folder`, they can also use any folder of the service's machine."""
 
     items: list[DatasetView]
     any_folder: bool

@@ -1,1 +1,1 @@
-"""The edge: what every request passes before it reaches a route, and every answer on its way out."""
+"""The edge: the layers between the server and the routes, which every request and response passes."""

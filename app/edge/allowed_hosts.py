@@ -1,7 +1,7 @@
-"""The names that the service answers to.
+"""Host names that the service accepts.
 
-A name that an attacker lets point to 127.0.0.1 makes a browser take a local service for the attacker's
-own: it sends that name, and is refused here.
+This prevents DNS rebinding: an attacker's host name that resolves to 127.0.0.1 would let the attacker's pages use a
+local service. The browser sends that name, so the request is refused here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ ANY_HOST = "*"
 
 
 class AllowedHosts:
-    """Refuses requests for other names than `hosts` with 421; `*` allows every one."""
+    """Refuses requests for other host names than `hosts` with 421; `*` allows any."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self._app = app
@@ -36,7 +36,7 @@ class AllowedHosts:
 
 
 def _name(headers: Headers) -> str:
-    """The host without its port; brackets of an IPv6 address stay."""
+    """Return the host without its port; brackets of an IPv6 address stay."""
     host = headers.get("host", "").lower()
     name, separator, port = host.rpartition(":")
     return name if separator and port.isdigit() and (name.endswith("]") or ":" not in name) else host

@@ -1,8 +1,8 @@
-"""Request bodies: how large they may be, and how slow.
+"""Limits on the size and slowness of request bodies.
 
-Who sends nothing, or next to nothing, does not hold a connection for ever. What counts is the time that
-the service waits for the client; a client that waits for the service's disk is not slow. An answer that
-does not wait for the end of the body closes the connection, so that nobody goes on sending to nobody.
+A client that sends nothing, or very little, cannot hold a connection forever. Only the time that the service waits for
+the client counts, not the time that the client waits for the service's disk. A response that does not wait for the end
+of the body closes the connection, so that the client stops sending.
 """
 
 import asyncio
@@ -16,23 +16,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.body import parse_length
 from app.problems import Problem
 
-# Of what is no upload.
+# Bytes of a body that is not an upload.
 LARGEST_DOCUMENT = 2**16
-# Whoever has no key may send documents too, and holds a connection meanwhile.
+# Clients without a key may send documents too, and hold a connection meanwhile.
 _SECONDS_FOR_DOCUMENT = 10.0
 _UPLOAD = "nern.upload"
 
 
 async def accept_upload(request: Request) -> None:
-    """What a route depends on that takes a large body, and limits its size itself."""
+    """Dependency of routes that take a large body, and limit its size themselves."""
     request.scope[_UPLOAD] = True
 
 
 class Bodies:
-    """Ends a request whose body has no clear length (400), is too large (413), or pauses or is too slow (408).
+    """Ends a request whose body has an ambiguous length (400), is too large (413), or pauses or is too slow (408).
 
-    A pause is one of `idle` seconds. Too slow is what comes with less than `bytes_per_second` on average, from
-    `idle` seconds on.
+    A pause is `idle` seconds without data. A body is too slow if, after `idle` seconds, it has less than
+    `bytes_per_second` on average.
     """
 
     def __init__(self, app: ASGIApp, idle: float, bytes_per_second: int) -> None:
@@ -41,7 +41,7 @@ class Bodies:
         self._bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with its body under watch."""
+        """Pass a request on, and watch its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,7 +59,7 @@ class Bodies:
 
 
 class _Body:
-    """The body of one request, as far as it has come."""
+    """The body of one request, as far as it has arrived."""
 
     def __init__(self, scope: Scope, receive: Receive, idle: float, bytes_per_second: int) -> None:
         headers = Headers(scope=scope)
@@ -75,9 +75,9 @@ class _Body:
         self.ambiguous = chunked and "content-length" in headers
 
     async def receive(self) -> Message:
-        """The next message. Raises `Problem` (`body-too-large`, `body-too-slow`)."""
+        """Return the next message. Raises `Problem` (`body-too-large`, `body-too-slow`)."""
         if self.complete:
-            # From here on the client has only to listen, for as long as the answer takes.
+            # From here on the client only listens, so there is no time limit.
             return await self._receive()
         self._refuse_size(self._declared)
         message = await self._wait()
@@ -85,7 +85,7 @@ class _Body:
         self.complete = not message.get("more_body", False)
         self._refuse_size(self._received)
         if not self.complete and self._waited > self._idle and self._received < self._waited * self._bytes_per_second:
-            raise _too_slow(f"The body comes with less than {self._bytes_per_second:,} bytes a second")
+            raise _too_slow(f"The body arrives at less than {self._bytes_per_second:,} bytes per second")
         return message
 
     async def _wait(self) -> Message:
@@ -96,8 +96,8 @@ class _Body:
                 return await self._receive()
         except TimeoutError:
             if is_upload or patience == self._idle:
-                raise _too_slow(f"Nothing has come for {self._idle:g} seconds") from None
-            raise _too_slow(f"The document has not come within {_SECONDS_FOR_DOCUMENT:g} seconds") from None
+                raise _too_slow(f"No data has arrived for {self._idle:g} seconds") from None
+            raise _too_slow(f"The document has not arrived within {_SECONDS_FOR_DOCUMENT:g} seconds") from None
         finally:
             self._waited += monotonic() - start
 
@@ -106,11 +106,11 @@ class _Body:
             raise Problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "body-too-large",
-                f"This address takes {LARGEST_DOCUMENT:,} bytes at most; send a smaller document.",
+                f"The body is over the limit of {LARGEST_DOCUMENT:,} bytes; send a smaller document.",
             )
 
 
-# Two servers in a row that believe different ones would see different requests.
+# A proxy and this server could each follow a different one, and see different requests.
 _AMBIGUOUS = Problem(
     HTTPStatus.BAD_REQUEST,
     "ambiguous-length",

@@ -1,4 +1,4 @@
-"""Refuses requests beyond the limit of connections with 503, except for probes."""
+"""Refuses requests beyond the connection limit with 503, except probes."""
 
 from http import HTTPStatus
 
@@ -11,7 +11,7 @@ _PROBES = frozenset({"/livez", "/readyz"})
 
 
 class Crowding:
-    """Answers requests on reserved connections that are no probes with 503."""
+    """Answers requests on reserved connections with 503, unless they are probes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,6 +29,6 @@ class Crowding:
 _TOO_MANY = Problem(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too-many-connections",
-    "The service has as many connections as it serves; come back soon.",
+    "The service has reached its limit of connections; try again soon.",
     headers={"Retry-After": "5", "Connection": "close"},
 )

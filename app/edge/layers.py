@@ -1,4 +1,4 @@
-"""The layers of the edge, in their order."""
+"""Order of the layers of the edge."""
 
 from starlette.middleware import Middleware
 
@@ -18,7 +18,7 @@ from app.tracing import SilentTracer, Tracer
 
 
 def layers(settings: Settings, metrics: ServiceMetrics, tracer: Tracer) -> list[Middleware]:
-    """The middleware of the API, the outermost first."""
+    """Return the middleware of the API, outermost first."""
     return [
         Middleware(CountRequests, metrics=metrics.requests),
         *([] if isinstance(tracer, SilentTracer) else [Middleware(RequestTraces, tracer=tracer)]),

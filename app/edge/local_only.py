@@ -1,8 +1,8 @@
-"""A service without keys serves this machine, and none of the pages that a browser on it shows.
+"""A service without keys serves only this machine, and no pages of other origins in its browsers.
 
-The API cannot see the address that its server listens on; it sees, of every connection, the address at
-either end. Both have to be loopback. A form of any page can post to any address, so that requests which
-change something must not come from the page of another origin either.
+The API does not know the address that its server listens on, but it knows both addresses of every connection. Both must
+be loopback. A form on any page can post to any address, so requests that change something must not come from pages of
+other origins either.
 """
 
 from http import HTTPStatus
@@ -35,7 +35,7 @@ class LocalOnly:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address literal is this machine's own; what is no literal is not."""
+    """Return whether an address literal is loopback; False for other text."""
     try:
         literal = ip_address(address)
     except ValueError:
@@ -50,8 +50,8 @@ def _refusal(scope: Scope) -> Problem | None:
         return Problem(
             HTTPStatus.FORBIDDEN,
             "this-machine-only",
-            "Without API keys this service serves its own machine only; the operator sets NERN_AUTHENTICATION=keys "
-            "and makes a key with `nern keys create`.",
+            "Without API keys this service serves its own machine only; the operator can set NERN_AUTHENTICATION=keys "
+            "and create a key with `nern keys create`.",
         )
     if scope["method"] not in SAFE_METHODS and is_foreign(Headers(scope=scope)):
         return Problem(
@@ -67,10 +67,10 @@ def _is_local(end: tuple[str, Any] | None) -> bool:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a browser sends this for a page of another origin.
+    """Return whether a browser sends this for a page of another origin.
 
-    `Sec-Fetch-Site` decides where there is one: pages cannot set it, and proxies that change `Host` do not alter it.
-    Browsers send none over plain HTTP to other machines; there `Origin` has to name this host.
+    `Sec-Fetch-Site` decides if it is present: pages cannot set it, and proxies that change `Host` do not alter it.
+    Browsers omit it over plain HTTP to other machines; then `Origin` must name this host.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -80,7 +80,7 @@ def is_foreign(headers: Headers) -> bool:
 
 
 def _host_of(origin: str) -> str | None:
-    """Return host and port of an origin; None for what is no address."""
+    """Return host and port of an origin; None for an invalid one."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:

@@ -1,4 +1,4 @@
-"""The headers that tell a client how many requests it has left."""
+"""Headers with the client's remaining requests."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,7 +7,7 @@ from app.access.rate import Allowance, rate_headers
 
 
 class RateHeaders:
-    """Adds the headers to the answers to those whose requests are counted."""
+    """Adds the headers to responses of counted requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

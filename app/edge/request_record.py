@@ -1,4 +1,4 @@
-"""One id and one line in the log for each request."""
+"""Id and log line of each request."""
 
 import re
 from http import HTTPStatus
@@ -21,10 +21,10 @@ _log = structlog.get_logger()
 
 
 class RequestRecord:
-    """Gives a request its id, which is in its answer and in all that is logged about it, and logs its end.
+    """Assigns each request an id, which is in its response and all of its log lines, and logs its end.
 
-    The client may choose the id, in the header `X-Request-ID`. An exception that nobody has handled ends
-    here, in the log and with 500.
+    The client may choose the id, in the header `X-Request-ID`. Unhandled exceptions end here: they are logged and
+    answered with 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +49,7 @@ class RequestRecord:
             try:
                 await self._app(scope, receive, send_with_id)
             except (Problem, ClientDisconnect) as error:
-                # The client's doing: its body stays out or is too slow, or it is gone.
+                # Caused by the client: its body is missing or too slow, or it has disconnected.
                 problem = error if isinstance(error, Problem) else _CUT_OFF
                 if status is None:
                     await problem.response()(scope, receive, send_with_id)
@@ -69,7 +69,7 @@ _CUT_OFF = Problem(HTTPStatus.BAD_REQUEST, "request-cut-off", "The request was c
 _INTERNAL_ERROR = Problem(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "internal-error",
-    "Something went wrong here; try again, and tell the operator the request id if it happens again.",
+    "An internal error occurred; try again, and give the operator the request id if it happens again.",
 )
 
 
@@ -78,7 +78,7 @@ def _request_id(given: str) -> str:
 
 
 def _about(scope: Scope) -> dict[str, Any]:
-    """What the log says of a request: never its query or its headers, which may hold secrets."""
+    """Return a request's log fields: never its query or headers, which may hold secrets."""
     route, caller = scope.get("route"), scope.get("state", {}).get("caller")
     about = {"method": scope["method"], "route": scope["path"][:_LONGEST_PATH] if route is None else route.path}
     if isinstance(caller, Caller):

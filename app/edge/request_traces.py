@@ -1,17 +1,17 @@
-"""A span for each request, within the trace of whoever sends it."""
+"""A span for each request, within the client's trace."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.tracing import Tracer
 
-# What is asked every few seconds by probes and by Prometheus, and tells nothing.
+# Requested every few seconds by probes and Prometheus, without information.
 _SILENT = frozenset({"/livez", "/readyz", "/metrics"})
 _FIRST_ERROR_OF_SERVER = 500
 
 
 class RequestTraces:
-    """Traces requests, and tells those who answer them which span it is: `request.state.traceparent`."""
+    """Traces requests; routes find the span in `request.state.traceparent`."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app

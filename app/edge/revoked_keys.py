@@ -1,4 +1,4 @@
-"""Ends requests whose key is revoked while they last."""
+"""Ends active requests whose key is revoked."""
 
 from contextlib import suppress
 
@@ -9,9 +9,9 @@ from app.problems import Problem
 
 
 class RevokedKeys:
-    """Lets nothing more come from or go to a client whose key is not good any more.
+    """Stops all traffic from and to a client whose key is no longer valid.
 
-    Who sends a body is answered with 401. Who listens or downloads is cut off.
+    A client that sends a body gets 401. A client that listens or downloads is cut off.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,12 +32,12 @@ class RevokedKeys:
             exchange.key.end()
 
 
-class _CutOff(Exception):  # it is no error
-    """The answer has begun, and its client is not to have the rest."""
+class _CutOff(Exception):  # not an error
+    """The response has begun, and its client must not get the rest."""
 
 
 class _Exchange:
-    """A request and its answer, as far as they have come."""
+    """A request and its response, as far as they have proceeded."""
 
     def __init__(self, key: WatchedKey, receive: Receive, send: Send) -> None:
         self.key = key
@@ -46,7 +46,7 @@ class _Exchange:
         self._received = self._answering = self._sized = self._answered = False
 
     async def receive(self) -> Message:
-        """The next message. Raises `Problem` while a body still comes; later the client counts as gone."""
+        """Return the next message. After a refusal, raise `Problem` during the body; later report a disconnect."""
         try:
             async with self.key.interrupting():
                 message = await self._receive()
@@ -58,7 +58,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message, unless the answer began with a key that is not good any more."""
+        """Send a message, unless the key was refused after the response began."""
         if message["type"] == "http.response.start":
             self._answering = self.key.refusal is None
             self._sized = any(name.lower() == b"content-length" for name, _ in message["headers"])
@@ -68,6 +68,6 @@ class _Exchange:
         self._answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     async def end(self) -> None:
-        """Bring a stream that was cut off to its proper end; what has a size remains visibly incomplete."""
+        """End a stream that was cut off properly; a response with a length stays visibly incomplete."""
         if self._answering and not self._answered and not self._sized and self.key.refusal is not None:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

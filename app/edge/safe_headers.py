@@ -1,4 +1,4 @@
-"""Headers that tell browsers to do nothing clever with an answer, unless the route says otherwise."""
+"""Restrictive security headers for responses, unless the route sets its own."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,14 +7,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # With `no-referrer` browsers send `Origin: null` with the forms of these pages themselves.
+    # Not `no-referrer`, because browsers would then send `Origin: null` with the forms of the service's own pages.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class SafeHeaders:
-    """Adds the headers to every answer that does not have its own."""
+    """Adds each header to responses that do not set it themselves."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

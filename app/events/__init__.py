@@ -1,1 +1,1 @@
-"""Events: what has happened to a job, numbered from 1, for those who follow it."""
+"""Events of jobs, numbered from 1, for clients that follow a job."""

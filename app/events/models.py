@@ -11,7 +11,7 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class EventKind(StrEnum):
-    """A status that the job has taken, or a point of its progress."""
+    """A new status of the job, or a progress report."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -23,7 +23,7 @@ class EventKind(StrEnum):
 
 
 class JobEvent(Base):
-    """One event of a job. Numbers have no gaps, and grow in the order in which the events have happened."""
+    """One event of a job. Numbers are in the order of the events and have no gaps."""
 
     __tablename__ = "job_events"
 

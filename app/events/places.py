@@ -1,4 +1,4 @@
-"""Places for requests that take long because they wait for something to happen."""
+"""Places for requests that wait for events."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _SECONDS_TO_COME_BACK = "10"
 
 
 class Places:
-    """The places of one process. Each of several tenants has a share of them."""
+    """Places of one process. With several tenants, each has a share of them."""
 
     def __init__(self, number: int, *, several_tenants: bool = True) -> None:
         self._shares = FairShares(number, reserving=several_tenants)
@@ -35,6 +35,6 @@ def _too_many() -> Problem:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "too-many-listeners",
-        "As many of your requests as are allowed wait for events already; come back soon, or poll the job meanwhile.",
+        "Too many of your requests are waiting for events; try again soon, or poll the job meanwhile.",
         headers={"Retry-After": _SECONDS_TO_COME_BACK},
     )

@@ -1,7 +1,7 @@
-"""Finds what is new for everybody who follows a job: one query each half second tells for all of them who has news.
+"""Finds new events for all clients that follow jobs, with one query each half second.
 
-Who waits holds neither a thread nor a connection to the database. Since it is the database that is read, it does not
-matter which of several API processes somebody follows a job at, or was connected to before.
+A waiting client holds neither a thread nor a database connection. Because events come from the database, a client may
+follow a job at any API process, and reconnect to another one.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from app.events.models import JobEvent
 from app.events.repository import EventRepository, News, Position
 from app.request_threads import in_share
 
-# Under this name the server finds, in the state of the lifespan, what it calls as soon as it is to stop.
+# Name in the lifespan's state of the function that the server calls when it begins to stop.
 AT_STOP = "nern.at_stop"
 _SECONDS_BETWEEN_LOOKS = 0.5
-# Positions of one query.
+# Positions per query.
 _MOST = 200
 _log = structlog.get_logger()
 
 
 class EventReader:
-    """Reads for the listeners of one event loop."""
+    """Reads events for the listeners of one event loop."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -33,13 +33,13 @@ class EventReader:
         self.stopped = False
 
     async def page(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
-        """The events after this number that there are now."""
+        """Return up to `limit` existing events after this number."""
         return await in_share(
             transact, self._sessions, lambda session: EventRepository(session).page(job_id, after, limit)
         )
 
     async def next(self, position: Position) -> News | None:
-        """Wait for the next news, or for the end of what can come; None if the service stops."""
+        """Wait for the next events, or the end of the job; return None if the service stops."""
         if self.stopped:
             return None
         future: asyncio.Future[News | None] = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ class EventReader:
             self._remove(position, future)
 
     def stop(self) -> None:
-        """Let everybody go who waits. Call it in the event loop."""
+        """End all waits. Call it in the event loop."""
         self.stopped = True
         for position in list(self._waiting):
             self._tell(position, None)
@@ -73,7 +73,7 @@ class EventReader:
         except Exception as error:  # noqa: BLE001 # listeners outlive every outage of the database
             _log.warning("events_not_read", error=repr(error))
             if len(positions) > 1 and not isinstance(error, DATABASE_LOST):
-                # What fails for one of them must not keep the others from their news.
+                # A failure for one position must not block the others.
                 middle = len(positions) // 2
                 await self._look(positions[:middle])
                 await self._look(positions[middle:])
@@ -91,7 +91,7 @@ class EventReader:
                 future.set_result(news)
 
     def _remove(self, position: Position, future: asyncio.Future[News | None]) -> None:
-        """Nobody looks any more for one who has gone away."""
+        """Stop looking for a listener that has gone."""
         others = self._waiting.get(position, set())
         others.discard(future)
         if not others:

@@ -1,7 +1,7 @@
-"""Every query on events. They are written in the transaction that changes the row of their job.
+"""Queries on events. Events are written in the transaction that changes the row of their job.
 
-The lock of that row lets one writer after another take the next number. Progress is told ever more rarely the
-longer a job runs, so that the longest has about a thousand events.
+The lock of that row lets only one writer at a time take the next number. Progress events become rarer the longer a job
+runs, so that the longest job has about a thousand events.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,17 @@ from app.events.models import EventKind, JobEvent
 from app.jobs.models import TERMINAL, Job, UtcDateTime
 
 _SHORTEST_PAUSE = timedelta(seconds=2)
-# After so many events the pause between points of progress is doubled, ten times at most: to half an hour.
+# The pause between progress events doubles after this many events, up to ten times, to half an hour.
 _EVENTS_PER_DOUBLING = 100
 _MOST_DOUBLINGS = 10
-# After one position, and in one answer about many.
+# Limits of events for one position, and for one answer about many positions.
 MOST_EVENTS = 200
 _MOST_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where somebody is who follows a job: after the event of this number."""
+    """A listener's position in a job: after the event of this number."""
 
     job_id: str
     after: int
@@ -34,20 +34,20 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What comes after a position, 200 events at most, and the status of the job; None: there is no such job."""
+    """Up to 200 events after a position, and the status of the job, None if the job does not exist."""
 
     events: Sequence[JobEvent]
     status: str | None
 
     @property
     def complete(self) -> bool:
-        """Whether nothing will come after these events."""
+        """True if no events will follow these."""
         return len(self.events) < MOST_EVENTS and (self.status is None or self.status in TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueHistory:
-    """The span of the request that has queued a job, if it was traced, and when the job was last queued."""
+    """The span of the request that queued a job, if it was traced, and the time when the job was last queued."""
 
     traceparent: str | None = None
     queued_at: datetime | None = None
@@ -72,30 +72,30 @@ class EventRepository:
         self._session.execute(insert(JobEvent).from_select(["job_id", "number", "kind", "time", "data"], event))
 
     def add_progress(self, job_id: str, time: datetime, progress: Mapping[str, Any]) -> None:
-        """Add a point of progress, unless the event before it is too young."""
+        """Add a progress event, unless the previous event is too recent."""
         query = select(JobEvent.number, JobEvent.time).where(JobEvent.job_id == job_id)
         last = self._session.execute(query.order_by(JobEvent.number.desc()).limit(1)).one_or_none()
         if last is None or time >= last.time + pause_after(last.number):
             self.add(job_id, EventKind.PROGRESS, time, progress)
 
     def page(self, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
-        """The events after this number."""
+        """Return up to `limit` events after this number."""
         query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > after)
         return self._session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
 
     def queue_history(self, job_id: str) -> QueueHistory:
-        """How a job came into the queue."""
+        """Return the queue history of a job."""
         query = select(JobEvent.time, JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.kind == EventKind.QUEUED)
         found = self._session.execute(query.order_by(JobEvent.number)).all()
         return QueueHistory(found[0].data.get("traceparent"), found[-1].time) if found else QueueHistory()
 
     def news(self, positions: Iterable[Position]) -> Mapping[Position, News]:
-        """What there is after the positions: one query, and one more for each position that is behind.
+        """Return the events after the positions: one query, and one more for each position that is behind.
 
-        Where that is much, some of the positions get theirs later: they are not in the answer.
+        If there are more than 2,000 events, some positions are left out and get theirs later.
         """
         asked = list(positions)
-        # A join with the events would be quicker on paper; PostgreSQL reads the whole table for it.
+        # Not a join with the events, because PostgreSQL reads the whole table for it.
         last = select(func.max(JobEvent.number)).where(JobEvent.job_id == Job.id).scalar_subquery()
         query = select(Job.id, Job.status, last).where(Job.id.in_({position.job_id for position in asked}))
         heads = {job_id: (status, number or 0) for job_id, status, number in self._session.execute(query)}
@@ -116,5 +116,5 @@ class EventRepository:
 
 
 def pause_after(number: int) -> timedelta:
-    """The shortest time between an event of this number and a point of progress: doubled with every 100 events."""
+    """Return the minimum time between an event of this number and a progress event: it doubles every 100 events."""
     return _SHORTEST_PAUSE * (1 << min(number // _EVENTS_PER_DOUBLING, _MOST_DOUBLINGS))

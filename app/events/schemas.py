@@ -1,4 +1,4 @@
-"""What the API says of events."""
+"""The API's representation of events."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -12,29 +12,29 @@ from app.events.models import EventKind, JobEvent
 class EventView(BaseModel):
     """One event of a job."""
 
-    number: Annotated[int, Field(description="Of the job's first event it is 1.")]
+    number: Annotated[int, Field(description="Number of the event, from 1.")]
     kind: Annotated[
         EventKind | SkipJsonSchema[str],
-        Field(description="The status that the job has taken, or `progress`."),
+        Field(description="The job's new status, or `progress`."),
     ]
     time: datetime
     data: Annotated[
         dict[str, Any],
         Field(
-            description="Of a status `attempt`, and `reason` where the job was queued again or `code` and `message` "
-            "where it failed; of the first one `traceparent` where requests are traced; of progress the `phase` and "
-            "what `progress` of the job has."
+            description="For a status: `attempt`; `reason` if the job was queued again; `code` and `message` if it "
+            "failed; in the first event `traceparent` if requests are traced. For progress: `phase`, and the fields of "
+            "the job's `progress`."
         ),
     ]
 
     @classmethod
     def of(cls, event: JobEvent) -> Self:
-        """The view of a row."""
+        """Return the view of a row."""
         return cls(number=event.number, kind=event.kind, time=event.time, data=event.data)
 
 
 class EventPage(BaseModel):
-    """Some events, in the order in which they happened. `next_after` leads to those after them; null: none yet."""
+    """A page of events, in order. `next_after` leads to the next page; null if there are no more events yet."""
 
     items: list[EventView]
     next_after: int | None

@@ -1,7 +1,7 @@
-"""The events of a job as server-sent events, until its end.
+"""Events of a job as server-sent events, until the job's end.
 
-Each has its number as `id`, so that a client that was cut off goes on with `Last-Event-ID`. The last one, `end`,
-has none and is not stored: it tells the client that it need not come back.
+The `id` of an event is its number, so that a client can resume with `Last-Event-ID`. The last event, `end`, has no `id`
+and is not stored: it tells the client not to reconnect.
 """
 
 import asyncio
@@ -22,30 +22,30 @@ from app.events.schemas import EventView
 MEDIA_TYPE = "text/event-stream"
 _MILLISECONDS_TO_COME_BACK = 2000
 _SECONDS_BETWEEN_COMMENTS = 15.0
-# A client comes back by itself, and shows its key again.
+# Then the client reconnects by itself, and its key is checked again.
 _LONGEST_SECONDS = 900.0
 _SECONDS_TO_TAKE = 60.0
 _COMMENT = ": waiting\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Follows a job; whoever follows has one of the places meanwhile."""
+    """Response that follows a job, and holds one of the places meanwhile."""
 
     def __init__(self, reader: EventReader, places: Places, position: Position) -> None:
         self._places, self._tenant = places, tenant_of_request.get()
-        # A proxy that collects answers before it passes them on would hold the events back.
+        # A buffering proxy would delay the events.
         super().__init__(follow(reader, position), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Raises `Problem` (`too-many-listeners`) before anything is sent."""
+        """Send the stream. Raises `Problem` (`too-many-listeners`) before anything is sent."""
         with self._places.taken(self._tenant), suppress(TimeoutError):
-            # One who takes nothing of what is sent does not keep the place for ever.
+            # A client that reads nothing does not hold the place forever.
             async with asyncio.timeout(_LONGEST_SECONDS + _SECONDS_TO_TAKE):
                 await super().__call__(scope, receive, send)
 
 
 async def follow(reader: EventReader, position: Position) -> AsyncIterator[str]:
-    """The text of the stream from this position on."""
+    """Generate the text of the stream from this position."""
     yield f"retry: {_MILLISECONDS_TO_COME_BACK}\n\n"
     ends_at = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < ends_at:

@@ -1,4 +1,4 @@
-"""The outbox of jobs: which of them the broker is to be told of, and when."""
+"""Outbox of jobs: which queued jobs to announce to the broker, and when."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.jobs.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job that the broker is to be told of, as it was seen: due at `announce_at`."""
+    """A queued job to announce to the broker, as it was read: due at `announce_at`."""
 
     job_id: str
     device: str
@@ -21,10 +21,10 @@ class Waiting:
 
 
 class Announcements(Statements):
-    """Queued jobs, as the relay sees them."""
+    """Queries of the relay on queued jobs."""
 
     def to_announce(self, limit: int) -> Sequence[Waiting]:
-        """Queued jobs that the broker is to be told of now, the longest due first."""
+        """Return up to `limit` queued jobs that are due to be announced, longest due first."""
         query = (
             select(Job.id, Job.device, Job.announcements, Job.announce_at)
             .where(Job.status == JobStatus.QUEUED, Job.announce_at <= self.now())
@@ -35,9 +35,9 @@ class Announcements(Statements):
         return [Waiting(row.id, row.device, row.announcements, row.announce_at) for row in rows]
 
     def mark_announced(self, announced: Iterable[tuple[Waiting, timedelta]]) -> None:
-        """The broker has been told of these jobs; if they stay queued, it is to be told again after the pause.
+        """Record that these jobs were announced; if they stay queued, they are due again after the pause.
 
-        A job that has meanwhile come back to the queue stays due: the message that it waits for is another one.
+        A job that was queued again in the meantime stays due, because it needs a new message.
         """
         now = self.now()
         for waiting, pause in announced:
@@ -48,6 +48,6 @@ class Announcements(Statements):
             )
 
     def announce_again(self, job_id: str) -> bool:
-        """The message of this queued job has reached nobody who will work on it."""
+        """Make a queued job due now, because its message reached no worker that will run it."""
         queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
         return self._hit(queued.values(announce_at=self.now()))

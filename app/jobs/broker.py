@@ -1,7 +1,7 @@
-"""Celery as this service uses it: a message is a job's id, and only wakes a worker up.
+"""Celery as this service uses it: a message is a job's id, and only wakes a worker.
 
-Messages are acknowledged when they arrive, none is fetched ahead, results are not kept: the row knows
-everything. The embedded mode and the production differ by the broker's URL only.
+Messages are acknowledged on arrival and not prefetched, and results are not kept, because the row holds everything.
+Embedded mode and production differ only in the broker's URL.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def create_celery(settings: Settings) -> Celery:
 
 
 def announce(celery: Celery, job_id: str, device: str) -> None:
-    """Tell the broker of a job. Raises kombu's `OperationalError` if it does not answer in time."""
+    """Announce a job to the broker. Raises kombu's `OperationalError` if it does not answer in time."""
     celery.send_task(RUN_JOB, args=[job_id], queue=device, retry=False)
 
 

@@ -1,4 +1,4 @@
-"""Deadlines: when a job is of no use any more to who has submitted it."""
+"""Deadlines: the time by which a job must end to be of use to its submitter."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -15,15 +15,14 @@ DeadlineSeconds = Annotated[
     Field(
         ge=1,
         le=_THIRTY_DAYS,
-        description="Seconds after its submission by which the job has to have ended: one that still waits or runs "
-        "then fails with `deadline_exceeded`.",
+        description="Seconds from submission. A job that has not ended by then fails with `deadline_exceeded`.",
     ),
 ]
 _SECONDS: TypeAdapter[int] = TypeAdapter(DeadlineSeconds)
 
 
 def parse_deadline(text: bytes) -> timedelta:
-    """The deadline in a JSON text. Raises `Problem` (`invalid-deadline`)."""
+    """Parse a deadline from JSON. Raises `Problem` (`invalid-deadline`)."""
     try:
         return timedelta(seconds=_SECONDS.validate_json(text))
     except ValidationError as error:

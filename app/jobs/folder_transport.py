@@ -1,7 +1,7 @@
-"""kombu's transport of messages as files in a folder, made to bear a disk that is full for a while.
+"""kombu's transport of messages as files in a folder, changed to survive a full disk.
 
-There a file of a message may stay empty, and whoever finds it would end with an error. Here a file gets its name only
-when it is whole, and what is no message is dropped: the row of a job is announced again anyway.
+kombu may leave an empty message file, and its reader then fails. Here a file gets its name only when it is complete,
+and a file that is not a message is dropped, because a job is announced again anyway.
 """
 
 import os
@@ -20,11 +20,11 @@ _log = structlog.get_logger()
 
 
 class Channel(filesystem.Channel):
-    """A channel whose files are whole."""
+    """A channel that leaves no incomplete files."""
 
     def _put(self, queue: str, payload: object, **_: object) -> None:  # type: ignore[override] # as kombu has it
-        """Write a message. Raises `ChannelError`, and leaves no file, where that fails."""
-        # The names that kombu gives them: they are taken in their order.
+        """Write a message. Raises `ChannelError`, and leaves no file, if that fails."""
+        # Named as kombu does, because messages are read in the order of their names.
         path = Path(self.data_folder_out) / f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         temporary = path.with_suffix(".writing")
         try:
@@ -43,7 +43,7 @@ class Channel(filesystem.Channel):
             raise Empty from error
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Record a queue of an exchange. Replaces a record that a full disk has left empty."""
+        """Record a queue of an exchange, replacing a record that a full disk has left empty."""
         table = self._exchange_file(exchange)  # type: ignore[no-untyped-call] # the same
         if table.exists() and not table.stat().st_size:
             table.unlink()
@@ -51,6 +51,6 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """The transport with such channels."""
+    """The transport that uses this channel."""
 
     Channel = Channel

@@ -1,7 +1,7 @@
-"""Idempotency keys: a submission that is sent again under the same key makes no second job.
+"""Idempotency keys: a submission that is repeated with the same key creates no second job.
 
-While a request with a key arrives, it holds the key, a minute at a time; with the job's row the key is bound to
-that job and to a fingerprint of the request. The names are those of the IETF's draft of `Idempotency-Key`.
+While a request with a key arrives, it holds the key, a minute at a time. The transaction that adds the job binds the
+key to that job and to a fingerprint of the request. Names follow the IETF draft of `Idempotency-Key`.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _HEADER = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-\[\]-~]{1,255})')
 
 
 def parse_key(header: str | None) -> str | None:
-    """The key in the header. Raises `Problem` (`invalid-idempotency-key`)."""
+    """Parse the header. Raises `Problem` (`invalid-idempotency-key`)."""
     if header is None:
         return None
     found = _HEADER.fullmatch(header.strip())
@@ -47,14 +47,14 @@ def parse_key(header: str | None) -> str | None:
 
 
 def fingerprint(submission: Submission) -> str:
-    """What two requests have in common that ask for the same."""
+    """Hash what a submission asks for: equal requests have equal fingerprints."""
     asked: dict[str, Any] = {}
     if submission.options is None:
         asked["encoding"] = submission.file.sha256
     else:
         asked |= {"checkpoint": submission.file.sha256, "options": submission.options.model_dump(mode="json")}
     if submission.dataset is not None:
-        # Another one may have its name by now.
+        # The digest, because another data set may have the name by now.
         asked["dataset"] = submission.dataset.sha256
     if submission.name is not None:
         asked["name"] = submission.name
@@ -69,7 +69,7 @@ def fingerprint(submission: Submission) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BoundKey:
-    """The job that a key stands for, and the fingerprint of the request that made it."""
+    """The job that a key is bound to, and the fingerprint of the request that created it."""
 
     job_id: str
     fingerprint: str
@@ -83,7 +83,7 @@ class IdempotencyKeys:
         self._tenant = tenant
 
     def hold(self, key: str, job_id: str) -> BoundKey | None:
-        """Take a new or expired key for the job to come, or find what it is bound to.
+        """Take a new or expired key for the future job, or return the job that it is bound to.
 
         Raises `Problem` (`request-in-progress`) if another request holds it.
         """
@@ -102,7 +102,7 @@ class IdempotencyKeys:
         return BoundKey(found.job_id, found.fingerprint)
 
     def extend(self, key: str, job_id: str) -> None:
-        """Hold the key for another while."""
+        """Extend the hold by a minute."""
         held = self._held(key, job_id).values(expires_at=current_time(self._session) + _HELD_FOR)
         self._session.execute(held)
 
@@ -113,7 +113,7 @@ class IdempotencyKeys:
             raise _in_progress()
 
     def let_go(self, key: str, job_id: str) -> None:
-        """Give the key back: its request was refused, and may be sent again when it is repaired."""
+        """Release the key: its request was refused, and may be sent again when it is corrected."""
         self._session.execute(delete(IdempotencyKey).where(*self._is_held(key, job_id)))
 
     def _held(self, key: str, job_id: str) -> Update:
@@ -129,7 +129,7 @@ class IdempotencyKeys:
 
 
 class HeldKey:
-    """A key in the hands of the request that will make the job `job_id`."""
+    """A key that is held by the request that will create the job `job_id`."""
 
     def __init__(self, sessions: Sessions, tenant: str, key: str, job_id: str) -> None:
         self._sessions = sessions
@@ -139,11 +139,11 @@ class HeldKey:
         self._extended = time.monotonic()
 
     def take(self) -> BoundKey | None:
-        """Take the key, or find what it is bound to. Raises `Problem` (`request-in-progress`)."""
+        """Take the key, or return the job that it is bound to. Raises `Problem` (`request-in-progress`)."""
         return transact(self._sessions, lambda session: self._keys(session).hold(self._key, self._job_id))
 
     def extend(self) -> None:
-        """Hold the key for another while, if it is time for that."""
+        """Extend the hold by a minute, unless it was extended less than 15 seconds ago."""
         if time.monotonic() - self._extended >= _SECONDS_BETWEEN_EXTENSIONS:
             self._quietly(lambda session: self._keys(session).extend(self._key, self._job_id))
             self._extended = time.monotonic()
@@ -153,14 +153,14 @@ class HeldKey:
         self._keys(session).bind(self._key, self._job_id, fingerprint, keep)
 
     def let_go(self) -> None:
-        """Give the key back."""
+        """Release the key."""
         self._quietly(lambda session: self._keys(session).let_go(self._key, self._job_id))
 
     def _keys(self, session: Session) -> IdempotencyKeys:
         return IdempotencyKeys(session, self._tenant)
 
     def _quietly(self, work: Callable[[Session], None]) -> None:
-        """What fails here shows when the key is bound, or passes when the row expires."""
+        """Only log a failure: it shows when the key is bound, or the row expires."""
         try:
             transact(self._sessions, work)
         except SQLAlchemyError as error:
@@ -168,11 +168,11 @@ class HeldKey:
 
 
 def key_reused() -> Problem:
-    """The problem for a key that was sent with another request before."""
+    """Return the problem for a key that was used with another request."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was sent with another file, data set, options, labels, webhook or deadline before; use a "
+        "This Idempotency-Key was used before with another file, data set, options, labels, webhook or deadline; use a "
         "new key.",
     )
 
@@ -181,6 +181,6 @@ def _in_progress() -> Problem:
     return Problem(
         HTTPStatus.CONFLICT,
         "request-in-progress",
-        "A request with this Idempotency-Key is still arriving; send it again later to get its answer.",
+        "A request with this Idempotency-Key is still arriving; repeat yours later to get the answer.",
         headers={"Retry-After": str(int(_HELD_FOR.total_seconds())), "Connection": "close"},
     )

@@ -1,4 +1,4 @@
-"""Ids of jobs: how they are made, what they look like, and the problem for one that names no job."""
+"""Job ids: creation, validation, and the problem for an unknown id."""
 
 import re
 from http import HTTPStatus
@@ -17,10 +17,10 @@ def new_job_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether a text looks like the id of a job, and may be part of a query or a path."""
+    """Return whether a text has the form of a job id, and so may be part of a query or a path."""
     return _JOB_ID.fullmatch(text) is not None
 
 
 def unknown_job() -> Problem:
-    """The problem for an id that no job of the caller has."""
+    """Return the problem for an id that no job of the caller has."""
     return Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")

@@ -1,4 +1,4 @@
-"""What kinds of jobs there are."""
+"""Kinds of jobs."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Labels: what users call their jobs by, in pairs of a key and a value."""
+"""Labels of jobs: key-value pairs that users choose."""
 
 import re
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ _KEY = r"^[a-z0-9._/-]{1,63}$"
 _PAIR = re.compile(r"([a-z0-9._/-]{1,63})=([^\x00-\x1f\x7f]{0,255})")
 
 Key = Annotated[str, Field(pattern=_KEY)]
-# PostgreSQL keeps no NUL in a text, and a list of jobs no line breaks.
+# No NUL, which PostgreSQL cannot store, and no line breaks, which would break a list of jobs.
 Value = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Labels = Annotated[
     dict[Key, Value],
     Field(
         max_length=16,
-        description="Pairs of your own, which `GET /jobs?label=key=value` finds the job by: keys of small letters, "
+        description="Key-value pairs that `GET /jobs?label=key=value` finds the job by: keys of lowercase letters, "
         "digits and `._/-`, values of up to 255 characters.",
     ),
 ]
@@ -34,7 +34,7 @@ class Label(NamedTuple):
 
 
 def parse_labels(text: bytes) -> dict[str, str]:
-    """The labels in a JSON text. Raises `Problem` (`invalid-labels`)."""
+    """Parse labels from JSON. Raises `Problem` (`invalid-labels`)."""
     try:
         return _LABELS.validate_json(text)
     except ValidationError as error:
@@ -42,7 +42,7 @@ def parse_labels(text: bytes) -> dict[str, str]:
 
 
 def parse_wanted(pairs: Iterable[str]) -> list[Label]:
-    """The labels that a list is to be narrowed to, each as `key=value`. Raises `Problem` (`invalid-label`)."""
+    """Parse the labels that a list is filtered by, each `key=value`. Raises `Problem` (`invalid-label`)."""
     return [_parse_pair(pair) for pair in dict.fromkeys(pairs)]
 
 
@@ -52,6 +52,6 @@ def _parse_pair(pair: str) -> Label:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "invalid-label",
-            f"{pair[:64]!r} is no label; write ?label=key=value, such as ?label=team=vision.",
+            f"{pair[:64]!r} is not a label; write ?label=key=value, such as ?label=team=vision.",
         )
     return Label(found[1], found[2])

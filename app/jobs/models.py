@@ -21,30 +21,30 @@ class JobStatus(StrEnum):
     CANCELED = "canceled"
 
 
-# Phase of a queued job that a worker has left to those that understand its kind and options.
+# Phase of a queued job whose kind or options a worker did not understand.
 NOT_UNDERSTOOD = "not_understood"
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED})
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC; SQLite itself keeps no zone."""
+    """An aware time in UTC; SQLite itself stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Bring a time to UTC."""
+        """Convert a time to UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Name the zone of a stored time."""
+        """Return a stored time with its zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class JsonObject(TypeDecorator[dict[str, Any]]):
-    """A JSON object; None for what another release has stored in another form."""
+    """A JSON object; None if another release has stored something else."""
 
     impl = JSON
     cache_ok = True
@@ -55,7 +55,7 @@ class JsonObject(TypeDecorator[dict[str, Any]]):
 
 
 class Base(DeclarativeBase):
-    """Base of all tables; constraints are named by one convention, so that migrations can name them too."""
+    """Base of all tables; constraints are named by one convention, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -68,16 +68,15 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One encoding or reconstruction that a tenant has asked for.
+    """One encoding or reconstruction that a tenant has requested.
 
-    `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the
-    claims that a stopping worker gave back, which are no failures. The row is its own outbox: at
-    `announce_at` the broker is to be told of the queued job, again and ever more rarely after each of
-    its `announcements`. `artifacts` maps a name to its size and SHA-256, and so does `snapshots`, while the job has
-    not ended; `result_bytes` is the sum of the artifacts' sizes, and `expected_bytes` what
-    they may take, which counts in the quota until the job has ended. `dataset_sha256` is there if the
-    data set that the options name is an uploaded one. A reconstruction has no options, and its checkpoint is a `.nern`
-    file. Once `data_removed` is set, the files may be gone. A job that has not ended at `deadline_at` fails.
+    `attempt` grows with every claim and fences a worker that has lost its lease; `releases` counts the claims that a
+    stopping worker gave back, which are not failures. The row is its own outbox: a queued job is announced to the
+    broker at `announce_at`, and again after ever longer pauses; `announcements` counts that. `artifacts` maps a name
+    to a size and SHA-256; so does `snapshots`, until the job ends. `result_bytes` is the sum of the artifacts' sizes;
+    `expected_bytes` is the space they may take, which counts in the quota until the job ends. `dataset_sha256` is set
+    if the options name an uploaded data set. A reconstruction has no options, and its checkpoint is a `.nern` file.
+    Once `data_removed` is set, the files may be gone. A job that has not ended by `deadline_at` fails.
     """
 
     __tablename__ = "jobs"
@@ -122,7 +121,7 @@ class Job(Base):
 
 
 class JobLabel(Base):
-    """One label of a job. The job's own column shows them; these rows are there to find it by."""
+    """One label of a job. The job's own column is what the API shows; these rows serve searches."""
 
     __tablename__ = "job_labels"
     __table_args__ = (Index(None, "tenant", "key", "value", "job_id"),)
@@ -134,9 +133,9 @@ class JobLabel(Base):
 
 
 class ArtifactUse(Base):
-    """A job needs an artifact: its checkpoint, a result, or, until it has ended, its uploaded data set.
+    """A job's use of an artifact: its checkpoint, a result or, until the job ends, its uploaded data set.
 
-    What no row names may be removed from the store.
+    An artifact that no row names may be removed from the store.
     """
 
     __tablename__ = "artifact_uses"
@@ -147,10 +146,10 @@ class ArtifactUse(Base):
 
 
 class IdempotencyKey(Base):
-    """A key that a client has given a submission, and the job that it stands for.
+    """A client's key for a submission, and the job that it stands for.
 
-    Without a `fingerprint` of the request that request still arrives, and the key is its own until the row
-    expires; with one the job is there.
+    Without a `fingerprint` of the request, that request is still arriving, and holds the key until the row expires;
+    with one, the job exists.
     """
 
     __tablename__ = "idempotency_keys"

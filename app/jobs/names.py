@@ -1,4 +1,4 @@
-"""Names of jobs: what people call them by; by default the name of the file."""
+"""Names of jobs, for people; by default the name of the file."""
 
 import re
 from http import HTTPStatus
@@ -10,16 +10,16 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from app.problems import FieldProblem, Problem
 
 LONGEST_NAME: Final = 200
-# No control characters, no line breaks, nothing that turns the direction of a text; SQL keeps no lone surrogates.
+# Control characters, line breaks, marks that change the text direction, and lone surrogates, which SQL cannot store.
 _UNFIT = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _UNFIT_CHARACTERS = re.compile(f"[{_UNFIT}]")
 
 
 def _stripped(name: str) -> str:
     if not name.strip():
-        raise ValueError("a name has a character that can be seen")
+        raise ValueError("a name needs at least one visible character")
     if _UNFIT_CHARACTERS.search(name):
-        raise ValueError("a name is one line of text without control characters")
+        raise ValueError("a name must be one line of text without control characters")
     return name.strip()
 
 
@@ -28,7 +28,7 @@ JobName = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST_NAME,
-        description="What people call the job by, one line of text. Default: the name of the file.",
+        description="Name for people, one line of text. Default: the name of the file.",
     ),
     AfterValidator(_stripped),
 ]
@@ -36,11 +36,11 @@ _NAME: TypeAdapter[str] = TypeAdapter(JobName)
 
 
 def parse_name(text: bytes) -> str:
-    """The name in a form, plain text. Raises `Problem` (`invalid-name`)."""
+    """Parse the name in a form, plain text. Raises `Problem` (`invalid-name`)."""
     try:
         return _NAME.validate_python(text.decode())
     except UnicodeDecodeError:
-        fields = [FieldProblem(field="name", detail="a name is text in UTF-8.")]
+        fields = [FieldProblem(field="name", detail="a name must be text in UTF-8.")]
         detail = f"name: {fields[0].detail}"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-name", detail, errors=fields) from None
     except ValidationError as error:
@@ -48,11 +48,11 @@ def parse_name(text: bytes) -> str:
 
 
 def name_of_file(path: str) -> str | None:
-    """The last part of a path, as a name; None if nothing is left of it."""
+    """Return the last part of a path as a name, or None if it is empty."""
     last = re.split(r"[/\\]", path)[-1]
     return _UNFIT_CHARACTERS.sub("", last)[:LONGEST_NAME].strip() or None
 
 
 def name_at_address(url: str) -> str | None:
-    """The last part of the path of an address, as a name."""
+    """Return the last part of a URL's path as a name, or None if it is empty."""
     return name_of_file(unquote(urlsplit(url).path, errors="replace"))

@@ -1,4 +1,4 @@
-"""Finds the jobs that clients look at: for all who look at the same time with one query."""
+"""Finds the jobs that clients poll: one query serves all concurrent polls."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,12 +22,12 @@ class JobReader:
         self._looks = Batching(self._query)
 
     async def find(self, job_id: str, tenant: str) -> JobView | None:
-        """The job as it is now; None: the tenant has none with this id."""
+        """Return the current state of a job, or None if the tenant has no job with this id."""
         found = await self._looks.ask(job_id)
         return found[1] if found is not None and found[0] == tenant else None
 
     def _query(self, job_ids: Sequence[str]) -> Sequence[_Found | None]:
-        """Each of the jobs with its tenant."""
+        """Return each of the jobs with its tenant."""
 
         def work(session: Session) -> dict[str, _Found]:
             jobs = JobRepository(session).find(set(job_ids))

@@ -1,8 +1,7 @@
-"""The relay: tells the broker of queued jobs, and takes jobs from workers that have fallen silent.
+"""Relay: announces queued jobs to the broker, and takes jobs from workers whose lease has expired.
 
-It also ends those that still wait when their deadline is over. Request handlers commit rows and never talk to the
-broker. The relay runs in a thread of every API process; several of them, or a message that is lost or doubled, change
-nothing but the time a job waits.
+It also ends queued jobs whose deadline has passed. Request handlers commit rows and never talk to the broker. The relay
+runs in a thread of every API process. Several relays, and lost or duplicate messages, change only how long a job waits.
 """
 
 import threading
@@ -24,12 +23,12 @@ _log = structlog.get_logger()
 _LONGEST_PAUSE = timedelta(hours=1)
 _JOBS_PER_ROUND = 100
 _SECONDS_TO_STOP = 10.0
-# When the database can be written to again, workers extend their leases before any of these is found to have run out.
+# After an outage of the database, workers get this time to extend their leases before any is expired.
 _SECONDS_TO_RECOVER = 5.0
 
 
 class Relay:
-    """A background thread; `wake` makes it look at once."""
+    """Background thread that works in rounds; `wake` starts the next one at once."""
 
     def __init__(self, settings: Settings, sessions: Sessions, celery: Celery) -> None:
         self._settings = settings
@@ -45,17 +44,17 @@ class Relay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the round that is under way."""
+        """Stop after the current round."""
         self._stopping = True
         self._wake.set()
         self._thread.join(_SECONDS_TO_STOP)
 
     def wake(self) -> None:
-        """There is a new job."""
+        """Start a round now, because there is a new job."""
         self._wake.set()
 
     def round(self) -> int:
-        """Look once; returns how many jobs were announced. After a failure no lease runs out for a while."""
+        """Run once; return the number of announced jobs. After a failure, no lease is expired for 5 seconds."""
         try:
             return self._round()
         except Exception:
@@ -70,7 +69,7 @@ class Relay:
                 announce(self._celery, job.job_id, job.device)
                 announced.append(job)
         finally:
-            # Between sending and marking a crash only doubles a message.
+            # A crash between sending and marking only duplicates a message.
             self._mark(announced)
         return len(announced)
 
@@ -100,9 +99,9 @@ class Relay:
 
 
 def pause_after(announcements: int, first: timedelta) -> timedelta:
-    """How long to wait for a worker before a message is taken for lost: doubled each time, an hour at most.
+    """Return how long to wait for a worker before a message counts as lost: doubled each time, up to an hour.
 
-    A job that waits its turn in a long queue must not fill the broker with copies of its message.
+    The pause grows so that a job in a long queue does not fill the broker with copies of its message.
     """
     doublings = min(announcements, 10)
     return min(_LONGEST_PAUSE, first * (1 << doublings))

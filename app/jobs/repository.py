@@ -1,7 +1,7 @@
-"""Every query on jobs: here those that add, find, count and remove them.
+"""Queries on jobs: those that add, find, count and remove them.
 
-What happens to a job between its beginning and its end is in `transitions`, what the broker is told of it in
-`announcements`, and which job a worker takes in `turns`.
+State changes are in `transitions`, announcements to the broker in `announcements`, and the choice of the job that a
+worker takes in `turns`.
 """
 
 from collections import defaultdict
@@ -32,7 +32,7 @@ from app.webhooks.webhook import Webhook
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
-    """A job as it is submitted."""
+    """A job as submitted."""
 
     id: str
     tenant: str
@@ -51,7 +51,7 @@ class NewJob:
 
 
 class JobRepository(Transitions, Announcements, Turns):
-    """All that is asked of the table and done to it, in one session."""
+    """All queries of one session on the table of jobs."""
 
     def add(self, new: NewJob) -> Job:
         """Insert a queued job, to be announced at once."""
@@ -84,17 +84,17 @@ class JobRepository(Transitions, Announcements, Turns):
         return job
 
     def get(self, job_id: str, tenant: str) -> Job | None:
-        """Find a job of a tenant; that of another one is not there."""
+        """Find a job of a tenant; None for an unknown one, and for one of another tenant."""
         return self._session.scalars(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
     def checkpoint_bytes(self, tenant: str, sha256: str) -> int | None:
-        """The size of a file that a job of this tenant was submitted with and still has; None: there is none."""
+        """Return the size of a file that a job of this tenant was submitted with and still has, or None."""
         query = select(Job.checkpoint_bytes).join(ArtifactUse, ArtifactUse.job_id == Job.id)
         named = query.where(ArtifactUse.sha256 == sha256, Job.checkpoint_sha256 == sha256, Job.tenant == tenant)
         return self._session.scalars(named.limit(1)).one_or_none()
 
     def find(self, job_ids: Iterable[str]) -> Sequence[Job]:
-        """Those of the jobs that there are, whosever they are."""
+        """Return the jobs that exist, of any tenant."""
         return self._session.scalars(select(Job).where(Job.id.in_(list(job_ids)))).all()
 
     def page(
@@ -107,13 +107,13 @@ class JobRepository(Transitions, Announcements, Turns):
         before: str | None = None,
         limit: int,
     ) -> Sequence[Job]:
-        """The tenant's jobs of one of these statuses, or of any, with all of these labels, newest first.
+        """List the tenant's jobs that have one of these statuses (empty: any) and all of these labels, newest first.
 
-        `before` is the id to go on after.
+        `before` is the id of the last job of the previous page.
         """
         query, job_id = select(Job).where(Job.tenant == tenant), Job.id
         if labels:
-            # The first one leads: its index has the jobs in their order, however many or few there are.
+            # Start from the first label: its index returns the jobs in order, however many match.
             query, job_id = query.join(JobLabel, JobLabel.job_id == Job.id), JobLabel.job_id
             query = query.where(JobLabel.tenant == tenant, JobLabel.key == labels[0].key)
             query = query.where(JobLabel.value == labels[0].value, *map(_has_label, labels[1:]))
@@ -126,13 +126,13 @@ class JobRepository(Transitions, Announcements, Turns):
         return self._session.scalars(query.order_by(job_id.desc()).limit(limit)).all()
 
     def lock(self, tenant: str) -> None:
-        """Let nobody else count or add jobs of this tenant until the transaction ends."""
-        # SQLite has one writer anyway, from BEGIN IMMEDIATE on.
+        """Keep others from counting or adding jobs of this tenant until the transaction ends."""
+        # SQLite has only one writer, because of BEGIN IMMEDIATE.
         if self._session.get_bind().dialect.name == "postgresql":
             self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(tenant, 0))))
 
     def usage(self, tenant: str) -> Usage:
-        """What the tenant has now."""
+        """Return the tenant's current usage."""
         has_not_ended = Job.status.not_in(TERMINAL)
         active = func.count().filter(has_not_ended)
         stored = func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed)
@@ -155,7 +155,7 @@ class JobRepository(Transitions, Announcements, Turns):
         return int(self._session.scalar(select(func.coalesce(func.sum(column), 0)).where(*where)) or 0)
 
     def delete(self, job_id: str, tenant: str) -> Sequence[str]:
-        """Forget a job that has ended, and discard its files, whose digests are returned."""
+        """Delete a job that has ended and discard its files; return their digests."""
         job = self.get(job_id, tenant)
         files = {} if job is None or job.data_removed else _files_of(job)
         hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
@@ -167,7 +167,7 @@ class JobRepository(Transitions, Announcements, Turns):
         return sorted(files) if hit else []
 
     def expire_data(self, age: timedelta, limit: int) -> int:
-        """Discard the files and forget the events of jobs that ended so long ago; returns of how many."""
+        """Discard the files and events of up to `limit` jobs that ended more than `age` ago; return their number."""
         query = select(Job).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
         files: dict[str, dict[str, int]] = defaultdict(dict)
         expired = []
@@ -182,19 +182,19 @@ class JobRepository(Transitions, Announcements, Turns):
         return len(expired)
 
     def not_ended(self, job_ids: Sequence[str]) -> set[str]:
-        """Those of the jobs that may still be worked on."""
+        """Return those of the jobs that have not ended."""
         query = select(Job.id).where(Job.id.in_(job_ids), Job.status.not_in(TERMINAL))
         return set(self._session.scalars(query))
 
     def is_live(self, job_id: str, attempt: int) -> bool:
-        """Whether a worker may be working on this attempt of the job."""
+        """Return whether a worker may be working on this attempt of the job."""
         live = (JobStatus.RUNNING, JobStatus.CANCELING)
         query = select(Job.id).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(live))
         return self._session.scalar(query) is not None
 
 
 def _files_of(job: Job) -> dict[str, int]:
-    """Bytes of the job's checkpoint and results, by digest."""
+    """Return the sizes in bytes of the job's checkpoint and results, by digest."""
     results = {found["sha256"]: found["bytes"] for found in (job.artifacts or {}).values() if is_described(found)}
     return {job.checkpoint_sha256: job.checkpoint_bytes, **results}
 

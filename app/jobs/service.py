@@ -1,4 +1,4 @@
-"""What can be done with jobs, as the routes need it: each method is one unit of work."""
+"""Operations on jobs for the routes; each method is one unit of work."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from nern_core.options import Device
 
 
 class JobService:
-    """What all jobs share; `of` gives what one tenant can do with its own."""
+    """Jobs of all tenants; `of` returns those of one tenant."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, relay: Relay) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class JobService:
         self._reader = JobReader(sessions, settings.keep_results)
 
     def of(self, tenant: str) -> "TenantJobs":
-        """The jobs of a tenant."""
+        """Return the jobs of a tenant."""
         return TenantJobs(tenant, self._settings, self._sessions, self._store, self._relay, self._quotas, self._reader)
 
     def check(self) -> None:
@@ -53,7 +53,7 @@ class JobService:
 
 
 class TenantJobs:
-    """What one tenant can do with its jobs and their results. Those of others are unknown."""
+    """Operations of one tenant on its jobs and their results. Jobs of other tenants are unknown to it."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class TenantJobs:
         self._reader = reader
 
     def begin(self, key: str | None, traceparent: str | None = None) -> "Draft":
-        """A request for a new job has begun to arrive. Raises `Problem` (`request-in-progress`) by its key."""
+        """Start a submission. Raises `Problem` (`request-in-progress`) if another request holds its key."""
         job_id = new_job_id()
         if key is None:
             return Draft(self._tenant, job_id, None, traceparent=traceparent)
@@ -82,9 +82,9 @@ class TenantJobs:
         return Draft(self._tenant, job_id, held, held.take(), traceparent)
 
     def admit(self, draft: "Draft") -> int:
-        """Refuse a new job before its file comes. Raises `Problem` (`too-many-jobs`, `storage-full`).
+        """Check the quotas before the file arrives. Raises `Problem` (`too-many-jobs`, `storage-full`).
 
-        Returns how many bytes the file may take beyond the quota: a repeated request sends a file that counts already.
+        Returns the bytes that the file may take beyond the quota: a repeated request sends a file that already counts.
         """
         if not self._quotas.limited:
             return 0
@@ -97,10 +97,10 @@ class TenantJobs:
         return 0
 
     def submit(self, draft: "Draft", submission: Submission, room: ReservedRoom) -> JobView:
-        """Queue the job, or find the one that its key has made. When this returns, its row is committed.
+        """Queue the job, or return the one that its key has already created. On return, its row is committed.
 
-        The job counts in place of the room that was reserved for its file. Raises `Problem` (`idempotency-key-reused`,
-        `job-deleted`, `request-in-progress`, `unknown-checkpoint`, `dataset-lost`, `too-many-jobs`, `storage-full`,
+        The job's bytes replace the reservation of its file. Raises `Problem` (`idempotency-key-reused`, `job-deleted`,
+        `request-in-progress`, `unknown-checkpoint`, `dataset-lost`, `too-many-jobs`, `storage-full`,
         `too-many-deliveries`) and `DiskFull`.
         """
         request = fingerprint(submission)
@@ -119,7 +119,7 @@ class TenantJobs:
             raise Problem(
                 HTTPStatus.CONFLICT,
                 "job-deleted",
-                "The job that this Idempotency-Key has made was deleted; use a new key for a new job.",
+                "The job of this Idempotency-Key was deleted; use a new key for a new job.",
             )
         return self._view(job)
 
@@ -177,7 +177,7 @@ class TenantJobs:
         return self._view(transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id)))
 
     async def look(self, job_id: str) -> JobView:
-        """Find a job, together with others who look now. Raises `Problem` (`unknown-job`)."""
+        """Find a job; concurrent calls share one query. Raises `Problem` (`unknown-job`)."""
         view = await self._reader.find(job_id, self._tenant)
         if view is None:
             raise unknown_job()
@@ -192,9 +192,9 @@ class TenantJobs:
         cursor: str | None,
         limit: int,
     ) -> JobPage:
-        """List jobs of one of the statuses and with all of the labels, newest first.
+        """List jobs that have one of the statuses and all of the labels, newest first.
 
-        The cursor is the id of the last job seen.
+        `cursor` is the id of the last job of the previous page.
         """
         jobs = transact(
             self._sessions,
@@ -206,7 +206,7 @@ class TenantJobs:
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
 
     def cancel(self, job_id: str) -> JobView:
-        """Cancel a job; doing so again changes nothing. Raises `Problem` (`unknown-job`, `job-ended`)."""
+        """Cancel a job; a repeated call is a no-op. Raises `Problem` (`unknown-job`, `job-ended`)."""
 
         def work(session: Session) -> tuple[bool, Job]:
             repository = JobRepository(session)
@@ -217,14 +217,14 @@ class TenantJobs:
         view = self._view(job)
         if not hit and view.status != JobStatus.CANCELED:
             raise Problem(
-                HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status}; there is nothing left to cancel."
+                HTTPStatus.CONFLICT, "job-ended", f"The job has already {view.status} and can no longer be canceled."
             )
         return view
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its files. Raises `Problem` (`unknown-job`, `job-not-ended`)."""
         view = self.get(job_id)
-        # From here on it is either there and ended, or deleted: a lost answer to the commit changes nothing.
+        # From here on the job has ended or is deleted, so a retry after a lost commit is safe.
         if not view.ended:
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -235,7 +235,7 @@ class TenantJobs:
         Discards(self._sessions, self._store).remove(files)
 
     def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> StoredArtifact:
-        """Find a result that comes only to jobs with the options `needs`.
+        """Find a result that only jobs with all options in `needs` have.
 
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
@@ -250,7 +250,7 @@ class TenantJobs:
         if job.data_removed:
             raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
         if not is_described(artifacts.get(name)):
-            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has left no {name}.")
+            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has no result {name}.")
         return StoredArtifact.of(artifacts[name])
 
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
@@ -265,9 +265,9 @@ class TenantJobs:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A submission that arrives: the id that its job will have, the key it holds, or what that key is bound to.
+    """A submission in progress: the id of the future job, and the key it holds or the job that its key is bound to.
 
-    `traceparent` is the span that the request is, where requests are traced.
+    `traceparent` is the span of the request, if requests are traced.
     """
 
     tenant: str
@@ -277,12 +277,12 @@ class Draft:
     traceparent: str | None = None
 
     def go_on(self) -> None:
-        """The request still arrives."""
+        """Extend the hold on the key, because the request is still arriving."""
         if self.held is not None:
             self.held.extend()
 
     def give_up(self) -> None:
-        """The request was refused."""
+        """Release the key, because the request was refused."""
         if self.held is not None:
             self.held.let_go()
 
@@ -292,7 +292,7 @@ _EXPIRED = "The results have expired and were removed; submit the job again."
 
 def _how_to_ask(missing: Sequence[str]) -> str:
     options = " and ".join(f"`{option}`" for option in missing)
-    return f"The job was not asked for this result: submit the checkpoint again with the option {options}."
+    return f"This result was not requested: submit the checkpoint again with the option {options}."
 
 
 def _why_no_results(status: str, error: str | None) -> str:
@@ -300,4 +300,4 @@ def _why_no_results(status: str, error: str | None) -> str:
         return f"The job has failed and has no results: {error}"
     if status in TERMINAL:
         return "The job was canceled and has no results; submit it again."
-    return f"The job is {status}; its results come when its status is succeeded."
+    return f"The job is {status}; its results are available once it has succeeded."

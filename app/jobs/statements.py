@@ -1,4 +1,4 @@
-"""What all statements on jobs have in common: the session, the database's clock, and whether they hit."""
+"""Base of all statements on jobs: the session, the database's clock, and counts of hits."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,14 +20,14 @@ class Statements:
         self._events = EventRepository(session)
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time of the database's clock."""
         return current_time(self._session)
 
     def _hit(self, statement: Update | Delete) -> bool:
         return self._count(statement) == 1
 
     def _count(self, statement: Update | Delete) -> int:
-        # Objects of this session are read again afterwards: the statement runs past them.
+        # The statement bypasses the session's objects, so they have to be read again.
         count = rows_changed(self._session, statement.execution_options(synchronize_session=False))
         self._session.expire_all()
         return count

@@ -1,4 +1,4 @@
-"""Changes of a job's state: each is one compare-and-set, is told as an event, and says whether it hit.
+"""Changes of a job's state: each is one compare-and-set, writes an event, and returns whether it hit.
 
 Times are the database's own, so that the clocks of several machines do not matter.
 """
@@ -25,17 +25,18 @@ from app.webhooks.repository import WebhookRepository
 from nern_core.options import EncodeOptions
 
 _LOST = "worker_lost"
-# Between a worker that does not understand a job and the next one, doubled each time: up to five minutes.
+# Pause before a job that a worker does not understand is announced again: doubled each time, up to 320 seconds.
 _FIRST_PAUSE, _MOST_DOUBLINGS = timedelta(seconds=5), 6
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a worker holds while it works on a job; `attempt` is its fencing token.
+    """A worker's claim on a job; `attempt` is its fencing token.
 
-    `snapshots`, by name, are what attempts before it have left to go on from; `expected_bytes` are what the results may
-    take, 0 if that was not counted; after `seconds_left` the job's deadline is over; `history` is how it came here.
+    `snapshots`, by name, are those of earlier attempts to resume from. `expected_bytes` is the space that the results
+    may take, 0 if it was not counted. `seconds_left` is the time to the job's deadline. `history` is its time in the
+    queue.
     """
 
     job_id: str
@@ -52,12 +53,12 @@ class Claim:
 
 
 class Transitions(Statements):
-    """From `queued` to one of the states in which a job has ended."""
+    """Changes of state from `queued` to a terminal state."""
 
     def claim(self, job_id: str, lease: timedelta) -> Claim | None:
-        """Take a queued job. None: it is not queued (any more), which makes a doubled message harmless.
+        """Claim a queued job. None: it is not queued any more, which makes a duplicate message harmless.
 
-        Also a job that another release has submitted, with options that this one does not understand, is not taken.
+        A job that another release has submitted, with options that this one does not understand, is not claimed either.
         """
         now = self.now()
         if self._leave_not_understood(job_id, now):
@@ -92,7 +93,7 @@ class Transitions(Statements):
         )
 
     def _leave_not_understood(self, job_id: str, now: datetime) -> bool:
-        """Leave a queued job of another release to its workers, which are told again after a growing pause."""
+        """Leave a queued job of another release to that release's workers, and announce it after a growing pause."""
         query = select(Job.kind, Job.options, Job.announcements)
         found = self._session.execute(query.where(Job.id == job_id, Job.status == JobStatus.QUEUED)).one_or_none()
         if found is None or _is_understood(found.kind, found.options):
@@ -107,7 +108,7 @@ class Transitions(Statements):
     def heartbeat(
         self, claim: Claim, lease: timedelta, phase: str | None, progress: Mapping[str, Any] | None
     ) -> JobStatus | None:
-        """Extend the lease and write the progress; returns the status, or None if the job is no longer held."""
+        """Extend the lease and write the progress; return the status, or None if the claim is lost."""
         now = self.now()
         hit = self._hit(
             _held(claim).values(
@@ -121,11 +122,11 @@ class Transitions(Statements):
         return JobStatus(self._session.scalars(select(Job.status).where(Job.id == claim.job_id)).one())
 
     def keep_snapshots(self, claim: Claim, snapshots: Mapping[str, Any]) -> bool:
-        """Name the snapshots that the next attempt is to go on from."""
+        """Record the snapshots that the next attempt resumes from."""
         return self._hit(_held(claim).values(snapshots=dict(snapshots)))
 
     def succeed(self, claim: Claim, metrics: Mapping[str, Any] | None, artifacts: Mapping[str, Any]) -> bool:
-        """Publish the results, and an encoding's metrics. A job that is being canceled does not succeed any more."""
+        """Publish the results, and an encoding's metrics. Misses a job that is being canceled."""
         hit = self._turn(
             _held(claim, JobStatus.RUNNING).values(
                 status=JobStatus.SUCCEEDED,
@@ -140,13 +141,13 @@ class Transitions(Statements):
         return bool(hit)
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
-        """End a job with an error. A job that is being canceled does not fail any more."""
+        """End a job with an error. Misses a job that is being canceled."""
         return bool(self._fail(_held(claim, JobStatus.RUNNING), code, message))
 
     def try_again(self, claim: Claim, max_attempts: int, code: str, message: str) -> JobStatus | None:
-        """Queue a job again whose attempt was cut off, or end it with an error after so many attempts.
+        """Queue a job again after an interrupted attempt, or end it with an error after `max_attempts`.
 
-        Returns what it is now, or None if the job is no longer held or being canceled.
+        Returns the new status, or None if the claim is lost or the job is being canceled.
         """
         is_last = Job.attempt - Job.releases >= max_attempts
         held = _held(claim, JobStatus.RUNNING)
@@ -155,17 +156,17 @@ class Transitions(Statements):
         return JobStatus.FAILED if self._fail(held.where(is_last), code, message) else None
 
     def confirm_cancel(self, claim: Claim) -> bool:
-        """The worker has stopped a job that is being canceled."""
+        """End a job that is being canceled, after the worker has stopped it."""
         canceled = {"status": JobStatus.CANCELED, **self._ended()}
         return bool(self._turn(_held(claim, JobStatus.CANCELING).values(**canceled)))
 
     def release(self, claim: Claim, reason: str = "worker_stopped") -> bool:
-        """Give a job back to the queue because the worker stops or cannot work. It counts as no attempt."""
+        """Return a job to the queue because the worker stops or cannot work. This does not count as an attempt."""
         released = {"releases": Job.releases + 1, **self._queued_again()}
         return bool(self._turn(_held(claim, JobStatus.RUNNING).values(**released), reason=reason))
 
     def request_cancel(self, job_id: str, tenant: str) -> bool:
-        """Cancel a queued job at once, ask the worker of a running one. False: the job has ended, or is unknown."""
+        """Cancel a queued job at once, or ask a running job's worker to. False: the job has ended or is unknown."""
         # One statement: between two, a job could go from running to queued and be missed by both.
         queued, mine = Job.status == JobStatus.QUEUED, (Job.id == job_id, Job.tenant == tenant)
         hit = self._turn(
@@ -178,11 +179,11 @@ class Transitions(Statements):
                 announce_at=None,
             )
         )
-        # Asked for again: there is nothing to change, and nothing new to tell.
+        # A repeated request is a no-op.
         return bool(hit) or self._session.scalar(select(Job.status).where(*mine)) == JobStatus.CANCELING
 
     def expire_leases(self, max_attempts: int) -> int:
-        """Take jobs from workers that have fallen silent: queue them again, or end them. Returns how many."""
+        """Take jobs whose lease has expired: queue them again, or end them. Returns the number of jobs."""
         lost, is_last = Job.lease_until < self.now(), Job.attempt - Job.releases >= max_attempts
         running = update(Job).where(Job.status == JobStatus.RUNNING, lost)
         message = f"The worker of this job was lost {max_attempts} times; submit the job again."
@@ -194,9 +195,9 @@ class Transitions(Statements):
         )
 
     def expire_deadlines(self) -> int:
-        """End jobs that still wait when their deadline is over; that of a running one is its worker's business."""
+        """End queued jobs whose deadline has passed; running ones are ended by their worker."""
         waiting = update(Job).where(Job.status == JobStatus.QUEUED, Job.deadline_at < self.now())
-        return self._fail(waiting, DEADLINE_EXCEEDED, "The job still waited for a worker when its deadline was over.")
+        return self._fail(waiting, DEADLINE_EXCEEDED, "The deadline passed before a worker was free.")
 
     def _ended(self) -> dict[str, Any]:
         return {"finished_at": self.now(), "lease_until": None, "announce_at": None, "snapshots": None}
@@ -212,14 +213,15 @@ class Transitions(Statements):
         }
 
     def _fail(self, statement: Update, code: str, message: str) -> int:
-        """End jobs with an error; returns how many were hit."""
+        """End jobs with an error; return the number of hits."""
         failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
         return self._turn(statement.values(**failed), code=code, message=message)
 
     def _turn(self, statement: Update, **told: str) -> int:
-        """Change the status of jobs and tell it, with what else there is to tell; returns how many were hit.
+        """Change the status of jobs; return the number of hits.
 
-        It becomes an event of each job, and what its webhook is to be told. What has ended needs its data set no more.
+        For each job, add an event with the fields `told`, and a delivery for its webhook. A job that has ended no
+        longer uses its data set.
         """
         changed = statement.returning(
             Job.id, Job.tenant, Job.status, Job.attempt, Job.webhook, Job.checkpoint_sha256, Job.dataset_sha256
@@ -236,19 +238,19 @@ class Transitions(Statements):
 
 
 def _is_understood(kind: str, options: Mapping[str, Any] | None) -> bool:
-    """Whether this release can do what a job asks for."""
+    """Return whether this release can do what a job asks for."""
     if kind == JobKind.RECONSTRUCTION:
         return True
     return kind == JobKind.ENCODING and read_document(EncodeOptions, options) is not None
 
 
 def _usable_snapshots(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those that are described as this release does it; without the others some work is done again."""
+    """Return the snapshots that this release understands; without the others, some work is repeated."""
     return {name: found for name, found in stored.items() if is_described(found) and is_snapshot_name(name)}
 
 
 def _held(claim: Claim, *statuses: JobStatus) -> Update:
-    """An update of the claimed job, which misses once another worker or the sweeper has taken it."""
+    """Return an update of the claimed job, which misses once another worker or the sweeper has taken it."""
     return update(Job).where(
         Job.id == claim.job_id,
         Job.attempt == claim.attempt,

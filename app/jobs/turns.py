@@ -1,7 +1,7 @@
 """Turns: which queued job a worker takes, so that a tenant with many jobs does not keep the others waiting.
 
 A message wakes a worker for one job. If a tenant with fewer running jobs waits for the same device, the worker takes
-the oldest job of that one instead. The message of that job, which finds it taken, then has the other one done.
+that tenant's oldest job instead. The message of that job finds it taken, and wakes a worker for the one passed over.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from app.jobs.statements import Statements
 
 
 class Turns(Statements):
-    """Queued jobs, as workers see them."""
+    """Queries of workers on queued jobs."""
 
     def whose_turn(self, job_id: str) -> str:
-        """Find the job to take for a message about this one: itself, unless it is another tenant's turn."""
+        """Return the job to take for a message about this one: itself, unless it is another tenant's turn."""
         found = self._session.execute(select(Job.tenant, Job.device, Job.status).where(Job.id == job_id)).one_or_none()
         if found is None:
             return job_id
@@ -29,7 +29,7 @@ class Turns(Statements):
         return min(oldest[tenant] for tenant in oldest if running.get(tenant, 0) == fewest)
 
     def _oldest_queued(self, device: str) -> Mapping[str, str]:
-        """Find the oldest queued job of each tenant; ids sort by age."""
+        """Return the oldest queued job of each tenant; ids sort by age."""
         query = select(Job.tenant, func.min(Job.id).label("job_id")).where(
             Job.status == JobStatus.QUEUED, Job.device == device
         )

@@ -1,1 +1,1 @@
-"""What Prometheus is told: the requests of this process, and the jobs of all of them."""
+"""Metrics for Prometheus: requests of this process, and jobs of all processes."""

@@ -1,4 +1,4 @@
-"""What Prometheus is told of jobs that have ended."""
+"""Metrics of jobs that have ended."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -8,21 +8,21 @@ from nern_core.metrics import Metrics
 from nern_core.progress import Phase
 
 _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
-# Points of accuracy. An encoding may be more accurate than its original.
+# Points of accuracy; negative if an encoding is more accurate than its original.
 _POINTS = (-0.5, 0.0, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 100)
 _RATIOS = (1, 2, 4, 6, 8, 10, 12, 16, 20, 32, 64)
-# A runner that has been taken over by its checkpoint may say anything.
+# A runner that was compromised by its checkpoint may report any error code.
 _MOST_ERRORS = 50
 
 
 class EndedJobMetrics:
-    """How jobs ended, how long they took, and what came of them."""
+    """Outcomes, durations and results of ended jobs."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._errors: set[str] = set()
         self._ended = Counter(
             "nern_jobs_ended",
-            "Jobs that have ended; `error` is the code of those that have failed.",
+            "Jobs that have ended; `error` is the code of a failure.",
             ["kind", "status", "device", "error"],
             registry=registry,
         )
@@ -42,20 +42,20 @@ class EndedJobMetrics:
         )
         self._phases = Histogram(
             "nern_job_phase_duration_seconds",
-            "Time that a phase of a job took that has succeeded.",
+            "Duration of a phase of a successful job.",
             ["phase"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._drop = Histogram(
             "nern_job_accuracy_drop_points",
-            "Accuracy of the original less that of its encoding, in points.",
+            "Accuracy of the original minus that of its encoding, in points.",
             buckets=_POINTS,
             registry=registry,
         )
         self._ratio = Histogram(
             "nern_job_compression_ratio",
-            "Bytes of a checkpoint over those of its encoding.",
+            "Bytes of a checkpoint divided by bytes of its encoding.",
             buckets=_RATIOS,
             registry=registry,
         )

@@ -1,7 +1,7 @@
-"""The jobs of all processes, as Prometheus is told of them: every API process says the same, from the database.
+"""Metrics of jobs of all processes, from the database, so every API process reports the same.
 
-Those that wait or run are counted when somebody asks, every few seconds at most. Those that end are counted
-once, from the moment on that this process has begun to watch.
+Queued and running jobs are counted at a scrape, at most every 5 seconds. Ended jobs are counted once each, from the
+start of this process.
 """
 
 import shutil
@@ -27,28 +27,28 @@ from nern_core.options import Device
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_LOOKS = 5.0
-# A transaction may be committed so long after the time that it has written.
+# Longest time between a timestamp in a transaction and its commit.
 _OVERLAP = timedelta(minutes=1)
 
 
 class JobMetrics(Collector):
-    """Looks at the database when its metrics are collected."""
+    """Reads the database when its metrics are collected."""
 
     def __init__(self, sessions: Sessions, artifacts: Path) -> None:
         self._sessions = sessions
         self._artifacts = artifacts
         self._registry = CollectorRegistry()
         self._jobs = self._gauge("nern_jobs", "Jobs that have not ended.", "status", "device")
-        self._wait = self._gauge(
-            "nern_queue_oldest_wait_seconds", "Age of the oldest job that waits for a worker.", "device"
-        )
-        self._deliveries = self._gauge("nern_webhook_deliveries_pending", "Webhooks that are still to be delivered.")
+        self._wait = self._gauge("nern_queue_oldest_wait_seconds", "Age of the oldest queued job.", "device")
+        self._deliveries = self._gauge("nern_webhook_deliveries_pending", "Webhook deliveries that are pending.")
         self._not_understood = self._gauge(
-            "nern_jobs_not_understood", "Queued jobs that a worker has left to workers of a newer release."
+            "nern_jobs_not_understood", "Queued jobs that need a worker of a newer release."
         )
-        self._unfit = self._gauge("nern_workers_unfit", "Workers that take no jobs because of their machine.", "reason")
-        self._up = self._gauge("nern_database_up", "Whether the database has answered.")
-        self._free = self._gauge("nern_artifact_store_free_bytes", "Room on the disk of the artifacts.")
+        self._unfit = self._gauge(
+            "nern_workers_unfit", "Workers that take no jobs because of a fault of their machine.", "reason"
+        )
+        self._up = self._gauge("nern_database_up", "1 if the database answers, 0 otherwise.")
+        self._free = self._gauge("nern_artifact_store_free_bytes", "Free space on the artifact disk.")
         self._ended = EndedJobMetrics(self._registry)
         self._counted: dict[str, datetime] = {}
         self._began = self._since = self._now()
@@ -56,7 +56,7 @@ class JobMetrics(Collector):
         self._lock = Lock()
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics of jobs."""
+        """Return all metrics of jobs."""
         with self._lock:
             if time.monotonic() >= self._next_look:
                 self._look()
@@ -103,5 +103,5 @@ class JobMetrics(Collector):
         return Gauge(name, text, labels, registry=self._registry)
 
     def _now(self) -> datetime:
-        # The start of the process depends on it: not to fail for a connection that gets lost.
+        # With retries, because the start of the process must not fail because of a lost connection.
         return transact(self._sessions, lambda session: MetricsRepository(session).now())

@@ -1,4 +1,4 @@
-"""Every query of the metrics. Callers own the transaction."""
+"""Queries for the metrics. Callers own the transaction."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class ActiveJobs:
-    """How many jobs of a status and a device there are, and how old the oldest is."""
+    """Count of the jobs of a status and a device, and the age of the oldest."""
 
     status: str
     device: str
@@ -27,7 +27,7 @@ class ActiveJobs:
 
 @dataclass(frozen=True, slots=True)
 class EndedJob:
-    """What is told of a job that has ended."""
+    """Fields of an ended job that the metrics use."""
 
     id: str
     kind: str
@@ -47,11 +47,11 @@ class MetricsRepository:
         self._session = session
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time of the database's clock."""
         return current_time(self._session)
 
     def active(self) -> list[ActiveJobs]:
-        """The jobs that have not ended."""
+        """Count the jobs that have not ended."""
         now, oldest = self.now(), func.min(Job.created_at)
         query = (
             select(Job.status, Job.device, func.count(), oldest)
@@ -63,12 +63,12 @@ class MetricsRepository:
         ]
 
     def not_understood(self) -> int:
-        """How many queued jobs a worker has left to those of another release."""
+        """Count the queued jobs that need a worker of another release."""
         query = select(func.count()).where(Job.status == JobStatus.QUEUED, Job.phase == NOT_UNDERSTOOD)
         return self._session.scalars(query).one()
 
     def ended_since(self, moment: datetime) -> Iterator[EndedJob]:
-        """The jobs that have ended since then, the first one first."""
+        """Iterate over the jobs that ended since then, in the order of their ends."""
         query = (
             select(
                 Job.id,
@@ -81,7 +81,7 @@ class MetricsRepository:
                 Job.finished_at,
                 Job.metrics,
             )
-            # Both values are named for the index, which begins with them.
+            # Both values are listed so that the index, which begins with this column, is used.
             .where(Job.data_removed.in_((False, True)), Job.finished_at >= moment)
             .order_by(Job.finished_at)
             .execution_options(yield_per=_ROWS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Requests of this process, as Prometheus counts them."""
+"""Metrics of the requests of this process."""
 
 from time import perf_counter
 
@@ -11,32 +11,32 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 
 
 class RequestMetrics:
-    """How many requests there were, how long they took, and what they brought."""
+    """Counts, durations and body sizes of requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "nern_http_requests",
-            "Requests that were answered.",
+            "Requests received.",
             ["method", "route", "status"],
             registry=registry,
         )
         self.seconds = Histogram(
             "nern_http_request_duration_seconds",
-            "Time from the head of a request to the end of its answer.",
+            "Time from the head of a request to the end of its response.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.body_bytes = Counter(
             "nern_http_request_body_bytes",
-            "Bytes of the bodies of requests: uploads above all.",
+            "Bytes of request bodies, mostly uploads.",
             ["method", "route"],
             registry=registry,
         )
 
 
 class CountRequests:
-    """Counts every request, whatever becomes of it."""
+    """Counts every request, whatever its outcome."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
@@ -76,6 +76,6 @@ def _method(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern: addresses themselves would be without end."""
+    """Return the route's pattern, because the number of paths is unlimited."""
     route = scope.get("route")
     return "none" if route is None else str(route.path)

@@ -18,24 +18,26 @@ from app.metrics.jobs import JobMetrics
 from app.metrics.requests import RequestMetrics
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# They are for OpenMetrics; in the text format each would be a metric of its own.
+# `_created` series are for OpenMetrics; in the text format each would be a separate metric.
 disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
 
 
 class ServiceMetrics:
-    """What is told of one API process, and of all jobs once they are watched."""
+    """Metrics of one API process, and of all jobs after `watch`."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = RequestMetrics(self._registry)
         ProcessCollector(registry=self._registry)
-        build = Gauge("nern_build_info", "Versions of what runs.", ["version", "python"], registry=self._registry)
+        build = Gauge(
+            "nern_build_info", "Versions of the service and of Python.", ["version", "python"], registry=self._registry
+        )
         build.labels(version("nern"), platform.python_version()).set(1)
 
     def watch(self, sessions: Sessions, artifacts: Path) -> None:
-        """From now on, tell of the jobs too."""
+        """Add the metrics of jobs."""
         self._registry.register(JobMetrics(sessions, artifacts))
 
     def text(self) -> bytes:
-        """All of them."""
+        """Return all metrics as text."""
         return generate_latest(self._registry)

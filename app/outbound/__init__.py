@@ -1,1 +1,1 @@
-"""Requests that the service makes itself, to addresses that somebody else has named."""
+"""Requests that the service sends to addresses that users name."""

@@ -1,8 +1,8 @@
-"""Which addresses are the public internet's.
+"""Distinguishes public addresses from others.
 
-The tables are the registries of IANA, since `ipaddress.is_global` calls addresses global that lead to
-private ones: IPv4 inside NAT64, 6to4 and compatible IPv6 addresses. Whatever embeds an IPv4 address is
-refused whole, so that none has to be unwrapped.
+The tables follow the IANA registries, because `ipaddress.is_global` accepts addresses that lead to private ones: IPv4
+inside NAT64, 6to4 and compatible IPv6 addresses. All ranges that embed IPv4 addresses are refused, so that nothing has
+to be unwrapped.
 """
 
 from collections.abc import Sequence
@@ -50,12 +50,12 @@ _SPECIAL_IPV6 = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet's."""
+    """Return whether an address is on the public internet."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _SPECIAL_IPV4)
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether an address is in one of the networks that the operator allows."""
+    """Return whether an address is in one of the networks that the operator allows."""
     return any(address in network for network in networks)

@@ -1,8 +1,8 @@
-"""The one client for requests to addresses that somebody else has named: webhooks, checkpoints at a URL.
+"""The only client for requests to addresses that users name: webhooks, checkpoints at a URL.
 
-A name is resolved once, all its addresses are checked, and the connection goes to one of those, so that
-a name whose answers change leads nowhere else. Certificates and the header `Host` are the name's.
-Redirects are not followed, proxies of the environment not asked, bodies not decompressed.
+A host name is resolved once, all of its addresses are checked, and the connection goes to one of them, so a name whose
+addresses change (DNS rebinding) cannot lead elsewhere. Certificates and the header `Host` use the name. Redirects,
+proxies of the environment and compressed bodies are not supported.
 """
 
 import http.client
@@ -27,7 +27,7 @@ _CHUNK_BYTES = 64 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: the parts of its URL, and the addresses that were checked."""
+    """Target of a request: the parts of its URL, and the checked addresses."""
 
     secure: bool
     host: str
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A server, as the operator has named it."""
+    """A server that the operator has configured."""
 
     scheme: str
     host: str
@@ -46,12 +46,12 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """The server of an address. Raises `AddressRefused` for what is none."""
+        """Return the server of a URL. Raises `AddressRefused` for an invalid URL."""
         return cls(*_parts(url)[:3])
 
 
 class Answer:
-    """What came back; the body comes with `chunks`."""
+    """The response; `chunks` reads its body."""
 
     def __init__(self, response: http.client.HTTPResponse, deadline: "_Deadline", max_bytes: int) -> None:
         self.status = response.status
@@ -61,17 +61,17 @@ class Answer:
         self._max_bytes = max_bytes
 
     def chunks(self) -> Iterator[bytes]:
-        """The body, as it comes. Raises `OutboundError` for one that is too large, too late or breaks off."""
+        """Iterate over the body. Raises `OutboundError` if it is too large, too slow or incomplete."""
         read = 0
         while chunk := self._next():
             read += len(chunk)
             if read > self._max_bytes:
-                raise OutboundError(f"The answer is larger than the {self._max_bytes:,} bytes that are taken.")
+                raise OutboundError(f"The answer is larger than the limit of {self._max_bytes:,} bytes.")
             yield chunk
         if self._deadline.over:
             raise self._deadline.error()
         if self._response.length:
-            raise OutboundError("The answer has broken off; try again.")
+            raise OutboundError("The answer is incomplete because the connection was lost; try again.")
 
     def _next(self) -> bytes:
         try:
@@ -81,7 +81,7 @@ class Answer:
 
 
 class _Deadline:
-    """Ends a connection when its time is over: a timeout of the socket alone starts anew with every byte."""
+    """Ends a connection at its deadline, because the socket's own timeout restarts with every byte."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self.over = False
@@ -98,7 +98,7 @@ class _Deadline:
         self._timer.cancel()
 
     def error(self, cause: Exception | None = None) -> OutboundError:
-        """What has gone wrong with the request: this deadline, or else the cause."""
+        """Return the error of the request: the deadline, if it has passed, or else the cause."""
         if self.over:
             return OutboundError(f"The answer took longer than {self._seconds:.3g} seconds; try again.")
         return OutboundError(f"The request has failed ({cause!r}); try again.")
@@ -106,7 +106,7 @@ class _Deadline:
     def _end(self) -> None:
         self.over = True
         with suppress(OSError):
-            # Not the method of a TLS socket, which would read on without TLS.
+            # Not the method of the TLS socket, after which reads would continue without TLS.
             socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
 
@@ -138,9 +138,9 @@ class OutboundClient:
         max_bytes: int = 64 * 2**10,
         tenant: str = DEFAULT_TENANT,
     ) -> Iterator[Answer]:
-        """Send a request for a tenant; from the connection to the end of the answer it may take so many seconds.
+        """Send a request for a tenant; it may take `seconds` from the connection to the end of the answer.
 
-        Raises `OutboundError`. An answer of any status is an answer.
+        Raises `OutboundError`. An answer with an error status is not an error here.
         """
         target = self.check(url, tenant)
         with ExitStack() as stack:
@@ -150,7 +150,7 @@ class OutboundClient:
                 if isinstance(connection, ssl.SSLSocket):
                     connection.do_handshake()
                 exchange = http.client.HTTPConnection(target.host, target.port)
-                # With the port of its scheme a host is named without it.
+                # `Host` omits the default port of the scheme.
                 exchange.default_port = _DEFAULT_PORTS["https" if target.secure else "http"]
                 exchange.sock = connection
                 sent = {"Accept-Encoding": "identity", "Connection": "close"} | dict(headers or {})
@@ -161,15 +161,15 @@ class OutboundClient:
             yield Answer(response, deadline, max_bytes)
 
     def check(self, url: str, tenant: str = DEFAULT_TENANT) -> Target:
-        """Resolve a URL and check all addresses of its host. Raises `OutboundError`, after some seconds at the latest.
+        """Resolve a URL and check all addresses of its host. Raises `OutboundError`, within some seconds.
 
-        A thread that calls this waits for the name's server. An event loop awaits `check_soon`.
+        This blocks the thread until the name is resolved. In an event loop, await `check_soon`.
         """
         parts = _parts(url)
         return self._checked(*parts, self._names.resolve(tenant, parts[1], parts[2]))
 
     async def check_soon(self, url: str, tenant: str) -> Target:
-        """Do the same as `check` without holding a thread of the caller."""
+        """Do the same as `check`, without blocking a thread of the caller."""
         parts = _parts(url)
         return self._checked(*parts, await self._names.resolve_soon(tenant, parts[1], parts[2]))
 
@@ -179,11 +179,9 @@ class OutboundClient:
             or all(is_allowed(address, self._networks) for address in addresses)
         )
         if not allowed and not (addresses and all(map(is_public, addresses))):
-            raise AddressRefused(f"The host {host} is not on the public internet; name one that is.")
+            raise AddressRefused(f"The host {host} is not on the public internet; use a public one.")
         if not allowed and (scheme != "https" or port not in _PORTS):
-            raise AddressRefused(
-                "The address has to begin with https:// and to use port 443 or 8443; name one that does."
-            )
+            raise AddressRefused("The address must begin with https:// and use port 443 or 8443.")
         return Target(scheme == "https", host, port, path, addresses)
 
     def _connect(self, target: Target, seconds: float) -> socket.socket:
@@ -201,15 +199,17 @@ class OutboundClient:
 
 
 def _parts(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host, port and path with query. Raises `OutboundError`."""
+    """Split a URL into scheme, host, port and path with query. Raises `OutboundError`."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna").decode()
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except (ValueError, UnicodeError):
-        raise AddressRefused("This is no address; write one like https://host/path.") from None
+        raise AddressRefused("This is not an address; write one like https://host/path.") from None
     if not host or parts.scheme not in _DEFAULT_PORTS or not url.isprintable() or " " in url:
-        raise AddressRefused("This is no address of the web; write one like https://host/path.")
+        raise AddressRefused("This is not a web address; write one like https://host/path.")
     if parts.username is not None or parts.password is not None:
-        raise AddressRefused("The address holds a name or a password, which would be kept and logged; leave them out.")
+        raise AddressRefused(
+            "The address contains a user name or password, which would be stored and logged; leave them out."
+        )
     return parts.scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

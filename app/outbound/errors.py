@@ -1,9 +1,9 @@
-"""Errors of requests to addresses that somebody else has named."""
+"""Errors of requests to addresses that users name."""
 
 
 class OutboundError(Exception):
-    """A request that was not allowed or has failed; the sentence is for whoever named the address."""
+    """A request was not allowed or has failed; the message is for the user who named the address."""
 
 
 class AddressRefused(OutboundError):
-    """An address that no request is sent to."""
+    """The address is not allowed, so no request is sent."""

@@ -1,7 +1,7 @@
-"""Host names become addresses in threads of their own, within a deadline, and within each tenant's share of them.
+"""Resolves host names in separate threads, with a time limit; each tenant has a share of the threads.
 
-The servers of a name belong to whoever has chosen it. The system's resolver waits for them for as long as it likes,
-and cannot be stopped: what it holds up is one of these threads.
+A name's servers are controlled by the user who chose it. The system's resolver may wait for them very long and cannot
+be interrupted, but it blocks only one of these threads.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from app.outbound.errors import OutboundError
 
 _THREADS = 16
 _LONGEST_QUEUE = 64
-# Turn and look-up together.
+# Waiting for a thread and look-up together.
 SECONDS_TO_RESOLVE = 5.0
 
 LookUp = Callable[[str, int], Sequence[Address]]
 
 
 def look_up(host: str, port: int) -> Sequence[Address]:
-    """All addresses of a name, as the system knows them. Raises `OSError`."""
+    """Return all addresses of a name, by the system's resolver. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))
 
@@ -37,7 +37,7 @@ class Names:
         self._threads = FairThreads("resolver", _THREADS, longest_queue=_LONGEST_QUEUE)
 
     def resolve(self, tenant: str, host: str, port: int) -> Sequence[Address]:
-        """All addresses of a name. Raises `OutboundError`, after `SECONDS_TO_RESOLVE` at the latest."""
+        """Return all addresses of a name. Raises `OutboundError`, within `SECONDS_TO_RESOLVE`."""
         future = self._begin(tenant, host, port)
         try:
             return future.result(SECONDS_TO_RESOLVE)
@@ -48,7 +48,7 @@ class Names:
             raise _not_found(host) from error
 
     async def resolve_soon(self, tenant: str, host: str, port: int) -> Sequence[Address]:
-        """Do the same as `resolve` in an event loop."""
+        """Do the same as `resolve`, in an event loop."""
         future = asyncio.wrap_future(self._begin(tenant, host, port))
         done, _ = await asyncio.wait({future}, timeout=SECONDS_TO_RESOLVE)
         if not done:
@@ -71,4 +71,4 @@ def _not_found(host: str) -> OutboundError:
 
 
 def _too_slow(host: str) -> OutboundError:
-    return OutboundError(f"The host {host} was not found within {SECONDS_TO_RESOLVE:g} seconds; check its name.")
+    return OutboundError(f"The host {host} was not resolved within {SECONDS_TO_RESOLVE:g} seconds; check its name.")

@@ -1,5 +1,5 @@
-"""The pages for people: HTML that the server renders, kept up to date by htmx; no build step, no other network.
+"""Web pages: HTML rendered by the server and updated by htmx, without a build step or external requests.
 
-The folder `assets` holds two libraries as they were published (htmx, uPlot) beside the style and the scripts of these
-pages. Whatever changes something goes through the same API as any other client.
+The folder `assets` holds two unmodified libraries (htmx, uPlot), and the style and scripts of these pages. All changes
+go through the same API as those of other clients.
 """

@@ -1,4 +1,4 @@
-"""Errors on the pages: people get a page, and those without a key are asked for one."""
+"""Errors on the pages: browsers get an error page, or the sign-in form if the key is missing."""
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -17,10 +17,10 @@ from app.problems import Problem
 
 
 class PageRoute(APIRoute):
-    """A route whose problems are pages."""
+    """Route that shows problems as pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its problems shown."""
+        """Return the handler, which renders problems as pages."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -35,7 +35,7 @@ class PageRoute(APIRoute):
 
 
 def problem_answer(request: Request, problem: Problem) -> Response:
-    """Present a problem of the API: as a page to a browser that shows the answer, as a document to programs."""
+    """Answer with a problem of the API: a page for navigation in a browser, a document for programs."""
     if request.method not in SAFE_METHODS:
         return problem.response()
     if prefers_html(request.headers.get("accept", "")):
@@ -46,7 +46,7 @@ def problem_answer(request: Request, problem: Problem) -> Response:
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
-    """The page of a problem, or the form for a key where one is missing."""
+    """Return the page of a problem, or a redirect to the sign-in form if the key is missing or invalid."""
     status = HTTPStatus(problem.details.status)
     if status is HTTPStatus.UNAUTHORIZED:
         return _sign_in_first(request)
@@ -56,10 +56,10 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 
 def _sign_in_first(request: Request) -> Response:
-    """Lead to the form for a key, and from there back to this address."""
+    """Redirect to the sign-in form, which leads back to this address."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     address = "/sign-in" if wanted == "/" else f"/sign-in?{urlencode({'next': wanted})}"
     if "hx-request" in request.headers:
-        # A script that renews a part of a page would put the form there.
+        # htmx would put the form into the part of the page that it updates.
         return Response(headers={"HX-Redirect": address, "Vary": "Accept"})
     return RedirectResponse(address, HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})

@@ -1,4 +1,4 @@
-"""Jobs in words and figures, as the pages show them."""
+"""Texts and numbers of jobs on the pages."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,42 +15,42 @@ from nern_core.verdict import VerdictLevel
 _UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-# What happens in each phase.
+# Meaning of each phase.
 _PHASES: Final[Mapping[str, str]] = {
-    Phase.STARTING: "A process for the job is started",
-    Phase.READING: "The file is read and checked",
-    Phase.SYNTHESIS: "Images are made from the network's statistics",
-    Phase.ORDERING: "The kernels of each layer are put in an order",
-    Phase.QUANTIZATION: "The weights become integers",
-    Phase.RECONSTRUCTION: "The predictor learns the weights",
-    Phase.DISTILLATION: "The network of the reconstructed weights learns from the original",
-    Phase.WRITING: "The results are written",
-    Phase.EVALUATION: "The accuracy is measured",
-    Phase.COMPARISON: "Alternatives are measured for the report",
-    Phase.IMPORTANCE: "Kernels are ranked by importance",
-    Phase.PUBLICATION: "The results are stored for download",
+    Phase.STARTING: "Start the job's process",
+    Phase.READING: "Read and check the file",
+    Phase.SYNTHESIS: "Synthesize images from the network's statistics",
+    Phase.ORDERING: "Order the kernels of each layer",
+    Phase.QUANTIZATION: "Quantize the weights to integers",
+    Phase.RECONSTRUCTION: "Train the predictor on the weights",
+    Phase.DISTILLATION: "Distill the original into the reconstructed network",
+    Phase.WRITING: "Write the results",
+    Phase.EVALUATION: "Measure the accuracy",
+    Phase.COMPARISON: "Measure alternatives for the report",
+    Phase.IMPORTANCE: "Rank kernels by importance",
+    Phase.PUBLICATION: "Store the results for download",
 }
-# What the form says of what it leaves to the service.
+# Help texts for the form's defaults.
 DEFAULT_SIZE: Final = (
-    "With a data set, the smallest file that is estimated to cost at most half a point of accuracy. "
-    "Without one, a file whose weights are as close to the original's as with int8."
+    "With a data set: the smallest file with an estimated accuracy drop of at most 0.5 points. "
+    "Without a data set: weights as precise as with int8."
 )
-DEFAULT_BUDGET: Final = "As many steps as the network needs, by its size."
-# What each result is for; the names are those of the artifacts.
+DEFAULT_BUDGET: Final = "A number of steps is chosen for the network's size."
+# Description of each artifact, by name.
 _RESULTS: Final = {
-    "weights.safetensors": "The reconstructed weights",
-    "weights.pt": "The same as a torch file",
-    "encoding.nern": "The neural representation",
-    "report.json": "The report, for programs",
-    "report.html": "The report, to look at",
+    "weights.safetensors": "Reconstructed weights",
+    "weights.pt": "Reconstructed weights for PyTorch",
+    "encoding.nern": "Neural representation",
+    "report.json": "Report for programs",
+    "report.html": "Report for people",
     "importance.json": "Kernels and filters by importance",
-    "importance.safetensors": "All scores of importance",
+    "importance.safetensors": "All importance scores",
     "pruning-curve.svg": "Accuracy after pruning",
 }
 
 
 def size(count: float) -> str:
-    """A number of bytes with three digits: `12.3 MB`."""
+    """Format a number of bytes with three digits: `12.3 MB`."""
     for unit in _UNITS:
         if count < _THOUSAND or unit == _UNITS[-1]:
             return f"{count:,.0f} {unit}" if unit == _UNITS[0] else f"{count:.3g} {unit}"
@@ -59,7 +59,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units: `1 h 5 min`."""
+    """Format a duration in its two largest units: `1 h 5 min`."""
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
@@ -71,14 +71,14 @@ def duration(seconds: float) -> str:
 
 
 def moment(time: datetime) -> str:
-    """A time as people write it, in UTC."""
+    """Format a time in UTC, to the minute."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def title(job: JobView) -> str:
     """Name the network and the goal: `cifar-resnet20, 20 times smaller`."""
     if job.options is None:
-        return "Reconstruction of weights"
+        return "Weight reconstruction"
     if job.known_options is None:
         return "Encoding with options of a newer release"
     return f"{job.known_options.architecture or 'Weights alone'}, {goal(job.known_options)}"
@@ -91,21 +91,21 @@ def goal(options: EncodeOptions) -> str:
     if options.target_bytes is not None:
         return f"in {options.target_bytes:,} bytes"
     if options.max_drop is not None:
-        return f"at most {options.max_drop:g} points of accuracy less"
+        return f"accuracy drop up to {options.max_drop:g} points"
     if options.hidden_size is not None:
         return f"hidden size {options.hidden_size}"
     return "predictor" if options.has_predictor else "default size"
 
 
 def drop(metrics: Metrics) -> float | None:
-    """Points of accuracy that the encoding has cost; None without data."""
+    """Return the accuracy drop in points; None without a data set."""
     if metrics.original_accuracy is None or metrics.reconstructed_accuracy is None:
         return None
     return metrics.original_accuracy - metrics.reconstructed_accuracy
 
 
 def result(job: JobView) -> str:
-    """What has come of a job: its size and accuracy, or why there is none."""
+    """Summarize the result of a job: its size and accuracy, or its message."""
     if job.known_metrics is None:
         return job.message
     smaller = f"{job.known_metrics.ratio:.1f} times smaller"
@@ -120,17 +120,17 @@ def result(job: JobView) -> str:
 
 
 def result_name(name: str) -> str:
-    """What an artifact is for."""
+    """Describe an artifact."""
     return _RESULTS.get(name, name)
 
 
 def elapsed(job: JobView) -> float:
-    """Seconds from the beginning of the work to its end, or until now; 0 before it has begun."""
+    """Return the seconds from the start of the work to its end, or until now; 0 before the start."""
     return 0.0 if job.started_at is None else _seconds(job.started_at, job.finished_at)
 
 
 def waiting(job: JobView) -> float:
-    """Seconds since a queued job was submitted."""
+    """Return the seconds since a queued job was submitted."""
     return _seconds(job.created_at, None)
 
 
@@ -140,12 +140,12 @@ def _seconds(start: datetime, end: datetime | None) -> float:
 
 
 def phases(job: JobView) -> list[Mapping[str, Any]]:
-    """The phases that a job goes through: name, meaning, and whether it is `done`, `now` or `next`."""
+    """Return the phases of a job: name, meaning, and state (`done`, `now` or `next`)."""
     is_known = job.options is None or job.known_options is not None
     expected = {phase.value for phase in _expected(job.known_options)} if is_known else set()
     names = [phase.value for phase in Phase if phase in expected | {job.phase}]
     if job.phase is not None and job.phase not in names:
-        # A newer worker has phases that this process does not know.
+        # A newer worker may have phases that this process does not know.
         names.append(job.phase)
     has_succeeded = job.status == JobStatus.SUCCEEDED
     at = len(names) if has_succeeded else names.index(job.phase) if job.phase is not None else -1
@@ -160,7 +160,7 @@ def phases(job: JobView) -> list[Mapping[str, Any]]:
 
 
 def _expected(options: EncodeOptions | None) -> list[Phase]:
-    """The phases of an encoding with these options, or of a reconstruction."""
+    """Return the phases of an encoding with these options; None: those of a reconstruction."""
     if options is None:
         return [Phase.STARTING, Phase.READING, Phase.WRITING, Phase.PUBLICATION]
     makes_images = options.recipe == RecipeName.DATA_FREE
@@ -174,14 +174,14 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
 
 
 def images(split: SplitView) -> str:
-    """How many images of which size: `50,000 of 32 by 32`."""
+    """Format the number and size of images: `50,000 of 32 by 32`."""
     if split.images is None:
-        return "not known"
+        return "unknown"
     return f"{split.images:,}" if split.shape is None else f"{split.images:,} of {split.shape[0]} by {split.shape[1]}"
 
 
 def given(job: JobView) -> Mapping[str, Any]:
-    """The options that a job was given, by name."""
+    """Return the job's options that are not defaults, by name."""
     if not isinstance(job.options, EncodeOptions):
         return job.options or {}
     return job.options.model_dump(mode="json", exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""Templates into answers: every name from a file or a form is escaped, and a page runs no scripts but its own."""
+"""Renders templates: all text is escaped, and a page runs only its own scripts."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -44,7 +44,7 @@ _TEMPLATES = _environment()
 def render(
     request: Request, template: str, context: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK
 ) -> HTMLResponse:
-    """The page that a template makes of its context."""
+    """Render a template to a response."""
     with_keys = request.app.state.settings.keys_required
     is_signed_in = with_keys and COOKIE in request.cookies
     page = _TEMPLATES.get_template(template).render(with_keys=with_keys, is_signed_in=is_signed_in, **context)

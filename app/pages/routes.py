@@ -1,4 +1,4 @@
-"""The addresses of the pages."""
+"""Routes of the pages."""
 
 from http import HTTPStatus
 from importlib.resources import files
@@ -23,10 +23,10 @@ from nern_core.catalogue import architectures
 from nern_core.options import Device, EncodeOptions, Permutation, RecipeName, RepresentationName
 
 _ASSETS = Path(__file__).parent / "assets"
-# Their names tell the version, or the page asks for them with it.
+# Safe to cache, because the name or the query contains the version.
 _KEPT = {"Cache-Control": "public, max-age=86400"}
 _JOBS_ON_A_PAGE = 25
-# They come with a package of their own.
+# From a separate package.
 _SWAGGER_UI = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -40,7 +40,7 @@ async def list_jobs(
     label: Annotated[tuple[str, ...], Query(max_length=16)] = (),
     cursor: Cursor = None,
 ) -> HTMLResponse:
-    """All jobs, or those of a status and with labels, newest first."""
+    """Show the jobs, optionally of a status and with labels, newest first."""
     wanted = parse_wanted(label)
     page = await in_share(lambda: jobs.page(status=status, labels=wanted, cursor=cursor, limit=_JOBS_ON_A_PAGE))
 
@@ -54,7 +54,7 @@ async def list_jobs(
 
 @router.get("/new")
 async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId = None) -> HTMLResponse:
-    """A form for a new job; with the options and the checkpoint of another one if asked for."""
+    """Show the form for a new job, with the options and checkpoint of the job `like`, if given."""
     other = None if like is None else await jobs.look(like)
     options = (None if other is None else other.known_options) or EncodeOptions()
     source = None if other is None or other.data_removed or other.checkpoint is None else other
@@ -70,7 +70,7 @@ async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId 
 
 @router.get("/data")
 async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
-    """The data sets that jobs may name, and a form for another one."""
+    """Show the data sets your jobs can use, and the form to upload one."""
     datasets: DatasetService = request.app.state.datasets
     found = await in_share(datasets.all, tenant)
     return render(request, "datasets.html", {"datasets": found.items, "any_folder": found.any_folder})
@@ -78,22 +78,22 @@ async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
 
 @router.get("/view/{job_id}")
 async def show_job(request: Request, job_id: JobId, jobs: Jobs) -> HTMLResponse:
-    """One job, live."""
+    """Show one job, with live updates."""
     return render(request, "job.html", {"job": await jobs.look(job_id)})
 
 
 @router.get("/docs")
 async def show_documentation(request: Request) -> HTMLResponse:
-    """The description of the API, /openapi.json, as Swagger UI shows it."""
+    """Show the API's description, /openapi.json, in Swagger UI."""
     return render(request, "docs.html", {})
 
 
 @router.get("/assets/{name}")
-async def get_asset(name: str, v: str = "") -> Response:  # browsers fetch a file of another version
-    """A style or a script of these pages."""
+async def get_asset(name: str, v: str = "") -> Response:  # `v` only makes browsers fetch a new version
+    """Return a style or script of these pages."""
     found = {path.name: path for path in _ASSETS.iterdir()}.get(name)
     if name in _SWAGGER_UI:
         found = Path(str(files("fastapi_offline"))) / "static" / name
     if found is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown-asset", "The pages have no such file.")
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown-asset", "There is no such asset.")
     return FileResponse(found, headers=_KEPT)

@@ -1,4 +1,4 @@
-"""Sign in with an API key, and out again; only where the service needs keys."""
+"""Sign in with an API key, and sign out, if the service needs keys."""
 
 import re
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from app.pages.rendering import render
 from app.problems import Problem
 
 _LARGEST_FORM = 8192
-# A path of this service. Browsers take `//host` and `/\host` for other hosts, and drop tabs and line ends.
+# A path of this service. Browsers treat `//host` and `/\host` as other hosts, and drop tabs and line ends.
 _OWN_PATH = re.compile(r"/(?![/\\])[!-~]*")
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -25,13 +25,13 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get("/sign-in")
 async def ask_for_key(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
-    """Show a form for the key, which leads on to the page that was wanted."""
+    """Show the form for the key, which then leads to the requested page."""
     return render(request, "sign_in.html", {"refusal": None, "next_page": own_path(wanted)})
 
 
 @router.post("/sign-in")
 async def take_key(request: Request) -> Response:
-    """Sign in and go on to the page that was wanted, or ask again."""
+    """Sign in and redirect to the requested page, or show the form again."""
     refuse_foreign(request, "Sign in on this service's own page.")
     form = parse_qs((await read_small_body(request, _LARGEST_FORM)).decode("utf-8", "replace"))
     key, next_page = form.get("key", [""])[0].strip(), own_path(form.get("next", ["/"])[0])
@@ -56,5 +56,5 @@ async def forget_key(request: Request) -> Response:
 
 
 def own_path(text: str) -> str:
-    """Return a path of this service, with its query, as it is; `/` for every other text."""
+    """Return a path of this service unchanged, with its query; `/` for any other text."""
     return text if _OWN_PATH.fullmatch(text) else "/"

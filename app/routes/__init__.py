@@ -1,1 +1,1 @@
-"""The addresses of the API."""
+"""Routes of the API."""

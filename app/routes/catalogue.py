@@ -1,4 +1,4 @@
-"""What jobs can ask for: architectures, recipes, and the schema of the options."""
+"""Catalogue for jobs: architectures, recipes, and the schema of the options."""
 
 from http import HTTPStatus
 from typing import Any
@@ -46,23 +46,23 @@ class SchemaResponse(JSONResponse):
 
 @router.get("/architectures", summary="List architectures", operation_id="list_architectures")
 async def list_architectures() -> ArchitectureList:
-    """What the option `architecture` takes, and what the option `kernels` represents of each."""
+    """Values of the option `architecture`, with the layers of each that `kernels` can represent."""
     return ArchitectureList(items=architectures())
 
 
 @router.get("/recipes", summary="List recipes", operation_id="list_recipes")
 async def list_recipes() -> RecipeList:
-    """What the option `recipe` takes."""
+    """Values of the option `recipe`."""
     return RecipeList(items=RECIPE_ENTRIES)
 
 
 @router.get(
     "/options/schema",
-    summary="The schema of the options",
+    summary="Get the schema of the options",
     operation_id="get_options_schema",
     response_class=SchemaResponse,
 )
 async def get_options_schema() -> SchemaResponse:
-    """The options of a job as JSON Schema, with their defaults, for forms and editors."""
+    """JSON Schema of a job's options, with defaults, for forms and editors."""
     schema: dict[str, Any] = {"$schema": _DIALECT} | EncodeOptions.model_json_schema()
     return SchemaResponse(schema)

@@ -1,4 +1,4 @@
-"""Upload checkpoints on their own, for jobs to name."""
+"""Upload checkpoints separately, for use by jobs."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -69,7 +69,7 @@ async def upload_checkpoint(
     uploads: Uploads,
     content_digest: ContentDigest = None,
 ) -> UploadView:
-    """Stores the body, a checkpoint as it is. `POST /jobs` takes its `sha256` in a JSON document."""
+    """Store the body, a checkpoint file. `POST /jobs` accepts its `sha256` in a JSON document."""
     state = request.app.state
     async with state.reservations.open(tenant, declared_length(request)) as room:
         stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings, room)
@@ -85,7 +85,7 @@ async def upload_checkpoint(
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadView:
-    """Whether a checkpoint need not be sent again, and when it expires."""
+    """Check whether a checkpoint is already stored, and when it expires."""
     return uploads.get(tenant, sha256)
 
 
@@ -97,5 +97,5 @@ def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadVi
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def delete_checkpoint(sha256: Sha256, tenant: WritingTenant, uploads: Uploads) -> None:
-    """Jobs that use it keep it; the file is removed soon after the last of them."""
+    """Delete a checkpoint. Jobs that use it keep it; the file is removed soon after the last of them."""
     uploads.delete(tenant, sha256)

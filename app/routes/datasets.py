@@ -1,4 +1,4 @@
-"""Upload data sets once, for jobs to name."""
+"""Upload data sets once, for use by jobs."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -88,9 +88,9 @@ async def upload_dataset(
     name: NewDatasetName,
     content_digest: ContentDigest = None,
 ) -> DatasetView:
-    """Stores the body under a name, until it is deleted; or, as JSON, a file that was uploaded in pieces.
+    """Store the body under a name, until it is deleted. A JSON body names a file that was uploaded before.
 
-    The same file under the same name again changes nothing.
+    Repeating the same file and name is a no-op.
     """
     state = request.app.state
     if is_json(request):
@@ -108,7 +108,7 @@ async def upload_dataset(
 
 @router.get("", summary="List data sets", operation_id="list_datasets")
 def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
-    """What the option `dataset` takes: your own data sets, and the folders that the operator offers."""
+    """Data sets your jobs can use: your own, and those that the operator offers."""
     return datasets.all(tenant)
 
 
@@ -119,7 +119,7 @@ def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> DatasetView:
-    """What you have uploaded under this name."""
+    """Data set that you have uploaded under this name."""
     return datasets.get(tenant, name)
 
 
@@ -131,7 +131,7 @@ def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> Datase
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def delete_dataset(name: DatasetName, tenant: WritingTenant, datasets: Datasets) -> None:
-    """Jobs that use it keep it to their end; the file is removed soon after the last of them."""
+    """Delete a data set. Jobs that use it keep it until they end; the file is removed soon after the last of them."""
     datasets.delete(tenant, name)
 
 

@@ -14,7 +14,7 @@ from app.routes.parameters import ArtifactName, JobId
 from app.storage import ArtifactStore
 
 router = jobs_router()
-# Artifacts that only some jobs have, and the options of those.
+# Options that a job needs to have these artifacts.
 _NEEDS = {
     "importance.json": ("importance",),
     "importance.safetensors": ("importance",),
@@ -30,7 +30,7 @@ class WeightsFormat(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """Forms of the report."""
+    """File formats of the report."""
 
     JSON = "json"
     HTML = "html"
@@ -52,7 +52,7 @@ class _Results:
         self._jobs = jobs
 
     def answer(self, job_id: str, name: str) -> Response:
-        """The answer. Raises `Problem` and `StoreUnavailable`."""
+        """Answer the request. Raises `Problem` and `StoreUnavailable`."""
         store: ArtifactStore = self._request.app.state.store
         artifact = self._jobs.artifact(job_id, name, _NEEDS.get(name, ()))
         return Delivery(artifact, name, f"{job_id}-{name}").answer(self._request, store)
@@ -67,9 +67,9 @@ Results = Annotated[_Results, Depends(_results)]
 _RESULTS: dict[str, Any] = {
     "response_class": FileResponse,
     "responses": {
-        206: {"description": "The range of bytes that the header `Range` asks for."},
-        304: {"description": "It is what `If-None-Match` names."},
-        307: {"description": "It is at the address in `Location`, for a short while and without a key."},
+        206: {"description": "The range of bytes that the header `Range` requests."},
+        304: {"description": "The file matches `If-None-Match`."},
+        307: {"description": "Download the file from `Location`, which is valid for a short time, without a key."},
     }
     | describe(
         HTTPStatus.NOT_FOUND,
@@ -88,14 +88,14 @@ def get_weights(
     results: Results,
     format: Annotated[WeightsFormat, Query(description="File format.")] = WeightsFormat.SAFETENSORS,  # noqa: A002 # the parameter's public name
 ) -> Response:
-    """The reconstructed checkpoint: names, shapes and dtypes of the original."""
+    """The reconstructed checkpoint, with the names, shapes and dtypes of the original."""
     return results.answer(job_id, f"weights.{format}")
 
 
 @router.head("/{job_id}/encoding", include_in_schema=False)
 @router.get("/{job_id}/encoding", summary="Download the .nern file", operation_id="get_encoding", **_RESULTS)
 def get_encoding(job_id: JobId, results: Results) -> Response:
-    """The neural representation; `nern reconstruct` turns it into the weights."""
+    """The neural representation; `nern reconstruct` reconstructs the weights from it."""
     return results.answer(job_id, "encoding.nern")
 
 
@@ -104,9 +104,9 @@ def get_encoding(job_id: JobId, results: Results) -> Response:
 def get_report(
     job_id: JobId,
     results: Results,
-    format: Annotated[ReportFormat, Query(description="Figures, or a page to look at.")] = ReportFormat.JSON,  # noqa: A002 # the parameter's public name
+    format: Annotated[ReportFormat, Query(description="A document for programs, or a web page.")] = ReportFormat.JSON,  # noqa: A002 # the parameter's public name
 ) -> Response:
-    """Options, metrics, the error of every layer, other codecs and the training curve; as a page with pictures too."""
+    """Options, metrics, error of each layer, comparison with other codecs and training curve; the page has plots."""
     return results.answer(job_id, f"report.{format}")
 
 
@@ -115,13 +115,13 @@ def get_report(
 def get_importance(
     job_id: JobId,
     results: Results,
-    format: Annotated[ImportanceFormat, Query(description="The ranking, all scores, or the pruning curve.")] = (  # noqa: A002 # the parameter's public name
+    format: Annotated[ImportanceFormat, Query(description="Ranking, all scores, or pruning curve.")] = (  # noqa: A002 # the parameter's public name
         ImportanceFormat.JSON
     ),
 ) -> Response:
-    """How important each kernel and filter is, if the job was asked for it with the option `importance`.
+    """Importance of each kernel and filter, for jobs with the option `importance`.
 
-    A job that was not is answered with 404 and the type `not-asked-for`.
+    For other jobs the answer is 404 with the type `not-asked-for`.
     """
     name = "pruning-curve.svg" if format is ImportanceFormat.SVG else f"importance.{format}"
     return results.answer(job_id, name)
@@ -130,5 +130,5 @@ def get_importance(
 @router.head("/{job_id}/artifacts/{name}", include_in_schema=False)
 @router.get("/{job_id}/artifacts/{name}", summary="Download any result", operation_id="get_artifact", **_RESULTS)
 def get_artifact(job_id: JobId, name: ArtifactName, results: Results) -> Response:
-    """The result of this name, as the job lists it under `artifacts`."""
+    """The result with this name, as listed in the job's `artifacts`."""
     return results.answer(job_id, name)

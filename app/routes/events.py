@@ -1,4 +1,4 @@
-"""Follow a job event by event: as pages, or as a stream of server-sent events."""
+"""Follow the events of a job: as pages, or as a stream of server-sent events."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -15,17 +15,17 @@ from app.routes.jobs import Jobs, jobs_router
 from app.routes.parameters import JobId
 
 router = jobs_router()
-# Where numbers of events end.
+# Largest number of an event.
 _LARGEST = 2**31 - 1
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A page of events, or a stream of them.",
+        "description": "A page or a stream of events.",
         "content": {
             MEDIA_TYPE: {
                 "schema": {
                     "type": "string",
-                    "description": "Events whose `id` is their number, `event` their kind and `data` an EventView; the "
-                    "last one is `end`, with the status of the job.",
+                    "description": "Events with their number as `id`, their kind as `event` and an EventView as "
+                    "`data`; the last one is `end`, with the status of the job.",
                 }
             }
         },
@@ -45,16 +45,16 @@ async def get_job_events(
     request: Request,
     response: Response,
     jobs: Jobs,
-    after: Annotated[int, Query(ge=0, le=_LARGEST, description="The events after the one of this number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=5000, description="Events on a page.")] = 100,
+    after: Annotated[int, Query(ge=0, le=_LARGEST, description="Return events after this number.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000, description="Events per page.")] = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=_LARGEST, description="As `after`, for a stream that goes on.")
+        int | None, Header(ge=0, le=_LARGEST, description="Same as `after`, to resume a stream.")
     ] = None,
 ) -> EventPage | Response:
-    """What has happened to a job. With `Accept: text/event-stream` also what happens from now on, until its end.
+    """Events of a job so far. With `Accept: text/event-stream`, also new events, until the job's end.
 
-    A stream may be cut off before the event `end`: then ask again, with the last `id` as `Last-Event-ID`.
+    If a stream stops before the event `end`, resume it with the last `id` as `Last-Event-ID`.
     """
     await jobs.look(job_id)
     reader: EventReader = request.app.state.events

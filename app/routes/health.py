@@ -1,4 +1,4 @@
-"""Whether the service lives, and whether it can work."""
+"""Liveness and readiness of the service."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -15,25 +15,25 @@ _log = structlog.get_logger()
 
 
 class Health(BaseModel):
-    """The answer of a service that is well."""
+    """Answer of a healthy service."""
 
     status: Literal["ok"] = "ok"
 
 
-@router.get("/livez", summary="Whether the process lives", operation_id="livez")
+@router.get("/livez", summary="Check liveness", operation_id="livez")
 async def livez() -> Health:
-    """Answers without looking at anything else."""
+    """Answer without checking anything else."""
     return Health()
 
 
 @router.get(
     "/readyz",
-    summary="Whether requests can be served",
+    summary="Check readiness",
     operation_id="readyz",
     responses=describe(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def readyz(request: Request) -> Health:
-    """Looks at the database and the artifact store. The broker is not asked: jobs are accepted without it."""
+    """Check the database and the artifact store. The broker is not checked, because jobs are accepted without it."""
     service: JobService = request.app.state.jobs
     try:
         service.check()

@@ -33,7 +33,7 @@ from app.submission import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_su
 
 
 def jobs_router(prefix: str = "/jobs") -> APIRouter:
-    """A router for addresses of jobs, with the errors that all of them may answer."""
+    """Create a router for jobs, with the errors that all its routes may answer."""
     return APIRouter(
         route_class=TenantRoute,
         prefix=prefix,
@@ -49,7 +49,7 @@ def jobs_router(prefix: str = "/jobs") -> APIRouter:
 
 router = jobs_router()
 _SECONDS_BETWEEN_POLLS = "2"
-# What the form of every submission may have.
+# Optional parts of every submission form.
 COMMON_PARTS: dict[str, Any] = {
     "name": TypeAdapter(JobName).json_schema(),
     "labels": TypeAdapter(Labels).json_schema(),
@@ -73,7 +73,7 @@ _JSON_PART = {"contentType": "application/json"}
 
 
 def submission_body(form: dict[str, Any], document: type[Document]) -> dict[str, Any]:
-    """How a submission comes, for the description of the API: as a form, or as a document."""
+    """Return the request body of a submission for OpenAPI: a form or a document."""
     parts = [name for name in form["properties"] if name in {"options", "labels", "webhook"}]
     return {
         "requestBody": {
@@ -92,15 +92,15 @@ async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate
     return service.of(caller.tenant)
 
 
-# The jobs of the caller, whose key must be good for reading or for changing them.
+# The jobs of the caller, whose key must have the scope to read or to write.
 Jobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.READ])]
 WritableJobs = Annotated[TenantJobs, Security(_jobs, scopes=[Scope.WRITE])]
 
 
 IdempotencyKey = Annotated[
-    str | None, Header(description="A key of your own, in quotes: a request that is sent again makes no second job.")
+    str | None, Header(description="A key of your choice, in quotes: a repeated request creates no second job.")
 ]
-# What every route is made with that takes a submission.
+# Arguments of all routes that take a submission.
 SUBMISSION: dict[str, Any] = {
     "status_code": HTTPStatus.ACCEPTED,
     "dependencies": [Depends(accept_upload)],
@@ -125,9 +125,9 @@ SUBMISSION: dict[str, Any] = {
 async def submit_job(
     request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
 ) -> JobView:
-    """Queues a job that encodes a checkpoint: one in the form, or one that a JSON document names.
+    """Queue a job that encodes a checkpoint, which is in the form or named by a JSON document.
 
-    The answer comes when everything is on disk.
+    The job and its file are durable when the answer arrives.
     """
     return await take_submission(request, response, jobs, idempotency_key, JOB_FORM, JobDocument)
 
@@ -140,7 +140,7 @@ async def take_submission(
     form: Form,
     document: type[Document],
 ) -> JobView:
-    """Receive a form or a document and queue the job that it asks for. Raises `Problem`, `DiskFull`."""
+    """Receive a form or a document and queue its job. Raises `Problem`, `DiskFull`."""
     traceparent = getattr(request.state, "traceparent", None)
     draft = await in_turn(jobs.begin, parse_key(idempotency_key), traceparent)
     try:
@@ -163,7 +163,7 @@ async def _receive(
     state = request.app.state
     if is_json(request):
         documents: DocumentReceiver = state.documents
-        # To fetch a file may take minutes.
+        # Fetching a file may take minutes.
         async with watched_key(request).interrupting():
             return await documents.receive(request, document, draft.tenant, draft.go_on, room)
     find_dataset = partial(state.datasets.resolve, draft.tenant)
@@ -177,17 +177,17 @@ def list_jobs(
     jobs: Jobs,
     status: Annotated[
         tuple[JobStatus, ...],
-        Query(max_length=len(JobStatus), description="Only jobs of this status, or of one of several."),
+        Query(max_length=len(JobStatus), description="Only jobs with this status; several mean any of them."),
     ] = (),
     kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
     label: Annotated[
         tuple[str, ...],
-        Query(max_length=16, description="Only jobs with this label, `key=value`; all if there are several."),
+        Query(max_length=16, description="Only jobs with this label, `key=value`; several mean all of them."),
     ] = (),
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
 ) -> JobPage:
-    """Newest first, a page at a time."""
+    """List jobs in pages, newest first."""
     return jobs.page(status=status, kind=kind, labels=parse_wanted(label), cursor=cursor, limit=limit)
 
 
@@ -197,7 +197,7 @@ def list_jobs(
     operation_id="get_job",
     response_model=JobView,
     responses=describe(HTTPStatus.NOT_FOUND)
-    | {303: {"description": "The job's page, for those who prefer `text/html`."}},
+    | {303: {"description": "Redirect to the job's page, for clients that prefer `text/html`."}},
 )
 async def get_job(
     job_id: JobId,
@@ -207,20 +207,20 @@ async def get_job(
     prefer: Annotated[
         str | None,
         Header(
-            description=f"`wait=N`: answer when the status has changed or the job has ended, after N seconds at the "
-            f"latest, {LONGEST_WAIT} at most. `wait=N; for=end`: answer when the job has ended."
+            description=f"`wait=N`: answer when the status has changed, at the latest after N seconds, up to "
+            f"{LONGEST_WAIT}. `wait=N; for=end`: answer when the job has ended."
         ),
     ] = None,
     wait_for: Annotated[
         WaitFor | None,
         Query(
-            description=f"`end`: answer when the job has ended; `change`: when its status has changed. After "
-            f"{LONGEST_WAIT} seconds at the latest, or as many as `Prefer: wait=N` says."
+            description=f"`end`: answer when the job has ended. `change`: answer when its status has changed. At the "
+            f"latest after {LONGEST_WAIT} seconds, or those of `Prefer: wait=N`."
         ),
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> JobView | Response:
-    """Status, progress, metrics and results. `Retry-After` says when to look again, until the job has ended."""
+    """Status, progress, metrics and results. Until the job has ended, `Retry-After` is the polling interval."""
     if prefers_html(accept):
         return RedirectResponse(f"/view/{job_id}", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
     response.headers["Vary"] = "Accept"
@@ -242,7 +242,7 @@ async def get_job(
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def cancel_job(job_id: JobId, response: Response, jobs: WritableJobs) -> JobView:
-    """A queued job is canceled at once; a running one is `canceling` until its worker has stopped."""
+    """Cancel a job: a queued job at once; a running one is `canceling` until its worker has stopped."""
     job = jobs.cancel(job_id)
     response.headers["Location"] = job.links.self
     return job
@@ -256,5 +256,5 @@ def cancel_job(job_id: JobId, response: Response, jobs: WritableJobs) -> JobView
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def delete_job(job_id: JobId, jobs: WritableJobs) -> None:
-    """Forgets a job that has ended; its files are removed soon after, unless another job needs them."""
+    """Delete a job that has ended; its files are removed soon after, unless another job needs them."""
     jobs.delete(job_id)

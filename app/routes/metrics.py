@@ -1,4 +1,4 @@
-"""What Prometheus asks for."""
+"""Metrics for Prometheus."""
 
 import hmac
 from http import HTTPStatus
@@ -12,9 +12,7 @@ from app.problems import Problem, describe
 from app.settings import Settings
 
 router = APIRouter(tags=["health"])
-_bearer = HTTPBearer(
-    auto_error=False, scheme_name="Metrics token", description="What the operator has set as NERN_METRICS_TOKEN."
-)
+_bearer = HTTPBearer(auto_error=False, scheme_name="Metrics token", description="The operator's NERN_METRICS_TOKEN.")
 
 
 def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
@@ -27,8 +25,8 @@ def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials 
         raise Problem(
             HTTPStatus.UNAUTHORIZED,
             "invalid-metrics-token",
-            "Send the token that the operator has set as NERN_METRICS_TOKEN in the header `Authorization: Bearer …`; "
-            "API keys are not good for metrics, and without such a token there are none.",
+            "Send the operator's NERN_METRICS_TOKEN in the header `Authorization: Bearer …`; API keys do not give "
+            "access to metrics, and without such a token metrics are disabled.",
             headers={"WWW-Authenticate": "Bearer"},
         )
 
@@ -42,6 +40,6 @@ def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials 
     responses={HTTPStatus.OK: {"content": {"text/plain": {}}}} | describe(HTTPStatus.UNAUTHORIZED),
 )
 def get_metrics(request: Request) -> Response:
-    """Requests of this process and jobs of all, in Prometheus' text format."""
+    """Requests of this process and jobs of all processes, in Prometheus' text format."""
     metrics: ServiceMetrics = request.app.state.metrics
     return Response(metrics.text(), media_type=MEDIA_TYPE)

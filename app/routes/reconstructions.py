@@ -1,4 +1,4 @@
-"""Reconstruct the weights of `.nern` files, as jobs like all others."""
+"""Reconstruct the weights of `.nern` files, as jobs."""
 
 from typing import Any
 
@@ -38,8 +38,8 @@ _FORM: dict[str, Any] = {
 async def submit_reconstruction(
     request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
 ) -> JobView:
-    """Queues a job that reconstructs the weights of a `.nern` file: one in the form, or one that a document names.
+    """Queue a job that reconstructs the weights of a `.nern` file, which is in the form or named by a JSON document.
 
-    It is followed, canceled and deleted at `/jobs/{id}`, and its weights are at `/jobs/{id}/weights`.
+    Follow, cancel and delete it at `/jobs/{id}`; its weights are at `/jobs/{id}/weights`.
     """
     return await take_submission(request, response, jobs, idempotency_key, RECONSTRUCTION_FORM, ReconstructionDocument)

@@ -1,4 +1,4 @@
-"""Upload checkpoints piece by piece: the protocol tus 1.0.0 with its extensions creation, expiration, termination."""
+"""Upload checkpoints in pieces: the protocol tus 1.0.0 with its extensions creation, expiration, termination."""
 
 import base64
 import binascii
@@ -37,10 +37,10 @@ _BODY: dict[str, Any] = {
 
 
 class _TusRoute(TenantRoute):
-    """Says in every answer which version of the protocol this is."""
+    """Route that adds the protocol version to every response."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with the version told after."""
+        """Return the handler, which adds the version."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -68,7 +68,7 @@ router = APIRouter(
 
 
 def _partial_uploads(request: Request) -> PartialUploads:
-    """What all routes ask for, after the tenant. Refuses other versions of the protocol."""
+    """Dependency of all routes, after the tenant. Refuses other versions of the protocol."""
     if request.headers.get("tus-resumable") != _VERSION:
         raise _other_version()
     service: PartialUploads = request.app.state.partial_uploads
@@ -81,10 +81,10 @@ TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_ext
 
 
 @router.options(
-    "", status_code=HTTPStatus.NO_CONTENT, summary="What can be uploaded in pieces", operation_id="describe_uploads"
+    "", status_code=HTTPStatus.NO_CONTENT, summary="Describe uploads in pieces", operation_id="describe_uploads"
 )
 def describe_uploads(request: Request, response: Response, tenant: Tenant) -> None:
-    """The version and the extensions of the protocol, and the largest checkpoint."""
+    """Version and extensions of the protocol, and the maximum size of a checkpoint."""
     response.headers["Tus-Version"] = _VERSION
     response.headers["Tus-Extension"] = "creation,expiration,termination"
     response.headers["Tus-Max-Size"] = str(int(request.app.state.settings.max_upload_bytes))
@@ -93,7 +93,7 @@ def describe_uploads(request: Request, response: Response, tenant: Tenant) -> No
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    summary="Begin an upload in pieces",
+    summary="Start an upload in pieces",
     operation_id="begin_upload",
     responses=describe(
         HTTPStatus.PRECONDITION_FAILED,
@@ -107,13 +107,14 @@ def begin_upload(
     response: Response,
     tenant: WritingTenant,
     uploads: Uploads,
-    upload_length: Annotated[int, Header(ge=1, le=2**62, description="Bytes of the whole checkpoint.")],
+    upload_length: Annotated[int, Header(ge=1, le=2**62, description="Size of the whole checkpoint in bytes.")],
     upload_metadata: Annotated[
-        str, Header(max_length=4000, description="`sha256` and, in base64, the hexadecimal SHA-256 of the checkpoint.")
+        str,
+        Header(max_length=4000, description="`sha256`, a space, and the checkpoint's hexadecimal SHA-256 in base64."),
     ],
     tus_resumable: TusVersion = None,
 ) -> None:
-    """The answer's `Location` takes the bytes."""
+    """Create an upload; send the bytes to the address in `Location`."""
     upload = uploads.begin(tenant, upload_length, _digest_in(upload_metadata))
     response.headers["Location"] = f"/uploads/{upload.id}"
     _tell_expiry(response, upload)
@@ -121,7 +122,7 @@ def begin_upload(
 
 @router.head(
     "/{upload_id}",
-    summary="How much of an upload has arrived",
+    summary="Get the offset of an upload",
     operation_id="get_upload_offset",
     responses=describe(
         HTTPStatus.NOT_FOUND,
@@ -133,7 +134,7 @@ def begin_upload(
 def get_upload_offset(
     upload_id: UploadId, response: Response, tenant: Tenant, uploads: Uploads, tus_resumable: TusVersion = None
 ) -> None:
-    """`Upload-Offset` is where to go on, `Upload-Length` where it ends."""
+    """Get the number of received bytes (`Upload-Offset`) and of all bytes (`Upload-Length`)."""
     upload = uploads.find(tenant, upload_id)
     response.headers["Upload-Length"] = str(upload.length)
     response.headers["Cache-Control"] = "no-store"
@@ -143,7 +144,7 @@ def get_upload_offset(
 @router.patch(
     "/{upload_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    summary="Go on with an upload",
+    summary="Continue an upload",
     operation_id="continue_upload",
     dependencies=[Depends(accept_upload)],
     openapi_extra=_BODY,
@@ -169,7 +170,7 @@ async def continue_upload(
     upload_offset: Size,
     tus_resumable: TusVersion = None,
 ) -> None:
-    """Appends the body at the offset. With the last byte the checkpoint is checked, and jobs may name it."""
+    """Append the body at the offset. After the last byte, the checkpoint is checked and jobs can use it."""
     if request.headers.get("content-type") != _MEDIA_TYPE:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-a-piece", f"Send the bytes with Content-Type: {_MEDIA_TYPE}."
@@ -179,7 +180,11 @@ async def continue_upload(
         await read_body(request, appender.write)
         upload = await inspect(appender.end)
     except ClientDisconnect:
-        raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; go on with it.") from None
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "upload-cut-off",
+            "The upload was interrupted; get the offset with HEAD, and resume there.",
+        ) from None
     finally:
         await run_in_threadpool(appender.close)
     _tell_offset(response, upload)
@@ -188,7 +193,7 @@ async def continue_upload(
 @router.delete(
     "/{upload_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    summary="Give up an upload",
+    summary="Delete an upload",
     operation_id="give_up_upload",
     responses=describe(
         HTTPStatus.NOT_FOUND,
@@ -201,7 +206,7 @@ async def continue_upload(
 def give_up_upload(
     upload_id: UploadId, tenant: WritingTenant, uploads: Uploads, tus_resumable: TusVersion = None
 ) -> None:
-    """Its bytes are removed at once. A finished checkpoint stays; `DELETE /checkpoints/{sha256}` is for that."""
+    """Delete an upload and its bytes. A finished checkpoint stays; use `DELETE /checkpoints/{sha256}` for that."""
     uploads.give_up(tenant, upload_id)
 
 
@@ -215,7 +220,7 @@ def _tell_expiry(response: Response, upload: PartialUpload) -> None:
 
 
 def _digest_in(metadata: str) -> str:
-    """The value of `sha256`. Raises `Problem` (`missing-digest`)."""
+    """Return the value of `sha256`. Raises `Problem` (`missing-digest`)."""
     pairs = dict((pair.strip().partition(" ")[::2]) for pair in metadata.split(","))
     try:
         digest = base64.b64decode(pairs.get("sha256", ""), validate=True).decode("ascii")
@@ -225,7 +230,7 @@ def _digest_in(metadata: str) -> str:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "missing-digest",
-            "Upload-Metadata has no `sha256`: give the SHA-256 of the whole file, 64 hexadecimal digits in base64.",
+            "Upload-Metadata has no `sha256`: send the SHA-256 of the whole file, 64 hexadecimal digits in base64.",
         )
     return digest
 

@@ -1,4 +1,4 @@
-"""Webhooks: what they are signed with, and how they were delivered."""
+"""Webhooks: signing secrets and deliveries."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -34,23 +34,25 @@ Webhooks = Annotated[WebhookService, Depends(_webhooks)]
 
 @router.get(
     "/jobs/{job_id}/deliveries",
-    summary="Follow a job's webhook",
+    summary="List the deliveries of a job's webhook",
     operation_id="list_deliveries",
     responses=describe(HTTPStatus.NOT_FOUND),
 )
 def list_deliveries(job_id: JobId, jobs: Jobs, tenant: Tenant, webhooks: Webhooks) -> DeliveryList:
-    """What the webhook was told, every attempt at it, and when the next one is due."""
+    """Deliveries of the job's webhook, with all attempts and the time of the next one."""
     jobs.get(job_id)
     return webhooks.deliveries(tenant, job_id)
 
 
-@router.get("/webhooks/secret", summary="The secret of webhooks", operation_id="get_webhook_secret")
+@router.get("/webhooks/secret", summary="Get the signing secret of webhooks", operation_id="get_webhook_secret")
 def get_secret(tenant: WritingTenant, webhooks: Webhooks) -> SecretView:
-    """What the webhooks of all your jobs are signed with, by Standard Webhooks. It is made when first asked for."""
+    """Signing secret of the webhooks of all your jobs, by Standard Webhooks. The first request creates it."""
     return webhooks.secret(tenant)
 
 
-@router.post("/webhooks/secret/rotate", summary="Rotate the secret of webhooks", operation_id="rotate_webhook_secret")
+@router.post(
+    "/webhooks/secret/rotate", summary="Rotate the signing secret of webhooks", operation_id="rotate_webhook_secret"
+)
 def rotate_secret(tenant: WritingTenant, webhooks: Webhooks) -> SecretView:
-    """Makes a new secret. For a day webhooks carry a signature of the one before too."""
+    """Create a new secret. For a day, webhooks also carry a signature of the previous one."""
     return webhooks.rotate(tenant)

@@ -1,6 +1,6 @@
-"""Where uploads and results are kept: a local folder, or a bucket of an S3-compatible store.
+"""Storage of uploads and results: a local folder, or a bucket of an S3-compatible store.
 
-What uses artifacts knows the protocol `ArtifactStore` alone; the settings decide what is behind it.
+Other packages use only the protocol `ArtifactStore`; the settings choose the implementation.
 """
 
 from importlib.util import find_spec
@@ -32,12 +32,12 @@ __all__ = [
 
 
 def check_storage(settings: Settings) -> None:
-    """Refuse what cannot work or is not safe, before anything starts. Raises `NernError` (`storage_settings`)."""
+    """Check the storage settings before anything starts. Raises `NernError` (`storage_settings`)."""
     if not settings.artifact_store:
         return
     if find_spec("obstore") is None:
         raise NernError(
-            "storage_settings", "NERN_ARTIFACT_STORE names a bucket, for which obstore is needed: install nern[s3]."
+            "storage_settings", "NERN_ARTIFACT_STORE names a bucket, which needs obstore: install nern[s3]."
         )
     from app.storage.s3.location import Location
 
@@ -45,7 +45,7 @@ def check_storage(settings: Settings) -> None:
 
 
 def open_store(settings: Settings) -> ArtifactStore:
-    """The store that the settings name; nothing is connected yet. Raises `NernError` (`storage_settings`)."""
+    """Create the store of the settings, without connecting. Raises `NernError` (`storage_settings`)."""
     check_storage(settings)
     if not settings.artifact_store:
         return FolderStore(settings.artifacts)

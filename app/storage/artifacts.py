@@ -1,4 +1,4 @@
-"""What stores keep: files named by their SHA-256, and what can be wrong with one."""
+"""Artifacts: files named by their SHA-256, and their errors."""
 
 import hashlib
 import re
@@ -11,15 +11,15 @@ _COPY_BYTES = 2**20
 
 
 class ArtifactMissing(Exception):
-    """There is no artifact of this digest."""
+    """The store has no artifact with this digest."""
 
 
 class ArtifactDamaged(Exception):
-    """What is stored under this digest is something else."""
+    """The file that is stored under this digest has another content."""
 
 
 class StoreUnavailable(OSError):
-    """The store does not answer, or refuses what it is asked for; nothing is known of the artifact."""
+    """The store does not answer or refuses the request; the state of the artifact is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class StoredArtifact:
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Self:
-        """The file that a row describes."""
+        """Return the file that a row describes."""
         return cls(described["sha256"], described["bytes"])
 
     def described(self) -> dict[str, str | int]:
-        """Size and digest, as rows hold them."""
+        """Return size and digest in the form that rows hold."""
         return {"bytes": self.size, "sha256": self.sha256}
 
     @property
@@ -45,7 +45,7 @@ class StoredArtifact:
 
 
 def is_described(document: object) -> bool:
-    """Whether a row's document describes a file as `StoredArtifact.described` does."""
+    """Return whether a row's document has the form of `StoredArtifact.described`."""
     return (
         isinstance(document, dict)
         and isinstance(document.get("bytes"), int)
@@ -55,18 +55,18 @@ def is_described(document: object) -> bool:
 
 
 def is_digest(text: str) -> bool:
-    """Whether this is a SHA-256 in hexadecimal digits."""
+    """Return whether the text is a SHA-256 in hexadecimal digits."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def require_digest(sha256: str) -> None:
-    """Raise `ValueError` for what is not a digest: no other part of a name may come from outside."""
+    """Raise `ValueError` unless the text is a digest: names may contain no other text from outside."""
     if not is_digest(sha256):
         raise ValueError(f"not a SHA-256 digest: {sha256!r}")
 
 
 def hashed(file: BinaryIO) -> StoredArtifact:
-    """Read to the end; returns what was read."""
+    """Read a file to its end; return its digest and size."""
     digest, size = hashlib.sha256(), 0
     while data := file.read(_COPY_BYTES):
         digest.update(data)
@@ -75,7 +75,7 @@ def hashed(file: BinaryIO) -> StoredArtifact:
 
 
 def copy_hashed(source: BinaryIO, target: BinaryIO) -> StoredArtifact:
-    """Copy to the end; returns what was copied."""
+    """Copy a file to its end; return its digest and size."""
     digest, size = hashlib.sha256(), 0
     while data := source.read(_COPY_BYTES):
         target.write(data)

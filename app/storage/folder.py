@@ -1,11 +1,9 @@
-"""The artifact store in a local folder.
+"""Artifact store in a local folder.
 
-A file is written under a temporary name, flushed to the disk, and renamed: what stands under a digest is
-whole. What is stored again replaces the old copy, which heals a damaged one. No part of a path ever comes
-from a client.
+A file is written under a temporary name, flushed to the disk, and renamed, so a file under a digest is always complete.
+Storing a file again replaces the old copy, which repairs a damaged one. No part of a path comes from a client.
 
-A file's modification time is that of its last use. `remove_unused` takes files under a lock that keeps it
-apart from storing and renewing.
+A file's modification time is the time of its last use. A lock separates `remove_unused` from storing and renewing.
 """
 
 import os
@@ -44,15 +42,15 @@ class FolderStore:
 
     @property
     def incoming(self) -> Path:
-        """The folder of what is still being written."""
+        """Folder of files that are still being written."""
         return self._staging.incoming
 
     def writer(self, expected: int = 0, reserve: int = 0) -> AbstractContextManager[ArtifactWriter]:
-        """As `ArtifactStore` has it."""
+        """Create a writer; see `ArtifactStore.writer`."""
         return self._staging.writer(self.adopt, expected, reserve)
 
     def require_room(self, size: int, reserve: int) -> None:
-        """Raise `DiskFull` unless artifacts of so many bytes leave the reserve free."""
+        """Raise `DiskFull` unless `size` more bytes leave the reserve free."""
         require_room(self.folder, size, reserve)
 
     def put(self, source: Path) -> StoredArtifact:
@@ -63,7 +61,7 @@ class FolderStore:
             return writer.commit()
 
     def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
-        """Move a file of this digest from the store's own disk to its place, flushed before and after."""
+        """Move a file with this digest from the store's own disk to its place, durably."""
         target = self.path(sha256)
         with full_disk_told(self.folder):
             with path.open("rb") as file:
@@ -73,27 +71,26 @@ class FolderStore:
             target.parent.mkdir(exist_ok=True)
             with self._staging.lock.shared():
                 path.replace(target)
-            # The folder may be new, and whoever made it may not have come to this line yet.
+            # The folder may be new, and its creator may not have reached this line yet.
             for folder in (target.parent, self.folder):
                 flush_folder(folder)
 
     def path(self, sha256: str) -> Path:
-        """Where the artifact of this digest is. Raises `ValueError` for what is not a digest."""
+        """Return the path of the artifact with this digest. Raises `ValueError` for an invalid digest."""
         require_digest(sha256)
         return self.folder / sha256[:2] / sha256
 
     def open(self, sha256: str) -> BinaryIO:
-        """The artifact to look into, unverified. Raises `ArtifactMissing`."""
+        """Open the artifact without verifying it. Raises `ArtifactMissing`."""
         try:
             return self.path(sha256).open("rb")
         except FileNotFoundError as error:
             raise ArtifactMissing(sha256) from error
 
     def verified(self, artifact: StoredArtifact) -> Path:
-        """Where the artifact is, whose bytes have been checked.
+        """Return the path of the artifact after verifying its bytes.
 
-        They are read once an hour, and again whenever the file has changed. Raises `ArtifactMissing`,
-        `ArtifactDamaged`.
+        They are read once an hour, and whenever the file has changed. Raises `ArtifactMissing`, `ArtifactDamaged`.
         """
         path = self.path(artifact.sha256)
         try:
@@ -104,15 +101,15 @@ class FolderStore:
         return path
 
     def require(self, artifact: StoredArtifact) -> None:
-        """Raise `ArtifactMissing` or `ArtifactDamaged` unless the artifact is whole."""
+        """Raise `ArtifactMissing` or `ArtifactDamaged` unless the artifact is intact."""
         self.verified(artifact)
 
     def read(self, artifact: StoredArtifact, part: range) -> Iterator[bytes]:
-        """The bytes of a part. Raises `ArtifactMissing` or `ArtifactDamaged` unless the whole has its digest."""
+        """Iterate over the bytes of a part. Raises `ArtifactMissing` or `ArtifactDamaged` unless the file is intact."""
         return _read(self.verified(artifact), part)
 
     def address(self, artifact: StoredArtifact, media_type: str, disposition: str) -> None:
-        """There is no other way to a file of this machine."""
+        """Return None: clients cannot fetch files of this machine directly."""
 
     def copy(self, sha256: str, target: Path) -> None:
         """Write a copy of the artifact to `target`. Raises `ArtifactMissing`, `ArtifactDamaged`."""
@@ -126,7 +123,7 @@ class FolderStore:
             raise ArtifactDamaged(sha256)
 
     def renew(self, sha256: str) -> None:
-        """Keep the artifact from being removed for a while. Raises `ArtifactMissing`."""
+        """Protect the artifact from removal for the grace time. Raises `ArtifactMissing`."""
         try:
             with self._staging.lock.shared():
                 os.utime(self.path(sha256))
@@ -134,18 +131,18 @@ class FolderStore:
             raise ArtifactMissing(sha256) from error
 
     def moment(self, ago: timedelta) -> float:
-        """A moment that lies so far back, by the clock that files are stamped with."""
+        """Return the time `ago` before now, by the clock that sets file times."""
         return self._staging.moment(ago)
 
     def unused_since(self, moment: float) -> Iterator[list[str]]:
-        """Digests of what has neither been stored nor renewed since then, some at a time."""
+        """Iterate over batches of digests that were neither stored nor renewed since then."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
             found = [path.name for path in folder.iterdir() if is_digest(path.name) and older(path, moment)]
             if found:
                 yield found
 
     def remove_unused(self, sha256: str, since: float) -> bool:
-        """Remove the artifact, unless it has been stored or renewed since then; returns whether it was removed."""
+        """Remove the artifact unless it was stored or renewed since then; return whether it was removed."""
         path = self.path(sha256)
         with self._staging.lock.exclusive():
             if not older(path, since):
@@ -154,11 +151,11 @@ class FolderStore:
         return True
 
     def remove_abandoned(self, grace: timedelta) -> int:
-        """Remove temporary files that are older and that nobody writes any more; returns how many."""
+        """Remove temporary files older than `grace` that nobody writes any more; return their number."""
         return self._staging.remove_abandoned(grace)
 
     def check(self) -> None:
-        """Raise `OSError` if nothing can be written."""
+        """Raise `OSError` if the store is not writable."""
         with self.writer():
             pass
 

@@ -1,4 +1,4 @@
-"""What an artifact store does, wherever it keeps the bytes."""
+"""Interface of artifact stores."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,72 +11,72 @@ from app.storage.writer import ArtifactWriter, nothing
 
 
 class ArtifactStore(Protocol):
-    """Keeps artifacts. Every method may raise `StoreUnavailable`; those that write raise `DiskFull`.
+    """Stores artifacts. Every method may raise `StoreUnavailable`; those that write may raise `DiskFull`.
 
-    An artifact has the time of its last use: storing or `renew`ing it. `remove_unused` takes only what has not been
-    used for a while, and is kept apart from those two.
+    The store records the last use of an artifact: when it was stored or renewed. `remove_unused` removes only
+    artifacts that were not used for a while, and is safe beside those two.
     """
 
     is_remote: bool
-    """Whether it is at the other end of a network, and waiting for it costs this machine nothing."""
+    """True if waiting for the store costs this machine nothing, because it is at the other end of a network."""
 
     def writer(self, expected: int = 0, reserve: int = 0) -> AbstractContextManager[ArtifactWriter]:
-        """Write a new artifact; without `commit` nothing remains of it.
+        """Write a new artifact; without `commit`, nothing remains of it.
 
-        Raises `DiskFull` if the `expected` bytes, or those that come, do not leave the reserve free.
+        Raises `DiskFull` if the `expected` or the written bytes do not leave the reserve free.
         """
 
     def require_room(self, size: int, reserve: int) -> None:
-        """Raise `DiskFull` unless artifacts of so many bytes leave the reserve free, where that can be told."""
+        """Raise `DiskFull` unless `size` more bytes leave the reserve free, if the free space is known."""
 
     def put(self, source: Path) -> StoredArtifact:
         """Store a copy of a file."""
 
     def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
-        """Take over a file of this digest from the disk of the staging folder: it is stored, and gone from there.
+        """Move a file with this digest from the staging folder's disk into the store.
 
-        `go_on` is called now and then while that takes long.
+        `go_on` is called regularly if that takes long.
         """
 
     def open(self, sha256: str) -> BinaryIO:
-        """The artifact to look into, unverified. Raises `ArtifactMissing`."""
+        """Open the artifact without verifying it. Raises `ArtifactMissing`."""
 
     def require(self, artifact: StoredArtifact) -> None:
-        """Raise `ArtifactMissing` or `ArtifactDamaged` if that can be told without sending it."""
+        """Raise `ArtifactMissing` or `ArtifactDamaged` if that is known without sending the artifact."""
 
     def read(self, artifact: StoredArtifact, part: range) -> Iterator[bytes]:
-        """The bytes of a part, of an artifact that has its digest.
+        """Iterate over the bytes of a part of an intact artifact.
 
-        Raises `ArtifactMissing`, `ArtifactDamaged`. Where the damage shows only on the way, the iterator raises it
-        before the last bytes.
+        Raises `ArtifactMissing`, `ArtifactDamaged`. If the damage shows only while reading, the iterator raises before
+        the last bytes.
         """
 
     def address(self, artifact: StoredArtifact, media_type: str, disposition: str) -> str | None:
-        """Where a client may fetch the artifact from for a short while, without asking here; None: only here."""
+        """Return a URL from which clients can fetch the artifact directly for a short time; None: not possible."""
 
     def copy(self, sha256: str, target: Path) -> None:
-        """Write a copy of the artifact to `target`, which its owner may change without harm to the store.
+        """Write a copy of the artifact to `target`, which may be changed without harm to the store.
 
         Raises `ArtifactMissing`, `ArtifactDamaged`.
         """
 
     def renew(self, sha256: str) -> None:
-        """Keep the artifact from being removed for a while. Call it in the transaction that begins to use it.
+        """Protect the artifact from removal for the grace time. Call it in the transaction that begins to use it.
 
         Raises `ArtifactMissing`.
         """
 
     def moment(self, ago: timedelta) -> float:
-        """A moment that lies so far back, by the clock that artifacts are stamped with."""
+        """Return the time `ago` before now, by the clock that sets the times of artifacts."""
 
     def unused_since(self, moment: float) -> Iterator[list[str]]:
-        """Digests of what has not been stored since then, and perhaps not renewed, some at a time."""
+        """Iterate over batches of digests that were not stored since then; they may have been renewed."""
 
     def remove_unused(self, sha256: str, since: float) -> bool:
-        """Remove the artifact, unless it has been stored or renewed since then; returns whether it was removed."""
+        """Remove the artifact unless it was stored or renewed since then; return whether it was removed."""
 
     def remove_abandoned(self, grace: timedelta) -> int:
-        """Remove what was begun so long ago and that nobody writes any more; returns how many."""
+        """Remove incomplete writes older than `grace` that nobody continues; return their number."""
 
     def check(self) -> None:
-        """Raise `OSError` if nothing can be written."""
+        """Raise `OSError` if the store is not writable."""

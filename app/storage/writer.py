@@ -1,4 +1,4 @@
-"""Artifacts that are still being written: files in a folder on this machine's disk."""
+"""Artifacts that are being written: files in a folder on this machine's disk."""
 
 import fcntl
 import hashlib
@@ -13,23 +13,23 @@ from typing import Protocol
 from app.durable_files import LockFile, full_disk_told, is_locked, make_folder, older, require_room
 from app.storage.artifacts import StoredArtifact
 
-# The parser of a form hands over many small pieces.
+# Bytes between checks of the free space; the form parser writes many small pieces.
 _BYTES_BETWEEN_LOOKS = 2**20
 
 
 def nothing() -> None:
-    """What is done now and then where nobody asks for more."""
+    """Do nothing: the default for callbacks."""
 
 
 class Adopt(Protocol):
-    """Puts a file of this digest in its place, calling `go_on` now and then."""
+    """Moves a file with this digest to its place, calling `go_on` regularly."""
 
     def __call__(self, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
-        """Do it."""
+        """Move the file."""
 
 
 class ArtifactWriter:
-    """Takes the bytes of one new artifact and hashes them on the way. Made by `ArtifactStore.writer`."""
+    """Writes and hashes the bytes of one new artifact. Created by `ArtifactStore.writer`."""
 
     def __init__(self, staging: "Staging", adopt: Adopt, reserve: int) -> None:
         self._staging = staging
@@ -37,7 +37,7 @@ class ArtifactWriter:
         self._reserve = reserve
         with full_disk_told(staging.folder):
             descriptor, name = tempfile.mkstemp(dir=staging.incoming)
-        # Whoever tidies up sees by the lock that somebody still writes.
+        # The lock shows the collector that the file is still being written.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self.path = Path(name)
         self._file = os.fdopen(descriptor, "wb")
@@ -47,7 +47,7 @@ class ArtifactWriter:
 
     @property
     def sha256(self) -> str:
-        """Digest of what has been written so far."""
+        """Digest of the bytes written so far."""
         return self._hash.hexdigest()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -61,13 +61,13 @@ class ArtifactWriter:
         self.size += len(data)
 
     def flush(self) -> Path:
-        """Make everything written so far readable under the temporary path, which is returned."""
+        """Make all written bytes readable at the temporary path, and return it."""
         with full_disk_told(self._staging.folder):
             self._file.flush()
         return self.path
 
     def commit(self, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-        """Put the artifact in its place, durably before this returns, calling `go_on` now and then.
+        """Move the artifact to its place, durably, calling `go_on` regularly.
 
         Raises `DiskFull` and `StoreUnavailable`.
         """
@@ -78,14 +78,14 @@ class ArtifactWriter:
         return stored
 
     def discard(self) -> None:
-        """Remove what is not committed."""
-        with suppress(OSError):  # what did not fit on the disk is not missed
+        """Remove the file unless it was committed."""
+        with suppress(OSError):  # bytes that did not fit on the disk are not needed
             self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class Staging:
-    """A folder for what is being written. `folder` may hold more; its `lock` is for whoever moves files in it."""
+    """Folder for files that are being written. `folder` may hold more; its `lock` protects moves of files in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Staging:
 
     @contextmanager
     def writer(self, adopt: Adopt, expected: int, reserve: int) -> Iterator[ArtifactWriter]:
-        """A writer whose file `adopt` takes when it is committed, and of which else nothing remains."""
+        """Create a writer. On commit, `adopt` takes its file; otherwise nothing remains."""
         require_room(self.folder, expected, reserve)
         writer = ArtifactWriter(self, adopt, reserve)
         try:
@@ -104,11 +104,11 @@ class Staging:
             writer.discard()
 
     def moment(self, ago: timedelta) -> float:
-        """A moment that lies so far back, by the clock that files are stamped with."""
+        """Return the time `ago` before now, by the clock that sets file times."""
         return self.lock.now() - ago.total_seconds()
 
     def remove_abandoned(self, grace: timedelta) -> int:
-        """Remove temporary files that are older and that nobody writes any more; returns how many."""
+        """Remove temporary files older than `grace` that nobody writes any more; return their number."""
         since = self.moment(grace)
         abandoned = [path for path in self.incoming.iterdir() if older(path, since) and not is_locked(path)]
         for path in abandoned:

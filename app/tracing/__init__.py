@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry: the way of a job from the request that made it to the phases of its encoding.
+"""OpenTelemetry traces of a job, from the request that created it to the phases of its encoding.
 
-Where nobody has named a collector, OpenTelemetry is not loaded from here, and a tracer does nothing.
+Without a configured collector, OpenTelemetry is not loaded and the tracer does nothing.
 """
 
 from app.tracing.create import create_tracer

@@ -1,4 +1,4 @@
-"""Decides whether anybody listens."""
+"""Creates the tracer that the settings ask for."""
 
 import os
 
@@ -11,7 +11,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 def create_tracer(settings: Settings, part: str) -> Tracer:
-    """The tracer of a part of the service. Raises `NernError` (`no_opentelemetry`) where the extra is missing."""
+    """Create the tracer of a part of the service. Raises `NernError` (`no_opentelemetry`) if the extra is missing."""
     named = settings.otlp_endpoint or any(os.environ.get(name) for name in _ENDPOINTS)
     if not named or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return SilentTracer()
@@ -20,6 +20,6 @@ def create_tracer(settings: Settings, part: str) -> Tracer:
     except ModuleNotFoundError as error:
         raise NernError(
             "no_opentelemetry",
-            "A collector of traces is named, but OpenTelemetry is missing: install nern[opentelemetry].",
+            "A trace collector is configured, but OpenTelemetry is missing: install nern[opentelemetry].",
         ) from error
     return OtlpTracer(settings.otlp_endpoint, part)

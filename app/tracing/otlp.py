@@ -1,4 +1,4 @@
-"""A tracer that tells a collector, by OTLP over HTTP. The only module that loads OpenTelemetry."""
+"""Tracer that sends spans to a collector by OTLP over HTTP. The only module that loads OpenTelemetry."""
 
 import os
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class OtlpTracer:
-    """Sends spans every few seconds. Without an `endpoint`, OpenTelemetry's own variables say where to.
+    """Sends spans every few seconds. Without an `endpoint`, OpenTelemetry's own variables apply.
 
-    A collector that cannot be reached costs spans and a line in the log, nothing else.
+    An unreachable collector only causes lost spans and a line in the log.
     """
 
     def __init__(self, endpoint: str, part: str) -> None:
@@ -52,7 +52,7 @@ class OtlpTracer:
         span.end(round(end * _NANOSECONDS))
 
     def stop(self) -> None:
-        """Send what is left, and end the thread that sends."""
+        """Send the remaining spans, and end the sending thread."""
         self._provider.shutdown()
 
     @contextmanager
@@ -79,5 +79,5 @@ class _OtlpSpan:
 
 
 def _context_of(parent: str | None) -> Context:
-    """A context in which the parent is the present span. Without one that can be read, a new trace begins."""
+    """Return a context with the parent as current span. Without a valid parent, a new trace begins."""
     return _propagator.extract({} if parent is None else {_HEADER: parent}, Context())

@@ -1,6 +1,6 @@
-"""What is traced with, whoever listens.
+"""Interface of tracers, and the tracer that does nothing.
 
-A span's parent is a `traceparent` (W3C Trace Context) and no object, since most parents are in another process.
+A span's parent is a `traceparent` (W3C Trace Context), not an object, because most parents are in another process.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,53 +11,53 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Span(Protocol):
-    """Something that has begun."""
+    """A span that has begun."""
 
     @property
     def traceparent(self) -> str | None:
-        """What spans within this one name as their parent; None: nobody listens."""
+        """Parent to set for spans within this one; None without a collector."""
 
     def rename(self, name: str) -> None:
-        """Give it a name that was not known when it began."""
+        """Set a name that was not known at the beginning."""
 
     def note(self, attributes: Attributes) -> None:
-        """Say more about it."""
+        """Add attributes."""
 
     def fail(self, reason: str) -> None:
-        """It has gone wrong."""
+        """Mark the span as failed."""
 
 
 class Tracer(Protocol):
-    """Tells of spans."""
+    """Creates spans."""
 
     def request(self, name: str, parent: str | None, attributes: Attributes) -> AbstractContextManager[Span]:
-        """A request that is answered until the end of the `with`."""
+        """Span of a request, until the end of the `with`."""
 
     def job(self, name: str, parent: str | None, attributes: Attributes) -> AbstractContextManager[Span]:
-        """Work on what a message has asked for, until the end of the `with`."""
+        """Span of work for a message, until the end of the `with`."""
 
     def part(self, name: str, parent: str | None, start: float, end: float) -> None:
-        """Something that is over; the times are the clock's, in seconds."""
+        """Record a finished span; times are seconds of the system clock."""
 
     def stop(self) -> None:
-        """Tell what has not been told yet."""
+        """Send the remaining spans."""
 
 
 class SilentTracer:
-    """A tracer that nobody listens to. What it is told of the parent is handed on."""
+    """Tracer without a collector. It passes on the parent."""
 
     @contextmanager
     def request(self, name: str, parent: str | None, attributes: Attributes) -> Iterator[Span]:
-        """Nothing but the `with`."""
+        """Yield a span that records nothing."""
         yield _SilentSpan(parent)
 
     job = request
 
     def part(self, name: str, parent: str | None, start: float, end: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class _SilentSpan:

@@ -1,1 +1,1 @@
-"""Checkpoints that are uploaded on their own, whole or piece by piece, for jobs to name."""
+"""Checkpoints that are uploaded separately, whole or in pieces, for use by jobs."""

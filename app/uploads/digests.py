@@ -1,4 +1,4 @@
-"""`Content-Digest`, as RFC 9530 has it: what the client says that the bytes of its message hash to."""
+"""The header `Content-Digest` of RFC 9530: the client's digest of its message."""
 
 import base64
 import binascii
@@ -15,14 +15,15 @@ _DIGEST_BYTES = 32
 _LONGEST_HEADER = 1000
 _MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):")
 
-# What every route takes that takes a file as its body.
+# Header of all routes that take a file as their body.
 ContentDigest = Annotated[
-    str | None, Header(description="The body's SHA-256, `sha-256=:…:` in base64; another body is refused.")
+    str | None,
+    Header(description="SHA-256 of the body in base64, `sha-256=:…:`; a body with another digest is refused."),
 ]
 
 
 def parse_content_digest(header: str | None) -> str | None:
-    """The SHA-256, in hexadecimal digits; None without the header. Raises `Problem` (`invalid-digest`)."""
+    """Return the SHA-256 in hexadecimal digits; None without the header. Raises `Problem` (`invalid-digest`)."""
     if header is None:
         return None
     if len(header) <= _LONGEST_HEADER:
@@ -38,7 +39,7 @@ def parse_content_digest(header: str | None) -> str | None:
 
 
 def digest_mismatch(expected: str, found: str) -> Problem:
-    """The problem for bytes that are not those that were announced."""
+    """Return the problem for bytes whose digest is not the declared one."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "digest-mismatch",

@@ -1,6 +1,6 @@
-"""A file at an address that a job names, streamed into the artifact store.
+"""Fetches a file from an address that a job names, and streams it into the artifact store.
 
-The address is one of the web, or a name of MLflow's, which `model_registry` looks up.
+The address is a URL, or an MLflow name, which `model_registry` resolves.
 """
 
 import time
@@ -25,20 +25,20 @@ from app.uploads.receiving import FileKind
 from nern_mlflow.references import is_reference
 
 _AT_ONCE = 16
-# Of one tenant.
+# Per tenant.
 _LONGEST_QUEUE = 32
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# More than one read of the client: what is too large is told here.
+# More than one read of the client, so that files that are too large are reported here.
 _MARGIN = 2**20
 
 
 class _Elsewhere(Exception):
-    """The address answers, but not with a file."""
+    """The address answers without a file."""
 
 
 class FileFetcher:
-    """Fetches files through the guarded client, several at once in threads of their own."""
+    """Fetches files with the guarded client, several at once in separate threads."""
 
     def __init__(self, settings: Settings, store: ArtifactStore, client: OutboundClient) -> None:
         self._most = int(settings.max_upload_bytes)
@@ -51,13 +51,13 @@ class FileFetcher:
     async def fetch(
         self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None], room: ReservedRoom
     ) -> tuple[StoredArtifact, int]:
-        """Fetch all of it into reserved room, calling `go_on` now and then; what is not of its kind is not kept.
+        """Fetch and check a file, which counts in the reservation `room`; `go_on` is called regularly.
 
-        Returns the file and what its kind says of the bytes of results.
+        Returns the file and the space in bytes that the results may take.
 
-        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, why it
-        is not of its kind, and those of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of what is
-        refused remains.
+        Raises `Problem` (`refused-address`, `checkpoint-unreachable`, `checkpoint-too-large`, `digest-mismatch`, those
+        of the file's kind and of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of a refused file
+        remains.
         """
         return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, go_on, room)
 
@@ -96,7 +96,7 @@ class FileFetcher:
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[Answer]:
-        """The answer at the end of redirects, each of which the client checks like the address itself."""
+        """Follow redirects to the answer; the client checks each of them like the address itself."""
         end, tenant = time.monotonic() + self._seconds, tenant_of_request.get()
         for _ in range(_MOST_REDIRECTS + 1):
             seconds = max(0.1, end - time.monotonic())
@@ -109,7 +109,7 @@ class FileFetcher:
                     return
                 if answer.status not in _REDIRECTS or location is None:
                     raise _Elsewhere(
-                        f"The address answers with the status {answer.status}; check that anybody can read the file."
+                        f"The address answers with the status {answer.status}; check that the file is public."
                     )
                 url = urljoin(url, location)
         raise _Elsewhere(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
@@ -117,5 +117,5 @@ class FileFetcher:
 
 @cache
 def _threads() -> FairThreads:
-    """Of their own: a slow server must not hold up what arrives here, nor what other tenants fetch."""
+    """Separate threads, because a slow server must not delay uploads or the fetches of other tenants."""
     return FairThreads("fetch", _AT_ONCE, longest_queue=_LONGEST_QUEUE)

@@ -1,7 +1,8 @@
-"""Checkpoints that jobs name as MLflow does, from the one MLflow server that the operator has set up.
+"""Checkpoints by MLflow names, from the MLflow server that the operator has configured.
 
-MLflow's REST API says where the artifacts of a model are, and hands them out where the server was started with
-`--serve-artifacts`. Nothing is fetched from anywhere else: that place is told by whoever has registered the model.
+MLflow's REST API returns the location of a model's artifacts, and serves them if the server was started with
+`--serve-artifacts`. Artifacts at other locations are not fetched, because the user who registered the model chose the
+location.
 """
 
 import base64
@@ -41,7 +42,7 @@ _log = structlog.get_logger()
 
 
 class _Location(BaseModel):
-    """What tells where artifacts are."""
+    """Location of artifacts."""
 
     artifact_uri: str
 
@@ -83,7 +84,7 @@ Document = TypeVar("Document", bound=BaseModel)
 
 
 class ModelRegistry:
-    """Opens checkpoints of one MLflow server."""
+    """Opens checkpoints on one MLflow server."""
 
     def __init__(self, uri: str, token: str = "") -> None:
         parts = urlsplit(uri)
@@ -94,14 +95,14 @@ class ModelRegistry:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """The server of these settings, if there is one."""
+        """Return the registry of the settings, or None."""
         if not settings.mlflow_tracking_uri:
             return None
         return cls(settings.mlflow_tracking_uri, settings.mlflow_tracking_token)
 
     @contextmanager
     def open(self, text: str, *, seconds: float, max_bytes: int) -> Iterator[Answer]:
-        """Find and open a checkpoint; all of it, with reading, may take so many seconds.
+        """Find and open a checkpoint; `seconds` limits the total time, including reading.
 
         Raises `Problem` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, `checkpoint-unreachable`, and
         those of `find_checkpoint`); reading raises `OutboundError`.
@@ -117,7 +118,7 @@ class ModelRegistry:
             yield answer
 
     def _served_path(self, uri: str) -> str:
-        """Where the server itself hands out what is at an address of artifacts. Raises `Problem`."""
+        """Convert an artifact URI to a path that the server itself serves. Raises `Problem`."""
         parts = urlsplit(uri)
         own = f"{self._url}{_ARTIFACTS}/"
         if parts.scheme == "mlflow-artifacts" and parts.netloc in {"", self._host}:
@@ -133,7 +134,7 @@ class ModelRegistry:
 
 
 class _Exchange:
-    """The requests for one checkpoint, which share their time."""
+    """The requests for one checkpoint, with a common deadline."""
 
     def __init__(self, client: OutboundClient, url: str, headers: Mapping[str, str], end: float) -> None:
         self._client = client
@@ -142,7 +143,7 @@ class _Exchange:
         self._end = end
 
     def artifact_uri(self, reference: Reference) -> str:
-        """Where MLflow has the artifacts that a reference names."""
+        """Return the URI of the artifacts that a reference names."""
         if isinstance(reference, AliasReference):
             query = {"name": reference.name, "alias": reference.alias}
             found = self._ask(f"{_API}/registered-models/alias", query, _Alias, what=reference)
@@ -162,7 +163,7 @@ class _Exchange:
                 uri = self._ask(path, query, _Location, what=reference).artifact_uri
         if not is_reference(uri):
             return uri
-        # A version may have been registered under the name of its run's artifact, or of a logged model.
+        # A version may have been registered with the name of its run's artifact, or of a logged model.
         source = parse_reference(uri)
         if isinstance(source, RunReference | LoggedModelReference):
             return _joined(self.artifact_uri(source), source.path)
@@ -176,7 +177,7 @@ class _Exchange:
         return str(max(int(version.version) for version in found.model_versions))
 
     def list_folder(self, path: str) -> Sequence[Entry]:
-        """What a folder of the served artifacts holds."""
+        """List a folder of the served artifacts."""
         listing = self._ask(_ARTIFACTS, {"path": path}, _Listing, what=path)
         entries = [Entry(file.path, file.is_dir) for file in listing.files]
         return [entry for entry in entries if "/" not in entry.name and entry.name not in {"", ".", ".."}]
@@ -192,10 +193,10 @@ class _Exchange:
 
     @contextmanager
     def open(self, target: str, max_bytes: int, *, what: object) -> Iterator[Answer]:
-        """Send a request. Raises `Problem` for every answer but that which was asked for."""
+        """Send a request. Raises `Problem` for every answer but 200."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
-            raise self._unavailable(target, "the time is over")
+            raise self._unavailable(target, "timeout")
         sending = self._client.send(
             "GET", self._url + target, headers=self._headers, seconds=seconds, max_bytes=max_bytes
         )
@@ -207,37 +208,39 @@ class _Exchange:
             if answer.status in _UNKNOWN:
                 raise _unknown(what)
             if answer.status in _NOT_ALLOWED:
-                raise unreachable("This service may not read that from its MLflow server; ask its operator.")
+                raise unreachable(
+                    "This service has no permission to read this from its MLflow server; ask its operator."
+                )
             if answer.status != HTTPStatus.OK:
                 raise self._unavailable(target, f"status {answer.status}")
             yield answer
 
     def _unavailable(self, target: str, error: str) -> Problem:
-        # Where the server is concerns its operator alone.
+        # Only the log gets the details, because the server's address concerns only its operator.
         _log.warning("mlflow_unavailable", target=target, error=error)
-        return unreachable("The MLflow server of this service does not answer as it should; try again later.")
+        return unreachable("The MLflow server of this service does not answer correctly; try again later.")
 
 
 def _unknown(what: object) -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "unknown-model",
-        f"checkpoint.url: the MLflow server of this service does not know {what}; look at its name there.",
+        f"checkpoint.url: the MLflow server of this service does not know {what}; check its name there.",
     )
 
 
 def no_registry() -> Problem:
-    """The problem for a name of MLflow's where no MLflow server is set up."""
+    """Return the problem for an MLflow name if no MLflow server is configured."""
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "no-mlflow-server",
-        "checkpoint.url: this service knows no MLflow server; its operator sets one up with NERN_MLFLOW_TRACKING_URI, "
-        "or `nern mlflow encode` sends the checkpoint.",
+        "checkpoint.url: this service has no MLflow server; its operator can set NERN_MLFLOW_TRACKING_URI, or you can "
+        "send the checkpoint with `nern mlflow encode`.",
     )
 
 
 def unreachable(sentence: str, kind: str = "checkpoint") -> Problem:
-    """The problem for a file that could not be fetched."""
+    """Return the problem for a file that could not be fetched."""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{kind}-unreachable", f"{kind}.url: {sentence}")
 
 
@@ -245,8 +248,8 @@ def _not_served(scheme: str) -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "artifacts-not-served",
-        f"checkpoint.url: these artifacts are kept at {scheme[:16] or 'file'}:, which the MLflow server does not hand "
-        "out; start it with --serve-artifacts, or let `nern mlflow encode` send the checkpoint.",
+        f"checkpoint.url: these artifacts are stored at {scheme[:16] or 'file'}:, which the MLflow server does not "
+        "serve; start it with --serve-artifacts, or send the checkpoint with `nern mlflow encode`.",
     )
 
 

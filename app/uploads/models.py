@@ -9,7 +9,7 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class Upload(Base):
-    """A checkpoint in the store that a tenant has sent, and that its jobs may name until the row expires."""
+    """A tenant's uploaded checkpoint in the store, which its jobs can use until the row expires."""
 
     __tablename__ = "uploads"
     __table_args__ = (Index(None, "sha256"), Index(None, "expires_at"))
@@ -22,7 +22,7 @@ class Upload(Base):
 
 
 class PartialUpload(Base):
-    """A checkpoint that arrives piece by piece. The first `received` bytes of `length` are on the disk."""
+    """A checkpoint that is uploaded in pieces. The first `received` of `length` bytes are on the disk."""
 
     __tablename__ = "partial_uploads"
     __table_args__ = (Index(None, "tenant"), Index(None, "expires_at"))

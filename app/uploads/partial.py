@@ -1,10 +1,10 @@
-"""Checkpoints that arrive piece by piece, over as many requests as it takes.
+"""Checkpoints that are uploaded in pieces, over several requests.
 
-The bytes are in a file in the folder of the artifacts; the row says how many of them are on the disk for sure, and
-everything beyond them is written again. The file is moved into the store when it is complete and its digest
-is right, before the row says so. That it was right is noted beside it first: where the row does not say so yet, the
-file is gone and the note is there, the store has it. Without the note it may be on the disk of another machine, and
-nobody gets a checkpoint by its digest who has not sent it.
+The bytes are in a file in the artifact folder. The row counts the bytes that are durable; bytes after them are written
+again. A complete file with the right digest is moved into the store before the row is updated. A `.checked` marker is
+written before the move, so a crash is recoverable: if the row is not updated, the file is gone and the marker exists,
+the store has the file. Without the marker, the file may be on another machine's disk; then the upload is unknown here,
+because nobody may get a checkpoint by a digest without having sent it.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ _CHECKED = ".checked"
 
 
 class PartialUploads:
-    """Begins, continues, finishes and gives up uploads."""
+    """Creates, continues, finishes and deletes uploads in pieces."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class PartialUploads:
         self._clock = LockFile(settings.artifacts / "lock")
 
     def begin(self, tenant: str, length: int, sha256: str) -> PartialUpload:
-        """Begin an upload.
+        """Create an upload.
 
         Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`, `storage-full`) and `DiskFull`.
         """
@@ -88,7 +88,7 @@ class PartialUploads:
         return upload
 
     def append(self, tenant: str, upload_id: str, offset: int) -> "Appender":
-        """Go on from the offset. The appender has to be closed, whatever becomes of the request.
+        """Resume from the offset. The appender must be closed in all cases.
 
         Raises `Problem` (`unknown-upload`, `upload-locked`, `wrong-offset`).
         """
@@ -99,7 +99,7 @@ class PartialUploads:
             raise _unknown() from error
         try:
             _lock(file)
-            # Another request may have gone on before it let go of the lock.
+            # Another request may have appended before it released the lock.
             return Appender(self, self._expect(tenant, upload_id, offset), file)
         except BaseException:
             file.close()
@@ -112,11 +112,11 @@ class PartialUploads:
         return upload
 
     def require_room(self, size: int) -> None:
-        """Raise `DiskFull` unless so many bytes leave the reserve free."""
+        """Raise `DiskFull` unless `size` more bytes leave the reserve free."""
         require_room(self.folder, size, self._settings.disk_reserve)
 
     def advance(self, upload: PartialUpload, received: int) -> None:
-        """So many bytes are on the disk. Raises `Problem` (`unknown-upload`) for an upload that was given up."""
+        """Record that `received` bytes are on the disk. Raises `Problem` (`unknown-upload`) for a deleted upload."""
 
         def work(session: Session) -> bool:
             return PartialUploadRepository(session).advance(upload.id, received, self._settings.keep_partial_uploads)
@@ -127,8 +127,8 @@ class PartialUploads:
     def finish(self, upload: PartialUpload) -> PartialUpload:
         """Check the complete file and move it into the store.
 
-        Raises `Problem` (`digest-mismatch`, or why it is no checkpoint), and then nothing of the upload remains;
-        also `unknown-upload`, if it was given up meanwhile. After `StoreUnavailable` its end may be sent again.
+        Raises `Problem` (`digest-mismatch`, or the reason why it is not a checkpoint) and removes the upload; also
+        `unknown-upload`, if it was deleted meanwhile. After `StoreUnavailable`, the last piece may be sent again.
         """
         path = self._path(upload.id)
         try:
@@ -150,16 +150,16 @@ class PartialUploads:
         try:
             finished = self._note_finished(upload)
         except Problem:
-            # It has expired meanwhile, and the store has the file.
+            # It has expired meanwhile, but the store has the file.
             self._discard(upload)
             raise
         self._note(upload.id).unlink(missing_ok=True)
         return finished
 
     def give_up(self, tenant: str, upload_id: str) -> None:
-        """Forget an upload and its bytes. Raises `Problem` (`unknown-upload`, `upload-locked`).
+        """Delete an upload and its bytes. Raises `Problem` (`unknown-upload`, `upload-locked`).
 
-        While a request writes to the file, its bytes would stay on the disk without counting.
+        It is refused while a request writes to the file, because the bytes would stay on the disk without counting.
         """
         self.find(tenant, upload_id)
         with suppress(FileNotFoundError), self._path(upload_id).open("rb+", buffering=0) as file:
@@ -179,7 +179,7 @@ class PartialUploads:
         Discards(self._sessions, self._store).remove([upload.sha256])
 
     def collect(self, grace: timedelta) -> None:
-        """Forget uploads that have expired, and remove files of that age that belong to none."""
+        """Delete expired uploads, and files older than `grace` without an upload."""
         transact(self._sessions, lambda session: PartialUploadRepository(session).expire())
         since = self._clock.now() - grace.total_seconds()
         old = [path for path in self.folder.iterdir() if older(path, since) and not is_locked(path)]
@@ -190,7 +190,7 @@ class PartialUploads:
                 path.unlink(missing_ok=True)
 
     def _note_finished(self, upload: PartialUpload) -> PartialUpload:
-        """The store has the file: say so. Raises `Problem` (`unknown-upload`) if it has not, or nobody waits for it."""
+        """Record that the store has the file. Raises `Problem` (`unknown-upload`) if it has not, or there is no row."""
 
         def work(session: Session) -> PartialUpload:
             repository = PartialUploadRepository(session)
@@ -209,12 +209,12 @@ class PartialUploads:
         return self.folder / upload_id
 
     def _note(self, upload_id: str) -> Path:
-        """Is there once the file has all its bytes, and they were found right."""
+        """Return the path of the marker, which exists once the file is complete and verified."""
         return self.folder / f"{upload_id}{_CHECKED}"
 
 
 class Appender:
-    """Takes the bytes of one request. Made by `PartialUploads.append`."""
+    """Writes the bytes of one request. Created by `PartialUploads.append`."""
 
     def __init__(self, uploads: PartialUploads, upload: PartialUpload, file: FileIO) -> None:
         self._uploads = uploads
@@ -238,21 +238,21 @@ class Appender:
             self._flush()
 
     def end(self) -> PartialUpload:
-        """The request is at its end; returns the upload, finished if this was the last of it. Raises `Problem`."""
+        """End the request; return the upload, which is finished if this was the last piece. Raises `Problem`."""
         self._flush()
         if self._written == self._upload.length:
             return self._uploads.finish(self._upload)
         return self._uploads.find(self._upload.tenant, self._upload.id)
 
     def close(self) -> None:
-        """Keep what has arrived, and let others go on. Raises `Problem` (`unknown-upload`)."""
+        """Keep the received bytes, and release the lock. Raises `Problem` (`unknown-upload`)."""
         with self._file:
             self._flush()
 
     def _flush(self) -> None:
-        """Bring what was written to the disk and say so in the row.
+        """Flush the written bytes to the disk and update the row.
 
-        The last byte is told of by `finish` alone: whoever sees it has a checkpoint.
+        Only `finish` records the last byte, because a complete row means a usable checkpoint.
         """
         if self._flushed < self._written:
             with full_disk_told(self._uploads.folder):
@@ -269,7 +269,7 @@ def _lock(file: FileIO) -> None:
         raise Problem(
             HTTPStatus.LOCKED,
             "upload-locked",
-            "Another request is writing to this upload; wait for its end, ask with HEAD for the offset, and go on.",
+            "Another request is writing to this upload; wait until it ends, ask with HEAD for the offset, and resume.",
             headers={"Retry-After": "2"},
         ) from error
 
@@ -278,7 +278,7 @@ def _wrong_offset(received: int) -> Problem:
     return Problem(
         HTTPStatus.CONFLICT,
         "wrong-offset",
-        f"The upload goes on at byte {received}; send the rest from there, with Upload-Offset: {received}.",
+        f"The upload has {received} bytes; send the rest from there, with Upload-Offset: {received}.",
         headers={"Upload-Offset": str(received)},
     )
 
@@ -287,11 +287,13 @@ def _too_many(most: int) -> Problem:
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "too-many-uploads",
-        f"You have {most} uploads that are not finished; finish or DELETE one before you begin another.",
+        f"You have {most} unfinished uploads, which is the limit; finish or DELETE one before you begin another.",
     )
 
 
 def _unknown() -> Problem:
     return Problem(
-        HTTPStatus.NOT_FOUND, "unknown-upload", "There is no upload with this id, or it has expired; begin it anew."
+        HTTPStatus.NOT_FOUND,
+        "unknown-upload",
+        "There is no upload with this id, or it has expired; start a new upload.",
     )

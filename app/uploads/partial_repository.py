@@ -1,4 +1,4 @@
-"""Every query on uploads that arrive piece by piece. Callers own the transaction."""
+"""Queries on uploads in pieces. Callers own the transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,7 +17,7 @@ class PartialUploadRepository:
         self._session = session
 
     def add(self, upload_id: str, tenant: str, sha256: str, length: int, keep: timedelta) -> PartialUpload:
-        """Insert an upload of which nothing has arrived; again if it is there already."""
+        """Insert an upload without bytes; a repeat resets it."""
         upload = self._session.merge(
             PartialUpload(
                 id=upload_id,
@@ -32,7 +32,7 @@ class PartialUploadRepository:
         return upload
 
     def count_unfinished(self, tenant: str) -> int:
-        """How many uploads the tenant has begun and not finished."""
+        """Count the tenant's unfinished uploads."""
         query = select(func.count()).where(
             PartialUpload.tenant == tenant,
             PartialUpload.received < PartialUpload.length,
@@ -50,7 +50,7 @@ class PartialUploadRepository:
         return self._session.scalars(query).one_or_none()
 
     def advance(self, upload_id: str, received: int, keep: timedelta) -> bool:
-        """More bytes are on the disk. False: the upload has been given up, or somebody else is further."""
+        """Record that `received` bytes are on the disk. False: the upload was deleted, or already has more."""
         further = (
             update(PartialUpload)
             .where(PartialUpload.id == upload_id, PartialUpload.received <= received)
@@ -60,14 +60,14 @@ class PartialUploadRepository:
         return rows_changed(self._session, further) == 1
 
     def delete(self, tenant: str, upload_id: str) -> bool:
-        """Forget an upload. False: there was none."""
+        """Delete an upload. False: it did not exist."""
         named = delete(PartialUpload).where(PartialUpload.id == upload_id, PartialUpload.tenant == tenant)
         return rows_changed(self._session, named) == 1
 
     def expire(self) -> None:
-        """Forget what has expired."""
+        """Delete expired uploads."""
         self._session.execute(delete(PartialUpload).where(PartialUpload.expires_at <= current_time(self._session)))
 
     def known(self, upload_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that there are."""
+        """Return those of the ids that exist."""
         return set(self._session.scalars(select(PartialUpload.id).where(PartialUpload.id.in_(upload_ids))))

@@ -1,4 +1,4 @@
-"""A file as the whole body of a request, streamed into the artifact store."""
+"""Receives a file as the whole body of a request, and streams it into the artifact store."""
 
 import os
 from collections.abc import Callable
@@ -19,29 +19,29 @@ from nern_core.checkpoint_structure import CheckpointStructure, structure_of
 from nern_core.encoding_structure import check_open_encoding, decoded_bytes
 from nern_core.errors import NernError
 
-# Both formats of the weights, and an encoding that saves nothing.
+# Two formats of the weights, and an encoding as large as the checkpoint.
 _RESULTS_OF_ENCODING = 3
 _RESULTS_OF_RECONSTRUCTION = 2
-# Reports and headers.
+# For reports and headers.
 _BYTES_OF_DOCUMENTS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file that is sent: what sentences call it, and how it is checked.
+    """A kind of file: its name in messages, and its check.
 
-    `check` raises `Problem` for a file that is none. It returns how many bytes the results of a job on it may take.
+    `check` raises `Problem` for an invalid file. It returns the space in bytes that the results of a job may take.
     """
 
     name: str
     check: Callable[[BinaryIO], int]
 
     def too_large(self, max_bytes: int) -> Problem:
-        """The problem for a file that is larger than is accepted."""
+        """Return the problem for a file that exceeds the limit."""
         return Problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"{self.name.replace(' ', '')}-too-large",
-            f"The {self.name} is larger than the {max_bytes:,} bytes that are accepted here.",
+            f"The {self.name} is over the limit of {max_bytes:,} bytes.",
             headers={"Connection": "close"},
         )
 
@@ -54,15 +54,13 @@ async def receive_file(
     settings: Settings,
     room: ReservedRoom,
 ) -> StoredArtifact:
-    """Read the body to its end, into the room that is reserved for it.
+    """Read the whole body, which counts in the reservation `room`.
 
     Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
     expected = parse_content_digest(content_digest)
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Send the file as it is, without a Content-Encoding."
-        )
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Send the file without a Content-Encoding.")
     length = declared_length(request)
     if length > settings.max_upload_bytes:
         raise kind.too_large(settings.max_upload_bytes)
@@ -77,7 +75,9 @@ async def receive_file(
         try:
             await read_body(request, take)
         except ClientDisconnect:
-            raise Problem(HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was cut off; send it again.") from None
+            raise Problem(
+                HTTPStatus.BAD_REQUEST, "upload-cut-off", "The upload was interrupted; send it again."
+            ) from None
         await inspect(_check, writer, kind, expected)
         return room.stored(await commit(store, writer))
 
@@ -90,9 +90,9 @@ def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None
 
 
 def check_checkpoint(file: BinaryIO) -> int:
-    """Raise `Problem` for what is no checkpoint; returns the bytes that the results of encoding it may take.
+    """Raise `Problem` unless the file is a checkpoint; return the space in bytes that the results may take.
 
-    One of several state dicts is a checkpoint too: which of them is encoded, the options of a job say.
+    A file with several state dicts is a checkpoint too, because a job's options choose one of them.
     """
     try:
         return results_of_encoding(structure_of(file))
@@ -103,12 +103,12 @@ def check_checkpoint(file: BinaryIO) -> int:
 
 
 def results_of_encoding(structure: CheckpointStructure) -> int:
-    """Bytes that the weights in two formats, the encoding, the report and the importance may take."""
+    """Return the space in bytes that the weights in two formats, the encoding, report and importance may take."""
     return _RESULTS_OF_ENCODING * structure.logical_bytes + _BYTES_OF_DOCUMENTS
 
 
 def check_encoding(file: BinaryIO) -> int:
-    """Raise `Problem` for what is no whole `.nern` file; returns the bytes of its weights in two formats."""
+    """Raise `Problem` unless the file is a complete `.nern` file; return the bytes of its weights in two formats."""
     try:
         check_open_encoding(file)
         return _RESULTS_OF_RECONSTRUCTION * decoded_bytes(file) + _BYTES_OF_DOCUMENTS

@@ -1,4 +1,4 @@
-"""Every query on uploads, by tenant. Callers own the transaction."""
+"""Queries on uploads, by tenant. Callers own the transaction."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ class UploadRepository:
         self._session = session
 
     def add(self, tenant: str, sha256: str, size: int, keep: timedelta) -> Upload:
-        """Note that a tenant has sent a checkpoint, or has sent it again."""
+        """Record that a tenant has sent a checkpoint; a repeat extends its expiry."""
         now = current_time(self._session)
         upload = self._session.merge(
             Upload(tenant=tenant, sha256=sha256, bytes=size, created_at=now, expires_at=now + keep)
@@ -26,27 +26,27 @@ class UploadRepository:
         return upload
 
     def get(self, tenant: str, sha256: str) -> Upload | None:
-        """Find a checkpoint that this tenant has sent and that has not expired."""
+        """Find a tenant's upload that has not expired."""
         query = select(Upload).where(
             Upload.tenant == tenant, Upload.sha256 == sha256, Upload.expires_at > current_time(self._session)
         )
         return self._session.scalars(query).one_or_none()
 
     def renew(self, upload: Upload, keep: timedelta) -> None:
-        """Keep an upload for another while."""
+        """Extend the expiry of an upload."""
         upload.expires_at = current_time(self._session) + keep
         self._session.flush()
 
     def delete(self, tenant: str, sha256: str) -> bool:
-        """Forget an upload and discard its file. False: there was none."""
+        """Delete an upload and discard its file. False: it did not exist."""
         return self._discard(Upload.tenant == tenant, Upload.sha256 == sha256) == 1
 
     def pass_on(self, tenant: str, sha256: str) -> None:
-        """Forget an upload whose file the tenant keeps under another row of the same transaction."""
+        """Delete an upload whose file another row of the same transaction keeps for the tenant."""
         self._session.execute(delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256))
 
     def expire(self) -> int:
-        """Forget uploads that have expired, and discard their files; returns how many."""
+        """Delete expired uploads and discard their files; return their number."""
         return self._discard(Upload.expires_at <= current_time(self._session))
 
     def _discard(self, *where: ColumnElement[bool]) -> int:

@@ -1,4 +1,4 @@
-"""What can be done with checkpoints that are uploaded on their own: each method is one unit of work."""
+"""Operations on separately uploaded checkpoints; each method is one unit of work."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from app.uploads.repository import UploadRepository
 
 
 class UploadView(BaseModel):
-    """A checkpoint that jobs may name by its SHA-256, until it expires."""
+    """A checkpoint that jobs can name by its SHA-256 until it expires."""
 
     sha256: str
     bytes: int
@@ -28,12 +28,12 @@ class UploadView(BaseModel):
 
     @classmethod
     def of(cls, upload: Upload) -> Self:
-        """The view of a row."""
+        """Return the view of a row."""
         return cls(sha256=upload.sha256, bytes=upload.bytes, expires_at=upload.expires_at)
 
 
 class UploadService:
-    """Notes, finds and forgets uploads."""
+    """Adds, finds and deletes uploads."""
 
     def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
         self._settings = settings
@@ -43,9 +43,9 @@ class UploadService:
         self._discards = Discards(sessions, store)
 
     def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom) -> UploadView:
-        """Note a checkpoint that a tenant has sent, in place of the room that was reserved for it.
+        """Add a checkpoint that a tenant has sent; it replaces its reservation.
 
-        Raises `Problem` (`storage-full`; `unknown-checkpoint` if it is gone again).
+        Raises `Problem` (`storage-full`; `unknown-checkpoint` if the file was removed meanwhile).
         """
 
         def work(session: Session) -> UploadView:
@@ -72,9 +72,9 @@ class UploadService:
         return transact(self._sessions, work)
 
     def use(self, tenant: str, sha256: str) -> StoredArtifact:
-        """Find the checkpoint that a job names: one that was uploaded, kept for another while, or that of another job.
+        """Find the checkpoint that a job names: an upload, whose expiry is extended, or the checkpoint of another job.
 
-        Raises `Problem` (`unknown-checkpoint`, the same for what others have sent).
+        Raises `Problem` (`unknown-checkpoint`, also for files of other tenants).
         """
 
         def work(session: Session) -> StoredArtifact:
@@ -91,7 +91,7 @@ class UploadService:
         return transact(self._sessions, work)
 
     def delete(self, tenant: str, sha256: str) -> None:
-        """Forget an upload; jobs that use it keep it. Raises `Problem` (`unknown-checkpoint`)."""
+        """Delete an upload; jobs that use it keep its file. Raises `Problem` (`unknown-checkpoint`)."""
         if not transact(self._sessions, lambda session: UploadRepository(session).delete(tenant, sha256)):
             raise _no_such_checkpoint()
         self._discards.remove([sha256])
@@ -111,5 +111,5 @@ def _no_such_checkpoint() -> Problem:
 
 
 def unknown_checkpoint() -> Problem:
-    """The problem for a job that names a checkpoint that its tenant has not sent."""
+    """Return the problem for a job that names a checkpoint that its tenant has not sent."""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-checkpoint", _UNKNOWN)

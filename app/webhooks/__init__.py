@@ -1,1 +1,1 @@
-"""Webhooks: the service tells an address that a job names when the job has ended, by Standard Webhooks 1.0."""
+"""Webhooks: notifications about the end of a job to an address that the job names, by Standard Webhooks 1.0."""

@@ -1,9 +1,9 @@
-"""The courier: delivers webhooks, again and again until their receivers have taken them.
+"""Courier: delivers webhooks, with retries until the receivers have accepted them.
 
-Every API process has one, since workers may not reach the internet. Its thread begins what is due in other threads, of
-which each tenant has a share, and waits for none of them. A receiver that never answers delays its own tenant alone. A
-courier holds what it sends for a minute; one that dies leaves it to the next, so that an event may come twice, under
-the same `webhook-id`.
+Every API process has a courier, because workers may not reach the internet. Its thread starts due deliveries in other
+threads and does not wait for them. Each tenant has a share of these threads, so a receiver that never answers delays
+only its own tenant. A courier holds a delivery for a minute. If it dies, another one takes over, so an event may arrive
+twice, with the same `webhook-id`.
 """
 
 import json
@@ -52,7 +52,7 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """The result of an attempt: a status, or why no answer came. `retry_after` is the pause that the receiver wants."""
+    """Result of an attempt: a status, or the error. `retry_after` is the pause that the receiver requests."""
 
     status_code: int | None
     error: str | None
@@ -61,11 +61,11 @@ class _Response:
 
     @property
     def delivered(self) -> bool:
-        """Return whether the receiver has taken it."""
+        """True if the receiver has accepted it."""
         return self.status_code is not None and self.status_code // 100 == 2
 
     def logged(self) -> Mapping[str, Any]:
-        """Its entry in the log of the delivery."""
+        """Return the entry for the delivery's log."""
         return {"status_code": self.status_code, "error": self.error, "milliseconds": self.milliseconds}
 
 
@@ -87,32 +87,32 @@ class Courier:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait a while for what was begun."""
+        """Stop, and wait up to 15 seconds each for the thread and for active deliveries."""
         self._stopping.set()
         self._thread.join(_SECONDS_TO_STOP)
         self._threads.shutdown(wait=False, cancel_futures=True)
         wait(self._begun, _SECONDS_TO_STOP)
 
     def round(self) -> int:
-        """Try what is due and wait for its end; returns how much that was."""
+        """Try all due deliveries and wait for them; return their number."""
         begun = self.begin_due()
         wait(begun)
         return len(begun)
 
     def begin_due(self) -> Sequence[Future[None]]:
-        """Begin what is due, as far as there are threads for its tenants."""
+        """Start the due deliveries, as far as their tenants have free threads."""
         self._begun = [future for future in self._begun if not future.done()]
         taken = transact(self._sessions, lambda session: WebhookRepository(session).take(_AT_ONCE, _HOLD, self._shares))
-        # This thread alone takes shares: those that were planned with are still there.
+        # Only this thread takes shares, so those of the plan are still free.
         begun = [self._threads.submit(self._attempt, due) for due in taken if self._shares.take(due.tenant)]
         self._begun += begun
         return begun
 
     def _attempt(self, due: Due) -> None:
-        """Deliver one, whatever becomes of it."""
+        """Deliver one, and log failures."""
         try:
             self._deliver(due)
-        except Exception as error:  # noqa: BLE001 # it stays due, and the others have to be delivered
+        except Exception as error:  # noqa: BLE001 # it stays due, and the others must be delivered
             _log.warning("delivery_failed", delivery=due.id, job=due.job_id, error=repr(error))
         finally:
             self._shares.release(due.tenant)
@@ -133,7 +133,7 @@ class Courier:
         _log.info("webhook_sent", delivery=due.id, job=due.job_id, **response.logged())
 
     def _message(self, session: Session, due: Due) -> _Message | None:
-        """Make the request; None if the job has been deleted."""
+        """Build the request; return None if the job was deleted."""
         job = JobRepository(session).get(due.job_id, due.tenant)
         if job is None or job.webhook is None or "url" not in job.webhook:
             return None
@@ -174,9 +174,9 @@ class Courier:
 
 
 def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
-    """Compute the pause after an attempt: five times as long each time, a fifth more or less. None: give up.
+    """Compute the pause after an attempt: five times longer each time, ± 20 %. None: give up.
 
-    The last one comes a day after the first. Who answers 410 wants no more.
+    The last attempt is about a day after the first. A receiver that answers 410 gets no more attempts.
     """
     if attempts >= MOST_ATTEMPTS or status_code == _GONE:
         return None
@@ -184,7 +184,7 @@ def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
 
 
 def _seconds(retry_after: str) -> timedelta:
-    """Parse Retry-After, a day at most; zero for a date."""
+    """Parse Retry-After, limited to a day; zero for a date."""
     if not (retry_after.isascii() and retry_after.isdecimal()):
         return timedelta()
     return min(_LONGEST_PAUSE, timedelta(seconds=int(retry_after[:9])))

@@ -10,10 +10,10 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class WebhookDelivery(Base):
-    """One event that a job's webhook is to be told, written in the transaction in which it has happened.
+    """Delivery of one event to a job's webhook, written in the transaction of the event.
 
-    At `due_at` it is to be sent. Without that it is delivered, at `delivered_at`, or given up. The `log` has one entry
-    for each of the `attempts`.
+    It is due at `due_at`. If that is null, it was delivered at `delivered_at`, or given up. The `log` has one entry per
+    attempt.
     """
 
     __tablename__ = "webhook_deliveries"
@@ -31,7 +31,7 @@ class WebhookDelivery(Base):
 
 
 class WebhookSecret(Base):
-    """What a tenant's webhooks are signed with. After a rotation the `previous` secret signs too, for a while."""
+    """Signing secret of a tenant's webhooks. After a rotation, `previous` also signs, until `previous_until`."""
 
     __tablename__ = "webhook_secrets"
 

@@ -1,4 +1,4 @@
-"""Every query on webhooks. Callers own the transaction."""
+"""Queries on webhooks. Callers own the transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.signing import new_secret
 from app.webhooks.webhook import WebhookEvent
 
-# Looked at in one round.
+# Deliveries read in one round.
 _MOST_CANDIDATES = 500
 _EVENTS = {
     JobStatus.SUCCEEDED: WebhookEvent.SUCCEEDED,
@@ -27,7 +27,7 @@ _EVENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A delivery that one courier has taken: nobody else tries it for a while."""
+    """A delivery that one courier has taken and holds for a while."""
 
     id: str
     job_id: str
@@ -45,13 +45,13 @@ class WebhookRepository:
         self._session = session
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time of the database's clock."""
         return current_time(self._session)
 
     def note(
         self, job_id: str, tenant: str, status: JobStatus, webhook: Mapping[str, Any] | None, now: datetime
     ) -> None:
-        """Note that a job has a new status; a delivery that its webhook wants is due at once."""
+        """Add a delivery for a job's new status, due at once, if its webhook wants it."""
         event = _EVENTS.get(status)
         if event is None or not _wants(webhook, event):
             return
@@ -69,9 +69,9 @@ class WebhookRepository:
         )
 
     def take(self, most: int, hold: timedelta, shares: FairShares) -> list[Due]:
-        """Take what is due, up to `most` of each tenant and within its share; the longest due of each tenant first.
+        """Take due deliveries, up to `most` per tenant and within its share, longest due first.
 
-        Nobody else takes it for the time of `hold`. `shares` are only read: the caller takes them.
+        No other courier takes them during `hold`. `shares` is only read: the caller takes from it.
         """
         now, planned = self.now(), shares.copy()
         turn = func.row_number().over(partition_by=WebhookDelivery.tenant, order_by=WebhookDelivery.due_at)
@@ -91,7 +91,7 @@ class WebhookRepository:
         return taken
 
     def settle(self, due: Due, entry: Mapping[str, Any], *, delivered: bool, pause: timedelta | None) -> bool:
-        """Note an attempt, and when the next one is due. False: another courier was quicker, or the job is deleted."""
+        """Record an attempt and schedule the next. False: another courier was first, or the job was deleted."""
         now = self.now()
         attempted = (
             update(WebhookDelivery)
@@ -106,23 +106,23 @@ class WebhookRepository:
         return rows_changed(self._session, attempted) == 1
 
     def of_job(self, job_id: str, tenant: str) -> Sequence[WebhookDelivery]:
-        """The deliveries of a job, the first one first."""
+        """Return the deliveries of a job, oldest first."""
         query = select(WebhookDelivery).where(WebhookDelivery.job_id == job_id, WebhookDelivery.tenant == tenant)
         return self._session.scalars(query.order_by(WebhookDelivery.id)).all()
 
     def pending(self) -> int:
-        """Count the deliveries that are still to be made."""
+        """Count the pending deliveries."""
         query = select(func.count()).where(WebhookDelivery.due_at.is_not(None))
         return self._session.scalars(query).one()
 
     def pending_of(self, tenant: str, most: int) -> int:
-        """Count a tenant's deliveries that are still to be made, up to `most`."""
+        """Count a tenant's pending deliveries, up to `most`."""
         query = select(WebhookDelivery.id).where(WebhookDelivery.due_at.is_not(None), WebhookDelivery.tenant == tenant)
         counted = query.limit(most).subquery()
         return self._session.scalars(select(func.count()).select_from(counted)).one()
 
     def secret(self, tenant: str) -> WebhookSecret:
-        """Find the secret of the tenant's webhooks, or make it at the first time."""
+        """Return the secret of the tenant's webhooks; it is created at the first call."""
         self._session.execute(
             insert_into(self._session, WebhookSecret)
             .values(tenant=tenant, secret=new_secret())
@@ -131,14 +131,14 @@ class WebhookRepository:
         return self._session.get_one(WebhookSecret, tenant)
 
     def signing_secrets(self, tenant: str) -> list[str]:
-        """All secrets that sign now, the newest first."""
+        """Return all secrets that currently sign, newest first."""
         found = self.secret(tenant)
         if found.previous is None or found.previous_until is None or found.previous_until <= self.now():
             return [found.secret]
         return [found.secret, found.previous]
 
     def rotate(self, tenant: str, overlap: timedelta) -> WebhookSecret:
-        """Make a new secret; the present one signs too for the time of `overlap`."""
+        """Create a new secret; the current one also signs during `overlap`."""
         found = self.secret(tenant)
         found.previous, found.previous_until, found.secret = found.secret, self.now() + overlap, new_secret()
         self._session.flush()
@@ -151,7 +151,7 @@ class WebhookRepository:
 
 
 def _wants(webhook: Mapping[str, Any] | None, event: WebhookEvent) -> bool:
-    """Tell whether a webhook wants an event; one of another release that does not list its events wants all."""
+    """Return whether a webhook wants an event; one of another release without a list of events wants all."""
     if not isinstance(webhook, Mapping):
         return False
     events = webhook.get("events")

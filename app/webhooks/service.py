@@ -1,4 +1,4 @@
-"""What a tenant can see and do about its webhooks: each method is one unit of work."""
+"""Operations of tenants on webhooks; each method is one unit of work."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,7 @@ class DeliveryStatus(StrEnum):
 
 
 class AttemptView(BaseModel):
-    """One attempt. There is a status, or the reason why there was no answer."""
+    """One attempt, with the status of the answer or the error."""
 
     at: datetime
     status_code: int | None
@@ -34,19 +34,19 @@ class AttemptView(BaseModel):
 
 
 class DeliveryView(BaseModel):
-    """An event on its way; its `id` is the header `webhook-id` of every attempt."""
+    """Delivery of one event; its `id` is the header `webhook-id` of every attempt."""
 
     id: str
     event: WebhookEvent | SkipJsonSchema[str]
     status: DeliveryStatus
     created_at: datetime
-    next_attempt_at: Annotated[datetime | None, Field(description="When it is tried next; null: no more.")]
+    next_attempt_at: Annotated[datetime | None, Field(description="Time of the next attempt; null after the last one.")]
     delivered_at: datetime | None
     attempts: list[AttemptView]
 
     @classmethod
     def of(cls, delivery: WebhookDelivery) -> Self:
-        """The view of a row."""
+        """Return the view of a row."""
         pending = DeliveryStatus.FAILED if delivery.due_at is None else DeliveryStatus.PENDING
         return cls(
             id=delivery.id,
@@ -60,31 +60,31 @@ class DeliveryView(BaseModel):
 
 
 class DeliveryList(BaseModel):
-    """The deliveries of a job, the first one first."""
+    """Deliveries of a job, oldest first."""
 
     items: list[DeliveryView]
 
 
 class SecretView(BaseModel):
-    """What webhooks are signed with. After a rotation they carry the previous secret's signature too, until then."""
+    """Signing secret of webhooks. Until `previous_until`, messages also carry the previous secret's signature."""
 
     secret: str
     previous_until: datetime | None
 
     @classmethod
     def of(cls, secret: WebhookSecret) -> Self:
-        """The view of a row."""
+        """Return the view of a row."""
         return cls(secret=secret.secret, previous_until=secret.previous_until)
 
 
 class WebhookService:
-    """What is asked about webhooks."""
+    """Deliveries and secrets of webhooks."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     def deliveries(self, tenant: str, job_id: str) -> DeliveryList:
-        """What a job's webhook was told, or is to be told. Empty for a job without."""
+        """Return the deliveries of a job's webhook. Empty for a job without a webhook."""
         return transact(
             self._sessions,
             lambda session: DeliveryList(
@@ -93,11 +93,11 @@ class WebhookService:
         )
 
     def secret(self, tenant: str) -> SecretView:
-        """The tenant's secret."""
+        """Return the tenant's secret."""
         return transact(self._sessions, lambda session: SecretView.of(WebhookRepository(session).secret(tenant)))
 
     def rotate(self, tenant: str) -> SecretView:
-        """Make a new secret; the one before signs too for a day."""
+        """Create a new secret; the previous one also signs for a day."""
         return transact(
             self._sessions, lambda session: SecretView.of(WebhookRepository(session).rotate(tenant, _OVERLAP))
         )

@@ -10,12 +10,12 @@ _SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """A secret that nobody else knows."""
+    """Create a random secret."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def sign(keys: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The header `webhook-signature`: one signature for each of the secrets."""
+    """Return the header `webhook-signature`, with one signature per secret."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return " ".join(f"v1,{base64.b64encode(_digest(key, signed)).decode()}" for key in keys)
 

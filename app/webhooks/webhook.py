@@ -1,4 +1,4 @@
-"""What a job says of its webhook."""
+"""Webhook of a job, as users specify it."""
 
 from enum import StrEnum
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from app.problems import Problem
 
 
 class WebhookEvent(StrEnum):
-    """What a webhook may be told of."""
+    """Events that a webhook can receive."""
 
     SUCCEEDED = "job.succeeded"
     FAILED = "job.failed"
@@ -21,18 +21,18 @@ class WebhookEvent(StrEnum):
 
 
 class Webhook(BaseModel):
-    """Where to send what has become of a job."""
+    """Receiver of notifications about the end of a job."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: Annotated[str, Field(max_length=2048, description="An https address on the public internet.")]
     events: Annotated[
-        tuple[WebhookEvent, ...], Field(min_length=1, max_length=8, description="What to send; default: all.")
+        tuple[WebhookEvent, ...], Field(min_length=1, max_length=8, description="Events to send. Default: all.")
     ] = tuple(WebhookEvent)
 
 
 def parse_webhook(text: bytes) -> Webhook:
-    """The webhook in a JSON text. Raises `Problem` (`invalid-webhook`)."""
+    """Parse a webhook from JSON. Raises `Problem` (`invalid-webhook`)."""
     try:
         return Webhook.model_validate_json(text)
     except ValidationError as error:
@@ -40,7 +40,7 @@ def parse_webhook(text: bytes) -> Webhook:
 
 
 async def check_address(webhook: Webhook, client: OutboundClient) -> None:
-    """Raise `Problem` (`refused-address`) for an address that nothing will be sent to."""
+    """Raise `Problem` (`refused-address`) for an address that is not allowed."""
     try:
         await client.check_soon(webhook.url, tenant_of_request.get())
     except OutboundError as error:

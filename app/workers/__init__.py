@@ -1,1 +1,1 @@
-"""The state of workers, as the database and the metrics have it."""
+"""The state of workers, in the database and the metrics."""

@@ -9,7 +9,7 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class UnfitWorker(Base):
-    """A worker whose machine keeps it from taking jobs, why, and when it last said so."""
+    """A worker that cannot take jobs because of its machine, the reason, and the time of its last report."""
 
     __tablename__ = "unfit_workers"
 

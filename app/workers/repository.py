@@ -1,4 +1,4 @@
-"""Every query on workers. Callers own the transaction."""
+"""Queries on workers. Callers own the transaction."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.database import current_time, insert_into
 from app.workers.models import UnfitWorker
 
-# A worker that cannot work says so every minute. One that has been silent for longer is gone.
+# An unfit worker reports every minute. One that has been silent for longer is gone.
 _KNOWN_FOR = timedelta(minutes=3)
 
 
@@ -20,7 +20,7 @@ class WorkerRepository:
         self._session = session
 
     def note_unfit(self, worker: str, reason: str) -> None:
-        """Record that this worker cannot work, and why."""
+        """Record that this worker cannot work, and the reason."""
         told = {"reason": reason, "seen_at": current_time(self._session)}
         insert = insert_into(self._session, UnfitWorker).values(worker=worker, **told)
         self._session.execute(insert.on_conflict_do_update(index_elements=["worker"], set_=told))
@@ -31,7 +31,7 @@ class WorkerRepository:
         self._session.execute(delete(UnfitWorker).where((UnfitWorker.worker == worker) | silent))
 
     def unfit(self) -> Mapping[str, int]:
-        """Count the workers that cannot work at present, by reason."""
+        """Count the workers that currently cannot work, by reason."""
         recent = UnfitWorker.seen_at >= current_time(self._session) - _KNOWN_FOR
         query = select(UnfitWorker.reason, func.count()).where(recent).group_by(UnfitWorker.reason)
         return dict(self._session.execute(query).all())

@@ -1,4 +1,4 @@
-"""API keys, the tenant of a job, and what its results take."""
+"""API keys, and tenants and result sizes of jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,12 +9,12 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-# Literally: a migration stays as it is when the code changes.
+# A literal, because a migration must not change with the code.
 _DEFAULT_TENANT = "default"
 
 
 def upgrade() -> None:
-    """Go forward. The jobs that there are become the default tenant's."""
+    """Upgrade. Existing jobs get the default tenant."""
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(16), nullable=False),
@@ -49,7 +49,7 @@ def _add_up_results() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_index("jobs_tenant_status_id_idx")
         jobs.create_index("jobs_status_id_idx", ["status", "id"])

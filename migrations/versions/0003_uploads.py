@@ -1,4 +1,4 @@
-"""Idempotency keys, uploads, which job uses which artifact, and leases."""
+"""Idempotency keys, uploads, artifact uses and leases."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _TABLES = ("artifact_uses", "idempotency_keys", "uploads", "partial_uploads", "l
 
 
 def upgrade() -> None:
-    """Go forward. The jobs that there are use their checkpoints and results."""
+    """Upgrade. Existing jobs use their checkpoints and results."""
     with op.batch_alter_table("jobs") as jobs:
         jobs.add_column(sa.Column("data_removed", sa.Boolean, nullable=False, server_default=sa.false()))
         jobs.create_index("jobs_data_removed_finished_at_idx", ["data_removed", "finished_at"])
@@ -84,7 +84,7 @@ def _note_uses(uses: sa.Table) -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     for table in reversed(_TABLES):
         op.drop_table(table)
     with op.batch_alter_table("jobs") as jobs:

@@ -1,4 +1,4 @@
-"""The snapshots that a running job goes on from."""
+"""Snapshots, from which a running job resumes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.add_column("jobs", sa.Column("snapshots", sa.JSON))
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_column("jobs", "snapshots")

@@ -1,4 +1,4 @@
-"""The events of jobs. What has happened before is not told."""
+"""Events of jobs. Existing jobs get no events of their past."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_table(
         "job_events",
         sa.Column("job_id", sa.String(40), nullable=False),
@@ -23,5 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_table("job_events")

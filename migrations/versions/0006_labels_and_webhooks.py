@@ -12,7 +12,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.add_column("jobs", sa.Column("labels", sa.JSON))
     op.add_column("jobs", sa.Column("webhook", sa.JSON))
     op.create_table(
@@ -50,7 +50,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     for table in ("webhook_secrets", "webhook_deliveries", "job_labels"):
         op.drop_table(table)
     op.drop_column("jobs", "webhook")

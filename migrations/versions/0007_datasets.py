@@ -1,4 +1,4 @@
-"""Data sets that tenants upload, and which job uses one."""
+"""Uploaded data sets, and their use by jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_table(
         "datasets",
         sa.Column("tenant", sa.String(64), nullable=False),
@@ -26,6 +26,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_column("jobs", "dataset_sha256")
     op.drop_table("datasets")

@@ -12,12 +12,12 @@ _OF_JOBS = ("artifact_uses", "job_events", "job_labels", "webhook_deliveries")
 
 
 def upgrade() -> None:
-    """Go forward. The jobs that there are encode, and so do those of processes that know of no kinds yet."""
+    """Upgrade. Existing jobs, and jobs of processes that do not know kinds yet, are encodings."""
     op.add_column("jobs", sa.Column("kind", sa.String(16), nullable=False, server_default="encoding"))
 
 
 def downgrade() -> None:
-    """Go back. Reconstructions are forgotten: without their kind they would be encodings of what is no checkpoint."""
+    """Downgrade. Reconstructions are deleted, because without a kind they would be encodings of invalid checkpoints."""
     for table in _OF_JOBS:
         op.execute(f"DELETE FROM {table} WHERE job_id IN (SELECT id FROM jobs WHERE kind <> 'encoding')")  # noqa: S608 # own names
     op.execute("DELETE FROM jobs WHERE kind <> 'encoding'")

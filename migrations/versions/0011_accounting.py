@@ -1,4 +1,4 @@
-"""Bytes that are reserved, discarded, and expected of jobs."""
+"""Reserved, discarded and expected bytes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Upgrade."""
     op.create_table(
         "reservations",
         sa.Column("id", sa.String(40), nullable=False),
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Downgrade."""
     op.drop_column("jobs", "expected_bytes")
     op.drop_table("discarded_files")
     op.drop_table("reservations")

@@ -1,4 +1,4 @@
-// The form that uploads a data set: the file as it is, and the name that jobs will use.
+// Form that uploads a data set: the file, and the name that jobs will use.
 
 import { send, submitBy, takeDrops } from "./sending.js";
 
@@ -8,7 +8,7 @@ const name = document.getElementById("name");
 
 takeDrops(file);
 
-// A file's own name is often the right one.
+// Suggest the file's name.
 file.addEventListener("change", () => {
   if (!name.value) name.value = file.files[0].name.replace(/\.safetensors$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-");
 });

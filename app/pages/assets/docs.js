@@ -1,6 +1,6 @@
-// The description of the API, shown by Swagger UI.
+// Shows the description of the API in Swagger UI.
 
-// Swagger UI follows a class where the other pages follow the browser's wish.
+// Swagger UI needs a class for dark mode; the other pages use the browser's preference.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
@@ -10,7 +10,7 @@ SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",
   deepLinking: true,
-  // A document is checked by its own tests, not by a server elsewhere.
+  // No external validator: the tests check the document.
   validatorUrl: null,
   tryItOutEnabled: true,
 });

@@ -1,10 +1,10 @@
-// What is wrong with a form, in the service's words: beside each field, and above the button what concerns no field.
+// Errors of a form, in the service's words: beside their fields, and other errors above the button.
 
 import { problemOf } from "./pages.js";
 
 const refusal = document.getElementById("refusal");
 
-/** Forget what was wrong before. */
+/** Remove the errors of the previous submission. */
 export function clearErrors() {
   refusal.textContent = "";
   for (const place of document.querySelectorAll("[data-error]")) {
@@ -16,7 +16,7 @@ export function clearErrors() {
 /** Show the problem that a request was answered with. */
 export function showErrors(request) {
   const shown = errorsOf(request).filter(showError);
-  refusal.textContent = shown.length ? "Nothing was submitted: see what is marked above." : problemOf(request);
+  refusal.textContent = shown.length ? "Nothing was submitted: correct the marked fields above." : problemOf(request);
   document.querySelector("[aria-invalid]")?.focus();
 }
 
@@ -28,7 +28,7 @@ function errorsOf(request) {
   }
 }
 
-/** Whether the error was shown beside its field. */
+/** Show an error beside its field; return whether there is such a field. */
 function showError({ field, detail }) {
   const [name, ...within] = field.split(".");
   const place = document.querySelector(`[data-error="${CSS.escape(name)}"]`);

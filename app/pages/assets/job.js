@@ -1,4 +1,4 @@
-// The curves and the log of a job: all of its events so far, and then each one as it comes.
+// Loss curves and log of a job: all events so far, then new ones as they arrive.
 
 const PAGE = 5000;
 const job = () => document.getElementById("job");
@@ -8,7 +8,7 @@ const log = document.getElementById("events");
 const curves = new Map();
 let last = 0;
 
-/** Losses of the phases are different quantities: each has a chart of its own. */
+/** Each phase has a separate chart, because their losses are different quantities. */
 function chartOf(phase) {
   if (curves.has(phase)) return curves.get(phase);
   const holder = document.createElement("div");
@@ -40,7 +40,7 @@ function chartOf(phase) {
 function addPoint({ phase, step, loss }) {
   if (loss === null || loss === undefined || loss <= 0) return null;
   const curve = chartOf(phase);
-  // An attempt that goes on from a snapshot takes some steps again.
+  // An attempt that resumes from a snapshot repeats some steps.
   while (curve.steps.length && curve.steps.at(-1) >= step) {
     curve.steps.pop();
     curve.losses.pop();
@@ -96,5 +96,5 @@ while (job().dataset.ended === "no") {
   await takeAll().catch(() => {});
 }
 await takeAll();
-// The report has come with the end.
+// The report is available after the job's end.
 if (!document.querySelector(".report") && document.getElementById("get-report.html")) location.reload();

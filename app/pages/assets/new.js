@@ -8,7 +8,7 @@ const numbers = form.querySelectorAll("[data-group]");
 
 takeDrops(file);
 
-// Whoever fills in a number means that alternative, and whoever chooses an alternative has to fill in its number.
+// Entering a number selects its alternative, and a selected alternative requires its number.
 for (const input of numbers) {
   input.addEventListener("input", () => {
     radioOf(input).checked = input.value !== "" || radioOf(input).checked;
@@ -28,7 +28,7 @@ function requireChosen() {
   for (const input of numbers) input.required = radioOf(input).checked;
 }
 
-/** The options that were filled in. */
+/** Return the options that were filled in. */
 function options() {
   const found = {};
   for (const input of form.querySelectorAll("[data-option]")) {
@@ -39,7 +39,7 @@ function options() {
   return found;
 }
 
-/** The labels that were filled in; one without a value has an empty one. */
+/** Return the labels that were filled in; a label without a value gets an empty value. */
 function labels() {
   const pairs = textOf("labels").split(",").map((pair) => pair.trim()).filter(Boolean);
   return Object.fromEntries(pairs.map((pair) => [pair.split("=")[0].trim(), pair.split("=").slice(1).join("=").trim()]));
@@ -65,7 +65,7 @@ function submitJob() {
   send(form.action, headers, body, 202, (job) => location.assign(job.links.page));
 }
 
-/** A form with the file; small parts first: what is wrong with them is told before the file has been sent. */
+/** Build a form with the file. Small parts come first, so their errors are reported before the file is sent. */
 function withFile(parts) {
   const body = new FormData();
   for (const [name, value] of Object.entries(parts)) body.append(name, JSON.stringify(value));
@@ -74,7 +74,7 @@ function withFile(parts) {
   return body;
 }
 
-/** A document that names the checkpoint that is here already. */
+/** Build a document that names the checkpoint that is already uploaded. */
 function withCheckpoint(parts, headers) {
   headers["Content-Type"] = "application/json";
   const name = textOf("name") ? { name: textOf("name") } : {};

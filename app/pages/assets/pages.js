@@ -1,8 +1,8 @@
-// On every page: errors in words, and where to go after something was done.
+// For every page: error messages, and navigation after an action.
 
 const alert = document.getElementById("alert");
 
-/** What an answer of the API says went wrong. */
+/** Return the error message of an API response. */
 export function problemOf(request) {
   try {
     return JSON.parse(request.responseText).detail;
@@ -15,7 +15,7 @@ document.body.addEventListener("htmx:responseError", (event) => {
   alert.textContent = problemOf(event.detail.xhr);
 });
 document.body.addEventListener("htmx:sendError", () => {
-  alert.textContent = "The service cannot be reached; this page goes on when it can.";
+  alert.textContent = "The service cannot be reached; this page continues when it is back.";
 });
 document.body.addEventListener("htmx:afterOnLoad", (event) => {
   if (event.detail.xhr.status >= 400) return;

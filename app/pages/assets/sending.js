@@ -1,4 +1,4 @@
-// A file that is dropped or chosen, and sent while the form shows how much has been.
+// File selection by drop or dialog, and upload with progress.
 
 import { clearErrors, showErrors } from "./errors.js";
 
@@ -6,7 +6,7 @@ const submit = document.getElementById("submit");
 const sent = document.getElementById("sent");
 const sending = document.getElementById("sending");
 
-/** Take what is dropped onto the page's place for it as the file of this input. */
+/** Use a file that is dropped on the drop area as the file of this input. */
 export function takeDrops(file) {
   const drop = document.getElementById("drop");
   for (const type of ["dragenter", "dragover"]) {
@@ -26,7 +26,7 @@ export function takeDrops(file) {
   });
 }
 
-/** Submit the form by this function from now on. */
+/** Submit the form with this function. */
 export function submitBy(form, submitForm) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -35,7 +35,7 @@ export function submitBy(form, submitForm) {
   setBusy(false);
 }
 
-/** Send a body; `done` gets the document that is answered with the expected status, anything else is told. */
+/** Send a body; call `done` with the document of the expected status, show errors otherwise. */
 export function send(address, headers, body, expected, done) {
   const request = new XMLHttpRequest();
   request.open("POST", address);

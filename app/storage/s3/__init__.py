@@ -1,1 +1,1 @@
-"""The artifact store in a bucket of an S3-compatible store. Needs the extra `s3`."""
+"""Artifact store in a bucket of an S3-compatible store. Needs the extra `s3`."""

@@ -1,4 +1,4 @@
-"""The objects of a bucket below one prefix."""
+"""Objects of a bucket below one prefix."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _OBJECTS_ON_A_PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ObjectFound:
-    """An object as the store tells of it. The tag changes with the bytes; the time has whole seconds."""
+    """Metadata of an object. The tag changes with the bytes; the time has whole seconds."""
 
     key: str
     size: int
@@ -42,33 +42,33 @@ class Bucket:
         kind.send(lambda client: obstore.put(client, key, data, use_multipart=False))
 
     def upload(self, key: str, parts: Callable[[], Iterator[bytes]], part_bytes: int) -> None:
-        """Write a large object in parts; it appears when all of them are there.
+        """Write a large object in parts; it appears when all parts are complete.
 
-        The parts may be asked for from the start again. What they raise ends the upload, is raised here, and leaves
-        nothing.
+        A retry calls `parts` again from the start. An exception of the parts ends the upload, is raised here, and
+        leaves no object.
         """
         self._carrying.send(
             lambda client: obstore.put(client, key, parts(), chunk_size=part_bytes, max_concurrency=_PARTS_AT_ONCE)
         )
 
     def find(self, key: str) -> ObjectFound | None:
-        """Look at an object."""
+        """Return the metadata of an object, or None."""
         try:
             return _found(self._answering.send(lambda client: obstore.head(client, key), missing=True))
         except FileNotFoundError:
             return None
 
     def read(self, found: ObjectFound, start: int, stop: int) -> bytes:
-        """Some bytes of the very object that was found. If there is another one by now, that is to be found first."""
+        """Read bytes of exactly the object that was found; fail if it has been replaced."""
         options: GetOptions = {"range": (start, stop), "if_match": found.tag}
         return self._carrying.send(lambda client: bytes(obstore.get(client, found.key, options=options).bytes()))
 
     def delete(self, key: str) -> None:
-        """Remove an object, if it is there."""
+        """Remove an object, if it exists."""
         self._answering.send(lambda client: obstore.delete(client, key))
 
     def list(self, folder: str) -> Iterator[list[ObjectFound]]:
-        """The objects whose keys begin with this and a slash, a page at a time."""
+        """Iterate over pages of the objects whose keys begin with this folder and a slash."""
         last: str | None = None
         while True:
             page = self._answering.send(partial(_page, folder, last))
@@ -80,7 +80,7 @@ class Bucket:
 
 
 def _page(folder: str, last: str | None, client: S3Store) -> list[ObjectFound]:
-    """The objects of a folder behind the last one that was found before."""
+    """Return the objects of a folder after `last`."""
     pages = obstore.list(client, folder, offset=last, chunk_size=_OBJECTS_ON_A_PAGE)
     return [_found(meta) for meta in next(pages, [])]
 

@@ -1,7 +1,7 @@
-"""Uploads in parts that somebody has begun and not ended: invisible, but their parts are stored and paid for.
+"""Abandoned multipart uploads: they are invisible, but their parts are stored and charged.
 
-obstore ends what it has begun unless the process dies. What remains then is listed and ended here, by requests that
-are signed in their address. A role has no keys to sign with; then a rule of the bucket has to do it.
+obstore ends its own uploads unless the process dies. The leftovers are listed and aborted here, by requests with signed
+URLs. A role has no keys to sign with; then a lifecycle rule of the bucket has to do it.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _SECONDS_TO_ANSWER = 10.0
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """An upload in parts that is not ended."""
+    """A multipart upload that was not completed."""
 
     key: str
     upload_id: str
@@ -31,15 +31,15 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedPage:
-    """Some of them, and the query for more, if there are more."""
+    """A page of unfinished uploads, and the query for the next page, if there is one."""
 
     uploads: list[UnfinishedUpload]
     rest: dict[str, str] | None
 
     @classmethod
     def parse(cls, text: bytes) -> "UnfinishedPage":
-        """What `ListMultipartUploads` answers."""
-        root = ET.fromstring(text)  # noqa: S314 # from the store that has all our files
+        """Parse the answer of `ListMultipartUploads`."""
+        root = ET.fromstring(text)  # noqa: S314 # from the store, which is trusted with all files
         uploads = [
             UnfinishedUpload(
                 _text(upload, "Key"), _text(upload, "UploadId"), datetime.fromisoformat(_text(upload, "Initiated"))
@@ -53,14 +53,14 @@ class UnfinishedPage:
 
 
 class UnfinishedUploads:
-    """Those below the prefix."""
+    """Unfinished uploads below the prefix."""
 
     def __init__(self, location: Location, credentials: Credentials) -> None:
         self._location = location
         self._credentials = credentials
 
     def end_older(self, moment: float) -> int:
-        """End those that were begun before; returns how many. Raises `StoreUnavailable`."""
+        """Abort the uploads that were begun before `moment`; return their number. Raises `StoreUnavailable`."""
         old = [upload for upload in self._all() if upload.begun.timestamp() < moment]
         for upload in old:
             self._ask("DELETE", f"/{upload.key}", {"uploadId": upload.upload_id})

@@ -1,4 +1,4 @@
-"""Where a bucket is and with which keys it is asked, from the settings and the variables that are usual for S3."""
+"""Location and credentials of a bucket, from the settings and the usual environment variables for S3."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _ADDRESS = TypeAdapter(AnyHttpUrl)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What requests are signed with."""
+    """Keys that sign requests."""
 
     key_id: str
     secret: str = field(repr=False)
@@ -26,7 +26,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A bucket and the prefix of all keys in it. Without credentials, the role of the machine has to do."""
+    """A bucket and the prefix of all keys in it. Without credentials, the machine's role is used."""
 
     bucket: str
     prefix: str
@@ -38,9 +38,9 @@ class Location:
 
     @classmethod
     def of(cls, settings: Settings, environment: Mapping[str, str] = os.environ) -> Self:
-        """What the settings say, and the environment where they say nothing.
+        """Combine the settings with the environment; settings take precedence.
 
-        Raises `NernError` (`storage_settings`) for what is not safe or cannot work.
+        Raises `NernError` (`storage_settings`) for settings that are unsafe or cannot work.
         """
         bucket, _, prefix = settings.artifact_store.removeprefix("s3://").partition("/")
         region = settings.s3_region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
@@ -52,42 +52,42 @@ class Location:
         redirects = settings.downloads is Downloads.REDIRECTED
         if redirects and credentials is None:
             raise _refused(
-                "NERN_DOWNLOADS=redirected needs keys to sign addresses with, and a role has none: set "
+                "NERN_DOWNLOADS=redirected needs keys to sign URLs, and a role has no keys: set "
                 "NERN_S3_ACCESS_KEY_ID and NERN_S3_SECRET_ACCESS_KEY, or leave downloads proxied."
             )
         return cls(bucket, prefix.strip("/"), region, endpoint, public, credentials, redirects)
 
     def key(self, name: str) -> str:
-        """The key of an object below the prefix."""
+        """Return the key of an object below the prefix."""
         return f"{self.prefix}/{name}" if self.prefix else name
 
 
 def _credentials(settings: Settings, environment: Mapping[str, str]) -> Credentials | None:
-    """The keys of the settings, else those of the environment: never some of each."""
+    """Return the keys of the settings, or else those of the environment, never a mixture."""
     if settings.s3_secret_access_key is not None:
         return Credentials(settings.s3_access_key_id, settings.s3_secret_access_key.get_secret_value())
     key_id, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if bool(key_id) != bool(secret):
-        raise _refused("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both or none.")
+        raise _refused("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both or neither.")
     if not key_id or not secret:
         return None
     return Credentials(key_id, secret, environment.get("AWS_SESSION_TOKEN") or None)
 
 
 def _origin(address: AnyHttpUrl | str, settings: Settings) -> str:
-    """Scheme, host and port as they are signed. Raises `NernError` for an address without TLS, or with more in it."""
+    """Return scheme, host and port as they are signed. Raises `NernError` for a URL without TLS or with other parts."""
     try:
         url = urlsplit(str(_ADDRESS.validate_python(address)))
     except ValidationError as error:
-        raise _refused("The address of the S3 store has to start with https:// or http://.") from error
+        raise _refused("The address of the S3 store must start with https:// or http://.") from error
     if url.username or url.password or url.path not in {"", "/"} or url.query or url.fragment:
         raise _refused(
-            "The address of the S3 store is its scheme, host and port alone, such as https://s3.example.org."
+            "The address of the S3 store must be only scheme, host and port, such as https://s3.example.org."
         )
     if url.scheme == "http" and not settings.s3_allow_http and not _is_here(url.hostname or ""):
         raise _refused(
-            f"Files would go to {url.netloc} in the clear: use https, or set NERN_S3_ALLOW_HTTP=true on a network that "
-            "you trust."
+            f"Files would be sent to {url.netloc} unencrypted: use https, or set NERN_S3_ALLOW_HTTP=true on a network "
+            "that you trust."
         )
     return f"{url.scheme}://{url.netloc}"
 

@@ -1,6 +1,6 @@
-"""Requests to the S3 store: sent again for some seconds where that may help, and told in our words where it does not.
+"""Requests to the S3 store: retried for some seconds, then converted to this package's errors.
 
-What fails for good, also because the store refuses it, is told as `StoreUnavailable`: it says nothing of the object.
+A permanent failure, also a refusal by the store, raises `StoreUnavailable`, because it says nothing about the object.
 """
 
 import time
@@ -22,23 +22,23 @@ Answer = TypeVar("Answer")
 
 _TO_CONNECT = timedelta(seconds=3)
 _FIRST_PAUSE, _LARGEST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=1)
-# More than fit into the time.
+# More than fit into the time limit.
 _MOST_TRIES = 100
-# obstore tries again whatever becomes of a connection, but takes for final, and tells of in this word, that one was
-# lost between connecting and sending.
+# obstore retries all connection failures but one: a connection lost between connecting and sending. Its message
+# contains this word.
 _LOST_BEFORE_SENDING = "Canceled"
 _LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How long a request may take, and until when it is sent again."""
+    """Timeout of a request, and the time during which it is retried."""
 
     request: timedelta
     retries: timedelta
 
 
-# A database transaction waits for the first kind of requests; the second carries some mebibytes.
+# `ANSWERING` requests are short, because a database transaction waits for them. `CARRYING` ones transfer mebibytes.
 ANSWERING = TimeLimits(timedelta(seconds=5), timedelta(seconds=5))
 CARRYING = TimeLimits(timedelta(seconds=60), timedelta(seconds=30))
 
@@ -51,10 +51,10 @@ class Requests:
         self._retry_seconds = limits.retries.total_seconds()
 
     def send(self, request: Callable[[S3Store], Answer], *, missing: bool = False) -> Answer:
-        """Do what the request does, again if it has to be.
+        """Send a request, with retries.
 
-        Raises `StoreUnavailable`, and `FileNotFoundError` if the object may be missing. Where it may not, that is a
-        failure too: there may be no bucket.
+        Raises `StoreUnavailable`, and with `missing` `FileNotFoundError` for a missing object. Otherwise a missing
+        object counts as a failure too, because the bucket may be missing.
         """
         until = time.monotonic() + self._retry_seconds
         while True:
@@ -71,12 +71,12 @@ class Requests:
 
 
 def _gist(error: Exception) -> str:
-    """The first line: the rest is the same again, and may be a page."""
+    """Return the first line: the rest repeats it and may be a page long."""
     return str(error).partition("\n")[0][:_LONGEST_MESSAGE]
 
 
 def _client(location: Location, limits: TimeLimits) -> S3Store:
-    """A client that takes from the environment nothing that the location says or that would weaken it."""
+    """Create a client. The environment can neither override the location nor weaken the client's security."""
     return S3Store(
         location.bucket,
         prefix=location.prefix or None,
@@ -85,9 +85,9 @@ def _client(location: Location, limits: TimeLimits) -> S3Store:
             "region": location.region,
             "virtual_hosted_style_request": False,
             "skip_signature": False,
-            # The signature covers the SHA-256 of every body: the store itself refuses one that has changed on the way.
+            # The signature covers the SHA-256 of every body, so the store refuses a body that was damaged in transit.
             "unsigned_payload": False,
-            # Not every store has the other way.
+            # Not every store supports it.
             "disable_bulk_delete": True,
         },
         client_options={

@@ -1,7 +1,7 @@
-"""Addresses that are good for one request and a while: AWS Signature Version 4 in the query.
+"""Signed URLs for one request and a limited time: AWS Signature Version 4 in the query.
 
-obstore signs addresses too, but none with a query of its own: neither the headers that a download shall have, nor
-what lists and ends uploads in parts.
+obstore signs URLs too, but does not support additional query parameters, which are needed for the headers of downloads,
+and to list and abort multipart uploads.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def signed_address(
     lifetime: timedelta,
     now: datetime | None = None,
 ) -> str:
-    """The address with a query that lets whoever has it make this request, until the lifetime is over."""
+    """Return a URL that allows everyone who has it to send this request, until `lifetime` is over."""
     url = urlsplit(address)
     path = quote(url.path, safe=f"/{_UNRESERVED}") or "/"
     stamp = f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}"

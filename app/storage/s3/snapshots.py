@@ -1,4 +1,4 @@
-"""Snapshots of running jobs in the bucket, where workers on all machines find them."""
+"""Snapshots of running jobs in the bucket, where workers on all machines can reach them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _FOLDER = "snapshots"
 
 
 class SnapshotBucket:
-    """A `SnapshotStore`: the objects below `snapshots/`, by the ids of jobs."""
+    """A `SnapshotStore`: objects below `snapshots/<job id>/`."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -28,7 +28,7 @@ class SnapshotBucket:
         return stored
 
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
-        """Copy a snapshot out of the bucket. False, and no file: it is not there, or is not what was kept."""
+        """Copy a snapshot out of the bucket. Returns False, and leaves no file, if it is missing or damaged."""
         found = self._bucket.find(_key(job_id, file_name(name, stored)))
         if found is None or found.size != stored.size:
             return False
@@ -43,7 +43,7 @@ class SnapshotBucket:
         return False
 
     def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove what is not among these of a job."""
+        """Remove all snapshots of a job except these."""
         wanted = {_key(job_id, file_name(name, stored)) for name, stored in snapshots.items()}
         for page in self._bucket.list(_key(job_id)):
             for found in page:
@@ -55,7 +55,7 @@ class SnapshotBucket:
         self.keep_only(job_id, {})
 
     def jobs(self) -> list[str]:
-        """Ids of the jobs that have snapshots here."""
+        """Return the ids of jobs that have snapshots here."""
         return sorted({found.key.split("/")[1] for page in self._bucket.list(_FOLDER) for found in page})
 
 

@@ -1,11 +1,11 @@
-"""The artifact store in a bucket.
+"""Artifact store in a bucket.
 
-Uploads are staged on the local disk, as their structure is checked before they are kept, and put into the bucket when
-they are committed. An object is written whole or not at all; what is stored again replaces it.
+Uploads are staged on the local disk, because their structure is checked first, and moved to the bucket on commit. An
+object is written completely or not at all; storing it again replaces it.
 
-What is downloaded is verified as it passes: the last bytes are held back until the digest is right. For an hour a
-version of an object that was whole is known by its tag, and a part of one that is not known is sent only after the
-whole has been read.
+Downloads are verified while they are sent: the last bytes are held back until the digest is right. A verified version
+of an object is remembered by its tag for an hour. A part of an object that is not verified is sent only after the whole
+object has been read.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ from app.storage.writer import ArtifactWriter, Staging, nothing
 
 _log = structlog.get_logger()
 _CLOCK = "clock"
-# Times of objects have whole seconds, so that one may be told to be older than it is.
+# Object times have whole seconds, so an object may seem older than it is.
 _ROUNDING_SECONDS = 1.0
-# Nobody holds a lock on an upload in parts: it is taken for left behind when it is much older than any takes.
+# Multipart uploads have no lock. One that is much older than any upload takes counts as abandoned.
 _LONGEST_UPLOAD = timedelta(days=1)
 _MOST_UPLOADS = 3
 
 
 class S3Store:
-    """An `ArtifactStore` in a bucket, with a folder for what is still to be put there."""
+    """An `ArtifactStore` in a bucket, with a local staging folder."""
 
     is_remote = True
 
@@ -59,40 +59,40 @@ class S3Store:
 
     @contextmanager
     def writer(self, expected: int = 0, reserve: int = 0) -> Iterator[ArtifactWriter]:
-        """As `ArtifactStore` has it; the room is that of the staging folder.
+        """Create a writer, see `ArtifactStore.writer`; the free space is that of the staging folder.
 
-        Raises `StoreUnavailable` before gigabytes come that could not be kept.
+        Raises `StoreUnavailable` now rather than after gigabytes have arrived.
         """
         self.check()
         with self._staging.writer(self.adopt, expected, reserve) as writer:
             yield writer
 
     def require_room(self, size: int, reserve: int) -> None:
-        """There is always room in a bucket."""
+        """Do nothing, because a bucket is never full."""
 
     def put(self, source: Path) -> StoredArtifact:
-        """Store a copy of a file. It must not change meanwhile."""
+        """Store a copy of a file, which must not change meanwhile."""
         with source.open("rb") as file:
             artifact = hashed(file)
             self._store(file, artifact, nothing)
         return artifact
 
     def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
-        """Store a file of this digest, which is removed from the local disk then."""
+        """Store a file with this digest, then remove it from the local disk."""
         with path.open("rb") as file:
             self._store(file, StoredArtifact(sha256, path.stat().st_size), go_on)
         path.unlink()
 
     def open(self, sha256: str) -> BinaryIO:
-        """The artifact to look into, unverified. Raises `ArtifactMissing`."""
+        """Open the artifact without verifying it. Raises `ArtifactMissing`."""
         return opened(self._bucket, self._find(sha256))
 
     def require(self, artifact: StoredArtifact) -> None:
-        """Raise `ArtifactMissing`, or `ArtifactDamaged` if it has another size. Its bytes are not read."""
+        """Raise `ArtifactMissing`, or `ArtifactDamaged` for another size. The bytes are not read."""
         self._find_whole(artifact)
 
     def read(self, artifact: StoredArtifact, part: range) -> Iterator[bytes]:
-        """The bytes of a part, of an artifact that has its digest."""
+        """Iterate over the bytes of a part of an intact artifact."""
         found = self._find_whole(artifact)
         if self._verified.knows(artifact.sha256, found.tag):
             return chunks(self._bucket, found, part)
@@ -101,11 +101,11 @@ class S3Store:
             for _ in verified:
                 pass
             return chunks(self._bucket, found, part)
-        # A damage within the first chunk is told before anything is sent.
+        # Report damage within the first chunk before anything is sent.
         return chain([next(verified, b"")], verified)
 
     def address(self, artifact: StoredArtifact, media_type: str, disposition: str) -> str | None:
-        """An address in the bucket that is good for a while, if clients are to be redirected."""
+        """Return a temporary URL in the bucket, if redirects are enabled."""
         location = self._location
         if not location.redirects or location.credentials is None:
             return None
@@ -126,30 +126,30 @@ class S3Store:
             raise
 
     def renew(self, sha256: str) -> None:
-        """Keep the artifact from being removed for a while. Raises `ArtifactMissing`."""
+        """Protect the artifact from removal for the grace time. Raises `ArtifactMissing`."""
         self._uses.renew(sha256)
 
     def moment(self, ago: timedelta) -> float:
-        """A moment that lies so far back, by the clock of the store."""
+        """Return the time `ago` before now, by the clock of the store."""
         self.check()
         clock = self._bucket.find(_CLOCK)
         if clock is None:
-            raise StoreUnavailable("what was just written is not there")
+            raise StoreUnavailable("an object that was just written is missing")
         return clock.modified.timestamp() - ago.total_seconds() - _ROUNDING_SECONDS
 
     def unused_since(self, moment: float) -> Iterator[list[str]]:
-        """Digests of what has not been stored since then, a page at a time."""
+        """Iterate over pages of digests that were not stored since then."""
         for page in self._bucket.list("artifacts"):
             names = [found.key.rpartition("/")[2] for found in page if found.modified.timestamp() < moment]
             if digests := [name for name in names if is_digest(name)]:
                 yield digests
 
     def remove_unused(self, sha256: str, since: float) -> bool:
-        """Remove the artifact, unless it has been stored or renewed since then; returns whether it was removed."""
+        """Remove the artifact unless it was stored or renewed since then; return whether it was removed."""
         return self._uses.remove(sha256, since)
 
     def remove_abandoned(self, grace: timedelta) -> int:
-        """Remove what writers and collectors that have died left here and in the bucket; returns how many."""
+        """Remove leftovers of dead writers and collectors, here and in the bucket; return their number."""
         removed = self._staging.remove_abandoned(grace)
         removed += self._uses.remove_announcements(self.moment(grace))
         if self._location.credentials is not None:
@@ -158,27 +158,27 @@ class S3Store:
         return removed
 
     def check(self) -> None:
-        """Raise `StoreUnavailable` if nothing can be written."""
+        """Raise `StoreUnavailable` if the bucket is not writable."""
         self._bucket.put(_CLOCK, b"")
 
     def _store(self, file: BinaryIO, artifact: StoredArtifact, go_on: Callable[[], None]) -> None:
-        """Put a file into its place; it is there to stay for the grace time."""
+        """Store a file; it stays at least for the grace time."""
         for _ in range(_MOST_UPLOADS):
             file.seek(0)
             upload(self._bucket, artifact_key(artifact.sha256), file, artifact, go_on)
             try:
                 self.renew(artifact.sha256)
             except ArtifactMissing:
-                # A collector has removed an old copy, and this one with it.
+                # A collector was removing an old copy, and removed this one too.
                 _log.info("artifact_removed_meanwhile", sha256=artifact.sha256)
             else:
                 return
-        raise StoreUnavailable(f"the artifact {artifact.sha256} is removed again and again")
+        raise StoreUnavailable(f"the artifact {artifact.sha256} was removed {_MOST_UPLOADS} times while it was stored")
 
     def _find(self, sha256: str) -> ObjectFound:
         found = self._bucket.find(artifact_key(sha256))
         if found is None:
-            # The answer is the same where there is no bucket.
+            # A missing bucket looks the same, so check that first.
             self.check()
             raise ArtifactMissing(sha256)
         return found
@@ -190,7 +190,7 @@ class S3Store:
         return found
 
     def _verified_chunks(self, artifact: StoredArtifact, found: ObjectFound) -> Iterator[bytes]:
-        """All of it, the last chunk not before the digest is right."""
+        """Iterate over the whole object; the last chunk comes only if the digest is right."""
         digest, held = hashlib.sha256(), b""
         for data in chunks(self._bucket, found, artifact.whole):
             if held:
