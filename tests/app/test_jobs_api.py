@@ -364,7 +364,7 @@ def test_a_list_that_cannot_be_made_is_explained(embedded_client: TestClient, qu
 
 def test_what_is_no_cursor_is_refused_in_plain_words(embedded_client: TestClient) -> None:
     assert embedded_client.get("/jobs?cursor=2").json()["detail"] == (
-        "cursor: this is no cursor; give `next_cursor` of the page before, or none for the first page."
+        "cursor: this is not a cursor; use `next_cursor` of the previous page, or omit it for the first page."
     )
 
 
@@ -528,7 +528,7 @@ def test_a_job_that_was_not_asked_for_the_importance_says_how_to_ask(
     ]
     assert [(answer.status_code, answer.json()["type"]) for answer in asked] == [(404, "not-asked-for")] * 2
     assert [answer.json()["detail"] for answer in asked] == [
-        f"The job was not asked for this result: submit the checkpoint again with the option `{option}`."
+        f"This result was not requested: submit the checkpoint again with the option `{option}`."
         for option in ("importance", "dataset")
     ]
     assert client.get(f"/jobs/{curveless['id']}/importance").status_code == 200
@@ -541,7 +541,7 @@ def test_a_result_that_the_job_has_not_left_is_not_found(
     finish(settings, job["id"], tmp_path, without="report.html")
     answer = client.get(f"/jobs/{job['id']}/report?format=html")
     assert (answer.status_code, answer.json()["type"]) == (404, "no-such-result")
-    assert answer.json()["detail"] == "The job has left no report.html."
+    assert answer.json()["detail"] == "The job has no result report.html."
 
 
 def test_an_unchanged_result_is_not_sent_again(client: TestClient, settings: Settings, tmp_path: Path) -> None:

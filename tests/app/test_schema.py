@@ -53,7 +53,7 @@ def test_a_worker_goes_on_with_the_schema_of_a_later_version(settings: Settings)
     migrate(settings)
     execute(settings, _LATER)
     require_schema(settings, or_later=True)
-    with pytest.raises(NernError, match="which a later version has made; use that version"):
+    with pytest.raises(NernError, match="which a later version created; use that version"):
         require_schema(settings)
 
 
@@ -65,7 +65,7 @@ def test_the_schema_of_a_later_version_is_left_alone(
     execute(settings, _LATER)
     options = ["--data-dir", str(settings.data_dir)] if command == "serve" else []
     assert nern(monkeypatch, command, *options) == 1
-    assert "which a later version has made; use that version." in capsys.readouterr().err
+    assert "which a later version created; use that version." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["migrate"], ["api"], ["keys", "list"]], ids=" ".join)
@@ -74,4 +74,4 @@ def test_a_database_that_is_away_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("NERN_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     assert nern(monkeypatch, *command) == 1
-    assert capsys.readouterr().err == "nern: The database cannot be reached; look at NERN_DATABASE_URL.\n"
+    assert capsys.readouterr().err == "nern: The database cannot be reached; check NERN_DATABASE_URL.\n"

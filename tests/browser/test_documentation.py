@@ -14,7 +14,7 @@ def test_the_documentation_needs_nothing_from_elsewhere(page: Page, service: Ser
     page.goto("/docs")
     expect(page.locator("#docs")).to_contain_text("Submit a checkpoint")
     page.get_by_text("Submit a checkpoint").click()
-    expect(page.locator("#docs")).to_contain_text("Queues a job that encodes a checkpoint")
+    expect(page.locator("#docs")).to_contain_text("Queue a job that encodes a checkpoint")
     own = (f"http://127.0.0.1:{service.port}/", "data:")
     assert [address for address in asked if not address.startswith(own)] == []
 

@@ -109,7 +109,7 @@ def test_the_list_shows_new_states_by_itself(page: Page, service: Service) -> No
     service.client.http.post(f"{job}/cancel").raise_for_status()
     expect(page.locator("tbody .badge")).to_have_text("canceled")
     page.get_by_role("navigation", name="Jobs by status").get_by_role("link", name="failed").click()
-    expect(page.locator("#jobs")).to_have_text("There are no such jobs.")
+    expect(page.locator("#jobs")).to_have_text("No jobs match this filter.")
 
 
 def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Service, tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_what_is_wrong_with_a_job_is_told_in_the_form(page: Page, service: Servi
     expect(field).to_have_accessible_description(re.compile("does not fit the architecture cifar-resnet20"))
     field.fill("digits-cnn")
     page.get_by_text("More options").click()
-    page.get_by_label("Fail above an accuracy drop of").fill("1")
+    page.get_by_label("Fail above accuracy drop").fill("1")
     page.get_by_role("button", name="Submit").click()
-    field = page.get_by_label("Fail above an accuracy drop of")
+    field = page.get_by_label("Fail above accuracy drop")
     expect(field).to_have_accessible_description(re.compile("`fail_over` needs a `dataset`"))
     # The form keeps its input.
     expect(page.get_by_label("Labels")).to_have_value("team=vision")
@@ -170,11 +170,11 @@ def test_a_job_that_fails_says_why(page: Page, service: Service, tmp_path: Path)
 def test_another_job_begins_with_the_same_options_and_needs_no_second_upload(page: Page, service: Service) -> None:
     job = service.client.submit(architecture="digits-cnn", target_ratio=12, seed=7)
     page.goto(f"/view/{job.rpartition('/')[2]}")
-    page.get_by_role("link", name="Another job with these options").click()
+    page.get_by_role("link", name="New job with these options").click()
     expect(page.locator("[data-option=architecture]")).to_have_value("digits-cnn")
     expect(page.locator("[data-option=target_ratio]")).to_have_value("12.0")
     expect(page.locator("[data-option=seed]")).to_have_value("7")
-    expect(page.get_by_text("digits-cnn.safetensors, 231 KB, is here already.")).to_be_visible()
+    expect(page.get_by_text("digits-cnn.safetensors, 231 KB, is already uploaded.")).to_be_visible()
     page.get_by_role("spinbutton", name="Compression ratio").fill("15")
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#what")).to_have_text("digits-cnn, 15 times smaller")

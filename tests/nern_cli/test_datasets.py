@@ -37,4 +37,4 @@ def test_what_goes_wrong_is_one_sentence(nern: Run, capsys: pytest.CaptureFixtur
     assert nern("datasets", "upload", "nothing", str(tmp_path)) == 9
     assert "There is no train.npz" in capsys.readouterr().err
     assert nern("datasets", "delete", "nothing") == 1
-    assert capsys.readouterr().err == "nern: You have uploaded no data set named 'nothing'.\n"
+    assert capsys.readouterr().err == "nern: You have not uploaded a data set named 'nothing'.\n"

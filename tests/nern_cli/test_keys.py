@@ -106,7 +106,7 @@ def test_revoke_ends_a_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     ("arguments", "sentence"),
     [
         (["revoke", "0123456789abcdef"], "There is no API key '0123456789abcdef'"),
-        (["create", "--tenant", "Acme Inc."], "small letters, digits and dashes"),
+        (["create", "--tenant", "Acme Inc."], "lowercase letters, digits and dashes"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
@@ -127,4 +127,4 @@ def test_a_database_without_tables_is_named(
 def test_a_database_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("NERN_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     assert nern(monkeypatch, "keys", "list") == 1
-    assert "look at NERN_DATABASE_URL" in capsys.readouterr().err
+    assert "check NERN_DATABASE_URL" in capsys.readouterr().err

@@ -50,9 +50,9 @@ def test_a_checkpoint_goes_in_and_its_results_come_out_of_the_bucket(with_bucket
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"NERN_S3_ENDPOINT": "https://minio.example.org"}, "`s3_endpoint` is for a bucket: set `artifact_store` too"),
-        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_S3_ENDPOINT": "http://minio:9000"}, "in the clear"),
-        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_DOWNLOADS": "redirected"}, "needs keys to sign addresses with"),
+        ({"NERN_S3_ENDPOINT": "https://minio.example.org"}, "`s3_endpoint` needs a bucket: set `artifact_store` too"),
+        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_S3_ENDPOINT": "http://minio:9000"}, "unencrypted"),
+        ({"NERN_ARTIFACT_STORE": "s3://models", "NERN_DOWNLOADS": "redirected"}, "needs keys to sign URLs"),
     ],
 )
 def test_a_bucket_that_cannot_be_used_is_refused_at_the_start(

@@ -51,7 +51,7 @@ def test_a_tenant_has_no_more_jobs_at_once_than_it_may(with_keys: Settings, keys
         first, second, third = [submit(client) for _ in range(3)]
         assert [first.status_code, second.status_code, third.status_code] == [202, 202, 429]
         assert third.json()["type"] == "too-many-jobs"
-        assert "You have 2 jobs queued or running, and may have 2" in third.json()["detail"]
+        assert "You have 2 jobs queued or running, and the limit is 2" in third.json()["detail"]
         assert third.headers["Retry-After"] == "60"
         client.post(first.json()["links"]["cancel"])
         assert submit(client).status_code == 202

@@ -43,7 +43,7 @@ def left(limit: RateLimit, key_id: str = "a") -> int:
 def test_a_key_makes_as_many_requests_as_it_may_and_no_more(limit: RateLimit, clock: list[float]) -> None:
     clock[0] += 12
     assert [left(limit) for _ in range(3)] == [2, 1, 0]
-    with pytest.raises(Problem, match="3 requests a minute; go on in 48 seconds") as refused:
+    with pytest.raises(Problem, match="3 requests per minute; retry in 48 seconds") as refused:
         asyncio.run(limit.take("a"))
     assert refused.value.details.status == 429
     assert refused.value.headers == {

@@ -100,7 +100,7 @@ def test_revoking_a_key_that_is_not_there_says_where_to_look(keys: ApiKeyService
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "a b", "-a", "a/b", "a" * 65, "ä", "a\n"])
 def test_a_tenant_has_a_plain_name(keys: ApiKeyService, tenant: str) -> None:
-    with pytest.raises(NernError, match="small letters, digits and dashes"):
+    with pytest.raises(NernError, match="lowercase letters, digits and dashes"):
         keys.create(tenant, BOTH)
 
 

@@ -170,7 +170,7 @@ def test_a_reservation_grows_with_a_file_of_unknown_size(
     growing.cover(16 * 2**20 + 1)
     growing.cover(40 * 2**20)
     assert used(with_keys) == 40 * 2**20
-    with pytest.raises(Problem, match="more than the 41,943,040 that you may have"):
+    with pytest.raises(Problem, match="exceed the limit of 41,943,040"):
         growing.cover(40 * 2**20 + 1)
 
 

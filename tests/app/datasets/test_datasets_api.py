@@ -198,7 +198,7 @@ def test_a_data_set_that_there_is_not_is_unknown(client: TestClient, settings: S
     client.delete("/datasets/mine")
     answer = submit(client, WITH_DATA)
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-dataset")
-    assert "you have uploaded no data set 'mine'" in answer.json()["detail"]
+    assert "you have not uploaded a data set 'mine'" in answer.json()["detail"]
 
 
 def test_a_data_set_that_the_disk_has_lost_is_to_be_sent_again(client: TestClient, settings: Settings) -> None:

@@ -74,7 +74,7 @@ def test_a_document_of_the_largest_size_is_read(size: int) -> None:
 def test_a_document_that_is_declared_larger_is_refused_unread() -> None:
     answer = TestClient(create_app()).post("/document", content=b"x" * (LARGEST_DOCUMENT + 1))
     assert (answer.status_code, answer.json()["type"]) == (413, "body-too-large")
-    assert "65,536 bytes at most" in answer.json()["detail"]
+    assert "the limit of 65,536 bytes" in answer.json()["detail"]
     assert answer.headers["Connection"] == "close"
 
 

@@ -58,7 +58,7 @@ def test_a_job_that_still_waits_when_its_deadline_is_over_fails(client: TestClie
     assert job["status"] == "failed"
     assert job["error"] == {
         "code": "deadline_exceeded",
-        "message": "The job still waited for a worker when its deadline was over.",
+        "message": "The deadline passed before a worker was free.",
     }
 
 

@@ -41,9 +41,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_silent_server_of_a_name_is_waited_for_a_while_only(servers: SilentServers) -> None:
     found = Names(servers)
-    with pytest.raises(OutboundError, match=r"was not found within 0\.2 seconds"):
+    with pytest.raises(OutboundError, match=r"was not resolved within 0\.2 seconds"):
         found.resolve("acme", "hooks.silent", 443)
-    with pytest.raises(OutboundError, match=r"was not found within 0\.2 seconds"):
+    with pytest.raises(OutboundError, match=r"was not resolved within 0\.2 seconds"):
         asyncio.run(found.resolve_soon("acme", "hooks.silent", 443))
 
 

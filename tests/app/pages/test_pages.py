@@ -42,7 +42,7 @@ def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: T
     assert first.count("Weights alone, 12 times smaller") == 25
     (older,) = re.findall(r'href="(/\?status=queued&cursor=[^"]+)"', first.replace("&amp;", "&"))
     assert embedded_client.get(older).text.count("Weights alone, 12 times smaller") == 1
-    assert "There are no such jobs." in embedded_client.get("/", params={"status": "failed"}).text
+    assert "No jobs match this filter." in embedded_client.get("/", params={"status": "failed"}).text
 
 
 def test_the_list_is_narrowed_by_labels(embedded_client: TestClient) -> None:
@@ -77,7 +77,7 @@ def test_the_form_offers_the_checkpoint_of_another_job(embedded_client: TestClie
     job = submit(embedded_client, {"target_bytes": 5000}).json()
     page = embedded_client.get("/new", params={"like": job["id"]}).text
     assert f'data-sha256="{job["checkpoint"]["sha256"]}"' in page
-    assert "model.bin, 231 KB, is here already." in page
+    assert "model.bin, 231 KB, is already uploaded." in page
     assert not re.search(r'<input id="checkpoint"[^>]* required', page)
     assert re.search(r'<input id="checkpoint"[^>]* required', embedded_client.get("/new").text)
 
@@ -114,11 +114,11 @@ def test_a_reconstruction_has_a_page_without_options(embedded_client: TestClient
     job = embedded_client.post("/reconstructions", files=form).json()
     page = embedded_client.get(f"/view/{job['id']}").text
     assert "<h1>small.nern</h1>" in page
-    assert '<p id="what">Reconstruction of weights</p>' in page
+    assert '<p id="what">Weight reconstruction</p>' in page
     assert "Encoding of 3.92 KB" in page
     assert 'id="options"' not in page
-    assert "Another job with these options" not in page
-    assert "Reconstruction of weights" in embedded_client.get("/").text
+    assert "New job with these options" not in page
+    assert "Weight reconstruction" in embedded_client.get("/").text
     assert embedded_client.get("/new", params={"like": job["id"]}).status_code == 200
 
 
@@ -143,7 +143,7 @@ def test_data_sets_are_listed_with_what_they_hold(embedded: Settings) -> None:
 
 def test_where_there_are_no_data_sets_the_page_says_what_else_jobs_may_name(embedded_client: TestClient) -> None:
     page = embedded_client.get("/data").text
-    assert "There are no data sets yet. Jobs may also name a folder of this machine." in page
+    assert "There are no data sets yet. Jobs can also use any folder of this machine." in page
 
 
 def test_an_asset_that_there_is_not_is_told(embedded_client: TestClient) -> None:

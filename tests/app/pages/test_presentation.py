@@ -138,7 +138,7 @@ def test_a_job_with_a_result_has_done_all_phases() -> None:
 
 def test_a_reconstruction_reads_and_writes() -> None:
     job = view(kind="reconstruction", phase="reading")
-    assert presentation.title(job) == "Reconstruction of weights"
+    assert presentation.title(job) == "Weight reconstruction"
     assert states(job) == {"starting": "done", "reading": "now", "writing": "next", "publication": "next"}
     assert set(states(view(JobStatus.SUCCEEDED, kind="reconstruction", phase="writing")).values()) == {"done"}
 
@@ -159,7 +159,7 @@ def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shape", "text"),
-    [(50_000, [32, 32, 3], "50,000 of 32 by 32"), (9, None, "9"), (None, None, "not known")],
+    [(50_000, [32, 32, 3], "50,000 of 32 by 32"), (9, None, "9"), (None, None, "unknown")],
 )
 def test_images_are_counted_with_their_size(count: int | None, shape: list[int] | None, text: str) -> None:
     assert presentation.images(SplitView(bytes=1, images=count, shape=shape)) == text

@@ -117,7 +117,7 @@ def test_the_page_of_another_origin_signs_nobody_out(
 def test_a_wrong_key_is_told_and_asked_for_again(browser: TestClient) -> None:
     answer = browser.post("/sign-in", data={"key": "password"})
     assert answer.status_code == 401
-    assert "This is no API key of this service" in answer.text
+    assert "This is not an API key of this service" in answer.text
     assert "Set-Cookie" not in answer.headers
 
 

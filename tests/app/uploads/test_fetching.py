@@ -120,7 +120,7 @@ def test_what_was_fetched_is_the_same_request_as_what_was_sent(client: TestClien
 
 FAULTS = [
     ("/missing", {}, "checkpoint-unreachable", "answers with the status 404"),
-    ("/short", {}, "checkpoint-unreachable", "has broken off"),
+    ("/short", {}, "checkpoint-unreachable", "is incomplete"),
     ("/loop", {}, "checkpoint-unreachable", "redirects more than 5 times"),
     ("/slow", {}, "checkpoint-unreachable", "took longer than 1 seconds"),
     ("/inside", {}, "refused-address", "10.0.0.1 is not on the public internet"),
@@ -166,4 +166,4 @@ def test_a_server_that_is_not_there_is_told(client: TestClient) -> None:
 def test_a_document_that_names_no_checkpoint_is_told_how(embedded_client: TestClient) -> None:
     answer = embedded_client.post("/jobs", json={"checkpoint": {}})
     assert answer.json()["type"] == "invalid-job"
-    assert "give the `sha256` of a file that was sent before, or the `url`" in answer.json()["detail"]
+    assert "give the `sha256` of a file uploaded before, or the `url`" in answer.json()["detail"]

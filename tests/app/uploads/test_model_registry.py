@@ -190,7 +190,7 @@ def test_a_server_that_answers_otherwise_is_told_without_its_address(
     stand = Stand(answer)
     told = answered(embedded, stand, "http://127.0.0.1:{port}/prefix/")
     assert told.json()["type"] == "checkpoint-unreachable"
-    assert "The MLflow server of this service does not answer as it should" in told.json()["detail"]
+    assert "The MLflow server of this service does not answer correctly" in told.json()["detail"]
     assert "127.0.0.1" not in told.text
     assert "secret" not in told.text
     assert [path for path, _ in stand.seen] == [f"{LOCATION}?name=digits&version=1"]
@@ -244,4 +244,4 @@ def test_the_service_says_who_it_is(embedded: Settings, user: str, token: str, s
     told = answered(embedded, stand, f"http://{user}127.0.0.1:{{port}}/prefix", mlflow_tracking_token=token)
     assert stand.seen == [(f"{LOCATION}?name=digits&version=1", sent)]
     assert told.json()["type"] == "checkpoint-unreachable"
-    assert "may not read" in told.json()["detail"]
+    assert "has no permission to read" in told.json()["detail"]

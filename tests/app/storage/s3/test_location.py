@@ -47,12 +47,12 @@ def test_the_settings_come_before_them_and_keys_are_never_mixed() -> None:
 @pytest.mark.parametrize(
     ("settings", "environment", "sentence"),
     [
-        ({"s3_endpoint": "http://minio:9000"}, {}, "in the clear"),
-        ({}, {"AWS_ENDPOINT_URL": "http://minio:9000"}, "in the clear"),
-        ({"s3_endpoint": "https://a", "s3_public_endpoint": "http://b"}, {}, "in the clear"),
-        ({"s3_endpoint": "https://minio/path"}, {}, "scheme, host and port alone"),
-        ({"s3_endpoint": "https://id:secret@minio"}, {}, "scheme, host and port alone"),
-        ({}, {"AWS_ENDPOINT_URL": "ftp://minio"}, "has to start with https"),
+        ({"s3_endpoint": "http://minio:9000"}, {}, "unencrypted"),
+        ({}, {"AWS_ENDPOINT_URL": "http://minio:9000"}, "unencrypted"),
+        ({"s3_endpoint": "https://a", "s3_public_endpoint": "http://b"}, {}, "unencrypted"),
+        ({"s3_endpoint": "https://minio/path"}, {}, "only scheme, host and port"),
+        ({"s3_endpoint": "https://id:secret@minio"}, {}, "only scheme, host and port"),
+        ({}, {"AWS_ENDPOINT_URL": "ftp://minio"}, "must start with https"),
         ({}, {"AWS_ACCESS_KEY_ID": "alone"}, "belong together"),
         ({"downloads": Downloads.REDIRECTED}, {}, "needs keys to sign"),
     ],

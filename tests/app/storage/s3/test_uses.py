@@ -147,7 +147,7 @@ def test_the_announcement_of_a_dead_collector_holds_nobody_up_for_long(
     monkeypatch.setattr(uses, "_SECONDS_TO_WAIT", 0.3)
     bucket_of(with_bucket).put(f"condemned/{DIGEST}/0123", b"")
     store = store_of(with_bucket)
-    with pytest.raises(StoreUnavailable, match="just being removed"):
+    with pytest.raises(StoreUnavailable, match="is being removed"):
         store.renew(DIGEST)
     time.sleep(1.1)
     monkeypatch.setattr(uses, "_DEAD_AFTER", uses._DEAD_AFTER * 0)
