@@ -32,6 +32,7 @@ _LARGEST_SIDE_OF_THREE_AXES = 32
 _MOST_KERNEL_VALUES = 1024
 # Dtypes of already quantized weights. If these weights exceed all others by the factor below, the others are scales.
 _QUANTIZED_DTYPES = {"int8", "float8_e4m3fn", "float8_e5m2"}
+_COMPLEX = "complex"
 _MOST_QUANTIZED = 10
 # Parameters of the default predictor as a share of the represented weights.
 _DEFAULT_PREDICTOR_SHARE = 0.43
@@ -50,22 +51,20 @@ def choose_tensors(
 
     `kernels` holds the words `spatial` (spatial kernels) and `all` (every tensor of two or more axes), which skip
     tensors that are not worth representing, and patterns, which select exactly what matches. After a `!`, patterns
-    exclude what matches; if there are only such patterns, they exclude from `spatial`. `other_weights` are the numbers
-    of values, by dtype, of tensors of two or more axes that are not floating-point weights. Raises `NernError`
-    (`no_kernels`, `unmatched_pattern`, `too_many_patterns`).
+    exclude what matches; if there are only such patterns, they exclude from the default word: `all` without a predictor
+    (hidden size 0), `spatial` with one. `other_weights` are the numbers of values, by dtype, of tensors of two or more
+    axes that are not floating-point weights. Raises `NernError` (`no_kernels`, `unmatched_pattern`,
+    `too_many_patterns`).
     """
-    words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
-    excluded = NamePatterns(entry[1:] for entry in kernels if entry.startswith("!"))
-    included = [entry for entry in kernels if entry not in words and not entry.startswith("!")]
+    words, excluded, included = words_of(kernels, hidden_size), exclusions_of(kernels), _included(kernels)
     patterns = NamePatterns(included)
-    if not words and not included:
-        words = {SPATIAL}
     candidates = {name: shape for name, shape in shapes.items() if len(shape) >= 2 and min(shape) > 0}
     for some, names in ((patterns, candidates), (excluded, shapes)):
         some.refuse_many(names)
         if (pattern := some.unmatched(names)) is not None:
             raise _unmatched(pattern)
-    candidates = {name: shape for name, shape in candidates.items() if not excluded.matches(name)}
+    removed = {name: shape for name, shape in candidates.items() if excluded.matches(name)}
+    candidates = {name: shape for name, shape in candidates.items() if name not in removed}
     fewest = _FEWEST_QUANTIZED_WEIGHTS if hidden_size == 0 else _FEWEST_WEIGHTS
     worth = _with_paying_heads(
         {name: shape for name, shape in candidates.items() if _is_worth_representing(shape, words, fewest)},
@@ -77,6 +76,8 @@ def choose_tensors(
         for name, shape in candidates.items()
         if name in worth or patterns.matches(name)
     }
+    if not chosen and any(_is_worth_representing(shape, words or {ALL}, fewest) for shape in removed.values()):
+        raise _all_excluded(any(_is_worth_representing(shape, {ALL}, fewest) for shape in candidates.values()))
     if not included:
         _refuse_quantized(sum(math.prod(shapes[name]) for name in chosen), other_weights or {})
     if not chosen:
@@ -84,10 +85,22 @@ def choose_tensors(
     return chosen
 
 
+def words_of(kernels: Sequence[str], hidden_size: int | None) -> set[str]:
+    """Return the words in `kernels`; the default word if there are neither words nor patterns, except after a `!`."""
+    words = {entry for entry in kernels if entry in {SPATIAL, ALL}}
+    if words or _included(kernels):
+        return words
+    return {ALL if hidden_size == 0 else SPATIAL}
+
+
+def exclusions_of(kernels: Sequence[str]) -> NamePatterns:
+    """Return the patterns of `kernels` that exclude."""
+    return NamePatterns(entry[1:] for entry in kernels if entry.startswith("!"))
+
+
 def is_named(name: str, kernels: Sequence[str]) -> bool:
     """Return True if a pattern of `kernels`, not only a word, selects this tensor."""
-    patterns = NamePatterns(entry for entry in kernels if entry not in {SPATIAL, ALL} and not entry.startswith("!"))
-    return patterns.matches(name)
+    return NamePatterns(_included(kernels)).matches(name)
 
 
 def tile_of(shape: Shape, kernels_per_coordinate: int = 1) -> int | None:
@@ -114,6 +127,11 @@ def default_hidden_size(weights: int) -> int:
     return max(8, min(4096, 4 * round(hidden_size / 4)))
 
 
+def _included(kernels: Sequence[str]) -> list[str]:
+    """Return the patterns of `kernels` that exclude nothing."""
+    return [entry for entry in kernels if entry not in {SPATIAL, ALL} and not entry.startswith("!")]
+
+
 def _is_spatial(shape: Shape) -> bool:
     if not 3 <= len(shape) <= 5 or max(shape[2:]) < 2:
         return False
@@ -129,14 +147,25 @@ def _is_worth_representing(shape: Shape, words: set[str], fewest: int) -> bool:
 
 
 def _refuse_quantized(chosen_weights: int, other_weights: Mapping[str, int]) -> None:
-    """Raise `NernError` if the weights are already integers or 8-bit floats, and the remaining tensors are scales."""
+    """Raise `NernError` if the weights are complex, integers or 8-bit floats, and the remaining tensors are scales."""
     for dtype, weights in other_weights.items():
         if not chosen_weights or (dtype in _QUANTIZED_DTYPES and weights > _MOST_QUANTIZED * chosen_weights):
-            raise NernError(
-                "no_kernels",
-                f"The checkpoint cannot be encoded: its weights are already {dtype}; only floating-point weights "
-                "can be represented; encode the checkpoint that it was made from.",
-            )
+            raise NernError("no_kernels", f"The checkpoint cannot be encoded: {_explain_dtype(dtype)}")
+
+
+def _explain_dtype(dtype: str) -> str:
+    """Say why weights of this dtype cannot be encoded, and what to do."""
+    if dtype.startswith(_COMPLEX):
+        return (
+            f"its weights are complex ({dtype}); only real floating-point weights can be represented; save them as "
+            "real tensors, with torch.view_as_real."
+        )
+    if dtype in _QUANTIZED_DTYPES:
+        return (
+            f"its weights are already {dtype}; only floating-point weights can be represented; encode the checkpoint "
+            "that it was made from."
+        )
+    return f"its tensors are {dtype}; only floating-point weights can be represented; keep the file as it is."
 
 
 def _with_paying_heads(shapes: Mapping[str, Shape], hidden_size: int | None, kernels_per_coordinate: int) -> set[str]:
@@ -156,6 +185,14 @@ def _unmatched(pattern: str) -> NernError:
         "unmatched_pattern",
         f"The pattern {quoted(pattern)} of `kernels` matches no floating-point tensor of the checkpoint; "
         "use names as in the network's state_dict().",
+    )
+
+
+def _all_excluded(matrices: bool) -> NernError:
+    return NernError(
+        "no_kernels",
+        "The patterns after `!` exclude all tensors that are worth representing; exclude fewer"
+        + (", or represent matrices too, with `all` for the option `kernels`." if matrices else "."),
     )
 
 

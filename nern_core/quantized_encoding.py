@@ -94,7 +94,9 @@ def _untrained(run: EncodingRun) -> Quantized:
 
 def _quantizer(run: EncodingRun, training: Training | None) -> Quantizer:
     network = None if run.teacher is None else run.teacher.network
-    return Quantizer(run.tensors, run.source.layers, network, training=training is not None)
+    return Quantizer(
+        run.tensors, run.source.layers, network, training=training is not None, kernels=run.options.represented
+    )
 
 
 def _training(run: EncodingRun, teacher: Teacher) -> Training | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nern_core.errors import NernError
-from nern_core.left_out import describe_left_out
 from nern_core.rate_distortion.parameters import QuantizedParameters
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
 from nern_core.rate_distortion.rate import RateModel
@@ -58,7 +57,7 @@ def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:
     return NernError(
         "target_too_small",
         f"A file of {target:,} bytes has no room for the weights: everything else takes {others:,.0f} bytes; "
-        f"use a target of at least {smallest:,.0f} bytes.{describe_left_out(quantizer.left_out)}",
+        f"use a target of at least {smallest:,.0f} bytes.{quantizer.left_out}",
     )
 
 

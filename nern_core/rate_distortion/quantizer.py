@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from nern_core.checkpoint import find_tied
 from nern_core.codec import Kept
+from nern_core.kernel_policy import ALL
 from nern_core.kernels import KernelLayer
-from nern_core.left_out import left_out
+from nern_core.left_out import describe_left_out, left_out
 from nern_core.quantized.balance import FEWEST_VALUES_OF_A_KERNEL, round_balanced
 from nern_core.quantized.grid import exponents_of
 from nern_core.quantized.layer import QuantizedLayer, quantized_layer
@@ -37,6 +38,7 @@ class Quantizer:
 
     Tensors of the layers become integers. Batch normalization is folded if the network is known. With training, its
     tensors and all other parameters of the network become 8-bit integers; without training they stay unchanged.
+    `kernels` is the option that chose the layers; `left_out` is a sentence on tensors that it has not chosen.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Quantizer:
         network: nn.Module | None,
         *,
         training: bool,
+        kernels: Sequence[str] = (ALL,),
     ) -> None:
         folded = {} if network is None else fold_batch_norm(network)
         self._tensors = dict(checkpoint)
@@ -63,7 +66,7 @@ class Quantizer:
         }
         self._trained = [name for name, tensor in self._kept.items() if name in trained and tensor.numel()]
         self.weights = sum(layer.weights for layer in layers)
-        self.left_out = left_out(self._kept, represented)
+        self.left_out = describe_left_out(left_out(self._kept, represented, kernels), kernels, hidden_size=0)
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:

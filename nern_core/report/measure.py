@@ -57,7 +57,7 @@ def make_report(
             layer_errors=layer_errors,
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
-            notes=(*pair.original.notes, *_notes(layer_reports, left_out(original, {*names, *document.tied}))),
+            notes=(*pair.original.notes, *_notes(pair, layer_reports, is_measured=original_accuracy is not None)),
         ),
         layers=layer_reports,
         curve=tuple(curve),
@@ -81,15 +81,21 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
     return min(math.sqrt(error / norm), _LARGEST_ERROR)
 
 
-def _notes(layers: Sequence[LayerReport], kept: Mapping[str, int]) -> Iterator[str]:
-    """Describe lost layers, and tensors that are kept although they could be represented."""
+def _notes(pair: Pair, layers: Sequence[LayerReport], *, is_measured: bool) -> Iterator[str]:
+    """Describe lost layers, and tensors that are kept although they could be represented.
+
+    If no accuracy is measured, the verdict names the lost layers.
+    """
+    document = pair.encoding.document
+    kernels = document.options.represented
+    kept = left_out(pair.original.tensors, {*(layer.name for layer in layers), *document.tied}, kernels)
     lost = [layer for layer in layers if layer.relative_error >= LOST_LAYER_ERROR]
-    if lost:
+    if lost and is_measured:
         named = ", ".join(quoted(layer.name) for layer in lost[:_MOST_NAMED])
         others = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
         yield f"These layers are lost (relative error of {LOST_LAYER_ERROR} or more): {named}{others}."
     if kept:
-        yield describe_left_out(kept).strip()
+        yield describe_left_out(kept, kernels, document.options.predictor_width).strip()
 
 
 def _layer_reports(

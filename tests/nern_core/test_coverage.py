@@ -50,12 +50,43 @@ def test_every_floating_point_tensor_of_two_and_more_axes_is_represented(
     assert report.metrics.notes == ()
 
 
-def test_what_is_left_out_is_named_with_its_bytes_and_the_pattern_that_takes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", ["spatial", "conv.*"])
+def test_what_is_left_out_is_named_with_its_bytes_and_the_word_that_takes_it(kernels: str, tmp_path: Path) -> None:
     tensors = {"conv.weight": weights(16, 8, 3, 3), "fc.weight": weights(64, 100)}
-    report = encoded(tmp_path, tensors, kernels=("spatial",), target_bytes=40_000)
+    report = encoded(tmp_path, tensors, kernels=kernels, target_bytes=40_000)
     (note,) = report.metrics.notes
-    assert "'fc.weight' (25,600 bytes)" in note
-    assert "add patterns for their names to `kernels`, such as 'fc.weight'" in note
+    assert note == (
+        "These tensors are kept exactly but could be represented: 'fc.weight' (25,600 bytes); `all` for the option "
+        "`kernels` represents them."
+    )
+
+
+@pytest.mark.parametrize(("kernels", "word"), [(None, "`spatial`"), ("all", "`all`"), ("conv.*", "the others")])
+def test_what_a_predictor_leaves_out_is_taken_by_a_pattern_beside_the_word(
+    kernels: str | None, word: str, tmp_path: Path
+) -> None:
+    # A head for tiles would have more parameters than the matrix.
+    tensors = {"conv.weight": weights(64, 64, 3, 3), "fc.weight": weights(8, 100)}
+    note = encoded(tmp_path, tensors, **(PREDICTOR | {"hidden_size": 64, "kernels": kernels})).metrics.notes[-1]
+    assert note.endswith(f"add patterns for their names to {word} in the option `kernels`, such as 'fc.weight'.")
+
+
+def test_what_the_user_excludes_is_not_named_as_left_out(tmp_path: Path) -> None:
+    tensors = {"conv.weight": weights(16, 8, 3, 3), "fc.weight": weights(64, 100)}
+    assert encoded(tmp_path, tensors, kernels=("all", "!fc.*")).metrics.notes == ()
+
+
+def test_exclusions_alone_leave_everything_else_represented(tmp_path: Path) -> None:
+    tensors = {"a.weight": weights(64, 64), "b.weight": weights(64, 48), "nan.weight": weights(64, 64) * math.nan}
+    report = encoded(tmp_path, tensors, kernels="!nan.weight")
+    assert [layer.name for layer in report.layers] == ["a.weight", "b.weight"]
+    assert report.metrics.notes == ()
+
+
+def test_what_the_user_excludes_is_not_named_where_a_target_has_no_room_for_it(tmp_path: Path) -> None:
+    tensors = {"conv.weight": weights(16, 8, 3, 3), "fc.weight": weights(64, 100)}
+    with pytest.raises(NernError, match=r"use a target of at least [\d,]+ bytes\.$"):
+        encoded(tmp_path, tensors, kernels="!fc.*", target_bytes=10_000)
 
 
 def test_what_is_left_out_is_named_where_a_target_has_no_room_for_it(tmp_path: Path) -> None:
@@ -107,10 +138,11 @@ def test_errors_of_a_predictor_are_alike_in_layers_of_different_scale(tmp_path: 
 SCALES = (("large", 1.0), ("small", 0.02))
 
 
-def test_layers_of_which_nothing_is_left_are_named(tmp_path: Path) -> None:
-    report = encoded(tmp_path, {"lost.weight": weights(32, 32, 3, 3)}, **PREDICTOR)
-    (note,) = report.metrics.notes
-    assert note == "These layers are lost (relative error of 0.9 or more): 'lost.weight'."
+def test_lost_layers_are_named_once_by_the_verdict_if_no_accuracy_is_measured(tmp_path: Path) -> None:
+    metrics = encoded(tmp_path, {"lost.weight": weights(32, 32, 3, 3)}, **PREDICTOR).metrics
+    assert metrics.verdict is not None
+    assert metrics.verdict.sentence.endswith("Little is left of the layer 'lost.weight'.")
+    assert metrics.notes == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

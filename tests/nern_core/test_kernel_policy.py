@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_tensor_is_named_by_a_pattern_not_by_a_word() -> None:
     assert not is_named("layer.weight", ["all", "!layer.*"])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "sentence"),
+    [
+        ("complex64", "its weights are complex numbers (complex64), and only real ones are represented. Save real"),
+        ("int64", "its tensors are int64, and only floating-point weights are represented. Keep the file as it is."),
+    ],
+)
+def test_weights_of_another_dtype_are_refused_with_a_sentence_for_it(dtype: str, sentence: str) -> None:
+    with pytest.raises(NernError, match=re.escape(sentence)):
+        choose_tensors({}, ["all"], 0, other_weights={dtype: 64 * 64})
+
+
 @pytest.mark.parametrize("shapes", [{}, {"scales": (64, 1)}, {"fc.scale": (64, 4)}])
 def test_weights_that_are_integers_already_are_refused_as_such(shapes: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(
@@ -116,9 +129,22 @@ def test_patterns_take_exactly_what_matches_small_tensors_too() -> None:
 
 
 def test_a_pattern_after_an_exclamation_mark_excludes() -> None:
-    assert chosen("!stem") == ["conv", "row", "depthwise"]
+    assert chosen("all", "!stem") == [name for name in chosen("all") if name != "stem"]
     assert chosen("*wise", "!depth*") == ["pointwise"]
     assert chosen("all", "!*wise", "!*s*e*", "!few*", "!class*") == ["conv", "row", "linear", "positions"]
+
+
+@pytest.mark.parametrize(("hidden_size", "word"), [(0, "all"), (8, "spatial"), (None, "spatial")])
+def test_exclusions_alone_mean_the_default_word_without_them(hidden_size: int | None, word: str) -> None:
+    assert chosen("!linear", hidden_size=hidden_size) == chosen(word, "!linear", hidden_size=hidden_size)
+    assert chosen(hidden_size=hidden_size) == chosen(word, hidden_size=hidden_size)
+
+
+def test_exclusions_that_leave_nothing_are_named_as_the_cause() -> None:
+    with pytest.raises(NernError, match=r"`!` exclude all tensors that are worth representing; exclude fewer\.$"):
+        chosen("!*", hidden_size=0)
+    with pytest.raises(NernError, match=r"exclude fewer, or represent matrices too, with `all` for the option"):
+        chosen("!conv", hidden_size=8, conv=(64, 64, 3, 3), fc=(64, 64))
 
 
 def test_what_is_never_represented_may_be_excluded() -> None:
