@@ -32,7 +32,6 @@ _LARGEST_SIDE_OF_THREE_AXES = 32
 _MOST_KERNEL_VALUES = 1024
 # Dtypes of already quantized weights. If these weights exceed all others by the factor below, the others are scales.
 _QUANTIZED_DTYPES = {"int8", "float8_e4m3fn", "float8_e5m2"}
-_COMPLEX = "complex"
 _MOST_QUANTIZED = 10
 # Parameters of the default predictor as a share of the represented weights.
 _DEFAULT_PREDICTOR_SHARE = 0.43
@@ -155,7 +154,7 @@ def _refuse_quantized(chosen_weights: int, other_weights: Mapping[str, int]) -> 
 
 def _explain_dtype(dtype: str) -> str:
     """Say why weights of this dtype cannot be encoded, and what to do."""
-    if dtype.startswith(_COMPLEX):
+    if dtype.startswith("complex"):
         return (
             f"its weights are complex ({dtype}); only real floating-point weights can be represented; save them as "
             "real tensors, with torch.view_as_real."

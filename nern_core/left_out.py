@@ -33,7 +33,7 @@ def describe_left_out(tensors: Mapping[str, int], kernels: Sequence[str], hidden
     others = len(tensors) - len(named)
     listed = ", ".join(named) + (f" and {others} more" if others else "")
     advice = _advice(next(iter(tensors)), kernels, hidden_size)
-    return f" Kept exactly, though they could be represented: {listed}; {advice}."
+    return f" These tensors are kept exactly but could be represented: {listed}; {advice}."
 
 
 def _advice(first: str, kernels: Sequence[str], hidden_size: int | None) -> str:
@@ -42,9 +42,7 @@ def _advice(first: str, kernels: Sequence[str], hidden_size: int | None) -> str:
         return f"`{ALL}` for the option `kernels` represents them"
     # A pattern alone would represent nothing else. `all` leaves out what does not pay for its part of a predictor.
     before = f"`{min(words)}`" if words else "the others"
-    return (
-        f"add patterns for their names to {before} in the option `kernels`, such as {quoted(first)}"
-    )
+    return f"add patterns for their names to {before} in the option `kernels`, such as {quoted(first)}"
 
 
 def _is_constant(tensor: Tensor) -> bool:

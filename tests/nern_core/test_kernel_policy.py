@@ -66,8 +66,8 @@ def test_a_tensor_is_named_by_a_pattern_not_by_a_word() -> None:
 @pytest.mark.parametrize(
     ("dtype", "sentence"),
     [
-        ("complex64", "its weights are complex numbers (complex64), and only real ones are represented. Save real"),
-        ("int64", "its tensors are int64, and only floating-point weights are represented. Keep the file as it is."),
+        ("complex64", "its weights are complex (complex64); only real floating-point weights can be represented; save"),
+        ("int64", "its tensors are int64; only floating-point weights can be represented; keep the file as it is."),
     ],
 )
 def test_weights_of_another_dtype_are_refused_with_a_sentence_for_it(dtype: str, sentence: str) -> None:
