@@ -4,6 +4,7 @@ If the accuracy was measured, the accuracy drop decides. Without data, the relat
 on the usual drop for such errors (docs/encoding.md has the figures).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,9 +17,11 @@ from nern_core.errors import quoted
 # Points of accuracy.
 FAITHFUL_DROP: Final = 0.5
 DEGRADED_DROP: Final = 5.0
-# Relative errors of all weights together, for weights that were rounded or fitted.
+# Relative errors of all weights together, for weights that were rounded or fitted. The errors of rounding cancel in the
+# outputs, those of a predictor do not.
 FAITHFUL_ERROR: Final = 0.03
-DEGRADED_ERROR: Final = 0.3
+DEGRADED_ROUNDING_ERROR: Final = 0.6
+DEGRADED_PREDICTION_ERROR: Final = 0.3
 # The same with distillation, which moves weights without harm.
 FAITHFUL_DISTILLED_ERROR: Final = 0.12
 DEGRADED_DISTILLED_ERROR: Final = 0.6
@@ -30,7 +33,10 @@ _MOST_NAMED = 3
 _FOREIGN_DATA_ACCURACY: Final = 20.0
 # Training with less than this part of the recommended steps is reported as too short.
 _SHORT_TRAINING = 0.5
+# The size advised if the accuracy was measured, relative to the file's.
 _MORE_BYTES: Final = 1.3
+# The share of the faithful error that the advised size is made for.
+_AIM: Final = 0.9
 
 
 class VerdictLevel(StrEnum):
@@ -55,12 +61,13 @@ class Verdict(BaseModel):
 class Evidence:
     """The metrics that a verdict is based on.
 
-    Accuracies are in percent, None if not measured. `layer_errors` are relative errors by layer name. `steps` are the
-    training steps, and `recommended_steps` the network's default (None: unknown); `is_distilled` is True if it was
-    trained on outputs of the original.
+    `weights` counts the represented ones. Accuracies are in percent, None if not measured. `layer_errors` are relative
+    errors by layer name. `steps` are the training steps, and `recommended_steps` the network's default (None: unknown);
+    `is_distilled` is True if it was trained on outputs of the original.
     """
 
     file_bytes: int
+    weights: int
     original_accuracy: float | None
     reconstructed_accuracy: float | None
     relative_error: float
@@ -101,7 +108,8 @@ def _level(evidence: Evidence) -> VerdictLevel:
         return VerdictLevel.RUINED
     if evidence.is_distilled:
         return _graded(evidence.relative_error, FAITHFUL_DISTILLED_ERROR, DEGRADED_DISTILLED_ERROR)
-    return _graded(evidence.relative_error, FAITHFUL_ERROR, DEGRADED_ERROR)
+    degraded = DEGRADED_PREDICTION_ERROR if evidence.has_predictor else DEGRADED_ROUNDING_ERROR
+    return _graded(evidence.relative_error, FAITHFUL_ERROR, degraded)
 
 
 def _graded(loss: float, faithful: float, degraded: float) -> VerdictLevel:
@@ -115,12 +123,13 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
     if drop is not None:
         change = "the same as" if drop == 0 else f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'}"
         return f"The accuracy is {evidence.reconstructed_accuracy:.2f} %, {change} the original's."
+    degraded = "usually costs some" if evidence.is_distilled else "costs from no to many"
     cost = {
-        VerdictLevel.FAITHFUL: "less than half a point of accuracy",
-        VerdictLevel.DEGRADED: "some points of accuracy",
-        VerdictLevel.RUINED: "most of the accuracy",
+        VerdictLevel.FAITHFUL: "usually costs less than half a point of accuracy",
+        VerdictLevel.DEGRADED: f"{degraded} points of accuracy",
+        VerdictLevel.RUINED: "usually costs most of the accuracy",
     }[level]
-    differ = f"The weights differ by {_percent(evidence.relative_error)} %, which usually costs {cost}."
+    differ = f"The weights differ by {_percent(evidence.relative_error)} %, which {cost}."
     sentence = f"The accuracy was not measured. {differ}"
     lost = evidence.lost_layers
     if not lost:
@@ -149,9 +158,12 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
             f"{evidence.recommended_steps:,}, which is the default."
         )
     if evidence.has_predictor:
-        advice.append("Quantized weights are smaller and more accurate: choose the representation quantized.")
+        advice.append(
+            "Quantized weights of the same size are more accurate: choose the representation quantized, no options of "
+            f"a predictor, and a target size of {evidence.file_bytes:,} bytes."
+        )
     elif not _is_short(evidence):
-        advice.append(f"Choose a larger target size, such as {_larger(evidence.file_bytes):,} bytes.")
+        advice.append(f"Choose a larger target size, such as {_larger(evidence):,} bytes.")
     return " ".join(advice)
 
 
@@ -170,7 +182,15 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _larger(size: int) -> int:
-    """Return a larger size to try, rounded."""
-    unit: int = 10 ** max(0, len(str(size)) - 2)
-    return round(_MORE_BYTES * size / unit) * unit
+def _larger(evidence: Evidence) -> int:
+    """Return a larger size to try, in bytes, rounded up.
+
+    Without accuracies, it is the one whose errors are faithful: a bit more per weight halves them.
+    """
+    size = _MORE_BYTES * evidence.file_bytes
+    if evidence.drop is None:
+        faithful = FAITHFUL_DISTILLED_ERROR if evidence.is_distilled else FAITHFUL_ERROR
+        error = max([evidence.relative_error, *(evidence.layer_errors[name] for name in evidence.lost_layers)])
+        size = evidence.file_bytes + evidence.weights / 8 * math.log2(error / (_AIM * faithful))
+    unit: int = 10 ** max(0, len(str(round(size))) - 2)
+    return math.ceil(size / unit) * unit

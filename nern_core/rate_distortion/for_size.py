@@ -1,5 +1,6 @@
 """Quantize a checkpoint for a file of a given size."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ MOST_BITS_PER_WEIGHT, FEWEST_BITS_PER_WEIGHT = 8.0, 0.05
 # Target of the integers as a share of the available room: the last estimate is off by less.
 _AIM = 0.998
 _MOST_TRIMS = 20
+# In bytes: the header holds the target, and the estimate of everything but the integers is inexact.
+_MARGIN = 32
 # In octaves: an eighth of a cell of the grid.
 _SMALLEST_CHANGE_OF_STEPS = 1 / 64
 SizeOf = Callable[[Quantized], int]
@@ -51,13 +54,12 @@ def _train(training: Training, quantizer: Quantizer, parameters: QuantizedParame
     return trainer.seconds
 
 
-def too_small(quantizer: Quantizer, target: int, others: float) -> NernError:
-    """Make the error for a target with no room for the weights beside the rest of the file."""
-    smallest = others + FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8
+def too_small(quantizer: Quantizer, target: int, smallest: int) -> NernError:
+    """Make the error for a target below the `smallest` useful file, in bytes."""
     return NernError(
         "target_too_small",
-        f"A file of {target:,} bytes has no room for the weights: everything else takes {others:,.0f} bytes; "
-        f"use a target of at least {smallest:,.0f} bytes.{quantizer.left_out}",
+        f"A file of {target:,} bytes has no room for the weights; use a target of at least "
+        f"{smallest + _MARGIN:,} bytes.{quantizer.left_out}",
     )
 
 
@@ -71,7 +73,8 @@ def _started(quantizer: Quantizer, target: int, size_of: SizeOf) -> tuple[Quanti
         others = size_of(quantizer.rounded(parameters)) - integer_bits / 8
         bits = 8 * _AIM * (target - others)
         if bits < FEWEST_BITS_PER_WEIGHT * quantizer.weights:
-            raise too_small(quantizer, target, others)
+            fewest_bytes = FEWEST_BITS_PER_WEIGHT * quantizer.weights / 8 / _AIM
+            raise too_small(quantizer, target, math.ceil(others + fewest_bytes))
         bits = min(bits, MOST_BITS_PER_WEIGHT * quantizer.weights)
     return parameters, bits
 

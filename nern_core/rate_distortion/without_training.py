@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -12,18 +13,29 @@ from nern_core.errors import NernError
 from nern_core.kernels import KernelLayer
 from nern_core.rate_distortion.for_size import SizeOf, too_small
 from nern_core.rate_distortion.quantizer import Quantized, Quantizer
-from nern_core.rate_distortion.start import LARGEST_SIZE, SMALLEST_SIZE, RelativeSteps
+from nern_core.rate_distortion.start import SMALLEST_SIZE, RelativeSteps
 from nern_core.rounding import round_to_nearest
 
 # A file this close to its target is large enough.
 _NEAR_ENOUGH: Final = 0.003
 _MOST_TRIES = 12
+# Of the logarithm of the steps. Coarser steps than `_COARSEST` leave larger errors than zeros in place of the weights.
+_FINEST, _COARSEST = math.log(SMALLEST_SIZE), math.log(3.5)
 # In the natural logarithm of the steps: smaller changes are not tried.
 _SMALLEST_CHANGE = 1e-3
 # int8 with another compressor may be a little smaller than here.
 _OF_INT8: Final = 0.985
 _INT8_BITS = 8
 _ZSTD_LEVEL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Weights rounded to steps of a size, in natural logarithms, and the bytes of their file."""
+
+    logarithm: float
+    quantized: Quantized
+    bytes: int
 
 
 def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf) -> Quantized:
@@ -33,33 +45,65 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
     """
     relative = quantizer.relative_steps()
 
-    def attempt(logarithm: float) -> tuple[Quantized, int]:
-        result = quantizer.balanced(relative.at(math.exp(logarithm)))
-        return result, size_of(result)
+    def attempt(logarithm: float) -> _Attempt:
+        quantized = quantizer.balanced(relative.at(math.exp(logarithm)))
+        return _Attempt(logarithm, quantized, size_of(quantized))
 
-    # Larger steps make smaller files: about one bit per weight and octave.
-    bytes_of_change = quantizer.weights / 8 / math.log(2)
-    small, large = math.log(SMALLEST_SIZE), math.log(LARGEST_SIZE)
+    search = _StepSearch(target, bytes_of_change=quantizer.weights / 8 / math.log(2))
     logarithm = _first_guess(relative, quantizer, target)
-    best: tuple[Quantized, int] | None = None
-    for _ in range(_MOST_TRIES):
-        result, size = attempt(logarithm)
-        if size <= target:
-            large = logarithm
-            if best is None or size > best[1]:
-                best = result, size
-        else:
-            small = logarithm
-        if (1 - _NEAR_ENOUGH) * target <= size <= target or large - small <= _SMALLEST_CHANGE:
-            break
-        # Slightly beyond the target, so that the next file is more likely too small than too large.
-        following = logarithm + (size - (1 - _NEAR_ENOUGH / 2) * target) / bytes_of_change
-        logarithm = following if small < following < large else (small + large) / 2
-    if best is None:
-        best = attempt(math.log(LARGEST_SIZE))
-        if best[1] > target:
-            raise too_small(quantizer, target, best[1])
-    return best[0]
+    while not search.has_ended:
+        search.note(attempt(logarithm))
+        logarithm = search.following()
+    found = search.coarse or attempt(_COARSEST)
+    if found.bytes > target:
+        raise too_small(quantizer, target, found.bytes)
+    return found.quantized
+
+
+class _StepSearch:
+    """Search for the size of steps that fills a target: larger steps make smaller files."""
+
+    def __init__(self, target: int, *, bytes_of_change: float) -> None:
+        """A file shrinks by about `bytes_of_change` per unit of the logarithm: one bit per weight and octave."""
+        self._target = target
+        self._bytes_of_change = bytes_of_change
+        self._tries = 0
+        # The nearest attempts above and within the target.
+        self.fine: _Attempt | None = None
+        self.coarse: _Attempt | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the target is filled, the range is exhausted or the tries are used up."""
+        fine, coarse = self.fine, self.coarse
+        if coarse is not None and coarse.bytes >= (1 - _NEAR_ENOUGH) * self._target:
+            return True
+        least = _FINEST if fine is None else fine.logarithm
+        most = _COARSEST if coarse is None else coarse.logarithm
+        return self._tries >= _MOST_TRIES or most - least <= _SMALLEST_CHANGE
+
+    def note(self, tried: _Attempt) -> None:
+        """Record an attempt."""
+        self._tries += 1
+        if tried.bytes > self._target:
+            self.fine = tried
+        elif self.coarse is None or tried.bytes > self.coarse.bytes:
+            self.coarse = tried
+
+    def following(self) -> float:
+        """Return the logarithm to try next."""
+        fine, coarse = self.fine, self.coarse
+        # Slightly below the target, so that the next file is more likely too small than too large.
+        aim = (1 - _NEAR_ENOUGH / 2) * self._target
+        if fine is not None and coarse is not None:
+            # Interpolation alone can approach from one side only, in ever smaller steps.
+            share = 0.5 if self._tries % 2 else (fine.bytes - aim) / (fine.bytes - coarse.bytes)
+            return fine.logarithm + share * (coarse.logarithm - fine.logarithm)
+        known = fine or coarse
+        assert known is not None
+        # With few bits per weight, files shrink more slowly than assumed: changes double until both sides are known.
+        change = (known.bytes - aim) / self._bytes_of_change * 2.0 ** (self._tries - 1)
+        return min(max(known.logarithm + change, _FINEST), _COARSEST)
 
 
 def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
@@ -106,7 +150,7 @@ def _first_guess(relative: RelativeSteps, quantizer: Quantizer, target: int) -> 
         )
         return bits > 8 * target
 
-    low, high = math.log(SMALLEST_SIZE), math.log(LARGEST_SIZE)
+    low, high = _FINEST, _COARSEST
     while high - low > _SMALLEST_CHANGE:
         middle = (low + high) / 2
         low, high = (middle, high) if overflows(middle) else (low, middle)

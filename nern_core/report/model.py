@@ -1,5 +1,6 @@
 """The contents of a report: `report.json`, and all figures of the HTML page."""
 
+import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -102,6 +103,7 @@ class Report(BaseModel):
         last = {point.phase: point.step for point in self.curve}
         evidence = Evidence(
             file_bytes=metrics.file_bytes,
+            weights=sum(math.prod(layer.shape) for layer in self.layers),
             original_accuracy=metrics.original_accuracy,
             reconstructed_accuracy=metrics.reconstructed_accuracy,
             relative_error=metrics.relative_error,

@@ -175,9 +175,9 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
         ({"direct_quantization": True, "architecture": "digits-cnn"}, "`direct_quantization` needs a `dataset`"),
         ({"max_drop": 1.0, "recipe": "data-free", **WITH_DATA}, "the recipe `fast`"),
         ({"target_bytes": 5000, "recipe": "paper"}, "`paper` has no target size"),
-        ({"target_bytes": 5000, "hidden_size": 16}, "no predictor"),
-        ({"target_ratio": 4.0, "rounds": 2}, "no predictor"),
-        ({"target_ratio": 4.0, "kernels_per_coordinate": 2}, "no predictor"),
+        ({"target_bytes": 5000, "hidden_size": 16}, "excludes a predictor"),
+        ({"target_ratio": 4.0, "rounds": 2}, "excludes a predictor"),
+        ({"target_ratio": 4.0, "kernels_per_coordinate": 2}, "excludes a predictor"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], sentence: str) -> None:

@@ -8,6 +8,7 @@ from nern_core.verdict import Evidence, VerdictLevel, judge
 def evidence(**changes: Any) -> Evidence:
     known: dict[str, Any] = {
         "file_bytes": 83_077,
+        "weights": 270_000,
         "original_accuracy": None,
         "reconstructed_accuracy": None,
         "relative_error": 0.01,
@@ -39,19 +40,25 @@ def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: flo
 @pytest.mark.parametrize(
     ("error", "is_distilled", "level", "cost"),
     [
-        (0.03, False, "faithful", "less than half a point of accuracy"),
-        (0.031, False, "degraded", "some points of accuracy"),
-        (0.31, False, "ruined", "most of the accuracy"),
-        (0.12, True, "faithful", "less than half a point of accuracy"),
-        (0.13, True, "degraded", "some points of accuracy"),
-        (0.61, True, "ruined", "most of the accuracy"),
+        (0.03, False, "faithful", "usually costs less than half a point of accuracy"),
+        (0.031, False, "degraded", "costs from no to many points of accuracy"),
+        (0.6, False, "degraded", "costs from no to many points of accuracy"),
+        (0.61, False, "ruined", "usually costs most of the accuracy"),
+        (0.12, True, "faithful", "usually costs less than half a point of accuracy"),
+        (0.13, True, "degraded", "usually costs some points of accuracy"),
+        (0.61, True, "ruined", "usually costs most of the accuracy"),
     ],
 )
 def test_without_data_the_errors_of_the_weights_decide(error: float, is_distilled: bool, level: str, cost: str) -> None:
     found = judge(evidence(relative_error=error, is_distilled=is_distilled))
     assert found.level == level
     assert found.sentence.startswith("The accuracy was not measured. The weights differ by ")
-    assert found.sentence.endswith(f"which usually costs {cost}.")
+    assert found.sentence.endswith(f"which {cost}.")
+
+
+def test_errors_of_a_predictor_weigh_more_than_those_of_rounding() -> None:
+    assert judge(evidence(relative_error=0.3, has_predictor=True)).level is VerdictLevel.DEGRADED
+    assert judge(evidence(relative_error=0.31, has_predictor=True)).level is VerdictLevel.RUINED
 
 
 def test_layers_that_are_lost_ruin_a_network_and_are_named_the_worst_first() -> None:
@@ -77,7 +84,19 @@ def test_large_errors_have_no_exponent() -> None:
 
 
 def test_a_larger_file_is_advised_in_round_numbers() -> None:
-    assert judge(evidence(relative_error=0.2)).advice == "Choose a larger target size, such as 108,000 bytes."
+    found = judge(evidence(original_accuracy=91.73, reconstructed_accuracy=90.0))
+    assert found.advice == "Choose a larger target size, such as 110,000 bytes."
+
+
+def test_without_data_the_advised_size_has_a_bit_more_per_weight_for_each_half_of_the_error() -> None:
+    # 0.216 is three octaves above 0.9 times the faithful error: three bits more for each of 270,000 weights.
+    found = judge(evidence(relative_error=0.216))
+    assert found.advice == "Choose a larger target size, such as 190,000 bytes."
+
+
+def test_with_a_lost_layer_the_advised_size_is_larger_though_the_error_of_all_weights_is_small() -> None:
+    found = judge(evidence(relative_error=0.0, layer_errors={"a": 0.95}))
+    assert found.advice == "Choose a larger target size, such as 260,000 bytes."
 
 
 def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() -> None:
@@ -93,7 +112,10 @@ def test_a_training_that_was_too_short_is_named_with_what_the_network_needs() ->
 
 def test_a_predictor_that_costs_accuracy_leads_to_quantized_weights() -> None:
     found = judge(evidence(original_accuracy=99.4, reconstructed_accuracy=98.0, has_predictor=True, steps=900))
-    assert found.advice == "Quantized weights are smaller and more accurate: choose the representation quantized."
+    assert found.advice == (
+        "Quantized weights of the same size are more accurate: choose the representation quantized, no options of a "
+        "predictor, and a target size of 83,077 bytes."
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 import torch
@@ -91,10 +92,27 @@ def test_a_network_smaller_than_its_description_is_faithful_all_the_same() -> No
     assert output_error(decoded(quantized)) < output_error(rounded(8)[0])
 
 
-def test_a_target_without_room_for_the_weights_is_refused_with_one_that_has() -> None:
-    with pytest.raises(NernError, match=r"everything else takes [5-9]\d\d bytes; use a target") as error:
+def smallest_target() -> int:
+    """Return the target that the refusal of a far too small one advises."""
+    with pytest.raises(NernError, match=r"use a target of at least [\d,]+ bytes") as refused:
         quantize_without_training(quantizer(), 300, size_of)
-    assert error.value.code == "target_too_small"
+    assert refused.value.code == "target_too_small"
+    return int(re.findall(r"at least ([\d,]+) bytes", refused.value.message)[0].replace(",", ""))
+
+
+def test_the_target_that_a_refusal_advises_makes_a_file_nearer_to_the_original_than_zeros() -> None:
+    target = smallest_target()
+    quantized = quantize_without_training(quantizer(), target, size_of)
+    assert size_of(quantized) <= target
+    original, ours = tensors(), decoded(quantized)
+    for name in ("hidden.weight", "out.weight"):
+        assert (ours[name] - original[name]).norm() < original[name].norm()
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.3, 1.7])
+def test_small_targets_are_filled_too(factor: float) -> None:
+    target = round(factor * smallest_target())
+    assert 0.9 * target < size_of(quantize_without_training(quantizer(), target, size_of)) <= target
 
 
 def test_int8_counts_what_is_kept_as_well() -> None:
