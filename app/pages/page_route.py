@@ -46,12 +46,18 @@ def problem_answer(request: Request, problem: Problem) -> Response:
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
-    """Return the page of a problem, or a redirect to the sign-in form if the key is missing or invalid."""
+    """Return the page of a problem, or a redirect to the sign-in form if the key is missing or invalid.
+
+    A script that renews a part of a page gets the document.
+    """
     status = HTTPStatus(problem.details.status)
     if status is HTTPStatus.UNAUTHORIZED:
         return _sign_in_first(request)
+    if "hx-request" in request.headers:
+        # The script that renews a part of a page shows the sentence on that page.
+        return problem.response()
     page = render(request, "problem.html", {"heading": status.phrase, "detail": problem.details.detail}, status)
-    page.headers.update((problem.headers or {}) | {"Vary": "Accept"})
+    page.headers.update((problem.headers or {}) | {"Vary": "Accept, HX-Request"})
     return page
 
 

@@ -7,10 +7,9 @@ from typing import Any, Final
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.schemas import JobView
-from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase
-from nern_core.verdict import VerdictLevel
+from nern_core.verdict import VerdictLevel, accuracy_drop
 
 _UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
@@ -52,10 +51,17 @@ _RESULTS: Final = {
 def size(count: float) -> str:
     """Format a number of bytes with three digits: `12.3 MB`."""
     for unit in _UNITS:
-        if count < _THOUSAND or unit == _UNITS[-1]:
-            return f"{count:,.0f} {unit}" if unit == _UNITS[0] else f"{count:.3g} {unit}"
+        # What is rounded to a thousand is one of the next unit.
+        if float(f"{count:.3g}") < _THOUSAND or unit == _UNITS[-1]:
+            return f"{count:,.0f} {unit}" if unit == _UNITS[0] else f"{figure(count)} {unit}"
         count /= _THOUSAND
     raise AssertionError
+
+
+def figure(number: float, digits: int = 3) -> str:
+    """Format a number rounded to some digits, or to a whole number that has more: `0.0123`, `12,345`."""
+    text = f"{number:.{digits}g}"
+    return f"{number:,.0f}" if "e+" in text else text
 
 
 def duration(seconds: float) -> str:
@@ -97,21 +103,16 @@ def goal(options: EncodeOptions) -> str:
     return "predictor" if options.has_predictor else "default size"
 
 
-def drop(metrics: Metrics) -> float | None:
-    """Return the accuracy drop in points; None without a data set."""
-    if metrics.original_accuracy is None or metrics.reconstructed_accuracy is None:
-        return None
-    return metrics.original_accuracy - metrics.reconstructed_accuracy
-
-
 def result(job: JobView) -> str:
     """Summarize the result of a job: its size and accuracy, or its message."""
     if job.known_metrics is None:
         return job.message
     smaller = f"{job.known_metrics.ratio:.1f} times smaller"
-    lost = drop(job.known_metrics)
     facts = [smaller]
-    if lost is not None:
+    lost = accuracy_drop(job.known_metrics.original_accuracy, job.known_metrics.reconstructed_accuracy)
+    if lost == 0:
+        facts.append("as accurate")
+    elif lost is not None:
         facts.append(f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate")
     verdict = job.known_metrics.verdict
     if verdict is not None and verdict.level is not VerdictLevel.FAITHFUL:
@@ -178,10 +179,3 @@ def images(split: SplitView) -> str:
     if split.images is None:
         return "unknown"
     return f"{split.images:,}" if split.shape is None else f"{split.images:,} of {split.shape[0]} by {split.shape[1]}"
-
-
-def given(job: JobView) -> Mapping[str, Any]:
-    """Return the job's options that are not defaults, by name."""
-    if not isinstance(job.options, EncodeOptions):
-        return job.options or {}
-    return job.options.model_dump(mode="json", exclude_defaults=True)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from app.access.browser import COOKIE
-from app.pages import presentation
+from app.pages import options_in_words, presentation
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -18,10 +18,13 @@ _POLICY = (
 )
 _FILTERS = {
     "size": presentation.size,
+    "figure": presentation.figure,
     "duration": presentation.duration,
     "moment": presentation.moment,
     "count": "{:,}".format,
     "percent": "{:.2f} %".format,
+    "plain": options_in_words.plain,
+    "in_words": options_in_words.in_words,
 }
 
 
@@ -34,7 +37,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= _FILTERS
-    environment.globals |= {"words": presentation, "version": version("nern")}
+    environment.globals |= {"words": presentation, "option": options_in_words, "version": version("nern")}
     return environment
 
 

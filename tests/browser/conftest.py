@@ -1,6 +1,7 @@
 """A real browser with a real service. Screenshots go to the folder NERN_TEST_SCREENSHOTS, if set."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from app.settings import Settings
 from tests.conftest import ROOT
 from tests.service.conftest import Service
 
+_REFUSED = re.compile("Failed to load resource|^Response Status Error Code|^htmx:sendError")
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 _QUIET += ["--disable-component-update", "--disable-sync"]
@@ -44,8 +46,8 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # A 4xx answer is reported here too; the tests check how the page handles it.
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        # A 4xx answer is reported here too, by the browser and by htmx; the tests check how the page handles it.
+        if message.type == "error" and not _REFUSED.search(message.text):
             errors.append(message.text)
 
     context = browser.new_context(base_url=f"http://127.0.0.1:{service.port}", viewport={"width": 1100, "height": 900})

@@ -54,7 +54,8 @@ function addLine(event) {
   const item = document.createElement("li");
   const time = document.createElement("time");
   time.dateTime = event.time;
-  time.textContent = new Date(event.time).toLocaleString();
+  // The server writes times of this page in the same way.
+  time.textContent = `${new Date(event.time).toISOString().slice(0, 19).replace("T", " ")} UTC`;
   item.append(time, wordsOf(event));
   log.append(item);
 }
@@ -90,11 +91,39 @@ async function takeAll() {
   }
 }
 
-await takeAll();
+/** Take what there is; what cannot be had now is taken the next time. */
+const takeNew = () => takeAll().catch(() => {});
+
+/** Say that the job was deleted, and ask for it no more: this element has nothing that asks. */
+function showThatItIsGone() {
+  const gone = document.createElement("div");
+  gone.id = "job";
+  gone.dataset.ended = "yes";
+  gone.className = "state";
+  const sentence = document.createElement("p");
+  sentence.setAttribute("role", "alert");
+  gone.append(sentence);
+  job().replaceWith(gone);
+  sentence.textContent = "This job no longer exists.";
+}
+
+// Before the listener of all pages, which would show the service's sentence and go on.
+document.addEventListener(
+  "htmx:responseError",
+  (event) => {
+    if (event.target !== job() || event.detail.xhr.status !== 404) return;
+    event.stopPropagation();
+    document.getElementById("alert").textContent = "";
+    showThatItIsGone();
+  },
+  true,
+);
+
+await takeNew();
 while (job().dataset.ended === "no") {
   await new Promise((done) => setTimeout(done, 1000));
-  await takeAll().catch(() => {});
+  await takeNew();
 }
-await takeAll();
+await takeNew();
 // The report is available after the job's end.
 if (!document.querySelector(".report") && document.getElementById("get-report.html")) location.reload();

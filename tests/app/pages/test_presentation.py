@@ -39,10 +39,28 @@ def view(status: JobStatus = JobStatus.RUNNING, **columns: Any) -> JobView:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1234, "1.23 KB"), (231_448, "231 KB"), (5e12, "5 TB")]
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1234, "1.23 KB"),
+        (231_448, "231 KB"),
+        (999_499, "999 KB"),
+        (999_600, "1 MB"),
+        (999_600_000, "1 GB"),
+        (5e12, "5 TB"),
+        (5e15, "5,000 TB"),
+    ],
 )
 def test_sizes_have_three_digits(count: float, text: str) -> None:
     assert presentation.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.012345, "0.0123"), (12.0, "12"), (999.4, "999"), (999.6, "1,000"), (12_345.6, "12,346")]
+)
+def test_a_figure_has_three_digits_and_no_exponent(number: float, text: str) -> None:
+    assert presentation.figure(number) == text
 
 
 @pytest.mark.parametrize(
@@ -71,6 +89,8 @@ def test_the_goal_is_what_was_asked_for(options: dict[str, Any], goal: str) -> N
     [
         (91.5, "12.5 times smaller, 0.23 points less accurate"),
         (91.8, "12.5 times smaller, 0.07 points more accurate"),
+        (91.73, "12.5 times smaller, as accurate"),
+        (91.733, "12.5 times smaller, as accurate"),
         (None, "12.5 times smaller"),
     ],
 )
