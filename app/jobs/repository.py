@@ -105,11 +105,12 @@ class JobRepository(Transitions, Announcements, Turns):
         kind: JobKind | None = None,
         labels: Sequence[Label] = (),
         before: str | None = None,
+        newer_than: str | None = None,
         limit: int,
     ) -> Sequence[Job]:
         """List the tenant's jobs that have one of these statuses (empty: any) and all of these labels, newest first.
 
-        `before` is the id of the last job of the previous page.
+        `before` is the id of the last job of the previous page, `newer_than` that of the first job of the next page.
         """
         query, job_id = select(Job).where(Job.tenant == tenant), Job.id
         if labels:
@@ -123,6 +124,9 @@ class JobRepository(Transitions, Announcements, Turns):
             query = query.where(Job.kind == kind)
         if before is not None:
             query = query.where(job_id < before)
+        if newer_than is not None:
+            oldest_first = query.where(job_id > newer_than).order_by(job_id).limit(limit)
+            return self._session.scalars(oldest_first).all()[::-1]
         return self._session.scalars(query.order_by(job_id.desc()).limit(limit)).all()
 
     def lock(self, tenant: str) -> None:

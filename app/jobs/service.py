@@ -190,19 +190,27 @@ class TenantJobs:
         kind: JobKind | None = None,
         labels: Sequence[Label] = (),
         cursor: str | None,
+        newer_than: str | None = None,
         limit: int,
     ) -> JobPage:
         """List jobs that have one of the statuses and all of the labels, newest first.
 
-        `cursor` is the id of the last job of the previous page.
+        `cursor` is the id of the last job of the previous page, `newer_than` that of the first job of the next page.
+        With `newer_than`, fewer jobs than the limit have no `next_cursor`: the list begins with them.
         """
         jobs = transact(
             self._sessions,
             lambda session: JobRepository(session).page(
-                self._tenant, status=status, kind=kind, labels=labels, before=cursor, limit=limit + 1
+                self._tenant,
+                status=status,
+                kind=kind,
+                labels=labels,
+                before=cursor,
+                newer_than=newer_than,
+                limit=limit + 1,
             ),
         )
-        items = [self._view(job) for job in jobs[:limit]]
+        items = [self._view(job) for job in (jobs[:limit] if newer_than is None else jobs[-limit:])]
         return JobPage(items=items, next_cursor=items[-1].id if len(jobs) > limit else None)
 
     def cancel(self, job_id: str) -> JobView:

@@ -28,7 +28,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "seconds": "Training time",
         "steps": "Training steps",
         "rounds": "Rounds",
-        "fail_over": "Fail above an accuracy drop of",
+        "fail_over": "Fail above accuracy drop",
         "importance": "Importance of kernels",
         "direct_quantization": "Compare with direct quantization",
         "seed": "Seed",

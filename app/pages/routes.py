@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from app.access.authentication import Tenant
 from app.datasets.service import DatasetService
@@ -19,8 +19,8 @@ from app.problems import Problem
 from app.request_threads import in_share
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
-from nern_core.catalogue import architectures
-from nern_core.options import Device, EncodeOptions, Permutation, RecipeName, RepresentationName
+from nern_core.catalogue import RECIPE_ENTRIES, architectures
+from nern_core.options import Device, EncodeOptions, Permutation, RepresentationName
 
 _ASSETS = Path(__file__).parent / "assets"
 # Safe to cache, because the name or the query contains the version.
@@ -39,17 +39,24 @@ async def list_jobs(
     status: Annotated[tuple[JobStatus, ...], Query(max_length=len(JobStatus))] = (),
     label: Annotated[tuple[str, ...], Query(max_length=16)] = (),
     cursor: Cursor = None,
-) -> HTMLResponse:
-    """Show the jobs, optionally of a status and with labels, newest first."""
+    newer: Cursor = None,
+) -> Response:
+    """Show the jobs, optionally of a status and with labels, newest first: those after `cursor` or before `newer`."""
     wanted = parse_wanted(label)
-    page = await in_share(lambda: jobs.page(status=status, labels=wanted, cursor=cursor, limit=_JOBS_ON_A_PAGE))
+    page = await in_share(
+        lambda: jobs.page(status=status, labels=wanted, cursor=cursor, newer_than=newer, limit=_JOBS_ON_A_PAGE)
+    )
 
     def address(**changes: str | None) -> str:
-        query = {"status": status, "label": label, "cursor": None} | changes
+        query = {"status": status, "label": label} | changes
         return "/?" + urlencode({name: value for name, value in query.items() if value}, doseq=True)
 
-    context = {"page": page, "status": status, "cursor": cursor, "labels": label, "statuses": list(JobStatus)}
-    return render(request, "jobs.html", context | {"address": address})
+    if newer is not None and page.next_cursor is None:
+        # Fewer jobs than a page holds: the list begins with them.
+        return RedirectResponse(address(), HTTPStatus.SEE_OTHER)
+    context = {"page": page, "status": status, "labels": label, "statuses": list(JobStatus)}
+    context |= {"cursor": cursor, "newer": newer, "address": address}
+    return render(request, "jobs.html", context)
 
 
 @router.get("/new")
@@ -59,7 +66,7 @@ async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId 
     options = (None if other is None else other.known_options) or EncodeOptions()
     source = None if other is None or other.data_removed or other.checkpoint is None else other
     datasets: DatasetService = request.app.state.datasets
-    choices: dict[str, Any] = {"architectures": architectures(), "recipes": list(RecipeName)}
+    choices: dict[str, Any] = {"architectures": architectures(), "recipes": RECIPE_ENTRIES}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
     choices["representations"] = list(RepresentationName)
     choices["datasets"] = (await in_share(datasets.all, tenant)).items

@@ -13,7 +13,7 @@ file.addEventListener("change", () => {
   if (!name.value) name.value = file.files[0].name.replace(/\.safetensors$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-");
 });
 
-submitBy(form, () => {
+submitBy(form, () => [...form.elements], () => {
   const address = `${form.action}?${new URLSearchParams({ name: name.value })}`;
   send(address, { "Content-Type": "application/octet-stream" }, file.files[0], 201, () => location.reload());
 });

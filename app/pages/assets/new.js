@@ -1,5 +1,6 @@
 // The form of a new job: the file, and the options as JSON.
 
+import { labelsIn, problemOfLabels } from "./labels.js";
 import { send, submitBy, takeDrops } from "./sending.js";
 
 const form = document.getElementById("new");
@@ -12,54 +13,71 @@ takeDrops(file);
 for (const input of numbers) {
   input.addEventListener("input", () => {
     radioOf(input).checked = input.value !== "" || radioOf(input).checked;
-    requireChosen();
   });
 }
-for (const radio of form.querySelectorAll("[type=radio]")) radio.addEventListener("change", requireChosen);
-requireChosen();
 
-submitBy(form, submitJob);
+submitBy(form, fieldsInUse, submitJob);
 
 function radioOf(input) {
   return document.getElementById(`${input.dataset.group}-${input.dataset.option}`);
 }
 
-function requireChosen() {
-  for (const input of numbers) input.required = radioOf(input).checked;
+function isInUse(field) {
+  return !field.dataset.group || radioOf(field).checked;
 }
 
-/** Return the options that were filled in. */
+/** Return the fields that are in use, and check what attributes cannot express. */
+function fieldsInUse() {
+  for (const input of numbers) input.required = isInUse(input);
+  for (const input of form.querySelectorAll("[data-above]")) {
+    const isTooSmall = input.value !== "" && Number(input.value) <= Number(input.dataset.above);
+    input.setCustomValidity(isTooSmall ? `Give a number above ${input.dataset.above}.` : "");
+  }
+  document.getElementById("labels").setCustomValidity(problemOfLabels(textOf("labels")));
+  return [...form.elements].filter(isInUse);
+}
+
+/** Return the options that were filled in, as JSON. */
 function options() {
   const found = {};
   for (const input of form.querySelectorAll("[data-option]")) {
-    const isChosen = !input.dataset.group || radioOf(input).checked;
-    const value = valueOf(input);
-    if (isChosen && value !== null) found[input.dataset.option] = value;
+    const value = jsonOf(input);
+    if (isInUse(input) && value !== null) found[input.dataset.option] = value;
   }
-  return found;
-}
-
-/** Return the labels that were filled in; a label without a value gets an empty value. */
-function labels() {
-  const pairs = textOf("labels").split(",").map((pair) => pair.trim()).filter(Boolean);
-  return Object.fromEntries(pairs.map((pair) => [pair.split("=")[0].trim(), pair.split("=").slice(1).join("=").trim()]));
+  return objectOf(found);
 }
 
 function textOf(id) {
   return document.getElementById(id).value.trim();
 }
 
-function valueOf(input) {
-  if (input.type === "checkbox") return input.checked;
-  if (input.value.trim() === "") return null;
-  if (input.type === "number") return Number(input.value);
-  if ("list" in input.dataset) return input.value.split(",").map((part) => part.trim()).filter(Boolean);
-  return input.value.trim();
+/** The value of a field as JSON; null if it is empty. */
+function jsonOf(input) {
+  if (input.type === "checkbox") return JSON.stringify(input.checked);
+  const text = input.value.trim();
+  if (text === "") return null;
+  if (input.type === "number") return numberOf(text);
+  return JSON.stringify("list" in input.dataset ? patternsIn(text) : text);
+}
+
+/** A number as JSON. Numbers of scripts are exact to 2^53 only, and a seed may be larger. */
+function numberOf(text) {
+  return /^-?\d+$/.test(text) ? BigInt(text).toString() : JSON.stringify(Number(text));
+}
+
+/** Patterns between commas; those in brackets are part of a pattern. */
+function patternsIn(text) {
+  return text.split(/,(?![^[\]]*\])/).map((part) => part.trim()).filter(Boolean);
+}
+
+/** A JSON object of values that are JSON already. */
+function objectOf(parts) {
+  return `{${Object.entries(parts).map(([name, json]) => `${JSON.stringify(name)}: ${json}`).join(", ")}}`;
 }
 
 function submitJob() {
-  const parts = { options: options(), labels: labels() };
-  if (textOf("deadline_seconds")) parts.deadline_seconds = Number(textOf("deadline_seconds"));
+  const parts = { options: options(), labels: JSON.stringify(labelsIn(textOf("labels"))) };
+  if (textOf("deadline_seconds")) parts.deadline_seconds = numberOf(textOf("deadline_seconds"));
   const headers = { "Idempotency-Key": `"${crypto.randomUUID?.() ?? Math.random()}"` };
   const body = file.files.length ? withFile(parts) : withCheckpoint(parts, headers);
   send(form.action, headers, body, 202, (job) => location.assign(job.links.page));
@@ -68,7 +86,7 @@ function submitJob() {
 /** Build a form with the file. Small parts come first, so their errors are reported before the file is sent. */
 function withFile(parts) {
   const body = new FormData();
-  for (const [name, value] of Object.entries(parts)) body.append(name, JSON.stringify(value));
+  for (const [name, json] of Object.entries(parts)) body.append(name, json);
   if (textOf("name")) body.append("name", textOf("name"));
   body.append("checkpoint", file.files[0]);
   return body;
@@ -77,7 +95,8 @@ function withFile(parts) {
 /** Build a document that names the checkpoint that is already uploaded. */
 function withCheckpoint(parts, headers) {
   headers["Content-Type"] = "application/json";
-  const name = textOf("name") ? { name: textOf("name") } : {};
+  const name = textOf("name") ? { name: JSON.stringify(textOf("name")) } : {};
   // `form.dataset` is the field of that name.
-  return JSON.stringify({ checkpoint: { sha256: form.getAttribute("data-sha256") }, ...name, ...parts });
+  const checkpoint = JSON.stringify({ sha256: form.getAttribute("data-sha256") });
+  return objectOf({ checkpoint, ...name, ...parts });
 }

@@ -1,6 +1,6 @@
 // File selection by drop or dialog, and upload with progress.
 
-import { clearErrors, showErrors } from "./errors.js";
+import { checkFields, clearErrors, showErrors } from "./errors.js";
 
 const submit = document.getElementById("submit");
 const sent = document.getElementById("sent");
@@ -26,11 +26,17 @@ export function takeDrops(file) {
   });
 }
 
-/** Submit the form with this function. */
-export function submitBy(form, submitForm) {
+/** Submit the form with this function if the fields that `fields` returns are valid. */
+export function submitBy(form, fields, submitForm) {
+  // The browser reports no errors of fields that it cannot show, as in a closed section.
+  form.noValidate = true;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    submitForm();
+    if (checkFields(fields())) submitForm();
+  });
+  // The browser may keep the page as it was when its form had been sent.
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) setBusy(false);
   });
   setBusy(false);
 }

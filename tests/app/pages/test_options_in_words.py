@@ -65,4 +65,4 @@ def test_the_options_that_were_given_have_labels_and_units(
 
 def test_a_text_on_options_uses_their_labels() -> None:
     text = options_in_words.in_words("`fail_over` needs a `dataset`; `auto` is the default.")
-    assert text == "“Fail above an accuracy drop of” needs a “Data set”; auto is the default."
+    assert text == "“Fail above accuracy drop” needs a “Data set”; auto is the default."

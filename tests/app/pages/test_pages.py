@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.settings import Settings
+from nern_core.options import EncodeOptions
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import DIGITS, EXAMPLE, ROOT
@@ -45,6 +47,32 @@ def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: T
     assert "No jobs match this filter." in embedded_client.get("/", params={"status": "failed"}).text
 
 
+def links(page: str) -> dict[str, str]:
+    """The addresses of all links of a page, by their words."""
+    return {words: html.unescape(address) for address, words in re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', page)}
+
+
+def names(page: str) -> list[str]:
+    """The names of the jobs on a page."""
+    return re.findall(r'<a id="job_[^>]*>([^<]*)</a>', page)
+
+
+def test_older_pages_of_the_list_lead_back_to_newer_ones(embedded_client: TestClient) -> None:
+    checkpoint = {"checkpoint": EXAMPLE.read_bytes()}
+    for number in range(53):
+        embedded_client.post("/jobs", files=checkpoint, data={"name": f"{number}"})
+    everything = [f"{number}" for number in reversed(range(53))]
+    first = embedded_client.get("/?status=queued").text
+    assert (names(first), "Newer jobs" in links(first)) == (everything[:25], False)
+    second = embedded_client.get(links(first)["Older jobs"]).text
+    third = embedded_client.get(links(second)["Older jobs"]).text
+    assert (names(third), "Older jobs" in links(third)) == (everything[50:], False)
+    back = embedded_client.get(links(third)["Newer jobs"]).text
+    assert (names(back), links(back)["Older jobs"]) == (everything[25:50], links(second)["Older jobs"])
+    newest = embedded_client.get(links(back)["Newer jobs"])
+    assert (names(newest.text), newest.url.query) == (everything[:25], b"status=queued")
+
+
 def test_the_list_is_narrowed_by_labels(embedded_client: TestClient) -> None:
     checkpoint = {"checkpoint": EXAMPLE.read_bytes()}
     for team in ("vision", "speech & more"):
@@ -71,6 +99,30 @@ def test_the_form_starts_from_the_options_of_another_job(embedded_client: TestCl
     assert 'value="5000"' in page
     assert "<option selected>in-filter</option>" in page
     assert re.search(r'id="importance"[^>]* checked', page)
+
+
+def test_every_option_has_a_field(embedded_client: TestClient) -> None:
+    fields = re.findall(r'data-option="([^"]+)"', embedded_client.get("/new").text)
+    assert sorted(fields) == sorted(EncodeOptions.model_fields)
+
+
+def test_no_two_things_of_the_form_have_the_same_name(embedded_client: TestClient) -> None:
+    page = embedded_client.get("/new").text
+    found = re.findall(r"<(?:legend|label|summary)[^>]*>([^<]+)<", page)
+    # Each of the two groups has a default.
+    assert {name: found.count(name) for name in found if found.count(name) > 1} == {"Default": 2}
+
+
+def test_the_page_of_a_job_shows_its_options_with_the_labels_of_the_form(embedded_client: TestClient) -> None:
+    job = submit(embedded_client, {"kernels": ["features.0.weight"], "seconds": 600}).json()
+    page = embedded_client.get(f"/view/{job['id']}").text
+    assert "<dt>Kernels</dt><dd>features.0.weight</dd>" in page
+    assert "<dt>Training time</dt><dd>600 seconds</dd>" in page
+
+
+def test_a_script_that_renews_a_part_of_a_page_gets_problems_as_documents(embedded_client: TestClient) -> None:
+    answer = embedded_client.get(f"/view/job_{'0' * 32}", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no job with this id.")
 
 
 def test_the_form_offers_the_checkpoint_of_another_job(embedded_client: TestClient) -> None:
@@ -167,7 +219,7 @@ def test_a_browser_at_the_address_of_a_job_gets_its_page_and_a_program_the_docum
 
 def test_an_unknown_address_is_a_page_for_a_browser_and_a_problem_for_a_program(embedded_client: TestClient) -> None:
     page = embedded_client.get("/nowhere", headers=BROWSER)
-    assert (page.status_code, page.headers["Vary"]) == (404, "Accept")
+    assert (page.status_code, page.headers["Vary"]) == (404, "Accept, HX-Request")
     assert "<h1>Not Found</h1>" in page.text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
     problem = embedded_client.get("/nowhere")
