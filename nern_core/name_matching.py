@@ -121,7 +121,7 @@ def _ambiguous(prefixes: list[str], network: NetworkStructure) -> NernError:
 
 
 def _not_alone(other: str, names: Mapping[str, str], network: NetworkStructure) -> NernError:
-    """Explain how to leave out other tensors beside the network, such as the weights of a loss."""
+    """Explain how to leave out tensors that are not part of the network, such as the weights of a loss."""
     key = next((name.removesuffix(f".{new}") for name, new in names.items() if name.endswith(f".{new}")), None)
     how_to = "" if key is None else f"; choose the network with the option `key` (`--key {key}`)"
     return NernError(

@@ -108,7 +108,7 @@ def global_of(module: str, name: str) -> Global:
 
 
 def is_harmless(named: Global) -> bool:
-    """Return True if it describes tensors or plain data, or occurs in checkpoints beside their weights."""
+    """Return True if it describes tensors or plain data, or occurs in checkpoints besides their weights."""
     known = any(named.name in names for names in (_CALLS, _INERT, _NAMED_ONLY, _STORAGES))
     return known or may_be_left_behind(named.name)
 

@@ -1,4 +1,4 @@
-"""The classes and functions that a file may name beside its weights.
+"""The classes and functions that a file may name in addition to its weights.
 
 They are never looked up or called, whatever their names: their objects are described by the name and left behind. The
 lists only separate configurations and states of a training, which are skipped, from files that ask to run code, which
@@ -37,7 +37,7 @@ _TYPING = "typing."
 
 
 def may_be_left_behind(name: str) -> bool:
-    """Return True for a dotted name of a class or function that checkpoints hold beside their weights."""
+    """Return True for a dotted name of a class or function that checkpoints hold besides their weights."""
     if not all(part.isidentifier() for part in name.split(".")):
         return False
     package = name.partition(".")[0]

@@ -202,7 +202,7 @@ class FeatureMaps(AbstractContextManager["FeatureMaps"]):
             handle.remove()
 
     def _collect(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        # Attention modules return their weights beside their output.
+        # Attention modules return their weights in addition to their output.
         tensor = output if isinstance(output, Tensor) else output[0]
         self._maps.append(tensor.float().clone())
 
