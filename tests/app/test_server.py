@@ -1,3 +1,5 @@
+import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -6,11 +8,15 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+from uvicorn.server import ServerState
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.database import create_sessions, migrate
-from app.server import refuse_open_service
+from app.server import PromptProtocol, refuse_open_service
 from app.settings import Authentication, Settings
 from nern_core.errors import NernError
 from tests.service.conftest import API, Client, environment, free_port, process, wait_for
@@ -92,7 +98,43 @@ def test_the_server_keeps_its_promises_on_the_wire(port: int) -> None:
         assert exchange(port, HEAD + smuggled).startswith(b"HTTP/1.1 400"), smuggled
 
     for large in (b"GET /" + b"x" * 100_000, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000):
-        assert exchange(port, large).startswith(b"HTTP/1.1 400")
+        assert exchange(port, large).startswith(b"HTTP/1.1 431")
+
+
+def test_requests_that_cost_more_than_their_bytes_are_refused_with_a_problem_and_closed(port: int) -> None:
+    many = exchange(port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 500 + b"\r\n")
+    assert many.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert json.loads(many.partition(b"\r\n\r\n")[2])["type"] == "headers-too-large"
+    tiny = exchange(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000)
+    assert tiny.startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
+    assert json.loads(tiny.partition(b"\r\n\r\n")[2])["type"] == "chunks-too-small"
+
+
+def test_a_body_that_becomes_malformed_while_its_answer_is_sent_ends_both() -> None:
+    ended = []
+
+    async def application(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        while (message := await receive())["type"] == "http.request":
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        ended.append(message["type"])
+
+    async def exchange() -> bytes:
+        config = uvicorn.Config(application, http=PromptProtocol, lifespan="off", log_config=None)
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(lambda: PromptProtocol(config, state, {}), "127.0.0.1")
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        begun = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(1)
+        writer.write(b"zz\r\n")
+        rest = await reader.read()
+        writer.close()
+        await asyncio.gather(*state.tasks)
+        server.close()
+        return begun + rest
+
+    answer = asyncio.run(exchange())
+    assert (answer.count(b"HTTP/1.1"), answer[-1:], ended) == (1, b"x", ["http.disconnect"])
 
 
 def drip(connection: socket.socket, seconds: float) -> None:
