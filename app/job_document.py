@@ -17,6 +17,7 @@ from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
 from app.jobs.names import JobName, name_at_address
 from app.outbound.client import OutboundClient
+from app.presence import while_connected
 from app.problems import Problem
 from app.request_threads import in_share
 from app.settings import Settings
@@ -131,7 +132,8 @@ class DocumentReceiver:
         if source.url is None:
             file, result_bytes = await inspect(self._find, tenant, source, kind)
         else:
-            file, result_bytes = await self._fetcher.fetch(source.url, source.sha256, kind, go_on, room)
+            fetching = self._fetcher.fetch(source.url, source.sha256, kind, go_on, room)
+            file, result_bytes = await while_connected(request, fetching)
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)
         return Submission(

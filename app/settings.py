@@ -218,10 +218,11 @@ class Settings(BaseSettings):
         ),
     ] = 500
     body_idle_timeout: Annotated[
-        Seconds, Field(description="An upload that pauses for this long is aborted.", gt=timedelta(0))
+        Seconds, Field(description="An upload or a fetch that pauses for this long is aborted.", gt=timedelta(0))
     ] = timedelta(seconds=30)
     body_bytes_per_second: Annotated[
-        ByteSize, Field(description="Minimum speed of an upload in bytes per second; a slower one is aborted.")
+        ByteSize,
+        Field(description="Minimum speed of an upload or a fetch in bytes per second; a slower one is aborted."),
     ] = ByteSize(1024)
     max_upload_bytes: Annotated[ByteSize, Field(description="Maximum size of a checkpoint or data set.")] = ByteSize(
         8 * 2**30

@@ -9,20 +9,24 @@ import http.client
 import socket
 import ssl
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from threading import Timer
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from app.access.caller import DEFAULT_TENANT
 from app.outbound.addresses import Address, Network, is_allowed, is_public
+from app.outbound.answer import Answer, Deadline, Pace, Response
 from app.outbound.errors import AddressRefused, OutboundError
+from app.outbound.interruption import Interruption
 from app.outbound.names import LookUp, Names, look_up
 
 _PORTS = frozenset({443, 8443})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_CHUNK_BYTES = 64 * 2**10
+# For each address; a host that drops packets would otherwise hold the thread until the deadline.
+_SECONDS_TO_CONNECT = 10.0
+# Characters that a path or query may have, besides letters and digits.
+_OF_ADDRESSES = "%/?:@!$&'()*+,;=-._~[]|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,66 +52,6 @@ class Origin:
     def of(cls, url: str) -> Self:
         """Return the server of a URL. Raises `AddressRefused` for an invalid URL."""
         return cls(*_parts(url)[:3])
-
-
-class Answer:
-    """The response; `chunks` reads its body."""
-
-    def __init__(self, response: http.client.HTTPResponse, deadline: "_Deadline", max_bytes: int) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self._response = response
-        self._deadline = deadline
-        self._max_bytes = max_bytes
-
-    def chunks(self) -> Iterator[bytes]:
-        """Iterate over the body. Raises `OutboundError` if it is too large, too slow or incomplete."""
-        read = 0
-        while chunk := self._next():
-            read += len(chunk)
-            if read > self._max_bytes:
-                raise OutboundError(f"The answer is larger than the limit of {self._max_bytes:,} bytes.")
-            yield chunk
-        if self._deadline.over:
-            raise self._deadline.error()
-        if self._response.length:
-            raise OutboundError("The answer is incomplete because the connection was lost; try again.")
-
-    def _next(self) -> bytes:
-        try:
-            return self._response.read1(_CHUNK_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._deadline.error(error) from error
-
-
-class _Deadline:
-    """Ends a connection at its deadline, because the socket's own timeout restarts with every byte."""
-
-    def __init__(self, connection: socket.socket, seconds: float) -> None:
-        self.over = False
-        self._connection = connection
-        self._seconds = seconds
-        self._timer = Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-
-    def error(self, cause: Exception | None = None) -> OutboundError:
-        """Return the error of the request: the deadline, if it has passed, or else the cause."""
-        if self.over:
-            return OutboundError(f"The answer took longer than {self._seconds:.3g} seconds; try again.")
-        return OutboundError(f"The request has failed ({cause!r}); try again.")
-
-    def _end(self) -> None:
-        self.over = True
-        with suppress(OSError):
-            # Not the method of the TLS socket, after which reads would continue without TLS.
-            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
 
 class OutboundClient:
@@ -137,15 +81,18 @@ class OutboundClient:
         seconds: float = 5.0,
         max_bytes: int = 64 * 2**10,
         tenant: str = DEFAULT_TENANT,
+        pace: Pace | None = None,
+        interruption: Interruption | None = None,
     ) -> Iterator[Answer]:
         """Send a request for a tenant; it may take `seconds` from the connection to the end of the answer.
 
-        Raises `OutboundError`. An answer with an error status is not an error here.
+        `interruption` ends it before. Raises `OutboundError`. An answer with an error status is not an error here.
         """
-        target = self.check(url, tenant)
+        target, interruption = self.check(url, tenant), interruption or Interruption()
         with ExitStack() as stack:
-            connection = stack.enter_context(self._connect(target, seconds))
-            deadline = stack.enter_context(_Deadline(connection, seconds))
+            connection = stack.enter_context(self._connect(target, seconds, interruption))
+            deadline = stack.enter_context(Deadline(connection, seconds))
+            stack.enter_context(interruption.ending(deadline.end))
             try:
                 if isinstance(connection, ssl.SSLSocket):
                     connection.do_handshake()
@@ -153,12 +100,13 @@ class OutboundClient:
                 # `Host` omits the default port of the scheme.
                 exchange.default_port = _DEFAULT_PORTS["https" if target.secure else "http"]
                 exchange.sock = connection
+                exchange.response_class = Response
                 sent = {"Accept-Encoding": "identity", "Connection": "close"} | dict(headers or {})
                 exchange.request(method, target.path, body, sent)
                 response = stack.enter_context(exchange.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise deadline.error(error) from error
-            yield Answer(response, deadline, max_bytes)
+            yield Answer(response, deadline, max_bytes, pace)
 
     def check(self, url: str, tenant: str = DEFAULT_TENANT) -> Target:
         """Resolve a URL and check all addresses of its host. Raises `OutboundError`, within some seconds.
@@ -184,11 +132,13 @@ class OutboundClient:
             raise AddressRefused("The address must begin with https:// and use port 443 or 8443.")
         return Target(scheme == "https", host, port, path, addresses)
 
-    def _connect(self, target: Target, seconds: float) -> socket.socket:
+    def _connect(self, target: Target, seconds: float, interruption: Interruption) -> socket.socket:
         """Connect to the first address that answers. Raises `OutboundError`."""
+        patience = min(_SECONDS_TO_CONNECT, seconds / len(target.addresses))
         for address in target.addresses:
+            interruption.check()
             try:
-                plain = socket.create_connection((str(address), target.port), seconds / len(target.addresses))
+                plain = socket.create_connection((str(address), target.port), patience)
             except OSError:
                 continue
             plain.settimeout(seconds)
@@ -199,7 +149,7 @@ class OutboundClient:
 
 
 def _parts(url: str) -> tuple[str, str, int, str]:
-    """Split a URL into scheme, host, port and path with query. Raises `OutboundError`."""
+    """Split a URL into scheme, host, port and escaped path with query. Raises `OutboundError`."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna").decode()
@@ -212,4 +162,6 @@ def _parts(url: str) -> tuple[str, str, int, str]:
         raise AddressRefused(
             "The address contains a user name or password, which would be stored and logged; leave them out."
         )
-    return parts.scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # An address may be written with letters of any script; on the wire their UTF-8 is escaped.
+    path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_OF_ADDRESSES)
+    return parts.scheme, host, port, path

@@ -24,6 +24,7 @@ from app.jobs.models import JobStatus
 from app.jobs.names import JobName
 from app.jobs.service import Draft, JobService, TenantJobs
 from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
+from app.presence import while_connected
 from app.problems import describe
 from app.request_threads import TenantRoute, in_share
 from app.routes.parameters import Cursor, JobId
@@ -226,7 +227,8 @@ async def get_job(
     response.headers["Vary"] = "Accept"
     wait, state = preferred_wait(prefer, wait_for), request.app.state
     async with watched_key(request).interrupting():
-        job, waited = await wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
+        waiting_for_job = wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
+        job, waited = await (while_connected(request, waiting_for_job) if wait.seconds else waiting_for_job)
     if waited:
         response.headers["Preference-Applied"] = wait.applied
     if not job.ended:

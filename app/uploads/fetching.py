@@ -3,9 +3,10 @@
 The address is a URL, or an MLflow name, which `model_registry` resolves.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from http import HTTPStatus
 from urllib.parse import urljoin
@@ -14,8 +15,10 @@ from app.access.caller import tenant_of_request
 from app.accounting.reservations import ReservedRoom
 from app.body import parse_length
 from app.fair_shares import FairThreads
-from app.outbound.client import Answer, OutboundClient
+from app.outbound.answer import Answer, Pace
+from app.outbound.client import OutboundClient
 from app.outbound.errors import AddressRefused, OutboundError
+from app.outbound.interruption import Interruption
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
@@ -44,6 +47,7 @@ class FileFetcher:
         self._most = int(settings.max_upload_bytes)
         self._reserve = settings.disk_reserve
         self._seconds = settings.fetch_timeout.total_seconds()
+        self._pace = Pace(settings.body_idle_timeout.total_seconds(), settings.body_bytes_per_second)
         self._store = store
         self._client = client
         self._registry = ModelRegistry.of(settings)
@@ -59,19 +63,33 @@ class FileFetcher:
         of the file's kind and of `ModelRegistry.open`), `DiskFull` and `StoreUnavailable`; nothing of a refused file
         remains.
         """
-        return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, go_on, room)
+        interruption = Interruption()
+        try:
+            return await _threads().run(
+                tenant_of_request.get(), self._fetch, url, sha256, kind, go_on, room, interruption
+            )
+        except asyncio.CancelledError:
+            interruption.happen()
+            raise
 
     def _fetch(
-        self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None], room: ReservedRoom
+        self,
+        url: str,
+        sha256: str | None,
+        kind: FileKind,
+        go_on: Callable[[], None],
+        room: ReservedRoom,
+        interruption: Interruption,
     ) -> tuple[StoredArtifact, int]:
         try:
-            with self._open(url) as answer:
+            with self._open(url, interruption) as answer:
                 length = parse_length(answer.headers.get("Content-Length", ""))
                 if length > self._most:
                     raise kind.too_large(self._most)
                 room.cover(length)
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
+                        interruption.check()
                         go_on()
                         if writer.size + len(chunk) > self._most:
                             raise kind.too_large(self._most)
@@ -81,27 +99,40 @@ class FileFetcher:
                         raise digest_mismatch(str(sha256), writer.sha256)
                     with writer.flush().open("rb") as file:
                         result_bytes = kind.check(file)
+                    interruption.check()
                     return room.stored(writer.commit(go_on)), result_bytes
         except AddressRefused as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"{kind.name}.url: {error}") from error
         except (OutboundError, _Elsewhere) as error:
             raise unreachable(str(error), kind.name) from error
 
-    def _open(self, url: str) -> AbstractContextManager[Answer]:
+    def _open(self, url: str, interruption: Interruption) -> AbstractContextManager[Answer]:
         if not is_reference(url):
-            return self._answer(url)
+            return self._answer(url, interruption)
         if self._registry is None:
             raise no_registry()
-        return self._registry.open(url, seconds=self._seconds, max_bytes=self._most + _MARGIN)
+        return self._registry.open(
+            url,
+            seconds=self._seconds,
+            max_bytes=self._most + _MARGIN,
+            pace=self._pace,
+            interruption=interruption,
+        )
 
     @contextmanager
-    def _answer(self, url: str) -> Iterator[Answer]:
+    def _answer(self, url: str, interruption: Interruption) -> Iterator[Answer]:
         """Follow redirects to the answer; the client checks each of them like the address itself."""
         end, tenant = time.monotonic() + self._seconds, tenant_of_request.get()
         for _ in range(_MOST_REDIRECTS + 1):
             seconds = max(0.1, end - time.monotonic())
             with self._client.send(
-                "GET", url, seconds=seconds, max_bytes=self._most + _MARGIN, tenant=tenant
+                "GET",
+                url,
+                seconds=seconds,
+                max_bytes=self._most + _MARGIN,
+                tenant=tenant,
+                pace=self._pace,
+                interruption=interruption,
             ) as answer:
                 location = answer.headers.get("Location")
                 if answer.status == HTTPStatus.OK:
@@ -111,8 +142,19 @@ class FileFetcher:
                     raise _Elsewhere(
                         f"The address answers with the status {answer.status}; check that the file is public."
                     )
-                url = urljoin(url, location)
+                url = _target_of(url, location)
         raise _Elsewhere(f"The address redirects more than {_MOST_REDIRECTS} times; name the file itself.")
+
+
+def _target_of(url: str, location: str) -> str:
+    """Return the address that a redirect leads to. Raises `AddressRefused`."""
+    with suppress(UnicodeError):
+        # `http.client` reads headers as Latin-1, and servers send UTF-8.
+        location = location.encode("latin-1").decode()
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise AddressRefused("The address redirects to something that is not an address.") from None
 
 
 @cache

@@ -16,8 +16,10 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import structlog
 from pydantic import BaseModel, Field, ValidationError
 
-from app.outbound.client import Answer, Origin, OutboundClient
+from app.outbound.answer import Answer, Pace
+from app.outbound.client import Origin, OutboundClient
 from app.outbound.errors import OutboundError
+from app.outbound.interruption import Interruption
 from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
@@ -101,13 +103,23 @@ class ModelRegistry:
         return cls(settings.mlflow_tracking_uri, settings.mlflow_tracking_token)
 
     @contextmanager
-    def open(self, text: str, *, seconds: float, max_bytes: int) -> Iterator[Answer]:
+    def open(
+        self,
+        text: str,
+        *,
+        seconds: float,
+        max_bytes: int,
+        pace: Pace | None = None,
+        interruption: Interruption | None = None,
+    ) -> Iterator[Answer]:
         """Find and open a checkpoint; `seconds` limits the total time, including reading.
 
         Raises `Problem` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, `checkpoint-unreachable`, and
         those of `find_checkpoint`); reading raises `OutboundError`.
         """
-        exchange = _Exchange(self._client, self._url, self._headers, time.monotonic() + seconds)
+        exchange = _Exchange(
+            self._client, self._url, self._headers, time.monotonic() + seconds, pace or Pace(), interruption
+        )
         try:
             reference = parse_reference(text)
             root = self._served_path(exchange.artifact_uri(reference))
@@ -136,11 +148,21 @@ class ModelRegistry:
 class _Exchange:
     """The requests for one checkpoint, with a common deadline."""
 
-    def __init__(self, client: OutboundClient, url: str, headers: Mapping[str, str], end: float) -> None:
+    def __init__(
+        self,
+        client: OutboundClient,
+        url: str,
+        headers: Mapping[str, str],
+        end: float,
+        pace: Pace,
+        interruption: Interruption | None,
+    ) -> None:
         self._client = client
         self._url = url
         self._headers = headers
         self._end = end
+        self._pace = pace
+        self._interruption = interruption
 
     def artifact_uri(self, reference: Reference) -> str:
         """Return the URI of the artifacts that a reference names."""
@@ -198,7 +220,13 @@ class _Exchange:
         if seconds <= 0:
             raise self._unavailable(target, "timeout")
         sending = self._client.send(
-            "GET", self._url + target, headers=self._headers, seconds=seconds, max_bytes=max_bytes
+            "GET",
+            self._url + target,
+            headers=self._headers,
+            seconds=seconds,
+            max_bytes=max_bytes,
+            pace=self._pace,
+            interruption=self._interruption,
         )
         with ExitStack() as stack:
             try:

@@ -4,6 +4,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from app.outbound.addresses import Address
 from app.outbound.client import Origin, OutboundClient
 from app.outbound.errors import OutboundError
+from app.outbound.interruption import Interruption
 from app.outbound.names import look_up
 
 NAME = "hooks.nern.test"
@@ -96,6 +98,39 @@ def server(certificate: tuple[Path, Path]) -> Iterator[Server]:
 @pytest.fixture
 def plain_server() -> Iterator[Server]:
     yield from started(Server(None))
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+# A block that takes longer than a second is handed on.
+SECONDS_OF_TEST = 60
+
+
+class RawServer:
+    """Sends the bytes of `answer` to whoever connects, and then waits for the client to hang up."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
+        self.client = OutboundClient(LOOPBACK)
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            connection, _ = self.socket.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(self.answer)
+                connection.recv(65536)
+
+
+@pytest.fixture
+def raw_server() -> Iterator[RawServer]:
+    server = RawServer()
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    yield server
+    server.socket.close()
+    thread.join(10)
 
 
 class Names:
@@ -242,6 +277,63 @@ def test_an_answer_that_is_too_large_is_cut_off(server: Server, client: Outbound
         assert sum(map(len, answer.chunks())) == 2_000_000
     with client.send("GET", url, max_bytes=1_999_999) as answer, pytest.raises(OutboundError, match="1,999,999 bytes"):
         list(answer.chunks())
+
+
+def test_a_body_is_handed_on_in_blocks_however_it_comes(raw_server: RawServer) -> None:
+    raw_server.answer = CHUNKED + (b"200\r\n" + b"x" * 512 + b"\r\n") * 1000 + b"0\r\n\r\n"
+    with raw_server.client.send("GET", raw_server.url, max_bytes=2**20) as answer:
+        blocks = [len(block) for block in answer.chunks()]
+    assert sum(blocks) == 512_000
+    assert len(blocks) <= 8 + 1 + SECONDS_OF_TEST
+
+
+def test_a_body_in_pieces_of_a_byte_is_refused(raw_server: RawServer) -> None:
+    raw_server.answer = CHUNKED + b"1\r\nx\r\n" * 10_000
+    with (
+        raw_server.client.send("GET", raw_server.url) as answer,
+        pytest.raises(OutboundError, match="in pieces of less than 512 bytes"),
+    ):
+        list(answer.chunks())
+
+
+def test_the_trailer_of_an_answer_is_not_read(raw_server: RawServer) -> None:
+    raw_server.answer = CHUNKED + b"1\r\nx\r\n0\r\n" + b"a:\r\n" * 1000
+    with raw_server.client.send("GET", raw_server.url) as answer:
+        assert list(answer.chunks()) == [b"x"]
+
+
+def test_endless_interim_responses_end_the_request(raw_server: RawServer) -> None:
+    raw_server.answer = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
+    expected = "The request has failed: the server's answer is not valid HTTP; try again."
+    assert refusal(raw_server.client, raw_server.url) == expected
+
+
+def test_letters_of_any_script_are_escaped_in_a_path_and_its_query(
+    plain_server: Server, client: OutboundClient
+) -> None:
+    with client.send("GET", f"http://{NAME}:{plain_server.server_port}/größe%20?q=é&r=%C3%A9") as answer:
+        assert answer.status == 200
+    assert plain_server.seen[0][0] == "/gr%C3%B6%C3%9Fe%20?q=%C3%A9&r=%C3%A9"
+
+
+def test_an_interruption_ends_a_request_that_waits_for_its_server(client: OutboundClient) -> None:
+    interruption = Interruption()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://{NAME}:{silent.getsockname()[1]}/"
+
+        def interrupt() -> None:
+            with silent.accept()[0] as connection:
+                connection.recv(1)
+                interruption.happen()
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(OutboundError), client.send("GET", url, seconds=60, interruption=interruption):
+            pass
+        with (
+            pytest.raises(OutboundError, match="was interrupted"),
+            client.send("GET", url, seconds=60, interruption=interruption),
+        ):
+            pass
 
 
 def test_an_answer_that_drips_ends_with_its_deadline(server: Server, client: OutboundClient) -> None:

@@ -24,26 +24,28 @@ class Handler(BaseHTTPRequestHandler):
     """A file server with faults that depend on the path."""
 
     def do_GET(self) -> None:
-        match self.path.partition("?")[0]:
-            case "/model":
-                self._send(CONTENT)
-            case "/other":
-                self._send(b"not a checkpoint at all")
-            case "/unsized":
-                self._send(CONTENT, sized=False)
-            case "/short":
-                self._send(CONTENT[:-4], length=len(CONTENT))
-            case "/moved":
-                self._redirect("/model?signed=1")
-            case "/loop":
-                self._redirect("/loop")
-            case "/inside":
-                self._redirect("http://10.0.0.1/secrets")
-            case "/slow":
-                self._send(b"x", length=100)
-                time.sleep(3)
-            case _:
-                self.send_error(404)
+        path = self.path.partition("?")[0]
+        faults = {
+            "/model": lambda: self._send(CONTENT),
+            "/gewichte-gr%C3%B6%C3%9Fe": lambda: self._send(CONTENT),
+            "/other": lambda: self._send(b"not a checkpoint at all"),
+            "/unsized": lambda: self._send(CONTENT, sized=False),
+            "/short": lambda: self._send(CONTENT[:-4], length=len(CONTENT)),
+            "/chunks": lambda: self._send_chunks(512),
+            "/tiny-chunks": lambda: self._send_chunks(1),
+            "/moved": lambda: self._redirect("/model?signed=1"),
+            "/loop": lambda: self._redirect("/loop"),
+            "/inside": lambda: self._redirect("http://10.0.0.1/secrets"),
+            "/nowhere": lambda: self._redirect("http://["),
+            "/renamed": lambda: self._redirect("/gewichte-größe".encode().decode("latin-1")),
+            "/slow": self._send_a_byte,
+            "/drip": self._drip,
+        }
+        faults.get(path, lambda: self.send_error(404))()
+
+    def _send_a_byte(self) -> None:
+        self._send(b"x", length=100)
+        time.sleep(3)
 
     def _send(self, content: bytes, *, sized: bool = True, length: int | None = None) -> None:
         self.send_response(200)
@@ -52,6 +54,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
+
+    def _send_chunks(self, size: int) -> None:
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        pieces = [CONTENT[start : start + size] for start in range(0, len(CONTENT), size)]
+        self.wfile.write(b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n")
+
+    def _drip(self) -> None:
+        """Send a byte now and then, until the client hangs up."""
+        assert isinstance(self.server, Server)
+        self.server.dripping.release()
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while not self.server.over.wait(0.01):
+                self.wfile.write(b"x")
+        except OSError:
+            self.server.hung_up.release()
 
     def _redirect(self, location: str) -> None:
         self.send_response(302)
@@ -65,18 +87,34 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """A server whose clients may hang up."""
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.over = threading.Event()
+        # Counts of the answers to `/drip` that have begun, and that the client has ended.
+        self.dripping, self.hung_up = threading.Semaphore(0), threading.Semaphore(0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
     def handle_error(self, request: object, client_address: object) -> None:
         pass
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
-    with Server(("127.0.0.1", 0), Handler) as server:
+def file_server() -> Iterator[Server]:
+    with Server() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server
+        server.over.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(file_server: Server) -> str:
+    return file_server.url
 
 
 @pytest.fixture
@@ -97,7 +135,7 @@ def submit_url(client: TestClient, url: str, **more: Any) -> httpx2.Response:
     return client.post("/jobs", json={"checkpoint": {"url": url, **more}, "options": {"steps": 10}})
 
 
-@pytest.mark.parametrize("path", ["/model", "/unsized", "/moved"])
+@pytest.mark.parametrize("path", ["/model", "/unsized", "/moved", "/chunks", "/renamed", "/gewichte-größe"])
 def test_a_checkpoint_is_fetched_into_the_store(client: TestClient, reaching: Settings, server: str, path: str) -> None:
     answer = submit_url(client, server + path)
     assert answer.status_code == 202, answer.text
@@ -124,6 +162,8 @@ FAULTS = [
     ("/loop", {}, "checkpoint-unreachable", "redirects more than 5 times"),
     ("/slow", {}, "checkpoint-unreachable", "took longer than 1 seconds"),
     ("/inside", {}, "refused-address", "10.0.0.1 is not on the public internet"),
+    ("/nowhere", {}, "refused-address", "redirects to something that is not an address"),
+    ("/tiny-chunks", {}, "checkpoint-unreachable", "in pieces of less than 512 bytes"),
     ("/other", {}, "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
     ("/model", {"sha256": "0" * 64}, "digest-mismatch", f"SHA-256 {DIGEST}"),
 ]
@@ -137,6 +177,20 @@ def test_what_cannot_be_used_is_explained_and_not_kept(
     assert (answer.status_code, answer.json()["type"]) == (422, slug)
     assert sentence in answer.json()["detail"]
     assert stored_files(reaching) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [("/slow", "has sent nothing for 0.3 seconds"), ("/drip", "sends less than 1,024 bytes per second")],
+)
+def test_a_file_server_has_the_pauses_and_the_pace_of_an_upload(
+    reaching: Settings, server: str, path: str, sentence: str
+) -> None:
+    patient = {"fetch_timeout": timedelta(seconds=60), "body_idle_timeout": timedelta(seconds=0.3)}
+    with serving(reaching.model_copy(update=patient)) as client:
+        answer = submit_url(client, server + path)
+    assert (answer.status_code, answer.json()["type"]) == (422, "checkpoint-unreachable")
+    assert sentence in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/model", "/unsized"])
