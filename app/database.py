@@ -31,6 +31,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.sql.dml import Delete, Update
 
+from app.postgresql import read_any_time
 from app.settings import Settings
 from app.sqlite import check_integrity, refuse_network, use_safely
 
@@ -67,9 +68,11 @@ def create_engine(settings: Settings) -> Engine:
     """Create the engine without connecting. Raises `UnsafeDatabase` for SQLite on a network file system."""
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite":
-        return create_sqlalchemy_engine(
+        engine = create_sqlalchemy_engine(
             url, pool_size=20, max_overflow=20, pool_pre_ping=True, pool_recycle=1800, connect_args=_POSTGRESQL
         )
+        read_any_time(engine)
+        return engine
     if url.database:
         folder = Path(url.database).parent
         folder.mkdir(parents=True, exist_ok=True)

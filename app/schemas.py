@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from app.jobs.kinds import JobKind
 from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus
 from app.stored_documents import read_document, read_or_keep
+from app.times import later
 from app.webhooks.webhook import Webhook
 from nern_core.metrics import Metrics
 from nern_core.options import EncodeOptions
@@ -127,7 +128,7 @@ class JobView(BaseModel):
             deadline_at=job.deadline_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
-            expires_at=None if job.finished_at is None else job.finished_at + keep_results,
+            expires_at=None if job.finished_at is None else later(job.finished_at, keep_results),
             data_removed=job.data_removed,
             links=JobLinks(
                 self=address, page=f"/view/{job.id}", cancel=f"{address}/cancel", events=f"{address}/events"

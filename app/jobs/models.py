@@ -1,5 +1,6 @@
 """The table of jobs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -8,6 +9,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, MetaData, Str
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.jobs.kinds import JobKind
+from app.times import in_utc, nearest
 
 
 class JobStatus(StrEnum):
@@ -37,10 +39,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return a stored time with its zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        """Convert a stored time to UTC."""
+        return None if value is None else in_utc(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        """Read any time; SQLite stores times as text, which may be of another form."""
+        process = super().result_processor(dialect, coltype)
+        if process is None or dialect.name != "sqlite":
+            return process
+
+        def process_text(value: object) -> datetime | None:
+            try:
+                return process(value)
+            except (TypeError, ValueError):
+                return nearest(str(value))
+
+        return process_text
 
 
 class JsonObject(TypeDecorator[dict[str, Any]]):

@@ -82,11 +82,13 @@ class JobMetrics(Collector):
         self._unfit.clear()
         for reason, count in WorkerRepository(session).unfit().items():
             self._unfit.labels(reason).set(count)
+        now = repository.now()
         for job in repository.ended_since(self._since - _OVERLAP):
             if job.id not in self._counted and job.finished_at >= self._began:
                 self._ended.count(job)
                 self._counted[job.id] = job.finished_at
-                self._since = max(self._since, job.finished_at)
+                # A time in the future must not hide the jobs that end before it.
+                self._since = max(self._since, min(job.finished_at, now))
         self._counted = {job_id: at for job_id, at in self._counted.items() if at >= self._since - _OVERLAP}
 
     def _show(self, active: Sequence[ActiveJobs]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
@@ -192,3 +193,37 @@ def test_metrics_of_the_next_release_leave_those_of_the_service_to_be_read(
     finish(settings, job_id, tmp_path)
     write(settings, job_id, metrics=NEWER["metrics"])
     assert 'nern_jobs_ended_total{device="cpu"' in client.get("/metrics").text
+
+
+TIMES = ("created_at", "started_at", "finished_at", "deadline_at", "lease_until", "announce_at")
+IN_POSTGRESQL = ("infinity", "-infinity", "9999-12-30 12:00:00+00", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00 BC")
+IN_SQLITE = ("infinity", "9999-12-30 12:00:00.000000", "20000-01-01 00:00:00.000000", "last Tuesday")
+
+
+def write_time(settings: Settings, job_id: str, column: str, text: str) -> None:
+    """Store a time as another program may, past the types of the columns."""
+    with transaction(settings) as session:
+        session.execute(sql(f"UPDATE jobs SET {column} = '{text}' WHERE id = :id"), {"id": job_id})
+
+
+@pytest.mark.parametrize("column", TIMES)
+def test_a_time_outside_of_the_calendar_fails_neither_its_job_nor_the_list(
+    client: TestClient, settings: Settings, column: str
+) -> None:
+    texts = IN_SQLITE if settings.embedded else IN_POSTGRESQL
+    jobs = [submit(client).json()["id"] for _ in texts]
+    for job_id, text in zip(jobs, texts, strict=True):
+        write(settings, job_id, status="failed", error_code="x", error_message="It failed.")
+        write_time(settings, job_id, column, text)
+    assert {job["id"] for job in client.get("/jobs").json()["items"]} == set(jobs)
+    assert client.get("/").status_code == 200
+    assert client.get("/metrics").status_code == 200
+    for job_id, text in zip(jobs, texts, strict=True):
+        for address in (f"/jobs/{job_id}", f"/jobs/{job_id}/events", f"/view/{job_id}"):
+            assert client.get(address).status_code == 200, (text, address)
+
+
+def test_a_job_that_ended_at_the_end_of_the_calendar_expires_there(client: TestClient, settings: Settings) -> None:
+    job_id = submit(client).json()["id"]
+    write_time(settings, job_id, "finished_at", "9999-12-30 12:00:00")
+    assert client.get(f"/jobs/{job_id}").json()["expires_at"] == "9999-12-31T23:59:59.999999Z"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from starlette.testclient import TestClient
 
@@ -16,7 +17,7 @@ from app.workers.repository import WorkerRepository
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.chaos.unreliable_commits import commit_without_answer
-from tests.conftest import EXAMPLE, ROOT
+from tests.conftest import EXAMPLE, ROOT, transaction
 
 TOKEN = "a-token-of-some-length"
 
@@ -72,6 +73,18 @@ def test_jobs_that_have_not_ended_are_told_by_status_and_device(client: TestClie
     assert 0.04 < found["nern_queue_oldest_wait_seconds", "gpu"] < 60
     assert found["nern_database_up",] == 1
     assert found["nern_artifact_store_free_bytes",] > 0
+
+
+def test_a_job_that_ended_in_the_future_does_not_hide_those_that_end_before_it(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
+    first, second = (submit(client).json()["id"] for _ in range(2))
+    finish(settings, first, tmp_path)
+    with transaction(settings) as session:
+        session.execute(sql("UPDATE jobs SET finished_at = '9999-12-30 12:00:00' WHERE id = :id"), {"id": first})
+    assert read(client)["nern_jobs_ended_total", "cpu", "", "encoding", "succeeded"] == 1
+    finish(settings, second, tmp_path)
+    assert read(client)["nern_jobs_ended_total", "cpu", "", "encoding", "succeeded"] == 2
 
 
 def test_jobs_that_have_ended_are_counted_once(client: TestClient, settings: Settings, tmp_path: Path) -> None:
