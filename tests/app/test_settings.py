@@ -60,8 +60,8 @@ def test_what_is_no_bucket_is_refused(url: str) -> None:
     [
         ({"artifact_store": "s3://models", "s3_access_key_id": "id"}, "belong together"),
         ({"artifact_store": "s3://models", "s3_secret_access_key": "secret"}, "belong together"),
-        ({"s3_endpoint": "https://minio"}, "`s3_endpoint` is for a bucket"),
-        ({"downloads": Downloads.REDIRECTED}, "`downloads` is for a bucket"),
+        ({"s3_endpoint": "https://minio"}, "`s3_endpoint` needs a bucket"),
+        ({"downloads": Downloads.REDIRECTED}, "`downloads` needs a bucket"),
     ],
 )
 def test_half_a_bucket_is_refused(half: dict[str, str], sentence: str) -> None:

@@ -271,7 +271,7 @@ def test_a_service_with_keys_is_asked_with_the_one_in_the_environment(
         monkeypatch.setenv("NERN_API_KEY", key)
         assert nern("jobs", "list") == 0
         assert nern("submit", str(EXAMPLE)) == 1
-        assert "not good for `jobs:write`" in capsys.readouterr().err
+        assert "does not have the scope `jobs:write`" in capsys.readouterr().err
 
 
 def test_labels_are_given_and_looked_for(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:

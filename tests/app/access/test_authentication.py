@@ -86,7 +86,7 @@ def test_a_missing_scope_is_named(client: TestClient, keys: ApiKeyService) -> No
     ):
         answer = client.request(method, path, headers=bearer(keys.create("acme", [held]).reveal()))
         assert (answer.status_code, answer.json()["type"]) == (403, "missing-scope")
-        assert f"not good for `{missing}`" in answer.json()["detail"]
+        assert f"does not have the scope `{missing}`" in answer.json()["detail"]
         assert answer.headers["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{missing}"'
 
 
