@@ -320,7 +320,7 @@ def test_a_checkpoint_over_the_limit_is_refused(embedded: Settings) -> None:
         declared = submit(client, checkpoint=b"x" * 3_000_000)
         counted = submit(client, checkpoint=b"x" * 1001)
     assert (declared.status_code, counted.status_code) == (413, 413)
-    assert "larger than the 1,000 bytes" in counted.json()["detail"]
+    assert "over the limit of 1,000 bytes" in counted.json()["detail"]
     assert stored_files(small) == []
 
 

@@ -132,5 +132,5 @@ def test_what_is_too_large_is_told_although_nobody_reads_to_its_end(
     settings = Settings(data_dir=tmp_path / "small", max_upload_bytes=ByteSize(MIB))
     with listening(settings) as port, Client(f"http://127.0.0.1:{port}", retries=QUICK) as client:
         for _ in range(5):
-            with pytest.raises(InvalidRequest, match="larger than the 1,048,576 bytes"):
+            with pytest.raises(InvalidRequest, match="over the limit of 1,048,576 bytes"):
                 client.checkpoints.upload(checkpoint)

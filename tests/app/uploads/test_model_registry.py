@@ -108,7 +108,7 @@ def test_what_cannot_be_fetched_is_explained_and_not_kept(
         f"models:/{registered_model}/7": ("unknown-model", f"does not know models:/{registered_model}/7"),
         f"models:/{registered_model}@nobody": ("unknown-model", "does not know"),
         f"runs:/{'0' * 32}/checkpoint": ("unknown-model", "does not know"),
-        f"models:/{registered_model}/2": ("artifacts-not-served", "kept at s3:"),
+        f"models:/{registered_model}/2": ("artifacts-not-served", "stored at s3:"),
         f"models:/{registered_model}/1/other.pt": ("no-such-artifact", "'other.pt'"),
         f"models:/{registered_model}-notes/1": ("no-checkpoint", "mlflow.pytorch.log_state_dict"),
         f"models:/{registered_model}-notes/1/notes.txt": (
