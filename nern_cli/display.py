@@ -4,6 +4,7 @@ Progress goes to standard error and results to standard output, so that a pipe c
 """
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from nern_cli.terminal_text import print_line, print_note, printable
+from nern_core.metrics import MOST_LAYER_ERRORS
 from nern_core.progress import Progress as Observation
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 5.0
 _WIDEST = 10_000
+# Fields whose keys are data, such as names of tensors, which are shown as they are.
+_DATA_FIELDS = frozenset({"artifacts", "labels", "layer_errors", "seconds"})
+# Columns that values need beside a name; longer names are folded too.
+_NARROWEST_VALUES = 16
 _COUNTS = ("bytes", "kernels", "parameters", "weights")
 
 
@@ -97,18 +103,30 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
     """Print names and values; nested names are prefixed by the name of their parent."""
     print_line(title)
     rows = _rows(result)
+    console = _console()
     table = Table(show_header=False)
-    # The column is as wide as the longest name, so that neither names nor long values such as digests are cut.
-    table.add_column(no_wrap=True, min_width=max((cell_len(name) for name, _ in rows), default=0))
+    # Names are folded only if they leave no room for values. Nothing is cut.
+    longest = max((cell_len(name) for name, _ in rows), default=0)
+    if longest + _NARROWEST_VALUES <= console.width:
+        table.add_column(no_wrap=True, min_width=longest)
+    else:
+        table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    _print(table)
+    if not (console.is_terminal or "COLUMNS" in os.environ):
+        # Programs and files get values such as digests on one line.
+        _widen(console, table)
+    console.print(table)
 
 
-def print_result(title: str, metrics: Mapping[str, Any]) -> None:
-    """Print the metrics of an encoding, and its verdict as a sentence."""
+def print_result(title: str, metrics: Mapping[str, Any], layers: int | None = None) -> None:
+    """Print the metrics of an encoding, and its verdict as a sentence; `layers` is their number, if it is known."""
     print_table(title, {name: value for name, value in metrics.items() if name not in {"notes", "verdict"}})
+    shown = len(metrics.get("layer_errors") or {})
+    if shown < layers if layers is not None else shown >= MOST_LAYER_ERRORS:
+        of_all = "" if layers is None else f" of {layers}"
+        print_line(f"The layer errors are the {shown} largest{of_all}; the report (report.json) has all of them.")
     verdict = metrics.get("verdict")
     if verdict is not None:
         print_line(
@@ -124,29 +142,32 @@ def print_points(points: Sequence[Mapping[str, Any]]) -> None:
     table.columns[0].no_wrap = True
     for point in points:
         table.add_row(*(_formatted(name, value) for name, value in point.items()))
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    """Print a table without interpreting brackets and colons as markup or emoji.
-
-    If the terminal is too narrow for the longest words, the terminal wraps the lines.
-    """
-    console = Console(markup=False, emoji=False)
-    narrowest = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
-    console.width = max(console.width, narrowest)
+    console = _console()
+    _widen(console, table)
     console.print(table)
 
 
-def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _console() -> Console:
+    """Return a console that does not interpret brackets and colons as markup or emoji."""
+    return Console(markup=False, emoji=False)
+
+
+def _widen(console: Console, table: Table) -> None:
+    """Make lines long enough for the longest word; a narrower terminal wraps them."""
+    narrowest = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
+    console.width = max(console.width, narrowest)
+
+
+def _rows(result: Mapping[str, Any], prefix: str = "", *, are_fields: bool = True) -> list[tuple[str, str]]:
+    """Return names and values. Only names of fields are made readable and decide about the format of their value."""
     rows: list[tuple[str, str]] = []
     for key, value in result.items():
-        name = f"{prefix}{key}".replace("_", " ")
+        name = prefix + (key.replace("_", " ") if are_fields else key)
         if isinstance(value, Mapping):
-            rows += _rows(value, f"{name}: ")
-        # Omit parts that a file does not have, such as the predictor of a quantized encoding.
-        elif value != 0 or not key.endswith("bytes"):
-            rows.append((printable(name), _formatted(key, value)))
+            rows += _rows(value, f"{name}: ", are_fields=not (are_fields and key in _DATA_FIELDS))
+        # Omit parts that a file does not have, such as the predictor of a quantized encoding, and unknown figures.
+        elif value is not None and not (are_fields and key.endswith("bytes") and value == 0):
+            rows.append((printable(name), _formatted(key if are_fields else "", value)))
     return rows
 
 

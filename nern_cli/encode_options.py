@@ -1,14 +1,25 @@
 """The options of an encoding as flags, shared by all commands that have them."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
+import annotated_types
 import typer
+from typer.models import OptionInfo
 
 from nern_cli.arguments import CheckpointKey, LocalDevice
-from nern_core.options import ARCHITECTURE_NAMES, Device, EncodeOptions, Permutation, RecipeName, RepresentationName
+from nern_core.options import (
+    ARCHITECTURE_NAMES,
+    LARGEST_INTEGER,
+    Device,
+    EncodeOptions,
+    Permutation,
+    RecipeName,
+    RepresentationName,
+)
 
 _PARAMETER = "options"
 
@@ -24,7 +35,7 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _with_flags(command: Callable[..., None], *groups: Callable[..., dict[str, Any]]) -> Callable[..., None]:
-    flags = {name: flag for group in groups for name, flag in inspect.signature(group).parameters.items()}
+    flags = {name: _with_bounds(flag) for group in groups for name, flag in inspect.signature(group).parameters.items()}
 
     @functools.wraps(command)
     def with_flags(**given: Any) -> None:  # noqa: ANN401 # values parsed by typer
@@ -38,6 +49,38 @@ def _with_flags(command: Callable[..., None], *groups: Callable[..., dict[str, A
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     with_flags.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined] # what typer reads
     return with_flags
+
+
+def _with_bounds(flag: inspect.Parameter) -> inspect.Parameter:
+    """Add the bounds that `EncodeOptions` declares for this option to the flag's help."""
+    bounds = bounds_of(flag.name)
+    if not bounds:
+        return flag
+    kind, info, *others = get_args(flag.annotation)
+    assert isinstance(info, OptionInfo)
+    info = copy.copy(info)
+    info.help = f"{info.help} {bounds}"
+    return flag.replace(annotation=Annotated[kind, info, *others])
+
+
+def bounds_of(option: str) -> str:
+    """Return the bounds of an option as a sentence, such as `From 8 to 4096.`; empty without bounds."""
+    parts = []
+    for bound in EncodeOptions.model_fields[option].metadata if option in EncodeOptions.model_fields else ():
+        match bound:
+            case annotated_types.Ge(ge=least):
+                parts.append(f"from {least:g}")
+            case annotated_types.Gt(gt=limit):
+                parts.append(f"above {limit:g}")
+            # Larger limits only keep numbers exact.
+            case annotated_types.Le(le=int() | float() as most) if most < LARGEST_INTEGER:
+                parts.append(f"up to {most:g}")
+            case _:
+                pass
+    text = " ".join(parts)
+    if text.startswith("from "):
+        text = text.replace(" up to ", " to ") if " up to " in text else f"{text.removeprefix('from ')} or more"
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _flags(
@@ -81,7 +124,10 @@ def _flags(
     ] = 1,
     permutation: Annotated[Permutation, typer.Option(help="Order of the kernels.")] = Permutation.CROSS_FILTER,
     seconds: Annotated[float | None, typer.Option(help="Training budget in seconds.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training budget in steps.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Training budget in steps. The recipe data-free makes at least one batch of images before."),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of reconstruction, each fitted to the one before.")] = 1,
     fail_over: Annotated[
         float | None,

@@ -33,8 +33,8 @@ def snapshots_beside(
     """Save snapshots of the training beside `output` while the context is open, and a last one at a stop signal.
 
     The signal then raises `Stopped`. The snapshots are removed when the context succeeds, or fails with a `NernError`,
-    because the next attempt would fail too. `resume` resumes from the snapshots of a stopped command. Raises
-    `NernError` (`other_snapshots`) if they belong to another request.
+    because the next attempt would fail too. `resume` resumes from the snapshots of a stopped command; without it they
+    are replaced. Raises `NernError` (`other_snapshots`) if they belong to another request.
     """
     from nern_core.snapshots import Interrupted, Snapshots
 
@@ -83,17 +83,18 @@ def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> 
 def _prepare(folder: Path, request: str, *, resume: bool) -> None:
     """Create an empty folder, or keep the snapshots to resume from."""
     found = folder / _REQUEST
-    if resume and _has_snapshots(folder):
-        if found.read_text(encoding="utf-8") != request:
-            raise NernError(
-                "other_snapshots",
-                f"The snapshots in '{folder}' belong to another checkpoint, other options or another version: use the "
-                "same ones, or omit --resume.",
-            )
+    has_snapshots = _has_snapshots(folder)
+    if has_snapshots and found.read_text(encoding="utf-8") != request:
+        raise NernError(
+            "other_snapshots",
+            f"The snapshots in '{folder}' belong to another checkpoint, other options or another version: finish that "
+            "command with --resume, remove the folder to discard them, or choose another output.",
+        )
+    if resume and has_snapshots:
         return
     if resume:
         print_note(f"nern: There are no snapshots in '{folder}'; starting from scratch.")
-    elif _has_snapshots(folder):
+    elif has_snapshots:
         print_note(f"nern: Replacing the snapshots in '{folder}'; --resume would have used them.")
     _remove(folder)
     if folder.exists():

@@ -6,17 +6,18 @@ Commands that need torch import it when they run, so that `nern --help` answers 
 import os
 import re
 import sys
-import time
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from typer.core import TyperGroup
 
-from nern_cli.arguments import CheckpointKey, InputFile, Json, refuse_checkpoint_name
+from nern_cli import FIRST_IMPORT
+from nern_cli.arguments import CheckpointKey, EncodingArchitecture, InputFile, Json, refuse_checkpoint_name
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_result, print_table
@@ -30,6 +31,7 @@ from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.mlflow import mlflow
 from nern_cli.output_files import output_file, results_beside
+from nern_cli.process_start import started_at
 from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
@@ -39,14 +41,28 @@ from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, explain_invalid
 from nern_core.system_errors import is_out_of_memory
 
-# Importing torch takes seconds, which count as part of the command's time.
-_STARTED = time.perf_counter()
+# Loading Python and torch takes seconds, which count as part of the command's time.
+_STARTED = started_at(FIRST_IMPORT)
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
 _OPTION = re.compile(rf"`({'|'.join(EncodeOptions.model_fields)})`")
 
+
+class Commands(TyperGroup):
+    """All commands. Errors of usage do not show the words of the library that found them."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 # typer has no public name for its base class of contexts
+        """Run the command of the context."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="nern",
+    cls=Commands,
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -128,16 +144,16 @@ def encode(
             report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     metrics = result.report.metrics.model_dump(mode="json")
     for note in result.report.metrics.notes:
-        print_note(note)
+        print_note(_with_flags(note))
     with results_beside(output):
         if json:
             print_json(metrics)
         else:
-            print_result(f"{checkpoint.name} → {output}", metrics)
+            print_result(f"{checkpoint.name} → {output}", metrics, len(result.report.layers))
     if result.report.costs_too_much:
         print_note(
-            f"The accuracy drop is {result.report.cost:.2f} points (estimated during training or on the test split), "
-            f"more than --max-drop {options.max_drop:g}. Train longer, or choose a larger file with --target-bytes."
+            f"The accuracy drop is {result.report.cost:.2f} points ({result.report.origin_of_cost}), more than "
+            f"--max-drop {options.max_drop:g}. Train longer, or choose a larger file with --target-bytes."
         )
         raise typer.Exit(ExitCode.TARGET_MISSED)
 
@@ -145,21 +161,30 @@ def encode(
 @app.command()
 def evaluate(
     weights: InputFile,
-    architecture: Annotated[str, typer.Option(help="Architecture of the weights.")],
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
+    architecture: EncodingArchitecture = None,
     key: CheckpointKey = None,
     json: Json = False,
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
     from nern_core.checkpoint import read_checkpoint
-    from nern_core.decode import decode
+    from nern_core.codec import read_encoding
+    from nern_core.decode import decode_encoding
     from nern_core.encoding_structure import is_encoding
     from nern_core.evaluate import evaluate_checkpoint
+    from nern_core.pair import architecture_of
 
-    checkpoint = decode(weights) if is_encoding(weights) else read_checkpoint(weights, key, architecture)
+    if is_encoding(weights):
+        encoding = read_encoding(weights)
+        name = architecture_of(encoding, architecture).name
+        checkpoint = decode_encoding(encoding)
+    elif architecture is None:
+        raise NernError("no_architecture", "A checkpoint names no architecture: give its --architecture.")
+    else:
+        name, checkpoint = architecture, read_checkpoint(weights, key, architecture)
     for note in checkpoint.notes:
-        print_note(note)
-    accuracy = evaluate_checkpoint(checkpoint, architecture, dataset)
+        print_note(_with_flags(note))
+    accuracy = evaluate_checkpoint(checkpoint, name, dataset)
     if json:
         print_json({"accuracy": accuracy})
     else:

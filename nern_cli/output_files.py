@@ -140,7 +140,10 @@ def _refuse_inputs(path: Path, target: Path, inputs: Iterable[Path | None]) -> N
         # A data set may be a folder of files.
         for file in given.iterdir() if given.is_dir() else [given]:
             if Path(os.path.realpath(file)) == target or (file.exists() and target.exists() and file.samefile(target)):
-                raise NernError("own_input", f"'{path}' is the same file as '{file}'; choose another output.")
+                what = "is" if str(path) == str(file) else f"is the same file as '{file}',"
+                raise NernError(
+                    "own_input", f"'{path}' {what} an input or another output of this command; choose another output."
+                )
 
 
 def _only_file_is_writable(target: Path) -> bool:

@@ -70,11 +70,12 @@ def report(
         )
         page.write_text(render_page(comparison), encoding="utf-8")
     with results_beside(output):
+        report = comparison.report
         if json:
-            print_json(comparison.report.model_dump(mode="json"))
+            print_json(report.model_dump(mode="json"))
         else:
-            print_result(f"{encoding.name} → {output}", comparison.report.metrics.model_dump())
-            if not comparison.report.curve:
+            print_result(f"{encoding.name} → {output}", report.metrics.model_dump(), len(report.layers))
+            if trained is None and report.options.may_train:
                 print_line(
                     "Without --report there are no training curves: `nern encode --report` writes the file for them."
                 )

@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
             checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
     if not checkpoint.tensors:
         raise NernError(
-            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and send that."
+            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and use that."
         )
     if architecture is None:
         return checkpoint.renamed(plain_names(checkpoint.tensors))
@@ -199,7 +199,7 @@ def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:
     data = torch.empty(described.extent * dtype.itemsize, dtype=torch.uint8)
     file.seek(described.start)
     if file.readinto(data.numpy()) != data.numel():  # type: ignore[attr-defined] # all binary files have it
-        raise NernError("unreadable_checkpoint", f"The file ends within tensor {quoted(name)}; send it again.")
+        raise NernError("unreadable_checkpoint", f"The file ends within tensor {quoted(name)}; use a complete copy.")
     # The file may hold bytes other than 0 and 1 for a bool.
     values = data.ne(0) if dtype is torch.bool else data.view(dtype)
     return values.as_strided(claim.shape, described.stride).contiguous()

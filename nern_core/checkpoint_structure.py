@@ -131,7 +131,7 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
     """
     head = file.read(_HEAD_BYTES)
     if not head:
-        raise NernError("empty_checkpoint", "The checkpoint is an empty file; send a .safetensors or .pt file.")
+        raise NernError("empty_checkpoint", "The checkpoint is an empty file; use a .safetensors or .pt file.")
     if head.startswith(_ZIP_MAGIC):
         return CheckpointFormat.TORCH_ZIP
     if _is_legacy(head):
@@ -143,7 +143,7 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
     raise NernError(
         "not_a_checkpoint",
         "The file is neither a safetensors nor a torch checkpoint; save the network's state_dict() with "
-        "safetensors or torch.save and send that.",
+        "safetensors or torch.save and use that.",
     )
 
 

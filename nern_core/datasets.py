@@ -72,6 +72,10 @@ def _read_from_file(path: Path, split: str) -> ImageSet:
 
 def _read_from_folder(folder: Path, split: str) -> ImageSet:
     path = folder / f"{split}.npz"
+    if not folder.is_dir():
+        raise NernError(
+            "missing_data", f"There is no folder or file '{folder}'; `dataset` is a folder with {split}.npz."
+        )
     if not path.is_file():
         raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
     images, labels = _read_arrays(path)

@@ -114,11 +114,24 @@ def encode(
         reconstructed_accuracy=reconstructed_accuracy,
         curve=observer.curve,
         size_trials=size_trials,
+        notes=_notes(options, plan, is_trained=bool(observer.curve)),
         recommended_steps=plan.recommended_steps if observer.curve else None,
     )
     _refuse_loss(report, options.fail_over)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
     return EncodingResult(report.with_seconds(stopwatch.seconds()), pair, stopwatch)
+
+
+def _notes(options: EncodeOptions, plan: "_Plan", *, is_trained: bool) -> tuple[str, ...]:
+    """Say that a training budget was not used, and why."""
+    if is_trained or (options.steps is None and options.seconds is None):
+        return ()
+    budget = "steps" if options.seconds is None else "seconds"
+    if plan.synthesis is not None:
+        why = "the network has no batch normalization, from which images could be made; give a `dataset`"
+    else:
+        why = "there are no images; give a `dataset`, or choose the recipe `data-free`"
+    return (f"Nothing was trained, and the budget in `{budget}` not used: {why}.",)
 
 
 def _refuse_loss(report: Report, most: float | None) -> None:
@@ -154,8 +167,16 @@ def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher
     else:
         chosen = choose_budget(options, recipe, source, teacher, recipe.default_seconds)
         default, is_worthwhile, images = chosen.budget, chosen.is_worthwhile, chosen.synthesized_images
-    if options.steps is not None or options.seconds is not None:
-        asked = Budget(steps=options.steps, seconds=options.seconds)
-        return _Plan(asked, default.steps, affords_training=True, synthesis=recipe.synthesis)
-    synthesis = None if recipe.synthesis is None else replace(recipe.synthesis, images=images)
-    return _Plan(default, default.steps, affords_training=is_worthwhile, synthesis=synthesis)
+    synthesis = recipe.synthesis
+    if options.seconds is not None:
+        return _Plan(Budget(seconds=options.seconds), default.steps, affords_training=True, synthesis=synthesis)
+    if synthesis is not None and recipe.default_seconds is not None:
+        synthesis = replace(synthesis, images=images)
+    if options.steps is None:
+        return _Plan(default, default.steps, affords_training=is_worthwhile, synthesis=synthesis)
+    if synthesis is not None and default.steps is not None:
+        # Making images takes the same share of a small budget as of the default one, but at least a batch.
+        part = round(synthesis.images * options.steps / default.steps)
+        images = min(synthesis.images, max(part, synthesis.images_per_batch))
+        synthesis = replace(synthesis, images=images)
+    return _Plan(Budget(steps=options.steps), default.steps, affords_training=True, synthesis=synthesis)

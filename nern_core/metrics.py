@@ -1,10 +1,12 @@
 """The metrics of an encoding, as in reports, on the command line and in the API. Torch-free."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nern_core.verdict import Verdict
+
+MOST_LAYER_ERRORS: Final = 10
 
 
 class Metrics(BaseModel):

@@ -204,6 +204,11 @@ class EncodeOptions(BaseModel):
         return any(target is not None for target in (self.target_bytes, self.target_ratio, self.max_drop))
 
     @property
+    def may_train(self) -> bool:
+        """Return whether there is anything to train: a predictor, or weights for images."""
+        return self.has_predictor or self.dataset is not None or self.recipe is RecipeName.DATA_FREE
+
+    @property
     def has_predictor(self) -> bool:
         """Return True if a predictor represents the weights, False if they are quantized."""
         if self.representation is not RepresentationName.AUTO:

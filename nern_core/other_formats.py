@@ -7,7 +7,7 @@ from typing import Final
 from nern_core.errors import NernError
 
 _TAR_MAGIC_AT = 257
-_SAVE = "save the network's state_dict() with safetensors or torch.save and send that"
+_SAVE = "save the network's state_dict() with safetensors or torch.save and use that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +39,35 @@ _FORMATS: Final = (
         "not_a_checkpoint",
         _starts(b"version https://git-lfs.github.com/spec/"),
         "is a pointer of Git LFS, not the checkpoint itself",
-        "run `git lfs pull` in its repository, or download the file from there, and send that",
+        "run `git lfs pull` in its repository, or download the file from there, and use that",
     ),
     _OtherFormat(
         "not_a_checkpoint",
         _is_html,
         "is a web page; the download probably needed a sign-in or another address",
-        "download the checkpoint itself and send that",
+        "download the checkpoint itself and use that",
     ),
     _OtherFormat("not_a_checkpoint", _starts(b"GGUF"), "is a GGUF file, whose weights are already quantized", _SAVE),
     _OtherFormat(
         "not_a_checkpoint",
         _starts(b"\x89HDF\r\n\x1a\n"),
         "is an HDF5 file, probably from Keras",
-        "load it in Keras, save its weights by name with safetensors.numpy.save_file, and send that",
+        "load it in Keras, save its weights by name with safetensors.numpy.save_file, and use that",
     ),
     _OtherFormat("not_a_checkpoint", _is_onnx, "is an ONNX model", _SAVE),
     _OtherFormat(
         "unsupported_format",
         lambda head: head[_TAR_MAGIC_AT:].startswith(b"ustar"),
         "is a tar archive, perhaps from torch before version 0.1.10",
-        "save the network's state_dict() with a newer torch or with safetensors and send that",
+        "save the network's state_dict() with a newer torch or with safetensors and use that",
     ),
     _OtherFormat("not_a_checkpoint", _starts(b"\x1f\x8b"), "is compressed by gzip", "unpack it and send its content"),
-    _OtherFormat("not_a_checkpoint", _starts(b"\x28\xb5\x2f\xfd"), "is compressed by zstd", "unpack it and send that"),
+    _OtherFormat("not_a_checkpoint", _starts(b"\x28\xb5\x2f\xfd"), "is compressed by zstd", "unpack it and use that"),
     _OtherFormat(
         "not_a_checkpoint",
         _starts(b"\x93NUMPY"),
         "is a single numpy array without a name",
-        "save all tensors by name with safetensors.numpy.save_file and send that",
+        "save all tensors by name with safetensors.numpy.save_file and use that",
     ),
     _OtherFormat(
         "not_a_checkpoint",

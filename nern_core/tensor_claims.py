@@ -77,7 +77,7 @@ def check_expansion(claims: Mapping[str, TensorClaim], file_bytes: int) -> None:
         raise NernError(
             "unsupported_tensor",
             f"The tensors would take {total:,} bytes from a file of {file_bytes:,}; the largest is {quoted(name)}; "
-            "save contiguous copies of expanded tensors and send those.",
+            "save contiguous copies of expanded tensors and use those.",
         )
 
 

@@ -11,12 +11,11 @@ from nern_core.digest import file_sha256
 from nern_core.errors import quoted
 from nern_core.kernels import KernelLayer
 from nern_core.left_out import describe_left_out, left_out
-from nern_core.metrics import Metrics
+from nern_core.metrics import MOST_LAYER_ERRORS, Metrics
 from nern_core.pair import Pair
 from nern_core.report.model import CurvePoint, LayerReport, Report, SizeTrial
 from nern_core.verdict import LOST_LAYER_ERROR
 
-_MOST_LAYER_ERRORS = 10
 _MOST_NAMED = 3
 _LARGEST_ERROR = 1e6
 
@@ -29,6 +28,7 @@ def make_report(
     curve: Sequence[CurvePoint],
     size_trials: Sequence[SizeTrial] = (),
     recommended_steps: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Report:
     """Measure a checkpoint's encoding and make its report. It has no seconds yet: see `with_seconds`."""
     document, layers = pair.encoding.document, pair.encoding.document.layers
@@ -38,7 +38,7 @@ def make_report(
     sizes = measure_sizes(pair.path)
     layer_reports = _layer_reports(layers, original, decoded)
     errors = sorted(((report.relative_error, report.name) for report in layer_reports), reverse=True)
-    layer_errors = {name: round(error, 6) for error, name in errors[:_MOST_LAYER_ERRORS]}
+    layer_errors = {name: round(error, 6) for error, name in errors[:MOST_LAYER_ERRORS]}
     report = Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
@@ -57,7 +57,11 @@ def make_report(
             layer_errors=layer_errors,
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
-            notes=(*pair.original.notes, *_notes(pair, layer_reports, is_measured=original_accuracy is not None)),
+            notes=(
+                *pair.original.notes,
+                *notes,
+                *_notes(pair, layer_reports, is_measured=original_accuracy is not None),
+            ),
         ),
         layers=layer_reports,
         curve=tuple(curve),

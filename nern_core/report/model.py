@@ -130,6 +130,12 @@ class Report(BaseModel):
         return max([*estimated, *([] if measured is None else [measured])], default=None)
 
     @property
+    def origin_of_cost(self) -> str:
+        """Return where `cost` comes from, for a sentence."""
+        measured = accuracy_drop(self.metrics.original_accuracy, self.metrics.reconstructed_accuracy)
+        return "measured on the test split" if measured == self.cost else "estimated on held-out training images"
+
+    @property
     def costs_too_much(self) -> bool:
         """Return True if the accuracy drop exceeds `max_drop`, as estimated or on the test split."""
         allowed = self.options.max_drop

@@ -14,7 +14,7 @@ from nern_core.torch_files.weights_key import Weights, find_weights, module_key,
 
 _EXTRA_STATE = "_extra_state"
 _METADATA = "_metadata"
-_HOW_TO = "save the network's state_dict() and send that"
+_HOW_TO = "save the network's state_dict() and use that"
 
 
 @dataclass(frozen=True, slots=True)

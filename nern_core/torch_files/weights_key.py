@@ -5,7 +5,7 @@ A dict with a tensor of two or more dimensions holds weights. If there are sever
 must choose by the option `key`: a dotted path, or a prefix of the names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ _OPTIMIZER = "param_groups"
 _DEEPEST = 8
 _MOST_DICTS = 10_000
 _MOST_NAMED = 6
+# Tensors beside the weights are not mentioned up to this share of the weights' bytes.
+_SMALL_SHARE = 0.25
 
 Described = dict[object, object]
 
@@ -40,7 +42,7 @@ def find_weights(root: Described, key: str | None = None) -> Weights:
     if key is not None:
         return _under(root, key)
     if _is_state_dict(root):
-        return Weights(root)
+        return Weights(root, notes=tuple(_explain_root(root)))
     candidates = _candidates(root)
     if not candidates:
         return Weights(_with_any_tensor(root))
@@ -51,7 +53,7 @@ def find_weights(root: Described, key: str | None = None) -> Weights:
             f"The checkpoint holds several state dicts, under {_listed(candidates)}; choose one with the option `key` "
             f"(`--key {next(iter(candidates))}`).",
         )
-    return Weights(candidates[taken], notes=tuple(_explain(taken, candidates)))
+    return Weights(candidates[taken], notes=tuple(_explain(taken, root, candidates)))
 
 
 def weights_expression(root: object, loaded: str) -> str | None:
@@ -164,12 +166,57 @@ def _is_average(path: str) -> bool:
     return "ema" in path.lower().replace(".", "_").split("_")
 
 
-def _explain(taken: str, candidates: Mapping[str, Described]) -> list[str]:
+def _explain(taken: str, root: Described, candidates: Mapping[str, Described]) -> Iterator[str]:
+    """Yield sentences on which weights were used, and on other tensors in the file if they are large."""
+    weights = candidates[taken]
     others = {path: found for path, found in candidates.items() if path != taken}
-    if not others:
-        return [] if taken in _USUAL_KEYS else [f"The weights under {quoted(taken)} were used."]
-    not_taken = f"not those under {_listed(others)}; the option `key` (`--key`) chooses others"
-    return [f"The weights under {quoted(taken)} were used, {not_taken}."]
+    left_out = {path: size for path, size in _left_out(root, weights, taken).items() if path not in others}
+    is_large = sum(left_out.values()) > _SMALL_SHARE * _tensor_bytes(weights, set())
+    if others:
+        not_taken = f"not those under {_listed(others)}; the option `key` (`--key`) chooses others"
+        yield f"The weights under {quoted(taken)} were used, {not_taken}."
+    elif taken not in _USUAL_KEYS or is_large:
+        yield f"The weights under {quoted(taken)} were used."
+    if is_large:
+        yield _describe_left_out(left_out)
+
+
+def _explain_root(root: Described) -> Iterator[str]:
+    """Yield a sentence on other tensors beside the weights, which are the outermost dict, if they are large."""
+    left_out = _left_out(root, root, "")
+    if sum(left_out.values()) > _SMALL_SHARE * sum(_tensor_bytes(root[name], set()) for name in _tensor_names(root)):
+        yield _describe_left_out(left_out)
+
+
+def _describe_left_out(sizes: Mapping[str, int]) -> str:
+    largest_first = dict(sorted(sizes.items(), key=lambda item: -item[1]))
+    return f"{sum(sizes.values()):,} bytes of other tensors are left out, under {_listed(largest_first)}."
+
+
+def _left_out(root: Described, weights: Described, taken: str, above: str = "") -> dict[str, int]:
+    """Return the bytes of tensors outside of the weights, which are at the path `taken`, by their path."""
+    found: dict[str, int] = {}
+    seen = {id(weights)}
+    for key, value in root.items():
+        path = f"{above}{key}"
+        if isinstance(value, dict) and value is not weights and taken.startswith(f"{path}."):
+            found |= _left_out(value, weights, taken, f"{path}.")
+        elif not (root is weights and isinstance(value, StoredTensor)) and (size := _tensor_bytes(value, seen)):
+            found[path] = size
+    return found
+
+
+def _tensor_bytes(value: object, seen: set[int]) -> int:
+    """Return the bytes of all tensors in nested dicts and lists; each of these counts once."""
+    total, rest = 0, [value]
+    while rest:
+        inner = rest.pop()
+        if isinstance(inner, StoredTensor):
+            total += inner.claim.logical_bytes
+        elif isinstance(inner, dict | list | tuple) and id(inner) not in seen:
+            seen.add(id(inner))
+            rest += inner.values() if isinstance(inner, dict) else inner
+    return total
 
 
 def _listed(paths: Mapping[str, object]) -> str:

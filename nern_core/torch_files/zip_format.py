@@ -49,7 +49,7 @@ def _refuse_other_archives(names: list[str]) -> None:
         raise NernError(
             "not_a_checkpoint",
             "The file is a zip archive, but not from torch.save; save the network's state_dict() with torch.save "
-            "or safetensors, and send that.",
+            "or safetensors, and use that.",
         )
 
 

@@ -218,7 +218,7 @@ def test_no_command_overwrites_what_it_reads(
     given = [argument.format(**files, link="link.nern") for argument in arguments]
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert nern(monkeypatch, *given) == 10
-    assert "is the same file as" in capsys.readouterr().err
+    assert "an input or another output of this command; choose another output." in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

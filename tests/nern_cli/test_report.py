@@ -42,6 +42,15 @@ def test_report_says_that_the_files_alone_hold_no_training_curve(
     assert "Without --report there are no training curves" in capsys.readouterr().out
 
 
+def test_report_mentions_no_training_curves_of_weights_that_were_only_rounded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    encoding = str(tmp_path / "x.nern")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", encoding) == 0
+    assert nern(monkeypatch, "report", str(EXAMPLE), encoding, "-o", str(tmp_path / "report.html")) == 0
+    assert "training curves" not in capsys.readouterr().out
+
+
 def test_report_trains_the_rival_for_the_seconds_that_it_is_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoded: tuple[str, str], tmp_path: Path
 ) -> None:

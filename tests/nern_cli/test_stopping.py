@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from nern_cli.encode_snapshots import snapshots_beside
 from nern_cli.signals import Stopped, stop_request, stopping_signal_numbers, stopping_signals
+from nern_core.options import EncodeOptions
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.nern_cli.test_main import nern
 
@@ -86,13 +88,31 @@ def test_a_training_without_snapshots_begins_anew_and_says_so(
 def test_snapshots_that_are_not_asked_for_are_replaced_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "x.nern.snapshots"
-    folder.mkdir()
-    for name in ("request.json", "stage-0"):
-        (folder / name).write_text("{}")
-    quick = ["--hidden-size", "16", "--steps", "2"]
+    options = EncodeOptions(hidden_size=16, steps=2)
+    folder = snapshots_of(options, tmp_path / "x.nern")
+    quick = ["--hidden-size", "16", "--steps", "2", "--device", "cpu"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *quick) == 0
     assert "Replacing the snapshots" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_snapshots_of_another_request_are_kept_and_how_to_discard_them_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resume: list[str], tmp_path: Path
+) -> None:
+    folder = snapshots_of(EncodeOptions(steps=3), tmp_path / "x.nern")
+    assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), "--steps", "2", *resume) == 2
+    assert "remove the folder to discard them" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["request.json", "stage-0"]
+
+
+def snapshots_of(options: EncodeOptions, output: Path) -> Path:
+    """Write the folder that a stopped encoding of the example with these options leaves."""
+    folder = output.with_name(f"{output.name}.snapshots")
+    with suppress(KeyboardInterrupt), snapshots_beside(output, EXAMPLE, options, None, resume=False):
+        (folder / "stage-0").touch()
+        raise KeyboardInterrupt
+    return folder
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(

@@ -109,7 +109,7 @@ def test_what_describes_no_state_dict_is_named(opcodes: bytes, code: str, senten
         PickleReader(opcodes).read()
     assert error.value.code == code
     assert error.value.message.endswith(
-        "; save the network's state_dict() with torch.save or safetensors and send that."
+        "; save the network's state_dict() with torch.save or safetensors and use that."
     )
 
 

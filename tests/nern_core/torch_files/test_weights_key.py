@@ -33,6 +33,25 @@ def test_nothing_is_said_of_weights_under_a_usual_key(tmp_path: Path, key: str) 
     assert read(tmp_path, {key: state(1), "epoch": 3, "optimizer": OPTIMIZER}) == (1, ())
 
 
+def test_other_tensors_of_some_size_are_named_with_their_bytes(tmp_path: Path) -> None:
+    # Adam keeps two tensors for each weight.
+    moments = {name: {0: {"exp_avg": torch.ones(30), "exp_avg_sq": torch.ones(30)}} for name in ("state",)}
+    content = {"epoch": 3, "model_state_dict": state(1), "optimizer_state_dict": moments | {"param_groups": []}}
+    left_out = "240 bytes of other tensors are left out, under 'optimizer_state_dict'."
+    assert read(tmp_path, content) == (1, ("The weights under 'model_state_dict' were used.", left_out))
+
+
+def test_tensors_within_what_holds_the_weights_are_named_by_their_path(tmp_path: Path) -> None:
+    content = {"run": {"model": state(1), "history": [torch.ones(20), {"loss": torch.ones(20)}]}}
+    left_out = "160 bytes of other tensors are left out, under 'run.history'."
+    assert read(tmp_path, content) == (1, ("The weights under 'run.model' were used.", left_out))
+
+
+def test_other_tensors_beside_those_of_the_outermost_dict_are_named_too(tmp_path: Path) -> None:
+    content = state(1) | {"optimizer": {"exp_avg": torch.ones(60)}}
+    assert read(tmp_path, content) == (1, ("240 bytes of other tensors are left out, under 'optimizer'.",))
+
+
 def test_a_model_that_is_a_configuration_is_no_state_dict(tmp_path: Path) -> None:
     assert read(tmp_path, {"model": {"depth": 20, "width": {"first": 16}}, "params": state(1)}) == (1, ())
 
