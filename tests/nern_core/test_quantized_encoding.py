@@ -13,6 +13,7 @@ from nern_core.errors import NernError
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase, Progress
 from nern_core.report import Report
+from nern_core.training.synthesis import SynthesisConfig
 from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 from tests.nern_core.quick_recipes import QUICK_RECIPES
@@ -110,6 +111,30 @@ def test_a_target_larger_than_needed_is_not_filled_up(tmp_path: Path) -> None:
 def test_data_free_distils_for_a_target_too(tmp_path: Path) -> None:
     report = run(tmp_path, target_bytes=9000, recipe=RecipeName.DATA_FREE, **WITH_DATA)
     assert {point.phase for point in report.curve} == {Phase.DISTILLATION}
+
+
+@pytest.mark.parametrize(("budget", "images"), [({"steps": 5}, 256), ({"steps": 10_000}, 2048), ({}, 2048)])
+def test_few_steps_make_few_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, budget: dict[str, int], images: int
+) -> None:
+    def stop(network: object, config: SynthesisConfig, *_: object) -> None:
+        raise NernError("made", str(config.images))
+
+    monkeypatch.setattr("nern_core.encode.synthesize", stop)
+    options = EncodeOptions(architecture="digits-cnn", recipe=RecipeName.DATA_FREE, **budget)
+    with pytest.raises(NernError) as made:
+        encode(EXAMPLE, tmp_path / "x.nern", options)
+    assert made.value.message == str(images)
+
+
+@pytest.mark.parametrize("budget", [{"steps": 5}, {"seconds": 30.0}])
+def test_a_budget_without_images_is_noted_as_unused(tmp_path: Path, budget: dict[str, Any]) -> None:
+    (name,) = budget
+    (note,) = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(**budget)).report.metrics.notes
+    assert note == (
+        f"Nothing was trained, and the budget in `{name}` not used: there are no images; give a `dataset`, or choose "
+        "the recipe `data-free`."
+    )
 
 
 def test_the_smallest_file_within_a_drop_is_searched_for(tmp_path: Path) -> None:
