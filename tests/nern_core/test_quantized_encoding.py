@@ -115,7 +115,7 @@ def test_data_free_distils_for_a_target_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("budget", "images"), [({"steps": 5}, 256), ({"steps": 10_000}, 2048), ({}, 2048)])
 def test_few_steps_make_few_images(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, budget: dict[str, int], images: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, budget: dict[str, Any], images: int
 ) -> None:
     def stop(network: object, config: SynthesisConfig, *_: object) -> None:
         raise NernError("made", str(config.images))
