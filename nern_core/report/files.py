@@ -14,7 +14,7 @@ from nern_core.digest import file_sha256
 from nern_core.errors import NernError
 from nern_core.evaluate import Evaluator
 from nern_core.pair import Pair, evaluator_of
-from nern_core.report.measure import make_report
+from nern_core.report.measure import describe_lost, make_report
 from nern_core.report.model import AlternativeReport, Report
 
 _CPU = torch.device("cpu")
@@ -64,9 +64,10 @@ def compare(
     every_failure = {**report.failed_alternatives, **(failed or {})}
     changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
     if evaluator is not None and not has_accuracies:
-        accuracies = {
+        accuracies: dict[str, Any] = {
             "original_accuracy": evaluator.accuracy(pair.original.tensors),
             "reconstructed_accuracy": evaluator.accuracy(pair.decoded.tensors),
+            "notes": tuple(dict.fromkeys([*describe_lost(report.layers), *report.metrics.notes])),
         }
         changes["metrics"] = report.metrics.model_copy(update=accuracies)
     return Comparison(pair=pair, report=report.model_copy(update=changes).judged())

@@ -86,20 +86,26 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
 
 
 def _notes(pair: Pair, layers: Sequence[LayerReport], *, is_measured: bool) -> Iterator[str]:
-    """Describe lost layers, and tensors that are kept although they could be represented.
-
-    If no accuracy is measured, the verdict names the lost layers.
-    """
+    """Describe lost layers, and tensors that are kept although they could be represented."""
     document = pair.encoding.document
     kernels = document.options.represented
     kept = left_out(pair.original.tensors, {*(layer.name for layer in layers), *document.tied}, kernels)
+    if is_measured:
+        yield from describe_lost(layers)
+    if kept:
+        yield describe_left_out(kept, kernels, document.options.predictor_width).strip()
+
+
+def describe_lost(layers: Sequence[LayerReport]) -> Iterator[str]:
+    """Yield a sentence on lost layers, if there are any. It is needed beside measured accuracies.
+
+    Without accuracies, the verdict names these layers itself.
+    """
     lost = [layer for layer in layers if layer.relative_error >= LOST_LAYER_ERROR]
-    if lost and is_measured:
+    if lost:
         named = ", ".join(quoted(layer.name) for layer in lost[:_MOST_NAMED])
         others = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
         yield f"These layers are lost (relative error of {LOST_LAYER_ERROR} or more): {named}{others}."
-    if kept:
-        yield describe_left_out(kept, kernels, document.options.predictor_width).strip()
 
 
 def _layer_reports(

@@ -23,7 +23,13 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
 ) -> None:
     encoding, trained = digits
     found = compare(open_pair(EXAMPLE, encoding)).report
-    unknown: dict[str, Any] = {"original_accuracy": None, "reconstructed_accuracy": None, "seconds": {}}
+    # Without accuracies, the verdict names the lost layers instead of a note.
+    unknown: dict[str, Any] = {
+        "original_accuracy": None,
+        "reconstructed_accuracy": None,
+        "seconds": {},
+        "notes": trained.metrics.notes[1:],
+    }
     metrics = trained.metrics.model_copy(update=unknown)
     expected = trained.model_copy(update={"curve": (), "recommended_steps": None, "metrics": metrics}).judged()
     assert found.model_copy(update={"alternatives": ()}) == expected
@@ -34,6 +40,13 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
         ("int6", None),
         ("int4", None),
     ]
+
+
+def test_accuracies_that_are_measured_later_come_with_a_note_on_lost_layers(digits: tuple[Path, Report]) -> None:
+    encoding, trained = digits
+    found = compare(open_pair(EXAMPLE, encoding), dataset=DIGITS).report
+    assert found.metrics.notes == trained.metrics.notes
+    assert found.metrics.notes[0].startswith("These layers are lost (relative error of 0.9 or more): ")
 
 
 def test_with_the_report_of_the_one_who_trained_nothing_of_it_is_lost(digits: tuple[Path, Report]) -> None:
