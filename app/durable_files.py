@@ -99,12 +99,12 @@ class LockFile:
 
     def now(self) -> float:
         """Return the time of the clock that sets the times of files here; on a network it is the server's."""
-        os.utime(self._path)
+        self._path.touch()
         return self._path.stat().st_mtime
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        # Each open file has its own lock, so threads of one process exclude each other too.
-        with self._path.open("rb+") as file:
+        # Each open file has its own lock, so threads of one process exclude each other too. Somebody may have removed it.
+        with self._path.open("ab") as file:
             fcntl.flock(file, kind)
             yield

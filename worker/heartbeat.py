@@ -18,8 +18,10 @@ from nern_core.progress import Progress
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_BEATS = 1.0
-# Share of the lease after which a supervisor that cannot reach the database considers its job lost.
-_PATIENCE = 0.8
+# Leases for which a supervisor that cannot reach the database keeps working: an outage that meets all workers must not
+# cost every job its attempt. If the job was given to another worker meanwhile, the next beat notices, and the fence of
+# the row keeps the results of this one out.
+_LONGEST_OUTAGE = 10
 
 
 class Hold(Enum):
@@ -65,8 +67,8 @@ class Heartbeat:
 
     @property
     def hold(self) -> Hold:
-        """The last known hold. If the database was unreachable for most of the lease, the job is lost."""
-        if time.monotonic() - self._extended >= _PATIENCE * self._lease.total_seconds():
+        """The last known hold. If the database was unreachable for ten leases, the job is lost."""
+        if time.monotonic() - self._extended >= _LONGEST_OUTAGE * self._lease.total_seconds():
             self._hold = Hold.LOST
         return self._hold
 

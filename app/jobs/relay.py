@@ -23,7 +23,8 @@ _log = structlog.get_logger()
 _LONGEST_PAUSE = timedelta(hours=1)
 _JOBS_PER_ROUND = 100
 _SECONDS_TO_STOP = 10.0
-# After an outage of the database, workers get this time to extend their leases before any is expired.
+# After an outage of the database, workers get a lease, or this time if it is longer, to extend their leases before any
+# is expired.
 _SECONDS_TO_RECOVER = 5.0
 
 
@@ -54,11 +55,12 @@ class Relay:
         self._wake.set()
 
     def round(self) -> int:
-        """Run once; return the number of announced jobs. After a failure, no lease is expired for 5 seconds."""
+        """Run once; return the number of announced jobs. After a failure, no lease is expired for a while."""
         try:
             return self._round()
         except Exception:
-            self._no_sweep_before = time.monotonic() + _SECONDS_TO_RECOVER
+            pause = max(_SECONDS_TO_RECOVER, self._settings.lease.total_seconds())
+            self._no_sweep_before = time.monotonic() + pause
             raise
 
     def _round(self) -> int:

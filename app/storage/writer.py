@@ -96,6 +96,8 @@ class Staging:
     @contextmanager
     def writer(self, adopt: Adopt, expected: int, reserve: int) -> Iterator[ArtifactWriter]:
         """Create a writer. On commit, `adopt` takes its file; otherwise nothing remains."""
+        # Somebody may have removed the folder since the start.
+        make_folder(self.incoming)
         require_room(self.folder, expected, reserve)
         writer = ArtifactWriter(self, adopt, reserve)
         try:

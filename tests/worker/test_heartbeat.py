@@ -1,12 +1,14 @@
 import sqlite3
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.jobs.models import Job
 from app.jobs.repository import JobRepository
+from tests.service.conftest import wait_for
 from tests.worker.conftest import Jobs
 from worker.heartbeat import Heartbeat, Hold
 
@@ -14,12 +16,16 @@ LEASE = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("code", "hold"),
-    [(sqlite3.SQLITE_FULL, Hold.HELD), (sqlite3.SQLITE_IOERR, Hold.LOST)],
-    ids=["full", "broken"],
+    ("code", "longest_outage", "hold"),
+    [
+        (sqlite3.SQLITE_FULL, 1, Hold.HELD),
+        (sqlite3.SQLITE_IOERR, 10, Hold.HELD),
+        (sqlite3.SQLITE_IOERR, 1, Hold.LOST),
+    ],
+    ids=["full", "broken", "broken for too long"],
 )
-def test_a_job_is_held_while_the_disk_of_the_database_is_full_since_nobody_else_can_take_it(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, hold: Hold
+def test_a_job_is_held_beyond_its_lease_while_the_database_fails(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, longest_outage: int, hold: Hold
 ) -> None:
     def fail(*arguments: Any) -> None:
         error = sqlite3.OperationalError()
@@ -32,7 +38,43 @@ def test_a_job_is_held_while_the_disk_of_the_database_is_full_since_nobody_else_
     assert claim is not None
     monkeypatch.setattr(JobRepository, "heartbeat", fail)
     monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
+    monkeypatch.setattr("worker.heartbeat._LONGEST_OUTAGE", longest_outage)
     settings = embedded_jobs.settings.model_copy(update={"lease": LEASE})
     with Heartbeat(settings, embedded_jobs.sessions, claim) as heartbeat:
         time.sleep(1.2)
         assert heartbeat.hold is hold
+
+
+def test_after_an_outage_the_lease_is_extended_though_it_had_expired(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = embedded_jobs.submit()
+    with embedded_jobs.sessions.begin() as session:
+        claim = JobRepository(session).claim(job_id, -LEASE)
+    assert claim is not None
+    monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
+    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
+        wait_for(lambda: not expired(embedded_jobs, job_id))
+        assert heartbeat.hold is Hold.HELD
+
+
+def test_a_job_that_another_worker_took_during_an_outage_is_lost(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = embedded_jobs.submit()
+    with embedded_jobs.sessions.begin() as session:
+        claim = JobRepository(session).claim(job_id, -LEASE)
+    assert claim is not None
+    with embedded_jobs.sessions.begin() as session:
+        assert JobRepository(session).expire_leases(max_attempts=3) == 1
+        assert JobRepository(session).claim(job_id, LEASE) is not None
+    monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
+    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
+        wait_for(lambda: heartbeat.hold is Hold.LOST)
+
+
+def expired(jobs: Jobs, job_id: str) -> bool:
+    with jobs.sessions() as session:
+        lease_until = session.get_one(Job, job_id).lease_until
+    assert lease_until is not None
+    return lease_until < datetime.now(UTC)

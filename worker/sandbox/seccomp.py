@@ -113,8 +113,8 @@ def _by_arguments(*, gpu: bool) -> dict[str, Program]:
         "clone3": NO_SUCH_CALL,
         # The flag to unshare would give a thread its own descriptors.
         "close_range": bpf.allow_only(2, _CLOSE_RANGE_ALLOWED),
-        # Other modes reserve space beyond the limit on the size of a file.
-        "fallocate": bpf.allow_only(1, (0, _PUNCH_HOLE)),
+        # Reserving space fills a disk at once, before the supervisor looks; other modes exceed the limit on file sizes.
+        "fallocate": bpf.allow_only(1, (_PUNCH_HOLE,)),
         # Another filter can only remove rights.
         "seccomp": bpf.allow_only(1, (_FLAG_LOG,)),
         "socket": _socket_of_cuda() if gpu else REFUSE,

@@ -40,6 +40,15 @@ def test_a_committed_artifact_is_found_under_its_digest(store: FolderStore) -> N
     assert leftovers(store) == [f"{DIGEST[:2]}/{DIGEST}"]
 
 
+@pytest.mark.parametrize("removed", ["artifacts/incoming", "artifacts"])
+def test_a_folder_that_somebody_has_removed_is_made_again(store: FolderStore, tmp_path: Path, removed: str) -> None:
+    shutil.rmtree(tmp_path / removed)
+    with store.writer() as writer:
+        writer.write(CONTENT)
+        writer.commit()
+    assert store.path(DIGEST).read_bytes() == CONTENT
+
+
 def test_an_artifact_is_read_only(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
     store.put(tmp_path / "source")

@@ -76,6 +76,7 @@ OUTSIDE = [
     "return call('name_to_handle_at', -100, b'/etc', None, None, 0)",
     # Disk space beyond the limit on the size of a file, without any data.
     "return call('fallocate', os.open(folder / 'x', os.O_RDWR | os.O_CREAT), 1, ctypes.c_long(0), ctypes.c_long(4096))",
+    "return call('fallocate', os.open(folder / 'x', os.O_RDWR | os.O_CREAT), 0, ctypes.c_long(0), ctypes.c_long(4096))",
     # Threads with their own descriptors, which hide open files.
     "return call('close_range', 1000, 1000, 2)",
     "return call('clone', 0x10b00, None, None, None, None)",
