@@ -26,6 +26,7 @@ from nern_core.dataset_structure import (
     read_dataset_structure,
 )
 from nern_core.errors import NernError
+from nern_core.npz_claims import check_claim
 from nern_core.zoo.architecture import Augmentation, Preprocessing
 
 _NPY_MAGIC = b"\x93NUMPY"
@@ -99,6 +100,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise NernError("bad_data", f"'{path}' holds one array (.npy); write `images` and `labels` with numpy.savez.")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            for name in ("images", "labels"):
+                check_claim(file.zip, name)
             return file["images"], file["labels"]
     except MemoryError:
         raise

@@ -58,8 +58,9 @@ class PartialUploads:
             raise CHECKPOINT.too_large(self._settings.max_upload_bytes)
         require_room(self.folder, length, self._settings.disk_reserve)
         upload_id = f"upload_{uuid_utils.uuid7().hex}"
-        self._path(upload_id).touch()
-        flush_folder(self.folder)
+        with full_disk_told(self.folder):
+            self._path(upload_id).touch()
+            flush_folder(self.folder)
 
         def work(session: Session) -> PartialUpload:
             repository, jobs = PartialUploadRepository(session), JobRepository(session)
@@ -138,8 +139,9 @@ class PartialUploads:
                     raise digest_mismatch(upload.sha256, found)
                 file.seek(0)
                 check_checkpoint(file)
-            self._note(upload.id).touch()
-            flush_folder(self.folder)
+            with full_disk_told(self.folder):
+                self._note(upload.id).touch()
+                flush_folder(self.folder)
             self._store.adopt(path, upload.sha256)
         except Problem:
             self._forget(upload.tenant, upload.id)

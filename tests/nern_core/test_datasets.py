@@ -1,5 +1,8 @@
+import io
 import json
+import math
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,51 @@ def test_a_missing_or_broken_file_is_explained(tmp_path: Path) -> None:
 def _flipped(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 64]) + content[middle + 64 :]
+
+
+HUGE = (10**9, 32, 32, 3)
+
+
+def claim(path: Path, *, size: int | None = None, compression: int = zipfile.ZIP_DEFLATED) -> None:
+    """Write an `.npz` file whose images claim terabytes, and their member `size` bytes in the list of the archive."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": HUGE})
+    labels = io.BytesIO()
+    np.save(labels, LABELS)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("images.npy", header.getvalue() + bytes(8))
+        archive.writestr("labels.npy", labels.getvalue())
+        if size is not None:
+            archive.getinfo("images.npy").file_size = size
+
+
+SIZE_OF_HEADER = 128
+CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
+    "short": ({}, "`images` claims 3,072,000,000,000 bytes and has 8"),
+    "stored": ({"compression": zipfile.ZIP_STORED}, "`images` claims 3,072,000,000,000 bytes and has 8"),
+    "consistent": (
+        {"size": math.prod(HUGE) + SIZE_OF_HEADER},
+        r"`images` claims 3,072,000,000,000 bytes, but its member can have at most [0-9,]{4,7}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "sentence"), CLAIMS.values(), ids=CLAIMS)
+def test_images_that_claim_more_than_the_file_holds_are_refused_before_they_are_allocated(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    claim(tmp_path / "test.npz", **changes)
+    assert (tmp_path / "test.npz").stat().st_size < 1000
+    with pytest.raises(NernError, match=f"is not an .npz file with `images` and `labels`: {sentence}") as error:
+        read_image_set(tmp_path, "test")
+    assert error.value.code == "bad_data"
+
+
+def test_images_of_one_colour_compress_far_and_are_read(tmp_path: Path) -> None:
+    images = np.zeros((1000, 32, 32, 3), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "train.npz", images=images, labels=np.zeros(1000, dtype=np.uint8))
+    assert (tmp_path / "train.npz").stat().st_size * 500 < images.nbytes
+    assert len(read_image_set(tmp_path, "train")) == 1000
 
 
 @pytest.fixture

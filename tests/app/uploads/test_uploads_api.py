@@ -1,6 +1,8 @@
 import base64
+import errno
 import fcntl
 import hashlib
+import os
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -154,6 +156,20 @@ def test_an_upload_that_does_not_leave_the_reserve_free_is_refused(embedded: Set
     with serving(full) as client:
         answer = begin(client)
     assert (answer.status_code, answer.json()["type"], answer.headers["Tus-Resumable"]) == (507, "disk-full", "1.0.0")
+
+
+def test_a_disk_on_which_no_file_can_be_created_is_a_full_disk(
+    embedded_client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touch(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    started = begin(embedded_client).headers["Location"]
+    monkeypatch.setattr(Path, "touch", touch)
+    refused = begin(embedded_client, "0" * 64)
+    assert (refused.status_code, refused.json()["type"]) == (507, "disk-full")
+    refused = send(embedded_client, started, 0, CONTENT)
+    assert (refused.status_code, refused.json()["type"]) == (507, "disk-full")
 
 
 def test_an_upload_that_is_given_up_leaves_nothing(client: TestClient, settings: Settings) -> None:
