@@ -104,7 +104,7 @@ class LockFile:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        # Each open file has its own lock, so threads of one process exclude each other too. Somebody may have removed it.
+        # Each open file has its own lock, so threads of one process exclude each other too. A removed file is made again.
         with self._path.open("ab") as file:
             fcntl.flock(file, kind)
             yield
