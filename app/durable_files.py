@@ -104,7 +104,8 @@ class LockFile:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        # Each open file has its own lock, so threads of one process exclude each other too. A removed file is made again.
+        # Each open file has its own lock, so threads of one process exclude each other too.
+        # A file that somebody has removed is made again.
         with self._path.open("ab") as file:
             fcntl.flock(file, kind)
             yield
