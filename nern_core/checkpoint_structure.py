@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from nern_core.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
+from nern_core.encoding_structure import is_marked_as_encoding
 from nern_core.errors import NernError, quoted
 from nern_core.kernel_policy import choose_tensors
 from nern_core.other_formats import other_format
@@ -22,14 +23,11 @@ from nern_core.safetensors_header import read_header
 from nern_core.tensor_claims import TensorClaim
 from nern_core.torch_files import read_torch_file
 
-_ZIP_MAGIC = b"PK\x03\x04"
-# torch files before version 1.6 start with a pickle of the number 0x1950a86a20f9469cfc6c.
-_PICKLE_MAGIC = b"\x80"
-_LEGACY_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-_LEGACY_MAGIC_WITHIN = 32
-# The same number in protocols 0 and 1.
-_LEGACY_MAGIC_IN_DIGITS = b"L119547037146038801333356L\n."
-_HEAD_BYTES = 512
+# The code of the error for a `.nern` file in place of a checkpoint.
+ALREADY_ENCODED: Final = "already_encoded"
+_ALREADY_ENCODED = (
+    "This is a .nern file already, not a checkpoint; `nern reconstruct` (POST /reconstructions) makes weights of it."
+)
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
 # Keyed by the dtype codes used here; the values are torch's names.
 _OTHER_DTYPES = {
@@ -41,14 +39,6 @@ _OTHER_DTYPES = {
     "C64": "complex64",
     "BOOL": "bool",
 }
-
-
-class CheckpointFormat(StrEnum):
-    """The file formats of checkpoints."""
-
-    SAFETENSORS = "safetensors"
-    TORCH_ZIP = "torch"
-    TORCH_LEGACY = "torch-legacy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +65,14 @@ def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
     """Read the structure of an open file, at any position, from its beginning and a few places in it.
 
     `key` is a dotted path to the state dict, or the prefix of the names of the wanted tensors. Raises `NernError` with
-    the code `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`, `not_a_checkpoint`,
-    `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
+    the code `already_encoded`, `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
+    `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
         claims = read_header(file, file.seek(0, os.SEEK_END))
+        if is_marked_as_encoding(file, claims):
+            raise NernError(ALREADY_ENCODED, _ALREADY_ENCODED)
         return CheckpointStructure(found, {name: claims[name] for name in names_under(claims, key)})
     read = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
     return CheckpointStructure(found, {name: tensor.claim for name, tensor in read.tensors.items()}, read.notes)
@@ -129,15 +121,11 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
 
     Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint` or `unsupported_format`.
     """
-    head = file.read(_HEAD_BYTES)
+    head = file.read(HEAD_BYTES)
     if not head:
         raise NernError("empty_checkpoint", "The checkpoint is an empty file; use a .safetensors or .pt file.")
-    if head.startswith(_ZIP_MAGIC):
-        return CheckpointFormat.TORCH_ZIP
-    if _is_legacy(head):
-        return CheckpointFormat.TORCH_LEGACY
-    if head[8:9] == b"{":
-        return CheckpointFormat.SAFETENSORS
+    if (found := format_of(head)) is not None:
+        return found
     if (other := other_format(head)) is not None:
         raise other
     raise NernError(
@@ -145,11 +133,6 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
         "The file is neither a safetensors nor a torch checkpoint; save the network's state_dict() with "
         "safetensors or torch.save and use that.",
     )
-
-
-def _is_legacy(head: bytes) -> bool:
-    binary = head.startswith(_PICKLE_MAGIC) and _LEGACY_MAGIC in head[:_LEGACY_MAGIC_WITHIN]
-    return binary or head.startswith(_LEGACY_MAGIC_IN_DIGITS)
 
 
 def refuse_without_kernels(

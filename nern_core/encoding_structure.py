@@ -7,11 +7,13 @@ holds everything else that decoding needs besides the other tensors.
 import math
 import os
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
+from nern_core.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.checksum import is_intact
 from nern_core.errors import NernError
 from nern_core.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
@@ -50,9 +52,12 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
     The code is `not_an_encoding`, `unsupported_version` or `bad_encoding`. Only files that were damaged on purpose
     pass, because the checksum detects all other damage.
     """
+    file.seek(0)
+    if format_of(file.read(HEAD_BYTES)) in {CheckpointFormat.TORCH_ZIP, CheckpointFormat.TORCH_LEGACY}:
+        raise _is_checkpoint(called, "a torch checkpoint")
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
-        metadata = read_metadata(file)
+        metadata = _metadata(file, tensors)
     except DamagedFile as error:
         raise NernError(
             "not_an_encoding", f"{called} is not a .nern file, or it is damaged: {error.reason}."
@@ -60,13 +65,11 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
     except NernError as error:
         raise NernError("not_an_encoding", f"{called} is not a .nern file: {error.message}") from error
     if METADATA_KEY not in metadata:
-        raise NernError(
-            "not_an_encoding", f"{called} is a safetensors file, but not a .nern file: it has no `nern` metadata."
-        )
+        raise _is_checkpoint(called, "a checkpoint without `nern` metadata")
     _check_version(metadata[METADATA_KEY], called)
     if not is_intact(file):
         raise NernError("bad_encoding", f"{called} is damaged: its checksum does not match its contents.")
-    if DOCUMENT not in tensors or tensors[DOCUMENT].dtype != "U8":
+    if tensors[DOCUMENT].dtype != "U8":
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
 
 
@@ -76,10 +79,29 @@ def is_encoding(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            read_header(file, file.seek(0, os.SEEK_END))
-            return METADATA_KEY in read_metadata(file)
+            return is_marked_as_encoding(file, read_header(file, file.seek(0, os.SEEK_END)))
     except NernError:
         return False
+
+
+def is_marked_as_encoding(file: BinaryIO, tensors: Collection[str]) -> bool:
+    """Tell `.nern` files from other safetensors files with these tensors, whole or not, by their metadata."""
+    try:
+        return METADATA_KEY in _metadata(file, tensors)
+    except DamagedFile:
+        return False
+
+
+def _metadata(file: BinaryIO, tensors: Collection[str]) -> dict[str, str]:
+    """Read the metadata; those of a checkpoint, which may have a larger header, are left out."""
+    return read_metadata(file) if DOCUMENT in tensors else {}
+
+
+def _is_checkpoint(called: str, what: str) -> NernError:
+    return NernError(
+        "not_an_encoding",
+        f"{called} is {what}, not a .nern file; `nern encode` (POST /jobs) makes a .nern file of it.",
+    )
 
 
 def read_format_version(path: Path) -> int:

@@ -21,9 +21,11 @@ _LARGEST_HEADER_WITH_METADATA = 64 * 2**10
 _LENGTH_BYTES = 8
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
 _TENSOR = r"\{[^{}]{1,2000}\}"
-_METADATA = rf"\{{\s*+(?:{_STRING}\s*+:\s*+{_STRING}\s*+,?\s*+)*+\}}"
+# White space of JSON, less than that of Unicode.
+_SPACES = r"[ \t\n\r]*+"
+_METADATA = rf"\{{{_SPACES}(?:{_STRING}{_SPACES}:{_SPACES}{_STRING}{_SPACES},?{_SPACES})*+\}}"
 # Metadata first, because a table of strings also matches the pattern of a tensor.
-_ENTRY = re.compile(rf"\s*+({_STRING})\s*+:\s*+(?:{_METADATA}|({_TENSOR}))\s*+([,}}])")
+_ENTRY = re.compile(rf"{_SPACES}({_STRING}){_SPACES}:{_SPACES}(?:{_METADATA}|({_TENSOR})){_SPACES}([,}}])")
 
 
 class DamagedFile(NernError):
@@ -102,7 +104,7 @@ def _read_table(file: BinaryIO) -> dict[str, Any]:
 def _entries(text: str) -> Iterator[tuple[str, _Entry]]:
     """Yield the tensors of the table one by one; `__metadata__` is skipped."""
     text = text.rstrip(" ")
-    at, separator, has_metadata = 1, "{" if re.fullmatch(r"\{\s*\}", text) is None else "}", False
+    at, separator, has_metadata = 1, "{" if re.fullmatch(rf"\{{{_SPACES}\}}", text) is None else "}", False
     while separator != "}":
         found = _ENTRY.match(text, at)
         if found is None:

@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
 from app.uploads.digests import digest_mismatch, parse_content_digest
-from nern_core.checkpoint_structure import CheckpointStructure, structure_of
+from nern_core.checkpoint_structure import ALREADY_ENCODED, CheckpointStructure, structure_of
 from nern_core.encoding_structure import check_open_encoding, decoded_bytes
 from nern_core.errors import NernError
 
@@ -92,12 +92,13 @@ def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None
 def check_checkpoint(file: BinaryIO) -> int:
     """Raise `Problem` unless the file is a checkpoint; return the space in bytes that the results may take.
 
-    A file with several state dicts is a checkpoint too, because a job's options choose one of them.
+    A file with several state dicts is a checkpoint too, because a job's options choose one of them. A `.nern` file
+    passes, because a reconstruction can name it.
     """
     try:
         return results_of_encoding(structure_of(file))
     except NernError as error:
-        if error.code == "ambiguous_checkpoint":
+        if error.code in {"ambiguous_checkpoint", ALREADY_ENCODED}:
             return _RESULTS_OF_ENCODING * file.seek(0, os.SEEK_END) + _BYTES_OF_DOCUMENTS
         raise Problem.of_input(error, "checkpoint") from error
 

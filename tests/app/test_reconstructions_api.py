@@ -48,6 +48,29 @@ def finish(settings: Settings, job_id: str, results: dict[str, bytes]) -> None:
         assert JobRepository(session).succeed(claim, None, artifacts)
 
 
+def test_an_encoding_submitted_as_a_checkpoint_is_refused_with_where_to_send_it(client: TestClient) -> None:
+    answer = submit(client, checkpoint=CONTENT)
+    assert (answer.status_code, answer.json()["type"]) == (422, "already-encoded")
+    assert answer.json()["detail"] == (
+        "This is a .nern file already, not a checkpoint; "
+        "`nern reconstruct` (POST /reconstructions) makes weights of it."
+    )
+
+
+def test_an_encoding_is_accepted_at_checkpoints_for_reconstructions_to_name(client: TestClient) -> None:
+    assert client.post("/checkpoints", content=CONTENT).status_code == 201
+    assert client.post("/reconstructions", json={"encoding": {"sha256": SHA256}}).status_code == 202
+
+
+def test_a_checkpoint_submitted_as_an_encoding_is_refused_with_where_to_send_it(client: TestClient) -> None:
+    answer = reconstruct(client, EXAMPLE.read_bytes())
+    assert (answer.status_code, answer.json()["type"]) == (422, "not-an-encoding")
+    assert answer.json()["detail"] == (
+        "The file is a checkpoint without `nern` metadata, not a .nern file; "
+        "`nern encode` (POST /jobs) makes a .nern file of it."
+    )
+
+
 def test_an_encoding_is_accepted_as_a_job_like_others(client: TestClient, settings: Settings) -> None:
     answer = reconstruct(client, labels={"team": "vision"})
     job = answer.json()

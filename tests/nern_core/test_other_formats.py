@@ -6,6 +6,7 @@ import pytest
 from nern_core.checkpoint import read_checkpoint
 from nern_core.checkpoint_structure import read_structure
 from nern_core.errors import NernError
+from tests.conftest import ROOT
 
 # First bytes of each format, and the expected message.
 FILES = {
@@ -49,3 +50,14 @@ def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
 def test_a_folder_is_told_with_the_file_to_name(tmp_path: Path) -> None:
     with pytest.raises(NernError, match="is a folder; name the file in it that holds the weights"):
         read_checkpoint(tmp_path)
+
+
+def test_an_encoding_in_place_of_a_checkpoint_is_told_with_what_to_do() -> None:
+    for read in (read_structure, read_checkpoint):
+        with pytest.raises(NernError) as error:
+            read(ROOT / "tests" / "golden" / "quantized-v5.nern")
+        assert error.value.code == "already_encoded"
+        assert error.value.message == (
+            "This is a .nern file already, not a checkpoint; "
+            "`nern reconstruct` (POST /reconstructions) makes weights of it."
+        )
