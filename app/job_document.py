@@ -130,8 +130,9 @@ class DocumentReceiver:
             await check_address(document.webhook, self._outbound)
         source, kind = document.file, file_for(options)
         if source.url is None:
-            file, result_bytes = await inspect(self._find, tenant, source, kind)
+            file, file_name, result_bytes = await inspect(self._find, tenant, source, kind)
         else:
+            file_name = name_at_address(source.url)
             fetching = self._fetcher.fetch(source.url, source.sha256, kind, go_on, room)
             file, result_bytes = await while_connected(request, fetching)
         seconds = document.deadline_seconds
@@ -140,7 +141,7 @@ class DocumentReceiver:
             file,
             options,
             name=document.name,
-            file_name=None if source.url is None else name_at_address(source.url),
+            file_name=file_name,
             labels=document.labels,
             webhook=document.webhook,
             deadline=deadline,
@@ -159,10 +160,10 @@ class DocumentReceiver:
             return document, None, None
         return document, *parse_options(json.dumps(document.options).encode(), find_dataset)
 
-    def _find(self, tenant: str, source: FileSource, kind: FileKind) -> tuple[StoredArtifact, int]:
-        found = self._uploads.use(tenant, str(source.sha256))
+    def _find(self, tenant: str, source: FileSource, kind: FileKind) -> tuple[StoredArtifact, str | None, int]:
+        found, name = self._uploads.use(tenant, str(source.sha256))
         with self._store.open(found.sha256) as file:
-            return found, kind.check(file)
+            return found, name, kind.check(file)
 
 
 def _invalid(error: ValidationError, example: str) -> Problem:

@@ -34,7 +34,10 @@ class FileView(BaseModel):
 
 
 class ProgressView(BaseModel):
-    """Progress of a running job. `step` and `total` count within the phase; `fraction` is that of the whole job."""
+    """Progress of a job. `step` and `total` count within the phase; `fraction` is that of the whole job.
+
+    `total` is an estimate if the budget is in seconds. A phase can end before it.
+    """
 
     fraction: Annotated[float, Field(ge=0, le=1)]
     step: int
@@ -80,7 +83,10 @@ class JobView(BaseModel):
     status: JobStatus | SkipJsonSchema[str]
     message: Annotated[str, Field(description="One sentence about the current state.")]
     phase: str | None
-    progress: ProgressView | None
+    progress: Annotated[
+        ProgressView | None,
+        Field(description="Progress of the job, or where it failed or was canceled; null after success."),
+    ]
     options: Annotated[EncodeOptions | SkipJsonSchema[Stored] | None, Field(description="Options of an encoding.")]
     labels: Annotated[dict[str, str], Field(description="Labels of the job.")]
     webhook: Annotated[Webhook | SkipJsonSchema[Stored] | None, Field(description="Webhook for the job's end.")]
@@ -113,7 +119,7 @@ class JobView(BaseModel):
             status=job.status,
             message=job.error_message if failed and job.error_message else _sentence(job),
             phase=job.phase,
-            progress=read_document(ProgressView, job.progress),
+            progress=None if job.status == JobStatus.SUCCEEDED else read_document(ProgressView, job.progress),
             options=read_or_keep(EncodeOptions, job.options) if encodes else None,
             labels={key: value for key, value in (job.labels or {}).items() if isinstance(value, str)},
             webhook=read_or_keep(Webhook, job.webhook),

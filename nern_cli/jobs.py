@@ -11,11 +11,13 @@ from nern_cli.arguments import Json
 from nern_cli.display import describe_progress, print_json, print_points, print_table
 from nern_cli.service import (
     JobId,
+    JobIds,
     Labels,
     Timeout,
     Url,
     as_json,
     follow,
+    for_each,
     fraction_of,
     labels_of,
     print_metrics,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 jobs = typer.Typer(help="List, follow, cancel and delete the jobs of a service.", no_args_is_help=True)
 Kind = Literal["encoding", "reconstruction"]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each job.")]
 
 
 class Status(StrEnum):
@@ -115,25 +118,33 @@ def logs(
 
 
 @jobs.command()
-def cancel(job: JobId, url: Url = None, json: Json = False) -> None:
-    """Cancel a job. A running one is `canceling` until its worker has stopped."""
+def cancel(job: JobIds, url: Url = None, json: JsonLines = False) -> None:
+    """Cancel jobs. A running one is `canceling` until its worker has stopped."""
     with service(url) as client:
-        found = client.jobs.cancel(job)
-    if json:
-        print_json(as_json(found))
-    else:
-        print_line(f"{found.id} is {found.status}.")
+
+        def cancel_one(job_id: str) -> None:
+            found = client.jobs.cancel(job_id)
+            if json:
+                print_json(as_json(found))
+            else:
+                print_line(f"{found.id} is {found.status}.")
+
+        for_each(job, cancel_one)
 
 
 @jobs.command()
-def delete(job: JobId, url: Url = None, json: Json = False) -> None:
-    """Delete a job that has ended, with its files."""
+def delete(job: JobIds, url: Url = None, json: JsonLines = False) -> None:
+    """Delete jobs that have ended, with their files."""
     with service(url) as client:
-        client.jobs.delete(job)
-    if json:
-        print_json({"id": job, "deleted": True})
-    else:
-        print_line(f"{job} is deleted.")
+
+        def delete_one(job_id: str) -> None:
+            client.jobs.delete(job_id)
+            if json:
+                print_json({"id": job_id, "deleted": True})
+            else:
+                print_line(f"{job_id} is deleted.")
+
+        for_each(job, delete_one)
 
 
 def _told(event: "JobEvent") -> str:

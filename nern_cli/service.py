@@ -1,6 +1,7 @@
 """Options, error messages and waiting for the commands that use a service."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,14 @@ JobId = Annotated[
         metavar="JOB",
         help="Job id, as printed by `nern submit` and `nern jobs list`.",
         callback=refuse_empty("`nern jobs list` prints the ids"),
+    ),
+]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...",
+        help="Job ids, as printed by `nern submit` and `nern jobs list`.",
+        callback=lambda ids: [refuse_empty("`nern jobs list` prints the ids")(job_id) for job_id in ids],
     ),
 ]
 Labels = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of the job. May be repeated.")]
@@ -68,6 +77,26 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
         named = f"'{error.filename}': " if error.filename else ""
         print_note(f"nern: {named}{error.strerror or error}.")
         raise typer.Exit(ExitCode.FAILED) from error
+
+
+def for_each(job_ids: Sequence[str], act: Callable[[str], None]) -> None:
+    """Act on jobs one after another. An answer that refuses one is printed and does not hold up the others.
+
+    Exits with the status of the first one that was refused.
+    """
+    from nern_client import ApiError
+
+    refused: list[ApiError] = []
+    for job_id in job_ids:
+        try:
+            act(job_id)
+        except ApiError as error:
+            which = f"{job_id}: " if len(job_ids) > 1 else ""
+            print_note(f"nern: {which}{_sentence(error)}")
+            refused.append(error)
+        sys.stdout.flush()
+    if refused:
+        raise typer.Exit(_exit_code(refused[0])) from refused[0]
 
 
 def follow(client: "Client", job_id: str, timeout: float | None, on_update: Callable[["Job"], None]) -> "Job":

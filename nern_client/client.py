@@ -60,7 +60,7 @@ class Client:
 
 
 class Jobs:
-    """Operations on jobs. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on jobs. Every method raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -149,7 +149,7 @@ class Jobs:
 
 
 class Reconstructions:
-    """Operations on `.nern` files. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on `.nern` files. Every method raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -181,7 +181,7 @@ class Reconstructions:
 
 
 class Checkpoints:
-    """Operations on checkpoints. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on checkpoints. Every method raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer
@@ -192,7 +192,7 @@ class Checkpoints:
 
 
 class Datasets:
-    """Operations on data sets. Every method raises `ApiError` and `ServerUnreachable`."""
+    """Operations on data sets. Every method raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
 
     def __init__(self, performer: "_Performer") -> None:
         self._performer = performer

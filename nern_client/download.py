@@ -56,15 +56,20 @@ def _fill(session: Session, artifact: Artifact, partial: PartialFile) -> Operati
 
 
 def _fetch(session: Session, request: Request) -> Operation[Answer]:
-    """Request bytes and follow a redirect to another host. Raises `ApiError` and `ServerUnreachable`."""
+    """Request bytes and follow a redirect to another host.
+
+    Raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`.
+    """
     answer = yield from exchange(session, request)
     if answer.status == _ELSEWHERE and "location" in answer.headers:
         # The other host has its own entity tag for the same file; the digest verifies that it is the same.
         headers = {name: value for name, value in request.headers.items() if name != "If-Range"}
         address = answer.headers["location"]
         answer = yield from exchange(session, replace(request, path=address, headers=headers, elsewhere=True))
+        if not answer.succeeded:
+            raise error_of(answer, session.url, elsewhere=True)
     if not answer.succeeded:
-        raise error_of(answer)
+        raise error_of(answer, session.url)
     return answer
 
 

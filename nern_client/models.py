@@ -116,10 +116,11 @@ class EventPage(_Model):
 
 
 class Checkpoint(_Model):
-    """A checkpoint that jobs can use by its SHA-256, until it expires."""
+    """A checkpoint that jobs can use by its SHA-256, until it expires. `name` is the default name of those jobs."""
 
     sha256: str
     bytes: int
+    name: str | None = None
     expires_at: datetime
 
 

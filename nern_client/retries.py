@@ -15,12 +15,15 @@ from nern_client.errors import (
     NotFound,
     Problem,
     ServerUnreachable,
+    UnexpectedAnswer,
     family_of,
 )
 
 _TEMPORARY = frozenset({408, 502, 503, 504})
 # Retried only with `Retry-After`: without it, waiting does not lift the limit.
 _LIMITED = 429
+_PROBLEM = "application/problem+json"
+_BYPASS = "Add the host to NO_PROXY to bypass the proxy."
 # Another request, perhaps an earlier attempt of this one, is still being handled.
 _BUSY = frozenset({"request-in-progress", "upload-locked"})
 
@@ -79,7 +82,7 @@ class Attempts:
 
 
 def send(session: Session, request: Request) -> Operation[Answer]:
-    """Send a request, with retries. Raises `ApiError` and `ServerUnreachable`."""
+    """Send a request, with retries. Raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
     attempts = Attempts(session)
     while True:
         try:
@@ -117,10 +120,10 @@ def delete_once(session: Session, path: str) -> Operation[None]:
 
 
 def send_once(session: Session, request: Request) -> Operation[Answer]:
-    """Send a request without retries. Raises `ApiError` and `ServerUnreachable`."""
+    """Send a request without retries. Raises `ApiError`, `ServerUnreachable` and `UnexpectedAnswer`."""
     answer = yield from exchange(session, request)
     if not answer.succeeded:
-        raise error_of(answer)
+        raise error_of(answer, session.url)
     return answer
 
 
@@ -140,13 +143,24 @@ def _never_left(error: ServerUnreachable) -> bool:
     return isinstance(error.__cause__, ConnectionLost) and not error.__cause__.sent
 
 
-def error_of(answer: Answer) -> ApiError:
-    """Return the error for an answer of the service or of a proxy before it."""
+def error_of(answer: Answer, url: str, *, elsewhere: bool = False) -> ApiError | UnexpectedAnswer:
+    """Return the error for an answer of the service at `url`, of a proxy before it or, `elsewhere`, of another host.
+
+    The service answers with problem documents (RFC 9457). A proxy has its own pages for what it can say of the service:
+    that it is down, busy or out of reach.
+    """
     problem = _problem_of(answer)
+    if problem is None and not (elsewhere or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or _is_pause(answer)):
+        return UnexpectedAnswer(_what_is_no_service(answer, url))
+    problem = problem or _undocumented(answer)
     told = seconds_told(answer.headers)
     limited_for_now = answer.status == _LIMITED and told is not None
     temporary = answer.status in _TEMPORARY or limited_for_now or problem.type in _BUSY
     return family_of(answer.status)(problem, temporary=temporary, retry_after=told)
+
+
+def _is_pause(answer: Answer) -> bool:
+    return answer.status in {*_TEMPORARY, _LIMITED}
 
 
 def seconds_told(headers: Mapping[str, str]) -> float | None:
@@ -160,7 +174,12 @@ def seconds_told(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _problem_of(answer: Answer) -> Problem:
+def _problem_of(answer: Answer) -> Problem | None:
+    """Return the problem document in an answer; None without one. An answer to HEAD has the header alone."""
+    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != _PROBLEM:
+        return None
+    if not answer.body:
+        return _undocumented(answer)
     try:
         told = answer.json()
         return Problem(
@@ -172,22 +191,31 @@ def _problem_of(answer: Answer) -> Problem:
             request_id=told.get("request_id"),
         )
     except (ValueError, KeyError, TypeError):
-        return Problem(
-            type="no-problem-document",
-            title=_phrase(answer.status),
-            status=answer.status,
-            detail=_what_little_is_told(answer),
-            request_id=answer.headers.get("x-request-id"),
-        )
+        return None
 
 
-def _what_little_is_told(answer: Answer) -> str:
+def _undocumented(answer: Answer) -> Problem:
+    told = f"answered {answer.status} ({_phrase(answer.status)}) without details."
+    return Problem(
+        type="no-problem-document",
+        title=_phrase(answer.status),
+        status=answer.status,
+        detail=f"The server {told}" if answer.proxy is None else f"{_server_or_proxy(answer.proxy)} {told} {_BYPASS}",
+        request_id=answer.headers.get("x-request-id"),
+    )
+
+
+def _what_is_no_service(answer: Answer, url: str) -> str:
     if 300 <= answer.status < 400 and "location" in answer.headers:
         return f"The server redirects to {answer.headers['location']}; use that address."
-    told = f"answered {answer.status} ({_phrase(answer.status)}) without details."
+    told = f"answered {answer.status} ({_phrase(answer.status)}), but not as a NeRN service does."
     if answer.proxy is not None:
-        return f"The server, or {answer.proxy} before it, {told} Add the host to NO_PROXY to bypass the proxy."
-    return f"The server {told}"
+        return f"{_server_or_proxy(answer.proxy)} {told} {_BYPASS}"
+    return f"The server at {url} {told} Check the address."
+
+
+def _server_or_proxy(proxy: str) -> str:
+    return f"The server, or {proxy} before it,"
 
 
 def _phrase(status: int) -> str:

@@ -36,9 +36,15 @@ class Source:
 
     @property
     def name(self) -> str | None:
-        """The file's name as the name of a job; None for an open file or a name that jobs cannot have."""
-        name = self.file.name if isinstance(self.file, Path) else ""
-        return name if name.isprintable() and name.strip() and len(name) <= _LONGEST_NAME else None
+        """The file's name as the name of a job; None for an open file without a name.
+
+        As in the service, characters that a job's name cannot have are left out, and the rest is cut off.
+        """
+        path = self.file if isinstance(self.file, Path) else getattr(self.file, "name", None)
+        if not isinstance(path, (str, Path)):
+            # Bytes in memory have no name, and a file opened by its descriptor has a number.
+            return None
+        return "".join(filter(str.isprintable, Path(path).name))[:_LONGEST_NAME].strip() or None
 
     @property
     def content_digest(self) -> str:

@@ -61,7 +61,7 @@ def create(session: Session, file: LocalFile | Checkpoint, new: NewJob) -> Opera
             "The idempotency key must be 1 to 255 printable ASCII characters, without quotes and backslashes."
         )
     if isinstance(file, Checkpoint):
-        return (yield from _submit(session, new, file.sha256, None, key))
+        return (yield from _submit(session, new, file.sha256, file.name, key))
     source: Source = yield Work(lambda: Source.of(file))
     yield from upload_source(session, source)
     try:

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
+from urllib.parse import quote
 
 from nern_client.answers import header, read
 from nern_client.effects import Answer, Operation, Request, Work
@@ -21,9 +22,10 @@ _MOST_BEGINNINGS = 3
 
 
 def upload(session: Session, file: LocalFile) -> Operation[Checkpoint]:
-    """Upload a checkpoint, unless the service has it."""
+    """Upload a checkpoint, unless the service has it. Its name is that of this file, whatever it was sent as before."""
     source: Source = yield Work(lambda: Source.of(file))
-    return (yield from upload_source(session, source))
+    found = yield from upload_source(session, source)
+    return found if source.name is None else found.model_copy(update={"name": source.name})
 
 
 def upload_source(session: Session, source: Source) -> Operation[Checkpoint]:
@@ -51,12 +53,21 @@ def send_whole(
         method="POST",
         path=path,
         query=query or {},
-        headers={"Content-Type": "application/octet-stream", "Content-Digest": source.content_digest},
+        headers={
+            "Content-Type": "application/octet-stream",
+            "Content-Digest": source.content_digest,
+            **({} if source.name is None else {"Content-Disposition": _disposition(source.name)}),
+        },
         content=source.content(),
         repeatable=True,
         seconds_to_answer=_SECONDS_TO_STORE,
     )
     return (yield from send(session, request))
+
+
+def _disposition(name: str) -> str:
+    """Return the header that names a file (RFC 6266), in ASCII for any name."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def send_in_pieces(session: Session, source: Source) -> Operation[None]:
@@ -104,11 +115,12 @@ def _go_on(session: Session, source: Source, address: str) -> Operation[bool]:
 
 
 def _begin(session: Session, source: Source) -> Operation[str]:
-    digest = base64.b64encode(source.sha256.encode()).decode()
+    metadata = {"sha256": source.sha256} | ({} if source.name is None else {"filename": source.name})
+    pairs = [f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in metadata.items()]
     request = Request(
         method="POST",
         path="/uploads",
-        headers=_TUS | {"Upload-Length": str(source.size), "Upload-Metadata": f"sha256 {digest}"},
+        headers=_TUS | {"Upload-Length": str(source.size), "Upload-Metadata": ",".join(pairs)},
         # An upload that nobody resumes expires.
         repeatable=True,
     )

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nern_core.catalogue import network_structure
+from nern_core.checkpoint_format import CheckpointFormat
 from nern_core.checkpoint_structure import (
-    CheckpointFormat,
     detect_format,
     names_under,
     open_checkpoint,

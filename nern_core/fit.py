@@ -28,15 +28,15 @@ from nern_core.training.teacher import Teacher
 class FitReport:
     """A report on a step. `start` and `share` give its stage's place in the time of all training, 0 to 1.
 
-    `earlier_steps` counts the steps of the phase's earlier rounds, `later_rounds` the remaining rounds, and `kernels`
-    the kernels that the stage has predicted; None if it predicts none.
+    `earlier_steps` counts the steps of the phase's earlier stages, `total_steps` those of all its stages, given or
+    estimated, and `kernels` the kernels that the stage has predicted; None if it predicts none.
     """
 
     phase: Phase
     start: float
     share: float
     earlier_steps: int
-    later_rounds: int
+    total_steps: int | None
     step: StepReport
     kernels: int | None = None
 
@@ -125,13 +125,15 @@ class _Training:
             self._start += stage.share.seconds
 
     def _report(self, stage: _Stage, step: StepReport) -> None:
+        earlier, in_round = self._steps.get(stage.phase, 0), step.clock.total_steps
         self._on_step(
             FitReport(
                 phase=stage.phase,
                 start=self._start,
                 share=stage.share.seconds,
-                earlier_steps=self._steps.get(stage.phase, 0),
-                later_rounds=stage.later_rounds,
+                earlier_steps=earlier,
+                # Rounds are of equal length.
+                total_steps=None if in_round is None else earlier + in_round * (1 + stage.later_rounds),
                 step=step,
                 kernels=stage.loss.predictions.made,
             )

@@ -45,7 +45,7 @@ class TrainingObserver:
             Progress(
                 phase=report.phase,
                 step=step,
-                total=_total_steps(report),
+                total=report.total_steps,
                 fraction=TRAINING_STARTS + (TRAINING_ENDS - TRAINING_STARTS) * done,
                 loss=loss,
                 steps_per_second=clock.step / clock.elapsed,
@@ -63,9 +63,3 @@ class TrainingObserver:
             return None
         in_all = report.step.clock.elapsed + in_phase
         return in_phase + in_all / report.share * max(0.0, 1 - report.start - report.share)
-
-
-def _total_steps(report: FitReport) -> int | None:
-    """Return the steps of all rounds of the phase, if later rounds are as long as this one."""
-    in_round = report.step.clock.total_steps
-    return None if in_round is None else report.earlier_steps + in_round * (1 + report.later_rounds)

@@ -112,7 +112,7 @@ def _training(run: EncodingRun, teacher: Teacher) -> Training | None:
                 start=stage.start,
                 share=stage.share,
                 earlier_steps=stage.earlier_steps,
-                later_rounds=0,
+                total_steps=stage.total_steps(step.clock, run.budget),
                 step=step,
             )
         )

@@ -1,6 +1,7 @@
 """Names of jobs, for people; by default the name of the file."""
 
 import re
+from email.message import Message
 from http import HTTPStatus
 from typing import Annotated, Final
 from urllib.parse import unquote, urlsplit
@@ -51,6 +52,16 @@ def name_of_file(path: str) -> str | None:
     """Return the last part of a path as a name, or None if it is empty."""
     last = re.split(r"[/\\]", path)[-1]
     return _UNFIT_CHARACTERS.sub("", last)[:LONGEST_NAME].strip() or None
+
+
+def name_in_disposition(header: str | None) -> str | None:
+    """The name of a file in a header Content-Disposition (RFC 6266); None without one."""
+    if header is None:
+        return None
+    message = Message()
+    # Headers arrive as Latin-1; many clients send names in UTF-8.
+    message["Content-Disposition"] = header.encode("latin-1", "replace").decode("utf-8", "replace")
+    return name_of_file(message.get_filename() or "")
 
 
 def name_at_address(url: str) -> str | None:

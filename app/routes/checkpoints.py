@@ -3,11 +3,12 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from app.access.authentication import Tenant, WritingTenant
 from app.body import declared_length
 from app.edge.bodies import accept_upload
+from app.jobs.names import name_in_disposition
 from app.problems import describe
 from app.request_threads import TenantRoute
 from app.routes.parameters import Sha256
@@ -68,12 +69,16 @@ async def upload_checkpoint(
     tenant: WritingTenant,
     uploads: Uploads,
     content_digest: ContentDigest = None,
+    content_disposition: Annotated[
+        str | None,
+        Header(description='`attachment; filename="model.safetensors"`: the default name of jobs on this checkpoint.'),
+    ] = None,
 ) -> UploadView:
     """Store the body, a checkpoint file. `POST /jobs` accepts its `sha256` in a JSON document."""
     state = request.app.state
     async with state.reservations.open(tenant, declared_length(request)) as room:
         stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings, room)
-        view = await waiting(state.store, uploads.add, tenant, stored, room)
+        view = await waiting(state.store, uploads.add, tenant, stored, room, name_in_disposition(content_disposition))
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from app.access.authentication import Tenant, WritingTenant
 from app.body import inspect, read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
+from app.jobs.names import name_of_file
 from app.problems import Problem, describe, disk_full, store_unavailable
 from app.request_threads import TenantRoute
 from app.routes.parameters import UploadId
@@ -110,12 +111,17 @@ def begin_upload(
     upload_length: Annotated[int, Header(ge=1, le=2**62, description="Size of the whole checkpoint in bytes.")],
     upload_metadata: Annotated[
         str,
-        Header(max_length=4000, description="`sha256`, a space, and the checkpoint's hexadecimal SHA-256 in base64."),
+        Header(
+            max_length=4000,
+            description="`sha256`, a space, and the checkpoint's hexadecimal SHA-256 in base64; also `filename`, a "
+            "space, and the file's name in base64, the default name of its jobs.",
+        ),
     ],
     tus_resumable: TusVersion = None,
 ) -> None:
     """Create an upload; send the bytes to the address in `Location`."""
-    upload = uploads.begin(tenant, upload_length, _digest_in(upload_metadata))
+    pairs = dict((pair.strip().partition(" ")[::2]) for pair in upload_metadata.split(","))
+    upload = uploads.begin(tenant, upload_length, _digest_in(pairs), _name_in(pairs))
     response.headers["Location"] = f"/uploads/{upload.id}"
     _tell_expiry(response, upload)
 
@@ -219,9 +225,16 @@ def _tell_expiry(response: Response, upload: PartialUpload) -> None:
     response.headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
 
 
-def _digest_in(metadata: str) -> str:
+def _name_in(pairs: Mapping[str, str]) -> str | None:
+    """Return the value of `filename` as a name."""
+    try:
+        return name_of_file(base64.b64decode(pairs.get("filename", ""), validate=True).decode("utf-8", "replace"))
+    except binascii.Error:
+        return None
+
+
+def _digest_in(pairs: Mapping[str, str]) -> str:
     """Return the value of `sha256`. Raises `Problem` (`missing-digest`)."""
-    pairs = dict((pair.strip().partition(" ")[::2]) for pair in metadata.split(","))
     try:
         digest = base64.b64decode(pairs.get("sha256", ""), validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError):

@@ -9,7 +9,10 @@ from app.jobs.models import Base, UtcDateTime
 
 
 class Upload(Base):
-    """A tenant's uploaded checkpoint in the store, which its jobs can use until the row expires."""
+    """A tenant's uploaded checkpoint in the store, which its jobs can use until the row expires.
+
+    `name` is the name of the file, if the tenant has sent one.
+    """
 
     __tablename__ = "uploads"
     __table_args__ = (Index(None, "sha256"), Index(None, "expires_at"))
@@ -17,6 +20,7 @@ class Upload(Base):
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -31,5 +35,6 @@ class PartialUpload(Base):
     tenant: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
     length: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str | None] = mapped_column(String(200))
     received: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

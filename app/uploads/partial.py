@@ -49,7 +49,7 @@ class PartialUploads:
         make_folder(self.folder)
         self._clock = LockFile(settings.artifacts / "lock")
 
-    def begin(self, tenant: str, length: int, sha256: str) -> PartialUpload:
+    def begin(self, tenant: str, length: int, sha256: str, name: str | None = None) -> PartialUpload:
         """Create an upload.
 
         Raises `Problem` (`checkpoint-too-large`, `too-many-uploads`, `storage-full`) and `DiskFull`.
@@ -69,7 +69,7 @@ class PartialUploads:
                 self._quotas.refuse_bytes(jobs.usage(tenant), length)
             if repository.count_unfinished(tenant) >= self._settings.max_partial_uploads:
                 raise _too_many(self._settings.max_partial_uploads)
-            return repository.add(upload_id, tenant, sha256, length, self._settings.keep_partial_uploads)
+            return repository.add(upload_id, tenant, sha256, length, self._settings.keep_partial_uploads, name)
 
         try:
             return transact(self._sessions, work)
@@ -202,7 +202,8 @@ class PartialUploads:
                 begin_to_use(session, self._store, upload.sha256)
             except ArtifactMissing as error:
                 raise _unknown() from error
-            UploadRepository(session).add(upload.tenant, upload.sha256, upload.length, self._settings.keep_uploads)
+            keep = self._settings.keep_uploads
+            UploadRepository(session).add(upload.tenant, upload.sha256, upload.length, keep, upload.name)
             return session.get_one(PartialUpload, upload.id)
 
         return transact(self._sessions, work)

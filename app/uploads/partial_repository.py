@@ -16,7 +16,9 @@ class PartialUploadRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, upload_id: str, tenant: str, sha256: str, length: int, keep: timedelta) -> PartialUpload:
+    def add(
+        self, upload_id: str, tenant: str, sha256: str, length: int, keep: timedelta, name: str | None
+    ) -> PartialUpload:
         """Insert an upload without bytes; a repeat resets it."""
         upload = self._session.merge(
             PartialUpload(
@@ -24,6 +26,7 @@ class PartialUploadRepository:
                 tenant=tenant,
                 sha256=sha256,
                 length=length,
+                name=name,
                 received=0,
                 expires_at=current_time(self._session) + keep,
             )

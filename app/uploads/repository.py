@@ -16,11 +16,12 @@ class UploadRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, tenant: str, sha256: str, size: int, keep: timedelta) -> Upload:
-        """Record that a tenant has sent a checkpoint; a repeat extends its expiry."""
+    def add(self, tenant: str, sha256: str, size: int, keep: timedelta, name: str | None = None) -> Upload:
+        """Record that a tenant has sent a checkpoint; a repeat extends its expiry and, without a name, keeps the name."""
         now = current_time(self._session)
+        named = {} if name is None else {"name": name}
         upload = self._session.merge(
-            Upload(tenant=tenant, sha256=sha256, bytes=size, created_at=now, expires_at=now + keep)
+            Upload(tenant=tenant, sha256=sha256, bytes=size, created_at=now, expires_at=now + keep, **named)
         )
         self._session.flush()
         return upload

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
@@ -24,12 +24,13 @@ class UploadView(BaseModel):
 
     sha256: str
     bytes: int
+    name: Annotated[str | None, Field(description="The file's name, if it was sent: the default name of jobs.")]
     expires_at: datetime
 
     @classmethod
     def of(cls, upload: Upload) -> Self:
         """Return the view of a row."""
-        return cls(sha256=upload.sha256, bytes=upload.bytes, expires_at=upload.expires_at)
+        return cls(sha256=upload.sha256, bytes=upload.bytes, name=upload.name, expires_at=upload.expires_at)
 
 
 class UploadService:
@@ -42,7 +43,7 @@ class UploadService:
         self._quotas = Quotas.of(settings)
         self._discards = Discards(sessions, store)
 
-    def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom) -> UploadView:
+    def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom, name: str | None = None) -> UploadView:
         """Add a checkpoint that a tenant has sent; it replaces its reservation.
 
         Raises `Problem` (`storage-full`; `unknown-checkpoint` if the file was removed meanwhile).
@@ -54,7 +55,8 @@ class UploadService:
             if self._quotas.limited and uploads.get(tenant, stored.sha256) is None:
                 jobs.lock(tenant)
                 self._quotas.refuse_bytes(jobs.usage(tenant), stored.size)
-            view = UploadView.of(uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads))
+            upload = uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads, name)
+            view = UploadView.of(upload)
             self._renew(session, stored.sha256)
             return view
 
@@ -71,13 +73,14 @@ class UploadService:
 
         return transact(self._sessions, work)
 
-    def use(self, tenant: str, sha256: str) -> StoredArtifact:
+    def use(self, tenant: str, sha256: str) -> tuple[StoredArtifact, str | None]:
         """Find the checkpoint that a job names: an upload, whose expiry is extended, or the checkpoint of another job.
 
-        Raises `Problem` (`unknown-checkpoint`, also for files of other tenants).
+        Returns the file and its name, if that is known. Raises `Problem` (`unknown-checkpoint`, also for files of other
+        tenants).
         """
 
-        def work(session: Session) -> StoredArtifact:
+        def work(session: Session) -> tuple[StoredArtifact, str | None]:
             repository = UploadRepository(session)
             upload = repository.get(tenant, sha256)
             if upload is not None:
@@ -86,7 +89,7 @@ class UploadService:
             if size is None:
                 raise unknown_checkpoint()
             self._renew(session, sha256)
-            return StoredArtifact(sha256, size)
+            return StoredArtifact(sha256, size), None if upload is None else upload.name
 
         return transact(self._sessions, work)
 

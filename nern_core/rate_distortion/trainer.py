@@ -23,6 +23,17 @@ class Stage:
     share: float
     earlier_steps: int
 
+    def total_steps(self, clock: Clock, budget: Budget) -> int | None:
+        """Count the steps of all stages that share the budget: given, or estimated from the speed of this one."""
+        in_stage = clock.total_steps
+        if budget.steps is not None:
+            # Every stage has at least one step, however small the budget is.
+            return max(budget.steps, self.earlier_steps + (in_stage or 0))
+        if in_stage is None:
+            return None
+        later = max(0.0, 1 - self.start - self.share)
+        return self.earlier_steps + round(in_stage * (1 + later / self.share))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:

@@ -22,6 +22,7 @@ from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import DIGITS, EXAMPLE, transaction
 
 PROBLEM = "application/problem+json"
+NO_STEPS = {"step": 0, "total": None, "loss": None, "steps_per_second": None, "seconds_left": None}
 METRICS: dict[str, Any] = {
     "source_bytes": 100,
     "tensor_bytes": 96,
@@ -571,6 +572,17 @@ def test_whoever_asks_for_many_ranges_gets_the_whole_result_at_once(
         assert (answer.status_code, answer.content) == (200, b"torch")
         # Processor time: waiting for a busy machine does not count.
         assert time.process_time() - start < 0.5
+
+
+def test_a_job_that_has_succeeded_has_no_progress(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+    job = submit(client).json()
+    with transaction(settings) as session:
+        repository = JobRepository(session)
+        claim = repository.claim(job["id"], timedelta(seconds=30))
+        assert claim is not None
+        repository.heartbeat(claim, timedelta(seconds=30), "publication", {"fraction": 1.0, **NO_STEPS})
+        assert repository.succeed(claim, METRICS, {})
+    assert client.get(f"/jobs/{job['id']}").json()["progress"] is None
 
 
 def test_a_job_without_results_says_why(client: TestClient) -> None:

@@ -164,6 +164,20 @@ def test_the_exit_status_says_what_became_of_a_job(
     assert printed.err == "nern: The job was canceled.\n"
 
 
+def test_one_command_cancels_and_deletes_several_jobs_and_names_those_that_are_refused(
+    nern: Run, capsys: pytest.CaptureFixture[str], job_id: str
+) -> None:
+    assert nern("submit", str(EXAMPLE)) == 0
+    other = capsys.readouterr().out.strip()
+    assert nern("jobs", "cancel", job_id, "nothing", other) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{job_id} is canceled.\n{other} is canceled.\n"
+    assert printed.err == "nern: nothing: There is no job with this id.\n"
+    assert nern("jobs", "delete", job_id, other, "--json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [{"id": found, "deleted": True} for found in (job_id, other)]
+
+
 def test_submit_with_json_prints_one_document_also_of_a_job_without_results(
     nern: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,6 @@ import pytest
 from app.settings import Settings
 from nern_client import (
     Client,
-    InvalidRequest,
     JobStatus,
     NernClientError,
     NotFound,
@@ -104,8 +103,27 @@ def test_a_limit_that_time_does_not_lift_is_told_at_once(client: Client, wire: W
 
 def test_a_redirection_is_told_and_not_followed(client: Client, wire: Wire) -> None:
     wire.harm("GET /jobs", refuse("308 Permanent Redirect", "Location: https://nern.example/jobs"))
-    with pytest.raises(InvalidRequest, match="redirects to https://nern.example/jobs; use that address"):
+    with pytest.raises(UnexpectedAnswer, match="redirects to https://nern.example/jobs; use that address"):
         list(client.jobs.list())
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "404 Not Found", "409 Conflict"])
+def test_an_error_page_of_another_server_is_no_answer_of_a_service(client: Client, wire: Wire, status: str) -> None:
+    wire.harm("GET /jobs", refuse(status, "Content-Type: text/html", body="<h1>No</h1>"))
+    with pytest.raises(UnexpectedAnswer) as caught:
+        list(client.jobs.list())
+    assert str(caught.value) == (
+        f"The server at {wire.url} answered {status[:3]} ({status[4:]}), but not as a NeRN service does. "
+        "Check the address."
+    )
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/json"])
+def test_only_problem_documents_are_errors_of_the_service(client: Client, wire: Wire, content_type: str) -> None:
+    problem = '{"type": "unknown-job", "title": "Not Found", "detail": "There is no such job."}'
+    wire.harm("GET /jobs", refuse("404 Not Found", f"Content-Type: {content_type}", body=problem))
+    with pytest.raises(UnexpectedAnswer):
+        client.jobs.get("job_1")
 
 
 @pytest.mark.parametrize("body", ["<h1>Welcome</h1>", "{}", '{"items": [{"id": 7}]}'])

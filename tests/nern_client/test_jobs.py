@@ -1,6 +1,8 @@
 import io
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,24 @@ def test_a_job_is_made_of_a_checkpoint_that_is_sent_once(client: Client, wire: W
         f"GET /checkpoints/{job.checkpoint.sha256}",
         "POST /jobs",
     ]
+
+
+def test_a_job_is_called_by_its_file_however_that_is_given(client: Client) -> None:
+    assert client.jobs.create(EXAMPLE, steps=1).name == EXAMPLE.name
+    with EXAMPLE.open("rb") as file:
+        assert client.jobs.create(file, steps=1).name == EXAMPLE.name
+    assert client.jobs.create(client.checkpoints.upload(EXAMPLE), steps=1).name == EXAMPLE.name
+
+
+def test_a_job_of_bytes_in_memory_that_were_never_sent_under_a_name_has_none(client: Client) -> None:
+    assert client.jobs.create(io.BytesIO(EXAMPLE.read_bytes()), steps=1).name is None
+
+
+def test_an_upload_is_called_by_the_file_that_is_given_now(client: Client, tmp_path: Path) -> None:
+    client.checkpoints.upload(EXAMPLE)
+    copied = Path(shutil.copy(EXAMPLE, tmp_path / "grö\nßer.safetensors"))
+    checkpoint = client.checkpoints.upload(copied)
+    assert (checkpoint.name, client.jobs.create(checkpoint, steps=1).name) == ("größer.safetensors",) * 2
 
 
 def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client) -> None:

@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from app.settings import Settings
-from nern_client import ApiError, AsyncClient, Client, NernClientError, Retries, ServerUnreachable
+from nern_client import AsyncClient, Client, NernClientError, Retries, ServerUnreachable, UnexpectedAnswer
 from nern_client.proxies import proxy_for
 from tests.nern_cli.test_main import nern
 from tests.nern_client.conftest import listening
@@ -71,7 +71,7 @@ def test_an_answer_of_a_proxy_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=proxy.handle_request).start()
         address = f"http://127.0.0.1:{proxy.server_port}"
         monkeypatch.setenv("HTTP_PROXY", address)
-        with pytest.raises(ApiError) as refused:
+        with pytest.raises(UnexpectedAnswer) as refused:
             list(client.jobs.list())
     assert f"The server, or the proxy {address} of HTTP_PROXY before it, answered 403" in str(refused.value)
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ByteSize
 
 from app.settings import Settings
-from nern_client import Client, InvalidRequest, ServerError, ServerUnreachable, upload
+from nern_client import Checkpoint, Client, InvalidRequest, ServerError, ServerUnreachable, upload
 from nern_client.upload import LARGEST_IN_ONE_PIECE
 from tests.nern_client.conftest import QUICK, listening
 from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset
@@ -47,7 +47,8 @@ def test_a_large_checkpoint_goes_on_after_every_cut(
     wire.harm("HEAD", reset)
     wire.harm("POST /uploads", lose_answer)
     found = client.checkpoints.upload(checkpoint)
-    assert found.bytes == checkpoint.stat().st_size
+    assert (found.bytes, found.name) == (checkpoint.stat().st_size, checkpoint.name)
+    assert client.jobs.create(Checkpoint.model_validate(found.model_dump() | {"name": None})).name == checkpoint.name
     assert stored(embedded, checkpoint)
     assert not any(line for line in wire.seen if line.startswith("POST /checkpoints"))
     offsets = [
@@ -89,7 +90,7 @@ def test_an_answer_that_is_lost_at_the_very_end_costs_nothing(
 def test_an_upload_that_the_server_has_forgotten_begins_anew(
     client: Client, wire: Wire, embedded: Settings, checkpoint: Path
 ) -> None:
-    wire.harm("HEAD", refuse("404 Not Found"))
+    wire.harm("HEAD", refuse("404 Not Found", "Content-Type: application/problem+json"))
     client.checkpoints.upload(checkpoint)
     assert stored(embedded, checkpoint)
     assert wire.seen.count("POST /uploads") == 2

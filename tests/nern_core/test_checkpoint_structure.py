@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nern_core.checkpoint import Checkpoint, write_checkpoint
-from nern_core.checkpoint_structure import CheckpointFormat, read_structure, refuse_without_kernels
+from nern_core.checkpoint_format import CheckpointFormat
+from nern_core.checkpoint_structure import read_structure, refuse_without_kernels
 from nern_core.errors import NernError
 from nern_core.tensor_claims import TensorClaim
 

@@ -159,6 +159,12 @@ def test_in_several_rounds_the_phases_and_steps_still_come_in_order(tmp_path: Pa
     assert result.report.options.rounds == read_encoding(tmp_path / "x.nern").document.options.rounds == 3
 
 
+def test_with_quantized_weights_the_total_of_steps_is_the_budget_from_the_first_step_on(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(steps=40, max_drop=0.5, **WITH_DATA), seen.append)
+    assert {progress.total for progress in seen if progress.phase is Phase.DISTILLATION and progress.step} == {40}
+
+
 def test_the_reported_error_of_several_rounds_is_against_the_original(tmp_path: Path) -> None:
     report = run(tmp_path, steps=300, rounds=2)
     original, decoded = read_checkpoint(EXAMPLE).tensors, decode(tmp_path / "x.nern").tensors

@@ -69,10 +69,10 @@ def test_noise_needs_no_images() -> None:
 
 def test_rounds_share_the_budget_of_reconstruction_evenly() -> None:
     _, reports, _ = run(WITHOUT_DATA, teacher(None), steps=100, rounds=4)
-    ends = {(report.phase, report.later_rounds): report for report in reports}
-    rounds = [ends[Phase.RECONSTRUCTION, later] for later in (3, 2, 1, 0)]
+    ends = {(report.phase, report.earlier_steps): report for report in reports}
+    rounds = [ends[Phase.RECONSTRUCTION, earlier] for earlier in (0, 22, 44, 66)]
     assert [report.step.clock.step for report in rounds] == [22, 22, 22, 22]
-    assert [report.earlier_steps for report in rounds] == [0, 22, 44, 66]
+    assert [report.total_steps for report in rounds] == [88, 88, 88, 88]
     assert [report.start for report in rounds] == pytest.approx([0.0, 0.1, 0.2, 0.3])
     assert [report.share for report in rounds] == pytest.approx([0.1] * 4)
     distillation = ends[Phase.DISTILLATION, 0]

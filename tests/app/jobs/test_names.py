@@ -3,7 +3,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from app.jobs.names import name_at_address, name_of_file
+from app.jobs.names import name_at_address, name_in_disposition, name_of_file
 from tests.conftest import EXAMPLE
 
 CONTENT = EXAMPLE.read_bytes()
@@ -29,6 +29,35 @@ def test_a_document_may_name_its_job(client: TestClient) -> None:
     document = {"checkpoint": {"sha256": sha256}}
     assert client.post("/jobs", json=document | {"name": "nightly"}).json()["name"] == "nightly"
     assert client.post("/jobs", json=document).json()["name"] is None
+
+
+def test_a_job_is_called_by_the_name_that_its_checkpoint_was_uploaded_under(client: TestClient) -> None:
+    disposition = "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fer.pt"
+    upload = client.post("/checkpoints", content=CONTENT, headers={"Content-Disposition": disposition}).json()
+    assert upload["name"] == "größer.pt"
+    assert client.post("/jobs", json={"checkpoint": {"sha256": upload["sha256"]}}).json()["name"] == "größer.pt"
+
+
+def test_an_upload_that_is_sent_again_without_a_name_keeps_the_one_it_has(client: TestClient) -> None:
+    disposition = 'attachment; filename="C:\\models\\model.pt"'
+    client.post("/checkpoints", content=CONTENT, headers={"Content-Disposition": disposition})
+    assert client.post("/checkpoints", content=CONTENT).json()["name"] == "model.pt"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ('attachment; filename="model.pt"', "model.pt"),
+        ("attachment; filename=model.pt", "model.pt"),
+        ('attachment; filename="größer.pt"'.encode().decode("latin-1"), "größer.pt"),
+        ('attachment; filename="../../etc/passwd"', "passwd"),
+        ("attachment", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_content_disposition_names_a_file(header: str | None, name: str | None) -> None:
+    assert name_in_disposition(header) == name
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\0b", "a\u202eb", "\ud800", "x" * 201, 7])

@@ -64,6 +64,11 @@ def test_a_checkpoint_arrives_piece_by_piece(client: TestClient, settings: Setti
     assert offset_of(client, address) == len(CONTENT)
 
 
+def test_the_file_name_in_the_metadata_is_the_default_name_of_jobs(client: TestClient) -> None:
+    send(client, begin(client).headers["Location"], 0, CONTENT)
+    assert client.post("/jobs", json={"checkpoint": {"sha256": DIGEST}}).json()["name"] == "a.pt"
+
+
 def test_what_can_be_uploaded_is_told(embedded_client: TestClient) -> None:
     answer = embedded_client.options("/uploads")
     assert answer.status_code == 204

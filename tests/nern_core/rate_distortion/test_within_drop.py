@@ -12,7 +12,7 @@ from nern_core.rate_distortion.trainer import Stage, Trainer, Training
 from nern_core.rate_distortion.within_drop import DropGoal, Measured, SizeSearch, quantize_within_drop
 from nern_core.recipes.fast import FAST
 from nern_core.snapshots import Snapshots
-from nern_core.training.clock import Budget
+from nern_core.training.clock import Budget, Clock
 from nern_core.training.expected_drop import PointsLost
 from tests.conftest import EXAMPLE
 from tests.nern_core.digits_teacher import digits_teacher, images_of
@@ -195,6 +195,16 @@ def test_another_first_part_is_followed_by_a_second_one(ends: tuple[float, ...],
     assert (sizes[3] > sizes[2]) is larger
     assert sorted(trial.bytes for trial in trials) == sorted(sizes)
     assert (trials[-1].drop, trials[-1].bytes) == (last, bytes_of(quantized))
+
+
+@pytest.mark.parametrize(("stage", "steps"), [(Stage(0.0, 0.6, 0), 50), (Stage(0.6, 0.4, 30), 50)])
+def test_with_a_budget_in_seconds_the_total_of_steps_is_estimated_from_the_speed_of_the_stage(
+    stage: Stage, steps: int
+) -> None:
+    seconds = 1000.0
+    clock = Clock(Budget(seconds=seconds * stage.share))
+    clock.restore({"step": round(15 * stage.share / 0.6), "elapsed": seconds * stage.share / 2})
+    assert stage.total_steps(clock, Budget(seconds=seconds)) == steps
 
 
 def test_a_search_stays_at_the_fewest_bits_that_it_is_given() -> None:
