@@ -75,7 +75,8 @@ class Delivery:
         headers = {
             "ETag": f'"{self.artifact.sha256}"',
             "Repr-Digest": f"sha-256=:{digest}:",
-            "Cache-Control": "private, immutable",
+            # A copy is good as long as the service says so: until it expires, is deleted or the key is revoked.
+            "Cache-Control": "private, no-cache",
             "Accept-Ranges": "bytes",
             "Content-Type": _MEDIA_TYPES.get(self.name.rpartition(".")[2], _BINARY),
             "Content-Disposition": f'attachment; filename="{self.filename}"',

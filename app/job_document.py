@@ -13,6 +13,7 @@ from starlette.requests import Request
 from app.accounting.reservations import ReservedRoom
 from app.body import inspect, read_small_body
 from app.datasets.service import DatasetService
+from app.explanations import explain
 from app.jobs.deadline import DeadlineSeconds
 from app.jobs.labels import Labels
 from app.jobs.names import JobName, name_at_address
@@ -23,7 +24,7 @@ from app.request_threads import in_share
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 from app.submission import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
-from app.uploads.digests import SHA256_PATTERN
+from app.uploads.digests import IS_SHA256
 from app.uploads.fetching import FileFetcher
 from app.uploads.receiving import FileKind
 from app.uploads.service import UploadService
@@ -31,7 +32,7 @@ from app.webhooks.webhook import Webhook, check_address
 from nern_core.options import EncodeOptions
 
 _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
-Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
+Sha256 = Annotated[str, IS_SHA256, Field(description="SHA-256 in hexadecimal digits.")]
 
 
 class FileSource(BaseModel):
@@ -171,8 +172,7 @@ def _invalid(error: ValidationError, example: str) -> Problem:
 
 
 def _explain(detail: ErrorDetails) -> str:
-    text = detail["msg"].removeprefix("Value error, ") + "."
-    return text if detail["loc"] else f"body: {text}"
+    return explain(detail) if detail["loc"] else f"body: {explain(detail)}"
 
 
 def document_schema(model: type[Document]) -> dict[str, Any]:

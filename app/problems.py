@@ -16,10 +16,11 @@ from starlette.routing import compile_path
 
 from app.database import DATABASE_LOST
 from app.durable_files import DiskFull
+from app.explanations import explain, field_of, is_not_of_the_form, of_request, without_consequences
 from app.fair_shares import QueueFull
 from app.storage.artifacts import StoreUnavailable
 from nern_core.errors import NernError
-from nern_core.options import conflicting_option, explain_invalid
+from nern_core.options import conflicting_option
 
 MEDIA_TYPE = "application/problem+json"
 # Explains in one sentence why a field is invalid.
@@ -27,7 +28,6 @@ Explain = Callable[[ErrorDetails], str]
 _log = structlog.get_logger()
 # Limits for one problem.
 _MOST_FIELDS = 8
-_LONGEST_FIELD = 80
 _SCHEMA = "#/components/schemas/ProblemDetails"
 _HINTS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists all of them.",
@@ -86,24 +86,36 @@ class Problem(Exception):
         slug: str,
         error: ValidationError,
         opening: str = "",
-        explain: Explain = explain_invalid,
+        explain: Explain = explain,
         within: str | None = None,
+        name: str | None = None,
+        form: str | None = None,
     ) -> "Problem":
         """Return the problem for a document that does not fit its model; `within` is the field that it came in.
 
-        `opening` precedes the detail.
+        `opening` precedes the detail. `name` names the document if its fields are named without it. A document of
+        another kind is answered with `form`, which says what to send.
         """
         found = error.errors(include_url=False)
+        field = within or name
+        if form is not None and field is not None and any(map(is_not_of_the_form, found)):
+            fields = [FieldProblem(field=field, detail=f"send {form}.")]
+            return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, f"{opening}{field}: send {form}.", errors=fields)
         if within is not None:
             found = [{**detail, "loc": (within, *detail["loc"])} for detail in found]
         return cls._of_fields(slug, found, opening, explain)
 
     @classmethod
-    def _of_fields(
-        cls, slug: str, details: Sequence[Any], opening: str = "", explain: Explain = explain_invalid
-    ) -> "Problem":
+    def at(cls, field: str, slug: str, sentence: str) -> "Problem":
+        """Return the problem with one field of the input."""
+        fields = [FieldProblem(field=field, detail=sentence)]
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, slug, f"{field}: {sentence}", errors=fields)
+
+    @classmethod
+    def _of_fields(cls, slug: str, details: Sequence[Any], opening: str = "", explain: Explain = explain) -> "Problem":
+        details = without_consequences(details)
         # A document with many small errors must not produce a response many times its size.
-        fields = [FieldProblem(field=_field(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
+        fields = [FieldProblem(field=field_of(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
         # The message of a conflict already names its options.
         named = [f.field and not conflicting_option(d) for f, d in zip(fields, details, strict=False)]
         summary = " ".join(
@@ -149,7 +161,7 @@ def use_problem_details(app: FastAPI, answer: Callable[[Request, Problem], Respo
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, Problem._of_fields("invalid-request", error.errors()))  # noqa: SLF001 # same module
+        return answer(request, Problem._of_fields("invalid-request", [*map(of_request, error.errors())]))  # noqa: SLF001 # same module
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
@@ -232,11 +244,3 @@ def _allowed_methods(request: Request) -> list[str]:
 def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI `responses` of a route that may answer with these errors."""
     return {int(status): {"model": ProblemDetails, "description": status.phrase} for status in statuses}
-
-
-def _field(detail: ErrorDetails) -> str:
-    conflicting = conflicting_option(detail)
-    if conflicting is not None:
-        return conflicting
-    name = ".".join(str(part) for part in detail["loc"] if part not in {"query", "path", "body"})
-    return name if len(name) <= _LONGEST_FIELD else f"{name[:_LONGEST_FIELD]}…"

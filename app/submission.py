@@ -19,12 +19,13 @@ from starlette.requests import ClientDisconnect, Request
 from app.accounting.reservations import ReservedRoom
 from app.body import declared_length, inspect, read_body
 from app.datasets.service import NamedDataset
+from app.explanations import explain_option
 from app.jobs.deadline import parse_deadline
 from app.jobs.kinds import JobKind
 from app.jobs.labels import parse_labels
 from app.jobs.names import name_of_file, parse_name
 from app.outbound.client import OutboundClient
-from app.problems import Problem, refusing
+from app.problems import FieldProblem, Problem, refusing
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storing import commit, writing
@@ -39,6 +40,7 @@ LARGEST_OPTIONS = 64 * 2**10
 # Allowance for everything but the file: boundaries, headers of parts, options.
 FORM_OVERHEAD = 2**20
 _LONGEST_PART_HEADER = 2**13
+_FORM_OF_OPTIONS = 'a JSON object, such as {"steps": 200}'
 FindDataset = Callable[[str], NamedDataset]
 
 
@@ -189,11 +191,9 @@ class _ArrivingForm:
             raise _malformed("The form is incomplete", self._form)
         part = self._form.file.name
         if part not in self._seen:
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"missing-{part}",
-                f"The form has no part `{part}`; {self._form.how_to}.",
-            )
+            detail = f"The form has no part `{part}`; {self._form.how_to}."
+            fields = [FieldProblem(field=part, detail=detail)]
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"missing-{part}", detail, errors=fields)
         with self._writer.flush().open("rb") as file:
             self._result_bytes = file_for(self._options).check(file)
 
@@ -238,11 +238,9 @@ class _ArrivingForm:
     def _end_headers(self) -> None:
         if self._part not in {self._form.file.name, *self._form.documents} or self._part in self._seen:
             problem = "has two parts" if self._part in self._seen else "has an unknown part"
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "unexpected-part",
-                f"The form {problem} named {self._part[:64]!r}; {self._form.how_to}.",
-            )
+            detail = f"The form {problem} named {self._part[:64]!r}; {self._form.how_to}."
+            fields = [FieldProblem(field=self._part[:64], detail=detail)]
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unexpected-part", detail, errors=fields)
         self._seen.add(self._part)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
@@ -307,7 +305,9 @@ def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions
     try:
         options = EncodeOptions.model_validate_json(text)
     except ValidationError as error:
-        raise Problem.of_validation("invalid-options", error) from error
+        raise Problem.of_validation(
+            "invalid-options", error, explain=explain_option, name="options", form=_FORM_OF_OPTIONS
+        ) from error
     if options.dataset is None:
         return options, None
     found = find_dataset(options.dataset)

@@ -24,7 +24,12 @@ _UPLOAD = "nern.upload"
 
 
 async def accept_upload(request: Request) -> None:
-    """Dependency of routes that take a large body, and limit its size themselves."""
+    """Dependency of routes that take a large body, and limit its size themselves.
+
+    Raises `Problem` (`encoded-body`) for a compressed body.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Send the body without a Content-Encoding.")
     request.scope[_UPLOAD] = True
 
 

@@ -21,9 +21,12 @@ DeadlineSeconds = Annotated[
 _SECONDS: TypeAdapter[int] = TypeAdapter(DeadlineSeconds)
 
 
+_FORM = "a whole number of seconds, such as 3600"
+
+
 def parse_deadline(text: bytes) -> timedelta:
     """Parse a deadline from JSON. Raises `Problem` (`invalid-deadline`)."""
     try:
         return timedelta(seconds=_SECONDS.validate_json(text))
     except ValidationError as error:
-        raise Problem.of_validation("invalid-deadline", error, within="deadline_seconds") from error
+        raise Problem.of_validation("invalid-deadline", error, within="deadline_seconds", form=_FORM) from error

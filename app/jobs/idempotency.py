@@ -172,8 +172,8 @@ def key_reused() -> Problem:
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency-key-reused",
-        "This Idempotency-Key was used before with another file, data set, options, labels, webhook or deadline; use a "
-        "new key.",
+        "This Idempotency-Key was used before with another file, data set, options, name, labels, webhook or deadline; "
+        "use a new key.",
     )
 
 

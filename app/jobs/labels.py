@@ -7,14 +7,19 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from app.problems import Problem
+from app.patterns import Matching
+from app.problems import FieldProblem, Problem
 
 _KEY = r"^[a-z0-9._/-]{1,63}$"
 _PAIR = re.compile(r"([a-z0-9._/-]{1,63})=([^\x00-\x1f\x7f]{0,255})")
 
-Key = Annotated[str, Field(pattern=_KEY)]
+Key = Annotated[str, Matching(_KEY, "the key of a label is 1 to 63 small letters, digits and `._/-`")]
 # No NUL, which PostgreSQL cannot store, and no line breaks, which would break a list of jobs.
-Value = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Value = Annotated[
+    str,
+    Field(max_length=255),
+    Matching(r"^[^\x00-\x1f\x7f]*$", "the value of a label is one line of text without control characters"),
+]
 Labels = Annotated[
     dict[Key, Value],
     Field(
@@ -23,6 +28,7 @@ Labels = Annotated[
         "digits and `._/-`, values of up to 255 characters.",
     ),
 ]
+_FORM = 'a JSON object of texts, such as {"team": "vision"}'
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 
 
@@ -38,7 +44,7 @@ def parse_labels(text: bytes) -> dict[str, str]:
     try:
         return _LABELS.validate_json(text)
     except ValidationError as error:
-        raise Problem.of_validation("invalid-labels", error, within="labels") from error
+        raise Problem.of_validation("invalid-labels", error, within="labels", form=_FORM) from error
 
 
 def parse_wanted(pairs: Iterable[str]) -> list[Label]:
@@ -49,9 +55,7 @@ def parse_wanted(pairs: Iterable[str]) -> list[Label]:
 def _parse_pair(pair: str) -> Label:
     found = _PAIR.fullmatch(pair)
     if found is None:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid-label",
-            f"{pair[:64]!r} is not a label; write ?label=key=value, such as ?label=team=vision.",
-        )
+        detail = f"{pair[:64]!r} is not a label; write ?label=key=value, such as ?label=team=vision."
+        fields = [FieldProblem(field="label", detail=detail)]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-label", detail, errors=fields)
     return Label(found[1], found[2])

@@ -27,6 +27,7 @@ from app.storage.artifacts import is_described
 from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
 from app.webhooks.repository import WebhookRepository
+from nern_core.errors import quoted
 from nern_core.options import Device
 
 
@@ -258,7 +259,7 @@ class TenantJobs:
         if job.data_removed:
             raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
         if not is_described(artifacts.get(name)):
-            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", f"The job has no result {name}.")
+            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", _no_such_result(name, artifacts))
         return StoredArtifact.of(artifacts[name])
 
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
@@ -296,6 +297,11 @@ class Draft:
 
 
 _EXPIRED = "The results have expired and were removed; submit the job again."
+
+
+def _no_such_result(name: str, artifacts: Collection[str]) -> str:
+    there_are = f"its results are {', '.join(sorted(artifacts))}" if artifacts else "it has none"
+    return f"The job has no result named {quoted(name)}; {there_are}."
 
 
 def _how_to_ask(missing: Sequence[str]) -> str:

@@ -97,6 +97,7 @@ def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadVi
 @router.delete(
     "/{sha256}",
     status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
     summary="Delete a checkpoint",
     operation_id="delete_checkpoint",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),

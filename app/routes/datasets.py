@@ -15,7 +15,7 @@ from app.problems import Problem, describe
 from app.request_threads import TenantRoute, in_share
 from app.routes.parameters import DatasetName, NewDatasetName
 from app.storing import waiting
-from app.uploads.digests import SHA256_PATTERN, ContentDigest, parse_content_digest
+from app.uploads.digests import IS_SHA256, ContentDigest, parse_content_digest
 from app.uploads.receiving import receive_file
 
 _LARGEST_DOCUMENT = 1000
@@ -26,7 +26,7 @@ class FinishedUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sha256: Annotated[str, Field(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
+    sha256: Annotated[str, IS_SHA256, Field(description="SHA-256 in hexadecimal digits.")]
 
 
 router = APIRouter(
@@ -126,6 +126,7 @@ def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> Datase
 @router.delete(
     "/{name}",
     status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
     summary="Delete a data set",
     operation_id="delete_dataset",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -139,8 +140,5 @@ def _parse(body: bytes) -> FinishedUpload:
     try:
         return FinishedUpload.model_validate_json(body)
     except ValidationError as error:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid-dataset",
-            'Send the file itself, or {"sha256": "…"} with the 64 hexadecimal digits of a finished upload.',
-        ) from error
+        opening = 'Send the file itself, or {"sha256": "…"} of a finished upload. What was sent does not fit: '
+        raise Problem.of_validation("invalid-dataset", error, opening) from error

@@ -253,6 +253,7 @@ def cancel_job(job_id: JobId, response: Response, jobs: WritableJobs) -> JobView
 @router.delete(
     "/{job_id}",
     status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
     summary="Delete a job",
     operation_id="delete_job",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),

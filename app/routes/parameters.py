@@ -11,11 +11,18 @@ from pydantic import AfterValidator, Field
 
 from app.datasets.service import NAME_PATTERN
 from app.jobs.ids import JOB_ID_PATTERN, is_job_id, unknown_job
-from app.uploads.digests import SHA256_PATTERN
+from app.patterns import Matching
+from app.uploads.digests import IS_SHA256
 
 # A position in the order of all ids, also of deleted jobs: a UUID of version 7.
 _CURSOR_PATTERN = r"^job_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$"
-_UPLOAD_ID_PATTERN = r"^upload_[0-9a-f]{32}$"
+_IS_UPLOAD_ID = Matching(
+    r"^upload_[0-9a-f]{32}$", "an upload has the id that POST /uploads gives in `Location`, upload_ and 32 digits"
+)
+_IS_DATASET_NAME = Matching(
+    NAME_PATTERN,
+    "the name of a data set is 1 to 63 small letters, digits and `._-`, of which the first is a letter or a digit",
+)
 _ARTIFACT_PATTERN = r"^[a-z0-9.-]{1,64}$"
 
 
@@ -44,10 +51,10 @@ Cursor = Annotated[
     Annotated[str, AfterValidator(_require_cursor), Field(json_schema_extra={"pattern": _CURSOR_PATTERN})] | None,
     Query(description="`next_cursor` of the previous page."),
 ]
-Sha256 = Annotated[str, Path(pattern=SHA256_PATTERN, description="SHA-256 in hexadecimal digits.")]
-UploadId = Annotated[str, Path(pattern=_UPLOAD_ID_PATTERN, description="Id of an upload in pieces.")]
-DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="Name of an uploaded data set.")]
+Sha256 = Annotated[str, IS_SHA256, Path(description="SHA-256 in hexadecimal digits.")]
+UploadId = Annotated[str, _IS_UPLOAD_ID, Path(description="Id of an upload in pieces.")]
+DatasetName = Annotated[str, _IS_DATASET_NAME, Path(description="Name of an uploaded data set.")]
 NewDatasetName = Annotated[
-    str, Query(pattern=NAME_PATTERN, description="Name of the data set, for the option `dataset` of jobs.")
+    str, _IS_DATASET_NAME, Query(description="Name of the data set, for the option `dataset` of jobs.")
 ]
 ArtifactName = Annotated[str, Path(description="Name of a result.", json_schema_extra={"pattern": _ARTIFACT_PATTERN})]

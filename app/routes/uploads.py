@@ -18,7 +18,7 @@ from app.body import inspect, read_body
 from app.durable_files import DiskFull
 from app.edge.bodies import accept_upload
 from app.jobs.names import name_of_file
-from app.problems import Problem, describe, disk_full, store_unavailable
+from app.problems import FieldProblem, Problem, describe, disk_full, store_unavailable
 from app.request_threads import TenantRoute
 from app.routes.parameters import UploadId
 from app.storage import StoreUnavailable
@@ -82,7 +82,11 @@ TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_ext
 
 
 @router.options(
-    "", status_code=HTTPStatus.NO_CONTENT, summary="Describe uploads in pieces", operation_id="describe_uploads"
+    "",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    summary="Describe uploads in pieces",
+    operation_id="describe_uploads",
 )
 def describe_uploads(request: Request, response: Response, tenant: Tenant) -> None:
     """Version and extensions of the protocol, and the maximum size of a checkpoint."""
@@ -94,6 +98,7 @@ def describe_uploads(request: Request, response: Response, tenant: Tenant) -> No
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
+    response_class=Response,
     summary="Start an upload in pieces",
     operation_id="begin_upload",
     responses=describe(
@@ -128,6 +133,7 @@ def begin_upload(
 
 @router.head(
     "/{upload_id}",
+    response_class=Response,
     summary="Get the offset of an upload",
     operation_id="get_upload_offset",
     responses=describe(
@@ -150,6 +156,7 @@ def get_upload_offset(
 @router.patch(
     "/{upload_id}",
     status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
     summary="Continue an upload",
     operation_id="continue_upload",
     dependencies=[Depends(accept_upload)],
@@ -199,6 +206,7 @@ async def continue_upload(
 @router.delete(
     "/{upload_id}",
     status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
     summary="Delete an upload",
     operation_id="give_up_upload",
     responses=describe(
@@ -240,11 +248,9 @@ def _digest_in(pairs: Mapping[str, str]) -> str:
     except (binascii.Error, UnicodeDecodeError):
         digest = ""
     if not _SHA256.fullmatch(digest):
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "missing-digest",
-            "Upload-Metadata has no `sha256`: send the SHA-256 of the whole file, 64 hexadecimal digits in base64.",
-        )
+        detail = "Upload-Metadata has no `sha256`: send the SHA-256 of the whole file, 64 hexadecimal digits in base64."
+        fields = [FieldProblem(field="upload-metadata", detail=detail)]
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "missing-digest", detail, errors=fields)
     return digest
 
 

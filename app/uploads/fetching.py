@@ -22,8 +22,8 @@ from app.outbound.interruption import Interruption
 from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
-from app.uploads.digests import digest_mismatch
-from app.uploads.model_registry import ModelRegistry, no_registry, unreachable
+from app.uploads.digests import digest_mismatch_at_address
+from app.uploads.model_registry import ModelRegistry, Unavailable, no_registry
 from app.uploads.receiving import FileKind
 from nern_mlflow.references import is_reference
 
@@ -96,15 +96,17 @@ class FileFetcher:
                         room.cover(writer.size + len(chunk))
                         writer.write(chunk)
                     if sha256 not in {None, writer.sha256}:
-                        raise digest_mismatch(str(sha256), writer.sha256)
+                        raise digest_mismatch_at_address(str(sha256), writer.sha256, f"{kind.name}.sha256")
                     with writer.flush().open("rb") as file:
                         result_bytes = kind.check(file)
                     interruption.check()
                     return room.stored(writer.commit(go_on)), result_bytes
         except AddressRefused as error:
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"{kind.name}.url: {error}") from error
+            raise Problem.at(f"{kind.name}.url", "refused-address", str(error)) from error
+        except Unavailable as error:
+            raise Problem.at(f"{kind.name}.url", error.slug or f"{kind.name}-unreachable", str(error)) from error
         except (OutboundError, _Elsewhere) as error:
-            raise unreachable(str(error), kind.name) from error
+            raise Problem.at(f"{kind.name}.url", f"{kind.name}-unreachable", str(error)) from error
 
     def _open(self, url: str, interruption: Interruption) -> AbstractContextManager[Answer]:
         if not is_reference(url):

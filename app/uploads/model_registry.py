@@ -20,7 +20,6 @@ from app.outbound.answer import Answer, Pace
 from app.outbound.client import Origin, OutboundClient
 from app.outbound.errors import OutboundError
 from app.outbound.interruption import Interruption
-from app.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
 from nern_mlflow.checkpoint_files import Entry, find_checkpoint
@@ -41,6 +40,14 @@ _LARGEST_DOCUMENT = 2**20
 _UNKNOWN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
 _NOT_ALLOWED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _log = structlog.get_logger()
+
+
+class Unavailable(Exception):
+    """A model cannot be read. The message is for the client; without a slug, its file could not be fetched."""
+
+    def __init__(self, sentence: str, slug: str | None = None) -> None:
+        super().__init__(sentence)
+        self.slug = slug
 
 
 class _Location(BaseModel):
@@ -114,8 +121,8 @@ class ModelRegistry:
     ) -> Iterator[Answer]:
         """Find and open a checkpoint; `seconds` limits the total time, including reading.
 
-        Raises `Problem` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, `checkpoint-unreachable`, and
-        those of `find_checkpoint`); reading raises `OutboundError`.
+        Raises `Unavailable` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, none, and those of
+        `find_checkpoint`); reading raises `OutboundError`.
         """
         exchange = _Exchange(
             self._client, self._url, self._headers, time.monotonic() + seconds, pace or Pace(), interruption
@@ -125,12 +132,12 @@ class ModelRegistry:
             root = self._served_path(exchange.artifact_uri(reference))
             path = find_checkpoint(lambda folder: exchange.list_folder(_joined(root, folder)), reference.path)
         except NernError as error:
-            raise Problem.of_input(error) from error
+            raise Unavailable(error.message, error.code.replace("_", "-")) from error
         with exchange.open(f"{_ARTIFACTS}/{quote(_joined(root, path))}", max_bytes, what=text) as answer:
             yield answer
 
     def _served_path(self, uri: str) -> str:
-        """Convert an artifact URI to a path that the server itself serves. Raises `Problem`."""
+        """Convert an artifact URI to a path that the server itself serves. Raises `Unavailable`."""
         parts = urlsplit(uri)
         own = f"{self._url}{_ARTIFACTS}/"
         if parts.scheme == "mlflow-artifacts" and parts.netloc in {"", self._host}:
@@ -215,7 +222,7 @@ class _Exchange:
 
     @contextmanager
     def open(self, target: str, max_bytes: int, *, what: object) -> Iterator[Answer]:
-        """Send a request. Raises `Problem` for every answer but 200."""
+        """Send a request. Raises `Unavailable` for every answer but 200."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
             raise self._unavailable(target, "timeout")
@@ -236,48 +243,39 @@ class _Exchange:
             if answer.status in _UNKNOWN:
                 raise _unknown(what)
             if answer.status in _NOT_ALLOWED:
-                raise unreachable(
+                raise Unavailable(
                     "This service has no permission to read this from its MLflow server; ask its operator."
                 )
             if answer.status != HTTPStatus.OK:
                 raise self._unavailable(target, f"status {answer.status}")
             yield answer
 
-    def _unavailable(self, target: str, error: str) -> Problem:
+    def _unavailable(self, target: str, error: str) -> Unavailable:
         # Only the log gets the details, because the server's address concerns only its operator.
         _log.warning("mlflow_unavailable", target=target, error=error)
-        return unreachable("The MLflow server of this service does not answer correctly; try again later.")
+        return Unavailable("The MLflow server of this service does not answer correctly; try again later.")
 
 
-def _unknown(what: object) -> Problem:
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "unknown-model",
-        f"checkpoint.url: the MLflow server of this service does not know {what}; check its name there.",
+def _unknown(what: object) -> Unavailable:
+    return Unavailable(
+        f"the MLflow server of this service does not know {what}; check its name there.", "unknown-model"
     )
 
 
-def no_registry() -> Problem:
-    """Return the problem for an MLflow name if no MLflow server is configured."""
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+def no_registry() -> Unavailable:
+    """Return the error for an MLflow name if no MLflow server is configured."""
+    return Unavailable(
+        "this service has no MLflow server; its operator can set NERN_MLFLOW_TRACKING_URI, or you can send the "
+        "checkpoint with `nern mlflow encode`.",
         "no-mlflow-server",
-        "checkpoint.url: this service has no MLflow server; its operator can set NERN_MLFLOW_TRACKING_URI, or you can "
-        "send the checkpoint with `nern mlflow encode`.",
     )
 
 
-def unreachable(sentence: str, kind: str = "checkpoint") -> Problem:
-    """Return the problem for a file that could not be fetched."""
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{kind}-unreachable", f"{kind}.url: {sentence}")
-
-
-def _not_served(scheme: str) -> Problem:
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+def _not_served(scheme: str) -> Unavailable:
+    return Unavailable(
+        f"these artifacts are stored at {scheme[:16] or 'file'}:, which the MLflow server does not serve; start it "
+        "with --serve-artifacts, or send the checkpoint with `nern mlflow encode`.",
         "artifacts-not-served",
-        f"checkpoint.url: these artifacts are stored at {scheme[:16] or 'file'}:, which the MLflow server does not "
-        "serve; start it with --serve-artifacts, or send the checkpoint with `nern mlflow encode`.",
     )
 
 

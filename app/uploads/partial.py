@@ -136,7 +136,7 @@ class PartialUploads:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
                 if found != upload.sha256:
-                    raise digest_mismatch(upload.sha256, found)
+                    raise digest_mismatch(upload.sha256, found, "upload-metadata")
                 file.seek(0)
                 check_checkpoint(file)
             with full_disk_told(self.folder):
@@ -228,9 +228,9 @@ class Appender:
         file.seek(upload.received)
 
     def write(self, data: bytes) -> None:
-        """Append bytes. Raises `Problem` (`checkpoint-too-large`) beyond the length, and `DiskFull`."""
+        """Append bytes. Raises `Problem` (`beyond-upload-length`) and `DiskFull`."""
         if self._written + len(data) > self._upload.length:
-            raise CHECKPOINT.too_large(self._upload.length)
+            raise _beyond(self._upload.length, self._written)
         self._uploads.require_room(len(data))
         rest = memoryview(data)
         with full_disk_told(self._uploads.folder):
@@ -283,6 +283,16 @@ def _wrong_offset(received: int) -> Problem:
         "wrong-offset",
         f"The upload has {received} bytes; send the rest from there, with Upload-Offset: {received}.",
         headers={"Upload-Offset": str(received)},
+    )
+
+
+def _beyond(length: int, received: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "beyond-upload-length",
+        f"The upload was begun with Upload-Length: {length}, and more bytes than that have come. Send the file from "
+        f"byte {received} to its end and no more, or begin another upload with its right length.",
+        headers={"Connection": "close"},
     )
 
 

@@ -59,8 +59,6 @@ async def receive_file(
     Raises `Problem`, `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
     """
     expected = parse_content_digest(content_digest)
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded-body", "Send the file without a Content-Encoding.")
     length = declared_length(request)
     if length > settings.max_upload_bytes:
         raise kind.too_large(settings.max_upload_bytes)
@@ -84,7 +82,7 @@ async def receive_file(
 
 def _check(writer: ArtifactWriter, kind: FileKind, expected: str | None) -> None:
     if expected not in {None, writer.sha256}:
-        raise digest_mismatch(str(expected), writer.sha256)
+        raise digest_mismatch(str(expected), writer.sha256, "content-digest")
     with writer.flush().open("rb") as file:
         kind.check(file)
 

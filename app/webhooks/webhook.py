@@ -1,7 +1,6 @@
 """Webhook of a job, as users specify it."""
 
 from enum import StrEnum
-from http import HTTPStatus
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,12 +30,15 @@ class Webhook(BaseModel):
     ] = tuple(WebhookEvent)
 
 
+_FORM = 'a JSON object with the address, such as {"url": "https://example.org/ended"}'
+
+
 def parse_webhook(text: bytes) -> Webhook:
     """Parse a webhook from JSON. Raises `Problem` (`invalid-webhook`)."""
     try:
         return Webhook.model_validate_json(text)
     except ValidationError as error:
-        raise Problem.of_validation("invalid-webhook", error, within="webhook") from error
+        raise Problem.of_validation("invalid-webhook", error, within="webhook", form=_FORM) from error
 
 
 async def check_address(webhook: Webhook, client: OutboundClient) -> None:
@@ -44,4 +46,4 @@ async def check_address(webhook: Webhook, client: OutboundClient) -> None:
     try:
         await client.check_soon(webhook.url, tenant_of_request.get())
     except OutboundError as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "refused-address", f"webhook.url: {error}") from error
+        raise Problem.at("webhook.url", "refused-address", str(error)) from error

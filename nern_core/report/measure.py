@@ -39,6 +39,7 @@ def make_report(
     layer_reports = _layer_reports(layers, original, decoded)
     errors = sorted(((report.relative_error, report.name) for report in layer_reports), reverse=True)
     layer_errors = {name: round(error, 6) for error, name in errors[:MOST_LAYER_ERRORS]}
+    tensor_bytes = min(document.source.bytes, sum(tensor.nbytes for tensor in original.values()))
     report = Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
@@ -51,7 +52,7 @@ def make_report(
         header_bytes=sizes.header,
         metrics=_make_metrics(
             source_bytes=document.source.bytes,
-            tensor_bytes=min(document.source.bytes, sum(tensor.nbytes for tensor in original.values())),
+            tensor_bytes=tensor_bytes,
             sizes=sizes,
             error=relative_error([original[n] for n in names], [decoded[n] for n in names]),
             layer_errors=layer_errors,
@@ -60,6 +61,7 @@ def make_report(
             notes=(
                 *pair.original.notes,
                 *notes,
+                *_target_notes(document.options.target_bytes, tensor_bytes),
                 *_notes(pair, layer_reports, is_measured=original_accuracy is not None),
             ),
         ),
@@ -83,6 +85,15 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
     error = sum(float((d.double() / largest - o.double() / largest).square().sum()) for o, d in parts)
     norm = sum(float((o.double() / largest).square().sum()) for o in original)
     return min(math.sqrt(error / norm), _LARGEST_ERROR)
+
+
+def _target_notes(target: int | None, tensor_bytes: int) -> Iterator[str]:
+    """Describe a target that saves nothing."""
+    if target is not None and target >= tensor_bytes:
+        yield (
+            f"The target of {target:,} bytes is not smaller than the tensors of the checkpoint, {tensor_bytes:,} bytes; "
+            "choose a smaller one to save space."
+        )
 
 
 def _notes(pair: Pair, layers: Sequence[LayerReport], *, is_measured: bool) -> Iterator[str]:

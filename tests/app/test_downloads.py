@@ -56,6 +56,7 @@ def test_a_download_has_a_name_and_its_digest(client: TestClient, job: dict[str,
     assert headers["Content-Disposition"] == f'attachment; filename="{job["id"]}-weights.pt"'
     assert (headers["ETag"], headers["Repr-Digest"]) == (ETAG, DIGEST)
     assert (headers["Accept-Ranges"], headers["Content-Length"]) == ("bytes", "5")
+    assert headers["Cache-Control"] == "private, no-cache"
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,9 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
         "give one of `target_bytes`, `target_ratio` and `max_drop`.",
     ),
     ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
-    ("{", "invalid-options", "invalid JSON"),
+    ("{", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
+    ("[]", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
+    ({"steps": "x"}, "invalid-options", "steps: this must be a whole number."),
     ('{"seconds": NaN}', "invalid-options", "seconds: input should be a finite number."),
 ]
 
@@ -175,6 +177,117 @@ def test_bad_options_are_explained(embedded_client: TestClient, options: Any, sl
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
     assert (problem["type"], problem["status"]) == (slug, 422)
     assert sentence in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "detail"),
+    [
+        ("options", "[]", 'send a JSON object, such as {"steps": 200}.'),
+        ("labels", "team=vision", 'send a JSON object of texts, such as {"team": "vision"}.'),
+        (
+            "webhook",
+            "http://example.org",
+            'send a JSON object with the address, such as {"url": "https://example.org/ended"}.',
+        ),
+        ("deadline_seconds", "abc", "send a whole number of seconds, such as 3600."),
+        ("deadline_seconds", "0", "input should be greater than or equal to 1."),
+    ],
+)
+def test_a_part_that_is_something_else_is_named_with_what_to_send(
+    embedded_client: TestClient, part: str, text: str, detail: str
+) -> None:
+    answer = embedded_client.post("/jobs", files={"checkpoint": EXAMPLE.read_bytes()}, data={part: text})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": part, "detail": detail}]
+    assert answer.json()["detail"] == f"{part}: {detail}"
+
+
+@pytest.mark.parametrize(
+    ("part", "document", "field", "detail"),
+    [
+        (
+            "webhook",
+            {"url": "https://example.org", "events": ["job.started"]},
+            "webhook.events.0",
+            "input should be 'job.succeeded', 'job.failed' or 'job.canceled'.",
+        ),
+        ("webhook", {"url": "https://example.org", "events": []}, "webhook.events", "give at least 1 entry."),
+        ("webhook", {"url": "https://example.org", "event": []}, "webhook.event", "there is no such field."),
+        ("labels", {"Team": "x"}, "labels.Team", "the key of a label is 1 to 63 small letters, digits and `._/-`."),
+        ("labels", {"team": 7}, "labels.team", "this must be a text."),
+    ],
+)
+def test_a_field_of_a_part_is_explained_once_and_without_the_words_of_the_library(
+    embedded_client: TestClient, part: str, document: Any, field: str, detail: str
+) -> None:
+    form = {part: json.dumps(document)}
+    answer = embedded_client.post("/jobs", files={"checkpoint": EXAMPLE.read_bytes()}, data=form)
+    assert answer.json()["errors"] == [{"field": field, "detail": detail}]
+
+
+@pytest.mark.parametrize(
+    ("address", "field", "detail"),
+    [
+        (
+            "/checkpoints/ABC",
+            "sha256",
+            "a SHA-256 is 64 hexadecimal digits, 0 to 9 and a to f in small letters.",
+        ),
+        (
+            "/datasets/Digits",
+            "name",
+            (
+                "the name of a data set is 1 to 63 small letters, digits and `._-`, of which the first is a letter or "
+                "a digit."
+            ),
+        ),
+        (
+            "/jobs?status=lost",
+            "status",
+            "input should be 'queued', 'running', 'canceling', 'succeeded', 'failed' or 'canceled'.",
+        ),
+        ("/jobs?limit=x", "limit", "this must be a whole number."),
+    ],
+)
+def test_a_parameter_is_explained_by_what_it_looks_like(
+    embedded_client: TestClient, address: str, field: str, detail: str
+) -> None:
+    answer = embedded_client.get(address)
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-request")
+    assert answer.json()["errors"] == [{"field": field, "detail": detail}]
+
+
+def test_a_query_parameter_that_counts_once_is_refused_if_it_comes_twice(embedded_client: TestClient) -> None:
+    answer = embedded_client.get("/jobs?kind=encoding&kind=reconstruction&status=queued&status=running")
+    assert (answer.status_code, answer.json()["type"]) == (422, "repeated-parameter")
+    assert answer.json()["errors"] == [{"field": "kind", "detail": "give it once"}]
+
+
+@pytest.mark.parametrize("address", ["/jobs", "/reconstructions", "/checkpoints", "/datasets?name=digits"])
+def test_a_compressed_body_is_refused_everywhere(embedded_client: TestClient, address: str) -> None:
+    answer = embedded_client.post(address, content=b"x", headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["type"]) == (415, "encoded-body")
+
+
+@pytest.mark.parametrize(
+    ("form", "slug", "field"),
+    [
+        ({"files": {"weights": b"x"}}, "unexpected-part", "weights"),
+        ({"files": {"options": (None, "{}")}}, "missing-checkpoint", "checkpoint"),
+        ({"json": {"checkpoint": {"url": "http://10.0.0.1/x"}}}, "refused-address", "checkpoint.url"),
+        ({"json": {"checkpoint": {"url": "models:/digits/1"}}}, "no-mlflow-server", "checkpoint.url"),
+        (
+            {"json": {"checkpoint": {"sha256": "a" * 64}, "webhook": {"url": "http://10.0.0.1/x"}}},
+            "refused-address",
+            "webhook.url",
+        ),
+    ],
+)
+def test_errors_name_the_field_at_fault(
+    embedded_client: TestClient, form: dict[str, Any], slug: str, field: str
+) -> None:
+    problem = embedded_client.post("/jobs", **form).json()
+    assert (problem["type"], [error["field"] for error in problem["errors"]]) == (slug, [field])
 
 
 @pytest.mark.parametrize(
@@ -542,7 +655,10 @@ def test_a_result_that_the_job_has_not_left_is_not_found(
     finish(settings, job["id"], tmp_path, without="report.html")
     answer = client.get(f"/jobs/{job['id']}/report?format=html")
     assert (answer.status_code, answer.json()["type"]) == (404, "no-such-result")
-    assert answer.json()["detail"] == "The job has no result report.html."
+    assert answer.json()["detail"] == (
+        "The job has no result named 'report.html'; "
+        f"its results are {', '.join(sorted(client.get(job['links']['self']).json()['artifacts']))}."
+    )
 
 
 def test_an_unchanged_result_is_not_sent_again(client: TestClient, settings: Settings, tmp_path: Path) -> None:

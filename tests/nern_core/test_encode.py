@@ -165,6 +165,15 @@ def test_with_quantized_weights_the_total_of_steps_is_the_budget_from_the_first_
     assert {progress.total for progress in seen if progress.phase is Phase.DISTILLATION and progress.step} == {40}
 
 
+def test_a_target_that_saves_nothing_is_noted(tmp_path: Path) -> None:
+    size = sum(tensor.nbytes for tensor in read_checkpoint(EXAMPLE).tensors.values())
+    report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(target_bytes=10**9)).report
+    assert (
+        f"The target of 1,000,000,000 bytes is not smaller than the tensors of the checkpoint, {size:,} bytes; "
+        "choose a smaller one to save space."
+    ) in report.metrics.notes
+
+
 def test_the_reported_error_of_several_rounds_is_against_the_original(tmp_path: Path) -> None:
     report = run(tmp_path, steps=300, rounds=2)
     original, decoded = read_checkpoint(EXAMPLE).tensors, decode(tmp_path / "x.nern").tensors

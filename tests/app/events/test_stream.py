@@ -183,7 +183,7 @@ def test_the_events_of_an_unknown_job_are_not_found(embedded_client: TestClient,
         ({"params": {"after": -1}}, "after"),
         ({"params": {"after": 2**31}}, "after"),
         ({"params": {"limit": 5001}}, "limit"),
-        ({"headers": {"Last-Event-ID": "x"}}, "header.last-event-id"),
+        ({"headers": {"Last-Event-ID": "x"}}, "last-event-id"),
     ],
 )
 def test_a_place_that_cannot_be_is_explained(embedded_client: TestClient, asked: dict[str, Any], field: str) -> None:

@@ -67,6 +67,10 @@ def test_another_request_under_the_same_key_is_refused(
     submit(client, headers=KEY)
     answer = submit(client, **other, headers=KEY)
     assert (answer.status_code, answer.json()["type"]) == (422, "idempotency-key-reused")
+    assert answer.json()["detail"] == (
+        "This Idempotency-Key was used before with another file, data set, options, name, labels, webhook or deadline; "
+        "use a new key."
+    )
     assert answer.json()["detail"].endswith("use a new key.")
     assert job_count(settings) == 1
 

@@ -157,11 +157,31 @@ def test_a_deleted_checkpoint_is_gone_and_its_jobs_are_not(client: TestClient, s
     assert FolderStore(settings.artifacts).path(DIGEST).exists()
 
 
+def test_a_digest_that_is_too_short_is_told_from_one_that_is_missing(embedded_client: TestClient) -> None:
+    details = [
+        embedded_client.post("/checkpoints", content=CONTENT, headers={"Content-Digest": header}).json()["detail"]
+        for header in ("sha-256=:AAAA:", "sha-512=:AAAA:")
+    ]
+    how_to = "send it as sha-256=:…: with the digest in base64, or leave it out."
+    assert details == [
+        f"The SHA-256 in Content-Digest is not 32 bytes in base64: {how_to}",
+        f"The Content-Digest has no SHA-256: {how_to}",
+    ]
+
+
 BAD_DOCUMENTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"json": {}}, "invalid-job", "checkpoint: Field required"),
-    ({"json": {"checkpoint": {"sha256": "../../etc/passwd"}}}, "invalid-job", "checkpoint.sha256: String should match"),
-    ({"json": {"checkpoint": {"sha256": DIGEST}, "option": {}}}, "invalid-job", "option: Extra inputs"),
-    ({"content": "{", "headers": {"Content-Type": "application/json"}}, "invalid-job", "body: Invalid JSON"),
+    ({"json": {}}, "invalid-job", "checkpoint: this is missing."),
+    (
+        {"json": {"checkpoint": {"sha256": "../../etc/passwd"}}},
+        "invalid-job",
+        "checkpoint.sha256: a SHA-256 is 64 hexadecimal",
+    ),
+    ({"json": {"checkpoint": {"sha256": DIGEST}, "option": {}}}, "invalid-job", "option: there is no such field."),
+    (
+        {"content": "{", "headers": {"Content-Type": "application/json"}},
+        "invalid-job",
+        "body: this is not JSON: EOF while parsing",
+    ),
     ({"json": {"checkpoint": {"sha256": DIGEST}, "options": {"seconds": -1}}}, "invalid-options", "seconds: input"),
 ]
 

@@ -165,7 +165,7 @@ FAULTS = [
     ("/nowhere", {}, "refused-address", "redirects to something that is not an address"),
     ("/tiny-chunks", {}, "checkpoint-unreachable", "in pieces of less than 512 bytes"),
     ("/other", {}, "not-a-checkpoint", "neither a safetensors nor a torch checkpoint"),
-    ("/model", {"sha256": "0" * 64}, "digest-mismatch", f"SHA-256 {DIGEST}"),
+    ("/model", {"sha256": "0" * 64}, "digest-mismatch", f"The file at this address has the SHA-256 {DIGEST}"),
 ]
 
 

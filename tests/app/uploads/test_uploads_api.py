@@ -116,6 +116,22 @@ def test_other_bytes_than_were_announced_are_refused_and_not_kept(client: TestCl
     assert client.head(address, headers=TUS).status_code == 404
 
 
+def test_answers_of_the_protocol_have_no_body(embedded_client: TestClient) -> None:
+    begun = begin(embedded_client)
+    address = begun.headers["Location"]
+    answers = [
+        begun,
+        embedded_client.head(address, headers=TUS),
+        send(embedded_client, address, 0, CONTENT[:10]),
+        embedded_client.delete(address, headers=TUS),
+        embedded_client.options("/uploads"),
+    ]
+    assert [answer.status_code for answer in answers] == [201, 200, 204, 204, 204]
+    assert {answer.content for answer in answers} == {b""}
+    assert {answer.headers.get("Content-Length", "0") for answer in answers} == {"0"}
+    assert {answer.headers.get("Content-Type") for answer in answers} == {None}
+
+
 def test_what_is_no_checkpoint_is_refused_and_not_kept(embedded_client: TestClient, embedded: Settings) -> None:
     content = b"not a checkpoint at all"
     address = begin(embedded_client, hashlib.sha256(content).hexdigest(), len(content)).headers["Location"]
@@ -127,7 +143,11 @@ def test_what_is_no_checkpoint_is_refused_and_not_kept(embedded_client: TestClie
 def test_more_bytes_than_were_announced_are_refused(embedded_client: TestClient) -> None:
     address = begin(embedded_client, length=10).headers["Location"]
     answer = send(embedded_client, address, 0, bytes(11))
-    assert (answer.status_code, answer.json()["type"]) == (413, "checkpoint-too-large")
+    assert (answer.status_code, answer.json()["type"]) == (413, "beyond-upload-length")
+    assert answer.json()["detail"] == (
+        "The upload was begun with Upload-Length: 10, and more bytes than that have come. Send the file from byte 0 to "
+        "its end and no more, or begin another upload with its right length."
+    )
     assert offset_of(embedded_client, address) == 0
 
 
