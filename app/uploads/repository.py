@@ -17,7 +17,7 @@ class UploadRepository:
         self._session = session
 
     def add(self, tenant: str, sha256: str, size: int, keep: timedelta, name: str | None = None) -> Upload:
-        """Record that a tenant has sent a checkpoint; a repeat extends its expiry and, without a name, keeps the name."""
+        """Record that a tenant has sent a checkpoint; a repeat extends its expiry, and can name it."""
         now = current_time(self._session)
         named = {} if name is None else {"name": name}
         upload = self._session.merge(

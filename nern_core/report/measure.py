@@ -91,7 +91,7 @@ def _target_notes(target: int | None, tensor_bytes: int) -> Iterator[str]:
     """Describe a target that saves nothing."""
     if target is not None and target >= tensor_bytes:
         yield (
-            f"The target of {target:,} bytes is not smaller than the tensors of the checkpoint, {tensor_bytes:,} bytes; "
+            f"The target of {target:,} bytes is not smaller than the checkpoint's tensors, {tensor_bytes:,} bytes; "
             "choose a smaller one to save space."
         )
 

@@ -173,8 +173,8 @@ def test_a_document_may_name_an_encoding_that_was_sent_before(client: TestClient
 @pytest.mark.parametrize(
     ("document", "slug", "sentence"),
     [
-        ({}, "invalid-job", 'Send {"encoding": {"sha256": "…"}}'),
-        ({"encoding": {"sha256": SHA256}, "options": {}}, "invalid-job", "options: Extra inputs"),
+        ({}, "invalid-job", 'send {"encoding": {"sha256": "…"}}'),
+        ({"encoding": {"sha256": SHA256}, "options": {}}, "invalid-job", "options: there is no such field."),
         ({"encoding": {"sha256": SHA256}}, "unknown-checkpoint", "There is no file of yours"),
         ({"encoding": {"url": "http://127.0.0.1/x"}}, "refused-address", "encoding.url: "),
     ],

@@ -169,7 +169,7 @@ def test_a_target_that_saves_nothing_is_noted(tmp_path: Path) -> None:
     size = sum(tensor.nbytes for tensor in read_checkpoint(EXAMPLE).tensors.values())
     report = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(target_bytes=10**9)).report
     assert (
-        f"The target of 1,000,000,000 bytes is not smaller than the tensors of the checkpoint, {size:,} bytes; "
+        f"The target of 1,000,000,000 bytes is not smaller than the checkpoint's tensors, {size:,} bytes; "
         "choose a smaller one to save space."
     ) in report.metrics.notes
 
