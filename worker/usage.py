@@ -85,7 +85,7 @@ def unlinked_usage(pid: int, folder: Path) -> UnlinkedUsage:
     device = folder.stat().st_dev
     try:
         descriptors = list((_living_thread(pid) / "fd").iterdir())
-    except OSError:  # it is gone
+    except OSError:  # it has ended
         return UnlinkedUsage(0, 0)
     for descriptor in descriptors:
         try:
@@ -118,7 +118,7 @@ def deleted_mappings(pid: int, device: int) -> set[int]:
                 major, _, minor = of_device.partition(":")
                 if name and name[0].endswith("(deleted)\n") and os.makedev(int(major, 16), int(minor, 16)) == device:
                     found.add(int(inode))
-    except OSError:  # it is gone
+    except OSError:  # it has ended
         pass
     return found
 

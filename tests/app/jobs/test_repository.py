@@ -29,7 +29,7 @@ def sessions(settings: Settings) -> Iterator[Sessions]:
 
 
 class Database:
-    """Calls one repository method in a transaction of its own."""
+    """Calls each repository method in a separate transaction."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
