@@ -45,7 +45,7 @@ class Retries:
     longest_wait: float = 120.0
 
     def pause(self, failures: int, told: float | None) -> float:
-        """Return the seconds to wait after `failures` failures in a row; at least `told`, the server's `Retry-After`."""
+        """Return the seconds to wait after `failures` failures in a row, at least `told` by `Retry-After`."""
         longest = min(self.longest_pause, self.first_pause * 2.0 ** (failures - 1))
         chosen = longest * random.uniform(0.5, 1)  # noqa: S311 # not a secret
         return chosen if told is None else max(told, chosen)
