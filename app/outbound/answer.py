@@ -128,9 +128,11 @@ class Deadline:
 
     def error(self, cause: Exception | None = None) -> OutboundError:
         """Return the error of the request: the deadline, if it has passed, or else the cause."""
-        if self.over:
+        paused = isinstance(cause, TimeoutError)
+        # Without a limit for pauses, the socket's timeout is the deadline's, and may come first.
+        if self.over or (paused and self._pause == math.inf):
             return OutboundError(f"The answer took longer than {self._seconds:.3g} seconds; try again.")
-        if isinstance(cause, TimeoutError) and self._pause < math.inf:
+        if paused:
             return OutboundError(f"The server has sent nothing for {self._pause:.3g} seconds; try again.")
         return OutboundError(f"The request has failed: {_reason(cause)}; try again.")
 
@@ -149,8 +151,6 @@ def _reason(cause: Exception | None) -> str:
             return f"TLS reports {cause.reason or 'an error'}"
         case http.client.IncompleteRead() | ConnectionError():
             return "the server has closed the connection"
-        case TimeoutError():
-            return "the server does not answer in time"
         case OSError():
             return (cause.strerror or "the connection is lost").lower()
         case _:
