@@ -10,18 +10,23 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 
 def start_bound_child(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program in its own session. It must call `end_with_parent` with its last argument."""
+    watched = _watched_end()
+    return subprocess.Popen(  # noqa: S603 # own programs
+        [*command, str(watched)], env=environment, pass_fds=[watched], start_new_session=True
+    )
+
+
+@cache
+def _watched_end() -> int:
+    """Return one end of the pipe of all children, so that children that are started again take no more descriptors."""
+    # The other end stays open in this process only, until the process ends.
     watched, _ = os.pipe()
-    try:
-        # The other end stays open in this process only, until the process ends.
-        return subprocess.Popen(  # noqa: S603 # own programs
-            [*command, str(watched)], env=environment, pass_fds=[watched], start_new_session=True
-        )
-    finally:
-        os.close(watched)
+    return watched
 
 
 def end_with_parent(descriptor: str) -> None:

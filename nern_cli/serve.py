@@ -2,7 +2,7 @@
 
 The children run in their own sessions, so that a Ctrl-C in the terminal reaches only this process. It stops them in
 order: first the worker, which gives its job back, then the API. If this process is killed, they end at once, and so
-does the worker's runner.
+does the worker's runner. A worker that is killed alone, as by the kernel when memory runs out, is started again.
 """
 
 import os
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,10 @@ _WORKER = _BOUND + "from worker.celery_app import celery; celery.worker_main(sys
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
 _SECONDS_BETWEEN_CHECKS = 0.2
 _SECONDS_TO_STOP = 30.0
+# A killed worker is started again this often within this time; a machine that kills more of them needs its operator.
+_MOST_RESTARTS, _SECONDS_OF_RESTARTS = 3, 300.0
+# Time for a machine without memory to recover.
+_SECONDS_BEFORE_RESTART = 1.0
 
 
 def serve(data_dir: Path, host: str, port: int) -> int:
@@ -59,12 +64,18 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     print_line(f"Serving on http://{host}:{port} (documentation at /docs), data in {data_dir}. Stop with Ctrl-C.")
     sys.stdout.flush()
     children = {"worker": worker, "API": api}
-    ended = _wait(children, stop)
+    ended, restarts = _wait(children, stop), _Restarts()
+    while ended == "worker" and restarts.take(children[ended].returncode):
+        print_note(f"nern: {_end_of(ended, children[ended].returncode)}; it is started again.")
+        time.sleep(_SECONDS_BEFORE_RESTART)
+        if not stop.received:
+            children[ended] = _start(_WORKER, _WORKER_OPTIONS, environment)
+        ended = _wait(children, stop)
     _stop(children)
     if ended is None:
         print_line("Stopped.")
         return 0
-    print_note(f"nern: The {ended} stopped unexpectedly; its last messages are above.")
+    print_note(f"nern: {_end_of(ended, children[ended].returncode)}.")
     return 1
 
 
@@ -88,6 +99,40 @@ class _StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
+
+
+class _Restarts:
+    """Counts the restarts of the worker."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_MOST_RESTARTS)
+
+    def take(self, status: int) -> bool:
+        """Return whether a worker with this exit status is to be started again; if so, count it.
+
+        One that ended by itself is not: it has printed the reason, which would be the same again.
+        """
+        now = time.monotonic()
+        is_full = len(self._times) == _MOST_RESTARTS
+        if status >= 0 or (is_full and now - self._times[0] < _SECONDS_OF_RESTARTS):
+            return False
+        self._times.append(now)
+        return True
+
+
+def _end_of(name: str, status: int) -> str:
+    """Return how a child has ended, as the beginning of a sentence."""
+    if status >= 0:
+        return f"The {name} stopped unexpectedly; its last messages are above"
+    cause = ", perhaps because memory ran out" if -status == signal.SIGKILL else ""
+    return f"The {name} was killed by signal {-status} ({_signal_name(-status)}){cause}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return "without a name"
 
 
 def _start(program: str, arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

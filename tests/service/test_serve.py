@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,57 @@ def test_serve_that_is_killed_takes_everything_with_it_and_starts_again_at_once(
         wait_for(lambda: not any(is_running(pid) for pid in family), what="a child went on")
     with Client(port) as client, process(command, environment(), tmp_path / "log", tmp_path):
         wait_for(client.is_ready, what="the service did not start again")
+
+
+def worker_of(server: "subprocess.Popen[bytes]") -> int | None:
+    """Return the process id of the running worker of `nern serve`."""
+    for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
+        with suppress(OSError):
+            if is_running(int(pid)) and b"worker.celery_app" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+    return None
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_and_runs_its_job_again(tmp_path: Path) -> None:
+    port = free_port()
+    command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    with (
+        Client(port) as client,
+        process(command, environment() | {"NERN_LEASE": "5"}, tmp_path / "log", tmp_path) as server,
+    ):
+        wait_for(client.is_ready, what="the service did not start")
+        address = client.submit(architecture="digits-cnn", representation="predictor", seconds=4)
+        client.training(address)
+        os.kill(wait_for(lambda: worker_of(server)), signal.SIGKILL)
+        job = client.ended(address)
+        assert server.poll() is None
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    log = (tmp_path / "log").read_text()
+    assert (
+        "nern: The worker was killed by signal 9 (SIGKILL), perhaps because memory ran out; it is started again.\n"
+        in log
+    )
+    assert log.endswith("Stopped.\n")
+
+
+def test_serve_ends_when_its_worker_is_killed_for_the_fourth_time(tmp_path: Path) -> None:
+    command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", str(free_port())]
+    killed: list[int] = []
+
+    def next_worker() -> int | None:
+        found = worker_of(server)
+        return None if found in killed else found
+
+    with process(command, environment(), tmp_path / "log", tmp_path) as server:
+        for _ in range(4):
+            assert server.poll() is None
+            killed.append(wait_for(next_worker))
+            os.kill(killed[-1], signal.SIGKILL)
+        assert server.wait(60) == 1
+    log = (tmp_path / "log").read_text()
+    assert log.count("; it is started again.") == 3
+    assert log.endswith("nern: The worker was killed by signal 9 (SIGKILL), perhaps because memory ran out.\n")
 
 
 def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
