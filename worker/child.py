@@ -52,6 +52,11 @@ class Child:
         """Process id, which is also the id of its process group."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """True until the runner has ended."""
+        return self._process.poll() is None
+
     def wait(self, seconds: float) -> int | None:
         """Wait up to `seconds`; return the exit status (negative: a signal), or None if it still runs."""
         try:

@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 
 
 class Interrupted(Exception):
-    """The job was lost, canceled or stopped while the store was retried; `outcome` says which."""
+    """The job was lost, canceled, stopped or over its limits while work was under way; `outcome` says which."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
@@ -52,13 +52,15 @@ class Patience:
                 if not wait_for_room or reason is None or time.monotonic() - started > _SECONDS_TO_WAIT_FOR_ROOM:
                     raise
                 _log.warning("waiting_for_storage", reason=reason, error=repr(error))
-            self._refuse_unwanted()
+            refuse_unheld(self._heartbeat)
+            if self._stopping():
+                raise Interrupted(Stopped())
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
-    def _refuse_unwanted(self) -> None:
-        if self._heartbeat.hold is Hold.LOST:
-            raise Interrupted(LeaseLost())
-        if self._heartbeat.hold is Hold.CANCELING:
-            raise Interrupted(CancelRequested())
-        if self._stopping():
-            raise Interrupted(Stopped())
+
+def refuse_unheld(heartbeat: Heartbeat) -> None:
+    """Raise `Interrupted` if the job is lost or to be canceled."""
+    if heartbeat.hold is Hold.LOST:
+        raise Interrupted(LeaseLost())
+    if heartbeat.hold is Hold.CANCELING:
+        raise Interrupted(CancelRequested())

@@ -30,22 +30,18 @@ from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
 from worker.child import Child
 from worker.folder import RunFolder, RunSpec
-from worker.heartbeat import Heartbeat, Hold
+from worker.heartbeat import Heartbeat
 from worker.limits import Limits
 from worker.machine_faults import machine_fault_in
 from worker.machine_health import MachineHealth
 from worker.outcome import (
     NO_RUNNER,
     NO_SANDBOX,
-    CancelRequested,
     Completed,
     Failed,
-    LeaseLost,
     MachineFault,
     Outcome,
-    Stopped,
     failed,
-    failure_of,
     machine_failed_again,
     results_too_large,
     store_unavailable,
@@ -55,13 +51,11 @@ from worker.results import UnusableResults, publish, read_results, with_publicat
 from worker.scratch import remove_tree
 from worker.settlement import settle
 from worker.snapshot_keeper import SnapshotKeeper
+from worker.supervision import Supervision
 from worker.watch import ChildWatch
 
 _log = structlog.get_logger()
-_SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_BETWEEN_TRIES = 1.0
-# Time for a child to save a snapshot after it was asked to stop.
-_SECONDS_TO_STOP = 15.0
 _SECONDS_TO_CLAIM = 60.0
 # Free space needed to begin a job: in the folder where jobs work, and in the one for results.
 _ROOM_FOR_WORK, _ROOM_FOR_RESULTS = 32 * 2**20, 2**20
@@ -87,6 +81,8 @@ class Supervisor:
         self._snapshots = open_snapshots(settings)
         self._caches = Caches()
         self._limits = Limits.of(settings)
+        # A runner saves each snapshot once per interval; the half leaves room for one at the end of a stage.
+        self._snapshot_pause = settings.snapshot_interval.total_seconds() / 2
         self._stopping = stopping
         self._tracer = tracer or SilentTracer()
         room = {settings.scratch.resolve(): _ROOM_FOR_WORK}
@@ -190,7 +186,9 @@ class Supervisor:
             patience = Patience(heartbeat, self._stopping)
             limits = self._limits.for_job(claim.kind, claim.checkpoint_bytes, claim.seconds_left)
             with self._folder(claim, limits, patience) as folder:
-                snapshots = SnapshotKeeper(self._snapshots, self._sessions, claim, folder, limits.file_bytes)
+                snapshots = SnapshotKeeper(
+                    self._snapshots, self._sessions, claim, folder, limits.file_bytes, self._snapshot_pause
+                )
                 patience.keep_trying(snapshots.hand_out)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
                 return self._results(folder, claim, heartbeat, patience) if outcome is None else outcome
@@ -246,7 +244,7 @@ class Supervisor:
     def _supervise(
         self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits, trace: AttemptTrace
     ) -> Outcome | None:
-        """Run and watch a child until it ends; return None if it has written its results."""
+        """Run a child until it ends; return None if it has written its results. Raises `Interrupted`."""
         trace.starts_child()
         try:
             child = Child(folder)
@@ -255,38 +253,10 @@ class Supervisor:
             return MachineFault(NO_RUNNER)
         try:
             watch = ChildWatch(child, folder.path, limits)
-            while (status := child.wait(_SECONDS_BETWEEN_LOOKS)) is None:
-                heartbeat.progress = child.lines.progress
-                if heartbeat.hold is Hold.LOST:
-                    return LeaseLost()
-                if heartbeat.hold is Hold.CANCELING:
-                    return CancelRequested()
-                if self._stopping():
-                    return self._stop(child, snapshots)
-                objection = watch.objection()
-                if objection is not None:
-                    return objection
-                self._keep(snapshots, child)
-            self._keep(snapshots, child)
-            lines = child.lines
-            return None if status == 0 else failure_of(status, lines.error, lines.count, has_read=lines.has_read)
+            return Supervision(child, watch, heartbeat, snapshots, self._stopping).outcome()
         finally:
             child.kill()
             trace.child_ended(child.lines.phases)
-
-    def _stop(self, child: Child, snapshots: SnapshotKeeper) -> Stopped:
-        """Ask the child to save a snapshot and exit, and wait a while for it."""
-        child.terminate()
-        child.wait(_SECONDS_TO_STOP)
-        self._keep(snapshots, child)
-        return Stopped()
-
-    def _keep(self, snapshots: SnapshotKeeper, child: Child) -> None:
-        """Store new snapshots. A failure costs the next attempt some work, but does not fail the job."""
-        try:
-            snapshots.keep(child.lines.new_snapshots())
-        except (OSError, SQLAlchemyError) as error:
-            _log.warning("snapshot_not_kept", error=repr(error))
 
     def _results(self, folder: RunFolder, claim: Claim, heartbeat: Heartbeat, patience: Patience) -> Completed | Failed:
         """Put the results of an ended child into the store."""

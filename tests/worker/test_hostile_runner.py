@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from sqlalchemy.exc import DataError
@@ -280,6 +282,67 @@ for number in range(4):
     monkeypatch.setattr(SnapshotFolder, "keep_only", look)
     run(embedded_jobs, program, monkeypatch, {"seconds": 2.5})
     assert kept == [1, 2]
+
+
+def test_a_snapshot_that_is_announced_over_and_over_is_copied_once_per_half_interval(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+with open(folder / "snapshots" / "stage-0", "wb") as file:
+    file.truncate(1_000_000)
+while True:
+    say(snapshot="stage-0")
+    time.sleep(0.05)
+"""
+    copied: list[str] = []
+    keep = SnapshotFolder.keep
+
+    def look(self: SnapshotFolder, job_id: str, name: str, source: BinaryIO) -> StoredArtifact:
+        copied.append(name)
+        return keep(self, job_id, name, source)
+
+    monkeypatch.setattr(SnapshotFolder, "keep", look)
+    run(embedded_jobs, program, monkeypatch, {"seconds": 3.0}, snapshot_interval=timedelta(minutes=10))
+    assert copied == ["stage-0"]
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "limits", "status"),
+    [
+        (Jobs.cancel, {}, JobStatus.CANCELED),
+        (Jobs.take_away, {}, JobStatus.QUEUED),
+        (lambda jobs, job_id: None, {"seconds": 2.0}, JobStatus.FAILED),
+    ],
+    ids=["canceled", "lost", "over its deadline"],
+)
+def test_the_copy_of_a_snapshot_ends_when_its_job_does(
+    embedded_jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt: Callable[[Jobs, str], None],
+    limits: dict[str, Any],
+    status: JobStatus,
+) -> None:
+    program = """
+(folder / "snapshots" / "stage-0").write_bytes(b"state")
+say(snapshot="stage-0")
+"""
+    blocks = 0
+
+    def keep_slowly(self: SnapshotFolder, job_id: str, name: str, source: BinaryIO) -> StoredArtifact:
+        nonlocal blocks
+        interrupt(embedded_jobs, job_id)
+        # As long as the copy of a large file on a slow disk: 30 seconds.
+        while blocks < 600:
+            blocks += 1
+            source.seek(0)
+            source.read()
+            time.sleep(0.05)
+        raise OSError("the copy was not ended")
+
+    monkeypatch.setattr(SnapshotFolder, "keep", keep_slowly)
+    job = run(embedded_jobs, program + FOREVER, monkeypatch, limits)
+    assert job.status == status
+    assert 0 < blocks < 600
 
 
 def test_a_runner_that_is_frozen_is_ended_and_its_job_tried_again(
