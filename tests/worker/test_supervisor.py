@@ -412,7 +412,7 @@ CONV = {"conv.weight": torch.ones(8, 4, 3, 3)}
             "digits",
             {"architecture": "digits-cnn", "dataset": "/no/such/folder"},
             "missing_data",
-            "There is no test.npz",
+            "There is no folder or file '/no/such/folder'; `dataset` is a folder with test.npz.",
         ),
     ],
 )
