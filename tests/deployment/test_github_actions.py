@@ -113,7 +113,7 @@ def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(service: S
     assert job["labels"] == {"repository": "somebody/network", "commit": "0123456789abcdef"}
     assert (tmp_path / "summary").read_text().startswith("231448 bytes, 99.4 %, encoded to ")
     refused = run(STEPS["Compare"]["run"], env | {"MOST_POINTS": "-100"}, folder)
-    assert (refused.returncode, "costs more than -100 points" in refused.stdout) == (1, True)
+    assert (refused.returncode, "loses more than -100 points" in refused.stdout) == (1, True)
 
 
 def run(script: str, env: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
