@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.durable_files import LockFile, full_disk_told, is_locked, make_folder, older, require_room
-from app.storage.artifacts import StoredArtifact
+from app.storage.artifacts import StoredArtifact, StoreUnavailable
 
 # Bytes between checks of the free space; the form parser writes many small pieces.
 _BYTES_BETWEEN_LOOKS = 2**20
@@ -96,14 +96,23 @@ class Staging:
     @contextmanager
     def writer(self, adopt: Adopt, expected: int, reserve: int) -> Iterator[ArtifactWriter]:
         """Create a writer. On commit, `adopt` takes its file; otherwise nothing remains."""
-        # Somebody may have removed the folder since the start.
-        make_folder(self.incoming)
+        self._make_incoming()
         require_room(self.folder, expected, reserve)
         writer = ArtifactWriter(self, adopt, reserve)
         try:
             yield writer
         finally:
             writer.discard()
+
+    def _make_incoming(self) -> None:
+        """Make the folder again if somebody has removed it. Raises `StoreUnavailable`.
+
+        Not the one that it is in: that may be a disk that is not mounted.
+        """
+        try:
+            self.incoming.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreUnavailable(f"there is no folder {self.folder}") from error
 
     def moment(self, ago: timedelta) -> float:
         """Return the time `ago` before now, by the clock that sets file times."""

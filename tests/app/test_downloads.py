@@ -80,7 +80,7 @@ def test_a_range_behind_the_end_is_a_problem_that_tells_the_size(client: TestCli
     answer = client.get(address, headers={"Range": "bytes=5-"})
     assert (answer.status_code, answer.json()["type"]) == (416, "range-not-satisfiable")
     assert answer.headers["Content-Range"] == "bytes */5"
-    assert "has 5 bytes" in answer.json()["detail"]
+    assert "after the 5 bytes" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("asked", ["bytes", "bytes=", "bytes=2-1", "lines=1-2", "bytes=0-0,2-2", "bytes=a-b"])

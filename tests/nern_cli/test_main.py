@@ -256,7 +256,11 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
         (["encode", "{example}", "-o", "{out}", "--teacher", "{example}"], 2, "both --teacher and"),
         (["encode", "{example}", "-o", "{out}", "--rounds", "11"], 2, "--rounds"),
         (["encode", "{example}", "-o", "{out}", "--frobnicate"], 2, "No such option"),
-        (["reconstruct", "{example}", "-o", "{weights}"], 9, "is a safetensors file, but not a .nern file"),
+        (
+            ["reconstruct", "{example}", "-o", "{weights}"],
+            9,
+            "is a checkpoint without `nern` metadata, not a .nern file",
+        ),
         (["reconstruct", "{text}", "-o", "{weights}"], 9, "is not a .nern file"),
         (["reconstruct", "{text}", "-o", "{out}"], 2, "must end in .safetensors, .pt"),
         (

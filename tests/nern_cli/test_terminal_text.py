@@ -36,7 +36,7 @@ def test_results_are_shown_in_any_encoding(monkeypatch: pytest.MonkeyPatch, tmp_
     shown, _ = encoded_output(monkeypatch, encoding, "encode", str(EXAMPLE), "-o", output, *QUICK)
     assert "digits-cnn.safetensors -> " in shown
     assert {"ascii": "\\xf6.nern", "latin-1": "ö.nern"}[encoding] in shown
-    assert "| original accuracy" in shown
+    assert "| source bytes" in shown
     shown, _ = encoded_output(monkeypatch, encoding, "--help")
     assert "+- Commands -" in shown
 

@@ -52,6 +52,6 @@ def test_a_size_of_images_that_the_network_does_not_take_is_refused() -> None:
     with WeightlessModules():
         network = architecture.build(3)
     network = network.to_empty(device="cpu").eval()
-    with pytest.raises(NernError, match="an `input_size` of 8, which torchvision:alexnet does not take") as error:
+    with pytest.raises(NernError, match="an `input_size` of 8, which torchvision:alexnet does not accept") as error:
         refuse_input_size(network, architecture, preprocessing)
     assert error.value.code == "bad_data"

@@ -88,7 +88,7 @@ def test_a_job_that_loses_more_than_fail_over_allows_fails_and_says_what_to_do(t
     ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
     error = json.loads(ended.stdout.splitlines()[-1])["error"]
     assert (ended.returncode, error["code"]) == (1, "too_lossy")
-    assert "more than the 1 that are allowed" in error["message"]
+    assert "more than the limit of 1." in error["message"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

@@ -10,6 +10,7 @@ import pytest
 
 from app.durable_files import DiskFull
 from app.settings import Settings
+from app.storage import StoreUnavailable
 from app.storage.folder import FolderStore
 from tests.app.conftest import serving
 
@@ -40,13 +41,19 @@ def test_a_committed_artifact_is_found_under_its_digest(store: FolderStore) -> N
     assert leftovers(store) == [f"{DIGEST[:2]}/{DIGEST}"]
 
 
-@pytest.mark.parametrize("removed", ["artifacts/incoming", "artifacts"])
-def test_a_folder_that_somebody_has_removed_is_made_again(store: FolderStore, tmp_path: Path, removed: str) -> None:
-    shutil.rmtree(tmp_path / removed)
+def test_the_folder_of_incoming_files_is_made_again_if_somebody_removes_it(store: FolderStore) -> None:
+    shutil.rmtree(store.incoming)
     with store.writer() as writer:
         writer.write(CONTENT)
         writer.commit()
     assert store.path(DIGEST).read_bytes() == CONTENT
+
+
+def test_a_store_whose_disk_is_not_mounted_is_unavailable(store: FolderStore) -> None:
+    shutil.rmtree(store.folder)
+    with pytest.raises(StoreUnavailable, match="there is no folder"), store.writer():
+        pytest.fail("there is a writer")
+    assert not store.folder.exists()
 
 
 def test_an_artifact_is_read_only(store: FolderStore, tmp_path: Path) -> None:

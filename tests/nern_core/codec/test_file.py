@@ -146,10 +146,18 @@ def rewritten(path: Path, **changes: torch.Tensor | None) -> None:
     seal(path)
 
 
+def test_a_file_without_a_document_is_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    rewritten(path, document=None)
+    with pytest.raises(NernError, match="is a checkpoint without `nern` metadata") as error:
+        read_encoding(path)
+    assert error.value.code == "not_an_encoding"
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"document": None}, "it has no document"),
         ({"document": torch.ones(9, dtype=torch.uint8)}, "its document cannot be read"),
         ({"streams": None}, "do not have the declared lengths"),
         ({"streams": torch.ones(5, dtype=torch.uint8)}, "do not have the declared lengths"),

@@ -41,7 +41,7 @@ def test_the_same_tensor_twice_is_two_tensors_afterwards(tmp_path: Path) -> None
 
 
 def test_other_things_are_no_state(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="holds no set"):
+    with pytest.raises(TypeError, match="cannot hold a set"):
         write_state({"a": {1, 2}}, tmp_path / "x")
 
 
