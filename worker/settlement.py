@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.accounting.discards import DiscardRepository, Discards, begin_to_use, lock_files
+from app.accounting.discards import DiscardRepository, Discards, begin_to_use
 from app.database import Sessions, is_refused, transact
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
@@ -73,11 +73,8 @@ def _kept(session: Session, store: ArtifactStore, outcome: Outcome) -> Outcome:
     """Keep results for the row of this transaction. Raises `StoreUnavailable`."""
     if not isinstance(outcome, Completed):
         return outcome
-    digests = [artifact["sha256"] for artifact in outcome.artifacts.values()]
-    lock_files(session, digests, shared=True)
     try:
-        for digest in digests:
-            begin_to_use(session, store, digest)
+        begin_to_use(session, store, *(artifact["sha256"] for artifact in outcome.artifacts.values()))
     except ArtifactMissing:
         return RESULTS_REMOVED
     return outcome

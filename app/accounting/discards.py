@@ -26,10 +26,11 @@ _PAGE = 500
 _LOCKS = 64
 
 
-def begin_to_use(session: Session, store: ArtifactStore, sha256: str) -> None:
-    """Keep a file, because a row of this transaction will name it. Raises `ArtifactMissing`."""
-    lock_files(session, [sha256], shared=True)
-    store.renew(sha256)
+def begin_to_use(session: Session, store: ArtifactStore, *digests: str) -> None:
+    """Keep files, because rows of this transaction will name them. Raises `ArtifactMissing`."""
+    lock_files(session, digests, shared=True)
+    for sha256 in digests:
+        store.renew(sha256)
 
 
 def lock_files(session: Session, digests: Iterable[str], *, shared: bool = False) -> None:

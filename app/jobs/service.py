@@ -7,7 +7,7 @@ from http import HTTPStatus
 from sqlalchemy.orm import Session
 
 from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
-from app.accounting.discards import Discards, begin_to_use, lock_files
+from app.accounting.discards import Discards, lock_files
 from app.accounting.reservations import ReservedRoom
 from app.database import Sessions, current_time, transact
 from app.datasets.service import dataset_lost
@@ -164,12 +164,12 @@ class TenantJobs:
         used = [submission.file, *filter(None, [submission.dataset])]
         lock_files(session, [file.sha256 for file in used], shared=True)
         try:
-            begin_to_use(session, self._store, submission.file.sha256)
+            self._store.renew(submission.file.sha256)
         except ArtifactMissing as error:
             raise unknown_checkpoint() from error
         if submission.dataset is not None:
             try:
-                begin_to_use(session, self._store, submission.dataset.sha256)
+                self._store.renew(submission.dataset.sha256)
             except ArtifactMissing as error:
                 raise dataset_lost() from error
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository
+from app.jobs.transitions import Claim
 from tests.service.conftest import wait_for
 from tests.worker.conftest import Jobs
 from worker.heartbeat import Heartbeat, Hold
@@ -32,10 +33,7 @@ def test_a_job_is_held_beyond_its_lease_while_the_database_fails(
         error.sqlite_errorcode = code
         raise OperationalError("UPDATE", {}, error)
 
-    job_id = embedded_jobs.submit()
-    with embedded_jobs.sessions.begin() as session:
-        claim = JobRepository(session).claim(job_id, LEASE)
-    assert claim is not None
+    claim = claimed(embedded_jobs, LEASE)
     monkeypatch.setattr(JobRepository, "heartbeat", fail)
     monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
     monkeypatch.setattr("worker.heartbeat._LONGEST_OUTAGE", longest_outage)
@@ -48,29 +46,32 @@ def test_a_job_is_held_beyond_its_lease_while_the_database_fails(
 def test_after_an_outage_the_lease_is_extended_though_it_had_expired(
     embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = embedded_jobs.submit()
-    with embedded_jobs.sessions.begin() as session:
-        claim = JobRepository(session).claim(job_id, -LEASE)
-    assert claim is not None
+    claim = claimed(embedded_jobs, -LEASE)
     monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
     with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
-        wait_for(lambda: not expired(embedded_jobs, job_id))
+        wait_for(lambda: not expired(embedded_jobs, claim.job_id))
         assert heartbeat.hold is Hold.HELD
 
 
 def test_a_job_that_another_worker_took_during_an_outage_is_lost(
     embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = embedded_jobs.submit()
-    with embedded_jobs.sessions.begin() as session:
-        claim = JobRepository(session).claim(job_id, -LEASE)
-    assert claim is not None
+    claim = claimed(embedded_jobs, -LEASE)
     with embedded_jobs.sessions.begin() as session:
         assert JobRepository(session).expire_leases(max_attempts=3) == 1
-        assert JobRepository(session).claim(job_id, LEASE) is not None
+        assert JobRepository(session).claim(claim.job_id, LEASE) is not None
     monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
     with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
         wait_for(lambda: heartbeat.hold is Hold.LOST)
+
+
+def claimed(jobs: Jobs, lease: timedelta) -> Claim:
+    """Submit a job and claim it."""
+    job_id = jobs.submit()
+    with jobs.sessions.begin() as session:
+        claim = JobRepository(session).claim(job_id, lease)
+    assert claim is not None
+    return claim
 
 
 def expired(jobs: Jobs, job_id: str) -> bool:
