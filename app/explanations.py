@@ -1,4 +1,4 @@
-"""What is wrong with a field, in the words of HTTP and JSON instead of those of the library that checks it."""
+"""Explanations of invalid fields, in the words of HTTP and JSON instead of those of the validation library."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -17,7 +17,7 @@ LARGEST_HEAD = 64 * 2**10
 MOST_FIELDS = 100
 # Of a body, whatever their sizes: a small document may come word by word.
 FREE_CHUNKS = 256
-# Each further chunk has to be paid for by so many bytes of the body. A client that writes 1 KiB at a time passes.
+# Bytes of the body required per further chunk. A client that writes 1 KiB at a time passes.
 SMALLEST_MEAN_CHUNK = 512
 # The request line, and the blank line at the end.
 _OTHER_LINES = 2

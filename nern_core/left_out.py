@@ -26,7 +26,7 @@ def left_out(tensors: Mapping[str, Tensor], represented: Collection[str], kernel
 
 
 def describe_left_out(tensors: Mapping[str, int], kernels: Sequence[str], hidden_size: int | None) -> str:
-    """Say which tensors are kept and how to represent them, with a leading space; empty if there are none."""
+    """Say which tensors are kept and how to represent them, with a leading space; empty if `tensors` is."""
     if not tensors:
         return ""
     named = [f"{quoted(name)} ({size:,} bytes)" for name, size in list(tensors.items())[:_MOST_NAMED]]
