@@ -14,25 +14,26 @@ from app.access.key_watch import KeyWatch
 from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.accounting.reservations import Reservations
-from app.collection.collector import Collector
-from app.connections import CONNECTIONS, Connections
-from app.database import check_schema, create_engine
 from app.datasets.service import DatasetService
-from app.edge.layers import layers
-from app.events.places import Places
-from app.events.reader import AT_STOP, EventReader
-from app.job_document import DocumentReceiver
+from app.db.engine import check_schema, create_engine
+from app.http.connections import CONNECTIONS, Connections
+from app.http.middleware.stack import layers
+from app.http.query_parameters import refuse_unknown_parameters
 from app.jobs.broker import create_celery
+from app.jobs.deliveries.courier import Courier
+from app.jobs.events.listener_limit import Places
+from app.jobs.events.reader import AT_STOP, EventReader
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
+from app.jobs.submission.document import DocumentReceiver
+from app.kit.problems import use_problem_details
 from app.logs import configure_logging
 from app.metrics.service import ServiceMetrics
 from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.pages.page_route import problem_answer
-from app.problems import use_problem_details
-from app.query_parameters import refuse_unknown_parameters
+from app.retention.collector import Collector
 from app.routes import (
     catalogue,
     checkpoints,
@@ -51,7 +52,6 @@ from app.storage import check_storage, open_store
 from app.tracing import Tracer, create_tracer
 from app.uploads.partial import PartialUploads
 from app.uploads.service import UploadService
-from app.webhooks.courier import Courier
 from app.webhooks.service import WebhookService
 
 _DESCRIPTION = """Convert trained networks to compact neural representations.

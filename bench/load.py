@@ -22,7 +22,7 @@ from typing import Any
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.database import create_sessions, migrate
+from app.db.engine import create_sessions, migrate
 from app.settings import Authentication, Settings
 from bench.machine import describe_machine
 from tests.databases import postgres_database

@@ -6,7 +6,7 @@ It claims and publishes like the real worker, but pauses instead of encoding, so
 import time
 from datetime import timedelta
 
-from app.database import create_sessions
+from app.db.engine import create_sessions
 from app.jobs.broker import RUN_JOB, create_celery
 from app.jobs.repository import JobRepository
 from app.settings import Settings

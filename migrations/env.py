@@ -5,13 +5,13 @@ from sqlalchemy import Connection
 
 import app.access.models
 import app.accounting.models
-import app.collection.models
 import app.datasets.models
-import app.events.models
+import app.jobs.events.models
+import app.retention.models
 import app.uploads.models
 import app.webhooks.models
 import app.workers.models  # noqa: F401 # their tables belong to the metadata
-from app.database import create_engine
+from app.db.engine import create_engine
 from app.jobs.models import Base
 from app.settings import Settings
 

@@ -64,8 +64,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Key id, as shown by `nern
 @contextmanager
 def _service() -> "Iterator[ApiKeyService]":
     from app.access.service import ApiKeyService
-    from app.database import create_sessions
-    from app.schema import database_errors_told, require_schema
+    from app.db.engine import create_sessions
+    from app.db.schema import database_errors_told, require_schema
     from app.settings import Settings
 
     settings = Settings()

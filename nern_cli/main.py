@@ -206,8 +206,8 @@ def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> N
 @app.command()
 def migrate() -> None:
     """Upgrade the database at NERN_DATABASE_URL to this version's schema."""
-    from app.database import migrate as migrate_database
-    from app.schema import database_errors_told
+    from app.db.engine import migrate as migrate_database
+    from app.db.schema import database_errors_told
     from app.settings import Settings
 
     with database_errors_told():
@@ -232,7 +232,7 @@ def serve(
 @app.command()
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the API alone, configured by environment variables; workers run elsewhere."""
-    from app.server import serve as run
+    from app.http.server import serve as run
 
     leave_signals_to_server()
     run(host, port)

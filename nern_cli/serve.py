@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from app.parent_process import start_bound_child
+from app.kit.parent_process import start_bound_child
 from nern_cli.signals import stopping_signal_numbers
 from nern_cli.terminal_text import print_line, print_note
 
 # The commands `nern` and `celery` would first search the current folder for `app` and `worker`, and that folder may
 # have an unrelated `app`.
-_BOUND = "import sys; from app.parent_process import end_with_parent; end_with_parent(sys.argv.pop()); "
-_API = _BOUND + "from app.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
+_BOUND = "import sys; from app.kit.parent_process import end_with_parent; end_with_parent(sys.argv.pop()); "
+_API = _BOUND + "from app.http.server import serve; serve(sys.argv[1], int(sys.argv[2]))"
 _WORKER = _BOUND + "from worker.celery_app import celery; celery.worker_main(sys.argv[1:])"
 # One worker for both queues: a GPU job on a machine without a GPU fails with a clear message.
 _WORKER_OPTIONS = ["--quiet", "worker", "-Q", "cpu,gpu", "--without-gossip", "--without-mingle", "-l", "WARNING"]
@@ -43,9 +43,9 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
-    from app.database import migrate
-    from app.schema import database_errors_told
-    from app.server import refuse_open_service
+    from app.db.engine import migrate
+    from app.db.schema import database_errors_told
+    from app.http.server import refuse_open_service
     from app.settings import Settings
     from app.storage import check_storage
 

@@ -16,7 +16,7 @@ import sqlalchemy
 from pydantic import AnyHttpUrl
 from sqlalchemy.orm import Session
 
-from app.database import create_engine, migrate
+from app.db.engine import create_engine, migrate
 from app.settings import Authentication, Settings
 from app.storage.s3 import requests
 from tests.chaos.proxy import proxy_to

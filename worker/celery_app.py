@@ -9,10 +9,10 @@ import structlog
 from celery.signals import setup_logging, worker_init, worker_shutdown
 from celery.worker import state
 
-from app.database import create_sessions
+from app.db.engine import create_sessions
+from app.db.schema import require_schema
 from app.jobs.broker import RUN_JOB, create_celery
 from app.logs import configure_logging
-from app.schema import require_schema
 from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import create_tracer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from app.durable_files import make_folder
+from app.kit.durable_files import make_folder
 from worker.machine_faults import machine_fault_in, write_probe
 
 _log = structlog.get_logger()

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.accounting.discards import DiscardRepository, Discards, begin_to_use
-from app.database import Sessions, is_refused, transact
+from app.db.engine import Sessions, is_refused, transact
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim

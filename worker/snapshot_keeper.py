@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import structlog
 
-from app.database import Sessions
+from app.db.engine import Sessions
 from app.jobs.repository import JobRepository
+from app.jobs.snapshots.store import SnapshotStore
 from app.jobs.transitions import Claim
-from app.snapshots import SnapshotStore
 from app.storage import StoredArtifact, StoreUnavailable
 from worker.folder import RunFolder, open_regular
 

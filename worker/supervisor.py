@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import Sessions, is_refused
+from app.db.engine import Sessions, is_refused
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL
 from app.jobs.repository import JobRepository
+from app.jobs.snapshots.store import open_snapshots
 from app.jobs.transitions import Claim
 from app.settings import Settings
-from app.snapshots import open_snapshots
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoreUnavailable
 from app.tracing import SilentTracer, Tracer
 from app.workers.repository import WorkerRepository

@@ -12,7 +12,7 @@ from app.access.callers import Callers
 from app.access.key_watch import WatchedKey
 from app.access.rate import RateLimit
 from app.access.service import read_token
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 
 _bearer = HTTPBearer(

@@ -9,8 +9,8 @@ from typing import Final
 from fastapi import Request
 from starlette.responses import Response
 
-from app.edge.local_only import SAFE_METHODS, is_foreign
-from app.problems import Problem
+from app.http.middleware.local_only import SAFE_METHODS, is_foreign
+from app.kit.problems import Problem
 
 COOKIE: Final = "nern-key"
 

@@ -3,8 +3,8 @@
 from app.access.caller import Caller
 from app.access.recent_callers import RecentCallers
 from app.access.service import ApiKeyService, read_token
-from app.batching import Batching
-from app.problems import Problem
+from app.kit.batching import Batching
+from app.kit.problems import Problem
 
 
 class Callers:

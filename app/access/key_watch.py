@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.caller import Caller
 from app.access.token import Token
-from app.problems import Problem
+from app.kit.problems import Problem
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _log = structlog.get_logger()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 
 _SECONDS_UNTIL_A_JOB_MAY_HAVE_ENDED = "60"

@@ -14,8 +14,8 @@ from typing import Protocol
 import redis
 import structlog
 
-from app.batching import Batching
-from app.problems import Problem
+from app.kit.batching import Batching
+from app.kit.problems import Problem
 from app.settings import FILESYSTEM_BROKER, Settings
 
 WINDOW = 60

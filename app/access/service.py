@@ -11,8 +11,8 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
 from app.access.token import Token
-from app.database import Sessions, transact
-from app.problems import Problem
+from app.db.engine import Sessions, transact
+from app.kit.problems import Problem
 from nern_core.errors import NernError
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")

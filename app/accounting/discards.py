@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.accounting.models import DiscardedFile
-from app.database import Sessions, insert_into, transact
 from app.datasets.models import Dataset
+from app.db.engine import Sessions, insert_into, transact
 from app.jobs.models import ArtifactUse, Job
 from app.storage import ArtifactStore
 from app.uploads.models import Upload

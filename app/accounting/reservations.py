@@ -19,9 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from app.access.quotas import Quotas
 from app.accounting.discards import DiscardRepository, Discards
 from app.accounting.models import Reservation
-from app.database import Sessions, current_time, insert_into, transact
+from app.db.engine import Sessions, current_time, insert_into, transact
+from app.http.request_threads import in_share
 from app.jobs.repository import JobRepository
-from app.request_threads import in_share
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.datasets.folders import resolve_folder
 from app.datasets.views import DatasetSource, DatasetView, SplitView
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 
 _SPLITS = ("train", "test")

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from app.problems import FieldProblem, Problem
+from app.kit.problems import FieldProblem, Problem
 from app.settings import Settings
 
 _SPLITS = ("train.npz", "test.npz")

@@ -7,8 +7,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.accounting.discards import DiscardRepository
-from app.database import current_time
 from app.datasets.models import Dataset
+from app.db.engine import current_time
 from app.storage import StoredArtifact
 from nern_core.dataset_structure import SplitStructure
 

@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 from app.access.quotas import Quotas
 from app.accounting.discards import Discards, begin_to_use
 from app.accounting.reservations import ReservedRoom
-from app.database import Sessions, transact
 from app.datasets.catalogue import offered_datasets
 from app.datasets.folders import offers, resolve_folder
 from app.datasets.models import Dataset
 from app.datasets.repository import DatasetRepository
 from app.datasets.views import DatasetList, DatasetView
+from app.db.engine import Sessions, transact
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.uploads.receiving import FileKind

@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
-from app.database import Sessions, current_time, insert_into, rows_changed, transact
+from app.db.engine import Sessions, current_time, insert_into, rows_changed, transact
 from app.jobs.models import IdempotencyKey
-from app.problems import Problem
-from app.submission import Submission
+from app.jobs.submission.form import Submission
+from app.kit.problems import Problem
 
 _log = structlog.get_logger()
 _HELD_FOR = timedelta(seconds=60)

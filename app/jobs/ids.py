@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import uuid_utils
 
-from app.problems import Problem
+from app.kit.problems import Problem
 
 JOB_ID_PATTERN = r"^job_[0-9a-f]{1,36}$"
 _JOB_ID = re.compile(JOB_ID_PATTERN)

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.db.times import in_utc, nearest
 from app.jobs.kinds import JobKind
-from app.times import in_utc, nearest
 
 
 class JobStatus(StrEnum):

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app.batching import Batching
-from app.database import Sessions, transact
+from app.db.engine import Sessions, transact
 from app.jobs.repository import JobRepository
-from app.schemas import JobView
+from app.jobs.schemas import JobView
+from app.kit.batching import Batching
 
 _Found = tuple[str, JobView]
 

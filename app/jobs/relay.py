@@ -13,7 +13,7 @@ import structlog
 from celery import Celery
 from sqlalchemy.orm import Session
 
-from app.database import Sessions, transact
+from app.db.engine import Sessions, transact
 from app.jobs.announcements import Waiting
 from app.jobs.broker import announce
 from app.jobs.repository import JobRepository

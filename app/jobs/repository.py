@@ -17,11 +17,11 @@ from app.access.quotas import BYTES_OF_A_JOB, SMALLEST_FILE, Usage
 from app.accounting.discards import DiscardRepository
 from app.accounting.models import DiscardedFile, Reservation
 from app.datasets.models import Dataset
-from app.events.models import EventKind
 from app.jobs.announcements import Announcements
+from app.jobs.events.models import EventKind
 from app.jobs.kinds import JobKind
-from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus
+from app.jobs.submission.labels import Label
 from app.jobs.transitions import Transitions
 from app.jobs.turns import Turns
 from app.storage.artifacts import is_described

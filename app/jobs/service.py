@@ -9,22 +9,22 @@ from sqlalchemy.orm import Session
 from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
 from app.accounting.discards import Discards, lock_files
 from app.accounting.reservations import ReservedRoom
-from app.database import Sessions, current_time, transact
 from app.datasets.service import dataset_lost
+from app.db.engine import Sessions, current_time, transact
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.ids import new_job_id, unknown_job
 from app.jobs.kinds import JobKind
-from app.jobs.labels import Label
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.reader import JobReader
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
-from app.problems import Problem
-from app.schemas import JobPage, JobView
+from app.jobs.schemas import JobPage, JobView
+from app.jobs.submission.form import Submission
+from app.jobs.submission.labels import Label
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.storage.artifacts import is_described
-from app.submission import Submission
 from app.uploads.service import unknown_checkpoint
 from app.webhooks.repository import WebhookRepository
 from nern_core.errors import quoted

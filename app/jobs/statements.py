@@ -7,8 +7,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Delete, Update
 
-from app.database import current_time, rows_changed
-from app.events.repository import EventRepository
+from app.db.engine import current_time, rows_changed
+from app.jobs.events.repository import EventRepository
 from app.jobs.models import ArtifactUse
 
 

@@ -12,15 +12,15 @@ import structlog
 from sqlalchemy import case, func, literal, null, select, update
 from sqlalchemy.sql.dml import Update
 
-from app.events.models import EventKind
-from app.events.repository import QueueHistory
-from app.jobs.deadline import DEADLINE_EXCEEDED
+from app.db.stored_documents import read_document
+from app.jobs.events.models import EventKind
+from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
 from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus, UtcDateTime
+from app.jobs.snapshots.store import is_snapshot_name
 from app.jobs.statements import Statements
-from app.snapshots import is_snapshot_name
+from app.jobs.submission.deadline import DEADLINE_EXCEEDED
 from app.storage.artifacts import is_described
-from app.stored_documents import read_document
 from app.webhooks.repository import WebhookRepository
 from nern_core.options import EncodeOptions
 

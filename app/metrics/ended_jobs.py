@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from app.db.stored_documents import read_document
 from app.metrics.repository import EndedJob
-from app.stored_documents import read_document
 from nern_core.metrics import Metrics
 from nern_core.progress import Phase
 

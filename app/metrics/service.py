@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from app.database import Sessions
+from app.db.engine import Sessions
 from app.metrics.jobs import JobMetrics
 from app.metrics.requests import RequestMetrics
 

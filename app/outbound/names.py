@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from ipaddress import ip_address
 
-from app.fair_shares import FairThreads, QueueFull
+from app.kit.fair_shares import FairThreads, QueueFull
 from app.outbound.addresses import Address
 from app.outbound.errors import OutboundError
 

@@ -10,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
-from app.accept import prefers_html
-from app.edge.local_only import SAFE_METHODS
+from app.http.accept import prefers_html
+from app.http.middleware.local_only import SAFE_METHODS
+from app.kit.problems import Problem
 from app.pages.rendering import render
-from app.problems import Problem
 
 
 class PageRoute(APIRoute):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
-from app.schemas import JobView
+from app.jobs.schemas import JobView
 from nern_core.options import EncodeOptions, RecipeName
 from nern_core.progress import Phase
 from nern_core.verdict import VerdictLevel, accuracy_drop

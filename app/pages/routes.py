@@ -11,12 +11,12 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 
 from app.access.authentication import Tenant
 from app.datasets.service import DatasetService
-from app.jobs.labels import parse_wanted
+from app.http.request_threads import in_share
 from app.jobs.models import JobStatus
+from app.jobs.submission.labels import parse_wanted
+from app.kit.problems import Problem
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
-from app.problems import Problem
-from app.request_threads import in_share
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
 from nern_core.catalogue import RECIPE_ENTRIES, architectures

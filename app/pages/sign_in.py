@@ -11,10 +11,10 @@ from starlette.responses import RedirectResponse, Response
 
 from app.access.browser import refuse_foreign, sign_in, sign_out
 from app.access.service import ApiKeyService
-from app.body import read_small_body
+from app.http.body import read_small_body
+from app.kit.problems import Problem
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
-from app.problems import Problem
 
 _LARGEST_FORM = 8192
 # A path of this service. Browsers treat `//host` and `/\host` as other hosts, and drop tabs and line ends.

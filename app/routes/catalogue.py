@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from app.access.authentication import authenticate
 from app.access.caller import Scope
-from app.problems import describe
+from app.kit.problems import describe
 from nern_core.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
 from nern_core.options import EncodeOptions
 

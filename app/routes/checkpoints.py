@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from app.access.authentication import Tenant, WritingTenant
-from app.body import declared_length
-from app.edge.bodies import accept_upload
-from app.jobs.names import name_in_disposition
-from app.problems import describe
-from app.request_threads import TenantRoute
+from app.http.artifact_writers import waiting
+from app.http.body import declared_length
+from app.http.content_digest import ContentDigest
+from app.http.middleware.body_limits import accept_upload
+from app.http.request_threads import TenantRoute
+from app.jobs.submission.names import name_in_disposition
+from app.kit.problems import describe
 from app.routes.parameters import Sha256
-from app.storing import waiting
-from app.uploads.digests import ContentDigest
 from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app.jobs.service import JobService
-from app.problems import Problem, describe
+from app.kit.problems import Problem, describe
 
 router = APIRouter(tags=["health"])
 _log = structlog.get_logger()

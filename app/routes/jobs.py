@@ -9,28 +9,28 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
-from app.accept import prefers_html
 from app.access.authentication import authenticate, watched_key
 from app.access.caller import Caller, Scope
 from app.accounting.reservations import ReservedRoom
-from app.body import declared_length, in_turn, is_json
-from app.edge.bodies import accept_upload
-from app.job_document import Document, DocumentReceiver, JobDocument, document_schema
-from app.jobs.deadline import DeadlineSeconds
+from app.http.accept import prefers_html
+from app.http.artifact_writers import waiting
+from app.http.body import declared_length, in_turn, is_json
+from app.http.disconnection import while_connected
+from app.http.middleware.body_limits import accept_upload
+from app.http.request_threads import TenantRoute, in_share
 from app.jobs.idempotency import parse_key
 from app.jobs.kinds import JobKind
-from app.jobs.labels import Labels, parse_wanted
 from app.jobs.models import JobStatus
-from app.jobs.names import JobName
+from app.jobs.schemas import JobPage, JobView
 from app.jobs.service import Draft, JobService, TenantJobs
-from app.prefer import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
-from app.presence import while_connected
-from app.problems import describe
-from app.request_threads import TenantRoute, in_share
+from app.jobs.submission.deadline import DeadlineSeconds
+from app.jobs.submission.document import Document, DocumentReceiver, JobDocument, document_schema
+from app.jobs.submission.form import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_submission
+from app.jobs.submission.labels import Labels, parse_wanted
+from app.jobs.submission.names import JobName
+from app.jobs.waiting import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
+from app.kit.problems import describe
 from app.routes.parameters import Cursor, JobId
-from app.schemas import JobPage, JobView
-from app.storing import waiting
-from app.submission import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_submission
 
 
 def jobs_router(prefix: str = "/jobs") -> APIRouter:

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.kit.problems import Problem, describe
 from app.metrics.service import MEDIA_TYPE, ServiceMetrics
-from app.problems import Problem, describe
 from app.settings import Settings
 
 router = APIRouter(tags=["health"])

@@ -10,9 +10,9 @@ from fastapi import Path, Query
 from pydantic import AfterValidator, Field
 
 from app.datasets.service import NAME_PATTERN
+from app.http.content_digest import IS_SHA256
 from app.jobs.ids import JOB_ID_PATTERN, is_job_id, unknown_job
-from app.patterns import Matching
-from app.uploads.digests import IS_SHA256
+from app.kit.patterns import Matching
 
 # A position in the order of all ids, also of deleted jobs: a UUID of version 7.
 _CURSOR_PATTERN = r"^job_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$"

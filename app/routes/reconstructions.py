@@ -4,7 +4,9 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from app.job_document import ReconstructionDocument
+from app.jobs.schemas import JobView
+from app.jobs.submission.document import ReconstructionDocument
+from app.jobs.submission.form import RECONSTRUCTION_FORM
 from app.routes.jobs import (
     COMMON_PARTS,
     SUBMISSION,
@@ -14,8 +16,6 @@ from app.routes.jobs import (
     submission_body,
     take_submission,
 )
-from app.schemas import JobView
-from app.submission import RECONSTRUCTION_FORM
 
 router = jobs_router("/reconstructions")
 _FORM: dict[str, Any] = {

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from app.access.authentication import Tenant, WritingTenant
-from app.problems import describe
-from app.request_threads import TenantRoute
+from app.http.request_threads import TenantRoute
+from app.kit.problems import describe
 from app.routes.jobs import Jobs
 from app.routes.parameters import JobId
 from app.webhooks.service import DeliveryList, SecretView, WebhookService

@@ -13,8 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from app.durable_files import flush_folder, full_disk_told, older, require_room
-from app.integrity import VerifiedFiles
+from app.kit.durable_files import flush_folder, full_disk_told, older, require_room
 from app.storage.artifacts import (
     ArtifactDamaged,
     ArtifactMissing,
@@ -23,6 +22,7 @@ from app.storage.artifacts import (
     is_digest,
     require_digest,
 )
+from app.storage.verified_files import VerifiedFiles
 from app.storage.writer import ArtifactWriter, Staging, nothing
 
 _COPY_BYTES = 2**20

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from app.durable_files import LockFile, full_disk_told, is_locked, make_folder, older, require_room
+from app.kit.durable_files import LockFile, full_disk_told, is_locked, make_folder, older, require_room
 from app.storage.artifacts import StoredArtifact, StoreUnavailable
 
 # Bytes between checks of the free space; the form parser writes many small pieces.

@@ -13,16 +13,16 @@ from urllib.parse import urljoin
 
 from app.access.caller import tenant_of_request
 from app.accounting.reservations import ReservedRoom
-from app.body import parse_length
-from app.fair_shares import FairThreads
+from app.http.body import parse_length
+from app.http.content_digest import digest_mismatch_at_address
+from app.kit.fair_shares import FairThreads
+from app.kit.problems import Problem
 from app.outbound.answer import Answer, Pace
 from app.outbound.client import OutboundClient
 from app.outbound.errors import AddressRefused, OutboundError
 from app.outbound.interruption import Interruption
-from app.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
-from app.uploads.digests import digest_mismatch_at_address
 from app.uploads.model_registry import ModelRegistry, Unavailable, no_registry
 from app.uploads.receiving import FileKind
 from nern_mlflow.references import is_reference

@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from app.access.quotas import Quotas
 from app.accounting.discards import DiscardRepository, Discards, begin_to_use
-from app.database import Sessions, transact
-from app.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
+from app.db.engine import Sessions, transact
+from app.http.content_digest import digest_mismatch
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore
-from app.uploads.digests import digest_mismatch
 from app.uploads.models import PartialUpload
 from app.uploads.partial_repository import PartialUploadRepository
 from app.uploads.receiving import CHECKPOINT, check_checkpoint

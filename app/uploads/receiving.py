@@ -9,12 +9,12 @@ from typing import BinaryIO
 from starlette.requests import ClientDisconnect, Request
 
 from app.accounting.reservations import ReservedRoom
-from app.body import declared_length, inspect, read_body
-from app.problems import Problem
+from app.http.artifact_writers import commit, writing
+from app.http.body import declared_length, inspect, read_body
+from app.http.content_digest import digest_mismatch, parse_content_digest
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from app.storing import commit, writing
-from app.uploads.digests import digest_mismatch, parse_content_digest
 from nern_core.checkpoint_structure import ALREADY_ENCODED, CheckpointStructure, structure_of
 from nern_core.encoding_structure import check_open_encoding, decoded_bytes
 from nern_core.errors import NernError

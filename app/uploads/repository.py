@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from app.accounting.discards import DiscardRepository
-from app.database import current_time
+from app.db.engine import current_time
 from app.uploads.models import Upload
 
 

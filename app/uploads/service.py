@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from app.access.quotas import Quotas
 from app.accounting.discards import Discards, begin_to_use
 from app.accounting.reservations import ReservedRoom
-from app.database import Sessions, transact
+from app.db.engine import Sessions, transact
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.uploads.models import Upload

@@ -9,9 +9,9 @@ import uuid_utils
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.database import current_time, insert_into, rows_changed
-from app.fair_shares import FairShares
+from app.db.engine import current_time, insert_into, rows_changed
 from app.jobs.models import JobStatus
+from app.kit.fair_shares import FairShares
 from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.signing import new_secret
 from app.webhooks.webhook import WebhookEvent

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.service import ApiKeyService
-from app.database import Sessions, create_sessions, migrate
+from app.db.engine import Sessions, create_sessions, migrate
 from app.jobs.repository import JobRepository, NewJob
 from app.main import create_app
 from app.settings import Authentication, Settings

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from app.datasets.folders import resolve_folder
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import open_store
 from app.storage.folder import FolderStore

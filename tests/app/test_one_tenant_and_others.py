@@ -17,16 +17,16 @@ from starlette.testclient import TestClient
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.database import create_sessions
-from app.events.places import Places
+from app.db.engine import create_sessions
+from app.jobs.deliveries.courier import Courier
+from app.jobs.events.listener_limit import Places
 from app.jobs.repository import JobRepository
+from app.kit.problems import Problem
 from app.outbound.client import OutboundClient
-from app.problems import Problem
 from app.settings import Settings
-from app.webhooks.courier import Courier
 from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving
-from tests.app.webhooks.receiver import Receiver, receiving
+from tests.app.jobs.deliveries.receiver import Receiver, receiving
 from tests.conftest import EXAMPLE
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)

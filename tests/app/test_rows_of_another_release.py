@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from app.access.caller import Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
-from app.database import create_sessions
 from app.datasets.models import Dataset
-from app.events.models import JobEvent
+from app.db.engine import create_sessions
+from app.jobs.events.models import JobEvent
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.settings import Settings
 from tests.conftest import ROOT
 from tests.service.conftest import Service

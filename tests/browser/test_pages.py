@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 from playwright.sync_api import Page, expect
 
-from app.events.models import EventKind, JobEvent
+from app.jobs.events.models import EventKind, JobEvent
 from app.settings import Settings
 from nern_core.evaluate import open_evaluator
 from tests.browser.conftest import take_screenshot

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.database import create_sessions
+from app.db.engine import create_sessions
 from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE
 

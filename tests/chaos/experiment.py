@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from app.database import create_engine, migrate
+from app.db.engine import create_engine, migrate
 from app.settings import Settings
 from tests.chaos import audit
 from tests.chaos.history import History, Refused, Unanswered

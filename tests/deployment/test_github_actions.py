@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.settings import Settings
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import Service

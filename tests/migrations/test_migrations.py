@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, Table, inspect, select, text
 from sqlalchemy.orm import Session
 
 from app.access.caller import DEFAULT_TENANT
-from app.database import SchemaError, check_schema, create_engine, migrate
+from app.db.engine import SchemaError, check_schema, create_engine, migrate
 from app.jobs.models import ArtifactUse, Base, Job
 from app.settings import Settings
 from tests.conftest import ROOT

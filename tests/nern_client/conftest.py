@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.main import create_app

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.jobs.events.models import EventKind
+from app.jobs.events.repository import EventRepository
 from app.settings import Settings
 from nern_client import (
     Client,

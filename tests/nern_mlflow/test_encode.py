@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from app.events.repository import EventRepository
+from app.jobs.events.repository import EventRepository
 from app.settings import Settings
 from nern_client import Client, Job, JobCanceled, JobFailed
 from nern_core.errors import NernError

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.settings import Settings
 from tests.conftest import EXAMPLE, ROOT
 

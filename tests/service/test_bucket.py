@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.settings import Downloads, Settings
 from nern_client import Client
 from tests.conftest import EXAMPLE

@@ -12,7 +12,7 @@ import pytest
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.database import create_sessions, migrate
+from app.db.engine import create_sessions, migrate
 from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE, ROOT
 from tests.service.conftest import Service

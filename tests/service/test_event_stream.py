@@ -11,9 +11,9 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from app.database import Sessions, create_sessions
-from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.db.engine import Sessions, create_sessions
+from app.jobs.events.models import EventKind
+from app.jobs.events.repository import EventRepository
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from tests.server_sent_events import Event, events_of

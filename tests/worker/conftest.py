@@ -7,7 +7,7 @@ import pytest
 import uuid_utils
 
 from app.access.caller import DEFAULT_TENANT
-from app.database import Sessions, create_sessions, migrate
+from app.db.engine import Sessions, create_sessions, migrate
 from app.jobs.kinds import JobKind
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.events.repository import QueueHistory
+from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
 from app.jobs.transitions import Claim
 from app.tracing.otlp import OtlpTracer

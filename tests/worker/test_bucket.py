@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.jobs.models import JobStatus
 from app.settings import Settings
 from app.storage import StoredArtifact

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
+from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
-from app.snapshots import SnapshotFolder
 from app.storage import ArtifactStore, StoredArtifact
 from tests.worker.conftest import Jobs
 from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from structlog.testing import capture_logs
 
-from app.events.models import EventKind
-from app.events.repository import EventRepository
+from app.jobs.events.models import EventKind
+from app.jobs.events.repository import EventRepository
 from app.jobs.models import Job, JobStatus
 from app.storage.folder import FolderStore
 from app.workers.repository import WorkerRepository

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.jobs.repository import JobRepository
-from app.snapshots import SnapshotFolder
+from app.jobs.snapshots.store import SnapshotFolder
 from app.storage import StoredArtifact
 from app.storage.writer import nothing
 from tests.worker.conftest import Jobs

@@ -16,11 +16,11 @@ import torch
 from pydantic import ByteSize
 from sqlalchemy.exc import OperationalError
 
-from app.database import migrate
+from app.db.engine import migrate
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
+from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
-from app.snapshots import SnapshotFolder
 from nern_core.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.dataset_files import SMALL, digits_file, safetensors_file

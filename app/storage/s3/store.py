@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 import structlog
 
-from app.integrity import Verifications
 from app.storage.artifacts import (
     ArtifactDamaged,
     ArtifactMissing,
@@ -33,6 +32,7 @@ from app.storage.s3.location import Location
 from app.storage.s3.objects import chunks, opened, upload
 from app.storage.s3.signing import signed_address
 from app.storage.s3.uses import Uses, artifact_key
+from app.storage.verified_files import Verifications
 from app.storage.writer import ArtifactWriter, Staging, nothing
 
 _log = structlog.get_logger()

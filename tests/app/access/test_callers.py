@@ -8,7 +8,7 @@ from app.access.caller import Scope
 from app.access.callers import Callers
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.problems import Problem
+from app.kit.problems import Problem
 
 BOTH = (Scope.READ, Scope.WRITE)
 

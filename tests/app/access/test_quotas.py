@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 
 from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, Usage
 from app.access.service import ApiKeyService
-from app.database import current_time
+from app.db.engine import current_time
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from app.webhooks.models import WebhookDelivery
 from nern_core.checkpoint_structure import read_structure

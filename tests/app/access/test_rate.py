@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.access.rate import WINDOW, Allowance, MemoryCounters, RateLimit, RedisCounters
 from app.access.service import ApiKeyService
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving

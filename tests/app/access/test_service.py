@@ -8,8 +8,8 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.database import Sessions, create_sessions
-from app.problems import Problem
+from app.db.engine import Sessions, create_sessions
+from app.kit.problems import Problem
 from app.settings import Settings
 from nern_core.errors import NernError
 from tests.app.forgetful_sessions import ForgetfulSessions

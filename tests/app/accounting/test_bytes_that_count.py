@@ -15,10 +15,10 @@ from app.access.service import ApiKeyService
 from app.accounting.discards import lock_files
 from app.accounting.models import Reservation
 from app.accounting.reservations import Reservations, ReservedRoom
-from app.collection.collector import Collector
-from app.database import Sessions, create_sessions
+from app.db.engine import Sessions, create_sessions
 from app.jobs.repository import JobRepository
-from app.problems import Problem
+from app.kit.problems import Problem
+from app.retention.collector import Collector
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from tests.app.access.test_authentication import BOTH, bearer

@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from app.collection.collector import Collector
-from app.database import Sessions, create_sessions
+from app.db.engine import Sessions, create_sessions
 from app.jobs.repository import JobRepository
+from app.retention.collector import Collector
 from app.settings import Settings
 from app.storage.folder import FolderStore
-from tests.app.collection.test_collector import age
 from tests.app.conftest import submit
 from tests.app.datasets.test_datasets_api import SHA256, WITH_DATA, upload
+from tests.app.retention.test_collector import age
 from tests.conftest import transaction
 
 LEASE = timedelta(seconds=30)

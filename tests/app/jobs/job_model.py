@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.events.repository import QueueHistory
 from app.jobs.announcements import Waiting
+from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, JobStatus
 from app.jobs.repository import NewJob

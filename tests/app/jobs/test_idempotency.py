@@ -12,10 +12,10 @@ import sqlalchemy
 from starlette.testclient import TestClient
 
 from app.access.caller import DEFAULT_TENANT
-from app.database import migrate
+from app.db.engine import migrate
 from app.jobs.idempotency import IdempotencyKeys, parse_key
 from app.jobs.models import IdempotencyKey, Job
-from app.problems import Problem
+from app.kit.problems import Problem
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish

@@ -2,10 +2,10 @@ import asyncio
 from datetime import timedelta
 from unittest.mock import patch
 
-from app.database import Sessions
+from app.db.engine import Sessions
 from app.jobs.reader import JobReader
 from app.jobs.repository import JobRepository
-from app.schemas import JobView
+from app.jobs.schemas import JobView
 
 TENANT = "acme"
 

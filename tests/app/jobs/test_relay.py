@@ -7,7 +7,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DatabaseError
 
-from app.database import create_sessions, migrate
+from app.db.engine import create_sessions, migrate
 from app.jobs.broker import create_celery
 from app.jobs.relay import Relay, pause_after
 from app.jobs.repository import JobRepository, NewJob

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import sessionmaker
 
-from app.database import Sessions, create_engine, migrate
-from app.events.repository import QueueHistory
+from app.db.engine import Sessions, create_engine, migrate
+from app.jobs.events.repository import QueueHistory
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim

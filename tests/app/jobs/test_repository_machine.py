@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.database import Sessions, create_engine, migrate
-from app.events.models import EventKind, JobEvent
+from app.db.engine import Sessions, create_engine, migrate
 from app.jobs.announcements import Waiting
+from app.jobs.events.models import EventKind, JobEvent
 from app.jobs.models import TERMINAL, Job, JobStatus
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import func, select
 
 from app.accounting.reservations import Reservations, ReservedRoom
-from app.database import Sessions, create_sessions, migrate
+from app.db.engine import Sessions, create_sessions, migrate
 from app.jobs.broker import create_celery
 from app.jobs.models import Job
 from app.jobs.relay import Relay
 from app.jobs.service import JobService, TenantJobs
+from app.jobs.submission.form import Submission
 from app.settings import Settings
 from app.storage.folder import FolderStore
-from app.submission import Submission
 from nern_core.options import EncodeOptions
 from tests.app.forgetful_sessions import ForgetfulSessions
 from tests.app.test_jobs_api import finish

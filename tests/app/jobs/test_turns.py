@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.database import Sessions, create_sessions
+from app.db.engine import Sessions, create_sessions
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 

@@ -5,8 +5,8 @@ import pytest
 
 from app.datasets.views import SplitView
 from app.jobs.models import Job, JobStatus
+from app.jobs.schemas import JobView
 from app.pages import presentation
-from app.schemas import JobView
 from nern_core.options import EncodeOptions
 from nern_core.progress import Phase
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from app.accounting.discards import Discards
-from app.database import Sessions, create_sessions, migrate
+from app.db.engine import Sessions, create_sessions, migrate
 from app.settings import Settings
 from app.storage import open_store
 from app.uploads.repository import UploadRepository

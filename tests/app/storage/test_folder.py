@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.durable_files import DiskFull
+from app.kit.durable_files import DiskFull
 from app.settings import Settings
 from app.storage import StoreUnavailable
 from app.storage.folder import FolderStore

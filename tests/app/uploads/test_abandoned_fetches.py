@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.accounting.reservations import Reservations
-from app.database import create_sessions, migrate
+from app.db.engine import create_sessions, migrate
+from app.http.disconnection import while_connected
 from app.outbound.client import OutboundClient
-from app.presence import while_connected
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.uploads.fetching import FileFetcher

@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.collection.collector import Collector
-from app.database import create_sessions
+from app.db.engine import create_sessions
+from app.retention.collector import Collector
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
-from tests.app.collection.test_collector import age
 from tests.app.conftest import serving, stored_files
+from tests.app.retention.test_collector import age
 from tests.conftest import EXAMPLE, transaction
 
 CONTENT = EXAMPLE.read_bytes()

@@ -1,1 +1,0 @@
-"""Collector: removes expired data, unused files and leftovers."""

@@ -1,1 +1,0 @@
-"""The edge: the layers between the server and the routes, which every request and response passes."""

@@ -1,0 +1,1 @@
+"""HTTP: the server, the middleware, and what routes share."""

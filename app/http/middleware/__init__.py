@@ -1,0 +1,1 @@
+"""The middleware: every request and every answer passes it."""

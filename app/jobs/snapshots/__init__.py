@@ -1,0 +1,1 @@
+"""Snapshots of running jobs, from which another worker resumes a job."""

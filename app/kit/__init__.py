@@ -1,0 +1,1 @@
+"""Generic parts, which know nothing of jobs, files and tenants' data."""

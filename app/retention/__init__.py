@@ -1,0 +1,1 @@
+"""Retention: removes expired data, unused files and leftovers."""
