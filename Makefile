@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test chaos check fix openapi nncodec lock audit clean
+.PHONY: help setup serve demo test test-all chaos check fix openapi nncodec lock audit clean
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the nern command in it
 	@scripts/setup
@@ -13,8 +13,11 @@ serve: setup ## Run the service on http://127.0.0.1:8000, its data in nern-data/
 demo: setup ## Encode the example through the running service, in about a minute
 	@.venv/bin/python scripts/demo.py
 
-test: setup ## Run all tests, also against PostgreSQL and Redis; ARGS="-k word" chooses
+test: setup ## Run the tests that every change must pass; ARGS="-k word" chooses
 	scripts/test $(ARGS)
+
+test-all: setup nncodec ## Run all tests, also the slow ones; ARGS="-k word" chooses
+	scripts/test --all $(ARGS)
 
 chaos: setup ## Break everything around the service, in three rounds; ARGS="--only word" chooses
 	.venv/bin/python -m bench.chaos $(ARGS)

@@ -47,6 +47,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort files with slow tests first, so that at the end no process waits for another one's long file."""
+    for item in items:
+        # Only `make test-all` has a moment without other tests; and all that is not slow is in `make test` anyway.
+        if item.get_closest_marker("slow") is None and any(map(item.get_closest_marker, ("alone", "gate"))):
+            raise pytest.UsageError(f"{item.nodeid}: mark with 'slow' what is marked with 'alone' or 'gate'")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -124,7 +128,7 @@ def faulty(with_bucket: Settings, s3_server: S3Server, impatient: None) -> Itera
         yield FaultyBucket(with_bucket.model_copy(update={"s3_endpoint": address}), proxy)
 
 
-@pytest.fixture(params=["embedded", "production"])
+@pytest.fixture(params=["embedded", pytest.param("production", marks=pytest.mark.production)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of both modes: SQLite and folders, PostgreSQL and Redis. The databases have the schema."""
     if request.param == "embedded":

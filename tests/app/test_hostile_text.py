@@ -13,6 +13,8 @@ from app.settings import Settings
 from tests.app.access.test_authentication import operations
 from tests.app.conftest import serving, submit
 
+pytestmark = pytest.mark.both_modes
+
 NUL, CONTROL, RIGHT_TO_LEFT, SURROGATE, LONG = "%00", "%01%1b%5b2J", "%E2%80%AEjob", "%ED%A0%80", "x" * 8000
 HOSTILE = [NUL, f"job_{NUL}", CONTROL, RIGHT_TO_LEFT, SURROGATE, LONG, "job_%0A", "%F0%9F%92%A9", "job_g"]
 HEADERS = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}

@@ -29,6 +29,7 @@ def fill_in(page: Page, **values: str) -> None:
         page.locator(f"[data-option={label}]").fill(value)
 
 
+@pytest.mark.gate
 def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, service: Service, tmp_path: Path) -> None:
     service.start_worker()
     fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="600")

@@ -36,6 +36,7 @@ def environment_of(service: str, settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 @pytest.mark.parametrize("settings", ["production"], indirect=True)
 def test_the_commands_of_the_compose_file_make_a_service(settings: Settings, tmp_path: Path) -> None:
     settings = Settings(

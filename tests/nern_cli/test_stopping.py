@@ -42,6 +42,7 @@ def encoding(output: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 def test_ctrl_c_saves_the_training_and_resume_continues_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

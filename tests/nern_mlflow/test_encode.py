@@ -67,6 +67,7 @@ def order(source: str, **more: Any) -> "Order":
     return Order(source=source, options={"steps": 20}, **more)
 
 
+@pytest.mark.gate
 def test_a_version_of_a_model_becomes_a_version_of_another(
     tracking: "MlflowClient", registered_model: str, encode: Encode, succeeding: "Wait"
 ) -> None:

@@ -16,6 +16,7 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 def test_the_client_submits_follows_and_downloads(service: Service, tmp_path: Path) -> None:
     service.start_api()
     service.start_worker()

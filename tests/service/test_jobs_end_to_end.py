@@ -135,6 +135,7 @@ def test_a_worker_serves_the_queue_of_its_device_only(service: Service) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 def test_a_job_whose_worker_is_killed_is_run_again(service: Service) -> None:
     service.settings = service.settings.model_copy(update={"lease": timedelta(seconds=5)})
     service.start_api()

@@ -18,6 +18,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 def test_serve_runs_everything_in_one_folder_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     port, data = free_port(), tmp_path / "data"
     for package in ("app", "worker"):

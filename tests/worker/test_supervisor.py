@@ -195,6 +195,7 @@ def test_a_second_message_for_a_job_does_nothing(embedded_jobs: Jobs) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_progress_is_written_at_least_every_two_seconds(embedded_jobs: Jobs) -> None:
     job_id = embedded_jobs.submit(architecture="digits-cnn", representation="predictor", seconds=8)
     seen: list[tuple[float, int]] = []

@@ -27,6 +27,8 @@ from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 from tests.dataset_files import safetensors_file
 
+pytestmark = pytest.mark.both_modes
+
 SIZE = EXAMPLE.stat().st_size
 # Expected size of the results of a job on the example: three times its weights, plus documents.
 RESULTS = 3 * read_structure(EXAMPLE).logical_bytes + 2**20

@@ -14,6 +14,8 @@ from app.settings import Settings
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving
 
+pytestmark = pytest.mark.both_modes
+
 NOON = 1_700_000_040.0  # the start of a minute
 
 

@@ -27,6 +27,8 @@ from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 from tests.dataset_files import safetensors_file, small_file
 
+pytestmark = pytest.mark.both_modes
+
 CONTENT = EXAMPLE.read_bytes()
 SIZE = len(CONTENT)
 

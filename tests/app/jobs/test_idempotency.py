@@ -21,6 +21,8 @@ from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 
+pytestmark = pytest.mark.both_modes
+
 KEY = {"Idempotency-Key": '"b3c9f4c2"'}
 
 

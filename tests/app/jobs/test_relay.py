@@ -14,6 +14,8 @@ from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 from tests.conftest import transaction
 
+pytestmark = pytest.mark.both_modes
+
 
 @pytest.fixture
 def relay(settings: Settings) -> Iterator[Relay]:

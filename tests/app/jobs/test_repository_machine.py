@@ -275,9 +275,9 @@ def sessions(request: pytest.FixtureRequest, embedded: Settings) -> Iterator[Ses
     engine.dispose()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_repository_does_what_its_model_does(sessions: Sessions) -> None:
+@pytest.mark.parametrize("histories", [5, pytest.param(150, marks=pytest.mark.slow)])
+def test_the_repository_does_what_its_model_does(sessions: Sessions, histories: int) -> None:
     class Machine(JobMachine):
         pass
 
@@ -285,7 +285,7 @@ def test_the_repository_does_what_its_model_does(sessions: Sessions) -> None:
     run_state_machine_as_test(
         Machine,
         settings=hypothesis_settings(
-            max_examples=150,
+            max_examples=histories,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -7,6 +7,8 @@ from app.db.engine import Sessions, create_sessions
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 
+pytestmark = pytest.mark.both_modes
+
 LEASE = timedelta(seconds=30)
 
 

@@ -20,6 +20,7 @@ def interpreter() -> Path:
     return named
 
 
+@pytest.mark.slow
 def test_what_comes_back_has_the_names_shapes_and_dtypes(interpreter: Path) -> None:
     tensors = read_checkpoint(EXAMPLE).tensors | {"half": torch.randn(8, 8).half(), "count": torch.tensor([3, 4])}
     coded = code_with_nncodec(tensors, interpreter, -20)
@@ -32,11 +33,13 @@ def test_what_comes_back_has_the_names_shapes_and_dtypes(interpreter: Path) -> N
     assert 0 < error < 0.2 * tensors["features.3.weight"].norm()
 
 
+@pytest.mark.slow
 def test_a_public_network_takes_the_published_bytes(interpreter: Path, real: RealCheckpoints) -> None:
     tensors = read_checkpoint(real.checkpoints / "cifar10-resnet20.th").tensors
     assert code_with_nncodec(tensors, interpreter, -24).bytes == pytest.approx(128_829, rel=0.002)
 
 
+@pytest.mark.slow
 def test_the_finest_setting_that_fits_is_taken(interpreter: Path) -> None:
     tensors = read_checkpoint(EXAMPLE).tensors
     fitting = code_as_small(tensors, interpreter, 20_000)

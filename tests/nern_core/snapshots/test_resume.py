@@ -27,6 +27,8 @@ CASES: dict[str, dict[str, Any]] = {
     "for a size": WITH_DATA | {"target_bytes": 9000},
     "for a drop": WITH_DATA | {"max_drop": 1.0},
 }
+# The default recipe.
+USUAL = "fast, with data"
 
 
 class StopsAfter:
@@ -58,7 +60,9 @@ def encoded_with_stops(folder: Path, options: dict[str, Any], steps_between: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.gate if name == USUAL else ()) for name in CASES]
+)
 def test_the_file_is_the_same_however_often_the_encoding_was_stopped(tmp_path: Path, name: str) -> None:
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()

@@ -15,6 +15,8 @@ from app.webhooks.repository import Due, WebhookRepository
 from app.webhooks.webhook import Webhook, WebhookEvent
 from tests.app.jobs.test_repository import ARTIFACTS, LEASE, METRICS, TENANT, sessions
 
+pytestmark = pytest.mark.both_modes
+
 __all__ = ["sessions"]
 
 HOLD = timedelta(minutes=1)

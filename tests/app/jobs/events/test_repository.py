@@ -15,6 +15,8 @@ from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim
 from app.settings import Settings
 
+pytestmark = pytest.mark.both_modes
+
 TENANT = "acme"
 LEASE = timedelta(seconds=30)
 START = datetime(2030, 1, 1, tzinfo=UTC)

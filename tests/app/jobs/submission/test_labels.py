@@ -14,6 +14,8 @@ from app.settings import Settings
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 
+pytestmark = pytest.mark.both_modes
+
 LABELS = {"team": "vision", "model/name": "ResNet 20, größer"}
 
 
