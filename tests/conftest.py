@@ -1,7 +1,6 @@
 """Fixtures for all packages: the real data, and the two backends of the service."""
 
 import os
-import secrets
 import shutil
 import signal
 from collections.abc import Iterator
@@ -9,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis
 import sqlalchemy
 from pydantic import AnyHttpUrl
 from sqlalchemy.orm import Session
@@ -20,14 +19,14 @@ from app.db.engine import create_engine, migrate
 from app.settings import Authentication, Settings
 from app.storage.s3 import requests
 from tests.chaos.proxy import proxy_to
-from tests.databases import postgres_database, service_url
+from tests.databases import postgres_database, unused_redis
 from tests.mlflow_server import mlflow_url, registered_model, tracking
+from tests.paths import DIGITS, EXAMPLE, ROOT
 from tests.s3 import FaultyBucket, S3Server, bucket_settings
+from tests.shared_service import embedded_service, production_service, shared, tenant
 
-__all__ = ["mlflow_url", "registered_model", "tracking"]
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "digits-cnn.safetensors"
-DIGITS = ROOT / "examples" / "digits"
+__all__ = ["DIGITS", "EXAMPLE", "ROOT", "mlflow_url", "registered_model", "tracking"]
+__all__ += ["embedded_service", "production_service", "shared", "tenant"]
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,10 @@ def postgres_url(migrated_postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def redis_settings() -> Iterator[dict[str, str]]:
+def redis_settings() -> Iterator[dict[str, Any]]:
     """Settings for an unused part of the Redis server."""
-    url, prefix = service_url("NERN_TEST_REDIS_URL"), f"nern-test-{secrets.token_hex(6)}:"
-    yield {"broker_url": url, "broker_prefix": prefix}
-    with redis.Redis.from_url(url) as client:
-        for key in client.scan_iter(f"{prefix}*"):
-            client.delete(key)
+    with unused_redis() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

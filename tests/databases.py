@@ -4,8 +4,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import redis
 import sqlalchemy
 
 
@@ -29,3 +31,13 @@ def postgres_database(template: str = "template1") -> Iterator[str]:
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     engine.dispose()
+
+
+@contextmanager
+def unused_redis() -> Iterator[dict[str, Any]]:
+    """Yield settings for an unused part of the Redis server, and delete its keys at the end."""
+    url, prefix = service_url("NERN_TEST_REDIS_URL"), f"nern-test-{secrets.token_hex(6)}:"
+    yield {"broker_url": url, "broker_prefix": prefix}
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)

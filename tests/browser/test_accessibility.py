@@ -4,18 +4,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.conftest import Site, window
 from tests.dataset_files import small_file
-from tests.service.conftest import Service
+from tests.shared_service import Tenant
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 GRAVE = {"serious", "critical"}
 
 
 @pytest.fixture
-def addresses(service: Service) -> list[str]:
+def addresses(tenant: Tenant) -> list[str]:
     """All pages, with a job on them."""
-    job = service.client.submit(architecture="digits-cnn", target_ratio=12)
-    service.client.http.post("/datasets", params={"name": "mine"}, content=small_file())
+    job = tenant.client.submit(architecture="digits-cnn", target_ratio=12)
+    tenant.client.http.post("/datasets", params={"name": "mine"}, content=small_file())
     return ["/", "/new", "/data", f"/view/{job.rpartition('/')[2]}", "/view/unknown", "/sign-in"]
 
 
@@ -48,13 +48,14 @@ def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("New job")
 
 
-def test_the_lists_are_readable_without_scripts_and_no_form_is_sent(browser: Browser, service: Service) -> None:
-    service.client.submit(target_ratio=12)
-    context = browser.new_context(base_url=f"http://127.0.0.1:{service.port}", java_script_enabled=False)
-    page = context.new_page()
-    page.goto("/")
-    page.get_by_role("link", name="digits-cnn.safetensors").click()
-    expect(page.locator(".badge")).to_have_text("queued")
-    page.goto("/new")
-    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
-    context.close()
+def test_the_lists_are_readable_without_scripts_and_no_form_is_sent(
+    browser: Browser, site: Site, tenant: Tenant
+) -> None:
+    tenant.client.submit(target_ratio=12)
+    with window(browser, site.port, tenant.key, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_role("link", name="digits-cnn.safetensors").click()
+        expect(page.locator(".badge")).to_have_text("queued")
+        page.goto("/new")
+        expect(page.get_by_role("button", name="Submit")).to_be_disabled()

@@ -7,9 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import DIGITS, EXAMPLE
-from tests.service.conftest import Service
-
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
+from tests.shared_service import Tenant
 
 
 def begin(page: Page, address: str = "/new") -> None:
@@ -22,11 +20,11 @@ def submit(page: Page) -> None:
     page.get_by_role("button", name="Submit").click()
 
 
-def submitted_options(page: Page, service: Service) -> dict[str, Any]:
+def submitted_options(page: Page, tenant: Tenant) -> dict[str, Any]:
     """Submit the form; the options of the job that it makes."""
     submit(page)
     expect(page.locator("#what")).to_be_visible()
-    options: dict[str, Any] = service.client.get("/jobs")["items"][0]["options"]
+    options: dict[str, Any] = tenant.client.get("/jobs")["items"][0]["options"]
     return options
 
 
@@ -51,10 +49,10 @@ def submitted_options(page: Page, service: Service) -> dict[str, Any]:
         },
     ],
 )
-def test_another_job_has_all_options_of_the_first(page: Page, service: Service, options: dict[str, Any]) -> None:
-    job_id = service.client.submit(**options).rpartition("/")[2]
+def test_another_job_has_all_options_of_the_first(page: Page, tenant: Tenant, options: dict[str, Any]) -> None:
+    job_id = tenant.client.submit(**options).rpartition("/")[2]
     page.goto(f"/new?like={job_id}")
-    assert submitted_options(page, service) == service.client.get(f"/jobs/{job_id}")["options"]
+    assert submitted_options(page, tenant) == tenant.client.get(f"/jobs/{job_id}")["options"]
 
 
 def test_a_bound_that_is_broken_in_a_closed_section_opens_it(page: Page) -> None:
@@ -71,31 +69,31 @@ def test_a_bound_that_is_broken_in_a_closed_section_opens_it(page: Page) -> None
     expect(page.locator("#refusal")).to_have_text("Nothing was submitted: correct the marked fields above.")
 
 
-def test_an_alternative_that_is_not_chosen_is_not_looked_at(page: Page, service: Service) -> None:
+def test_an_alternative_that_is_not_chosen_is_not_looked_at(page: Page, tenant: Tenant) -> None:
     begin(page)
     page.get_by_role("spinbutton", name="Compression ratio").fill("0.5")
     page.locator("#goal-default").check()
-    assert submitted_options(page, service)["target_ratio"] is None
+    assert submitted_options(page, tenant)["target_ratio"] is None
 
 
-def test_the_form_has_the_bounds_of_the_api(page: Page, service: Service) -> None:
+def test_the_form_has_the_bounds_of_the_api(page: Page, tenant: Tenant) -> None:
     begin(page)
     field = page.get_by_role("spinbutton", name="Compression ratio")
     field.fill("1")
     submit(page)
     expect(page.locator("#error-target_ratio")).to_have_text("Give a number above 1.")
     field.fill("1.05")
-    assert submitted_options(page, service)["target_ratio"] == 1.05
+    assert submitted_options(page, tenant)["target_ratio"] == 1.05
 
 
-def test_a_seed_beyond_the_numbers_of_scripts_is_sent_exactly(page: Page, service: Service) -> None:
+def test_a_seed_beyond_the_numbers_of_scripts_is_sent_exactly(page: Page, tenant: Tenant) -> None:
     begin(page)
     page.get_by_text("More options").click()
     page.get_by_label("Seed").fill("9007199254740993")
-    assert submitted_options(page, service)["seed"] == 9007199254740993
+    assert submitted_options(page, tenant)["seed"] == 9007199254740993
 
 
-def test_back_brings_back_the_whole_form(page: Page, service: Service) -> None:
+def test_back_brings_back_the_whole_form(page: Page, tenant: Tenant) -> None:
     begin(page)
     filled = {
         "name": "nightly",
@@ -106,14 +104,14 @@ def test_back_brings_back_the_whole_form(page: Page, service: Service) -> None:
     }
     for field, value in filled.items():
         page.locator(f"#{field}").fill(value)
-    first = submitted_options(page, service)
+    first = submitted_options(page, tenant)
     page.go_back()
     for field, value in filled.items():
         expect(page.locator(f"#{field}")).to_have_value(value)
     assert page.evaluate("document.getElementById('checkpoint').files[0].name") == EXAMPLE.name
     submit(page)
     expect(page.locator("#what")).to_be_visible()
-    jobs = service.client.get("/jobs")["items"]
+    jobs = tenant.client.get("/jobs")["items"]
     assert [job["options"] for job in jobs] == [first, first]
 
 

@@ -1,37 +1,26 @@
 """Signing in with a key in a browser, with the headers that only a browser sets."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from app.access.caller import Scope
-from app.access.service import ApiKeyService
-from app.db.engine import create_sessions
-from app.settings import Authentication, Settings
+from tests.browser.conftest import Site, page_without_errors, window
 from tests.conftest import EXAMPLE
-
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def settings(embedded: Settings) -> Settings:
-    """A service that needs keys."""
-    return Settings(data_dir=embedded.data_dir, authentication=Authentication.KEYS)
+from tests.shared_service import Tenant
 
 
 @pytest.fixture
-def key(settings: Settings) -> str:
-    """A key with all scopes."""
-    sessions = create_sessions(settings)
-    token = ApiKeyService(sessions).create("acme", tuple(Scope))
-    sessions.kw["bind"].dispose()
-    return token.reveal()
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """A page that is not signed in."""
+    with window(browser, site.port) as context, page_without_errors(context) as page:
+        yield page
 
 
-def test_a_key_signs_in_submits_a_job_and_signs_out(page: Page, key: str) -> None:
+def test_a_key_signs_in_submits_a_job_and_signs_out(page: Page, tenant: Tenant) -> None:
     page.goto("/new")
-    page.get_by_label("API key").fill(key)
+    page.get_by_label("API key").fill(tenant.key)
     page.get_by_role("button", name="Sign in").click()
     # The page requested at first.
     expect(page.get_by_role("heading", level=1)).to_have_text("New job")
@@ -44,9 +33,9 @@ def test_a_key_signs_in_submits_a_job_and_signs_out(page: Page, key: str) -> Non
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-def test_the_page_of_another_site_signs_nobody_out(page: Page, key: str, tmp_path: Path) -> None:
+def test_the_page_of_another_site_signs_nobody_out(page: Page, tenant: Tenant, tmp_path: Path) -> None:
     page.goto("/sign-in")
-    page.get_by_label("API key").fill(key)
+    page.get_by_label("API key").fill(tenant.key)
     page.get_by_role("button", name="Sign in").click()
     own = page.url
     page.route(

@@ -12,7 +12,7 @@ from typing import Any
 from app.storage.folder import FolderStore
 from tests.chaos import audit
 from tests.chaos.experiment import Experiment
-from tests.service.conftest import TERMINAL
+from tests.processes import TERMINAL
 
 RESULTS_VARIABLE = "NERN_CHAOS_RESULTS"
 # Seconds that a runner may outlive the lease of its supervisor.

@@ -25,7 +25,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Postgres, Redis
 from tests.chaos.witness import Run, Witness
 from tests.conftest import EXAMPLE, ROOT
-from tests.service.conftest import API, TERMINAL, WORKER, environment, free_port, wait_for
+from tests.processes import API, TERMINAL, WORKER, environment, free_port, wait_for
 
 # Some seconds of training on the example, so that tests see it train; only the seed determines its bytes.
 STEPS = {"architecture": "digits-cnn", "hidden_size": 16, "steps": 1000}

@@ -21,7 +21,7 @@ from scripts.services import (
     temporary_folder,
     unprivileged,
 )
-from tests.service.conftest import wait_for
+from tests.processes import wait_for
 
 
 class Server:

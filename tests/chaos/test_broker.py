@@ -8,7 +8,7 @@ from app.jobs.broker import announce, create_celery
 from tests.chaos.checker import judge
 from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.chaos.proxy import Direction
-from tests.service.conftest import wait_for
+from tests.processes import wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 

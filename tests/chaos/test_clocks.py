@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.checker import judge
 from tests.chaos.experiment import STEPS, TINY, Experiment
 from tests.chaos.skewed_clock import SKEW_VARIABLE
-from tests.service.conftest import WORKER
+from tests.processes import WORKER
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(900)]
 # The monotonic clock of a machine with one more day of uptime.

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.checker import judge
 from tests.chaos.experiment import STEPS, TINY, Experiment, unreliable
 from tests.chaos.proxy import Direction
-from tests.service.conftest import wait_for
+from tests.processes import wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 

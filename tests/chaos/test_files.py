@@ -22,7 +22,7 @@ from tests.chaos.experiment import STEPS, TINY, Experiment, experiment_on
 from tests.chaos.history import Unanswered
 from tests.chaos.proxy import Direction
 from tests.conftest import EXAMPLE, ROOT
-from tests.service.conftest import wait_for
+from tests.processes import wait_for
 from tests.small_disks import fill, needs_mounts, small_disk
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -9,7 +9,7 @@ from pydantic import ByteSize
 from tests.chaos.checker import judge
 from tests.chaos.control_group import can_limit_memory, little_memory
 from tests.chaos.experiment import STEPS, TINY, Experiment
-from tests.service.conftest import is_running, wait_for
+from tests.processes import is_running, wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 # Less than a runner allocates in its next steps: memory that it already has is not counted.

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests.chaos.checker import judge
 from tests.chaos.experiment import FOREVER, STEPS, TINY, Experiment
-from tests.service.conftest import is_running, wait_for
+from tests.processes import is_running, wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 

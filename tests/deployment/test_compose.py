@@ -13,7 +13,7 @@ import yaml
 
 from app.settings import Settings
 from tests.conftest import DIGITS, ROOT
-from tests.service.conftest import Client, environment, free_port, process, wait_for
+from tests.processes import Client, environment, free_port, process, wait_for
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from app.db.engine import migrate
-from app.settings import Settings
 from tests.conftest import EXAMPLE, ROOT
-from tests.service.conftest import Service
+from tests.shared_service import SharedService, Tenant
 
 FILE = ROOT / "deploy" / "github-actions" / "encode.yml"
 # In YAML 1.1, which PyYAML reads, `on` is true.
@@ -50,17 +47,6 @@ sys.meta_path.insert(0, Refusal())
 """
 
 
-@pytest.fixture
-def service(embedded: Settings, tmp_path: Path) -> Iterator[Service]:
-    """A service with one worker."""
-    migrate(embedded)
-    with ExitStack() as stack:
-        service = Service(embedded, stack, tmp_path)
-        service.start_api()
-        service.start_worker()
-        yield service
-
-
 def test_the_workflow_fits_the_schema_and_so_does_the_one_that_calls_it() -> None:
     validator = jsonschema.Draft7Validator(SCHEMA)
     validator.validate(WORKFLOW)
@@ -85,14 +71,19 @@ def test_what_others_choose_reaches_scripts_as_variables_only() -> None:
 
 
 @pytest.mark.slow
-def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(service: Service, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", ["embedded"], indirect=True)
+def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(
+    shared: SharedService, tenant: Tenant, tmp_path: Path
+) -> None:
+    assert shared.worker
     folder = tmp_path / "runner"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(EXAMPLE.read_bytes())
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "sitecustomize.py").write_text(REFUSAL)
     env = {
-        "NERN_URL": f"http://127.0.0.1:{service.port}",
+        "NERN_URL": f"http://127.0.0.1:{shared.port}",
+        "NERN_API_KEY": tenant.key,
         "CHECKPOINT": "model.safetensors",
         "ARCHITECTURE": "digits-cnn",
         "DATASET": str(ROOT / "examples" / "digits"),

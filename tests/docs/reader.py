@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.docs.blocks import Block, Command, commands_of
-from tests.service.conftest import free_port, process, wait_for
+from tests.processes import free_port, process, wait_for
 
 # The ports named on the pages. Tests replace them, because they may be in use.
 _PORTS = re.compile(r"(?<![\d.])(5000|8000|8001|9000|9001)(?![\d.])")
@@ -27,11 +27,12 @@ _SERVE_ON_DEFAULT_PORT = re.compile(r"\bnern serve\b(?!.*--port)")
 class Reader:
     """Runs a page in its own folder, which contains the examples of the repository."""
 
-    def __init__(self, folder: Path, logs: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, logs: Path, stack: ExitStack, service_port: int | None) -> None:
+        """Begin a page. `service_port` is that of a running service, for a page that assumes one."""
         self._folder = folder
         self._logs = logs
         self._stack = stack
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, int] = {} if service_port is None else {"8000": service_port}
         self._blocks = 0
         folder.mkdir()
         (folder / "examples").symlink_to(ROOT / "examples")
@@ -40,10 +41,6 @@ class Reader:
         # The default for the client and the command line.
         self._environment["NERN_URL"] = f"http://127.0.0.1:{self._port('8000')}"
         self._shell = stack.enter_context(_shell(folder, self._environment))
-
-    def start_service(self) -> None:
-        """Start a service for a page that assumes one."""
-        self._start(f"nern serve --port {self._port('8000')}\n", "service")
 
     def read(self, block: Block) -> None:
         """Run the block, and compare its output with the page."""

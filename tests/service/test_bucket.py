@@ -1,8 +1,6 @@
 """The service as real processes, with its files in a bucket."""
 
 import hashlib
-import os
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,10 +11,12 @@ from app.db.engine import migrate
 from app.settings import Downloads, Settings
 from nern_client import Client
 from tests.conftest import EXAMPLE
+from tests.processes import Service, free_port
 from tests.s3 import keys_of
-from tests.service.conftest import API, Service, free_port
+from tests.service.conftest import Refusal
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_in_and_its_results_come_out_of_the_bucket(with_bucket: Settings, tmp_path: Path) -> None:
     migrate(with_bucket)
     with ExitStack() as stack:
@@ -56,19 +56,6 @@ def test_a_checkpoint_goes_in_and_its_results_come_out_of_the_bucket(with_bucket
     ],
 )
 def test_a_bucket_that_cannot_be_used_is_refused_at_the_start(
-    tmp_path: Path, settings: dict[str, str], sentence: str
+    refusal: Refusal, settings: dict[str, str], sentence: str
 ) -> None:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("NERN_", "AWS_"))}
-    ended = subprocess.run(
-        [*API, str(free_port())],
-        env=outside | settings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode != 0
-    assert sentence in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert sentence in refusal("api", "--port", str(free_port()), **settings)

@@ -15,7 +15,7 @@ from app.access.token import Token
 from app.db.engine import create_sessions, migrate
 from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE, ROOT
-from tests.service.conftest import Service
+from tests.processes import Service
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 CONFIGURATION = """

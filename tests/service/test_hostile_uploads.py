@@ -10,7 +10,7 @@ from app.db.engine import migrate
 from app.settings import Settings
 from tests.hostile.corpus import corpus
 from tests.hostile.forge import HostileFile
-from tests.service.conftest import Service
+from tests.processes import Service
 
 QUICK: dict[str, Any] = {"steps": 1, "hidden_size": 8}
 # Twice the 48 MiB counted for a file's structure: each thread's allocator keeps some of the last file's memory.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from tests.service.conftest import Service
+from tests.processes import Service
 
 MIB = 2**20
 DATA_MIB = 2048

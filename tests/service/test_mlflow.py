@@ -17,10 +17,9 @@ from app.db.engine import migrate
 from app.settings import Settings
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.mlflow_server import QUIET, mlflow_server
-from tests.service.conftest import Service
+from tests.processes import NERN, Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-NERN = str(Path(sys.executable).with_name("nern"))
 # Logs and registers a model like a user: the module, and its state dict beside it.
 REGISTER = """
 import sys

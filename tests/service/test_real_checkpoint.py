@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RealCheckpoints
-from tests.service.conftest import Service
+from tests.processes import Service
 
 SCRIPT = Path(__file__).with_name("independent_resnet20.py")
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.settings import Settings
-from tests.service.conftest import Service, wait_for
+from tests.processes import Service, wait_for
 
 MIB = 2**20
 TUS = {"Tus-Resumable": "1.0.0"}

@@ -2,15 +2,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import Client, children_of, free_port, has_torch, is_running, process, wait_for
-
-NERN = str(Path(sys.executable).with_name("nern"))
+from tests.processes import NERN, Client, children_of, free_port, has_torch, is_running, process, wait_for
+from tests.service.conftest import Refusal
 
 
 def environment() -> dict[str, str]:
@@ -93,6 +91,7 @@ def test_a_killed_worker_is_started_again_and_runs_its_job_again(tmp_path: Path)
     assert log.endswith("Stopped.\n")
 
 
+@pytest.mark.slow
 def test_serve_ends_when_its_worker_is_killed_for_the_fourth_time(tmp_path: Path) -> None:
     command = [NERN, "serve", "--data-dir", str(tmp_path / "data"), "--port", str(free_port())]
     killed: list[int] = []
@@ -124,18 +123,7 @@ def test_serve_says_when_its_port_is_taken(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("command", [["serve"], ["api"]])
-def test_a_service_without_keys_does_not_start_on_an_open_address(tmp_path: Path, command: list[str]) -> None:
-    ended = subprocess.run(
-        [NERN, *command, "--host", "0.0.0.0", "--port", str(free_port())],
-        env=environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert "set NERN_AUTHENTICATION=keys to listen on 0.0.0.0" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_a_service_without_keys_does_not_start_on_an_open_address(refusal: Refusal, command: str) -> None:
+    told = refusal(command, "--host", "0.0.0.0", "--port", str(free_port()))
+    assert "set NERN_AUTHENTICATION=keys to listen on 0.0.0.0" in told

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
-from tests.service.conftest import wait_for
+from tests.processes import wait_for
 from tests.worker.conftest import Jobs
 from worker.heartbeat import Heartbeat, Hold
 

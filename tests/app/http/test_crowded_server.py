@@ -11,7 +11,7 @@ from app.db.engine import migrate
 from app.http.connections import RESERVED
 from app.settings import Settings
 from tests.app.http.test_server import HEAD, exchange
-from tests.service.conftest import API, Client, environment, free_port, process, wait_for
+from tests.processes import API, Client, environment, free_port, process, wait_for
 
 MOST = 8
 

@@ -19,7 +19,7 @@ from app.db.engine import create_sessions, migrate
 from app.http.server import PromptProtocol, refuse_open_service
 from app.settings import Authentication, Settings
 from nern_core.errors import NernError
-from tests.service.conftest import API, Client, environment, free_port, process, wait_for
+from tests.processes import API, Client, environment, free_port, process, wait_for
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

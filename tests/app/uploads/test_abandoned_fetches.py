@@ -20,7 +20,7 @@ from app.uploads.fetching import FileFetcher
 from app.uploads.receiving import CHECKPOINT
 from tests.app.conftest import stored_files
 from tests.app.uploads.test_fetching import Server, file_server, reaching, server
-from tests.service.conftest import API, Client, environment, free_port, process, wait_for
+from tests.processes import API, Client, environment, free_port, process, wait_for
 
 __all__ = ["file_server", "reaching", "server"]
 SECONDS = 30

@@ -12,8 +12,8 @@ from app.settings import Settings
 from app.storage.s3.leftovers import UnfinishedPage, UnfinishedUpload, UnfinishedUploads
 from app.storage.s3.location import Location
 from tests.conftest import ROOT
+from tests.processes import environment
 from tests.s3 import keys_of, store_of
-from tests.service.conftest import environment
 
 KILLED = """
 import os, signal
