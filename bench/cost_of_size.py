@@ -20,18 +20,18 @@ from torch import Tensor
 
 from bench.assets import DATASET, EXAMPLES, RESULTS, SECONDS_FACTOR, checkpoint_of
 from bench.machine import describe_machine
+from nern_core.contract.options import EncodeOptions
 from nern_core.decode import all_tensors
-from nern_core.encoding_input import EncodingInput, make_teacher, read_input
-from nern_core.evaluate import Evaluator
-from nern_core.options import EncodeOptions
-from nern_core.rate_distortion.quantizer import Quantized, Quantizer
-from nern_core.rate_distortion.trainer import Trainer, Training
+from nern_core.encoding.source import EncodingInput, make_teacher, read_input
+from nern_core.networks.evaluate import Evaluator
 from nern_core.recipes.fast import FAST
-from nern_core.snapshots import Snapshots
+from nern_core.representations.quantized.quantizer import Quantized, Quantizer
+from nern_core.representations.quantized.trainer import Trainer, Training
 from nern_core.training.clock import Budget
 from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expected_drop
 from nern_core.training.held_out import hold_out
 from nern_core.training.image_source import image_source
+from nern_core.training.snapshots import Snapshots
 from nern_core.training.teacher import Teacher
 
 _FRACTIONS = (0.15, 0.35, 0.6, 1.0)

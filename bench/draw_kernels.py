@@ -6,8 +6,8 @@ python -m bench.draw_kernels ORIGINAL ENCODING OUT.svg [--layer NAME]
 import argparse
 from pathlib import Path
 
-from nern_core.pair import open_pair
-from nern_core.report.kernel_pictures import draw_kernels, sample_kernels
+from nern_core.analysis.comparison import open_pair
+from nern_core.analysis.report.kernel_pictures import draw_kernels, sample_kernels
 
 
 def main() -> None:

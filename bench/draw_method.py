@@ -22,14 +22,14 @@ from torch import Tensor
 
 from bench.assets import EXAMPLES, HERE, RESULTS
 from bench.machine import describe_machine
-from nern_core.checkpoint import read_checkpoint
-from nern_core.codec import QuantizedWeights, measure_sizes, read_encoding
-from nern_core.embedding import PositionalEncoding, positional_encoding
+from nern_core.analysis.report import Report
+from nern_core.container import QuantizedWeights, measure_sizes, read_encoding
+from nern_core.contract.options import EncodeOptions, Permutation, RepresentationName
 from nern_core.encode import encode
-from nern_core.kernels import KernelLayer, cut, select_layers
-from nern_core.options import EncodeOptions, Permutation, RepresentationName
-from nern_core.permutation import order_kernels
-from nern_core.report import Report
+from nern_core.representations.predicted.embedding import PositionalEncoding, positional_encoding
+from nern_core.representations.predicted.permutation import order_kernels
+from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.tensors.kernels import KernelLayer, cut, select_layers
 
 ROOT = HERE.parent
 DOCS = ROOT / "docs"

@@ -19,18 +19,18 @@ from torch import Tensor
 
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
-from nern_core.checkpoint import Checkpoint
-from nern_core.datasets import read_image_set, to_inputs
+from nern_core.contract.options import EncodeOptions
 from nern_core.encode import encode
-from nern_core.losses import logit_divergence
-from nern_core.optim import OptimizerConfig
-from nern_core.options import EncodeOptions
+from nern_core.networks import build_network, find_architecture
+from nern_core.networks.datasets import read_image_set, to_inputs
 from nern_core.recipes import Recipe
 from nern_core.recipes.fast import FAST
+from nern_core.representations.predicted.distill import LossTerm
+from nern_core.tensors.checkpoint import Checkpoint
 from nern_core.training.clock import Share
-from nern_core.training.distill import LossTerm
 from nern_core.training.held_out import hold_out
-from nern_core.zoo import build_network, find_architecture
+from nern_core.training.losses import logit_divergence
+from nern_core.training.optim import OptimizerConfig
 
 ARCHITECTURE = find_architecture("cifar-resnet20")
 

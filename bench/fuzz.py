@@ -22,9 +22,9 @@ from bench import fuzz_seeds
 from bench.assets import RESULTS
 from bench.fuzz_mutations import mutate, mutate_json
 from bench.machine import describe_machine
-from nern_core.checkpoint_structure import read_structure
-from nern_core.codec import read_encoding
-from nern_core.errors import NernError
+from nern_core.container import read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.formats.checkpoint_structure import read_structure
 
 _SECONDS_PER_INPUT = 10
 # Memory beyond that of the process at the start: trusting a huge declared size ends in a MemoryError.

@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 
 from bench.assets import HERE
-from nern_core.checksum import seal
-from nern_core.codec import read_encoding, write_encoding
-from nern_core.codec.kept import COMPRESSED, Kept, RoundedTensor
+from nern_core.container import read_encoding, write_encoding
+from nern_core.container.kept import COMPRESSED, Kept, RoundedTensor
+from nern_core.formats.checksum import seal
 
 GOLDEN = HERE.parent / "tests" / "golden"
 _PICKLE = "w/data.pkl"

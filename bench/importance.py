@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from nern_core.analysis.importance import measure
+from nern_core.analysis.importance.files import draw_pruning
+from nern_core.contract.options import EncodeOptions
 from nern_core.encode import encode
-from nern_core.importance import measure
-from nern_core.importance.files import draw_pruning
-from nern_core.options import EncodeOptions
 
 ARCHITECTURE = "cifar-resnet20"
 DATASETS = {"reconstruction": None, "distillation": str(DATASET)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from nern_core.precision import has_bfloat16_units
+from nern_core.training.precision import has_bfloat16_units
 
 
 def describe_machine() -> dict[str, object]:

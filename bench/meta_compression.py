@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
+from nern_core.analysis.comparison import evaluator_of, open_pair
+from nern_core.analysis.meta_compression import MetaCompression, Point, sweep
+from nern_core.analysis.meta_compression.chart import draw_sweep
+from nern_core.contract.options import EncodeOptions
 from nern_core.encode import encode
-from nern_core.meta_compression import MetaCompression, Point, sweep
-from nern_core.meta_compression.chart import draw_sweep
-from nern_core.options import EncodeOptions
-from nern_core.pair import evaluator_of, open_pair
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from bench.assets import RESULTS
 from bench.machine import describe_machine
 from bench.random_networks import random_tensors
-from nern_core.greedy_chain import greedy_chain, greedy_unit_chain
-from nern_core.kernels import cut, select_layers
-from nern_core.options import Permutation
-from nern_core.permutation import order_kernels
+from nern_core.contract.options import Permutation
+from nern_core.representations.predicted.greedy_chain import greedy_chain, greedy_unit_chain
+from nern_core.representations.predicted.permutation import order_kernels
+from nern_core.tensors.kernels import cut, select_layers
 
 _COUNTS = (4_096, 16_384, 32_768, 65_536, 262_144)
 _MOST_LOOKED_AT_ALL = 32_768

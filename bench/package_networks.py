@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.inputs import constant_q, images, mel_spectrograms, sentences, speech, tones
-from nern_core.checkpoint import read_checkpoint
+from nern_core.tensors.checkpoint import read_checkpoint
 
 # Packages to install with `pip install --no-deps --target FOLDER`.
 PACKAGES = (

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nern_core.zoo import find_architecture
+from nern_core.networks import find_architecture
 
 _CLASSES = 1000
 

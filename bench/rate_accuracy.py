@@ -26,21 +26,21 @@ from torch import Tensor
 
 from bench.assets import DATASET, HERE, RESULTS, SECONDS_FACTOR, checkpoint_of
 from bench.machine import describe_machine
-from nern_core.alternatives import code_with_nncodec
-from nern_core.charts import Series, line_chart
-from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import read_image_set
-from nern_core.direct_quantization import quantize_directly
+from nern_core.analysis.baselines import code_with_nncodec
+from nern_core.analysis.charts import Series, line_chart
+from nern_core.analysis.direct_quantization import quantize_directly
+from nern_core.analysis.meta_compression.operations import entropy_bits
+from nern_core.contract.options import EncodeOptions, RecipeName
 from nern_core.encode import encode
-from nern_core.evaluate import open_evaluator
-from nern_core.meta_compression.operations import entropy_bits
-from nern_core.options import EncodeOptions, RecipeName
+from nern_core.networks import build_network, find_architecture
+from nern_core.networks.datasets import read_image_set
+from nern_core.networks.evaluate import open_evaluator
 from nern_core.recipes.fast import FAST
-from nern_core.rounding import round_to_nearest
+from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.tensors.rounding import round_to_nearest
 from nern_core.training.clock import Budget
 from nern_core.training.image_source import image_source
 from nern_core.training.teacher import Teacher
-from nern_core.zoo import build_network, find_architecture
 
 # The sizes for the ResNet20 are those of NNCodec and of direct quantization.
 _TARGETS = {

@@ -18,15 +18,15 @@ from typing import Any
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.reproduce_page import page
-from nern_core.embedding import FourierEncoding
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.encode import encode
-from nern_core.options import EncodeOptions, Permutation
 from nern_core.recipes import Recipe
 from nern_core.recipes.data_free import DATA_FREE
 from nern_core.recipes.fast import FAST
-from nern_core.sampling import SamplingConfig, SamplingKind
+from nern_core.representations.predicted.distill import DistillationConfig, LossTerm
+from nern_core.representations.predicted.embedding import FourierEncoding
+from nern_core.representations.predicted.sampling import SamplingConfig, SamplingKind
 from nern_core.training.clock import Share
-from nern_core.training.distill import DistillationConfig, LossTerm
 
 _ABLATION_SECONDS = 45.0
 _SECONDS = {

@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from bench.assets import EXAMPLES, RESULTS
 from bench.machine import describe_machine
 from examples.train_digits import train
-from nern_core.datasets import read_image_set
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.encode import encode
-from nern_core.evaluate import accuracy
-from nern_core.options import EncodeOptions, Permutation
-from nern_core.smoothness import smoothness_penalty
-from nern_core.zoo import build_network, find_architecture
+from nern_core.networks import build_network, find_architecture
+from nern_core.networks.datasets import read_image_set
+from nern_core.networks.evaluate import accuracy
+from nern_core.representations.predicted.smoothness import smoothness_penalty
 
 DIGITS = EXAMPLES / "digits"
 FACTORS = (0.0, 1e-5, 1e-4, 1e-3)

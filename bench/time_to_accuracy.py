@@ -19,7 +19,7 @@ from typing import Any
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.timing import best_seconds
-from nern_core.charts import Series, line_chart
+from nern_core.analysis.charts import Series, line_chart
 from nern_core.decode import decode
 from nern_core.recipes.paper import PAPER
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from bench.assets import RESULTS
 from bench.machine import describe_machine
 from bench.package_networks import PACKAGES, PackageNetwork, Tensors, package_networks
-from nern_core.checkpoint import Checkpoint, write_checkpoint
+from nern_core.contract.options import EncodeOptions
 from nern_core.decode import decode
 from nern_core.encode import encode
-from nern_core.options import EncodeOptions
-from nern_core.rounding import round_to_nearest
+from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
+from nern_core.tensors.rounding import round_to_nearest
 
 _RECORD, _TABLE = RESULTS / "unseen_networks.json", RESULTS / "unseen_networks.md"
 _ZSTD_LEVEL = 19

@@ -19,9 +19,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from nern_core.datasets import ImageSet, augment, read_image_set, to_inputs
-from nern_core.smoothness import smoothness_penalty
-from nern_core.zoo import find_architecture
+from nern_core.networks import find_architecture
+from nern_core.networks.datasets import ImageSet, augment, read_image_set, to_inputs
+from nern_core.representations.predicted.smoothness import smoothness_penalty
 
 HERE = Path(__file__).parent
 SEED = 0

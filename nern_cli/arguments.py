@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nern_core.options import ARCHITECTURE_NAMES, Device
+from nern_core.contract.options import ARCHITECTURE_NAMES, Device
 
 
 def _refuse_pipe(path: Path) -> Path:
@@ -54,7 +54,7 @@ class LocalDevice(StrEnum):
             case LocalDevice.GPU | LocalDevice.CUDA:
                 return Device.GPU
             case LocalDevice.AUTO:
-                from nern_core.devices import best_device
+                from nern_core.training.devices import best_device
 
                 return best_device()
 

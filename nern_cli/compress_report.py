@@ -11,7 +11,7 @@ from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
-    from nern_core.meta_compression import MetaCompression
+    from nern_core.analysis.meta_compression import MetaCompression
 
 
 def compress_report(
@@ -39,9 +39,9 @@ def _draw(
     checkpoint: Path, encoding: Path, architecture: str | None, dataset: Path, images: int | None, chart: Path
 ) -> "MetaCompression":
     """Measure, draw the chart, and return the measurements."""
-    from nern_core.meta_compression import sweep
-    from nern_core.meta_compression.chart import draw_sweep
-    from nern_core.pair import evaluator_of, open_pair
+    from nern_core.analysis.comparison import evaluator_of, open_pair
+    from nern_core.analysis.meta_compression import sweep
+    from nern_core.analysis.meta_compression.chart import draw_sweep
 
     pair = open_pair(checkpoint, encoding)
     result = sweep(pair, evaluator_of(pair.encoding, architecture, dataset, images=images))

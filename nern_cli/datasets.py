@@ -87,7 +87,7 @@ def _one_file(source: Path) -> Iterator[Path]:
     if source.is_file():
         yield source
         return
-    from nern_core.datasets import write_dataset_file
+    from nern_core.networks.datasets import write_dataset_file
 
     with TemporaryDirectory(prefix="nern-") as folder:
         packed = Path(folder) / "dataset.safetensors"

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from nern_cli.terminal_text import print_line, print_note, printable
-from nern_core.metrics import MOST_LAYER_ERRORS
-from nern_core.progress import Progress as Observation
+from nern_core.contract.metrics import MOST_LAYER_ERRORS
+from nern_core.contract.progress import Progress as Observation
 
 if TYPE_CHECKING:
     from nern_client import Progress as JobProgress

@@ -11,7 +11,7 @@ import typer
 from typer.models import OptionInfo
 
 from nern_cli.arguments import CheckpointKey, LocalDevice
-from nern_core.options import (
+from nern_core.contract.options import (
     ARCHITECTURE_NAMES,
     LARGEST_INTEGER,
     Device,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from nern_cli.output_files import is_stream
 from nern_cli.signals import Stopped, stop_request
 from nern_cli.terminal_text import print_note
-from nern_core.digest import file_sha256
-from nern_core.errors import NernError
-from nern_core.options import EncodeOptions
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions
+from nern_core.tensors.digest import file_sha256
 
 if TYPE_CHECKING:
-    from nern_core.snapshots import Snapshots
+    from nern_core.training.snapshots import Snapshots
 
 _REQUEST = "request.json"
 _STAGES = "stage-*"
@@ -36,7 +36,7 @@ def snapshots_beside(
     because the next attempt would fail too. `resume` resumes from the snapshots of a stopped command; without it they
     are replaced. Raises `NernError` (`other_snapshots`) if they belong to another request.
     """
-    from nern_core.snapshots import Interrupted, Snapshots
+    from nern_core.training.snapshots import Interrupted, Snapshots
 
     folder = _folder_beside(output)
     if folder is not None:

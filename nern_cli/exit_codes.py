@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 
 class ExitCode(IntEnum):

@@ -12,7 +12,7 @@ from nern_cli.display import print_json
 from nern_cli.output_files import output_folder
 from nern_cli.service import Url, service
 from nern_cli.terminal_text import print_line
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 if TYPE_CHECKING:
     from nern_huggingface.card import About, Card

@@ -11,7 +11,7 @@ from nern_cli.output_files import output_folder
 from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
-    from nern_core.importance import Importance
+    from nern_core.analysis.importance import Importance
 
 
 def importance(
@@ -32,8 +32,8 @@ def importance(
 
     Writes importance.json, importance.safetensors and, with --dataset, pruning-curve.svg.
     """
-    from nern_core.importance import FILE_NAMES, measure, write
-    from nern_core.pair import open_pair
+    from nern_core.analysis.comparison import open_pair
+    from nern_core.analysis.importance import FILE_NAMES, measure, write
 
     with (
         output_folder(output, FILE_NAMES, inputs=[checkpoint, encoding, dataset]) as folder,

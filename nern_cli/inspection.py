@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from nern_core.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.codec import Encoding, QuantizedWeights, measure_sizes, read_encoding
-from nern_core.encoding_structure import decoded_bytes, is_encoding, read_format_version
-from nern_core.errors import NernError
-from nern_core.kernel_policy import ALL, SPATIAL
-from nern_core.kernels import KernelLayer, by_head, select_layers
+from nern_core.container import Encoding, QuantizedWeights, measure_sizes, read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.contract.kernel_policy import ALL, SPATIAL
+from nern_core.formats.encoding_structure import decoded_bytes, is_encoding, read_format_version
+from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
+from nern_core.tensors.kernels import KernelLayer, by_head, select_layers
 
 
 def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:

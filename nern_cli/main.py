@@ -37,9 +37,9 @@ from nern_cli.report import report as write_report
 from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
 from nern_cli.submit import submit
 from nern_cli.terminal_text import print_line, print_note, use_any_encoding
-from nern_core.errors import NernError
-from nern_core.options import EncodeOptions, explain_invalid
-from nern_core.system_errors import is_out_of_memory
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, explain_invalid
+from nern_core.contract.system_errors import is_out_of_memory
 
 # Loading Python and torch takes seconds, which count as part of the command's time.
 _STARTED = started_at(FIRST_IMPORT)
@@ -167,12 +167,12 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
-    from nern_core.checkpoint import read_checkpoint
-    from nern_core.codec import read_encoding
+    from nern_core.analysis.comparison import architecture_of
+    from nern_core.container import read_encoding
     from nern_core.decode import decode_encoding
-    from nern_core.encoding_structure import is_encoding
-    from nern_core.evaluate import evaluate_checkpoint
-    from nern_core.pair import architecture_of
+    from nern_core.formats.encoding_structure import is_encoding
+    from nern_core.networks.evaluate import evaluate_checkpoint
+    from nern_core.tensors.checkpoint import read_checkpoint
 
     if is_encoding(weights):
         encoding = read_encoding(weights)

@@ -12,8 +12,8 @@ from nern_cli.arguments import Json
 from nern_cli.display import print_json, print_table
 from nern_cli.encode_options import takes_job_options
 from nern_cli.service import Timeout, Url, follow, service
-from nern_core.errors import NernError
-from nern_core.options import EncodeOptions
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

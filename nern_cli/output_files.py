@@ -14,8 +14,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nern_core.errors import NernError
-from nern_core.system_errors import system_errors
+from nern_core.contract.errors import NernError
+from nern_core.contract.system_errors import system_errors
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # Errors that only writing raises.

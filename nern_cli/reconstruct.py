@@ -60,9 +60,9 @@ def reconstruct(
 def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDevice) -> None:
     import torch
 
-    from nern_core.checkpoint import write_checkpoint
     from nern_core.decode import Arithmetic, decode
-    from nern_core.devices import torch_device
+    from nern_core.tensors.checkpoint import write_checkpoint
+    from nern_core.training.devices import torch_device
 
     arithmetic = Arithmetic(dtype=getattr(torch, precision.value), device=torch_device(device.resolve()))
     suffix = _format_of(output)

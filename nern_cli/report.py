@@ -12,8 +12,8 @@ from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
-    from nern_core.alternatives import Alternative
-    from nern_core.pair import Pair
+    from nern_core.analysis.baselines import Alternative
+    from nern_core.analysis.comparison import Pair
 
 
 def report(
@@ -55,9 +55,9 @@ def report(
     """Write an HTML report that compares ENCODING (.nern) with its CHECKPOINT. The page works offline."""
     if direct_seconds is not None and dataset is None:
         raise typer.BadParameter("It needs --dataset for the distillation.", param_hint="'--direct-seconds'")
-    from nern_core.pair import open_pair
-    from nern_core.report.files import compare, read_report
-    from nern_core.report.page import render_page
+    from nern_core.analysis.comparison import open_pair
+    from nern_core.analysis.report.files import compare, read_report
+    from nern_core.analysis.report.page import render_page
 
     with output_file(output, inputs=[checkpoint, encoding, trained, dataset]) as page:
         pair = open_pair(checkpoint, encoding)
@@ -86,10 +86,10 @@ def _others(
 ) -> Iterator["Alternative"]:
     """Yield the alternatives that are measured only on request."""
     if nncodec is not None:
-        from nern_core.alternatives import code_as_small
+        from nern_core.analysis.baselines import code_as_small
 
         yield code_as_small(pair.original.tensors, nncodec, pair.path.stat().st_size)
     if direct_seconds is not None and dataset is not None:
-        from nern_core.direct_quantization import quantize_as_small
+        from nern_core.analysis.direct_quantization import quantize_as_small
 
         yield quantize_as_small(pair, dataset=dataset, architecture=architecture, seconds=direct_seconds)

@@ -13,7 +13,7 @@ from nern_cli.encode_options import takes_job_options
 from nern_cli.output_files import results_beside, resumable_output
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_cli.terminal_text import print_line, print_note
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 _ARTIFACTS = {
     ".safetensors": "weights.safetensors",

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nern_core.checkpoint import Checkpoint
-from nern_core.codec import Encoding, QuantizedWeights, read_encoding
-from nern_core.codec.kept import Kept, values_of
-from nern_core.errors import NernError
-from nern_core.kernels import KernelLayer, assemble
-from nern_core.layer_scales import layer_scales
-from nern_core.permutation import inverse
-from nern_core.prediction import predict_layers
-from nern_core.predictor import Predictor
-from nern_core.quantized.grid import step_of
+from nern_core.container import Encoding, QuantizedWeights, read_encoding
+from nern_core.container.kept import Kept, values_of
+from nern_core.container.step_grid import step_of
+from nern_core.contract.errors import NernError
+from nern_core.representations.predicted.inference import predict_layers
+from nern_core.representations.predicted.layer_scales import layer_scales
+from nern_core.representations.predicted.permutation import inverse
+from nern_core.representations.predicted.predictor import Predictor
+from nern_core.tensors.checkpoint import Checkpoint
+from nern_core.tensors.kernels import KernelLayer, assemble
 
 _CPU = torch.device("cpu")
 

@@ -5,27 +5,27 @@ from pathlib import Path
 
 import torch
 
-from nern_core.codec import write_encoding
+from nern_core.analysis.comparison import Pair
+from nern_core.analysis.report import Report, SizeTrial, make_report
+from nern_core.container import write_encoding
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions
+from nern_core.contract.progress import OnProgress, Phase, Progress
+from nern_core.contract.verdict import accuracy_drop
 from nern_core.decode import decode
-from nern_core.default_budget import choose_budget
-from nern_core.devices import torch_device
-from nern_core.encoding_input import EncodingInput, make_teacher, read_input
-from nern_core.encoding_run import EncodingRun
-from nern_core.errors import NernError
-from nern_core.observer import TRAINING_ENDS, TrainingObserver
-from nern_core.options import EncodeOptions
-from nern_core.pair import Pair
-from nern_core.predicted_encoding import predict
-from nern_core.progress import OnProgress, Phase, Progress
-from nern_core.quantized_encoding import quantize
+from nern_core.encoding.default_budget import choose_budget
+from nern_core.encoding.run import EncodingRun
+from nern_core.encoding.source import EncodingInput, make_teacher, read_input
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.report import Report, SizeTrial, make_report
-from nern_core.snapshots import RandomNumbers, Snapshots
-from nern_core.stopwatch import Stopwatch
+from nern_core.representations.predicted.encode import predict
+from nern_core.representations.quantized.encode import quantize
 from nern_core.training.clock import Budget
+from nern_core.training.devices import torch_device
+from nern_core.training.observer import TRAINING_ENDS, TrainingObserver
+from nern_core.training.snapshots import RandomNumbers, Snapshots
+from nern_core.training.stopwatch import Stopwatch
 from nern_core.training.synthesis import SynthesisConfig, has_statistics, synthesize
 from nern_core.training.teacher import StrongerTeacher, Teacher
-from nern_core.verdict import accuracy_drop
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ processes which cannot write to shared caches.
 import numpy as np
 import torch
 
-from nern_core.charts import Series, line_chart
-from nern_core.codec.permutations import pack_order, unpack_order
-from nern_core.gelu import gelu_
-from nern_core.options import Permutation
-from nern_core.permutation import order_kernels
+from nern_core.analysis.charts import Series, line_chart
+from nern_core.contract.options import Permutation
+from nern_core.representations.predicted.gelu import gelu_
+from nern_core.representations.predicted.permutation import order_kernels
+from nern_core.representations.predicted.permutation_streams import pack_order, unpack_order
 
 # Large enough that chaining uses cells, too.
 _FILTERS, _CHANNELS, _VALUES = 64, 40, 9

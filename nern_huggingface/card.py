@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nern_core.codec import Document
-from nern_core.report.model import Report
+from nern_core.analysis.report.model import Report
+from nern_core.container import Document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nern_core.checkpoint import write_checkpoint
-from nern_core.codec import read_encoding
+from nern_core.analysis.report.files import read_report
+from nern_core.container import read_encoding
+from nern_core.contract.errors import NernError
 from nern_core.decode import decode_encoding
-from nern_core.digest import file_sha256
-from nern_core.encoding_structure import read_format_version
-from nern_core.errors import NernError
-from nern_core.report.files import read_report
+from nern_core.formats.encoding_structure import read_format_version
+from nern_core.tensors.checkpoint import write_checkpoint
+from nern_core.tensors.digest import file_sha256
 from nern_huggingface.card import About, Card, render_config, render_readme
 
 WEIGHTS, ENCODING, CONFIG, README = "model.safetensors", "encoding.nern", "config.json", "README.md"

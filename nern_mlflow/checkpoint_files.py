@@ -7,7 +7,7 @@ state dict, beside it or alone, is accepted.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nern_core.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted
 
 _SAFETENSORS = ".safetensors"
 _SUFFIXES = (_SAFETENSORS, ".pt", ".pth", ".th", ".ckpt")

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from nern_client import Client, Job
-from nern_core.digest import file_sha256
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
+from nern_core.tensors.digest import file_sha256
 from nern_mlflow.recording import Recording, recorded_figures, verdict_tags
 from nern_mlflow.sources import Source, find_source
 from nern_mlflow.tags import ENCODING_SHA256, JOB_ID, KEY, SOURCE, SOURCE_SHA256, WEIGHTS_SHA256

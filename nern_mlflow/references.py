@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from nern_core.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted
 
 _SCHEMES = ("models:", "runs:")
 # MLflow's rules: a name has no slashes or colons, an alias is a word.

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from nern_core.checkpoint_structure import open_checkpoint, refuse_unreadable
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
+from nern_core.formats.checkpoint_structure import open_checkpoint, refuse_unreadable
 from nern_mlflow.checkpoint_files import HOW_TO_LOG, Entry, find_checkpoint
 from nern_mlflow.references import (
     AliasReference,

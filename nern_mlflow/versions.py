@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from nern_mlflow.references import StageReference
 from nern_mlflow.tags import KEY
 

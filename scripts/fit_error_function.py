@@ -1,4 +1,4 @@
-"""Compute the quotient of polynomials for erf in nern_core/gelu.py.
+"""Compute the quotient of polynomials for erf in nern_core/representations/predicted/gelu.py.
 
 python -m scripts.fit_error_function prints the coefficients of P and Q, highest powers first, that minimize the largest
 error of z P(z²) / Q(z²) for |z| up to LIMIT, where erf is 1 in float64. The

@@ -1,4 +1,4 @@
-"""Write `nern_core/catalogue/architectures.json`: sizes of the architectures of the zoo, and lists of their tensors."""
+"""Write `nern_core/contract/catalogue/architectures.json`: sizes and tensors of all architectures."""
 
 import json
 import math
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from nern_core.catalogue import ArchitectureEntry, NetworkStructure, Represented
-from nern_core.catalogue.networks import write_networks
-from nern_core.errors import NernError
-from nern_core.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
-from nern_core.zoo.registry import WeightlessModules, built_in_names, find_architecture
-from nern_core.zoo.torchvision_models import PREFIX, classifier_names
+from nern_core.contract.catalogue import ArchitectureEntry, NetworkStructure, Represented
+from nern_core.contract.catalogue.networks import write_networks
+from nern_core.contract.errors import NernError
+from nern_core.contract.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
+from nern_core.networks.registry import WeightlessModules, built_in_names, find_architecture
+from nern_core.networks.torchvision_models import PREFIX, classifier_names
 
-FILE = Path(__file__).parent.parent / "nern_core" / "catalogue" / "architectures.json"
+FILE = Path(__file__).parent.parent / "nern_core" / "contract" / "catalogue" / "architectures.json"
 _CLASSES, _TORCHVISION_CLASSES = 10, 1000
 
 

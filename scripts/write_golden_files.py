@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from nern_core.checkpoint import Checkpoint, write_checkpoint
-from nern_core.codec import FORMAT_VERSION
+from nern_core.container import FORMAT_VERSION
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.decode import decode
 from nern_core.encode import encode
-from nern_core.options import EncodeOptions, Permutation
+from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 OPTIONS = {

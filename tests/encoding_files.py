@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from nern_core.checksum import seal
+from nern_core.formats.checksum import seal
 
 
 def changed(path: Path, target: Path, change: Callable[[dict[str, Any]], None] | None) -> Path:

@@ -7,7 +7,7 @@ from typing import Self
 
 from app.jobs.transitions import Claim
 from app.tracing import Tracer
-from nern_core.progress import Phase
+from nern_core.contract.progress import Phase
 from worker.outcome import Failed, Killed, MachineFault, Outcome
 
 

@@ -16,7 +16,7 @@ from app.logs import configure_logging
 from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import create_tracer
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from worker.supervisor import Supervisor
 
 _log = structlog.get_logger()

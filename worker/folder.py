@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 # Exit status of a runner that was asked to stop and has saved a snapshot (sysexits.h: try again).
 INTERRUPTED = 75

@@ -14,7 +14,7 @@ from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.settings import Settings
-from nern_core.progress import Progress
+from nern_core.contract.progress import Progress
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_BEATS = 1.0

@@ -13,7 +13,7 @@ from worker.outcome import Failed, deadline_passed, out_of_memory, own_deadline_
 _SHARE_OF_MEMORY = 0.75
 # Results are as large as the checkpoint, snapshots several times as large; small files get a fixed allowance.
 _FILE_BYTES_PER_CHECKPOINT_BYTE = 16
-# From `nern_core.codec`: an encoding may be a thousand times smaller than its checkpoint, more with tied tensors.
+# From `nern_core.container`: an encoding may be a thousand times smaller than its checkpoint, more with tied tensors.
 _FILE_BYTES_PER_ENCODING_BYTE = 4096
 _MOST_SMALL_FILE_BYTES = 2**30
 # Both formats of the weights, and the snapshots.

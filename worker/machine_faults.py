@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from nern_core.system_errors import system_errors
+from nern_core.contract.system_errors import system_errors
 
 # File errors caused by the machine, not by the job.
 _REASONS = {

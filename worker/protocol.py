@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nern_core.metrics import Metrics
-from nern_core.progress import Progress
+from nern_core.contract.metrics import Metrics
+from nern_core.contract.progress import Progress
 
 LONGEST_MESSAGE = 1000
 # Largest report, in bytes: for a network of a thousand layers it has some hundred kilobytes.

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.jobs.kinds import JobKind
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
-from nern_core.progress import Phase
+from nern_core.contract.progress import Phase
 from worker.folder import RECONSTRUCTED, RunFolder
 from worker.protocol import read_metrics
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from nern_core.errors import NernError
-from nern_core.options import Device, EncodeOptions
-from nern_core.progress import OnProgress, Phase, Progress
-from nern_core.system_errors import is_out_of_memory
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import Device, EncodeOptions
+from nern_core.contract.progress import OnProgress, Phase, Progress
+from nern_core.contract.system_errors import is_out_of_memory
 from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
 from worker.machine_faults import fault_of_folder
 from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
@@ -27,9 +27,9 @@ from worker.runner_faults import NotPrepared, fault_of_machine, importing
 from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
-    from nern_core.alternatives import Alternative
+    from nern_core.analysis.baselines import Alternative
+    from nern_core.analysis.report.files import Comparison
     from nern_core.encode import EncodingResult
-    from nern_core.report.files import Comparison
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -121,8 +121,8 @@ def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
     tell = _progress_within(say, 0.0, 1.0)
     tell(Progress(phase=Phase.STARTING))
     with importing():
-        from nern_core.checkpoint import write_checkpoint
         from nern_core.decode import decode
+        from nern_core.tensors.checkpoint import write_checkpoint
 
     tell(Progress(phase=Phase.READING))
     decoded = decode(folder.encoding)
@@ -142,10 +142,10 @@ def _encode(
     progress = _progress_within(say, 0.0, encoded_at)
     progress(Progress(phase=Phase.STARTING))
     with importing():
-        from nern_core.checkpoint import write_checkpoint
+        from nern_core.analysis.report.page import render_page
         from nern_core.encode import encode
-        from nern_core.report.page import render_page
-        from nern_core.snapshots import Interrupted, Snapshots
+        from nern_core.tensors.checkpoint import write_checkpoint
+        from nern_core.training.snapshots import Interrupted, Snapshots
 
     encoding = folder.result("encoding.nern")
     snapshots = Snapshots(
@@ -186,8 +186,8 @@ def _progress_within(say: Callable[[str], None], start: float, end: float) -> On
 
 def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> "Comparison":
     """Measure the alternatives on the same images."""
-    from nern_core.devices import torch_device
-    from nern_core.report.files import compare
+    from nern_core.analysis.report.files import compare
+    from nern_core.training.devices import torch_device
 
     rivals, failed = _rivals(options, result, on_progress)
     return compare(
@@ -207,9 +207,9 @@ def _rivals(
     dataset = _dataset(options)
     if not options.direct_quantization or dataset is None:
         return [], {}
-    from nern_core.alternatives import DIRECT_QUANTIZATION
-    from nern_core.devices import torch_device
-    from nern_core.direct_quantization import quantize_as_small
+    from nern_core.analysis.baselines import DIRECT_QUANTIZATION
+    from nern_core.analysis.direct_quantization import quantize_as_small
+    from nern_core.training.devices import torch_device
 
     try:
         rival = quantize_as_small(
@@ -229,8 +229,8 @@ def _rivals(
 def _write_importance(
     folder: RunFolder, options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress
 ) -> None:
-    from nern_core.devices import torch_device
-    from nern_core.importance import measure, write
+    from nern_core.analysis.importance import measure, write
+    from nern_core.training.devices import torch_device
 
     measured = measure(
         result.pair,

@@ -12,7 +12,7 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
-from nern_core.progress import Phase, Progress
+from nern_core.contract.progress import Phase, Progress
 from worker.protocol import ErrorLine, RunnerLine, printable
 
 _log = structlog.get_logger()

@@ -24,8 +24,8 @@ from app.settings import Settings
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoreUnavailable
 from app.tracing import SilentTracer, Tracer
 from app.workers.repository import WorkerRepository
-from nern_core.options import EncodeOptions
-from nern_core.progress import Phase, Progress
+from nern_core.contract.options import EncodeOptions
+from nern_core.contract.progress import Phase, Progress
 from worker.attempt_trace import AttemptTrace
 from worker.caches import Caches
 from worker.child import Child

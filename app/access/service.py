@@ -13,7 +13,7 @@ from app.access.repository import ApiKeyRepository
 from app.access.token import Token
 from app.db.engine import Sessions, transact
 from app.kit.problems import Problem
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # `last_used_at` only helps people to find unused keys, so one write per hour is enough.

@@ -12,7 +12,7 @@ from app.jobs.models import Base, UtcDateTime
 class Dataset(Base):
     """A data set in the store that a tenant has uploaded, until it is deleted.
 
-    `splits` are those of `nern_core.dataset_structure` at the time of the upload.
+    `splits` are those of `nern_core.formats.dataset_structure` at the time of the upload.
     """
 
     __tablename__ = "datasets"

@@ -10,7 +10,7 @@ from app.accounting.discards import DiscardRepository
 from app.datasets.models import Dataset
 from app.db.engine import current_time
 from app.storage import StoredArtifact
-from nern_core.dataset_structure import SplitStructure
+from nern_core.formats.dataset_structure import SplitStructure
 
 
 class DatasetRepository:

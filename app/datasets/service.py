@@ -23,8 +23,8 @@ from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.uploads.receiving import FileKind
 from app.uploads.repository import UploadRepository
-from nern_core.dataset_structure import SplitStructure, dataset_structure_of
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
+from nern_core.formats.dataset_structure import SplitStructure, dataset_structure_of
 
 # Also the name of the runner's file, so it must be a single part of a path.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from app.db.engine import SchemaError, check_schema, create_engine
 from app.db.sqlite import UnsafeDatabase
 from app.settings import Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 
 def require_schema(settings: Settings, *, or_later: bool = False) -> None:

@@ -22,7 +22,7 @@ from app.jobs.events.reader import AT_STOP
 from app.kit.problems import MEDIA_TYPE
 from app.settings import Settings
 from app.storage import check_storage
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 _log = structlog.get_logger()
 _SECONDS_FOR_HEAD = 15.0

@@ -12,8 +12,8 @@ from app.db.times import later
 from app.jobs.kinds import JobKind
 from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus
 from app.webhooks.webhook import Webhook
-from nern_core.metrics import Metrics
-from nern_core.options import EncodeOptions
+from nern_core.contract.metrics import Metrics
+from nern_core.contract.options import EncodeOptions
 
 # A document of another release that this one does not understand.
 Stored = dict[str, Any]

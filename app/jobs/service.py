@@ -27,8 +27,8 @@ from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.storage.artifacts import is_described
 from app.uploads.service import unknown_checkpoint
 from app.webhooks.repository import WebhookRepository
-from nern_core.errors import quoted
-from nern_core.options import Device
+from nern_core.contract.errors import quoted
+from nern_core.contract.options import Device
 
 
 class JobService:

@@ -22,7 +22,7 @@ from app.jobs.statements import Statements
 from app.jobs.submission.deadline import DEADLINE_EXCEEDED
 from app.storage.artifacts import is_described
 from app.webhooks.repository import WebhookRepository
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 _LOST = "worker_lost"
 # Pause before a job that a worker does not understand is announced again: doubled each time, up to 320 seconds.

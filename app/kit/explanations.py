@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-from nern_core.options import conflicting_option, explain_invalid
+from nern_core.contract.options import conflicting_option, explain_invalid
 
 _LONGEST_FIELD = 80
 _SENTENCES: Final = {

@@ -19,8 +19,8 @@ from app.kit.durable_files import DiskFull
 from app.kit.explanations import explain, field_of, is_not_of_the_form, of_request, without_consequences
 from app.kit.fair_shares import QueueFull
 from app.storage.artifacts import StoreUnavailable
-from nern_core.errors import NernError
-from nern_core.options import conflicting_option
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import conflicting_option
 
 MEDIA_TYPE = "application/problem+json"
 # Explains in one sentence why a field is invalid.

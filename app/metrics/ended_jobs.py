@@ -4,8 +4,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from app.db.stored_documents import read_document
 from app.metrics.repository import EndedJob
-from nern_core.metrics import Metrics
-from nern_core.progress import Phase
+from nern_core.contract.metrics import Metrics
+from nern_core.contract.progress import Phase
 
 _SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
 # Points of accuracy; negative if an encoding is more accurate than its original.

@@ -23,7 +23,7 @@ from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
 from app.webhooks.repository import WebhookRepository
 from app.workers.repository import WorkerRepository
-from nern_core.options import Device
+from nern_core.contract.options import Device
 
 _log = structlog.get_logger()
 _SECONDS_BETWEEN_LOOKS = 5.0

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 # The form, its messages and the page of a job use the same labels.
 LABELS: Final[Mapping[str, str]] = MappingProxyType(

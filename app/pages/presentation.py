@@ -7,9 +7,9 @@ from typing import Any, Final
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.jobs.schemas import JobView
-from nern_core.options import EncodeOptions, RecipeName
-from nern_core.progress import Phase
-from nern_core.verdict import VerdictLevel, accuracy_drop
+from nern_core.contract.options import EncodeOptions, RecipeName
+from nern_core.contract.progress import Phase
+from nern_core.contract.verdict import VerdictLevel, accuracy_drop
 
 _UNITS: Final = ("bytes", "KB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000

@@ -19,8 +19,8 @@ from app.pages.page_route import PageRoute
 from app.pages.rendering import render
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
-from nern_core.catalogue import RECIPE_ENTRIES, architectures
-from nern_core.options import Device, EncodeOptions, Permutation, RepresentationName
+from nern_core.contract.catalogue import RECIPE_ENTRIES, architectures
+from nern_core.contract.options import Device, EncodeOptions, Permutation, RepresentationName
 
 _ASSETS = Path(__file__).parent / "assets"
 # Safe to cache, because the name or the query contains the version.

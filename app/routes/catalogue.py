@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from app.access.authentication import authenticate
 from app.access.caller import Scope
 from app.kit.problems import describe
-from nern_core.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
-from nern_core.options import EncodeOptions
+from nern_core.contract.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
+from nern_core.contract.options import EncodeOptions
 
 router = APIRouter(
     tags=["catalogue"],

@@ -16,7 +16,7 @@ from app.storage.artifacts import (
 from app.storage.folder import FolderStore
 from app.storage.store import ArtifactStore
 from app.storage.writer import ArtifactWriter
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 __all__ = [
     "ArtifactDamaged",

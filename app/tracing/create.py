@@ -4,7 +4,7 @@ import os
 
 from app.settings import Settings
 from app.tracing.tracer import SilentTracer, Tracer
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 # OpenTelemetry's own variables that name a collector.
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

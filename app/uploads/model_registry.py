@@ -21,7 +21,7 @@ from app.outbound.client import Origin, OutboundClient
 from app.outbound.errors import OutboundError
 from app.outbound.interruption import Interruption
 from app.settings import Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from nern_mlflow.checkpoint_files import Entry, find_checkpoint
 from nern_mlflow.references import (
     AliasReference,

@@ -15,9 +15,9 @@ from app.http.content_digest import digest_mismatch, parse_content_digest
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from nern_core.checkpoint_structure import ALREADY_ENCODED, CheckpointStructure, structure_of
-from nern_core.encoding_structure import check_open_encoding, decoded_bytes
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
+from nern_core.formats.checkpoint_structure import ALREADY_ENCODED, CheckpointStructure, structure_of
+from nern_core.formats.encoding_structure import check_open_encoding, decoded_bytes
 
 # Two formats of the weights, and an encoding as large as the checkpoint.
 _RESULTS_OF_ENCODING = 3

@@ -4,13 +4,13 @@ Muon and GELU; targets divided by one scale; reconstruction with all kernels wei
 of the logits on blended images, with the reconstruction error as an anchor.
 """
 
-from nern_core.optim import OptimizerConfig
-from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
-from nern_core.sampling import SamplingConfig
+from nern_core.representations.predicted.distill import DistillationConfig, LossTerm
+from nern_core.representations.predicted.predictor import PredictorVariant
+from nern_core.representations.predicted.reconstruct import ReconstructionConfig
+from nern_core.representations.predicted.sampling import SamplingConfig
 from nern_core.training.clock import Share
-from nern_core.training.distill import DistillationConfig, LossTerm
-from nern_core.training.reconstruct import ReconstructionConfig
+from nern_core.training.optim import OptimizerConfig
 
 FAST = Recipe(
     predictor=PredictorVariant(activation="gelu"),

@@ -5,13 +5,13 @@ weighted by magnitude, RMSE + 1e-4 feature maps + 1e-4 logits after a warm-up of
 configuration has no warm-up; ResNet56's is used for all.
 """
 
-from nern_core.optim import OptimizerConfig
-from nern_core.predictor import PredictorVariant
 from nern_core.recipes.recipe import Recipe
-from nern_core.sampling import SamplingConfig
+from nern_core.representations.predicted.distill import DistillationConfig, LossTerm
+from nern_core.representations.predicted.predictor import PredictorVariant
+from nern_core.representations.predicted.reconstruct import ReconstructionConfig
+from nern_core.representations.predicted.sampling import SamplingConfig
 from nern_core.training.clock import Share
-from nern_core.training.distill import DistillationConfig, LossTerm
-from nern_core.training.reconstruct import ReconstructionConfig
+from nern_core.training.optim import OptimizerConfig
 
 _STEPS = 350 * 196
 _WARM_UP = Share(seconds=10_000 / _STEPS, steps=10_000 / _STEPS)

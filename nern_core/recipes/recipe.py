@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nern_core.predictor import PredictorVariant
-from nern_core.training.distill import DistillationConfig
+from nern_core.representations.predicted.distill import DistillationConfig
+from nern_core.representations.predicted.predictor import PredictorVariant
+from nern_core.representations.predicted.reconstruct import ReconstructionConfig
 from nern_core.training.quantization import QuantizationConfig
-from nern_core.training.reconstruct import ReconstructionConfig
 from nern_core.training.synthesis import SynthesisConfig
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from nern_core.snapshots import State
+from nern_core.training.snapshots import State
 
 
 @dataclass(frozen=True, slots=True)

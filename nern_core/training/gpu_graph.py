@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from nern_core.optim import Optimizers
 from nern_core.training.loss import Batch, Loss
+from nern_core.training.optim import Optimizers
 from nern_core.training.step import take_step
 
 # In the first steps, libraries choose their algorithms and optimizers allocate memory, which a graph cannot replay.

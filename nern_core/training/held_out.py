@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nern_core.datasets import ImageSet
+from nern_core.networks.datasets import ImageSet
 
 _SHARE = 0.1
 _FEWEST_IMAGES, _MOST_IMAGES = 2500, 5000

@@ -2,7 +2,7 @@
 
 import torch
 
-from nern_core.training.distill import DistillationConfig
+from nern_core.representations.predicted.distill import DistillationConfig
 from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages, images_per_batch
 from nern_core.training.teacher import Teacher
 

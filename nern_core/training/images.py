@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from nern_core.datasets import change, draw_changes, to_inputs
-from nern_core.zoo import Preprocessing
+from nern_core.networks import Preprocessing
+from nern_core.networks.datasets import change, draw_changes, to_inputs
 
 # The published data-free runs draw from [-2, 2], about the range of normalized images.
 _NOISE_RANGE = 2.0

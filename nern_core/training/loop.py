@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nern_core.errors import NernError
-from nern_core.optim import Optimizers
-from nern_core.snapshots import Snapshots
+from nern_core.contract.errors import NernError
 from nern_core.training.clock import Clock
 from nern_core.training.gpu_graph import GraphSteps, own_stream
 from nern_core.training.loss import Loss
+from nern_core.training.optim import Optimizers
+from nern_core.training.snapshots import Snapshots
 from nern_core.training.step import take_step
 
 _SECONDS_BETWEEN_REPORTS = 0.25

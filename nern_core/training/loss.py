@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nern_core.snapshots import State
+from nern_core.training.snapshots import State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from nern_core.optim import Optimizers
 from nern_core.training.loss import Batch, Loss
+from nern_core.training.optim import Optimizers
 
 
 def take_step(loss: Loss, optimizers: Optimizers, batch: Batch) -> Tensor:

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nern_core.precision import mixed_precision
-from nern_core.snapshots import Snapshots, State
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.images import images_per_batch
+from nern_core.training.precision import mixed_precision
+from nern_core.training.snapshots import Snapshots, State
 
 # About the ratio of the amplitudes of chrominance and luminance in natural images.
 _CHROMINANCE = 0.5

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import ImageSet, dataset_preprocessing
-from nern_core.errors import NernError
-from nern_core.zoo import Preprocessing, build_network, find_architecture
+from nern_core.contract.errors import NernError
+from nern_core.networks import Preprocessing, build_network, find_architecture
+from nern_core.networks.datasets import ImageSet, dataset_preprocessing
+from nern_core.tensors.checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

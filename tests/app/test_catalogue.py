@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.settings import Settings
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.app.conftest import serving
 from tests.conftest import DIGITS
 

@@ -2,7 +2,7 @@ import json
 
 from starlette.testclient import TestClient
 
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.conftest import ROOT
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from bench.fuzz import Target, fuzz, targets
 from bench.fuzz_mutations import mutate, mutate_json
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 INPUTS = {"safetensors": 3000, "torch, zip": 2000, "torch, legacy": 3000, "nern": 300}
 

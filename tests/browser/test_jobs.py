@@ -10,7 +10,7 @@ import safetensors.torch
 from playwright.sync_api import Browser, Page, expect
 
 from app.settings import Settings
-from nern_core.evaluate import open_evaluator
+from nern_core.networks.evaluate import open_evaluator
 from tests.browser.conftest import Site, page_without_errors, take_screenshot, window
 from tests.conftest import DIGITS, EXAMPLE
 from tests.processes import Service

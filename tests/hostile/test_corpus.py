@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.checkpoint_structure import read_structure
-from nern_core.errors import NernError
-from nern_core.finite_weights import refuse_non_finite
-from nern_core.kernels import select_layers
+from nern_core.contract.errors import NernError
+from nern_core.formats.checkpoint_structure import read_structure
+from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.tensors.finite_weights import refuse_non_finite
+from nern_core.tensors.kernels import select_layers
 from tests.conftest import ROOT
 from tests.hostile.corpus import corpus
 from tests.hostile.forge import HostileFile
@@ -70,7 +70,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from {module} import {reader}
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -95,10 +95,10 @@ def growth(files: list[HostileFile], folder: Path, module: str, reader: str) -> 
 
 @pytest.mark.slow
 def test_telling_the_structure_of_all_files_takes_no_more_than_64_mebibytes(tmp_path: Path) -> None:
-    assert growth(FILES, tmp_path, "nern_core.checkpoint_structure", "read_structure") <= 64 * 2**20
+    assert growth(FILES, tmp_path, "nern_core.formats.checkpoint_structure", "read_structure") <= 64 * 2**20
 
 
 def test_reading_bombs_takes_no_more_memory_than_is_always_allowed(tmp_path: Path) -> None:
     bombs = [file for file in FILES if file.row in {7, 8, 9} and len(file.content) < 2**21]
     assert len(bombs) > 40
-    assert growth(bombs, tmp_path, "nern_core.checkpoint", "read_checkpoint") <= 128 * 2**20
+    assert growth(bombs, tmp_path, "nern_core.tensors.checkpoint", "read_checkpoint") <= 128 * 2**20

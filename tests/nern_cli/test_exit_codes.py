@@ -3,7 +3,7 @@ import re
 import pytest
 
 from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from tests.conftest import ROOT
 
 

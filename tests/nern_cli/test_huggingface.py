@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from app.settings import Settings
 from nern_cli.main import main
 from nern_client import Client
-from nern_core.digest import file_sha256
+from nern_core.tensors.digest import file_sha256
 from tests.conftest import EXAMPLE, ROOT
 from tests.nern_client.conftest import QUICK, listening, succeed
 from tests.nern_huggingface.test_export import ENCODING, FILES, write_report

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from nern_cli.encode_options import bounds_of
 from nern_cli.main import main
-from nern_core.checkpoint import read_checkpoint
-from nern_core.codec import read_encoding
+from nern_core.container import read_encoding
+from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 
 DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
@@ -97,7 +97,7 @@ def test_a_file_that_costs_more_than_was_allowed_says_so(
 ) -> None:
     # Eight bits cost the example nothing, so untrained weights are quantized coarsely here.
     monkeypatch.setattr(
-        "nern_core.quantized_encoding.quantize_faithfully",
+        "nern_core.representations.quantized.encode.quantize_faithfully",
         lambda quantizer, size_of: quantizer.rounded(quantizer.start(0.5 * quantizer.weights)),
     )
     search = ["--max-drop", "0.01", "--steps", "1"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.settings import Settings
-from nern_core.checkpoint import read_checkpoint
+from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import EXAMPLE, ROOT
 from tests.nern_cli.conftest import Run
 from tests.nern_client.conftest import fail, succeed

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.evaluate import evaluate_checkpoint
-from nern_core.report import Report
+from nern_core.analysis.report import Report
+from nern_core.networks.evaluate import evaluate_checkpoint
+from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.nern_cli.test_main import QUICK, nern
 

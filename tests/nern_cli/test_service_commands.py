@@ -19,7 +19,7 @@ from app.jobs.repository import JobRepository
 from app.settings import Authentication, Settings
 from nern_cli.jobs import Status
 from nern_client import JobStatus
-from nern_core.progress import Phase, Progress
+from nern_core.contract.progress import Phase, Progress
 from tests.conftest import DIGITS, EXAMPLE, ROOT, transaction
 from tests.nern_cli.conftest import Run
 from tests.nern_client.conftest import claim, fail, listening, succeed

@@ -12,7 +12,7 @@ import pytest
 
 from nern_cli.encode_snapshots import snapshots_beside
 from nern_cli.signals import Stopped, stop_request, stopping_signal_numbers, stopping_signals
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.nern_cli.test_main import nern
 

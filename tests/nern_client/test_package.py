@@ -8,7 +8,7 @@ import pytest
 import nern_client
 from nern_client import Client, EncodeOptions, Job, NernClientError, Retries
 from nern_client.retries import seconds_told
-from nern_core.options import EncodeOptions as CoreOptions
+from nern_core.contract.options import EncodeOptions as CoreOptions
 from tests.conftest import ROOT
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nern_core.checkpoint import Checkpoint, write_checkpoint
-from nern_core.zoo import find_architecture
+from nern_core.networks import find_architecture
+from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import torch
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import read_image_set
+from nern_core.networks import build_network, find_architecture
+from nern_core.networks.datasets import read_image_set
 from nern_core.recipes.fast import FAST
+from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.training.image_source import image_source
 from nern_core.training.images import ImageSource
 from nern_core.training.teacher import Teacher
-from nern_core.zoo import build_network, find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.codec import read_encoding
+from nern_core.analysis.report import Report
+from nern_core.container import read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.decode import decode
 from nern_core.encode import encode
-from nern_core.errors import NernError
-from nern_core.options import EncodeOptions, Permutation
-from nern_core.report import Report
+from nern_core.tensors.checkpoint import read_checkpoint
 
 DTYPES = [
     torch.float16,

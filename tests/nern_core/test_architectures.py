@@ -10,11 +10,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from nern_core.checkpoint import read_checkpoint
+from nern_core.contract.options import EncodeOptions, Permutation
+from nern_core.contract.progress import Phase
 from nern_core.encode import encode
-from nern_core.options import EncodeOptions, Permutation
-from nern_core.progress import Phase
-from nern_core.zoo import find_architecture
+from nern_core.networks import find_architecture
+from nern_core.tensors.checkpoint import read_checkpoint
 
 CLASSES = 10
 NONE, CROSS_FILTER = Permutation.NONE, Permutation.CROSS_FILTER
@@ -76,8 +76,8 @@ ENCODE_AND_PRINT_PEAK_MEMORY = textwrap.dedent("""
     import re, sys
     from pathlib import Path
     from nern_core.encode import encode
-    from nern_core.options import EncodeOptions
-    from nern_core.progress import Phase
+    from nern_core.contract.options import EncodeOptions
+    from nern_core.contract.progress import Phase
 
     checkpoint, last_phase, options = Path(sys.argv[1]), sys.argv[2], EncodeOptions.model_validate_json(sys.argv[3])
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nern_core.codec import Encoding, read_encoding
+from nern_core.container import Encoding, read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.decode import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer
 from nern_core.encode import encode
-from nern_core.errors import NernError
-from nern_core.options import EncodeOptions, Permutation
 from tests.conftest import EXAMPLE
 
 
@@ -38,7 +38,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(any_encoding: Path) -> 
 
 
 def test_decoding_needs_the_file_alone_and_keeps_names_shapes_dtypes_and_order(encoding: Path) -> None:
-    from nern_core.checkpoint import read_checkpoint
+    from nern_core.tensors.checkpoint import read_checkpoint
 
     original, decoded = read_checkpoint(EXAMPLE).tensors, decode(encoding).tensors
     assert list(decoded) == list(original)

@@ -7,21 +7,21 @@ import pytest
 import safetensors.torch
 import torch
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.codec import read_encoding
+from nern_core.analysis.report import Report
+from nern_core.container import read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, Permutation, RecipeName
+from nern_core.contract.progress import Phase, Progress
 from nern_core.decode import decode, decode_layer
-from nern_core.embedding import FourierEncoding
 from nern_core.encode import encode
-from nern_core.errors import NernError
-from nern_core.evaluate import evaluate_checkpoint
-from nern_core.options import EncodeOptions, Permutation, RecipeName
-from nern_core.predictor import PredictorVariant
-from nern_core.progress import Phase, Progress
+from nern_core.networks import find_architecture
+from nern_core.networks.evaluate import evaluate_checkpoint
 from nern_core.recipes.fast import FAST
-from nern_core.report import Report
-from nern_core.training import predictions
+from nern_core.representations.predicted import predictions
+from nern_core.representations.predicted.embedding import FourierEncoding
+from nern_core.representations.predicted.predictor import PredictorVariant
+from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.training.teacher import StrongerTeacher
-from nern_core.zoo import find_architecture
 from tests.conftest import DIGITS, EXAMPLE
 from tests.nern_core.quick_recipes import QUICK_RECIPES
 

@@ -12,23 +12,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import read_image_set
+from nern_core.analysis.direct_quantization import quantize_directly
+from nern_core.contract.options import EncodeOptions
 from nern_core.decode import decode
-from nern_core.direct_quantization import quantize_directly
 from nern_core.encode import encode
-from nern_core.optim import OptimizerConfig, make_optimizers
-from nern_core.options import EncodeOptions
+from nern_core.networks import build_network, find_architecture
+from nern_core.networks.datasets import read_image_set
 from nern_core.recipes.fast import FAST
-from nern_core.snapshots import Snapshots
-from nern_core.snapshots.snapshots import Interrupted
+from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.gpu_graph import GraphSteps, own_stream
 from nern_core.training.image_source import image_source
 from nern_core.training.loop import train
 from nern_core.training.loss import Batch, Loss
+from nern_core.training.optim import OptimizerConfig, make_optimizers
+from nern_core.training.snapshots import Snapshots
+from nern_core.training.snapshots.snapshots import Interrupted
 from nern_core.training.teacher import Teacher
-from nern_core.zoo import build_network, find_architecture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

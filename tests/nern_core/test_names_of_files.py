@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from nern_core.checkpoint import read_checkpoint, write_checkpoint
-from nern_core.codec import read_encoding
+from nern_core.container import read_encoding
+from nern_core.contract.options import EncodeOptions
 from nern_core.decode import decode
 from nern_core.encode import encode
-from nern_core.options import EncodeOptions
-from nern_core.zoo import find_architecture
+from nern_core.networks import find_architecture
+from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
 
 OPTIONS = EncodeOptions(steps=1, hidden_size=8)
 

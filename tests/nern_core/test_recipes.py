@@ -1,11 +1,11 @@
 import pytest
 
-from nern_core.embedding import PositionalEncoding
-from nern_core.options import RecipeName
-from nern_core.predictor import PredictorVariant
+from nern_core.contract.options import RecipeName
 from nern_core.recipes import RECIPES
-from nern_core.sampling import SamplingConfig
-from nern_core.training.distill import LossTerm
+from nern_core.representations.predicted.distill import LossTerm
+from nern_core.representations.predicted.embedding import PositionalEncoding
+from nern_core.representations.predicted.predictor import PredictorVariant
+from nern_core.representations.predicted.sampling import SamplingConfig
 
 
 @pytest.mark.parametrize("name", list(RecipeName))

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from nern_mlflow.checkpoint_files import Entry, ListFolder, find_checkpoint
 
 # Files of MLflow's PyTorch flavour.

@@ -12,7 +12,7 @@ import pytest
 from app.jobs.events.repository import EventRepository
 from app.settings import Settings
 from nern_client import Client, Job, JobCanceled, JobFailed
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from tests.conftest import EXAMPLE, transaction
 from tests.mlflow_server import log_model, register
 from tests.nern_client.conftest import METRICS, QUICK, fail, listening, succeed

@@ -1,6 +1,6 @@
 import pytest
 
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from nern_mlflow.references import (
     AliasReference,
     LoggedModelReference,

@@ -27,7 +27,7 @@ import sys
 import mlflow
 from safetensors.torch import load_file
 
-from nern_core.zoo import build_network, find_architecture
+from nern_core.networks import build_network, find_architecture
 
 network = build_network(find_architecture("digits-cnn"), load_file(sys.argv[1]))
 with mlflow.start_run():

@@ -14,7 +14,7 @@ from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 from app.storage import open_store
 from app.storage.folder import FolderStore
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.conftest import EXAMPLE
 
 

@@ -6,7 +6,7 @@ from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
 from app.jobs.transitions import Claim
 from app.tracing.otlp import OtlpTracer
-from nern_core.progress import Phase
+from nern_core.contract.progress import Phase
 from tests.app.tracing.collector import collecting
 from worker.attempt_trace import AttemptTrace
 from worker.outcome import Completed, Failed, Outcome, Stopped

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.options import EncodeOptions, RepresentationName
+from nern_core.contract.options import EncodeOptions, RepresentationName
 from tests.conftest import EXAMPLE, ROOT
 from worker.child import Child
 from worker.folder import RunFolder, RunSpec

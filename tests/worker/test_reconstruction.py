@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.jobs.models import JobStatus
-from nern_core.checkpoint import read_checkpoint
+from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import EXAMPLE, ROOT
 from tests.encoding_files import changed
 from tests.worker.conftest import Jobs

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.digest import file_sha256
-from nern_core.errors import NernError
-from nern_core.importance import Importance
-from nern_core.options import Device, EncodeOptions, RepresentationName
-from nern_core.report import Report
+from nern_core.analysis.importance import Importance
+from nern_core.analysis.report import Report
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import Device, EncodeOptions, RepresentationName
+from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.tensors.digest import file_sha256
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.small_disks import fill, needs_mounts, small_disk
@@ -149,7 +149,7 @@ def test_a_rival_that_fails_leaves_the_encoding_and_is_named(tmp_path: Path, mon
         raise NernError("diverged", "Training diverged after 7 steps.")
 
     # No input is known that always diverges.
-    monkeypatch.setattr("nern_core.direct_quantization.quantize_as_small", diverge)
+    monkeypatch.setattr("nern_core.analysis.direct_quantization.quantize_as_small", diverge)
     folder = RunFolder(tmp_path)
     folder.make()
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
@@ -262,7 +262,7 @@ def test_a_runner_that_cannot_confine_itself_as_is_required_blames_the_machine(t
 
 
 @pytest.mark.parametrize(
-    ("library", "code"), [("nern_core.encode", "no_runner"), ("nern_core.importance", "missing_library")]
+    ("library", "code"), [("nern_core.encode", "no_runner"), ("nern_core.analysis.importance", "missing_library")]
 )
 def test_a_runner_without_a_library_blames_the_machine(tmp_path: Path, library: str, code: str) -> None:
     folder = RunFolder(tmp_path)

@@ -21,7 +21,7 @@ from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
-from nern_core.checkpoint import read_checkpoint
+from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 from tests.dataset_files import SMALL, digits_file, safetensors_file
 from tests.worker.conftest import Jobs

@@ -29,7 +29,7 @@ from app.uploads.fetching import FileFetcher
 from app.uploads.receiving import FileKind
 from app.uploads.service import UploadService
 from app.webhooks.webhook import Webhook, check_address
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 _LARGEST_DOCUMENT = LARGEST_OPTIONS + 32 * 2**10
 Sha256 = Annotated[str, IS_SHA256, Field(description="SHA-256 in hexadecimal digits.")]

@@ -31,10 +31,10 @@ from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_encoding
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
-from nern_core.catalogue import network_structure
-from nern_core.checkpoint_structure import refuse_without_kernels, structure_of
-from nern_core.name_matching import match_names
-from nern_core.options import EncodeOptions
+from nern_core.contract.catalogue import network_structure
+from nern_core.contract.options import EncodeOptions
+from nern_core.formats.checkpoint_structure import refuse_without_kernels, structure_of
+from nern_core.tensors.name_matching import match_names
 
 LARGEST_OPTIONS = 64 * 2**10
 # Allowance for everything but the file: boundaries, headers of parts, options.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
 
 from app.settings import Downloads, Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 _ADDRESS = TypeAdapter(AnyHttpUrl)
 

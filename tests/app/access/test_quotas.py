@@ -20,7 +20,7 @@ from app.jobs.repository import JobRepository
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.webhooks.models import WebhookDelivery
-from nern_core.checkpoint_structure import read_structure
+from nern_core.formats.checkpoint_structure import read_structure
 from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
 from tests.app.test_jobs_api import finish

@@ -11,7 +11,7 @@ from app.access.token import Token
 from app.db.engine import Sessions, create_sessions
 from app.kit.problems import Problem
 from app.settings import Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from tests.app.forgetful_sessions import ForgetfulSessions
 from tests.conftest import transaction
 

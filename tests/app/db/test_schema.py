@@ -8,7 +8,7 @@ from sqlalchemy import text
 from app.db.engine import create_engine, migrate
 from app.db.schema import require_schema
 from app.settings import Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from tests.nern_cli.test_main import nern
 from tests.service.test_serve import environment
 

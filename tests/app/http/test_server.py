@@ -18,7 +18,7 @@ from app.access.service import ApiKeyService
 from app.db.engine import create_sessions, migrate
 from app.http.server import PromptProtocol, refuse_open_service
 from app.settings import Authentication, Settings
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 from tests.processes import API, Client, environment, free_port, process, wait_for
 
 

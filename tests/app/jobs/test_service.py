@@ -16,7 +16,7 @@ from app.jobs.service import JobService, TenantJobs
 from app.jobs.submission.form import Submission
 from app.settings import Settings
 from app.storage.folder import FolderStore
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.app.forgetful_sessions import ForgetfulSessions
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction

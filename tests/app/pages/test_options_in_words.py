@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from app.pages import options_in_words
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 
 
 def test_every_option_has_a_label_of_its_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.settings import Settings
-from nern_core.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import DIGITS, EXAMPLE, ROOT

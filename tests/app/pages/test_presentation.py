@@ -7,8 +7,8 @@ from app.datasets.views import SplitView
 from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobView
 from app.pages import presentation
-from nern_core.options import EncodeOptions
-from nern_core.progress import Phase
+from nern_core.contract.options import EncodeOptions
+from nern_core.contract.progress import Phase
 
 METRICS = {
     "source_bytes": 1_000_000,

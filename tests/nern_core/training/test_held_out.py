@@ -2,9 +2,9 @@ import math
 
 import torch
 
-from nern_core.checkpoint import read_checkpoint
-from nern_core.datasets import ImageSet, read_image_set
-from nern_core.evaluate import open_evaluator
+from nern_core.networks.datasets import ImageSet, read_image_set
+from nern_core.networks.evaluate import open_evaluator
+from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.training.held_out import hold_out
 from tests.conftest import DIGITS, RealCheckpoints
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nern_core.networks import find_architecture
 from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages, images_per_batch
-from nern_core.zoo import find_architecture
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nern_core.errors import NernError
-from nern_core.optim import OptimizerConfig, make_optimizers
-from nern_core.snapshots import Snapshots
+from nern_core.contract.errors import NernError
 from nern_core.training.clock import Budget, Clock
 from nern_core.training.loop import StepReport, train
 from nern_core.training.loss import Batch, Loss
+from nern_core.training.optim import OptimizerConfig, make_optimizers
+from nern_core.training.snapshots import Snapshots
 
 
 class FunctionLoss(Loss):

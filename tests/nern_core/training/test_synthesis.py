@@ -3,9 +3,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from nern_core.checkpoint import read_checkpoint
+from nern_core.networks import build_network, find_architecture
 from nern_core.recipes.data_free import DATA_FREE
-from nern_core.snapshots import Snapshots
+from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.training.snapshots import Snapshots
 from nern_core.training.synthesis import (
     SynthesisConfig,
     _StatisticsDistance,
@@ -13,7 +14,6 @@ from nern_core.training.synthesis import (
     natural_noise,
     synthesize,
 )
-from nern_core.zoo import build_network, find_architecture
 from tests.conftest import EXAMPLE
 
 assert DATA_FREE.synthesis is not None

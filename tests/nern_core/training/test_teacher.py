@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
+from nern_core.networks import Architecture, build_network, find_architecture
 from nern_core.training.teacher import StrongerTeacher, read_stronger_teacher
-from nern_core.zoo import Architecture, build_network, find_architecture
 
 SMALL = find_architecture("cifar-resnet20")
 LARGE = find_architecture("cifar-resnet32")

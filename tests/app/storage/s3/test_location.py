@@ -7,7 +7,7 @@ from app.storage import check_storage, open_store
 from app.storage.folder import FolderStore
 from app.storage.s3.location import Credentials, Location
 from app.storage.s3.store import S3Store
-from nern_core.errors import NernError
+from nern_core.contract.errors import NernError
 
 KEYS: dict[str, Any] = {"s3_access_key_id": "id", "s3_secret_access_key": "secret"}
 AWS = {"AWS_ACCESS_KEY_ID": "aws", "AWS_SECRET_ACCESS_KEY": "aws secret", "AWS_SESSION_TOKEN": "token"}

@@ -1,0 +1,1 @@
+"""Reports about encodings, and comparisons with other methods."""

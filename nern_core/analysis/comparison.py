@@ -1,0 +1,73 @@
+"""A checkpoint and its encoding, opened together, and the images that both are evaluated on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nern_core.container import Encoding, read_encoding
+from nern_core.contract.errors import NernError
+from nern_core.decode import decode_encoding
+from nern_core.networks import Architecture, find_architecture
+from nern_core.networks.evaluate import Evaluator, open_evaluator
+from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
+from nern_core.tensors.digest import file_sha256
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """An original, its encoding in the file `path`, and the decoded checkpoint."""
+
+    original: Checkpoint
+    encoding: Encoding
+    decoded: Checkpoint
+    path: Path
+
+
+def open_pair(checkpoint: Path, encoding: Path) -> Pair:
+    """Read both files and decode.
+
+    Raises `NernError`, with the code `another_checkpoint` if they do not belong together.
+    """
+    contents = read_encoding(encoding)
+    expected = contents.document.source.sha256
+    if file_sha256(checkpoint) != expected:
+        raise NernError(
+            "another_checkpoint",
+            f"'{encoding.name}' was not made from '{checkpoint.name}': "
+            f"give the checkpoint whose SHA-256 is {expected}.",
+        )
+    document = contents.document
+    original = read_checkpoint(checkpoint, document.options.key)
+    if set(original.tensors) != set(document.tensor_order):
+        file_names = document.file_names.by_name(document.tensor_order)
+        original = original.renamed({found: name for name, found in file_names.items()})
+    return Pair(original=original, encoding=contents, decoded=decode_encoding(contents), path=encoding)
+
+
+def evaluator_of(
+    encoding: Encoding,
+    architecture: str | None,
+    dataset: Path,
+    *,
+    images: int | None = None,
+    device: torch.device = _CPU,
+) -> Evaluator:
+    """Open a data set's test split for an encoding; `architecture` overrides the one that the encoding names.
+
+    Raises `NernError`, with the code `no_architecture` if neither names one.
+    """
+    return open_evaluator(architecture_of(encoding, architecture).name, dataset, images=images, device=device)
+
+
+def architecture_of(encoding: Encoding, architecture: str | None) -> Architecture:
+    """Return the architecture of an encoding's network; `architecture` overrides the one that the encoding names.
+
+    Raises `NernError`, with the code `no_architecture` if neither names one.
+    """
+    name = architecture or encoding.document.architecture
+    if name is None:
+        raise NernError("no_architecture", "The encoding names no architecture; give --architecture to use a data set.")
+    return find_architecture(name)

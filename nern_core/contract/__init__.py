@@ -1,0 +1,1 @@
+"""The contract with every other package: options, progress, metrics, errors and the catalogue. Torch-free."""

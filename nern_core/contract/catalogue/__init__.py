@@ -1,0 +1,15 @@
+"""Architectures and recipes that an encoding can name, with descriptions for users. Torch-free."""
+
+from nern_core.contract.catalogue.architectures import ArchitectureEntry, Represented, architectures
+from nern_core.contract.catalogue.networks import NetworkStructure, network_structure
+from nern_core.contract.catalogue.recipes import RECIPE_ENTRIES, RecipeEntry
+
+__all__ = [
+    "RECIPE_ENTRIES",
+    "ArchitectureEntry",
+    "NetworkStructure",
+    "RecipeEntry",
+    "Represented",
+    "architectures",
+    "network_structure",
+]

@@ -1,0 +1,71 @@
+"""Names and shapes of all tensors of each architecture, to compare checkpoints with them without torch.
+
+`scripts/write_catalogue.py` writes them to `networks.jsonl.xz`, one network per line.
+"""
+
+import lzma
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.options import ARCHITECTURE_NAMES
+
+FILE = Path(__file__).with_name("networks.jsonl.xz")
+_TORCHVISION = "torchvision:"
+Shape = tuple[int, ...]
+
+
+class NetworkStructure(BaseModel):
+    """The tensors of a network by name, in the network's order.
+
+    A size of None is the number of classes. `auxiliary` names modules that only training uses: a checkpoint may lack
+    all tensors of such a module.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    auxiliary: tuple[str, ...] = ()
+    shapes: dict[str, tuple[int | None, ...]]
+
+    @property
+    def classifier(self) -> str:
+        """Return the name of the last matrix; its rows are the classes."""
+        return [name for name, shape in self.shapes.items() if len(shape) >= 2][-1]
+
+    def with_classes(self, classes: int) -> dict[str, Shape]:
+        """Return the shapes with the number of classes filled in."""
+        return {name: tuple(classes if size is None else size for size in shape) for name, shape in self.shapes.items()}
+
+
+@cache
+def network_structure(architecture: str) -> NetworkStructure:
+    """Return the tensors of an architecture. Raises `NernError` (`unknown_architecture`)."""
+    line = _lines().get(architecture)
+    if line is None:
+        raise unknown_architecture(architecture)
+    return NetworkStructure.model_validate_json(line)
+
+
+def unknown_architecture(name: str) -> NernError:
+    """Make the error for an unknown architecture name."""
+    if name.startswith(_TORCHVISION):
+        classifier = quoted(name.removeprefix(_TORCHVISION))
+        sentence = f"torchvision has no classifier {classifier}; names are for example resnet18 or mobilenet_v3_small."
+    else:
+        sentence = f"There is no architecture {quoted(name)}; use {ARCHITECTURE_NAMES}."
+    return NernError("unknown_architecture", sentence)
+
+
+def write_networks(networks: Mapping[str, NetworkStructure]) -> None:
+    """Replace the catalogue file."""
+    lines = [f"{name}\t{network.model_dump_json()}\n" for name, network in networks.items()]
+    FILE.write_bytes(lzma.compress("".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+
+
+def _lines() -> dict[str, str]:
+    text = lzma.decompress(FILE.read_bytes()).decode()
+    return {name: line for name, _, line in (entry.partition("\t") for entry in text.splitlines())}

@@ -1,0 +1,1 @@
+"""Input and budget of an encoding."""

@@ -1,0 +1,117 @@
+"""Read the structure of a single-file data set without reading its images. Torch-free.
+
+The file is a safetensors file with `train.images` and `test.images`, uint8 of shape N x H x W x 3 (RGB), and
+`train.labels` and `test.labels`, int64 of shape N. The optional entry `preprocessing` of its metadata is a JSON text
+that overrides the architecture's preprocessing.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+
+from nern_core.contract.errors import NernError, quoted
+from nern_core.formats.safetensors_header import read_header, read_metadata
+from nern_core.formats.tensor_claims import TensorClaim
+
+SPLITS: Final = ("train", "test")
+PREPROCESSING: Final = "preprocessing"
+_LARGEST_SIDE = 4096
+_HOW_TO = "`nern datasets upload` makes such a file from a folder"
+
+
+class PreprocessingOverride(BaseModel):
+    """A data set's settings that override how its images become inputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    input_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    crop_padding: Annotated[int, Field(ge=0, le=1024)] | None = None
+    horizontal_flip: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStructure:
+    """Number, height and width of the images of a split, and the bytes of images and labels."""
+
+    images: int
+    height: int
+    width: int
+    bytes: int
+
+
+def read_dataset_structure(path: Path) -> Mapping[str, SplitStructure]:
+    """Return the splits of a single-file data set, by name. Raises `NernError` (`not_a_dataset`)."""
+    with path.open("rb") as file:
+        return dataset_structure_of(file)
+
+
+def dataset_structure_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
+    """Return the splits of a data set in an open file (at any position), by name.
+
+    Raises `NernError` (`not_a_dataset`).
+    """
+    try:
+        tensors = read_header(file, file.seek(0, os.SEEK_END))
+        metadata = read_metadata(file)
+    except NernError as error:
+        raise NernError("not_a_dataset", error.message) from error
+    parse_preprocessing(metadata.get(PREPROCESSING))
+    expected = [f"{split}.{part}" for split in SPLITS for part in ("images", "labels")]
+    missing, extra = [name for name in expected if name not in tensors], sorted(set(tensors).difference(expected))
+    if missing or extra:
+        problem = f"has no tensor {quoted(missing[0])}" if missing else f"also has a tensor {quoted(extra[0])}"
+        raise NernError(
+            "not_a_dataset",
+            f"The file {problem}; a data set has {', '.join(expected)} and no others, and {_HOW_TO}.",
+        )
+    return {split: _split(split, tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS}
+
+
+def parse_preprocessing(text: str | None) -> PreprocessingOverride | None:
+    """Parse the entry `preprocessing` of the metadata. Raises `NernError` (`not_a_dataset`)."""
+    if text is None:
+        return None
+    try:
+        return PreprocessingOverride.model_validate_json(text)
+    except ValidationError as error:
+        raise NernError(
+            "not_a_dataset", f"The entry `{PREPROCESSING}` of the metadata is invalid: {explain_override(error)}."
+        ) from error
+
+
+def explain_override(error: ValidationError) -> str:
+    """Describe the invalid part of a preprocessing override, as the end of a sentence."""
+    first = error.errors()[0]
+    wrong = ".".join(map(str, first["loc"])) or "the text"
+    return (
+        f"{quoted(wrong)} is invalid ({first['msg']}); use a JSON object with any of "
+        f"{', '.join(PreprocessingOverride.model_fields)}"
+    )
+
+
+def _split(name: str, images: TensorClaim, labels: TensorClaim) -> SplitStructure:
+    sizes = images.shape
+    if images.dtype != "U8" or len(sizes) != 4 or sizes[3] != 3 or not sizes[0]:
+        raise NernError(
+            "not_a_dataset",
+            f"`{name}.images` is {images.dtype} of shape {list(sizes)}; images are U8 (uint8) of shape N x H x W x 3.",
+        )
+    count, height, width, _ = sizes
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise NernError(
+            "not_a_dataset",
+            f"`{name}.images` are images of {height} x {width} pixels; use 1 to {_LARGEST_SIDE} on each side.",
+        )
+    if labels != TensorClaim("I64", (count,)):
+        raise NernError(
+            "not_a_dataset",
+            f"`{name}.labels` is {labels.dtype} of shape {list(labels.shape)}; use one I64 (int64) for each of the "
+            f"{count:,} images.",
+        )
+    return SplitStructure(count, height, width, images.logical_bytes + labels.logical_bytes)

@@ -1,0 +1,88 @@
+"""Claims of a file about its tensors, and limits that are checked before any tensor is read. Torch-free.
+
+The limits are far above every real network, and low enough to protect the process that reads a header.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from nern_core.contract.errors import NernError, quoted
+
+# Bytes of one value of each supported dtype, by safetensors' names.
+ITEM_BYTES: Final = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "C64": 8,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+}
+MOST_TENSORS: Final = 100_000
+LONGEST_NAME: Final = 512
+MOST_DIMENSIONS: Final = 8
+_MOST_VALUES = 2**40
+# Tied weights and views can make tensors larger than their file; a decompression bomb exceeds this by far.
+_LARGEST_EXPANSION = 4
+_ALWAYS_ALLOWED = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class TensorClaim:
+    """Dtype, a key of `ITEM_BYTES`, and shape of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def logical_bytes(self) -> int:
+        """Return the bytes of all values, as if no two shared memory."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+def is_shape(sizes: tuple[object, ...]) -> TypeGuard[tuple[int, ...]]:
+    """Return True if these are valid sizes of a tensor: few, not negative, and not too many values."""
+    return (
+        len(sizes) <= MOST_DIMENSIONS
+        and all(type(size) is int and size >= 0 for size in sizes)
+        and math.prod(max(size, 1) for size in sizes if type(size) is int) <= _MOST_VALUES
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise `NernError` (`unsupported_tensor`) for a name that no module of a network can have."""
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise NernError(
+            "unsupported_tensor",
+            f"A tensor has the name {quoted(name)}; give it 1 to {LONGEST_NAME} printable characters.",
+        )
+
+
+def check_expansion(claims: Mapping[str, TensorClaim], file_bytes: int) -> None:
+    """Raise `NernError` (`unsupported_tensor`) if the tensors together are much larger than their file."""
+    total = sum(claim.logical_bytes for claim in claims.values())
+    if total > _ALWAYS_ALLOWED + _LARGEST_EXPANSION * file_bytes:
+        name = max(claims, key=lambda name: claims[name].logical_bytes)
+        raise NernError(
+            "unsupported_tensor",
+            f"The tensors would take {total:,} bytes from a file of {file_bytes:,}; the largest is {quoted(name)}; "
+            "save contiguous copies of expanded tensors and use those.",
+        )
+
+
+def too_many_tensors(most: int = MOST_TENSORS) -> NernError:
+    """Make the error for a file with more than `most` tensors."""
+    return NernError(
+        "unsupported_format", f"The file has more than {most:,} tensors; save only the network's state_dict()."
+    )

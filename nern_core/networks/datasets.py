@@ -1,0 +1,198 @@
+"""Image data: a folder with `train.npz` and `test.npz`, or one file, and the preprocessing of its images.
+
+Each file of a folder holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A
+`dataset.json` beside them overrides the architecture's preprocessing: any of `mean`, `std` (three numbers each),
+`input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` describes the single-file format.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from safetensors import safe_open
+from torch import Tensor
+
+from nern_core.contract.errors import NernError
+from nern_core.formats.dataset_structure import (
+    PREPROCESSING,
+    SPLITS,
+    PreprocessingOverride,
+    explain_override,
+    parse_preprocessing,
+    read_dataset_structure,
+)
+from nern_core.formats.npz_claims import check_claim
+from nern_core.networks.architecture import Augmentation, Preprocessing
+
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Images uint8 (N, 3, H, W) and labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_image_set(dataset: Path, split: str) -> ImageSet:
+    """Read `train` or `test` of a folder or a file.
+
+    Raises `NernError` with the code `missing_data`, `bad_data` or `not_a_dataset`.
+    """
+    return _read_from_file(dataset, split) if dataset.is_file() else _read_from_folder(dataset, split)
+
+
+def write_dataset_file(folder: Path, path: Path) -> None:
+    """Write the data set of a folder into one file. Raises `NernError` as `read_image_set` does."""
+    tensors: dict[str, Tensor] = {}
+    for split in SPLITS:
+        found = _read_from_folder(folder, split)
+        tensors[f"{split}.images"] = found.images.permute(0, 2, 3, 1).contiguous()
+        tensors[f"{split}.labels"] = found.labels
+    override = _override_of_folder(folder)
+    metadata = {} if override is None else {PREPROCESSING: override.model_dump_json(exclude_none=True)}
+    safetensors.torch.save_file(tensors, path, metadata)
+
+
+def _read_from_file(path: Path, split: str) -> ImageSet:
+    read_dataset_structure(path)
+    with safe_open(path, framework="pt") as file:
+        images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
+    _refuse_negative_labels(path, int(labels.min()))
+    return ImageSet(images.permute(0, 3, 1, 2), labels)
+
+
+def _read_from_folder(folder: Path, split: str) -> ImageSet:
+    path = folder / f"{split}.npz"
+    if not folder.is_dir():
+        raise NernError(
+            "missing_data", f"There is no folder or file '{folder}'; `dataset` is a folder with {split}.npz."
+        )
+    if not path.is_file():
+        raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
+    images, labels = _read_arrays(path)
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size:
+        raise NernError(
+            "bad_data", f"`images` in '{path}' must be uint8 of shape N x H x W x 3, not {images.dtype} {images.shape}."
+        )
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise NernError("bad_data", f"`labels` in '{path}' must be one integer for each of {len(images)} images.")
+    _refuse_negative_labels(path, int(labels.min()))
+    return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the images and labels of an `.npz` file, unchecked. Raises `NernError` (`bad_data`)."""
+    with path.open("rb") as raw:
+        head = raw.read(len(_NPY_MAGIC))
+    if not head:
+        raise NernError("bad_data", f"'{path}' is an empty file; write it again with numpy.savez.")
+    if head == _NPY_MAGIC:
+        raise NernError("bad_data", f"'{path}' holds one array (.npy); write `images` and `labels` with numpy.savez.")
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            for name in ("images", "labels"):
+                check_claim(file.zip, name)
+            return file["images"], file["labels"]
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many types for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {reason}.") from error
+
+
+def _refuse_negative_labels(path: Path, smallest: int) -> None:
+    if smallest < 0:
+        raise NernError("bad_data", f"'{path}' has the label {smallest}; labels are class indices, from 0.")
+
+
+def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:
+    """Return the architecture's preprocessing with the data set's overrides.
+
+    Raises `NernError` (`bad_data`, `not_a_dataset`).
+    """
+    override = _override_of_file(dataset) if dataset.is_file() else _override_of_folder(dataset)
+    if override is None:
+        return default
+    given = override.model_dump(exclude_none=True)
+    augmentation = {key: given.pop(key) for key in ("crop_padding", "horizontal_flip") if key in given}
+    found = replace(default, **given, augmentation=replace(default.augmentation, **augmentation))
+    if found.augmentation.crop_padding > found.input_size:
+        raise NernError(
+            "bad_data",
+            f"'{dataset}' sets a `crop_padding` of {found.augmentation.crop_padding}; use at most the "
+            f"{found.input_size} pixels of `input_size`.",
+        )
+    return found
+
+
+def _override_of_file(path: Path) -> PreprocessingOverride | None:
+    read_dataset_structure(path)
+    with safe_open(path, framework="pt") as file:
+        return parse_preprocessing((file.metadata() or {}).get(PREPROCESSING))
+
+
+def _override_of_folder(folder: Path) -> PreprocessingOverride | None:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return None
+    try:
+        return PreprocessingOverride.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise NernError("bad_data", f"'{path}' is invalid: {explain_override(error)}.") from error
+
+
+def to_inputs(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Turn uint8 or float images (n, 3, h, w) in 0...255 into normalized float32 inputs, channels last."""
+    inputs = images.to(torch.float32) / 255
+    size = preprocessing.input_size
+    if inputs.shape[-2:] != (size, size):
+        inputs = F.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    mean, std = (_of_channels(values, inputs.device) for values in (preprocessing.mean, preprocessing.std))
+    return ((inputs - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _of_channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Make a tensor of one value per channel, (3, 1, 1); cached, because a GPU would wait for the CPU each time."""
+    return torch.tensor(values, device=device)[:, None, None]
+
+
+def augment(images: Tensor, preprocessing: Preprocessing, generator: torch.Generator) -> Tensor:
+    """Randomly crop (after zero padding) and mirror images (n, 3, h, w), each independently."""
+    augmentation = preprocessing.augmentation
+    return change(images, augmentation, *draw_changes(len(images), augmentation, generator))
+
+
+def draw_changes(count: int, augmentation: Augmentation, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Draw changes for `count` images: first row and column of a crop, int64 (n,), then which to mirror, bool (n,)."""
+    changes = []
+    if augmentation.crop_padding:
+        changes += [torch.randint(2 * augmentation.crop_padding + 1, (count,), generator=generator) for _ in range(2)]
+    if augmentation.horizontal_flip:
+        changes.append(torch.rand(count, generator=generator) < 0.5)
+    return tuple(changes)
+
+
+def change(images: Tensor, augmentation: Augmentation, *changes: Tensor) -> Tensor:
+    """Apply the drawn changes to images (n, 3, h, w), all on one device."""
+    if augmentation.crop_padding:
+        first_row, first_column, changes = changes[0], changes[1], changes[2:]
+        _, _, height, width = images.shape
+        number, row, column = (torch.arange(size, device=images.device) for size in (len(images), height, width))
+        rows, columns = first_row[:, None] + row, first_column[:, None] + column
+        padded = F.pad(images, (augmentation.crop_padding,) * 4).permute(0, 2, 3, 1)
+        images = padded[number[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if augmentation.horizontal_flip:
+        (mirrored,) = changes
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return images

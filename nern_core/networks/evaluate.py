@@ -1,0 +1,125 @@
+"""Accuracy of a network on the test split."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from nern_core.contract.errors import NernError
+from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
+from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set, to_inputs
+from nern_core.tensors.checkpoint import Checkpoint
+
+_IMAGES_PER_BATCH = 250
+_CPU = torch.device("cpu")
+
+
+def logits(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Tensor:
+    """Return the network's logits for all images, float32 (n, classes), on the CPU.
+
+    Raises `NernError` (`bad_data`) if a label is outside of the network's classes.
+    """
+    return torch.cat([found for found, _ in _batches(network, images, preprocessing)])
+
+
+def accuracy(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> float:
+    """Return the percentage of images whose largest logit is at their label. Raises `NernError` as `logits` does."""
+    batches = _batches(network, images, preprocessing)
+    correct = sum(int((found.argmax(dim=1) == labels).sum()) for found, labels in batches)
+    return 100 * correct / len(images)
+
+
+@torch.no_grad()
+def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits and labels batch by batch. Raises `NernError` at the first batch whose labels do not fit."""
+    device = next(network.parameters()).device
+    parts = zip(images.images.split(_IMAGES_PER_BATCH), images.labels.split(_IMAGES_PER_BATCH), strict=True)
+    for pixels, labels in parts:
+        found = network(to_inputs(pixels.to(device), preprocessing)).float().cpu()
+        refuse_labels(labels, found.shape[1])
+        yield found, labels
+
+
+def refuse_labels(labels: Tensor, classes: int) -> None:
+    """Raise `NernError` (`bad_data`) if a label, of integers of any shape, is not in the range of `classes` classes."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise NernError(
+            "bad_data",
+            f"The dataset has the label {int(wrong[0])}, but the network has {classes} classes, from 0 to "
+            f"{classes - 1}.",
+        )
+
+
+def refuse_input_size(network: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> None:
+    """Raise `NernError` (`bad_data`) if the network does not accept images of the data set's input size."""
+    size = preprocessing.input_size
+    if size == architecture.preprocessing.input_size:
+        return
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise NernError(
+            "bad_data",
+            f"The dataset sets an `input_size` of {size}, which {architecture.name} does not accept; omit it "
+            f"to use {architecture.preprocessing.input_size}.",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluator:
+    """Evaluate checkpoints of one architecture on the same images."""
+
+    architecture: Architecture
+    images: ImageSet
+    preprocessing: Preprocessing
+    device: torch.device
+
+    def accuracy(self, tensors: Mapping[str, Tensor]) -> float:
+        """Return the accuracy in percent of the network with these tensors. Raises `NernError` if they do not fit."""
+        return accuracy(self._network(tensors), self.images, self.preprocessing)
+
+    def logits(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Compute the logits with these tensors, float32 (n, classes). Raises `NernError` if they do not fit."""
+        return logits(self._network(tensors), self.images, self.preprocessing)
+
+    def with_images(self, count: int) -> Self:
+        """Return the same evaluator with `count` evenly spaced images, or with all if there are no more."""
+        if count >= len(self.images):
+            return self
+        rows = torch.arange(count) * len(self.images) // count
+        return replace(self, images=ImageSet(self.images.images[rows], self.images.labels[rows]))
+
+    def _network(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        network = build_network(self.architecture, tensors, self.device)
+        refuse_input_size(network, self.architecture, self.preprocessing)
+        return network
+
+
+def open_evaluator(
+    architecture_name: str, dataset: Path, *, images: int | None = None, device: torch.device = _CPU
+) -> Evaluator:
+    """Open the test split of a dataset folder; with `images`, only that number of images, evenly spaced.
+
+    Raises `NernError` if the architecture is unknown or the data are missing.
+    """
+    architecture = find_architecture(architecture_name)
+    evaluator = Evaluator(
+        architecture=architecture,
+        images=read_image_set(dataset, "test"),
+        preprocessing=dataset_preprocessing(dataset, architecture.preprocessing),
+        device=device,
+    )
+    return evaluator if images is None else evaluator.with_images(images)
+
+
+def evaluate_checkpoint(checkpoint: Checkpoint, architecture_name: str, dataset: Path) -> float:
+    """Return the accuracy in percent of a checkpoint on the test split of a dataset folder.
+
+    Raises `NernError` if the checkpoint, the architecture or the data do not fit.
+    """
+    return open_evaluator(architecture_name, dataset).accuracy(checkpoint.tensors)

@@ -1,1 +1,0 @@
-"""Quantize weights for a given size, as accurately as possible."""

@@ -1,0 +1,1 @@
+"""Representations of weights, each in a folder of its own."""

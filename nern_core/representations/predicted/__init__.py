@@ -1,0 +1,1 @@
+"""A predictor network maps the coordinate of a kernel to its weights (NeRN)."""

@@ -1,0 +1,1 @@
+"""The weights as integers times steps, entropy-coded."""

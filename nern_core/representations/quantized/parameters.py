@@ -1,0 +1,144 @@
+"""Trainable parameters of quantized weights: real numbers that are rounded to compute the weights."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from nern_core.container.kept import RoundedTensor
+from nern_core.container.step_grid import (
+    STEPS_PER_OCTAVE,
+    exponents_of,
+    exponents_of_logarithms,
+    nearest_steps,
+    step_of,
+)
+from nern_core.representations.quantized.layer import QuantizedLayer, quantized_layer
+from nern_core.tensors.kernels import KernelLayer, assemble, cut
+
+_LARGEST_BYTE = 127
+_SMALLEST_STEP = 2.0**-40
+
+
+class QuantizedParameters(nn.Module):
+    """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
+
+    `log_steps` are real numbers, in octaves, but each step used is the nearest one of the grid; `latents` count those.
+    Rounding passes gradients through unchanged (straight through).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[KernelLayer],
+        tensors: Mapping[str, Tensor],
+        steps: Sequence[Tensor],
+        vectors: Mapping[str, Tensor],
+    ) -> None:
+        """`steps` are the initial steps (F,) of each layer; `vectors` are the tensors to keep in 8 bits."""
+        super().__init__()
+        self.layers = tuple(layers)
+        self.latents = nn.ParameterList(
+            nn.Parameter(numbers_of_steps(tensors[layer.name], layer, nearest_steps(step)))
+            for layer, step in zip(layers, steps, strict=True)
+        )
+        self.log_steps = nn.ParameterList(nn.Parameter(step.double().log2().float()) for step in steps)
+        self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
+        self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""
+        weights = {}
+        for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
+            weights[layer.name] = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
+        steps = _step(_byte_exponents(self.vectors).double())
+        for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
+            weights[name] = _rounded(vector / step) * step
+        return weights
+
+    @torch.no_grad()
+    def enlarge_steps(self, octaves: float | Tensor) -> None:
+        """Multiply all steps by 2^octaves, and divide the numbers of steps accordingly; they are then rounded again.
+
+        Changes smaller than a cell of the grid add up until a step reaches the next one.
+        """
+        for latent, log_step in zip(self.latents, self.log_steps, strict=True):
+            before = _grid_steps(log_step)
+            log_step.add_(octaves)
+            latent.mul_((before / _grid_steps(log_step))[:, None, None])
+
+    @torch.no_grad()
+    def integers(self) -> list[Tensor]:
+        """Return the integers of each layer, int32 (F, C, P)."""
+        return [latent.round().to(torch.int32) for latent in self.latents]
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the parameters."""
+        first: Tensor = self.latents[0]
+        return first.device
+
+    @torch.no_grad()
+    def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
+        """Return the layers with these integers, as stored in the file."""
+        return tuple(
+            quantized_layer(values.cpu(), exponents_of_logarithms(log_step).cpu(), layer)
+            for values, log_step, layer in zip(integers, self.log_steps, self.layers, strict=True)
+        )
+
+    @torch.no_grad()
+    def rounded_vectors(self) -> dict[str, RoundedTensor]:
+        """Return the vectors as stored in the file; they decode to their original dtypes."""
+        rounded = {}
+        exponents = _byte_exponents(self.vectors).tolist()
+        for (name, dtype), vector, exponent in zip(self._dtypes.items(), self.vectors, exponents, strict=True):
+            integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
+            rounded[name] = RoundedTensor(integers, exponent, dtype)
+        return rounded
+
+
+def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tensor:
+    """Express a layer's kernels in steps of their filters, float32 (F, C, P); `steps` (F,) are on the grid.
+
+    The quotient is computed in float64, so that neither huge nor tiny weights leave its range.
+    """
+    kernels = cut(tensor, layer, torch.float64).view(layer.filters, layer.channels, layer.kernel_values)
+    return (kernels / steps.double()[:, None, None]).float()
+
+
+@torch.no_grad()
+def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
+    """Return the smallest exponents with which 8-bit integers cover all values of each vector, int32 (vectors,)."""
+    magnitudes = [torch.linalg.vector_norm(vector, torch.inf) for vector in vectors]
+    if not magnitudes:
+        return torch.empty(0, dtype=torch.int32)
+    largest = torch.stack(magnitudes).double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
+    exponents = exponents_of(largest / _LARGEST_BYTE)
+    return torch.where(largest / _step(exponents.double()) < _LARGEST_BYTE + 0.5, exponents, exponents + 1)
+
+
+def _grid_steps(log_steps: Tensor) -> Tensor:
+    """Return the grid's nearest steps to these logarithms, as in `grid.exponents_of_logarithms`; differentiable."""
+    return _step(_rounded(log_steps * STEPS_PER_OCTAVE))
+
+
+def _step(exponent: Tensor) -> Tensor:
+    """Return the steps of exponents, differentiable and almost equal to those in the file, see `grid.step_of`."""
+    return torch.exp2(exponent / STEPS_PER_OCTAVE)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Rounds values and passes gradients through unchanged."""
+
+    @staticmethod
+    def forward(context: FunctionCtx, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(context: FunctionCtx, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def _rounded(values: Tensor) -> Tensor:
+    rounded: Tensor = _StraightThrough.apply(values)  # type: ignore[no-untyped-call] # untyped in torch
+    return rounded

@@ -1,6 +1,0 @@
-"""Snapshots of a training, so that another process can resume it."""
-
-from nern_core.snapshots.snapshots import Interrupted, RandomNumbers, Resumable, Snapshots, Stage
-from nern_core.snapshots.state import State
-
-__all__ = ["Interrupted", "RandomNumbers", "Resumable", "Snapshots", "Stage", "State"]

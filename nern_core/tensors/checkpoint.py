@@ -1,0 +1,219 @@
+"""Checkpoints: read `.safetensors` and torch files into named tensors, and write both formats.
+
+Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and scores, and names carry
+the `module.` prefix of a data-parallel wrapper. Reading returns only the state dict, under the names of the network,
+and remembers the names in the file; writing restores them. From a torch file only raw bytes are read, at the offsets
+that `torch_files` found, because torch's own reader would run code from the file.
+"""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import safetensors.torch
+import torch
+from pydantic import JsonValue
+from safetensors import SafetensorError
+from torch import Tensor
+
+from nern_core.contract.catalogue import network_structure
+from nern_core.contract.errors import NernError, quoted
+from nern_core.formats.checkpoint_format import CheckpointFormat
+from nern_core.formats.checkpoint_structure import (
+    detect_format,
+    names_under,
+    open_checkpoint,
+    read_structure,
+)
+from nern_core.formats.plain_names import plain_names
+from nern_core.formats.plain_values import from_json
+from nern_core.formats.torch_files import TorchTensor, read_torch_file
+from nern_core.tensors.name_matching import match_names
+
+_DTYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "BOOL": torch.bool,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+}
+# Smaller tensors are equal by chance as often as by design, and cost almost nothing.
+_FEWEST_TIED_VALUES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Named tensors of a network, contiguous, on the CPU, in the order of the network's layers.
+
+    If a file keeps no order (safetensors sorts), the order is the natural order of the names. `file_names` maps names
+    in `tensors` to names in the file where the two differ. `metadata` holds the versions of the network's modules (the
+    `_metadata` of a state dict), and `extra_states` the entries `_extra_state` that are not tensors; both use the names
+    in the file and are written as in `plain_values`. `notes` are sentences about decisions made while reading the file.
+    """
+
+    tensors: dict[str, Tensor]
+    file_names: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, JsonValue] | None = None
+    extra_states: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def named_as_in_file(self) -> dict[str, Tensor]:
+        """Return the tensors under their names in the file."""
+        return {self.file_names.get(name, name): tensor for name, tensor in self.tensors.items()}
+
+    def renamed(self, names: Mapping[str, str], notes: tuple[str, ...] = ()) -> "Checkpoint":
+        """Rename tensors: `names` maps names in the file to new ones; the others keep the file's names."""
+        tensors = self.named_as_in_file()
+        return replace(
+            self,
+            tensors={names.get(name, name): tensor for name, tensor in tensors.items()},
+            file_names={names[name]: name for name in tensors if names.get(name, name) != name},
+            notes=self.notes + notes,
+        )
+
+
+def read_checkpoint(path: Path, key: str | None = None, architecture: str | None = None) -> Checkpoint:
+    """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the content decides the format, not the suffix.
+
+    `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without an
+    architecture, those of the file without the prefixes of wrappers. Raises `NernError` with the code
+    `architecture_mismatch`, `no_tensors`, `unknown_architecture` or another code of `read_structure`.
+    """
+    with open_checkpoint(path) as file:
+        found = detect_format(file)
+        if found is CheckpointFormat.SAFETENSORS:
+            checkpoint = _read_safetensors(path, key)
+        else:
+            checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
+    if not checkpoint.tensors:
+        raise NernError(
+            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and use that."
+        )
+    if architecture is None:
+        return checkpoint.renamed(plain_names(checkpoint.tensors))
+    return fit_names(checkpoint, architecture)
+
+
+def fit_names(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
+    """Rename the tensors to their names in the network of an architecture.
+
+    Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`, `unknown_architecture`).
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.named_as_in_file().items()}
+    match = match_names(shapes, network_structure(architecture))
+    return checkpoint.renamed(match.names, match.changes)
+
+
+def find_tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Find tensors that repeat an earlier one bit for bit, in shape, dtype and values.
+
+    Returns a mapping from each repeating name to the first name with these values. Weights that a network shares
+    between layers are such tensors, because a checkpoint lists them once per layer. The tensors must be contiguous and
+    on the CPU.
+    """
+    alike: dict[tuple[torch.dtype, torch.Size], list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() >= _FEWEST_TIED_VALUES:
+            alike.setdefault((tensor.dtype, tensor.shape), []).append(name)
+    tied = {}
+    for names in alike.values():
+        first: dict[bytes, str] = {}
+        for name in names if len(names) > 1 else ():
+            repeated = first.setdefault(_digest(tensors[name]), name)
+            if repeated != name:
+                tied[name] = repeated
+    return tied
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a state dict under the names in the file that it was read from.
+
+    Safetensors files hold only the tensors; torch files, for the suffixes `.pt`, `.pth` and `.th`, also hold the extra
+    states and the `_metadata`. Raises `NernError` (`unknown_format`) for any other suffix.
+    """
+    tensors = checkpoint.named_as_in_file()
+    if path.suffix == ".safetensors":
+        # safetensors rejects tensors that share memory or have strides.
+        safetensors.torch.save_file(_separate(tensors), path)
+    elif path.suffix in {".pt", ".pth", ".th"}:
+        with path.open("wb") as file:
+            torch.save(_state_dict(checkpoint, tensors), file)
+    else:
+        raise NernError(
+            "unknown_format", f"Cannot write '{path.name}': name the file *.safetensors or *.pt to choose its format."
+        )
+
+
+def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, object]:
+    """Build the argument of `load_state_dict`: an OrderedDict with an attribute `_metadata`, if the file had one."""
+    entries = {**tensors, **{name: from_json(value) for name, value in checkpoint.extra_states.items()}}
+    if checkpoint.metadata is None:
+        return entries
+    state = OrderedDict(entries)
+    versions = OrderedDict((name, from_json(version)) for name, version in checkpoint.metadata.items())
+    state._metadata = versions  # type: ignore[attr-defined] # noqa: SLF001 # where torch keeps it
+    return state
+
+
+def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
+    # The library accepts more than is allowed here.
+    read_structure(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
+    names = sorted(names_under(tensors, key), key=_natural_order)
+    return Checkpoint(_separate({name: tensors[name] for name in names}))
+
+
+def _read_torch(file: BinaryIO, *, zipped: bool, key: str | None) -> Checkpoint:
+    described = read_torch_file(file, zipped=zipped, key=key)
+    return Checkpoint(
+        tensors={name: _read_tensor(file, name, tensor) for name, tensor in described.tensors.items()},
+        metadata=described.metadata,
+        extra_states=described.extra_states,
+        notes=described.notes,
+    )
+
+
+def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:
+    """Copy the values of a tensor out of the file, contiguous."""
+    claim, dtype = described.claim, _DTYPES[described.claim.dtype]
+    if not described.extent:
+        return torch.empty(claim.shape, dtype=dtype)
+    data = torch.empty(described.extent * dtype.itemsize, dtype=torch.uint8)
+    file.seek(described.start)
+    if file.readinto(data.numpy()) != data.numel():  # type: ignore[attr-defined] # all binary files have it
+        raise NernError("unreadable_checkpoint", f"The file ends within tensor {quoted(name)}; use a complete copy.")
+    # The file may hold bytes other than 0 and 1 for a bool.
+    values = data.ne(0) if dtype is torch.bool else data.view(dtype)
+    return values.as_strided(claim.shape, described.stride).contiguous()
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous copies, each in its own memory."""
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: Tensor) -> bytes:
+    return hashlib.sha256(tensor.view(torch.uint8).numpy().data).digest()
+
+
+def _natural_order(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key that puts `layer10` after `layer9`; digits such as `²` do not count as numbers."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]

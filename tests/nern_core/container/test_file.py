@@ -1,0 +1,256 @@
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+
+from nern_core.container import (
+    FORMAT_VERSION,
+    Document,
+    Encoding,
+    PredictedWeights,
+    PredictorRepresentation,
+    QuantizedRepresentation,
+    QuantizedWeights,
+    measure_sizes,
+    read_encoding,
+    write_encoding,
+)
+from nern_core.container.document import Source
+from nern_core.container.kept import RoundedTensor
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, Permutation
+from nern_core.formats.checksum import seal
+from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
+from nern_core.representations.quantized.coordinate_scales import fit_scales
+from nern_core.representations.quantized.layer import QuantizedLayer
+from nern_core.tensors.kernels import select_layers
+
+LAYERS = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
+
+
+def encoding_of(
+    representation: PredictorRepresentation | QuantizedRepresentation, weights: PredictedWeights | QuantizedWeights
+) -> Encoding:
+    return Encoding(
+        document=Document(
+            architecture=None,
+            options=EncodeOptions(),
+            representation=representation,
+            layers=LAYERS,
+            tied={"bn.again": "bn.weight"},
+            tensor_order=("conv.weight", "bn.weight", "bn.bias", "bn.again"),
+            source=Source(sha256="0" * 64, bytes=1000),
+        ),
+        weights=weights,
+        kept={
+            "bn.weight": torch.tensor([1.0, 2.0, 3.0, 4.0]),
+            "bn.bias": RoundedTensor(torch.tensor([1, -2, 3, 127], dtype=torch.int8), -20, torch.float32),
+        },
+    )
+
+
+def predicted(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding:
+    config = PredictorConfig(hidden_size=8)
+    torch.manual_seed(0)
+    parameters = {n: p.detach().half() for n, p in Predictor(config, LAYERS).named_parameters()}
+    order = None if permutation is Permutation.NONE else torch.arange(11, -1, -1)
+    return encoding_of(
+        PredictorRepresentation(predictor=config, permutation=permutation, scale=0.5),
+        PredictedWeights(parameters, (order,)),
+    )
+
+
+def quantized() -> Encoding:
+    integers = torch.arange(-54, 54, dtype=torch.int32).view(4, 3, 9)
+    layer = QuantizedLayer(integers, torch.tensor([-30, -20, -25, -28], dtype=torch.int32), fit_scales(integers))
+    return encoding_of(QuantizedRepresentation(), QuantizedWeights((layer,)))
+
+
+ENCODINGS = {
+    "no permutation": predicted(Permutation.NONE),
+    "cross-filter": predicted(),
+    "quantized": quantized(),
+}
+
+
+@pytest.mark.parametrize("written", ENCODINGS.values(), ids=ENCODINGS.keys())
+def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding) -> None:
+    write_encoding(written, tmp_path / "x.nern")
+    found = read_encoding(tmp_path / "x.nern")
+    assert found.document == written.document
+    assert _plain(found.weights) == _plain(written.weights)
+    assert _plain(found.kept) == _plain(written.kept)
+
+
+def _plain(value: Any) -> Any:
+    """Convert tensors to lists at any depth of an encoding."""
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, value.tolist())
+    if dataclasses.is_dataclass(value):
+        return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def test_the_file_is_a_safetensors_file_that_anybody_can_open(tmp_path: Path) -> None:
+    write_encoding(predicted(), tmp_path / "x.nern")
+    with safe_open(tmp_path / "x.nern", framework="pt") as file:
+        assert set(file.keys()) == {"document", "streams", "predictor", "kept.float32", "kept.int8"}
+        assert set(file.metadata()) == {"nern"}
+
+
+def test_the_sizes_add_up_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    sizes = measure_sizes(path)
+    assert sizes.kept == 16 + 4
+    assert sizes.permutation == 4  # log2(12!) is 28.8 bits
+    assert sizes.predictor == 2 * (241 * 8 + 3 * 9 * 8 + 9 * 9)
+    assert sizes.integers == 0
+    assert sizes.file == path.stat().st_size == sizes.predictor + sizes.permutation + sizes.kept + sizes.header
+
+
+def test_the_sizes_of_quantized_weights_add_up_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(quantized(), path)
+    sizes = measure_sizes(path)
+    assert (sizes.predictor, sizes.permutation) == (0, 0)
+    assert 90 < sizes.integers < 250
+    assert sizes.file == sizes.integers + sizes.kept + sizes.header
+
+
+def test_a_quantized_file_says_that_it_has_no_predictor() -> None:
+    with pytest.raises(NernError, match="not a predictor") as error:
+        _ = quantized().predicted
+    assert error.value.code == "no_predictor"
+
+
+def rewritten(path: Path, **changes: torch.Tensor | None) -> None:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(path)
+    for name, tensor in changes.items():
+        if tensor is None:
+            del tensors[name]
+        else:
+            tensors[name] = tensor
+    safetensors.torch.save_file(tensors, path, metadata)
+    seal(path)
+
+
+def test_a_file_without_a_document_is_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    rewritten(path, document=None)
+    with pytest.raises(NernError, match="is a checkpoint without `nern` metadata") as error:
+        read_encoding(path)
+    assert error.value.code == "not_an_encoding"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"document": torch.ones(9, dtype=torch.uint8)}, "its document cannot be read"),
+        ({"streams": None}, "do not have the declared lengths"),
+        ({"streams": torch.ones(5, dtype=torch.uint8)}, "do not have the declared lengths"),
+        ({"kept.float32": None}, "do not match its list of tensors"),
+        ({"kept.float32": torch.ones(5)}, "do not match its list of tensors"),
+        ({"predictor": None}, "does not have the declared shape"),
+        ({"predictor": torch.ones(2, 2)}, "does not have the declared shape"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    rewritten(path, **changes)
+    with pytest.raises(NernError, match=sentence) as error:
+        read_encoding(path)
+    assert error.value.code == "bad_encoding"
+
+
+def with_contents(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    text = bytes(safetensors.torch.load_file(path)["document"].tolist())
+    contents = json.loads(zlib.decompress(text))
+    change(contents)
+    changed = zlib.compress(json.dumps(contents).encode())
+    rewritten(path, document=torch.tensor(list(changed), dtype=torch.uint8))
+
+
+def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    metadata = json.dumps({"checksum": "0" * 64, "format_version": 1}, separators=(",", ":"))
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": metadata})
+    with pytest.raises(NernError, match=f"has format 1, but this version of nern reads 4 to {FORMAT_VERSION}") as error:
+        read_encoding(path)
+    assert error.value.code == "unsupported_version"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda contents: contents["document"].update(tied={"bn.again": "nothing"}),
+        lambda contents: contents["document"].update(tied={}),
+        lambda contents: contents["document"]["layers"][0].update(shape=[4]),
+        lambda contents: contents["document"]["layers"][0].update(shape=[5, 3, 3, 3]),
+        lambda contents: contents["document"].update(representation={"kind": "quantized"}),
+        lambda contents: contents["kept"][0].update(dtype="string"),
+        lambda contents: contents["kept"][0].update(shape=[5]),
+        lambda contents: contents.update(streams=[]),
+        lambda contents: contents.update(streams=[6]),
+        lambda contents: contents.update(more=1),
+    ],
+)
+def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    with_contents(path, change)
+    with pytest.raises(NernError) as error:
+        read_encoding(path)
+    assert error.value.code == "bad_encoding"
+
+
+@pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
+def test_every_changed_byte_is_noticed(tmp_path: Path, written: Encoding) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(written, path)
+    contents = bytearray(path.read_bytes())
+    for place in range(len(contents)):
+        change = (0x01, 0x20, 0xFF)[place % 3]
+        contents[place] ^= change
+        path.write_bytes(contents)
+        with pytest.raises(NernError):
+            read_encoding(path)
+        contents[place] ^= change
+
+
+@pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
+def test_every_truncation_is_noticed(tmp_path: Path, written: Encoding) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(written, path)
+    contents = path.read_bytes()
+    for length in range(len(contents)):
+        path.write_bytes(contents[:length])
+        with pytest.raises(NernError):
+            read_encoding(path)
+
+
+def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "x.nern")
+    with pytest.raises(NernError, match="not a .nern file"):
+        read_encoding(tmp_path / "x.nern")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.nern").write_bytes(b"something else entirely")
+    with pytest.raises(NernError, match="not a .nern file") as error:
+        read_encoding(tmp_path / "x.nern")
+    assert error.value.code == "not_an_encoding"

@@ -1,0 +1,105 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.fuzz_mutations import mutate
+from nern_core.contract.errors import NernError
+from nern_core.formats.dataset_structure import SplitStructure, read_dataset_structure
+from tests.dataset_files import SMALL, Claim, safetensors_file
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "data"
+    path.write_bytes(content)
+    return path
+
+
+def test_tells_the_splits_of_a_file(tmp_path: Path) -> None:
+    assert read_dataset_structure(written(tmp_path, safetensors_file(SMALL))) == {
+        "train": SplitStructure(images=3, height=4, width=5, bytes=3 * 60 + 3 * 8),
+        "test": SplitStructure(images=2, height=4, width=5, bytes=2 * 60 + 2 * 8),
+    }
+
+
+def without(name: str) -> dict[str, Claim]:
+    return {other: claim for other, claim in SMALL.items() if other != name}
+
+
+@pytest.mark.parametrize(
+    ("claims", "sentence"),
+    [
+        (without("test.labels"), "has no tensor 'test.labels'"),
+        (SMALL | {"conv.weight": ("F32", (2, 2))}, "also has a tensor 'conv.weight'"),
+        (SMALL | {"train.images": ("F32", (3, 4, 5, 3))}, "is F32 of shape"),
+        (SMALL | {"train.images": ("U8", (3, 3, 4, 5))}, r"is U8 of shape \[3, 3, 4, 5\]; images are U8"),
+        (SMALL | {"train.images": ("U8", (3, 4, 5))}, "of shape N x H x W x 3"),
+        (SMALL | {"train.images": ("U8", (0, 4, 5, 3)), "train.labels": ("I64", (0,))}, "of shape N x H x W x 3"),
+        (SMALL | {"train.images": ("U8", (3, 0, 5, 3))}, "0 x 5 pixels; use 1 to 4096"),
+        (SMALL | {"train.images": ("U8", (3, 1, 4097, 3))}, "1 x 4097 pixels"),
+        (SMALL | {"train.labels": ("I32", (3,))}, "is I32 of shape"),
+        (SMALL | {"train.labels": ("I64", (4,))}, "one I64 .* for each of the 3 images"),
+        (SMALL | {"train.labels": ("I64", (3, 1))}, "one I64"),
+    ],
+)
+def test_other_contents_are_explained(tmp_path: Path, claims: dict[str, Claim], sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as error:
+        read_dataset_structure(written(tmp_path, safetensors_file(claims)))
+    assert error.value.code == "not_a_dataset"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "header is longer than the file"),
+        (b"PK\x03\x04 and so on", "header is longer than the file"),
+        (safetensors_file(SMALL)[:-1], "bytes of data, but its header declares"),
+        (safetensors_file(SMALL) + b"x", "bytes of data, but its header declares"),
+        (safetensors_file(SMALL, {"note": "x" * 70_000}), "header is longer than 64 KiB"),
+    ],
+)
+def test_damage_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as error:
+        read_dataset_structure(written(tmp_path, content))
+    assert error.value.code == "not_a_dataset"
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "fits"),
+    [
+        ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "input_size": 8}, True),
+        ({"crop_padding": 4, "horizontal_flip": True}, True),
+        ({"mean": [0.5]}, False),
+        ({"std": [0, 1, 1]}, False),
+        ({"path": "/etc/passwd"}, False),
+        ([], False),
+    ],
+)
+def test_what_the_metadata_say_of_preprocessing_is_checked(tmp_path: Path, preprocessing: Any, fits: bool) -> None:
+    path = written(tmp_path, safetensors_file(SMALL, {"preprocessing": json.dumps(preprocessing)}))
+    if fits:
+        assert set(read_dataset_structure(path)) == {"train", "test"}
+        return
+    with pytest.raises(NernError, match="entry `preprocessing` of the metadata is invalid") as error:
+        read_dataset_structure(path)
+    assert error.value.code == "not_a_dataset"
+
+
+def test_other_metadata_are_left_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, safetensors_file(SMALL, {"author": "somebody"}))
+    assert set(read_dataset_structure(path)) == {"train", "test"}
+
+
+def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> None:
+    seeds = [safetensors_file(SMALL), safetensors_file(SMALL, {"preprocessing": '{"input_size": 8}'})]
+    outcomes = set()
+    for number in range(2000):
+        path = written(tmp_path, mutate(random.Random(number), seeds))
+        try:
+            read_dataset_structure(path)
+            outcomes.add("read")
+        except NernError as error:
+            outcomes.add(error.code)
+    assert outcomes == {"read", "not_a_dataset"}

@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from nern_core.contract.errors import NernError
+from nern_core.formats.checkpoint_structure import read_structure
+from nern_core.tensors.checkpoint import read_checkpoint
+from tests.conftest import ROOT
+
+# First bytes of each format, and the expected message.
+FILES = {
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\n",
+        "is a pointer of Git LFS, .*; run `git lfs pull`",
+    ),
+    "html": (
+        b"\xef\xbb\xbf\n<!DOCTYPE html><title>Sign in</title>",
+        "is a web page; .*; download the checkpoint",
+    ),
+    "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page"),
+    "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(64), "is a GGUF file"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file, probably from Keras; load it in Keras"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.4.0" + bytes(64), "is an ONNX model; save the network's state_dict"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(64), "is compressed by gzip; unpack it"),
+    "npy": (b"\x93NUMPY\x01\x00" + bytes(64), "is a single numpy array"),
+    "index": (b'{"metadata": {"total_size": 1}, "weight_map": {}}', "is a JSON text, .* index of a checkpoint"),
+    "pickle": (b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a plain pickle"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_another_format_is_told_by_its_name_with_what_to_do(tmp_path: Path, name: str) -> None:
+    content, sentence = FILES[name]
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    for read in (read_structure, read_checkpoint):
+        with pytest.raises(NernError, match=f"^The file {sentence}") as error:
+            read(path)
+        assert error.value.code == "not_a_checkpoint"
+        assert error.value.message.endswith(".")
+
+
+def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(NernError, match="'pipe.pt' is a pipe or a device; write its content to a file"):
+        read_checkpoint(tmp_path / "pipe.pt")
+
+
+def test_a_folder_is_told_with_the_file_to_name(tmp_path: Path) -> None:
+    with pytest.raises(NernError, match="is a folder; name the file in it that holds the weights"):
+        read_checkpoint(tmp_path)
+
+
+def test_an_encoding_in_place_of_a_checkpoint_is_told_with_what_to_do() -> None:
+    for read in (read_structure, read_checkpoint):
+        with pytest.raises(NernError) as error:
+            read(ROOT / "tests" / "golden" / "quantized-v5.nern")
+        assert error.value.code == "already_encoded"
+        assert error.value.message == (
+            "This is a .nern file already, not a checkpoint; "
+            "`nern reconstruct` (POST /reconstructions) makes weights of it."
+        )

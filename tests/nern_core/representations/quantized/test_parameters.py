@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+
+from nern_core.container.step_grid import step_of, steps_of
+from nern_core.representations.quantized.parameters import QuantizedParameters
+from nern_core.representations.quantized.start import starting_steps
+from nern_core.tensors.kernels import KernelLayer
+
+LAYER = KernelLayer(name="w", shape=(2, 2, 3), tile=None, dtype="float32")
+WEIGHTS = torch.tensor([[[0.9, -0.4, 0.1], [2.2, 0.0, -1.1]], [[4.1, 8.3, -3.0], [0.2, 1.9, 6.0]]])
+VECTOR = torch.tensor([0.5, -2.0, 0.1])
+
+
+def parameters() -> QuantizedParameters:
+    steps = [torch.tensor([1.0, 2.0])]
+    return QuantizedParameters([LAYER], {"w": WEIGHTS, "v": VECTOR}, steps, {"v": VECTOR})
+
+
+def test_weights_are_rounded_to_the_steps_of_their_filters() -> None:
+    weights = parameters().weights()["w"]
+    assert weights.tolist() == [[[1.0, 0.0, 0.0], [2.0, 0.0, -1.0]], [[4.0, 8.0, -4.0], [0.0, 2.0, 6.0]]]
+
+
+def test_what_is_trained_is_what_is_decoded() -> None:
+    made = parameters()
+    with torch.no_grad():
+        made.log_steps[0].add_(torch.tensor([0.3, -1.7]))
+    weights = made.weights()
+    (layer,) = made.quantized_layers(made.integers())
+    torch.testing.assert_close(layer.weights(LAYER), weights["w"], rtol=1e-6, atol=0)
+    vector = made.rounded_vectors()["v"]
+    torch.testing.assert_close(vector.values(), weights["v"], rtol=1e-6, atol=0)
+
+
+def test_vectors_use_the_whole_of_8_bits() -> None:
+    vector = parameters().rounded_vectors()["v"]
+    assert 115 <= vector.integers.abs().max() <= 127
+    assert (vector.values() - VECTOR).abs().max() <= step_of(vector.exponent) / 2
+
+
+def test_a_vector_of_zeros_stays_one() -> None:
+    zeros = torch.zeros(3)
+    made = QuantizedParameters([LAYER], {"w": WEIGHTS}, [torch.ones(2)], {"v": zeros})
+    assert made.rounded_vectors()["v"].values().tolist() == [0.0] * 3
+
+
+def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
+    made = parameters()
+    weights = made.weights()
+    (weights["w"].sum() + weights["v"].sum()).backward()
+    latent, log_steps, vector = made.latents[0], made.log_steps[0], made.vectors[0]
+    assert latent.grad is not None
+    assert log_steps.grad is not None
+    assert vector.grad is not None
+    assert latent.grad.tolist() == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
+    assert (log_steps.grad != 0).all()
+    assert vector.grad.tolist() == pytest.approx([1.0] * 3)
+
+
+@pytest.mark.parametrize("octaves", [0.03, -0.07, math.log2(1.5)])
+def test_larger_steps_leave_the_real_weights_as_they_are(octaves: float) -> None:
+    made = parameters()
+    before = real_weights(made)
+    made.enlarge_steps(octaves)
+    torch.testing.assert_close(real_weights(made), before)
+
+
+def test_small_changes_of_the_steps_add_up() -> None:
+    made = parameters()
+    for _ in range(10):
+        made.enlarge_steps(0.1)
+    assert made.quantized_layers(made.integers())[0].exponents.tolist() == [8, 16]
+
+
+def real_weights(made: QuantizedParameters) -> torch.Tensor:
+    """Return the weights before rounding, computed with the steps in the file."""
+    (layer,) = made.quantized_layers(made.integers())
+    weights: torch.Tensor = made.latents[0].detach() * steps_of(layer.exponents).float()[:, None, None]
+    return weights
+
+
+@pytest.mark.parametrize("sixty_fourths", range(9))
+def test_rounding_neither_enlarges_nor_shrinks_weights_whatever_their_scale(sixty_fourths: int) -> None:
+    weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 2 ** (sixty_fourths / 64)
+    layer = KernelLayer(name="w", shape=(64, 64), tile=16, dtype="float32")
+    (start,) = starting_steps([layer], {"w": weights}, 8.0 * weights.numel())
+    made = QuantizedParameters([layer], {"w": weights}, [start], {})
+    (quantized,) = made.quantized_layers(made.integers())
+    decoded = quantized.weights(layer)
+    assert float((decoded * weights).sum() / weights.square().sum()) == pytest.approx(1, abs=0.001)
+    assert float((decoded - weights).norm() / weights.norm()) < 0.006
