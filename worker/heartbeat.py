@@ -44,7 +44,7 @@ class Heartbeat:
         self._lease = settings.lease
         self._sessions = sessions
         self._claim = claim
-        self._extended = time.monotonic()
+        self._extended = self._looked = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._hold = Hold.HELD
@@ -68,7 +68,12 @@ class Heartbeat:
     @property
     def hold(self) -> Hold:
         """The last known hold. If the database was unreachable for ten leases, the job is lost."""
-        if time.monotonic() - self._extended >= _LONGEST_OUTAGE * self._lease.total_seconds():
+        now = time.monotonic()
+        gap, self._looked = now - self._looked, now
+        if gap > self._lease.total_seconds() / 2:
+            # This process was suspended; the next beat tells whether the job is still held.
+            self._extended += gap
+        if now - self._extended >= _LONGEST_OUTAGE * self._lease.total_seconds():
             self._hold = Hold.LOST
         return self._hold
 

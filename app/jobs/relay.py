@@ -6,7 +6,8 @@ runs in a thread of every API process. Several relays, and lost or duplicate mes
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
@@ -23,8 +24,8 @@ _log = structlog.get_logger()
 _LONGEST_PAUSE = timedelta(hours=1)
 _JOBS_PER_ROUND = 100
 _SECONDS_TO_STOP = 10.0
-# After an outage of the database, workers get a lease, or this time if it is longer, to extend their leases before any
-# is expired.
+# After an outage of the database or a suspension of this machine, workers get a lease, or this time if it is longer,
+# to extend their leases before any is expired.
 _SECONDS_TO_RECOVER = 5.0
 
 
@@ -38,6 +39,7 @@ class Relay:
         self._wake = threading.Event()
         self._stopping = False
         self._no_sweep_before = 0.0
+        self._left_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
@@ -55,16 +57,40 @@ class Relay:
         self._wake.set()
 
     def round(self) -> int:
-        """Run once; return the number of announced jobs. After a failure, no lease is expired for a while."""
+        """Run once; return the number of announced jobs.
+
+        No lease is expired for a while after a failure of the database, and after this process did not run for long.
+        """
+        self._notice_gap()
         try:
-            return self._round()
+            with self._sparing_leases():
+                waiting = transact(self._sessions, self._look)
+            return self._announce(waiting)
+        finally:
+            self._left_at = time.time()
+
+    def _notice_gap(self) -> None:
+        """Spare the leases if the last round was much longer ago than planned: the workers may have stood still too."""
+        # By the time of day, because other clocks stop while the machine is suspended. A step of the clock counts too.
+        if self._left_at is not None:
+            late = time.time() - self._left_at - self._settings.relay_interval.total_seconds()
+            if late > self._settings.lease.total_seconds() / 2:
+                _log.warning("relay_late", seconds=round(late, 1))
+                self._spare_leases()
+
+    @contextmanager
+    def _sparing_leases(self) -> Iterator[None]:
+        try:
+            yield
         except Exception:
-            pause = max(_SECONDS_TO_RECOVER, self._settings.lease.total_seconds())
-            self._no_sweep_before = time.monotonic() + pause
+            self._spare_leases()
             raise
 
-    def _round(self) -> int:
-        waiting = transact(self._sessions, self._look)
+    def _spare_leases(self) -> None:
+        pause = max(_SECONDS_TO_RECOVER, self._settings.lease.total_seconds())
+        self._no_sweep_before = time.monotonic() + pause
+
+    def _announce(self, waiting: Sequence[Waiting]) -> int:
         announced: list[Waiting] = []
         try:
             for job in waiting:
@@ -72,7 +98,8 @@ class Relay:
                 announced.append(job)
         finally:
             # A crash between sending and marking only duplicates a message.
-            self._mark(announced)
+            with self._sparing_leases():
+                self._mark(announced)
         return len(announced)
 
     def _look(self, session: Session) -> Sequence[Waiting]:

@@ -1,6 +1,7 @@
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +52,20 @@ def test_after_an_outage_the_lease_is_extended_though_it_had_expired(
     with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
         wait_for(lambda: not expired(embedded_jobs, claim.job_id))
         assert heartbeat.hold is Hold.HELD
+
+
+def test_a_worker_that_was_suspended_asks_before_it_gives_the_job_up(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("worker.heartbeat.time", SimpleNamespace(monotonic=lambda: now))
+    heartbeat = Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claimed(embedded_jobs, LEASE))
+    now += 100 * embedded_jobs.settings.lease.total_seconds()
+    holds = [heartbeat.hold]
+    for _ in range(40):
+        now += embedded_jobs.settings.lease.total_seconds() / 4
+        holds.append(heartbeat.hold)
+    assert (holds[0], holds[-1]) == (Hold.HELD, Hold.LOST)
 
 
 def test_a_job_that_another_worker_took_during_an_outage_is_lost(

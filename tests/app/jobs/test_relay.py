@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from queue import Empty
+from types import SimpleNamespace
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -9,6 +10,7 @@ from sqlalchemy.exc import DatabaseError
 
 from app.db.engine import create_sessions, migrate
 from app.jobs.broker import create_celery
+from app.jobs.models import Job, JobStatus
 from app.jobs.relay import Relay, pause_after
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
@@ -73,8 +75,7 @@ def test_no_lease_runs_out_right_after_the_database_could_not_be_written_to(
     relay: Relay, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(settings, "job_1")
-    with transaction(settings) as session:
-        assert JobRepository(session).claim("job_1", -timedelta(seconds=1))
+    lose(settings, "job_1")
 
     def full(*arguments: object) -> None:
         raise DatabaseError("INSERT", {}, Exception("full"))
@@ -86,6 +87,51 @@ def test_no_lease_runs_out_right_after_the_database_could_not_be_written_to(
     assert relay.round() == 0
     relay._no_sweep_before = 0.0
     assert relay.round() == 1
+
+
+def test_a_lease_runs_out_while_the_broker_is_down(embedded: Settings) -> None:
+    migrate(embedded)
+    submit(embedded, "job_1")
+    submit(embedded, "job_2")
+    unreachable = embedded.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    relay = Relay(embedded, create_sessions(embedded), create_celery(unreachable))
+    with pytest.raises(OperationalError):
+        relay.round()
+    lose(embedded, "job_1")
+    with pytest.raises(OperationalError):
+        relay.round()
+    assert status(embedded, "job_1") is JobStatus.QUEUED
+
+
+def test_no_lease_runs_out_right_after_the_machine_was_suspended(
+    embedded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("app.jobs.relay.time", SimpleNamespace(time=lambda: now, monotonic=lambda: now))
+    lease = embedded.lease.total_seconds()
+    migrate(embedded)
+    relay = Relay(embedded, create_sessions(embedded), create_celery(embedded))
+    submit(embedded, "job_1")
+    relay.round()
+    lose(embedded, "job_1")
+    now += 2 * lease
+    relay.round()
+    assert status(embedded, "job_1") is JobStatus.RUNNING
+    for _ in range(4):
+        now += lease / 3
+        relay.round()
+    assert status(embedded, "job_1") is JobStatus.QUEUED
+
+
+def lose(settings: Settings, job_id: str) -> None:
+    """Let a worker claim a job, and its lease expire."""
+    with transaction(settings) as session:
+        assert JobRepository(session).claim(job_id, -timedelta(seconds=1))
+
+
+def status(settings: Settings, job_id: str) -> JobStatus:
+    with transaction(settings) as session:
+        return JobStatus(session.get_one(Job, job_id).status)
 
 
 def test_a_message_that_no_worker_took_is_sent_again_ever_more_rarely() -> None:
