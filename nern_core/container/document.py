@@ -17,7 +17,7 @@ from pydantic import (
 
 from nern_core.container.step_grid import LARGEST_EXPONENT
 from nern_core.contract.options import EncodeOptions, Permutation, RepresentationName
-from nern_core.formats.tensor_claims import LONGEST_NAME, MOST_DIMENSIONS
+from nern_core.formats.tensor_claims import LARGEST_SIZE, LONGEST_NAME, Shape
 from nern_core.representations.predicted.predictor import PredictorConfig
 from nern_core.tensors.kernels import KernelLayer
 
@@ -32,7 +32,7 @@ class Source(_Part):
     """The checkpoint file that was encoded."""
 
     sha256: str
-    bytes: int
+    bytes: Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
 
 
 class PredictorRepresentation(_Part):
@@ -137,7 +137,7 @@ class KeptTensor(_Part):
     """
 
     name: str
-    shape: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_DIMENSIONS)]
+    shape: Shape
     dtype: str
     constant: int | float | None = None
     exponent: Exponent | None = None
@@ -147,5 +147,5 @@ class Contents(_Part):
     """The whole JSON: the document, the lengths of the byte streams, and the kept tensors."""
 
     document: Document
-    streams: tuple[Annotated[int, Field(ge=0)], ...]
+    streams: tuple[Annotated[int, Field(ge=0, le=LARGEST_SIZE)], ...]
     kept: tuple[KeptTensor, ...]

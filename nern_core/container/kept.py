@@ -17,7 +17,7 @@ from nern_core.contract.errors import NernError
 _DTYPES: Final = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
-        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128),
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
         *(torch.float8_e4m3fn, torch.float8_e5m2),
         *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
         *(torch.uint16, torch.uint32, torch.uint64),

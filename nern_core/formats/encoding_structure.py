@@ -9,20 +9,25 @@ import os
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.checksum import is_intact
+from nern_core.formats.decoded_extent import check_decoded_extent
 from nern_core.formats.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
+from nern_core.formats.tensor_claims import Shape
 
 FORMAT_VERSION: Final = 5
 OLDEST_VERSION: Final = 4
+# Larger numbers are damage, and too long for a message.
+_LARGEST_VERSION = 2**31 - 1
 METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
+# Bytes of the document, compressed or not.
 LARGEST_DOCUMENT: Final = 1 << 24
 # Keyed by torch's names; unknown dtypes count as the largest.
 _ITEM_BYTES: Final = {
@@ -37,7 +42,7 @@ _LARGEST_ITEM_BYTES: Final = 16
 class _Version(BaseModel):
     """The part of the metadata that all formats have."""
 
-    format_version: int
+    format_version: Annotated[int, Field(ge=0, le=_LARGEST_VERSION)]
 
 
 def check_encoding_structure(path: Path, called: str = "The file") -> None:
@@ -71,6 +76,8 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
         raise NernError("bad_encoding", f"{called} is damaged: its checksum does not match its contents.")
     if tensors[DOCUMENT].dtype != "U8":
         raise NernError("bad_encoding", f"{called} is damaged: it has no document.")
+    if tensors[DOCUMENT].logical_bytes > LARGEST_DOCUMENT:
+        raise NernError("bad_encoding", f"{called} is damaged: its document is longer than {LARGEST_DOCUMENT:,} bytes.")
 
 
 def is_encoding(path: Path) -> bool:
@@ -113,7 +120,7 @@ def read_format_version(path: Path) -> int:
 def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
     """Count the bytes of all tensors that a file decodes to; the file must have passed `check_open_encoding`.
 
-    Raises `NernError` (`bad_encoding`).
+    Raises `NernError` (`bad_encoding`), also for more than a file of this size can decode to.
     """
     inflater = zlib.decompressobj()
     try:
@@ -121,20 +128,27 @@ def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
         contents = _Contents.model_validate_json(text)
     except (zlib.error, ValidationError) as error:
         raise NernError("bad_encoding", f"{called} is damaged: its document cannot be read.") from error
-    sizes = {tensor.name: tensor.logical_bytes for tensor in (*contents.document.layers, *contents.kept)}
-    return sum(sizes.values()) + sum(sizes.get(name, 0) for name in contents.document.tied.values())
+    tensors = (*contents.document.layers, *contents.kept)
+    tied = contents.document.tied.values()
+    check_decoded_extent({tensor.name: tensor.values for tensor in tensors}, tied, file.seek(0, os.SEEK_END))
+    sizes = {tensor.name: tensor.logical_bytes for tensor in tensors}
+    return sum(sizes.values()) + sum(sizes.get(name, 0) for name in tied)
 
 
 class _Tensor(BaseModel):
     """A tensor that a document declares."""
 
     name: str
-    shape: tuple[NonNegativeInt, ...]
+    shape: Shape
     dtype: str
 
     @property
+    def values(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def logical_bytes(self) -> int:
-        return math.prod(self.shape) * _ITEM_BYTES.get(self.dtype, _LARGEST_ITEM_BYTES)
+        return self.values * _ITEM_BYTES.get(self.dtype, _LARGEST_ITEM_BYTES)
 
 
 class _Document(BaseModel):

@@ -37,7 +37,7 @@ def from_json(written: JsonValue) -> object:
         raise NotPlainError
     try:
         return read(written[tag])
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise NotPlainError from error
 
 

@@ -6,7 +6,9 @@ The limits are far above every real network, and low enough to protect the proce
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeGuard
+from typing import Annotated, Final, TypeGuard
+
+from pydantic import AfterValidator, Field
 
 from nern_core.contract.errors import NernError, quoted
 
@@ -32,6 +34,8 @@ ITEM_BYTES: Final = {
 MOST_TENSORS: Final = 100_000
 LONGEST_NAME: Final = 512
 MOST_DIMENSIONS: Final = 8
+# The largest size and number of values that torch can address.
+LARGEST_SIZE: Final = 2**63 - 1
 _MOST_VALUES = 2**40
 # Tied weights and views can make tensors larger than their file; a decompression bomb exceeds this by far.
 _LARGEST_EXPANSION = 4
@@ -51,13 +55,26 @@ class TensorClaim:
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
-def is_shape(sizes: tuple[object, ...]) -> TypeGuard[tuple[int, ...]]:
-    """Return True if these are valid sizes of a tensor: few, not negative, and not too many values."""
+def is_shape(sizes: tuple[object, ...], most_values: int = _MOST_VALUES) -> TypeGuard[tuple[int, ...]]:
+    """Return True if these are valid sizes of a tensor: few, not negative, and not too many values.
+
+    Zeros count as ones. No number of more than 9 * 8 bytes is computed, however many digits a file gives its sizes.
+    """
     return (
         len(sizes) <= MOST_DIMENSIONS
-        and all(type(size) is int and size >= 0 for size in sizes)
-        and math.prod(max(size, 1) for size in sizes if type(size) is int) <= _MOST_VALUES
+        and all(type(size) is int and 0 <= size <= most_values for size in sizes)
+        and math.prod(max(size, 1) for size in sizes if type(size) is int) <= most_values
     )
+
+
+def _addressable(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if not is_shape(sizes, LARGEST_SIZE):
+        raise ValueError("no tensor has this shape")
+    return sizes
+
+
+# The shape of a tensor in a JSON document.
+Shape = Annotated[tuple[int, ...], Field(max_length=MOST_DIMENSIONS), AfterValidator(_addressable)]
 
 
 def check_name(name: str) -> None:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nern_core.contract.kernel_policy import SPATIAL, choose_tensors
-from nern_core.formats.tensor_claims import MOST_DIMENSIONS
+from nern_core.formats.tensor_claims import LARGEST_SIZE, is_shape
 
 WeightDtype = Literal["float16", "bfloat16", "float32", "float64"]
 
@@ -39,9 +39,11 @@ class KernelLayer:
     dtype: WeightDtype
 
     def __post_init__(self) -> None:
-        smallest = min((*self.shape, 1 if self.tile is None else self.tile))
+        tile = 1 if self.tile is None else self.tile
         fewest = 3 if self.tile is None else 2
-        if not fewest <= len(self.shape) <= MOST_DIMENSIONS or smallest < 1:
+        if not is_shape(self.shape, LARGEST_SIZE) or tile > LARGEST_SIZE:
+            raise ValueError("no tensor has this shape or tile")
+        if len(self.shape) < fewest or min(*self.shape, tile) < 1:
             raise ValueError(f"a tensor of shape {self.shape} has no kernels")
 
     @property
@@ -52,7 +54,7 @@ class KernelLayer:
     @property
     def channels(self) -> int:
         """Return the size of the channel coordinate: axis 1 or, for a matrix, the tiles of each row."""
-        return self.shape[1] if self.tile is None else math.ceil(self.inputs / self.tile)
+        return self.shape[1] if self.tile is None else -(-self.inputs // self.tile)
 
     @property
     def inputs(self) -> int:
@@ -134,10 +136,10 @@ def assemble(kernels: Tensor, layer: KernelLayer) -> Tensor:
 
 def by_head(layers: Iterable[KernelLayer]) -> dict[str, tuple[int, ...]]:
     """Group layer indices by output head, sorted by its name."""
-    indices: dict[str, tuple[int, ...]] = {}
+    indices: dict[str, list[int]] = {}
     for index, layer in enumerate(layers):
-        indices[layer.head] = (*indices.get(layer.head, ()), index)
-    return dict(sorted(indices.items()))
+        indices.setdefault(layer.head, []).append(index)
+    return {head: tuple(found) for head, found in sorted(indices.items())}
 
 
 def _dtype_name(tensor: Tensor) -> WeightDtype:

@@ -258,6 +258,21 @@ def test_results_beyond_the_quota_are_refused_before_they_are_made(
         assert reconstruct(client).status_code == 202
 
 
+@pytest.mark.parametrize(
+    "shape", [[2**20, 2**20, 3, 3], [2**62, 1, 1], [10**4000] * 300], ids=["large", "huge", "long"]
+)
+def test_sizes_that_no_file_can_have_are_damage_and_not_a_lack_of_room(
+    embedded: Settings, tmp_path: Path, shape: list[int]
+) -> None:
+    def declare(contents: dict[str, Any]) -> None:
+        contents["document"]["layers"][0].update(shape=shape)
+
+    content = changed(ROOT / "tests" / "golden" / "quantized-v4.nern", tmp_path / "x.nern", declare).read_bytes()
+    with serving(embedded) as client:
+        refused = reconstruct(client, content)
+    assert (refused.status_code, refused.json()["type"]) == (422, "bad-encoding")
+
+
 def test_results_for_which_the_disk_has_no_room_are_refused(
     embedded: Settings, bomb: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,11 @@ def with_kept(contents: dict[str, Any], size: int, aliases: int = 0) -> None:
     contents["document"]["tensor_order"] += ["x", *tied]
 
 
+def with_empty(contents: dict[str, Any], shape: list[int], dtype: str = "float32") -> None:
+    contents["kept"].append({"name": "x", "shape": shape, "dtype": dtype, "constant": None, "exponent": None})
+    contents["document"]["tensor_order"].append("x")
+
+
 @pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
 @pytest.mark.parametrize(
     "change",
@@ -60,10 +65,22 @@ def test_tensors_far_beyond_the_file_are_refused_before_they_are_made(
         lambda contents: predictor(contents).update(hidden_size=-1),
         lambda contents: predictor(contents).update(hidden_size=2**31),
         lambda contents: predictor(contents)["variant"]["encoding"].update(base=1e300),
+        lambda contents: with_shape(contents, 1, 10**400),
+        lambda contents: contents["document"]["layers"][0].update(shape=[1, 10**400], tile=1),
+        lambda contents: contents["document"]["layers"][0].update(tile=10**400),
+        lambda contents: with_empty(contents, [0, 2**63]),
+        lambda contents: with_empty(contents, [0, 10**30]),
+        lambda contents: with_empty(contents, [0, 2**62, 2**62]),
+        lambda contents: with_empty(contents, [0], dtype="complex128"),
+        lambda contents: contents["document"].update(extra_states={"x": {"$float": 10**400}}),
+        lambda contents: contents["document"]["source"].update(bytes=10**400),
+        lambda contents: contents["streams"].append(10**400),
     ],
     ids=[
         *("dimensions", "kept dimensions", "exponent", "constant", "kept twice", "layer twice"),
         *("negative hidden size", "huge hidden size", "base"),
+        *("huge layer", "huge matrix", "huge tile", "empty beyond 64 bits", "empty beyond 99 bits", "empty in 3 axes"),
+        *("a dtype without a format", "huge float", "huge source", "huge stream"),
     ],
 )
 def test_numbers_that_no_encoder_writes_are_refused(tmp_path: Path, change: Any) -> None:
@@ -72,6 +89,7 @@ def test_numbers_that_no_encoder_writes_are_refused(tmp_path: Path, change: Any)
     with pytest.raises(NernError) as error:
         read_encoding(tmp_path / "x.nern")
     assert error.value.code == "bad_encoding"
+    assert len(error.value.message) < 400
 
 
 def test_a_large_network_in_a_small_file_is_read(tmp_path: Path) -> None:

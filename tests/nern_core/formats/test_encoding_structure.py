@@ -1,12 +1,21 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_structure import read_structure
-from nern_core.formats.encoding_structure import check_encoding_structure, decoded_bytes, is_encoding
+from nern_core.formats.checksum import UNSEALED, seal
+from nern_core.formats.encoding_structure import (
+    LARGEST_DOCUMENT,
+    check_encoding_structure,
+    decoded_bytes,
+    is_encoding,
+)
 from tests.conftest import EXAMPLE, ROOT
 from tests.dataset_files import safetensors_file
+from tests.encoding_files import changed
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))
 
@@ -65,6 +74,11 @@ def test_every_changed_byte_and_every_truncation_is_noticed(tmp_path: Path) -> N
             "bad_encoding",
             "its checksum",
         ),
+        (
+            safetensors_file({"document": ("U8", (1,))}, {"nern": '{"format_version": 1%s}' % ("0" * 400)}),
+            "bad_encoding",
+            "has no valid format version",
+        ),
         (safetensors_file({"document": ("U8", (1,))}, {"nern": "x" * 70_000}), "not_an_encoding", "longer than 64 KiB"),
     ],
 )
@@ -93,3 +107,36 @@ def test_an_encoding_is_known_by_its_contents_under_any_name(tmp_path: Path) -> 
 def test_what_a_file_decodes_to_is_counted_without_decoding_it(path: Path) -> None:
     with path.open("rb") as file:
         assert decoded_bytes(file) == read_structure(path.with_suffix(".safetensors")).logical_bytes
+
+
+def with_shape(*shape: int) -> Callable[[dict[str, Any]], None]:
+    return lambda contents: contents["document"]["layers"][0].update(shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (with_shape(*[10**4000 - 1] * 8), "its document cannot be read"),
+        (with_shape(*[1] * 300), "its document cannot be read"),
+        (with_shape(2**20, 2**20, 3, 3), r"bytes declare [\d,]+ bytes of tensors"),
+        (lambda contents: contents["kept"][0].update(shape=[2**40]), r"bytes declare [\d,]+ bytes of tensors"),
+    ],
+    ids=["digits", "axes", "layer", "kept"],
+)
+def test_impossible_sizes_are_refused_before_they_are_counted(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    path = changed(GOLDEN[-1], tmp_path / "x.nern", change)
+    with path.open("rb") as file, pytest.raises(NernError, match=sentence) as error:
+        decoded_bytes(file)
+    assert error.value.code == "bad_encoding"
+
+
+def test_a_document_that_is_longer_than_any_is_refused_unread(tmp_path: Path) -> None:
+    metadata = {"nern": f'{{"checksum":"{UNSEALED}","format_version":5}}'}
+    path = tmp_path / "x.nern"
+    path.write_bytes(safetensors_file({"document": ("U8", (LARGEST_DOCUMENT + 1,))}, metadata))
+    seal(path)
+    with pytest.raises(NernError, match="its document is longer than 16,777,216 bytes") as error:
+        check_encoding_structure(path)
+    assert error.value.code == "bad_encoding"

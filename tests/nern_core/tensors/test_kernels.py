@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 import torch
@@ -107,6 +108,13 @@ def test_only_floating_point_tensors_are_represented(dtype: torch.dtype) -> None
 def test_groups_layers_by_head() -> None:
     tensors = {"a": torch.ones(1, 1, 3, 3), "b": torch.ones(1, 1, 7, 7), "c": torch.ones(2, 1, 3, 3)}
     assert by_head(select_layers(tensors, ["*"])) == {"3x3": (0, 2), "7x7": (1,)}
+
+
+def test_the_layers_of_a_head_are_grouped_in_time_proportional_to_their_number() -> None:
+    layers = [KernelLayer(name=str(index), shape=(1, 1, 1), tile=None, dtype="float16") for index in range(100_000)]
+    started = time.process_time()
+    assert by_head(layers) == {"1": tuple(range(100_000))}
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(("shape", "tile"), [((4,), None), ((4, 3), None), ((4, 0, 3), None), ((4,), 16), ((4, 3), 0)])
