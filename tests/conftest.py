@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from app.db.engine import create_engine, migrate
 from app.settings import Authentication, Settings
 from app.storage.s3 import requests
+from tests.budget import Budget
 from tests.chaos.proxy import proxy_to
-from tests.databases import postgres_database, unused_redis
+from tests.databases import EmptiedDatabase, postgres_database, unused_redis
 from tests.mlflow_server import mlflow_url, registered_model, tracking
 from tests.paths import DIGITS, EXAMPLE, ROOT
 from tests.s3 import FaultyBucket, S3Server, bucket_settings
@@ -37,8 +38,10 @@ class RealCheckpoints:
     cifar10: Path
 
 
-def pytest_configure() -> None:
-    """Let signals end processes as in a terminal; in the background and under `nohup` they would be ignored."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Limit the time of tests, and let signals end processes as in a terminal."""
+    config.pluginmanager.register(Budget())
+    # In the background and under `nohup` they would be ignored.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
@@ -80,11 +83,18 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(settings.database.removeprefix("sqlite:///"))
 
 
-@pytest.fixture
-def postgres_url(migrated_postgres: str) -> Iterator[str]:
-    """A PostgreSQL database with the schema and no rows."""
+@pytest.fixture(scope="session")
+def emptied_postgres(migrated_postgres: str) -> Iterator[EmptiedDatabase]:
+    """The PostgreSQL database of this process, with the schema."""
     with postgres_database(migrated_postgres) as url:
-        yield url
+        yield EmptiedDatabase(url)
+
+
+@pytest.fixture
+def postgres_url(emptied_postgres: EmptiedDatabase) -> str:
+    """The PostgreSQL database of this process, with the schema and no rows."""
+    emptied_postgres.empty()
+    return emptied_postgres.url
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 import shutil
 
 import pytest
-import sqlalchemy
 from starlette.testclient import TestClient
 
 from app.settings import Settings
+from tests.app.conftest import serving
+from tests.databases import drop_database, postgres_database
 
 
 def test_a_service_that_can_work_is_live_and_ready(client: TestClient) -> None:
@@ -21,11 +22,12 @@ def test_without_its_store_the_service_lives_but_is_not_ready(embedded_client: T
 
 
 @pytest.mark.parametrize("settings", ["production"], indirect=True)
-def test_without_its_database_the_service_lives_but_is_not_ready(client: TestClient, settings: Settings) -> None:
-    url = sqlalchemy.make_url(settings.database)
-    engine = sqlalchemy.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {url.database} WITH (FORCE)"))
-    engine.dispose()
-    assert client.get("/readyz").status_code == 503
-    assert client.get("/livez").status_code == 200
+def test_without_its_database_the_service_lives_but_is_not_ready(settings: Settings, migrated_postgres: str) -> None:
+    with (
+        postgres_database(migrated_postgres) as url,
+        serving(settings.model_copy(update={"database_url": url})) as client,
+    ):
+        assert client.get("/readyz").status_code == 200
+        drop_database(url)
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/livez").status_code == 200

@@ -34,6 +34,7 @@ def fill_in(page: Page, **values: str) -> None:
         page.locator(f"[data-option={label}]").fill(value)
 
 
+@pytest.mark.gate
 def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, tmp_path: Path) -> None:
     fill_in(page, architecture="digits-cnn", dataset=str(DIGITS), hidden_size="24", steps="600")
     take_screenshot(page, "new")

@@ -34,6 +34,7 @@ def test_a_worker_for_the_gpu_leaves_jobs_for_the_cpu_alone(service: Service) ->
     assert service.client.get(cpu)["status"] == "queued"
 
 
+@pytest.mark.gate
 def test_a_job_whose_worker_is_killed_is_run_again(service: Service) -> None:
     service.settings = service.settings.model_copy(update={"lease": timedelta(seconds=5)})
     service.start_api()
