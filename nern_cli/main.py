@@ -23,7 +23,7 @@ from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_result, print_table
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
-from nern_cli.encode_snapshots import snapshots_beside
+from nern_cli.encode_snapshots import EncodeSnapshots
 from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from nern_cli.huggingface import huggingface
 from nern_cli.importance import importance
@@ -125,9 +125,10 @@ def encode(
         stronger = StrongerTeacher(checkpoint=teacher, architecture=teacher_architecture)
     inputs = [checkpoint, teacher, None if options.dataset is None else Path(options.dataset)]
     with (
+        EncodeSnapshots(output) as kept,
         output_file(output, inputs=inputs) as encoding,
         nullcontext() if report is None else output_file(report, inputs=[*inputs, output]) as report_file,
-        snapshots_beside(output, checkpoint, options, teacher, resume=resume) as snapshots,
+        kept.during_training(checkpoint, options, teacher, resume=resume) as snapshots,
         ProgressDisplay() as display,
     ):
         refuse_checkpoint_name(output)

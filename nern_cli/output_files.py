@@ -22,7 +22,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_WRITING = _FULL | {errno.EROFS, errno.EFBIG}
 # Paths of files that are already open: `/dev/stdout`, `/dev/fd/3`.
 _OPEN_FILES = ("/dev/", "/proc/")
-_PREFIX = ".nern-"
+STAGING_PREFIX = ".nern-"
 # Size of the trial file; whether the disk has room for more cannot be known before the work.
 _TRIED_BYTES = 4096
 
@@ -154,7 +154,7 @@ def _only_file_is_writable(target: Path) -> bool:
 def _staging(path: Path, parent: Path) -> Iterator[tuple[Path, int]]:
     """Create a staging folder on the same disk; yield it and the permissions of new files."""
     with _refusals_told(path):
-        staging = TemporaryDirectory(prefix=_PREFIX, dir=parent)
+        staging = TemporaryDirectory(prefix=STAGING_PREFIX, dir=parent)
     with staging as name:
         folder = Path(name)
         with _refusals_told(path):

@@ -7,17 +7,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from nern_cli.encode_snapshots import snapshots_beside
+from nern_cli.encode_snapshots import EncodeSnapshots
+from nern_cli.output_files import output_file
 from nern_cli.signals import Stopped, stop_request, stopping_signal_numbers, stopping_signals
+from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.nern_cli.test_main import nern
 
 NERN = str(Path(sys.executable).with_name("nern"))
 DATA = ["--architecture", "digits-cnn", "--dataset", str(DIGITS)]
+OPTIONS = EncodeOptions(hidden_size=16, steps=2)
 LONG = ["--hidden-size", "16", "--steps", "100000", *DATA]
 
 
@@ -89,8 +93,7 @@ def test_a_training_without_snapshots_begins_anew_and_says_so(
 def test_snapshots_that_are_not_asked_for_are_replaced_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    options = EncodeOptions(hidden_size=16, steps=2)
-    folder = snapshots_of(options, tmp_path / "x.nern")
+    folder = snapshots_of(OPTIONS, tmp_path / "x.nern")
     quick = ["--hidden-size", "16", "--steps", "2", "--device", "cpu"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *quick) == 0
     assert "Replacing the snapshots" in capsys.readouterr().err
@@ -109,11 +112,82 @@ def test_snapshots_of_another_request_are_kept_and_how_to_discard_them_is_said(
 
 def snapshots_of(options: EncodeOptions, output: Path) -> Path:
     """Write the folder that a stopped encoding of the example with these options leaves."""
-    folder = output.with_name(f"{output.name}.snapshots")
-    with suppress(KeyboardInterrupt), snapshots_beside(output, EXAMPLE, options, None, resume=False):
-        (folder / "stage-0").touch()
+    with suppress(KeyboardInterrupt), training(output, options):
         raise KeyboardInterrupt
-    return folder
+    return output.with_name(f"{output.name}.snapshots")
+
+
+@contextmanager
+def training(output: Path, options: EncodeOptions = OPTIONS, *, resume: bool = False) -> Iterator[Path]:
+    """Write a snapshot and the staged output as `nern encode` does; yield the folder of the snapshots."""
+    with (
+        EncodeSnapshots(output) as kept,
+        output_file(output, inputs=[EXAMPLE]) as staged,
+        kept.during_training(EXAMPLE, options, None, resume=resume),
+    ):
+        folder = output.with_name(f"{output.name}.snapshots")
+        (folder / "stage-0").touch()
+        staged.touch()
+        yield folder
+
+
+def test_snapshots_are_removed_once_the_output_is_in_place(tmp_path: Path) -> None:
+    with training(tmp_path / "x.nern"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["x.nern"]
+
+
+def test_snapshots_stay_if_the_output_cannot_be_put_in_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.nern"
+    with pytest.raises(NernError, match="cannot be written"), training(output) as folder:
+        output.mkdir()
+    assert (folder / "stage-0").exists()
+    assert "the same command with --resume resumes it" in capsys.readouterr().err
+
+
+def test_snapshots_stay_if_a_signal_comes_before_the_output_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: object) -> None:
+        raise Stopped(signal.SIGINT)
+
+    with pytest.raises(Stopped), training(tmp_path / "x.nern") as folder:
+        monkeypatch.setattr(Path, "replace", stopped)
+    assert (folder / "stage-0").exists()
+
+
+@pytest.mark.parametrize("names", [[], ["stage-0", "stage-1.writing"]], ids=["empty", "without its request"])
+def test_a_part_of_a_folder_is_replaced(tmp_path: Path, names: list[str]) -> None:
+    folder = tmp_path / "x.nern.snapshots"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    with training(tmp_path / "x.nern", resume=True):
+        assert sorted(path.name for path in folder.iterdir()) == ["request.json", "stage-0"]
+
+
+def test_a_signal_during_the_removal_leaves_no_part_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedRemoval(TemporaryDirectory[str]):
+        def cleanup(self) -> None:
+            raise Stopped(signal.SIGINT)
+
+    with pytest.raises(Stopped), training(tmp_path / "x.nern") as folder:
+        monkeypatch.setattr("nern_cli.encode_snapshots.TemporaryDirectory", StoppedRemoval)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_snapshots_of_a_running_command_are_not_touched(tmp_path: Path, resume: bool) -> None:
+    output = tmp_path / "x.nern"
+    with training(output) as folder:
+        with pytest.raises(NernError, match="Another command is writing"), training(output, resume=resume):
+            pass
+        assert sorted(path.name for path in folder.iterdir()) == ["request.json", "stage-0"]
+    assert output.exists()
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(
