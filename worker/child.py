@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from worker.caches import cache_variables
+from worker.caches import Caches, cache_variables
 from worker.folder import RunFolder
 from worker.runner_output import RunnerLines, RunnerLog
 
@@ -19,13 +22,66 @@ _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _ROOT = Path(__file__).parent.parent
 
 
-class Child:
-    """A running runner; threads read its output."""
+class Child(Protocol):
+    """A started runner, as its supervisor sees it."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Start the runner. Raises `OSError` if the machine allows no more processes or threads."""
+    @property
+    def lines(self) -> RunnerLines:
+        """Its output so far."""
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the id of its process group."""
+
+    @property
+    def is_running(self) -> bool:
+        """True until the runner has ended."""
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait up to `seconds`; return the exit status (negative: a signal), or None if it still runs."""
+
+    def terminate(self) -> None:
+        """Ask the runner to save a snapshot and exit."""
+
+    def kill(self) -> None:
+        """Kill the whole process group and wait until it is gone."""
+
+
+class ChildStarter(Protocol):
+    """The way in which a supervisor starts its children."""
+
+    def prepare(self, folder: RunFolder) -> None:
+        """Add files that the child needs besides its input. Raises `OSError` for a fault of the disk."""
+
+    def start(self, folder: RunFolder) -> Child:
+        """Start a child in a filled folder. Raises `OSError` if the machine allows no more processes or threads."""
+
+
+class RunnerStarter:
+    """Starts real runners, with filled caches."""
+
+    def __init__(self) -> None:
+        self._caches = Caches()
+
+    def prepare(self, folder: RunFolder) -> None:
+        """Copy the caches of libraries."""
+        self._caches.copy_to(folder.caches)
+
+    def start(self, folder: RunFolder) -> Child:
+        """Start a runner. Raises `OSError`."""
+        return ChildProcess(folder, [sys.executable, "-m", "worker.runner"])
+
+
+class ChildProcess:
+    """A child in a process of its own; threads read its output.
+
+    The command gets two more arguments: the folder, and the id of this process.
+    """
+
+    def __init__(self, folder: RunFolder, command: Sequence[str]) -> None:
+        """Start the process. Raises `OSError` if the machine allows no more processes or threads."""
         self._process = subprocess.Popen(  # noqa: S603 # our own module
-            [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())],
+            [*command, str(folder.path), str(os.getpid())],
             cwd=_ROOT,
             env=runner_environment(folder),
             stdin=subprocess.DEVNULL,
@@ -37,9 +93,15 @@ class Child:
         output, errors = self._process.stdout, self._process.stderr
         assert output is not None
         assert errors is not None
+        self.lines = RunnerLines(folder.job_id)
+        log = RunnerLog(folder.job_id)
+        self._readers = [
+            threading.Thread(target=self.lines.read, args=(output,), name="runner lines", daemon=True),
+            threading.Thread(target=log.read, args=(errors,), name="runner log", daemon=True),
+        ]
         try:
-            self.lines = RunnerLines(output, folder.job_id)
-            self._log = RunnerLog(errors, folder.job_id)
+            for reader in self._readers:
+                reader.start()
         except RuntimeError as error:
             self._process.kill()
             self._process.wait()
@@ -54,7 +116,7 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """True until the runner has ended."""
+        """True until the process has ended."""
         return self._process.poll() is None
 
     def wait(self, seconds: float) -> int | None:
@@ -67,7 +129,7 @@ class Child:
         return status
 
     def terminate(self) -> None:
-        """Ask the runner to save a snapshot and exit."""
+        """Send SIGTERM."""
         self._process.terminate()
 
     def kill(self) -> None:
@@ -78,8 +140,8 @@ class Child:
         self._join_readers()
 
     def _join_readers(self) -> None:
-        self.lines.join(_SECONDS_TO_READ)
-        self._log.join(_SECONDS_TO_READ)
+        for reader in self._readers:
+            reader.join(_SECONDS_TO_READ)
 
 
 def runner_environment(folder: RunFolder) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Heartbeat of a job: a thread that extends the lease, writes the progress and detects a cancellation."""
 
 import threading
-import time
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self
@@ -15,9 +14,10 @@ from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.settings import Settings
 from nern_core.contract.progress import Progress
+from worker.outcome import AttemptAborted, CancelRequested, LeaseLost
+from worker.timing import Timing
 
 _log = structlog.get_logger()
-_SECONDS_BETWEEN_BEATS = 1.0
 # Leases for which a supervisor that cannot reach the database keeps working: an outage that meets all workers must not
 # cost every job its attempt. If the job was given to another worker meanwhile, the next beat notices, and the fence of
 # the row keeps the results of this one out.
@@ -38,13 +38,14 @@ class Heartbeat:
     If the machine allows no more threads, it does not beat.
     """
 
-    def __init__(self, settings: Settings, sessions: Sessions, claim: Claim) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, claim: Claim, timing: Timing) -> None:
         self.progress: Progress | None = None
         self.is_beating = False
         self._lease = settings.lease
         self._sessions = sessions
         self._claim = claim
-        self._extended = self._looked = time.monotonic()
+        self._timing = timing
+        self._extended = self._looked = timing.now()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._hold = Hold.HELD
@@ -68,7 +69,7 @@ class Heartbeat:
     @property
     def hold(self) -> Hold:
         """The last known hold. If the database was unreachable for ten leases, the job is lost."""
-        now = time.monotonic()
+        now = self._timing.now()
         gap, self._looked = now - self._looked, now
         if gap > self._lease.total_seconds() / 2:
             # This process was suspended; the next beat tells whether the job is still held.
@@ -77,10 +78,17 @@ class Heartbeat:
             self._hold = Hold.LOST
         return self._hold
 
+    def require_held(self) -> None:
+        """Raise `AttemptAborted` if the job is lost or to be canceled."""
+        if self.hold is Hold.LOST:
+            raise AttemptAborted(LeaseLost())
+        if self.hold is Hold.CANCELING:
+            raise AttemptAborted(CancelRequested())
+
     def _run(self) -> None:
-        while not self._stop.wait(_SECONDS_BETWEEN_BEATS) and self.hold is not Hold.LOST:
+        while not self._stop.wait(self._timing.between_heartbeats) and self.hold is not Hold.LOST:
             # The lease is counted from before the beat, so that it never ends later than in the database.
-            started = time.monotonic()
+            started = self._timing.now()
             try:
                 status = self._beat()
             except SQLAlchemyError as error:

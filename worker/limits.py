@@ -29,8 +29,9 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 class Limits:
     """The limits of one attempt at a job; `seconds_left` is the time until the job's own deadline.
 
-    `file_bytes` limits each file; `folder_bytes` and `files` limit all that the job writes into its folder. After
-    `silence_seconds` without a line of output or processor time, the job counts as frozen.
+    `file_bytes` limits each file; `for_job` adds a multiple of the input. `folder_bytes` and `files` limit all that the
+    job writes into its folder. After `silence_seconds` without a line of output or processor time, the job counts as
+    frozen.
     """
 
     memory_bytes: int
@@ -50,7 +51,7 @@ class Limits:
         """Return the limits of a job with an input of `input_bytes` and `seconds_left` until its deadline, if any."""
         encodes = kind is JobKind.ENCODING
         factor = _FILE_BYTES_PER_CHECKPOINT_BYTE if encodes else _FILE_BYTES_PER_ENCODING_BYTE
-        file_bytes = factor * input_bytes + _MOST_SMALL_FILE_BYTES
+        file_bytes = factor * input_bytes + self.file_bytes
         return replace(self, file_bytes=file_bytes, seconds_left=math.inf if seconds_left is None else seconds_left)
 
     @property

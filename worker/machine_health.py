@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import structlog
 
 from app.kit.durable_files import make_folder
 from worker.machine_faults import machine_fault_in, write_probe
+from worker.timing import Timing
 
 _log = structlog.get_logger()
 _UNKNOWN_FAULT = "storage_failed"
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_BETWEEN_CHECKS = 0.2
 # Files needed by a job: some hundred, most of them caches.
 _FEWEST_FILES = 500
 
@@ -26,12 +25,17 @@ class MachineHealth:
     """
 
     def __init__(
-        self, room: Mapping[Path, int], stopping: Callable[[], bool], report: Callable[[str | None], None]
+        self,
+        room: Mapping[Path, int],
+        stopping: Callable[[], bool],
+        report: Callable[[str | None], None],
+        timing: Timing,
     ) -> None:
         self._room = room
         self._stopping = stopping
         self._report = report
-        self._pause = _FIRST_PAUSE
+        self._timing = timing
+        self._pause = timing.first_pause
         self._not_before = 0.0
         self._reason = _UNKNOWN_FAULT
 
@@ -48,37 +52,37 @@ class MachineHealth:
     def note_fault(self, reason: str) -> None:
         """Pause the machine after it failed a job. Each pause is longer, until a job succeeds."""
         self._reason = reason
-        self._not_before = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._not_before = self._timing.now() + self._pause
+        self._pause = min(2 * self._pause, self._timing.longest_pause)
 
     def note_success(self) -> None:
         """Forget earlier faults, because a job has succeeded."""
-        self._pause = _FIRST_PAUSE
+        self._pause = self._timing.first_pause
 
     def fault(self) -> str | None:
         """Return the fault that currently keeps this machine from working, or None."""
-        return self._reason if time.monotonic() < self._not_before else self.probe()
+        return self._reason if self._timing.now() < self._not_before else self.probe()
 
     def wait(self) -> bool:
         """Wait until the machine can work, and log it. Return false if the worker is to stop."""
-        pause, since = _FIRST_PAUSE, time.monotonic()
+        pause, since = self._timing.first_pause, self._timing.now()
         while (reason := self.fault()) is not None:
-            _log.error("worker_unfit", reason=reason, seconds=round(time.monotonic() - since, 1))
+            _log.error("worker_unfit", reason=reason, seconds=round(self._timing.now() - since, 1))
             self._report(reason)
             if not self._sleep(pause):
                 self._report(None)
                 return False
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, self._timing.longest_pause)
         self._report(None)
-        _log.info("worker_fit", seconds=round(time.monotonic() - since, 1))
+        _log.info("worker_fit", seconds=round(self._timing.now() - since, 1))
         return True
 
     def _sleep(self, seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        until = self._timing.now() + seconds
+        while self._timing.now() < until:
             if self._stopping():
                 return False
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            self._timing.sleep(_SECONDS_BETWEEN_CHECKS)
         return True
 
 

@@ -55,6 +55,15 @@ class LeaseLost:
 
 Outcome = Completed | Failed | Killed | MachineFault | CancelRequested | Stopped | LeaseLost
 
+
+class AttemptAborted(Exception):
+    """The job was lost, canceled, stopped or over its limits while work was under way; `outcome` says which."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
 _KILLED = ErrorLine(
     code="killed",
     message="The job was killed repeatedly, most likely because the worker's machine ran out of memory; encode "
@@ -122,14 +131,14 @@ def store_unavailable() -> Failed:
     )
 
 
-def machine_failed_again(fault: MachineFault) -> Killed:
+def machine_fault_repeated(fault: MachineFault) -> Killed:
     """Return the outcome for a job with repeated faults on a healthy machine, which may be too small for the job."""
     return Killed(ErrorLine(code=fault.reason, message=_NO_LIBRARY if fault.reason == MISSING_LIBRARY else _NO_ROOM))
 
 
-def took_too_much(what: str) -> Failed:
+def limit_exceeded(limit: str) -> Failed:
     """Return the failure for a child that exceeded a limit."""
-    return failed("limit_exceeded", f"The job used more than the {what} allowed here; tell the operator.")
+    return failed("limit_exceeded", f"The job used more than the {limit} allowed here; tell the operator.")
 
 
 def out_of_memory(limit_bytes: int) -> Failed:

@@ -50,8 +50,11 @@ _UNEXPECTED = ("internal_error", "The job failed unexpectedly; see the worker's 
 def main(folder: RunFolder, parent: int) -> int:
     """Run the spec in `folder` and return the exit status."""
     _die_with(parent)
-    say = _private_output()
-    stop = _StopRequest()
+    return run(folder, _private_output(), _StopRequest())
+
+
+def run(folder: RunFolder, say: Callable[[str], None], stop: Callable[[], bool]) -> int:
+    """Run the spec in `folder` in this process, print lines with `say`, and return the exit status."""
     try:
         spec = _prepare(folder)
         if spec.options is None:

@@ -4,7 +4,6 @@ Both are bounded, because the output is untrusted: it must neither block the sup
 """
 
 import os
-import threading
 import time
 from select import select
 from typing import IO
@@ -31,9 +30,9 @@ _SECONDS_TO_COLLECT = 0.1
 
 
 class RunnerLines:
-    """Reads the lines of a runner and keeps the latest progress and error."""
+    """The lines of a runner: the latest progress and error, and new snapshots."""
 
-    def __init__(self, output: IO[bytes], job_id: str) -> None:
+    def __init__(self, job_id: str) -> None:
         self.progress: Progress | None = None
         self.error: ErrorLine | None = None
         # Time of the first report of each phase.
@@ -42,8 +41,6 @@ class RunnerLines:
         self._job_id = job_id
         self._snapshots: set[str] = set()
         self._invalid = 0
-        self._thread = threading.Thread(target=self._read, args=(output,), name="runner lines", daemon=True)
-        self._thread.start()
 
     @property
     def has_read(self) -> bool:
@@ -56,22 +53,20 @@ class RunnerLines:
         found, self._snapshots = self._snapshots, set()
         return found
 
-    def join(self, seconds: float) -> None:
-        """Wait until the runner has closed the pipe and everything is read, or for `seconds`."""
-        self._thread.join(seconds)
-
-    def _read(self, output: IO[bytes]) -> None:
+    def read(self, output: IO[bytes]) -> None:
+        """Read lines, at a limited rate, until the runner closes the pipe."""
         next_line = time.monotonic()
         with output:
             while line := output.readline(_LONGEST_LINE):
-                self._take(line)
+                self.take(line)
                 # After a pause, the runner may print the lines of one second at once.
                 next_line = max(next_line + _SECONDS_BETWEEN_LINES, time.monotonic() - 1)
                 time.sleep(max(0.0, next_line - time.monotonic()))
         if self._invalid > _MOST_WARNINGS:
             _log.warning("runner_lines_dropped", job=self._job_id, count=self._invalid)
 
-    def _take(self, line: bytes) -> None:
+    def take(self, line: bytes) -> None:
+        """Check a line and note its content; drop an invalid one."""
         self.count += 1
         try:
             said = RunnerLine.model_validate_json(line)
@@ -96,17 +91,12 @@ class RunnerLines:
 class RunnerLog:
     """Copies the standard error of a runner into the log, up to a limit. The rest is read and dropped."""
 
-    def __init__(self, output: IO[bytes], job_id: str) -> None:
+    def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self._written = self._dropped = 0
-        self._thread = threading.Thread(target=self._read, args=(output,), name="runner log", daemon=True)
-        self._thread.start()
 
-    def join(self, seconds: float) -> None:
-        """Wait until the runner has closed the pipe and everything is logged, or for `seconds`."""
-        self._thread.join(seconds)
-
-    def _read(self, output: IO[bytes]) -> None:
+    def read(self, output: IO[bytes]) -> None:
+        """Copy text into the log until the runner closes the pipe."""
         with output:
             pipe = output.fileno()
             while data := os.read(pipe, _LONGEST_ENTRY):

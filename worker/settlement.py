@@ -1,7 +1,5 @@
 """Write the outcome of an attempt into the row of its job."""
 
-import time
-
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,9 +23,9 @@ from worker.outcome import (
     Stopped,
     results_not_storable,
 )
+from worker.timing import Timing
 
 _log = structlog.get_logger()
-_SECONDS_BETWEEN_TRIES = 1.0
 LOST = "lost"
 
 
@@ -38,6 +36,7 @@ def settle(
     heartbeat: Heartbeat,
     outcome: Outcome,
     max_attempts: int,
+    timing: Timing,
 ) -> str:
     """Write the outcome as soon as the database answers, and return the status of the job.
 
@@ -53,11 +52,11 @@ def settle(
                 status = _written(JobRepository(session), claim, kept, max_attempts) or LOST
         except StoreUnavailable as error:
             _log.warning("settling_failed", job=claim.job_id, error=repr(error))
-            time.sleep(_SECONDS_BETWEEN_TRIES)
+            timing.sleep(timing.between_database_retries)
         except (SQLAlchemyError, ValueError, TypeError) as error:
             _log.warning("settling_failed", job=claim.job_id, error=repr(error))
             if not is_refused(error):
-                time.sleep(_SECONDS_BETWEEN_TRIES)
+                timing.sleep(timing.between_database_retries)
             elif is_refused_before:
                 return LOST
             else:

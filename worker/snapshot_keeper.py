@@ -7,7 +7,6 @@ copied at a limited pace, and the job is checked during each copy.
 import io
 import os
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import BinaryIO
 
 import structlog
@@ -18,6 +17,7 @@ from app.jobs.snapshots.store import SnapshotStore
 from app.jobs.transitions import Claim
 from app.storage import StoredArtifact, StoreUnavailable
 from worker.folder import RunFolder, open_regular
+from worker.timing import Timing
 
 _log = structlog.get_logger()
 _BLOCK_BYTES = 2**20
@@ -37,6 +37,7 @@ class SnapshotKeeper:
         folder: RunFolder,
         most_bytes: int,
         pause: float,
+        timing: Timing,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -44,13 +45,14 @@ class SnapshotKeeper:
         self._folder = folder
         self._most_bytes = most_bytes
         self._pause = pause
+        self._timing = timing
         self._kept: dict[str, StoredArtifact] = {}
         self._waiting: set[str] = set()
         # Start and bytes of the last copy of each name, also of one that failed.
         self._copies: dict[str, tuple[float, int]] = {}
         self._warned: set[str] = set()
 
-    def hand_out(self) -> None:
+    def restore(self) -> None:
         """Copy the snapshots of earlier attempts into the folder of the run; skip damaged ones."""
         for name, described in self._claim.snapshots.items():
             stored = StoredArtifact.of(described)
@@ -59,11 +61,11 @@ class SnapshotKeeper:
             else:
                 _log.warning("snapshot_unusable", job=self._claim.job_id, snapshot=name)
 
-    def keep(self, names: Iterable[str], go_on: Callable[[], None], *, last: bool = False) -> None:
+    def keep(self, names: Iterable[str], check: Callable[[], None], *, last: bool = False) -> None:
         """Store these snapshots, and those that waited, if the job is still held and they fit into the limit.
 
         One that was copied a moment ago waits for a later call, or for the `last` one, after the end of the runner.
-        `go_on` is called for every mebibyte; its exception ends the copy and is raised here. Also raises
+        `check` is called for every mebibyte; its exception ends the copy and is raised here. Also raises
         `StoreUnavailable`, and SQLAlchemy's errors.
         """
         self._waiting.update(names)
@@ -78,9 +80,9 @@ class SnapshotKeeper:
                         continue
                     if not last and self._bytes_copied_lately() + size > self._most_bytes:
                         break
-                    self._copies[name] = (monotonic(), size)
-                    watched = io.BufferedReader(_Watched(file, size, go_on), _BLOCK_BYTES)
-                    changed[name] = self._store.keep(self._claim.job_id, name, watched)
+                    self._copies[name] = (self._timing.now(), size)
+                    checked = io.BufferedReader(_Checked(file, size, check), _BLOCK_BYTES)
+                    changed[name] = self._store.keep(self._claim.job_id, name, checked)
             except StoreUnavailable:
                 # Each try takes long, and the runner soon announces newer ones.
                 self._waiting.clear()
@@ -103,10 +105,10 @@ class SnapshotKeeper:
             self._store.keep_only(self._claim.job_id, kept)
 
     def _is_due(self, name: str) -> bool:
-        return name not in self._copies or monotonic() - self._copies[name][0] >= self._pause
+        return name not in self._copies or self._timing.now() - self._copies[name][0] >= self._pause
 
     def _bytes_copied_lately(self) -> int:
-        now = monotonic()
+        now = self._timing.now()
         return sum(size for started, size in self._copies.values() if now - started < self._pause)
 
     def _drop(self, name: str, event: str, **details: object) -> None:
@@ -117,13 +119,13 @@ class SnapshotKeeper:
             _log.warning(event, job=self._claim.job_id, snapshot=name, **details)
 
 
-class _Watched(io.RawIOBase):
-    """Raw file that calls `go_on` for every block, and ends at a size even if the file has grown since."""
+class _Checked(io.RawIOBase):
+    """Raw file that calls `check` for every block, and ends at a size even if the file has grown since."""
 
-    def __init__(self, file: BinaryIO, size: int, go_on: Callable[[], None]) -> None:
+    def __init__(self, file: BinaryIO, size: int, check: Callable[[], None]) -> None:
         self._file = file
         self._size = size
-        self._go_on = go_on
+        self._check = check
 
     def readable(self) -> bool:
         """Return True."""
@@ -143,7 +145,7 @@ class _Watched(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what BufferedReader passes
         """Read a block into the buffer."""
-        self._go_on()
+        self._check()
         data = self._file.read(min(len(buffer), _BLOCK_BYTES, self._size - self._file.tell()))
         buffer[: len(data)] = data
         return len(data)

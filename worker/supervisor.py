@@ -6,10 +6,10 @@ no longer change anything.
 
 import os
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import perf_counter
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,8 +27,8 @@ from app.workers.repository import WorkerRepository
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase, Progress
 from worker.attempt_trace import AttemptTrace
-from worker.caches import Caches
-from worker.child import Child
+from worker.child import ChildStarter, RunnerStarter
+from worker.child_monitor import ChildMonitor
 from worker.folder import RunFolder, RunSpec
 from worker.heartbeat import Heartbeat
 from worker.limits import Limits
@@ -37,26 +37,25 @@ from worker.machine_health import MachineHealth
 from worker.outcome import (
     NO_RUNNER,
     NO_SANDBOX,
+    AttemptAborted,
     Completed,
     Failed,
     MachineFault,
     Outcome,
     failed,
-    machine_failed_again,
+    machine_fault_repeated,
     results_too_large,
     store_unavailable,
 )
-from worker.patience import Interrupted, Patience
 from worker.results import UnusableResults, publish, read_results, with_publication
 from worker.scratch import remove_tree
 from worker.settlement import settle
 from worker.snapshot_keeper import SnapshotKeeper
-from worker.supervision import Supervision
-from worker.watch import ChildWatch
+from worker.store_retry import StoreRetry
+from worker.timing import Timing
+from worker.watchdog import Watchdog
 
 _log = structlog.get_logger()
-_SECONDS_BETWEEN_TRIES = 1.0
-_SECONDS_TO_CLAIM = 60.0
 # Free space needed to begin a job: in the folder where jobs work, and in the one for results.
 _ROOM_FOR_WORK, _ROOM_FOR_RESULTS = 32 * 2**20, 2**20
 # After this many faults on a healthy machine, the job itself is considered too large.
@@ -65,7 +64,10 @@ _MOST_TURNS = 5
 
 
 class Supervisor:
-    """Runs one job at a time. `stopping` returns true if the worker is to stop."""
+    """Runs one job at a time. `stopping` returns true if the worker is to stop.
+
+    `limits` apply to each job; by default they come from the settings.
+    """
 
     def __init__(
         self,
@@ -74,13 +76,18 @@ class Supervisor:
         store: ArtifactStore,
         stopping: Callable[[], bool],
         tracer: Tracer | None = None,
+        *,
+        starter: ChildStarter | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
         self._snapshots = open_snapshots(settings)
-        self._caches = Caches()
-        self._limits = Limits.of(settings)
+        self._starter = starter or RunnerStarter()
+        self._limits = limits or Limits.of(settings)
+        self._timing = timing or Timing()
         # A runner saves each snapshot once per interval; the half leaves room for one at the end of a stage.
         self._snapshot_pause = settings.snapshot_interval.total_seconds() / 2
         self._stopping = stopping
@@ -88,7 +95,7 @@ class Supervisor:
         room = {settings.scratch.resolve(): _ROOM_FOR_WORK}
         if not store.is_remote:
             room[settings.artifacts.resolve()] = _ROOM_FOR_RESULTS
-        self._health = MachineHealth(room, stopping, self._report_health)
+        self._health = MachineHealth(room, stopping, self._report_health, self._timing)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._faults: Counter[str] = Counter()
 
@@ -104,9 +111,11 @@ class Supervisor:
         job_id = claim.job_id
         _log.info("job_started", job=job_id, attempt=claim.attempt)
         with AttemptTrace(self._tracer, claim) as trace:
-            with Heartbeat(self._settings, self._sessions, claim) as heartbeat:
-                outcome = self._judged(job_id, self._attempt(claim, heartbeat, trace))
-                status = settle(self._sessions, self._store, claim, heartbeat, outcome, self._settings.max_attempts)
+            with Heartbeat(self._settings, self._sessions, claim, self._timing) as heartbeat:
+                outcome = self._attributed(job_id, self._attempt(claim, heartbeat, trace))
+                status = settle(
+                    self._sessions, self._store, claim, heartbeat, outcome, self._settings.max_attempts, self._timing
+                )
             trace.settled(outcome, status)
         if status in TERMINAL:
             self._forget_snapshots(job_id)
@@ -131,15 +140,15 @@ class Supervisor:
 
     def _claim(self, job_id: str) -> Claim | None:
         """Claim the job as soon as the database answers. Raises `SQLAlchemyError` after a minute without an answer."""
-        deadline = time.monotonic() + _SECONDS_TO_CLAIM
+        deadline = self._timing.now() + self._timing.to_claim
         while True:
             try:
                 return self._claim_once(job_id)
             except SQLAlchemyError as error:
                 _log.warning("claiming_failed", job=job_id, error=repr(error))
-                if is_refused(error) or self._stopping() or time.monotonic() > deadline:
+                if is_refused(error) or self._stopping() or self._timing.now() > deadline:
                     raise
-            time.sleep(_SECONDS_BETWEEN_TRIES)
+            self._timing.sleep(self._timing.between_database_retries)
 
     def _claim_once(self, job_id: str) -> Claim | None:
         with self._sessions.begin() as session:
@@ -157,7 +166,7 @@ class Supervisor:
             jobs.announce_again(job_id)
             return None
 
-    def _judged(self, job_id: str, outcome: Outcome) -> Outcome:
+    def _attributed(self, job_id: str, outcome: Outcome) -> Outcome:
         """Attribute a machine fault to the job if it repeats although the machine is healthy."""
         if not isinstance(outcome, MachineFault):
             self._faults.pop(job_id, None)
@@ -176,24 +185,25 @@ class Supervisor:
         if self._faults[job_id] < _MOST_FAULTS:
             return outcome
         del self._faults[job_id]
-        return machine_failed_again(outcome)
+        return machine_fault_repeated(outcome)
 
     def _attempt(self, claim: Claim, heartbeat: Heartbeat, trace: AttemptTrace) -> Outcome:
         """Run the job in the attempt's own folder."""
         if not heartbeat.is_beating:
             return MachineFault(NO_RUNNER)
         try:
-            patience = Patience(heartbeat, self._stopping)
+            retry = StoreRetry(heartbeat, self._stopping, self._timing)
             limits = self._limits.for_job(claim.kind, claim.checkpoint_bytes, claim.seconds_left)
-            with self._folder(claim, limits, patience) as folder:
+            with self._folder(claim, limits, retry) as folder:
+                pause, most_bytes = self._snapshot_pause, limits.file_bytes
                 snapshots = SnapshotKeeper(
-                    self._snapshots, self._sessions, claim, folder, limits.file_bytes, self._snapshot_pause
+                    self._snapshots, self._sessions, claim, folder, most_bytes, pause, self._timing
                 )
-                patience.keep_trying(snapshots.hand_out)
+                retry.call(snapshots.restore)
                 outcome = self._supervise(folder, snapshots, heartbeat, limits, trace)
-                return self._results(folder, claim, heartbeat, patience) if outcome is None else outcome
-        except Interrupted as interrupted:
-            return interrupted.outcome
+                return self._results(folder, claim, heartbeat, retry) if outcome is None else outcome
+        except AttemptAborted as aborted:
+            return aborted.outcome
         except (ArtifactMissing, ArtifactDamaged):
             _log.exception("input_lost", job=claim.job_id)
             return failed(
@@ -208,15 +218,15 @@ class Supervisor:
             return MachineFault(machine_fault_in(error) or "storage_failed")
 
     @contextmanager
-    def _folder(self, claim: Claim, limits: Limits, patience: Patience) -> Iterator[RunFolder]:
+    def _folder(self, claim: Claim, limits: Limits, retry: StoreRetry) -> Iterator[RunFolder]:
         """Create the attempt's folder with the uploaded file, the data set and the spec; remove it afterwards."""
-        started = time.perf_counter()
+        started = perf_counter()
         folder = RunFolder.of_attempt(self._settings.scratch, claim.job_id, claim.attempt)
         remove_tree(folder.path)
         try:
             folder.make()
-            options = patience.keep_trying(lambda: self._fill(folder, claim))
-            self._caches.copy_to(folder.caches)
+            options = retry.call(lambda: self._fill(folder, claim))
+            self._starter.prepare(folder)
             spec = RunSpec(
                 options=options,
                 memory_bytes=limits.memory_bytes,
@@ -244,23 +254,23 @@ class Supervisor:
     def _supervise(
         self, folder: RunFolder, snapshots: SnapshotKeeper, heartbeat: Heartbeat, limits: Limits, trace: AttemptTrace
     ) -> Outcome | None:
-        """Run a child until it ends; return None if it has written its results. Raises `Interrupted`."""
+        """Run a child until it ends; return None if it has written its results. Raises `AttemptAborted`."""
         trace.starts_child()
         try:
-            child = Child(folder)
+            child = self._starter.start(folder)
         except OSError:
             _log.exception("runner_not_started", job=folder.job_id)
             return MachineFault(NO_RUNNER)
         try:
-            watch = ChildWatch(child, folder.path, limits)
-            return Supervision(child, watch, heartbeat, snapshots, self._stopping).outcome()
+            watchdog = Watchdog(child, folder.path, limits, self._timing)
+            return ChildMonitor(child, watchdog, heartbeat, snapshots, self._stopping, self._timing).wait()
         finally:
             child.kill()
             trace.child_ended(child.lines.phases)
 
-    def _results(self, folder: RunFolder, claim: Claim, heartbeat: Heartbeat, patience: Patience) -> Completed | Failed:
+    def _results(self, folder: RunFolder, claim: Claim, heartbeat: Heartbeat, retry: StoreRetry) -> Completed | Failed:
         """Put the results of an ended child into the store."""
-        started = time.perf_counter()
+        started = perf_counter()
         heartbeat.progress = Progress(phase=Phase.PUBLICATION, fraction=1.0)
         try:
             results = read_results(folder, claim.kind)
@@ -269,8 +279,8 @@ class Supervisor:
             return failed("internal_error", "The job's results are missing or invalid; see the worker's log.")
         if not results.fit(claim.expected_bytes):
             return results_too_large()
-        artifacts = patience.keep_trying(lambda: publish(self._store, folder, results.names), wait_for_room=True)
-        metrics = with_publication(results.metrics, time.perf_counter() - started)
+        artifacts = retry.call(lambda: publish(self._store, folder, results.names), wait_for_room=True)
+        metrics = with_publication(results.metrics, perf_counter() - started)
         return Completed({name: artifact.described() for name, artifact in artifacts.items()}, metrics)
 
     def _forget_snapshots(self, job_id: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import uuid_utils
 
 from app.access.caller import DEFAULT_TENANT
@@ -85,11 +86,22 @@ class Jobs:
             job = session.get(Job, job_id)
             assert job is not None
             job.lease_until = job.created_at - timedelta(seconds=1)
-        with self.sessions.begin() as session:
+            # In the same transaction, so that no heartbeat extends the lease before.
+            session.flush()
             assert JobRepository(session).expire_leases(3) == 1
 
     def close(self) -> None:
         self.sessions.kw["bind"].dispose()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def plain_tracebacks() -> Iterator[None]:
+    """Log errors without the values of variables, whose rendering takes seconds."""
+    *first, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*first, renderer])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

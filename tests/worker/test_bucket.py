@@ -1,11 +1,10 @@
 """A worker with artifacts in a bucket that is not always reachable."""
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,16 +12,10 @@ from app.db.engine import migrate
 from app.jobs.models import JobStatus
 from app.settings import Settings
 from app.storage import StoredArtifact
-from tests.conftest import DIGITS
 from tests.s3 import FaultyBucket, keys_of
 from tests.worker.conftest import Jobs
-from tests.worker.test_supervisor import meanwhile, wait_for
-from worker import patience
-from worker.folder import RunFolder
-from worker.supervisor import Supervisor
-
-SHORT: dict[str, Any] = {"steps": 1, "hidden_size": 8}
-LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 250}
+from tests.worker.scripted_child import Script, ScriptedChild, ScriptedStarter, succeed
+from tests.worker.supervision import Clock, fast, on, run
 
 
 @pytest.fixture
@@ -41,10 +34,6 @@ def faulty_jobs(faulty: FaultyBucket) -> Iterator[Jobs]:
     jobs.close()
 
 
-def supervisor(jobs: Jobs, stopping: Callable[[], bool] = lambda: False, **elsewhere: Path) -> Supervisor:
-    return Supervisor(jobs.settings.model_copy(update=elsewhere), jobs.sessions, jobs.store, stopping)
-
-
 def content_of(jobs: Jobs, job_id: str, name: str) -> bytes:
     artifacts = jobs.get(job_id).artifacts
     assert artifacts is not None, jobs.get(job_id).error_message
@@ -53,85 +42,103 @@ def content_of(jobs: Jobs, job_id: str, name: str) -> bytes:
 
 
 def test_results_are_put_into_the_bucket(jobs: Jobs) -> None:
-    job_id = jobs.submit(**SHORT)
-    supervisor(jobs).run(job_id)
-    job = jobs.get(job_id)
+    job = run(jobs, succeed)
     assert (job.status, job.error_message) == (JobStatus.SUCCEEDED, None)
-    reported = json.loads(content_of(jobs, job_id, "report.json"))["metrics"]
-    # The seconds of the job also include the publication.
-    assert reported | {"seconds": {}} == (job.metrics or {}) | {"seconds": {}}
+    assert content_of(jobs, job.id, "weights.pt") == b"weights.pt"
     assert job.artifacts is not None
     digests = {artifact["sha256"] for artifact in job.artifacts.values()} | {job.checkpoint_sha256}
     assert keys_of(jobs.settings, "artifacts") == sorted(digests)
 
 
-@pytest.mark.slow
-def test_a_worker_on_another_machine_goes_on_from_the_snapshot_in_the_bucket(jobs: Jobs, tmp_path: Path) -> None:
-    whole, stopped = jobs.submit(**LONG), jobs.submit(**LONG)
-    supervisor(jobs).run(whole)
-    stop = threading.Event()
-    thread = meanwhile(jobs, stopped, stop.set)
-    supervisor(jobs, stop.is_set).run(stopped)
-    thread.join()
-    assert len(keys_of(jobs.settings, f"snapshots/{stopped}")) > 0
-    supervisor(jobs, artifact_dir=tmp_path / "other", scratch_dir=tmp_path / "other scratch").run(stopped)
-    assert content_of(jobs, stopped, "encoding.nern") == content_of(jobs, whole, "encoding.nern")
+def test_a_worker_on_another_machine_resumes_from_the_snapshot_in_the_bucket(jobs: Jobs, tmp_path: Path) -> None:
+    starter = ScriptedStarter(save_when_asked)
+    job = run(jobs, starter, stopping=lambda: bool(starter.started))
+    assert len(keys_of(jobs.settings, f"snapshots/{job.id}")) == 1
+    found: list[bytes] = []
+
+    def resume(child: ScriptedChild) -> Generator[None, None, None]:
+        found.append((child.folder.snapshots / "stage-0").read_bytes())
+        yield from succeed(child)
+
+    elsewhere = {"artifact_dir": tmp_path / "other", "scratch_dir": tmp_path / "other scratch"}
+    assert run(jobs, resume, job.id, **elsewhere).status == JobStatus.SUCCEEDED
+    assert found == [b"state"]
     assert keys_of(jobs.settings, "snapshots") == []
 
 
-def outage(jobs: Jobs, faulty: FaultyBucket, job_id: str, then: Callable[[], None]) -> threading.Thread:
-    """Make the bucket unreachable while the runner starts; call `then` once the runner has written its results."""
-    folder = RunFolder(jobs.settings.scratch / f"{job_id}-1")
+def save_when_asked(child: ScriptedChild) -> Generator[None, None, int]:
+    while not child.is_asked_to_stop:
+        yield
+    child.save_snapshot("stage-0", b"state")
+    return 75
 
-    def act() -> None:
+
+class Retries:
+    """The pauses between calls to the store; after the second one, something happens."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self.count = 0
+
+    def __call__(self, seconds: float) -> None:
+        self.count += 1
+        if self.count == 2:
+            self._then()
+        time.sleep(0.05)
+
+
+def go_down_then_succeed(faulty: FaultyBucket) -> Script:
+    """Return a script that leaves results when the bucket has become unreachable."""
+
+    def script(child: ScriptedChild) -> Generator[None, None, None]:
         faulty.proxy.go_down()
-        wait_for(folder.report.exists)
-        # The runner ends, and the supervisor retries without success.
-        time.sleep(5)
-        assert jobs.get(job_id).status == JobStatus.RUNNING
-        then()
+        yield
+        child.leave_results()
 
-    return meanwhile(jobs, job_id, act, when=folder.spec.exists)
+    return script
 
 
 def test_results_wait_for_a_bucket_that_is_away(faulty_jobs: Jobs, faulty: FaultyBucket) -> None:
-    job_id = faulty_jobs.submit(**SHORT)
-    thread = outage(faulty_jobs, faulty, job_id, faulty.proxy.heal)
-    supervisor(faulty_jobs).run(job_id)
-    thread.join()
-    job = faulty_jobs.get(job_id)
-    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 1)
-    reported = json.loads(content_of(faulty_jobs, job_id, "report.json"))["metrics"]
-    # The seconds of the job also include the publication.
-    assert reported | {"seconds": {}} == (job.metrics or {}) | {"seconds": {}}
+    job_id = faulty_jobs.submit()
+    seen: list[str] = []
+
+    def heal() -> None:
+        seen.append(faulty_jobs.get(job_id).status)
+        faulty.proxy.heal()
+
+    retries = Retries(heal)
+    job = run(faulty_jobs, go_down_then_succeed(faulty), job_id, timing=fast(sleep=retries))
+    assert (job.status, job.attempt, seen) == (JobStatus.SUCCEEDED, 1, [JobStatus.RUNNING])
+    assert content_of(faulty_jobs, job_id, "weights.pt") == b"weights.pt"
 
 
 def test_a_job_can_be_canceled_while_its_results_wait(faulty_jobs: Jobs, faulty: FaultyBucket) -> None:
-    job_id = faulty_jobs.submit(**SHORT)
-    thread = outage(faulty_jobs, faulty, job_id, lambda: faulty_jobs.cancel(job_id))
-    supervisor(faulty_jobs).run(job_id)
-    thread.join()
-    assert faulty_jobs.get(job_id).status == JobStatus.CANCELED
+    job_id = faulty_jobs.submit()
+    retries = Retries(lambda: faulty_jobs.cancel(job_id))
+    job = run(faulty_jobs, go_down_then_succeed(faulty), job_id, timing=fast(sleep=retries))
+    assert job.status == JobStatus.CANCELED
 
 
-def test_a_bucket_that_stays_away_is_the_reason_of_the_failure(
-    faulty_jobs: Jobs, faulty: FaultyBucket, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_can_stop_while_the_results_of_its_job_wait(faulty_jobs: Jobs, faulty: FaultyBucket) -> None:
+    stop = threading.Event()
+    timing = fast(sleep=Retries(stop.set))
+    job = run(faulty_jobs, go_down_then_succeed(faulty), stopping=stop.is_set, timing=timing)
+    assert (job.status, job.attempt, job.releases) == (JobStatus.QUEUED, 1, 1)
+
+
+def test_a_bucket_that_stays_away_for_an_hour_is_the_reason_of_the_failure(
+    faulty_jobs: Jobs, faulty: FaultyBucket
 ) -> None:
-    monkeypatch.setattr(patience, "_SECONDS_TO_WAIT", 1.0)
-    job_id = faulty_jobs.submit(**SHORT)
+    clock, job_id = Clock(), faulty_jobs.submit()
     faulty.proxy.go_down()
-    supervisor(faulty_jobs).run(job_id)
-    job = faulty_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "storage_unavailable")
+    timing = on(clock, between_store_retries=1801.0)
+    job = run(faulty_jobs, succeed, job_id, timing=timing, lease=timedelta(days=1))
+    assert (job.status, job.error_code, clock.now) == (JobStatus.FAILED, "storage_unavailable", 1000.0 + 2 * 1801)
     assert "did not answer" in (job.error_message or "")
     assert list(faulty_jobs.settings.scratch.iterdir()) == []
 
 
 def test_an_attempt_waits_for_its_checkpoint(faulty_jobs: Jobs, faulty: FaultyBucket) -> None:
-    job_id = faulty_jobs.submit(**SHORT)
+    job_id = faulty_jobs.submit()
     faulty.proxy.go_down()
-    healing = threading.Timer(4, faulty.proxy.heal)
-    healing.start()
-    supervisor(faulty_jobs).run(job_id)
-    healing.join()
-    assert faulty_jobs.get(job_id).status == JobStatus.SUCCEEDED
+    assert run(faulty_jobs, succeed, job_id, timing=fast(sleep=Retries(faulty.proxy.heal))).status == "succeeded"

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -7,9 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from nern_core.contract.options import EncodeOptions, RepresentationName
 from tests.conftest import EXAMPLE, ROOT
+from tests.worker.small_child import ProgramStarter
 from worker.child import Child
 from worker.folder import RunFolder, RunSpec
 
@@ -33,6 +34,17 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 def environment_of(pid: int) -> dict[str, str]:
     entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
@@ -41,9 +53,10 @@ def environment_of(pid: int) -> dict[str, str]:
 def test_a_child_has_its_own_process_group_and_no_secrets(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NERN_DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    child = Child(folder)
+    child = ProgramStarter("say()\ntime.sleep(600)\n").start(folder)
     try:
-        time.sleep(0.5)
+        while not child.lines.count:
+            time.sleep(0.005)
         assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
         assert not [name for name in environment_of(child.pid) if name.startswith(("NERN_", "AWS_"))]
     finally:
@@ -54,8 +67,8 @@ def test_a_child_has_its_own_process_group_and_no_secrets(folder: RunFolder, mon
 def test_a_child_dies_with_the_process_that_started_it(folder: RunFolder) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from worker.child import Child\nfrom worker.folder import RunFolder\n"
-        "child = Child(RunFolder(Path(sys.argv[1])))\nprint(child.pid, flush=True)\n"
+        "from worker.child import RunnerStarter\nfrom worker.folder import RunFolder\n"
+        "child = RunnerStarter().start(RunFolder(Path(sys.argv[1])))\nprint(child.pid, flush=True)\n"
         "while child.lines.progress is None: time.sleep(0.05)\nprint('running', flush=True)\ntime.sleep(600)\n"
     )
     parent = subprocess.Popen(
@@ -73,30 +86,61 @@ def test_a_child_dies_with_the_process_that_started_it(folder: RunFolder) -> Non
             time.sleep(0.05)
 
 
-def run_with(folder: RunFolder, program: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Child, int]:
-    """Run a child with `program` instead of the runner."""
-    module = folder.path / "fake" / "worker"
-    module.mkdir(parents=True)
-    (module / "__init__.py").touch()
-    (module / "runner.py").write_text(program)
-    monkeypatch.setattr("worker.child._ROOT", module.parent)
-    child = Child(folder)
-    status = child.wait(30)
-    assert status is not None
-    return child, status
+def run_program(folder: RunFolder, program: str) -> tuple[Child, int | None]:
+    """Run a child with a small program instead of the runner."""
+    child = ProgramStarter(program).start(folder)
+    return child, child.wait(30)
 
 
-def test_lines_that_are_no_progress_are_dropped(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["noise", '{"progress": {"fraction": 7}}', '{"other": 1}', '{"progress": null}', "x" * 200_000]
-    good = {"progress": {"phase": "reading", "fraction": 0.5, "step": 3}}
-    program = f"print({json.dumps(json.dumps(good))})\n" + "".join(f"print({line!r})\n" for line in lines)
-    child, status = run_with(folder, program, monkeypatch)
-    assert status == 0
+def test_the_last_lines_of_a_child_are_read(folder: RunFolder) -> None:
+    program = 'for step in range(100): say(progress={"phase": "reading", "fraction": 0.5, "step": step})\n'
+    child, status = run_program(folder, program)
+    assert (status, child.is_running, child.lines.count) == (0, False, 100)
     assert child.lines.progress is not None
-    assert (child.lines.progress.phase, child.lines.progress.step) == ("reading", 3)
-    assert child.lines.error is None
+    assert (child.lines.progress.phase, child.lines.progress.step) == ("reading", 99)
 
 
-def test_a_child_that_is_killed_says_so(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, status = run_with(folder, "import os\nos.kill(os.getpid(), 9)\n", monkeypatch)
+def test_a_child_that_runs_has_no_status(folder: RunFolder) -> None:
+    child = ProgramStarter("time.sleep(600)\n").start(folder)
+    try:
+        assert (child.wait(0.01), child.is_running) == (None, True)
+    finally:
+        child.kill()
+
+
+def test_the_status_of_a_child_that_is_killed_is_the_signal(folder: RunFolder) -> None:
+    _, status = run_program(folder, "os.kill(os.getpid(), 9)\n")
     assert status == -signal.SIGKILL
+
+
+def test_a_child_is_asked_to_stop_by_a_signal(folder: RunFolder) -> None:
+    child = ProgramStarter(
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\nsay()\ntime.sleep(600)\n"
+    ).start(folder)
+    while not child.lines.count:
+        time.sleep(0.005)
+    child.terminate()
+    assert child.wait(30) == 75
+
+
+def test_all_processes_of_a_child_are_killed(folder: RunFolder) -> None:
+    program = "if os.fork(): say()\ntime.sleep(600)\n"
+    child = ProgramStarter(program).start(folder)
+    while not child.lines.count:
+        time.sleep(0.005)
+    group = child.pid
+    child.kill()
+    assert [pid for pid in pids() if group_of(pid) == group and is_running(pid)] == []
+
+
+def test_the_standard_error_of_a_child_is_no_file_that_it_could_truncate(folder: RunFolder) -> None:
+    program = "import stat\nsys.exit(3 if stat.S_ISFIFO(os.fstat(2).st_mode) else 4)\n"
+    assert run_program(folder, program)[1] == 3
+
+
+def test_the_text_of_a_child_is_logged(folder: RunFolder) -> None:
+    with capture_logs() as logged:
+        run_program(folder, "raise ValueError('odd')\n")
+    text = "\n".join(entry["text"] for entry in logged if entry["event"] == "runner_output")
+    assert text.startswith("Traceback")
+    assert text.endswith("ValueError: odd")

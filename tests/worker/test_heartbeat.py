@@ -1,7 +1,6 @@
 import sqlite3
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,71 +11,84 @@ from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from tests.processes import wait_for
 from tests.worker.conftest import Jobs
+from tests.worker.supervision import Clock, fast, on
 from worker.heartbeat import Heartbeat, Hold
 
 LEASE = timedelta(seconds=1)
 
 
-@pytest.mark.parametrize(
-    ("code", "longest_outage", "hold"),
-    [
-        (sqlite3.SQLITE_FULL, 1, Hold.HELD),
-        (sqlite3.SQLITE_IOERR, 10, Hold.HELD),
-        (sqlite3.SQLITE_IOERR, 1, Hold.LOST),
-    ],
-    ids=["full", "broken", "broken for too long"],
-)
-def test_a_job_is_held_beyond_its_lease_while_the_database_fails(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, longest_outage: int, hold: Hold
-) -> None:
-    def fail(*arguments: Any) -> None:
+class BrokenDatabase:
+    """Fails every heartbeat with an error of SQLite, and counts them."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+        self.beats = 0
+
+    def __call__(self, *arguments: Any) -> None:
+        self.beats += 1
         error = sqlite3.OperationalError()
-        error.sqlite_errorcode = code
+        error.sqlite_errorcode = self._code
         raise OperationalError("UPDATE", {}, error)
 
-    claim = claimed(embedded_jobs, LEASE)
-    monkeypatch.setattr(JobRepository, "heartbeat", fail)
-    monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
-    monkeypatch.setattr("worker.heartbeat._LONGEST_OUTAGE", longest_outage)
-    settings = embedded_jobs.settings.model_copy(update={"lease": LEASE})
-    with Heartbeat(settings, embedded_jobs.sessions, claim) as heartbeat:
-        time.sleep(1.2)
-        assert heartbeat.hold is hold
 
-
-def test_after_an_outage_the_lease_is_extended_though_it_had_expired(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "later"),
+    [(sqlite3.SQLITE_FULL, Hold.HELD), (sqlite3.SQLITE_IOERR, Hold.LOST)],
+    ids=["full", "broken"],
+)
+def test_a_job_is_held_for_ten_leases_while_the_database_fails(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, later: Hold
 ) -> None:
+    """With a full database nobody else can take the job, so it is held for as long as the outage takes."""
+    clock, database = Clock(), BrokenDatabase(code)
+    claim = claimed(embedded_jobs, LEASE)
+    monkeypatch.setattr(JobRepository, "heartbeat", database)
+    with Heartbeat(settings_of(embedded_jobs), embedded_jobs.sessions, claim, on(clock)) as heartbeat:
+        assert set(holds_during(heartbeat, clock, leases=9)) == {Hold.HELD}
+        # The second beat from now starts after the clock was set.
+        wait_for(more_than(database, database.beats + 1))
+        assert holds_during(heartbeat, clock, leases=2)[-1] is later
+
+
+def holds_during(heartbeat: Heartbeat, clock: Clock, leases: int) -> list[Hold]:
+    """Look four times in each lease; a longer pause would count as a suspended machine."""
+    found = []
+    for _ in range(4 * leases):
+        clock.now += LEASE.total_seconds() / 4
+        found.append(heartbeat.hold)
+    return found
+
+
+def more_than(database: BrokenDatabase, beats: int) -> Callable[[], bool]:
+    return lambda: database.beats > beats
+
+
+def settings_of(jobs: Jobs) -> Any:
+    return jobs.settings.model_copy(update={"lease": LEASE})
+
+
+def test_after_an_outage_the_lease_is_extended_though_it_had_expired(embedded_jobs: Jobs) -> None:
     claim = claimed(embedded_jobs, -LEASE)
-    monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
-    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
+    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim, fast()) as heartbeat:
         wait_for(lambda: not expired(embedded_jobs, claim.job_id))
         assert heartbeat.hold is Hold.HELD
 
 
-def test_a_worker_that_was_suspended_asks_before_it_gives_the_job_up(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("worker.heartbeat.time", SimpleNamespace(monotonic=lambda: now))
-    heartbeat = Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claimed(embedded_jobs, LEASE))
-    now += 100 * embedded_jobs.settings.lease.total_seconds()
-    holds = [heartbeat.hold]
-    for _ in range(40):
-        now += embedded_jobs.settings.lease.total_seconds() / 4
-        holds.append(heartbeat.hold)
+def test_a_worker_that_was_suspended_asks_before_it_gives_the_job_up(embedded_jobs: Jobs) -> None:
+    clock = Clock()
+    claim = claimed(embedded_jobs, LEASE)
+    heartbeat = Heartbeat(settings_of(embedded_jobs), embedded_jobs.sessions, claim, on(clock))
+    clock.now += 100 * LEASE.total_seconds()
+    holds = [heartbeat.hold, *holds_during(heartbeat, clock, leases=10)]
     assert (holds[0], holds[-1]) == (Hold.HELD, Hold.LOST)
 
 
-def test_a_job_that_another_worker_took_during_an_outage_is_lost(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_another_worker_took_during_an_outage_is_lost(embedded_jobs: Jobs) -> None:
     claim = claimed(embedded_jobs, -LEASE)
     with embedded_jobs.sessions.begin() as session:
         assert JobRepository(session).expire_leases(max_attempts=3) == 1
         assert JobRepository(session).claim(claim.job_id, LEASE) is not None
-    monkeypatch.setattr("worker.heartbeat._SECONDS_BETWEEN_BEATS", 0.1)
-    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim) as heartbeat:
+    with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim, fast()) as heartbeat:
         wait_for(lambda: heartbeat.hold is Hold.LOST)
 
 

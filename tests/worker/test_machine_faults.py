@@ -3,9 +3,10 @@
 import errno
 import os
 import shutil
+import signal
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ from app.storage.folder import FolderStore
 from app.workers.repository import WorkerRepository
 from tests.small_disks import fill, needs_mounts, small_disk
 from tests.worker.conftest import Jobs
-from tests.worker.fake_runner import LEAVE_RESULTS, METRICS, replace_runner
+from tests.worker.scripted_child import (
+    ScriptedChild,
+    end_with,
+    fail,
+    succeed,
+)
+from tests.worker.small_child import ProgramStarter
+from tests.worker.supervision import Clock, fast, on, run, supervisor
 from worker.machine_faults import machine_fault_in
-from worker.supervisor import Supervisor
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -41,9 +48,9 @@ def state(job: Job) -> tuple[str, int, int]:
     return job.status, job.attempt, job.releases
 
 
-def stops_after(seconds: float) -> Callable[[], bool]:
-    until = time.monotonic() + seconds
-    return lambda: time.monotonic() > until
+def stops_at(clock: Clock, seconds: float) -> Callable[[], bool]:
+    until = clock.now + seconds
+    return lambda: clock.now > until
 
 
 @needs_mounts
@@ -56,7 +63,7 @@ def test_a_worker_whose_scratch_folder_is_unusable_claims_nothing_and_says_why(
     embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, options: str, reason: str
 ) -> None:
     job_id = embedded_jobs.submit()
-    settings = embedded_jobs.settings.model_copy(update={"scratch_dir": tmp_path / "scratch"})
+    clock = Clock()
     reported: list[str] = []
     note_unfit = WorkerRepository.note_unfit
 
@@ -66,8 +73,8 @@ def test_a_worker_whose_scratch_folder_is_unusable_claims_nothing_and_says_why(
 
     monkeypatch.setattr(WorkerRepository, "note_unfit", note)
     with small_disk(tmp_path / "scratch", size, options), capture_logs() as logged:
-        Supervisor(settings, embedded_jobs.sessions, embedded_jobs.store, stops_after(0.5)).run(job_id)
-    job = embedded_jobs.get(job_id)
+        stopping, scratch = stops_at(clock, 10), tmp_path / "scratch"
+        job = run(embedded_jobs, succeed, job_id, stopping=stopping, timing=on(clock), scratch_dir=scratch)
     assert state(job) == (JobStatus.QUEUED, 0, 0)
     assert job.announce_at is not None
     assert job.announce_at > job.created_at
@@ -77,27 +84,26 @@ def test_a_worker_whose_scratch_folder_is_unusable_claims_nothing_and_says_why(
 
 
 @needs_mounts
-def test_a_worker_works_again_as_soon_as_there_is_room(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace_runner(METRICS + LEAVE_RESULTS, tmp_path, monkeypatch)
-    settings = embedded_jobs.settings.model_copy(update={"scratch_dir": tmp_path / "scratch"})
-    job_id = embedded_jobs.submit()
-    with small_disk(tmp_path / "scratch", "64m"):
+def test_a_worker_works_again_as_soon_as_there_is_room(embedded_jobs: Jobs, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "scratch", "64m"), capture_logs() as logged:
         ballast = fill(tmp_path / "scratch")
-        threading.Timer(0.5, ballast.unlink).start()
-        Supervisor(settings, embedded_jobs.sessions, embedded_jobs.store, lambda: False).run(job_id)
-    assert state(embedded_jobs.get(job_id)) == (JobStatus.SUCCEEDED, 1, 0)
+
+        def stopping() -> bool:
+            """Make room once the worker waits."""
+            if any(entry["event"] == "worker_unfit" for entry in logged):
+                ballast.unlink(missing_ok=True)
+            return False
+
+        timing = fast(first_pause=0.01)
+        job = run(embedded_jobs, succeed, stopping=stopping, timing=timing, scratch_dir=tmp_path / "scratch")
+    assert state(job) == (JobStatus.SUCCEEDED, 1, 0)
+    assert [entry["event"] for entry in logged if entry["event"].startswith("worker_")] == [
+        "worker_unfit",
+        "worker_fit",
+    ]
 
 
-def supervise(jobs: Jobs, job_id: str) -> Job:
-    Supervisor(jobs.settings, jobs.sessions, jobs.store, lambda: False).run(job_id)
-    return jobs.get(job_id)
-
-
-def test_results_wait_for_room(embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_runner(METRICS + LEAVE_RESULTS, tmp_path, monkeypatch)
-    monkeypatch.setattr("worker.patience._SECONDS_BETWEEN_TRIES", 0.1)
+def test_results_wait_for_room(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = embedded_jobs.submit()
     put, calls = FolderStore.put, count()
 
@@ -107,75 +113,79 @@ def test_results_wait_for_room(embedded_jobs: Jobs, tmp_path: Path, monkeypatch:
         return put(self, source)
 
     monkeypatch.setattr(FolderStore, "put", full_at_first)
-    assert state(supervise(embedded_jobs, job_id)) == (JobStatus.SUCCEEDED, 1, 0)
+    assert state(run(embedded_jobs, succeed, job_id)) == (JobStatus.SUCCEEDED, 1, 0)
 
 
 def test_a_job_whose_results_find_no_room_goes_back_and_loses_no_attempt(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_runner(METRICS + LEAVE_RESULTS, tmp_path, monkeypatch)
-    monkeypatch.setattr("worker.patience._SECONDS_TO_WAIT_FOR_ROOM", 0.0)
-    job_id = embedded_jobs.submit()
+    clock, job_id = Clock(), embedded_jobs.submit()
 
     def full(*arguments: Any) -> None:
         raise FULL
 
     monkeypatch.setattr(FolderStore, "put", full)
-    job = supervise(embedded_jobs, job_id)
+    lease = timedelta(days=1)
+    job = run(embedded_jobs, succeed, job_id, timing=on(clock, between_store_retries=50), lease=lease)
+    # It waits for ten minutes.
+    assert clock.now == 1650.0
     assert (state(job), job.error_code) == ((JobStatus.QUEUED, 1, 1), None)
     assert queued_because_of(embedded_jobs, job_id) == [None, "machine_fault"]
 
 
 def test_a_job_whose_runner_meets_a_fault_of_the_machine_goes_back(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_jobs: Jobs,
 ) -> None:
-    replace_runner('say(error={"code": "disk_error", "message": "."})\nsys.exit(74)\n', tmp_path, monkeypatch)
-    job = supervise(embedded_jobs, embedded_jobs.submit())
+    job = run(embedded_jobs, fail("disk_error", status=74))
     assert (state(job), job.error_code) == ((JobStatus.QUEUED, 1, 1), None)
 
 
 def test_a_fault_that_comes_again_and_again_on_a_sound_machine_costs_attempts(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_jobs: Jobs,
 ) -> None:
-    replace_runner('say(error={"code": "disk_full", "message": "."})\nsys.exit(74)\n', tmp_path, monkeypatch)
     jobs, job_id = embedded_jobs, embedded_jobs.submit()
-    settings = jobs.settings.model_copy(update={"max_attempts": 1})
-    supervisor = Supervisor(settings, jobs.sessions, jobs.store, lambda: False)
+    worker = supervisor(jobs, fail("disk_full", status=74), max_attempts=1)
     seen = []
     for _ in range(3):
-        supervisor.run(job_id)
+        worker.run(job_id)
         seen.append(state(jobs.get(job_id)))
     assert seen == [(JobStatus.QUEUED, 1, 1), (JobStatus.QUEUED, 2, 2), (JobStatus.FAILED, 3, 2)]
     assert jobs.get(job_id).error_code == "disk_full"
 
 
 @needs_mounts
-def test_a_worker_rests_after_a_fault_of_its_machine(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = "import shutil\n(folder / '../../ballast').write_bytes(bytes(shutil.disk_usage(folder).free))\n"
-    program += 'say(error={"code": "disk_full", "message": "."})\nsys.exit(74)\n'
-    replace_runner(program, tmp_path, monkeypatch)
-    settings = embedded_jobs.settings.model_copy(update={"scratch_dir": tmp_path / "disk" / "scratch"})
+def test_a_worker_rests_after_a_fault_of_its_machine(embedded_jobs: Jobs, tmp_path: Path) -> None:
+    clock = Clock()
+    ballast, scratch = tmp_path / "disk" / "ballast", tmp_path / "disk" / "scratch"
+    starts: list[float] = []
+
+    def fill_disk(child: ScriptedChild) -> Generator[None, None, int | None]:
+        starts.append(clock.now)
+        if len(starts) > 1:
+            yield from succeed(child)
+            return 0
+        ballast.write_bytes(bytes(shutil.disk_usage(child.folder.path).free))
+        return (yield from fail("disk_full", status=74)(child))
+
     first, second = embedded_jobs.submit(), embedded_jobs.submit()
     with small_disk(tmp_path / "disk", "64m"):
-        supervisor = Supervisor(settings, embedded_jobs.sessions, embedded_jobs.store, stops_after(3))
-        supervisor.run(first)
-        (tmp_path / "disk" / "ballast").unlink()
-        started = time.monotonic()
-        supervisor.run(second)
+        worker = supervisor(embedded_jobs, fill_disk, timing=on(clock, first_pause=30.0), scratch_dir=scratch)
+        worker.run(first)
+        ballast.unlink()
+        worker.run(second)
     assert state(embedded_jobs.get(first)) == (JobStatus.QUEUED, 1, 1)
-    assert time.monotonic() - started > 0.9
+    assert state(embedded_jobs.get(second)) == (JobStatus.SUCCEEDED, 1, 0)
+    assert starts[1] - starts[0] == pytest.approx(30, abs=0.3)
 
 
 def test_a_worker_whose_runner_does_not_start_gives_the_job_back_and_rests(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_jobs: Jobs,
 ) -> None:
-    replace_runner("import a_library_that_is_missing\n", tmp_path, monkeypatch)
-    jobs, first, second = embedded_jobs, embedded_jobs.submit(), embedded_jobs.submit()
-    supervisor = Supervisor(jobs.settings, jobs.sessions, jobs.store, stops_after(2))
-    supervisor.run(first)
-    supervisor.run(second)
+    jobs, first, second, clock = embedded_jobs, embedded_jobs.submit(), embedded_jobs.submit(), Clock()
+    starter = ProgramStarter("import a_library_that_is_missing\n")
+    worker = supervisor(jobs, starter, stops_at(clock, 20), on(clock, first_pause=30.0))
+    worker.run(first)
+    worker.run(second)
     assert state(jobs.get(first)) == (JobStatus.QUEUED, 1, 1)
     assert queued_because_of(jobs, first) == [None, "machine_fault"]
     job = jobs.get(second)
@@ -183,25 +193,25 @@ def test_a_worker_whose_runner_does_not_start_gives_the_job_back_and_rests(
     assert job.announce_at > job.created_at
 
 
+def end_silently(child: ScriptedChild) -> Generator[None, None, int]:
+    yield
+    return 1
+
+
 def test_no_job_fails_for_a_runner_that_never_starts(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_jobs: Jobs,
 ) -> None:
-    replace_runner("import a_library_that_is_missing\n", tmp_path, monkeypatch)
-    monkeypatch.setattr("worker.machine_health._LONGEST_PAUSE", 0.0)
-    monkeypatch.setattr("worker.machine_health._FIRST_PAUSE", 0.0)
-    jobs, job_id = embedded_jobs, embedded_jobs.submit()
-    settings = jobs.settings.model_copy(update={"max_attempts": 1})
-    supervisor = Supervisor(settings, jobs.sessions, jobs.store, lambda: False)
+    jobs, job_id, clock = embedded_jobs, embedded_jobs.submit(), Clock()
+    worker = supervisor(jobs, end_silently, timing=on(clock), max_attempts=1)
     for _ in range(4):
-        supervisor.run(job_id)
+        worker.run(job_id)
     assert state(jobs.get(job_id)) == (JobStatus.QUEUED, 4, 4)
 
 
 @pytest.mark.parametrize("thread", ["heartbeat", "runner lines", "runner log"])
 def test_a_machine_without_room_for_a_thread_gives_the_job_back(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, thread: str
 ) -> None:
-    replace_runner("time.sleep(600)\n", tmp_path, monkeypatch)
     start = threading.Thread.start
 
     def refuse(self: threading.Thread) -> None:
@@ -210,7 +220,7 @@ def test_a_machine_without_room_for_a_thread_gives_the_job_back(
         start(self)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert state(supervise(embedded_jobs, embedded_jobs.submit())) == (JobStatus.QUEUED, 1, 1)
+    assert state(run(embedded_jobs, ProgramStarter("time.sleep(600)\n"))) == (JobStatus.QUEUED, 1, 1)
 
 
 def test_a_machine_without_room_for_a_process_gives_the_job_back_and_rests(
@@ -219,33 +229,19 @@ def test_a_machine_without_room_for_a_process_gives_the_job_back_and_rests(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr("worker.caches.Caches.copy_to", lambda caches, target: target.mkdir())
     monkeypatch.setattr("worker.child.subprocess.Popen", refuse)
-    jobs, job_id = embedded_jobs, embedded_jobs.submit()
-    supervisor = Supervisor(jobs.settings, jobs.sessions, jobs.store, stops_after(1))
-    supervisor.run(job_id)
+    jobs, job_id, clock = embedded_jobs, embedded_jobs.submit(), Clock()
+    worker = supervisor(jobs, ProgramStarter(""), stops_at(clock, 20), on(clock, first_pause=30.0))
+    worker.run(job_id)
     with capture_logs() as logged:
-        supervisor.run(job_id)
+        worker.run(job_id)
     assert state(jobs.get(job_id)) == (JobStatus.QUEUED, 1, 1)
     assert {entry["reason"] for entry in logged if entry["event"] == "worker_unfit"} == {"no_runner"}
 
 
 @pytest.mark.parametrize("name", ["SIGBUS", "SIGTERM", "SIGXCPU"])
-def test_a_runner_that_the_machine_ends_by_a_signal_is_tried_again(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    program = f'import signal\nsay(progress={{"phase": "starting"}})\nos.kill(os.getpid(), signal.{name})\n'
-    replace_runner(program, tmp_path, monkeypatch)
-    assert state(supervise(embedded_jobs, embedded_jobs.submit())) == (JobStatus.QUEUED, 1, 0)
-
-
-def test_the_start_of_an_attempt_is_told_by_a_clock_that_nobody_sets(
-    embedded_jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = 'passed = time.perf_counter() - json.loads((folder / "spec.json").read_text())["started"]\n'
-    program += 'say(error={"code": "soon" if 0 <= passed < 60 else "never", "message": "."})\nsys.exit(1)\n'
-    replace_runner(program, tmp_path, monkeypatch)
-    assert supervise(embedded_jobs, embedded_jobs.submit()).error_code == "soon"
+def test_a_runner_that_the_machine_ends_by_a_signal_is_tried_again(embedded_jobs: Jobs, name: str) -> None:
+    assert state(run(embedded_jobs, end_with(-signal.Signals[name]))) == (JobStatus.QUEUED, 1, 0)
 
 
 def copied_to_a_full_disk() -> BaseException:

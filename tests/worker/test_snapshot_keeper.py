@@ -12,20 +12,11 @@ from app.jobs.snapshots.store import SnapshotFolder
 from app.storage import StoredArtifact
 from app.storage.writer import nothing
 from tests.worker.conftest import Jobs
+from tests.worker.supervision import Clock, on
 from worker.folder import RunFolder
 from worker.snapshot_keeper import SnapshotKeeper
 
 MOST_BYTES, PAUSE = 100, 10.0
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Copies(SnapshotFolder):
@@ -47,7 +38,7 @@ class Copies(SnapshotFolder):
 class Attempt:
     """A running job, its folder, and the keeper of its snapshots."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, clock: Clock) -> None:
         self._jobs = jobs
         self._id = jobs.submit()
         with jobs.sessions.begin() as session:
@@ -56,7 +47,7 @@ class Attempt:
         self.folder = RunFolder.of_attempt(jobs.settings.scratch, self._id, claim.attempt)
         self.folder.make()
         self.copies = Copies(jobs.settings.snapshots)
-        self.keeper = SnapshotKeeper(self.copies, jobs.sessions, claim, self.folder, MOST_BYTES, PAUSE)
+        self.keeper = SnapshotKeeper(self.copies, jobs.sessions, claim, self.folder, MOST_BYTES, PAUSE, on(clock))
 
     def write(self, name: str, size: int) -> None:
         (self.folder.snapshots / name).write_bytes(bytes(size))
@@ -69,15 +60,13 @@ class Attempt:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("worker.snapshot_keeper.monotonic", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
 def attempt(embedded_jobs: Jobs, clock: Clock) -> Attempt:
-    return Attempt(embedded_jobs)
+    return Attempt(embedded_jobs, clock)
 
 
 def test_a_snapshot_waits_for_a_pause_after_its_last_copy(attempt: Attempt, clock: Clock) -> None:

@@ -1,144 +1,111 @@
+"""Attempts at jobs: claim, progress, cancellation, stop, deadlines, faults of the database, and publication."""
+
 import hashlib
-import json
-import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from pydantic import ByteSize
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
-from app.db.engine import migrate
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
-from app.jobs.snapshots.store import SnapshotFolder
-from app.settings import Settings
-from nern_core.tensors.checkpoint import read_checkpoint
-from tests.conftest import DIGITS, EXAMPLE
-from tests.dataset_files import SMALL, digits_file, safetensors_file
+from app.storage import ArtifactStore, StoredArtifact
+from tests.dataset_files import digits_file
 from tests.worker.conftest import Jobs
-from worker.folder import RunFolder
-from worker.supervisor import Supervisor
+from tests.worker.scripted_child import (
+    METRICS,
+    RESULTS,
+    ScriptedChild,
+    ScriptedStarter,
+    end_with,
+    fail,
+    run_on,
+    succeed,
+)
+from tests.worker.supervision import Clock, fast, on, run, supervisor
+from worker.outcome import failed, results_not_storable
 
-FOREVER: dict[str, Any] = {"architecture": "digits-cnn", "representation": "predictor", "seconds": 600}
-
-
-LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "hidden_size": 32, "steps": 250}
-
-
-@pytest.fixture
-def frequent_jobs(embedded: Settings) -> Iterator[Jobs]:
-    """Jobs with very frequent snapshots."""
-    settings = embedded.model_copy(update={"snapshot_interval": timedelta(seconds=0.1)})
-    migrate(settings)
-    jobs = Jobs(settings)
-    yield jobs
-    jobs.close()
+LOST = OperationalError("statement", {}, Exception("the server is gone"))
+REFUSED = DataError("UPDATE jobs", {}, Exception("out of range"))
 
 
-def supervisor_with(jobs: Jobs, **changes: Any) -> Supervisor:
-    """Return a supervisor with other settings."""
-    return Supervisor(jobs.settings.model_copy(update=changes), jobs.sessions, jobs.store, lambda: False)
+def fails_with(error: Exception, times: int, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose first calls raise an error."""
+    left = iter(range(times))
+
+    def unreliable(*arguments: Any) -> Any:
+        if next(left, None) is not None:
+            raise error
+        return method(*arguments)
+
+    return unreliable
 
 
-def encoding_of(jobs: Jobs, job_id: str) -> str:
-    """Return the digest of a job's encoding."""
-    job = jobs.get(job_id)
-    assert job.artifacts is not None, job.error_message
-    digest: str = job.artifacts["encoding.nern"]["sha256"]
-    return digest
-
-
-def steps_of(jobs: Jobs, job_id: str) -> dict[str, int]:
-    """Return the steps of each phase in the report."""
-    artifacts = jobs.get(job_id).artifacts
-    assert artifacts is not None
-    report = json.loads(jobs.folder.path(artifacts["report.json"]["sha256"]).read_bytes())
-    return {point["phase"]: point["step"] for point in report["curve"]}
-
-
-def supervisor(jobs: Jobs, stopping: Callable[[], bool] = lambda: False) -> Supervisor:
-    return Supervisor(jobs.settings, jobs.sessions, jobs.store, stopping)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for_row(child: ScriptedChild, condition: Callable[[], bool]) -> Generator[None, None, None]:
+    """Run until the row fulfils a condition."""
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.1)
+        yield
 
 
-def running(jobs: Jobs, job_id: str) -> bool:
-    """Return true if the child of a job has begun to train."""
-    step: int = (jobs.get(job_id).progress or {}).get("step", 0)
-    return step > 0
-
-
-def kill_runner(job_id: str) -> None:
-    """Kill the process that encodes a job, found by the folder in its command line."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"/{job_id}-".encode() in (folder / "cmdline").read_bytes():
-                os.kill(int(folder.name), signal.SIGKILL)
-
-
-def meanwhile(
-    jobs: Jobs, job_id: str, action: Callable[[], None], when: Callable[[], bool] | None = None
-) -> threading.Thread:
-    """Run `action` in a thread as soon as the job trains, or `when` returns true."""
-
-    def run() -> None:
-        wait_for(when or (lambda: running(jobs, job_id)))
-        action()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
-def test_a_job_is_encoded_and_its_results_are_published(jobs: Jobs) -> None:
-    job_id = jobs.submit(architecture="digits-cnn", dataset=str(DIGITS), hidden_size=32, steps=60)
-    supervisor(jobs).run(job_id)
-    job = jobs.get(job_id)
+def test_a_job_is_run_and_its_results_are_published(jobs: Jobs) -> None:
+    job = run(jobs, succeed)
     assert (job.status, job.error_message, job.attempt) == (JobStatus.SUCCEEDED, None, 1)
-    assert job.metrics is not None
-    assert job.metrics["original_accuracy"] == pytest.approx(99, abs=1)
     assert job.artifacts is not None
-    for artifact in job.artifacts.values():
+    assert job.artifacts.keys() == {*RESULTS, "report.json"}
+    for name, artifact in job.artifacts.items():
         content = jobs.folder.path(artifact["sha256"]).read_bytes()
+        assert name == "report.json" or content == name.encode()
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (artifact["sha256"], artifact["bytes"])
-    report = json.loads(jobs.folder.path(job.artifacts["report.json"]["sha256"]).read_bytes())
-    # The report is written before it is published.
-    assert report["metrics"] | {"seconds": {}} == job.metrics | {"seconds": {}}
-    assert job.metrics["seconds"].keys() - report["metrics"]["seconds"].keys() == {"publication"}
-    assert report["source_sha256"] == job.checkpoint_sha256
+    assert job.metrics is not None
+    assert {name: job.metrics[name] for name in METRICS} | {"seconds": {}} == METRICS | {"seconds": {}}
+    assert job.metrics["seconds"].keys() == {"total", "publication"}
 
 
-def test_a_job_with_an_uploaded_data_set_gives_what_one_with_the_same_folder_does(jobs: Jobs, tmp_path: Path) -> None:
-    (tmp_path / "digits").write_bytes(digits_file())
-    options: dict[str, Any] = {"architecture": "digits-cnn", "hidden_size": 32, "steps": 60, "seed": 5}
-    ids = [
-        jobs.submit(dataset_file=tmp_path / "digits", dataset="mine", **options),
-        jobs.submit(dataset=str(DIGITS), **options),
-    ]
-    for job_id in ids:
-        supervisor(jobs).run(job_id)
-    uploaded, in_folder = (jobs.get(job_id) for job_id in ids)
-    assert (uploaded.status, uploaded.error_message) == (JobStatus.SUCCEEDED, None)
-    assert uploaded.artifacts is not None
-    assert in_folder.artifacts is not None
-    assert uploaded.artifacts["weights.safetensors"] == in_folder.artifacts["weights.safetensors"]
-    report = json.loads(jobs.folder.path(uploaded.artifacts["report.json"]["sha256"]).read_bytes())
-    assert report["options"]["dataset"] == "mine"
-    assert report["metrics"]["reconstructed_accuracy"] is not None
+def test_the_seconds_of_a_job_include_the_storing_of_its_results(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+
+    def slow_put(store: ArtifactStore, path: Path) -> StoredArtifact:
+        clock.now += 20
+        return put(store, path)
+
+    put = type(embedded_jobs.store).put
+    monkeypatch.setattr(type(embedded_jobs.store), "put", slow_put)
+    monkeypatch.setattr("worker.supervisor.perf_counter", clock)
+    assert (run(embedded_jobs, succeed).metrics or {})["seconds"] == {"total": 101.0, "publication": 100.0}
+
+
+def test_a_child_gets_the_checkpoint_and_the_data_set_of_its_job(embedded_jobs: Jobs, tmp_path: Path) -> None:
+    found: dict[str, bytes] = {}
+
+    def look(child: ScriptedChild) -> Generator[None, None, None]:
+        found["checkpoint"] = child.folder.checkpoint.read_bytes()
+        found.update({path.name: path.read_bytes() for path in child.folder.datasets.iterdir()})
+        yield from succeed(child)
+
+    for name in ("weights", "images"):
+        (tmp_path / name).write_bytes(name.encode())
+    job_id = embedded_jobs.submit(tmp_path / "weights", tmp_path / "images", architecture="digits-cnn", dataset="mine")
+    assert run(embedded_jobs, look, job_id).status == JobStatus.SUCCEEDED
+    assert found == {"checkpoint": b"weights", "mine": b"images"}
+
+
+def test_the_start_of_an_attempt_is_given_on_a_clock_that_cannot_be_set(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.supervisor.perf_counter", lambda: 12.5)
+    specs: list[str] = []
+
+    def look(child: ScriptedChild) -> Generator[None, None, None]:
+        specs.append(child.folder.spec.read_text())
+        yield from succeed(child)
+
+    run(embedded_jobs, look)
+    assert '"started":12.5}' in specs[0]
 
 
 def test_a_job_whose_data_set_the_disk_has_lost_fails(embedded_jobs: Jobs, tmp_path: Path) -> None:
@@ -147,300 +114,229 @@ def test_a_job_whose_data_set_the_disk_has_lost_fails(embedded_jobs: Jobs, tmp_p
     digest = embedded_jobs.get(job_id).dataset_sha256
     assert digest is not None
     embedded_jobs.folder.path(digest).unlink()
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
+    job = run(embedded_jobs, succeed, job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "damaged_checkpoint")
     assert job.error_message == "The store lost or damaged the uploaded file or the data set; upload it again."
 
 
-def test_labels_that_the_network_does_not_know_fail_the_job(embedded_jobs: Jobs, tmp_path: Path) -> None:
-    claims = SMALL | {"train.images": ("U8", (3, 8, 8, 3)), "test.images": ("U8", (2, 8, 8, 3))}
-    data = bytes(3 * 192 + 3 * 8 + 2 * 192) + (10).to_bytes(8, "little") + (-1).to_bytes(8, "little", signed=True)
-    (tmp_path / "odd").write_bytes(safetensors_file(claims, data=data))
-    job_id = embedded_jobs.submit(
-        dataset_file=tmp_path / "odd", architecture="digits-cnn", dataset="odd", steps=1, hidden_size=8
-    )
-    supervisor(embedded_jobs).run(job_id)
-    assert embedded_jobs.get(job_id).error_code == "bad_data"
-
-
-def test_both_formats_hold_the_same_weights_named_as_in_the_original(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(steps=5, hidden_size=16)
-    supervisor(embedded_jobs).run(job_id)
-    artifacts = embedded_jobs.get(job_id).artifacts
-    assert artifacts is not None
-    found = [
-        read_checkpoint(embedded_jobs.folder.path(artifacts[name]["sha256"])).tensors
-        for name in ("weights.safetensors", "weights.pt")
-    ]
-    original = read_checkpoint(EXAMPLE).tensors
-    assert set(found[0]) == set(found[1]) == set(original)
-    assert all(torch.equal(found[0][name], found[1][name]) for name in original)
-    assert torch.equal(found[0]["classifier.weight"], original["classifier.weight"])
-
-
-def test_nothing_remains_of_the_folder_that_the_child_worked_in(embedded_jobs: Jobs) -> None:
-    supervisor(embedded_jobs).run(embedded_jobs.submit(steps=1, hidden_size=8))
+@pytest.mark.parametrize("script", [succeed, fail("bad_data"), end_with(-signal.SIGKILL)])
+def test_the_folder_of_an_attempt_is_removed(embedded_jobs: Jobs, script: Any) -> None:
+    run(embedded_jobs, script)
     assert list(embedded_jobs.settings.scratch.iterdir()) == []
 
 
 def test_a_second_message_for_a_job_does_nothing(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
-    supervisor(embedded_jobs).run(job_id)
-    first = embedded_jobs.get(job_id)
-    supervisor(embedded_jobs).run(job_id)
-    again = embedded_jobs.get(job_id)
+    first = run(embedded_jobs, succeed)
+    again = run(embedded_jobs, succeed, first.id)
     assert (again.attempt, again.finished_at) == (first.attempt, first.finished_at)
-    supervisor(embedded_jobs).run("job_that_never_was")
+    supervisor(embedded_jobs, succeed).run("job_that_never_was")
 
 
-@pytest.mark.alone
-@pytest.mark.slow
-def test_progress_is_written_at_least_every_two_seconds(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(architecture="digits-cnn", representation="predictor", seconds=8)
-    seen: list[tuple[float, int]] = []
+def test_progress_is_written_while_the_child_runs(jobs: Jobs) -> None:
+    job_id = jobs.submit()
+    seen: list[tuple[str | None, dict[str, Any]]] = []
 
-    def watch() -> None:
-        while embedded_jobs.get(job_id).status != JobStatus.SUCCEEDED:
-            step = (embedded_jobs.get(job_id).progress or {}).get("step", 0)
-            if step and (not seen or step != seen[-1][1]):
-                seen.append((time.monotonic(), step))
-            time.sleep(0.05)
+    def has_reached(step: int) -> Callable[[], bool]:
+        return lambda: (jobs.get(job_id).progress or {}).get("step") == step
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    supervisor(embedded_jobs).run(job_id)
-    watcher.join()
-    times = [moment for moment, _ in seen]
-    assert len(times) >= 4
-    assert max(later - earlier for earlier, later in pairwise(times)) < 2
+    def train(child: ScriptedChild) -> Generator[None, None, None]:
+        for step in (1, 2):
+            child.say(progress={"phase": "distillation", "fraction": step / 4, "step": step})
+            yield from wait_for_row(child, has_reached(step))
+            job = jobs.get(job_id)
+            seen.append((job.phase, job.progress or {}))
+        child.leave_results()
+
+    run(jobs, train, job_id)
+    assert [phase for phase, _ in seen] == ["distillation", "distillation"]
+    assert [(progress["fraction"], progress["step"]) for _, progress in seen] == [(0.25, 1), (0.5, 2)]
 
 
-def test_a_canceled_job_stops_and_leaves_no_process(jobs: Jobs) -> None:
-    job_id = jobs.submit(**FOREVER)
-    thread = meanwhile(jobs, job_id, lambda: jobs.cancel(job_id))
-    supervisor(jobs).run(job_id)
-    thread.join()
-    job = jobs.get(job_id)
+def test_a_canceled_job_stops(jobs: Jobs) -> None:
+    job_id = jobs.submit()
+
+    def cancel(child: ScriptedChild) -> Generator[None, None, None]:
+        jobs.cancel(job_id)
+        yield from run_on(child)
+
+    starter = ScriptedStarter(cancel)
+    job = run(jobs, starter, job_id)
     assert (job.status, job.artifacts) == (JobStatus.CANCELED, None)
+    assert [child.status for child in starter.started] == [-signal.SIGKILL]
     assert list(jobs.settings.scratch.iterdir()) == []
 
 
+def test_a_job_that_is_canceled_while_its_child_fails_is_canceled(jobs: Jobs) -> None:
+    job_id = jobs.submit()
+
+    def cancel(child: ScriptedChild) -> Generator[None, None, int]:
+        yield
+        jobs.cancel(job_id)
+        return (yield from fail("bad_data", "a\0b.")(child)) or 0
+
+    assert run(jobs, cancel, job_id, timing=fast(between_heartbeats=60)).status == JobStatus.CANCELED
+
+
 def test_a_stopping_worker_gives_its_job_back(jobs: Jobs) -> None:
-    job_id = jobs.submit(**FOREVER)
-    stop = threading.Event()
-    thread = meanwhile(jobs, job_id, stop.set)
-    supervisor(jobs, stop.is_set).run(job_id)
-    thread.join()
-    job = jobs.get(job_id)
+    starter = ScriptedStarter(run_on)
+    job = run(jobs, starter, stopping=lambda: bool(starter.started))
     assert (job.status, job.attempt, job.releases, job.progress) == (JobStatus.QUEUED, 1, 1, None)
     assert job.announce_at is not None
+    (child,) = starter.started
+    assert (child.is_asked_to_stop, child.status) == (True, -signal.SIGKILL)
 
 
-@pytest.mark.slow
-def test_a_job_goes_on_where_a_stopping_worker_left_it(embedded_jobs: Jobs) -> None:
-    jobs = embedded_jobs
-    whole, stopped = jobs.submit(**LONG), jobs.submit(**LONG)
-    supervisor(jobs).run(whole)
-    stop = threading.Event()
-    thread = meanwhile(jobs, stopped, stop.set)
-    supervisor(jobs, stop.is_set).run(stopped)
-    thread.join()
-    assert jobs.get(stopped).snapshots is not None
-    supervisor(jobs).run(stopped)
-    assert encoding_of(jobs, stopped) == encoding_of(jobs, whole)
-    assert steps_of(jobs, stopped) == steps_of(jobs, whole)
-    assert jobs.get(stopped).attempt == 2
+def test_a_stopping_worker_passes_on_the_messages_that_still_arrive(embedded_jobs: Jobs) -> None:
+    starter = ScriptedStarter(succeed)
+    job = run(embedded_jobs, starter, stopping=lambda: True)
+    assert (job.status, job.attempt, starter.started) == (JobStatus.QUEUED, 0, [])
+    assert job.announce_at is not None
+    assert job.announce_at > job.created_at
 
 
-@pytest.mark.slow
-def test_a_job_goes_on_from_the_last_snapshot_of_a_lost_worker(frequent_jobs: Jobs) -> None:
-    jobs = frequent_jobs
-    whole, lost = jobs.submit(**LONG), jobs.submit(**LONG)
-    supervisor(jobs).run(whole)
-    thread = meanwhile(jobs, lost, lambda: jobs.take_away(lost), when=lambda: bool(jobs.get(lost).snapshots))
-    supervisor(jobs).run(lost)
-    thread.join()
-    before = jobs.get(lost).snapshots
-    assert before
-    starts: list[float] = []
-    thread = meanwhile(jobs, lost, lambda: starts.append((jobs.get(lost).progress or {})["fraction"]))
-    supervisor(jobs).run(lost)
-    thread.join()
-    # An encoding from scratch reports its first step as 0.0518.
-    assert starts[0] > 0.0525
-    assert encoding_of(jobs, lost) == encoding_of(jobs, whole)
-    assert jobs.get(lost).snapshots is None
-    assert SnapshotFolder(jobs.settings.snapshots).jobs() == []
+def test_a_supervisor_that_has_lost_its_lease_changes_nothing(embedded_jobs: Jobs) -> None:
+    job_id = embedded_jobs.submit()
+
+    def lose(child: ScriptedChild) -> Generator[None, None, None]:
+        embedded_jobs.take_away(job_id)
+        yield from run_on(child)
+
+    starter = ScriptedStarter(lose)
+    job = run(embedded_jobs, starter, job_id)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
+    assert [child.status for child in starter.started] == [-signal.SIGKILL]
 
 
-def test_a_damaged_snapshot_is_not_used(frequent_jobs: Jobs) -> None:
-    jobs = frequent_jobs
-    job_id = jobs.submit(**LONG)
-    thread = meanwhile(jobs, job_id, lambda: jobs.take_away(job_id), when=lambda: bool(jobs.get(job_id).snapshots))
-    supervisor(jobs).run(job_id)
-    thread.join()
-    for path in jobs.settings.snapshots.rglob("stage-*"):
-        path.write_bytes(b"damaged")
-    supervisor(jobs).run(job_id)
-    assert jobs.get(job_id).status == JobStatus.SUCCEEDED
+@pytest.mark.parametrize(
+    "ending", [succeed, fail("bad_data"), fail("disk_full", status=74), end_with(-signal.SIGKILL), end_with(75)]
+)
+def test_the_outcome_of_an_attempt_that_is_no_longer_the_jobs_is_not_written(embedded_jobs: Jobs, ending: Any) -> None:
+    """The heartbeat has not noticed yet that the job was lost, so the fence of the row alone protects it."""
+    job_id = embedded_jobs.submit()
+
+    def lose(child: ScriptedChild) -> Generator[None, None, int | None]:
+        yield
+        embedded_jobs.take_away(job_id)
+        with embedded_jobs.sessions.begin() as session:
+            assert JobRepository(session).claim(job_id, timedelta(minutes=1)) is not None
+        return (yield from ending(child)) or 0
+
+    job = run(embedded_jobs, lose, job_id, timing=fast(between_heartbeats=60))
+    assert (job.status, job.attempt, job.artifacts, job.error_code) == (JobStatus.RUNNING, 2, None, None)
 
 
-def test_a_job_whose_runner_is_killed_goes_on_from_its_last_snapshot(frequent_jobs: Jobs) -> None:
-    jobs = frequent_jobs
-    whole, killed = jobs.submit(**LONG), jobs.submit(**LONG)
-    supervisor(jobs).run(whole)
-    thread = meanwhile(jobs, killed, lambda: kill_runner(killed), when=lambda: bool(jobs.get(killed).snapshots))
-    supervisor(jobs).run(killed)
-    thread.join()
-    job = jobs.get(killed)
+def test_a_job_whose_child_is_killed_is_queued_for_another_attempt(embedded_jobs: Jobs) -> None:
+    job = run(embedded_jobs, end_with(-signal.SIGKILL))
     assert (job.status, job.attempt, job.releases) == (JobStatus.QUEUED, 1, 0)
-    supervisor(jobs).run(killed)
-    assert encoding_of(jobs, killed) == encoding_of(jobs, whole)
 
 
-def test_a_job_whose_runner_is_killed_again_and_again_fails(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(**FOREVER)
-    thread = meanwhile(embedded_jobs, job_id, lambda: kill_runner(job_id))
-    supervisor_with(embedded_jobs, max_attempts=1).run(job_id)
-    thread.join()
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "killed")
+def test_a_job_whose_child_is_killed_in_each_attempt_fails(embedded_jobs: Jobs) -> None:
+    first = run(embedded_jobs, end_with(-signal.SIGKILL), max_attempts=2)
+    job = run(embedded_jobs, end_with(-signal.SIGKILL), first.id, max_attempts=2)
+    assert (first.status, job.status, job.error_code) == (JobStatus.QUEUED, JobStatus.FAILED, "killed")
 
 
-def test_a_job_that_takes_too_much_memory_is_stopped(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(**FOREVER)
-    supervisor_with(embedded_jobs, job_memory=ByteSize(250 * 2**20)).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
-    assert "memory" in (job.error_message or "")
+def test_a_child_that_ends_with_an_unknown_status_fails_its_job(embedded_jobs: Jobs) -> None:
+    job = run(embedded_jobs, end_with(3))
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "internal_error")
+    assert job.error_message == "The job ended unexpectedly with status 3; see the worker's log."
+
+
+def let_time_pass(clock: Clock, seconds: float) -> Any:
+    """Return a script that trains forever, with a check after these seconds."""
+
+    def script(child: ScriptedChild) -> Generator[None, None, None]:
+        yield
+        clock.now += seconds
+        yield from run_on(child)
+
+    return script
 
 
 def test_a_job_that_runs_for_too_long_is_stopped(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(**FOREVER)
-    supervisor_with(embedded_jobs, job_deadline=timedelta(seconds=3)).run(job_id)
-    job = embedded_jobs.get(job_id)
+    clock = Clock()
+    script = let_time_pass(clock, 3.1)
+    job = run(embedded_jobs, script, timing=on(clock), job_deadline=timedelta(seconds=3))
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
     assert job.error_message == (
         "The job ran longer than the 3 seconds allowed here; encode with fewer `steps` or `seconds`."
     )
 
 
-def test_a_job_that_still_runs_when_its_own_deadline_is_over_is_stopped(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(deadline=timedelta(seconds=3), **FOREVER)
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
+def test_a_job_that_still_runs_when_its_own_deadline_passes_is_stopped(embedded_jobs: Jobs) -> None:
+    clock = Clock()
+    job_id = embedded_jobs.submit(deadline=timedelta(seconds=3))
+    job = run(embedded_jobs, let_time_pass(clock, 3.1), job_id, timing=on(clock))
     assert (job.status, job.error_code) == (JobStatus.FAILED, "deadline_exceeded")
     assert job.error_message == "The job was still running when its deadline passed."
 
 
-def test_what_became_of_a_job_is_written_when_the_database_is_back(
+def test_a_job_within_its_deadlines_runs_on(embedded_jobs: Jobs) -> None:
+    clock = Clock()
+
+    def train(child: ScriptedChild) -> Generator[None, None, None]:
+        yield
+        clock.now += 2.9
+        yield
+        yield from succeed(child)
+
+    job_id = embedded_jobs.submit(deadline=timedelta(seconds=30))
+    job = run(embedded_jobs, train, job_id, timing=on(clock), job_deadline=timedelta(seconds=3))
+    assert job.status == JobStatus.SUCCEEDED
+
+
+def test_the_outcome_of_a_job_is_written_when_the_database_is_back(
     embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    succeed, failures = JobRepository.succeed, iter(range(2))
-
-    def unreliable(*arguments: Any) -> bool:
-        if next(failures, None) is not None:
-            raise OperationalError("statement", {}, Exception("the server is gone"))
-        return succeed(*arguments)
-
-    monkeypatch.setattr(JobRepository, "succeed", unreliable)
-    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
-    supervisor(embedded_jobs).run(job_id)
-    assert embedded_jobs.get(job_id).status == JobStatus.SUCCEEDED
+    monkeypatch.setattr(JobRepository, "succeed", fails_with(LOST, 2, JobRepository.succeed))
+    assert run(embedded_jobs, succeed).status == JobStatus.SUCCEEDED
 
 
-def test_links_are_no_results(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = embedded_jobs.settings.data_dir / "secret"
-    secret.write_text("secret")
-    supervise = Supervisor._supervise
-
-    def hostile(self: Supervisor, folder: RunFolder, *arguments: Any) -> Any:
-        outcome = supervise(self, folder, *arguments)
-        folder.result("weights.pt").unlink()
-        folder.result("weights.pt").symlink_to(secret)
-        return outcome
-
-    monkeypatch.setattr(Supervisor, "_supervise", hostile)
-    job_id = embedded_jobs.submit(steps=1, hidden_size=8)
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code, job.artifacts) == (JobStatus.FAILED, "internal_error", None)
+def test_a_job_is_claimed_when_the_database_is_back(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobRepository, "claim", fails_with(LOST, 2, JobRepository.claim))
+    assert run(embedded_jobs, succeed).status == JobStatus.SUCCEEDED
 
 
-def test_a_stopping_worker_passes_on_the_messages_that_still_arrive(embedded_jobs: Jobs) -> None:
+def test_a_claim_is_given_up_after_a_minute(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, job_id = Clock(), embedded_jobs.submit()
+    monkeypatch.setattr(JobRepository, "claim", fails_with(LOST, 1000, JobRepository.claim))
+    with pytest.raises(OperationalError):
+        supervisor(embedded_jobs, succeed, timing=on(clock, between_database_retries=1.0)).run(job_id)
+    assert clock.now == 1061.0
+
+
+def test_a_claim_that_the_database_refuses_is_not_retried(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = embedded_jobs.submit()
-    supervisor(embedded_jobs, lambda: True).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
-    assert job.announce_at is not None
-    assert job.announce_at > job.created_at
+    monkeypatch.setattr(JobRepository, "claim", fails_with(REFUSED, 1, JobRepository.claim))
+    with pytest.raises(DataError):
+        supervisor(embedded_jobs, succeed).run(job_id)
 
 
-def test_a_supervisor_that_has_lost_its_lease_changes_nothing(embedded_jobs: Jobs) -> None:
-    job_id = embedded_jobs.submit(**FOREVER)
-    thread = meanwhile(embedded_jobs, job_id, lambda: embedded_jobs.take_away(job_id))
-    supervisor(embedded_jobs).run(job_id)
-    thread.join()
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
+def test_results_that_the_database_refuses_fail_the_job(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobRepository, "succeed", fails_with(REFUSED, 1000, JobRepository.succeed))
+    job = run(embedded_jobs, succeed)
+    assert job.status == JobStatus.FAILED
+    assert failed(job.error_code or "", job.error_message or "") == results_not_storable()
+    assert job.error_message == "The results of the job could not be stored; see the worker's log."
 
 
-def broken(name: str, content: object, tmp_path: Path) -> Path:
-    path = tmp_path / name
-    torch.save(content, path)
-    return path
-
-
-CONV = {"conv.weight": torch.ones(8, 4, 3, 3)}
-
-
-@pytest.mark.parametrize(
-    ("content", "options", "code", "sentence"),
-    [
-        ({"fc.bias": torch.ones(4)}, {}, "no_kernels", "no floating-point tensor of two or more axes"),
-        ({"conv.weight": torch.full((4, 3, 3, 3), float("nan"))}, {}, "non_finite", "'conv.weight' has 108 NaN"),
-        ({"epoch": 3}, {}, "no_tensors", "holds no named tensors"),
-        (CONV, {"architecture": "cifar-resnet20"}, "architecture_mismatch", "it has no tensor 'conv1.weight'"),
-        (CONV, {"architecture": "torchvision:nothing"}, "unknown_architecture", "has no classifier 'nothing'"),
-        (
-            "cifar",
-            {"architecture": "digits-cnn"},
-            "architecture_mismatch",
-            "tensor 'features.0.weight' has shape (32, 3, 5, 5), not (32, 3, 3, 3)",
-        ),
-        (
-            "digits",
-            {"architecture": "digits-cnn", "dataset": "/no/such/folder"},
-            "missing_data",
-            "There is no folder or file '/no/such/folder'; `dataset` is a folder with test.npz.",
-        ),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_encoded_fails_with_one_sentence(
-    embedded_jobs: Jobs, tmp_path: Path, content: object, options: dict[str, Any], code: str, sentence: str
+def test_a_job_that_the_database_refuses_altogether_is_left_to_the_sweeper(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if content == "digits":
-        path = EXAMPLE
-    elif content == "cifar":
-        tensors = dict(read_checkpoint(EXAMPLE).tensors) | {"features.0.weight": torch.ones(32, 3, 5, 5)}
-        path = broken("w.pt", tensors, tmp_path)
-    else:
-        path = broken("w.pt", content, tmp_path)
-    job_id = embedded_jobs.submit(path, **options)
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, code)
-    assert job.error_message is not None
-    assert sentence in job.error_message
-    assert "Traceback" not in job.error_message
-    assert job.error_message.endswith(".")
-    assert "\n" not in job.error_message
+    for method in ("succeed", "fail"):
+        monkeypatch.setattr(JobRepository, method, fails_with(REFUSED, 1000, getattr(JobRepository, method)))
+    assert run(embedded_jobs, succeed).status == JobStatus.RUNNING
 
 
-def test_a_file_that_only_looks_like_a_checkpoint_fails_with_one_sentence(embedded_jobs: Jobs, tmp_path: Path) -> None:
-    (tmp_path / "w.pt").write_bytes(b"PK\x03\x04 and nothing more")
-    job_id = embedded_jobs.submit(tmp_path / "w.pt")
-    supervisor(embedded_jobs).run(job_id)
-    job = embedded_jobs.get(job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "unreadable_checkpoint")
+def test_a_database_outage_during_the_heartbeats_costs_nothing(
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = embedded_jobs.submit()
+    monkeypatch.setattr(JobRepository, "heartbeat", fails_with(LOST, 3, JobRepository.heartbeat))
+
+    def train(child: ScriptedChild) -> Generator[None, None, None]:
+        child.say(progress={"phase": "distillation", "step": 7})
+        yield from wait_for_row(child, lambda: (embedded_jobs.get(job_id).progress or {}).get("step") == 7)
+        child.leave_results()
+
+    assert run(embedded_jobs, train, job_id).status == JobStatus.SUCCEEDED

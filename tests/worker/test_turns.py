@@ -3,7 +3,8 @@ from datetime import timedelta
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository, NewJob
 from tests.worker.conftest import Jobs
-from worker.supervisor import Supervisor
+from tests.worker.scripted_child import succeed
+from tests.worker.supervision import supervisor
 
 
 def test_a_worker_does_the_job_whose_turn_it_is_and_leaves_the_other_queued(embedded_jobs: Jobs) -> None:
@@ -17,7 +18,7 @@ def test_a_worker_does_the_job_whose_turn_it_is_and_leaves_the_other_queued(embe
             )
             repository.add(new)
         assert repository.claim("job_1", timedelta(minutes=1)) is not None
-    Supervisor(embedded_jobs.settings, embedded_jobs.sessions, embedded_jobs.store, lambda: False).run("job_2")
+    supervisor(embedded_jobs, succeed).run("job_2")
     with embedded_jobs.sessions.begin() as session:
         statuses = {job_id: session.get_one(Job, job_id).status for job_id in tenants}
     assert statuses == {"job_1": JobStatus.RUNNING, "job_2": JobStatus.QUEUED, "job_3": JobStatus.FAILED}

@@ -1,11 +1,11 @@
-"""Watch a running child: its usage must stay within the limits, and it must show activity."""
+"""Check that a running child stays within its limits and shows activity."""
 
-import time
 from pathlib import Path
 
 from worker.child import Child
 from worker.limits import Limits
-from worker.outcome import FROZEN, Failed, Killed, took_too_much
+from worker.outcome import FROZEN, Failed, Killed, limit_exceeded
+from worker.timing import Timing
 from worker.usage import (
     FolderUsage,
     HiddenFolders,
@@ -17,56 +17,59 @@ from worker.usage import (
     unlinked_usage,
 )
 
-_SECONDS_BETWEEN_FULL_LOOKS = 1.0
 # Two checks are further apart only if the supervisor itself could not run.
-_LONGEST_BETWEEN_LOOKS = 2.0
+_LONGEST_BETWEEN_CHECKS = 2.0
 
 
-class ChildWatch:
-    """Watch of one child, created when it starts. Memory and time are checked at each call, the rest every second."""
+class Watchdog:
+    """Watchdog of one child, created when it starts.
 
-    def __init__(self, child: Child, folder: Path, limits: Limits) -> None:
+    Memory and time are checked at each call, the rest at each full check, about every second.
+    """
+
+    def __init__(self, child: Child, folder: Path, limits: Limits, timing: Timing) -> None:
         self._child = child
         self._folder = folder
         self._limits = limits
-        self._started = self._last = time.monotonic()
-        self._next_full_look = 0.0
+        self._timing = timing
+        self._started = self._last = timing.now()
+        self._next_full_check = self._started
         # Files from the supervisor do not count for the child.
         self._given = folder_usage(folder, limits.files)
         self._device = folder.stat().st_dev
         self._sizes: dict[int, int] = {}
         self._unlinked = UnlinkedUsage(0, 0)
-        self._signs: tuple[int, int] = (0, 0)
+        self._activity: tuple[int, int] = (0, 0)
         self._seconds_of_silence = 0.0
 
-    def objection(self) -> Failed | Killed | None:
+    def check(self) -> Failed | Killed | None:
         """Return the reason why the child must stop, or None."""
-        now = time.monotonic()
-        if now >= self._next_full_look:
-            self._next_full_look = now + _SECONDS_BETWEEN_FULL_LOOKS
-            found = self._look_at_all(now)
+        now = self._timing.now()
+        if now >= self._next_full_check:
+            self._next_full_check = now + self._timing.between_full_checks
+            found = self._check_everything(now)
             if found is not None:
                 return found
         return self._limits.exceeded(memory_bytes(self._child.pid) + self._unlinked.in_memory, now - self._started)
 
-    def _look_at_all(self, now: float) -> Failed | Killed | None:
+    def _check_everything(self, now: float) -> Failed | Killed | None:
         self._unlinked = unlinked_usage(self._child.pid, self._folder)
         usage = process_usage(self._child.pid)
         if usage is None:
             return None
         if usage.threads > self._limits.threads:
-            return took_too_much(f"{self._limits.threads:,} threads")
+            return limit_exceeded(f"{self._limits.threads:,} threads")
         try:
             found = folder_usage(self._folder, self._given.files + self._limits.files)
         except HiddenFolders:
-            return took_too_much("levels of folders")
+            return limit_exceeded("levels of folders")
         if found.files > self._given.files + self._limits.files:
-            return took_too_much(f"{self._limits.files:,} files")
+            return limit_exceeded(f"{self._limits.files:,} files")
         if (
             found.size + self._unlinked.on_disk + self._mapped_bytes(found)
             > self._given.size + self._limits.folder_bytes
         ):
-            return took_too_much(f"{self._limits.folder_bytes:,} bytes of the disk")
+            return limit_exceeded(f"{self._limits.folder_bytes:,} bytes of the disk")
         return self._silence(now, usage.ticks)
 
     def _mapped_bytes(self, found: FolderUsage) -> int:
@@ -77,10 +80,10 @@ class ChildWatch:
 
     def _silence(self, now: float, ticks: int) -> Killed | None:
         """Return `Killed` for a child that has neither computed nor printed anything for a while; it hangs."""
-        signs = (ticks, self._child.lines.count)
+        activity = (ticks, self._child.lines.count)
         # If the supervisor was frozen too, the time between does not count.
-        passed = min(now - self._last, _LONGEST_BETWEEN_LOOKS)
+        passed = min(now - self._last, _LONGEST_BETWEEN_CHECKS)
         self._last = now
-        self._seconds_of_silence = 0.0 if signs != self._signs else self._seconds_of_silence + passed
-        self._signs = signs
+        self._seconds_of_silence = 0.0 if activity != self._activity else self._seconds_of_silence + passed
+        self._activity = activity
         return Killed(FROZEN) if self._seconds_of_silence > self._limits.silence_seconds else None
