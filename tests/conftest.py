@@ -24,10 +24,18 @@ from tests.databases import EmptiedDatabase, postgres_database, unused_redis
 from tests.mlflow_server import mlflow_url, registered_model, tracking
 from tests.paths import DIGITS, EXAMPLE, ROOT
 from tests.s3 import FaultyBucket, S3Server, bucket_settings
-from tests.shared_service import embedded_service, production_service, shared, tenant
+from tests.shared_service import (
+    embedded_job,
+    embedded_service,
+    first_job,
+    production_job,
+    production_service,
+    shared,
+    tenant,
+)
 
 __all__ = ["DIGITS", "EXAMPLE", "ROOT", "mlflow_url", "registered_model", "tracking"]
-__all__ += ["embedded_service", "production_service", "shared", "tenant"]
+__all__ += ["embedded_job", "embedded_service", "first_job", "production_job", "production_service", "shared", "tenant"]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,7 @@ from tests.processes import Client, children_of, has_torch
 from tests.server_sent_events import Event, events_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-OPTIONS: dict[str, Any] = {
-    "architecture": "digits-cnn",
-    "dataset": "mine",
-    "hidden_size": 48,
-    "steps": 600,
-    "importance": True,
-}
+OPTIONS: dict[str, Any] = {"architecture": "digits-cnn", "dataset": "mine", "steps": 60, "importance": True}
 
 
 @dataclass(frozen=True)

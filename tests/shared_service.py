@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def tenant_of(sessions: Sessions, port: int) -> Iterator[Tenant]:
 
 
 class SharedService:
-    """A running API that needs keys. The worker starts with the first use of `first_job`."""
+    """A running API that needs keys. Its worker starts with the first job."""
 
     def __init__(self, settings: Settings, collector: Collector, stack: ExitStack, logs: Path) -> None:
         self.settings = settings.model_copy(
@@ -67,14 +66,8 @@ class SharedService:
         """Port of the API."""
         return self._processes.port
 
-    @property
-    def worker(self) -> int:
-        """Process of the worker."""
-        return self.first_job.worker
-
-    @cached_property
-    def first_job(self) -> FirstJob:
-        """A job that was submitted before there was a worker, and has ended."""
+    def run_first_job(self) -> FirstJob:
+        """Start the worker with a job that has waited for it."""
         tenant = self._stack.enter_context(tenant_of(self.sessions, self.port))
         return run_first_job(tenant.client, self._api.pid, lambda: self._processes.start_worker().pid)
 
@@ -111,6 +104,25 @@ def shared(request: pytest.FixtureRequest) -> SharedService:
     """The service of this process, in both modes."""
     service: SharedService = request.getfixturevalue(f"{request.param}_service")
     return service
+
+
+@pytest.fixture(scope="session")
+def embedded_job(embedded_service: SharedService) -> FirstJob:
+    """The first job in the embedded mode."""
+    return embedded_service.run_first_job()
+
+
+@pytest.fixture(scope="session")
+def production_job(production_service: SharedService) -> FirstJob:
+    """The first job in the production mode."""
+    return production_service.run_first_job()
+
+
+@pytest.fixture
+def first_job(request: pytest.FixtureRequest, shared: SharedService) -> FirstJob:
+    """A finished job of the shared service, whose worker is running since then."""
+    job: FirstJob = request.getfixturevalue("embedded_job" if shared.settings.embedded else "production_job")
+    return job
 
 
 @pytest.fixture

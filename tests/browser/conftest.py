@@ -32,9 +32,10 @@ expect.set_options(timeout=60_000)
 
 @dataclass(frozen=True)
 class Site:
-    """A running service: its port and its database."""
+    """A running service."""
 
     port: int
+    settings: Settings
     sessions: Sessions
 
 
@@ -72,7 +73,7 @@ def site_without_worker(tmp_path_factory: pytest.TempPathFactory, migrated_sqlit
     shutil.copyfile(migrated_sqlite, settings.database.removeprefix("sqlite:///"))
     sessions = create_sessions(settings)
     with listening(settings) as port:
-        yield Site(port, sessions)
+        yield Site(port, settings, sessions)
     sessions.kw["bind"].dispose()
 
 

@@ -13,17 +13,17 @@ from app.settings import Settings
 from nern_core.networks.evaluate import open_evaluator
 from tests.browser.conftest import Site, page_without_errors, take_screenshot, window
 from tests.conftest import DIGITS, EXAMPLE
+from tests.first_job import FirstJob
 from tests.processes import Service
 from tests.shared_service import SharedService
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def site(embedded_service: SharedService) -> Site:
+def site(embedded_service: SharedService, embedded_job: FirstJob) -> Site:
     """The service of this process, with its worker."""
-    assert embedded_service.first_job.job["status"] == "succeeded"
-    return Site(embedded_service.port, embedded_service.sessions)
+    return Site(embedded_service.port, embedded_service.settings, embedded_service.sessions)
 
 
 def fill_in(page: Page, **values: str) -> None:
@@ -73,17 +73,6 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, tmp_path:
     assert safetensors.torch.load_file(tmp_path / "weights.safetensors").keys() == (
         safetensors.torch.load_file(EXAMPLE).keys()
     )
-
-
-def test_a_running_job_is_canceled_and_deleted(page: Page) -> None:
-    fill_in(page, architecture="digits-cnn", hidden_size="16", seconds="600")
-    page.get_by_role("button", name="Submit").click()
-    page.on("dialog", lambda dialog: dialog.accept())
-    expect(page.locator(".phases .now")).to_have_text("reconstruction")
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator(".badge")).to_have_text("canceled")
-    page.get_by_role("button", name="Delete").click()
-    expect(page.locator("#jobs")).to_contain_text("There are no jobs yet")
 
 
 def test_in_a_service_without_keys_the_form_with_nothing_but_the_file_makes_a_faithful_file(

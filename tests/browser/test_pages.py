@@ -2,13 +2,12 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from app.jobs.events.models import EventKind, JobEvent
-from app.jobs.repository import JobRepository
 from tests.browser.conftest import Site, take_screenshot
 from tests.conftest import EXAMPLE
 from tests.dataset_files import digits_file
@@ -68,17 +67,6 @@ def test_an_alternative_that_is_chosen_has_to_be_filled_in(page: Page) -> None:
     expect(page.get_by_role("radio", name="File size")).to_be_checked()
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#what")).to_have_text("Weights alone, in 5,000 bytes")
-
-
-def test_a_job_that_fails_says_why(page: Page, site: Site, tenant: Tenant) -> None:
-    job_id = tenant.client.submit(target_bytes=100).rpartition("/")[2]
-    with site.sessions.begin() as session:
-        claim = JobRepository(session).claim(job_id, timedelta(seconds=30))
-        assert claim is not None
-        assert JobRepository(session).fail(claim, "target_too_small", "100 bytes are not enough.")
-    page.goto(f"/view/{job_id}")
-    expect(page.locator(".badge")).to_have_text("failed")
-    expect(page.locator(".state [role=status]")).to_contain_text("100 bytes are not enough.")
 
 
 def test_another_job_begins_with_the_same_options_and_needs_no_second_upload(page: Page, tenant: Tenant) -> None:

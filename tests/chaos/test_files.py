@@ -25,7 +25,7 @@ from tests.conftest import EXAMPLE, ROOT
 from tests.processes import wait_for
 from tests.small_disks import fill, needs_mounts, small_disk
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PUBLISH = "import sys; from pathlib import Path; from app.storage.folder import FolderStore; "
 PUBLISH += "FolderStore(Path(sys.argv[1])).put(Path(sys.argv[2]))"
 # A store makes fewer calls of each kind than this for one artifact.
@@ -117,6 +117,7 @@ def test_a_kill_at_any_call_of_publishing_leaves_a_whole_file_or_none(tmp_path: 
     pytest.fail("publishing did not come to an end")
 
 
+@pytest.mark.alone
 @needs_mounts
 def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Experiment) -> None:
     """E11: the disk of the artifacts is full while jobs are submitted and run; then there is room again."""
@@ -145,6 +146,7 @@ def test_a_full_disk_refuses_uploads_and_loses_nothing(embedded_experiment: Expe
         experiment.close()
 
 
+@pytest.mark.alone
 @needs_mounts
 def test_a_full_data_folder_costs_no_job(request: pytest.FixtureRequest, tmp_path: Path, scale: int) -> None:
     """E21: the data folder of `nern serve` is full for several leases, while one job trains and others wait."""
@@ -170,6 +172,7 @@ def test_a_full_data_folder_costs_no_job(request: pytest.FixtureRequest, tmp_pat
         experiment.close()
 
 
+@pytest.mark.alone
 @needs_mounts
 def test_a_worker_with_a_full_disk_leaves_the_jobs_to_a_healthy_one(experiment: Experiment, scale: int) -> None:
     """E22: beside a healthy worker is one that would fail every job at once, since it has no room to work in."""

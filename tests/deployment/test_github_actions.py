@@ -71,11 +71,11 @@ def test_what_others_choose_reaches_scripts_as_variables_only() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("first_job")
 @pytest.mark.parametrize("shared", ["embedded"], indirect=True)
 def test_the_steps_encode_a_checkpoint_and_refuse_what_costs_too_much(
     shared: SharedService, tenant: Tenant, tmp_path: Path
 ) -> None:
-    assert shared.worker
     folder = tmp_path / "runner"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(EXAMPLE.read_bytes())

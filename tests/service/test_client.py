@@ -12,8 +12,9 @@ from tests.shared_service import SharedService, Tenant
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("first_job")
 def test_the_client_submits_follows_and_downloads(shared: SharedService, tenant: Tenant, tmp_path: Path) -> None:
-    assert shared.worker
     told: list[JobStatus] = []
     dataset = str(DIGITS) if shared.settings.embedded else DIGITS.name
     with Client(f"http://127.0.0.1:{shared.port}", tenant.key) as client:
