@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -171,12 +171,15 @@ def test_a_part_of_a_folder_is_replaced(tmp_path: Path, names: list[str]) -> Non
 def test_a_signal_during_the_removal_leaves_no_part_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StoppedRemoval(TemporaryDirectory[str]):
-        def cleanup(self) -> None:
+    unlink = os.unlink
+
+    def stop_after_one(name: str, **options: Any) -> None:
+        unlink(name, **options)
+        if name == "request.json":
             raise Stopped(signal.SIGINT)
 
     with pytest.raises(Stopped), training(tmp_path / "x.nern") as folder:
-        monkeypatch.setattr("nern_cli.encode_snapshots.TemporaryDirectory", StoppedRemoval)
+        monkeypatch.setattr(os, "unlink", stop_after_one)
     assert not folder.exists()
 
 
