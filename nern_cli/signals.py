@@ -1,11 +1,14 @@
 """Signals that stop a command: it cleans up, then exits with a status that depends on the signal."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
+
+from nern_cli.terminal_text import print_note
 
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler = Callable[[int, FrameType | None], None]
@@ -37,6 +40,22 @@ def stopping_signals() -> Iterator[None]:
         raise Stopped(number)
 
     with _handling(stop):
+        yield
+
+
+@contextmanager
+def ending_signals() -> Iterator[None]:
+    """End the process at the first signal that stops a command, while there is nothing to clean up.
+
+    No exception is raised, because a library that is being loaded may not pass it on.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stopped = Stopped(number)
+        print_note(f"nern: {stopped.sentence}")
+        os._exit(stopped.exit_code)
+
+    with _handling(end):
         yield
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Iterable
 from typing import Final
@@ -49,8 +50,15 @@ def print_row(cells: Iterable[str]) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print one line on standard error, so that it does not mix with results."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """Print one line on standard error, so that it does not mix with results.
+
+    If nobody reads it any more, the work goes on without notes.
+    """
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 # a name, not a path
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

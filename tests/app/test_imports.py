@@ -26,7 +26,7 @@ def test_the_structure_of_a_checkpoint_is_told_without_torch_and_numpy() -> None
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("module", ["app.main", "worker.celery_app", "nern_cli.main"])
+@pytest.mark.parametrize("module", ["app.main", "worker.celery_app", "nern_cli.commands"])
 def test_mlflow_and_the_hub_are_nothing_that_the_service_or_the_command_need(module: str) -> None:
     program = f"import sys, {module}\nassert not {{'mlflow', 'huggingface_hub'}} & set(sys.modules)\n"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

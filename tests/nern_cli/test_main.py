@@ -312,7 +312,7 @@ def test_what_goes_wrong_is_one_sentence(
 
 
 def test_help_does_not_load_torch() -> None:
-    program = "import sys\nfrom nern_cli.main import app\nassert 'torch' not in sys.modules\n"
+    program = "import sys\nfrom nern_cli.commands import app\nassert 'torch' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 

@@ -210,6 +210,21 @@ def test_every_signal_has_its_exit_status(number: signal.Signals, status: int) -
     assert stopped.value.exit_code == status
 
 
+def test_a_signal_while_the_command_is_loaded_is_one_sentence() -> None:
+    program = (
+        "import signal, sys\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+        "from nern_cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "nern: Interrupted.\n")
+
+
 def test_what_does_not_come_to_the_end_of_a_step_is_stopped_after_a_while() -> None:
     def work() -> None:
         with stop_request(0.01, lambda: None) as stop:

@@ -1,5 +1,7 @@
 import ast
 import io
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import version
@@ -118,3 +120,12 @@ def test_a_wrong_setting_is_named_by_its_variable(
     monkeypatch.setenv("NERN_MAX_UPLOAD_BYTES", "many")
     assert nern(monkeypatch, "migrate") == 2
     assert capsys.readouterr().err.startswith("nern: NERN_MAX_UPLOAD_BYTES: ")
+
+
+def test_a_reader_of_notes_that_leaves_does_not_end_the_command() -> None:
+    program = "from nern_cli.terminal_text import print_note\nfor _ in range(3): print_note('x')\nprint('result')"
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=write, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stdout) == (0, b"result\n")
