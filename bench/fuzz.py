@@ -18,18 +18,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 from bench import fuzz_seeds
 from bench.assets import RESULTS
 from bench.fuzz_mutations import mutate, mutate_json
 from bench.machine import describe_machine
 from nern_core.container import read_encoding
+from nern_core.container.kept import Kept, values_of
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_structure import read_structure
+from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 
 _SECONDS_PER_INPUT = 10
 # Memory beyond that of the process at the start: trusting a huge declared size ends in a MemoryError.
 _MEMORY = 2**31
 _SHARE_OF_PARTS = 0.6
+_MOST_WRITTEN_VALUES = 2**16
 # Inputs are written and read as files.
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 # the name is the system's
 
@@ -108,8 +113,18 @@ def targets() -> dict[str, Target]:
         "safetensors": Target(read_structure, _whole(fuzz_seeds.safetensors_files())),
         "torch, zip": Target(read_structure, archive),
         "torch, legacy": Target(read_structure, _whole(legacy)),
-        "nern": Target(read_encoding, encoding),
+        "nern": Target(_read_and_write_kept, encoding),
     }
+
+
+def _read_and_write_kept(path: Path) -> None:
+    """Read a `.nern` file and write its kept tensors as a checkpoint, except large ones, which would take too long."""
+    kept = {name: values_of(stored) for name, stored in read_encoding(path).kept.items() if _is_small(stored)}
+    write_checkpoint(Checkpoint(kept), path.with_name("written.safetensors"))
+
+
+def _is_small(kept: Kept) -> bool:
+    return (kept if isinstance(kept, torch.Tensor) else kept.integers).numel() <= _MOST_WRITTEN_VALUES
 
 
 def fuzz(target: Target, inputs: int, seed: int, folder: Path) -> Outcome:

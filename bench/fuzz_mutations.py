@@ -33,6 +33,8 @@ _WORDS: Final = (
 _VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, "", "x", "float16", "int8", "bool", "complex64", 0, 1, -1, 2**31, 2**40, 2**63, 2**64, 10**30),
     *(0.5, 1e308, -1e-320, [], {}, [0], [1, 2**40], [2**20, 2**20], [[[]]]),
+    # Numbers beyond those of machines, in shapes that hold many values, one or none.
+    *("complex128", 10**400, [0, 2**63], [0, 10**30], [0, 2**62, 2**62], [1, 10**400], {"$float": 10**400}),
 )
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy
 from pydantic import AnyHttpUrl
@@ -44,6 +45,11 @@ class RealCheckpoints:
 
     checkpoints: Path
     cifar10: Path
+
+
+# A loaded machine takes longer for an example than any deadline allows.
+hypothesis.settings.register_profile("nern", deadline=None)
+hypothesis.settings.load_profile("nern")
 
 
 def pytest_configure(config: pytest.Config) -> None:

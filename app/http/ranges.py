@@ -5,7 +5,9 @@ from http import HTTPStatus
 
 from app.kit.problems import Problem
 
-_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
+# Beyond the end of every file.
+_FARTHEST = 10**18
 
 
 def requested_part(asked: str | None, if_range: str | None, etag: str, size: int) -> range | None:
@@ -20,12 +22,12 @@ def requested_part(asked: str | None, if_range: str | None, etag: str, size: int
     if found is None or not (found[1] or found[2]):
         return None
     if not found[1]:
-        part = range(max(0, size - int(found[2])), size)
+        part = range(max(0, size - _position(found[2])), size)
     else:
-        last = min(int(found[2]), size - 1) if found[2] else size - 1
-        if found[2] and int(found[2]) < int(found[1]):
+        first, last = _position(found[1]), _position(found[2]) if found[2] else size - 1
+        if found[2] and last < first:
             return None
-        part = range(int(found[1]), last + 1)
+        part = range(first, min(last, size - 1) + 1)
     if not part:
         raise _not_satisfiable(size)
     return part
@@ -34,6 +36,12 @@ def requested_part(asked: str | None, if_range: str | None, etag: str, size: int
 def content_range(part: range, size: int) -> str:
     """Return the value of the header `Content-Range`."""
     return f"bytes {part.start}-{part.stop - 1}/{size}"
+
+
+def _position(digits: str) -> int:
+    """Return a number of any length; those beyond the end of every file are alike."""
+    digits = digits.lstrip("0")
+    return _FARTHEST if len(digits) > len(str(_FARTHEST)) - 1 else int(digits or "0")
 
 
 def _not_satisfiable(size: int) -> Problem:

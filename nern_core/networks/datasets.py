@@ -30,6 +30,8 @@ from nern_core.formats.npz_claims import check_claim
 from nern_core.networks.architecture import Augmentation, Preprocessing
 
 _NPY_MAGIC = b"\x93NUMPY"
+# Labels become int64.
+_LARGEST_LABEL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def _read_from_file(path: Path, split: str) -> ImageSet:
     read_dataset_structure(path)
     with safe_open(path, framework="pt") as file:
         images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
-    _refuse_negative_labels(path, int(labels.min()))
+    _refuse_impossible_labels(path, int(labels.min()), int(labels.max()))
     return ImageSet(images.permute(0, 3, 1, 2), labels)
 
 
@@ -86,7 +88,7 @@ def _read_from_folder(folder: Path, split: str) -> ImageSet:
         )
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise NernError("bad_data", f"`labels` in '{path}' must be one integer for each of {len(images)} images.")
-    _refuse_negative_labels(path, int(labels.min()))
+    _refuse_impossible_labels(path, int(labels.min()), int(labels.max()))
     return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -110,9 +112,10 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {reason}.") from error
 
 
-def _refuse_negative_labels(path: Path, smallest: int) -> None:
-    if smallest < 0:
-        raise NernError("bad_data", f"'{path}' has the label {smallest}; labels are class indices, from 0.")
+def _refuse_impossible_labels(path: Path, smallest: int, largest: int) -> None:
+    if smallest < 0 or largest > _LARGEST_LABEL:
+        found = smallest if smallest < 0 else largest
+        raise NernError("bad_data", f"'{path}' has the label {found}; labels are class indices, from 0.")
 
 
 def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:

@@ -47,7 +47,7 @@ def test_a_text_that_is_no_parameter_is_refused(client: TestClient, address: str
         assert answer.status_code in {404, 422}, (text, answer.text)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=strategies.text(strategies.characters(codec="utf-8"), min_size=1, max_size=300))
 def test_whatever_text_stands_for_an_id_the_answer_is_a_problem(client: TestClient, text: str) -> None:
     quoted = quote(text, safe="")

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,6 +13,29 @@ from tests.conftest import ROOT
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     assert [name for name in Settings.model_fields if f"| `NERN_{name.upper()}` |" not in text] == []
+
+
+# Read by the client, the tools and the tests, which have no settings of the service.
+READ_ELSEWHERE = {
+    *("NERN_API_KEY", "NERN_CHAOS_SCALE", "NERN_DEBUG", "NERN_NNCODEC_PYTHON", "NERN_URL"),
+    *("NERN_TEST_ASSETS", "NERN_TEST_POSTGRES_URL", "NERN_TEST_REDIS_URL"),
+}
+FOLDERS = ("app", "bench", "deploy", "docs", "examples", "nern_cli", "nern_client", "nern_core", "scripts", "worker")
+TEXTS = {".cfg", ".html", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", ""}
+
+
+def test_every_setting_that_a_text_names_exists() -> None:
+    files = [path for path in ROOT.iterdir() if path.is_file()]
+    files += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    known = {f"NERN_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE
+    unknown = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        if path.suffix in TEXTS
+        for name in re.findall(r"\bNERN_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8", errors="ignore"))
+        if name not in known
+    }
+    assert unknown == set()
 
 
 def test_the_environment_is_read_as_it_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def kept_tensors(draw: st.DrawFn) -> torch.Tensor:
     return tensor.transpose(0, -1) if len(shape) > 1 and draw(st.booleans()) else tensor
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kept=st.dictionaries(st.sampled_from(["a", "b.c", "bias", "layer.1", "é"]), kept_tensors()))
 def test_what_is_kept_survives_bit_for_bit(tmp_path: Path, kept: dict[str, torch.Tensor]) -> None:
     conv = {"conv": torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))}

@@ -66,6 +66,9 @@ def test_a_download_has_a_name_and_its_digest(client: TestClient, job: dict[str,
         ("bytes=1-", b"orch", "bytes 1-4/5"),
         ("bytes=-2", b"ch", "bytes 3-4/5"),
         ("bytes=3-100", b"ch", "bytes 3-4/5"),
+        ("bytes=3-" + "9" * 23, b"ch", "bytes 3-4/5"),
+        ("bytes=" + "0" * 5000 + "3-", b"ch", "bytes 3-4/5"),
+        ("bytes=-" + "9" * 23, b"torch", "bytes 0-4/5"),
     ],
 )
 def test_a_range_is_sent_alone_with_the_digest_of_the_whole(
@@ -76,8 +79,9 @@ def test_a_range_is_sent_alone_with_the_digest_of_the_whole(
     assert (answer.headers["ETag"], answer.headers["Repr-Digest"]) == (ETAG, DIGEST)
 
 
-def test_a_range_behind_the_end_is_a_problem_that_tells_the_size(client: TestClient, address: str) -> None:
-    answer = client.get(address, headers={"Range": "bytes=5-"})
+@pytest.mark.parametrize("asked", ["bytes=5-", "bytes=99999999999999999999-", "bytes=-0"])
+def test_a_range_behind_the_end_is_a_problem_that_tells_the_size(client: TestClient, address: str, asked: str) -> None:
+    answer = client.get(address, headers={"Range": asked})
     assert (answer.status_code, answer.json()["type"]) == (416, "range-not-satisfiable")
     assert answer.headers["Content-Range"] == "bytes */5"
     assert "after the 5 bytes" in answer.json()["detail"]

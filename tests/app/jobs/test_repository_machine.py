@@ -287,7 +287,6 @@ def test_the_repository_does_what_its_model_does(sessions: Sessions, histories: 
         settings=hypothesis_settings(
             max_examples=histories,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             derandomize=True,
         ),

@@ -158,6 +158,4 @@ def digest_of(content: bytes) -> str:
 
 
 TestFiles = Files.TestCase
-TestFiles.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestFiles.settings = settings(max_examples=15, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow])

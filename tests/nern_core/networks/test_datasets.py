@@ -105,6 +105,49 @@ def test_images_that_claim_more_than_the_file_holds_are_refused_before_they_are_
     assert error.value.code == "bad_data"
 
 
+def npy(header: str, version: bytes = b"\x01\x00", length: int | None = None) -> bytes:
+    """Return the beginning of an array's member with this header."""
+    size = (len(header) if length is None else length).to_bytes(2 if version == b"\x01\x00" else 4, "little")
+    return b"\x93NUMPY" + version + size + header.encode()
+
+
+def saved(array: np.ndarray) -> bytes:
+    member = io.BytesIO()
+    np.save(member, array)
+    return member.getvalue()
+
+
+def shaped(shape: str) -> str:
+    return f"{{'descr':'|u1','fortran_order':False,'shape':{shape}}}\n"
+
+
+HUGE_MEMBER = npy(shaped(str(HUGE))) + bytes(8)
+MEMBERS = {
+    "two of one name": ([("images.npy", saved(IMAGES)), ("images.npy", HUGE_MEMBER)], "it has 2 arrays `images`"),
+    "two of one array": ([("images.npy", saved(IMAGES)), ("images", HUGE_MEMBER)], "it has 2 arrays `images`"),
+    "signs": ([("images.npy", npy(shaped("-" * 9000 + "1")))], "the header of `images` nests too deeply"),
+    "long header": (
+        [("images.npy", npy("", b"\x02\x00", 2**31) + bytes(10**7))],
+        "the header of `images` is longer than 10,000 bytes",
+    ),
+    "digits": ([("images.npy", npy(shaped(f"({'9' * 4000},{'9' * 4000})")))], "`images` claims an impossible shape"),
+    "negative": ([("images.npy", npy(shaped("(-2,-4,4,3)")) + bytes(96))], "`images` claims an impossible shape"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(("members", "sentence"), MEMBERS.values(), ids=MEMBERS)
+def test_members_that_numpy_would_not_write_are_refused_before_it_reads_them(
+    tmp_path: Path, members: list[tuple[str, bytes]], sentence: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "test.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in [*members, ("labels.npy", saved(LABELS))]:
+            archive.writestr(name, content)
+    with pytest.raises(NernError, match=f"is not an .npz file with `images` and `labels`: {sentence}") as error:
+        read_image_set(tmp_path, "test")
+    assert error.value.code == "bad_data"
+
+
 def test_images_of_one_colour_compress_far_and_are_read(tmp_path: Path) -> None:
     images = np.zeros((1000, 32, 32, 3), dtype=np.uint8)
     np.savez_compressed(tmp_path / "train.npz", images=images, labels=np.zeros(1000, dtype=np.uint8))
@@ -132,6 +175,8 @@ def broken_folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
             path.write_bytes(path.read_bytes()[:-100])
         case "negative":
             np.savez(path, images=IMAGES, labels=np.array([8, -1]))
+        case "unsigned":
+            np.savez(path, images=IMAGES, labels=np.array([8, 2**63], dtype=np.uint64))
     return folder
 
 
@@ -141,6 +186,7 @@ BROKEN = {
     "flipped": r"'.*train\.npz' is not an \.npz file with `images` and `labels`: ",
     "cut": r"'.*train\.npz' is not an \.npz file with `images` and `labels`: ",
     "negative": r"'.*train\.npz' has the label -1",
+    "unsigned": r"'.*train\.npz' has the label 9223372036854775808;",
 }
 
 

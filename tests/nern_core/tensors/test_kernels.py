@@ -65,7 +65,7 @@ def test_a_transposed_convolution_has_its_inputs_as_filters(module: type[torch.n
     assert (layer.filters, layer.channels) == (6, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=st.lists(st.integers(1, 9), min_size=2, max_size=6).map(tuple))
 def test_assembling_undoes_cutting_for_any_shape(shape: tuple[int, ...]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))

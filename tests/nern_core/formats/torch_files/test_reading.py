@@ -97,7 +97,7 @@ def assert_reads_as_torch_does(state: dict[str, torch.Tensor], content: Any, pat
         assert bits(found[name]) == bits(tensor)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(checkpoints(DTYPES_OF_ZIP_FILES))
 def test_zip_files_are_read_as_torch_reads_them(
     tmp_path: Path, checkpoint: tuple[dict[str, torch.Tensor], Any]
@@ -105,7 +105,7 @@ def test_zip_files_are_read_as_torch_reads_them(
     assert_reads_as_torch_does(*checkpoint, tmp_path / "w.pt", zipped=True)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(checkpoints(DTYPES))
 def test_older_files_are_read_as_torch_reads_them(
     tmp_path: Path, checkpoint: tuple[dict[str, torch.Tensor], Any]
