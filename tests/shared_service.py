@@ -37,10 +37,15 @@ class Tenant:
                 self.client.http.post(job["links"]["cancel"])
 
 
+def new_key(sessions: Sessions) -> str:
+    """Create a tenant with a key for everything; return the key."""
+    return ApiKeyService(sessions).create(f"tenant-{secrets.token_hex(6)}", tuple(Scope)).reveal()
+
+
 @contextmanager
 def tenant_of(sessions: Sessions, port: int) -> Iterator[Tenant]:
     """Create a tenant of the service on this port; at the end, cancel its jobs."""
-    key = ApiKeyService(sessions).create(f"tenant-{secrets.token_hex(6)}", tuple(Scope)).reveal()
+    key = new_key(sessions)
     with Client(port, key) as client:
         tenant = Tenant(key, client)
         yield tenant

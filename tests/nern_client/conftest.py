@@ -1,24 +1,27 @@
-"""The real API on a port of this process, and a wire to it that injects faults on demand."""
+"""The real API on a port of this process, and wires to it that inject faults on demand."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import uvicorn
 
-from app.db.engine import migrate
+from app.db.engine import Sessions, create_sessions, migrate
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.main import create_app
-from app.settings import Settings
+from app.settings import Authentication, Settings
 from app.storage import StoredArtifact, open_store
 from nern_client import Client, Retries
 from tests.conftest import transaction
 from tests.nern_client.wire import Wire, wire_to
+from tests.shared_service import new_key
 
 QUICK = Retries(first_pause=0.01, longest_pause=0.05)
 METRICS = {
@@ -52,11 +55,36 @@ def listening(settings: Settings) -> Iterator[int]:
         thread.join()
 
 
+@dataclass(frozen=True)
+class Api:
+    """An API in this process that needs keys."""
+
+    settings: Settings
+    port: int
+    sessions: Sessions
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Api]:
+    """The API of all tests of this process that need no other settings; each test has its own tenant."""
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("api"),
+        authentication=Authentication.KEYS,
+        # As in a service without keys.
+        requests_per_minute=0,
+        max_active_jobs=0,
+    )
+    shutil.copyfile(migrated_sqlite, settings.database.removeprefix("sqlite:///"))
+    sessions = create_sessions(settings)
+    with listening(settings) as port:
+        yield Api(settings, port, sessions)
+    sessions.kw["bind"].dispose()
+
+
 @pytest.fixture
-def wire(embedded: Settings) -> Iterator[Wire]:
-    """A wire to the service."""
-    with listening(embedded) as port, wire_to(port) as wire:
-        yield wire
+def served(api: Api) -> Settings:
+    """Settings of that API."""
+    return api.settings
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +94,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def wire(api: Api, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """A wire to that API. Clients take the key of the test's tenant from the environment."""
+    monkeypatch.setenv("NERN_API_KEY", new_key(api.sessions))
+    with wire_to(api.port) as wire:
+        yield wire
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ NAME = "encoding.nern"
 CONTENT = bytes(range(256)) * 2000
 
 
-def test_it_does_what_the_other_one_does_beside_other_tasks(wire: Wire, embedded: Settings, tmp_path: Path) -> None:
+def test_it_does_what_the_other_one_does_beside_other_tasks(wire: Wire, served: Settings, tmp_path: Path) -> None:
     async def use() -> None:
         async with AsyncClient(wire.url, retries=QUICK) as client:
             wire.harm("POST /jobs", lose_answer)
             job = await client.jobs.create(EXAMPLE, steps=10)
             told: list[Job] = []
-            threading.Timer(0.1, succeed, (embedded, job.id, {NAME: CONTENT})).start()
+            threading.Timer(0.1, succeed, (served, job.id, {NAME: CONTENT})).start()
             async with anyio.create_task_group() as group:
                 group.start_soon(lambda: client.jobs.get(job.id))
                 ended = await client.jobs.wait(job.id, on_update=told.append)

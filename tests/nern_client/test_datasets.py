@@ -1,4 +1,5 @@
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -8,10 +9,17 @@ from app.settings import Settings
 from nern_client import AsyncClient, Client, Conflict, InvalidRequest, NotFound, upload
 from tests.conftest import EXAMPLE
 from tests.dataset_files import digits_file, small_file
-from tests.nern_client.conftest import QUICK
-from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset
+from tests.nern_client.conftest import QUICK, listening
+from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset, wire_to
 
 CONTENT = digits_file()
+
+
+@pytest.fixture
+def wire(embedded: Settings) -> Iterator[Wire]:
+    """A wire to an API of the test alone, because tests look for files in its store."""
+    with listening(embedded) as port, wire_to(port) as wire:
+        yield wire
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ DOWNLOAD = "GET /jobs/{}/weights"
 
 
 @pytest.fixture
-def job_id(client: Client, embedded: Settings) -> str:
+def job_id(client: Client, served: Settings) -> str:
     """A job with results."""
     job = client.jobs.create(EXAMPLE)
-    succeed(embedded, job.id, {NAME: CONTENT})
+    succeed(served, job.id, {NAME: CONTENT})
     return job.id
 
 
@@ -73,10 +73,10 @@ def test_a_download_that_is_cut_five_times_goes_on_and_has_the_digest(
 
 @pytest.mark.slow
 def test_a_download_of_1_gib_that_is_cut_five_times_goes_on_and_has_the_digest(
-    client: Client, wire: Wire, embedded: Settings, tmp_path: Path
+    client: Client, wire: Wire, served: Settings, tmp_path: Path
 ) -> None:
-    job, artifact = client.jobs.create(EXAMPLE), store(embedded, different_blocks(2**10))
-    publish(embedded, job.id, {NAME: artifact})
+    job, artifact = client.jobs.create(EXAMPLE), store(served, different_blocks(2**10))
+    publish(served, job.id, {NAME: artifact})
     assert artifact.size == 2**30
     cuts = sorted(random.Random(SEED).sample(range(1, artifact.size), 5))
     parts = [end - start for start, end in itertools.pairwise([0, *cuts])]
@@ -172,12 +172,12 @@ def test_a_busy_or_silent_server_is_asked_again(client: Client, wire: Wire, job_
 
 
 def test_what_a_job_does_not_have_is_said_with_what_it_has(
-    client: Client, embedded: Settings, job_id: str, tmp_path: Path
+    client: Client, served: Settings, job_id: str, tmp_path: Path
 ) -> None:
     with pytest.raises(NoSuchArtifact, match=f"has no result weights.onnx; it has {NAME}"):
         client.jobs.download(job_id, "weights.onnx", tmp_path / "x")
     failed = client.jobs.create(EXAMPLE)
-    fail(embedded, failed.id)
+    fail(served, failed.id)
     with pytest.raises(NoSuchArtifact, match=r"it is failed\. The job needs more memory than there is\."):
         client.jobs.download(failed.id, NAME, tmp_path / "x")
     assert files(tmp_path) == []

@@ -47,9 +47,9 @@ def test_reading_canceling_and_uploading_are_tried_again(client: Client, wire: W
     assert wire.faults == []
 
 
-def test_a_job_whose_deletion_was_not_heard_of_is_deleted(client: Client, wire: Wire, embedded: Settings) -> None:
+def test_a_job_whose_deletion_was_not_heard_of_is_deleted(client: Client, wire: Wire, served: Settings) -> None:
     job = client.jobs.create(EXAMPLE)
-    succeed(embedded, job.id, {})
+    succeed(served, job.id, {})
     wire.harm("DELETE", lose_answer)
     client.jobs.delete(job.id)
     assert list(client.jobs.list()) == []

@@ -70,9 +70,9 @@ def test_an_uploaded_checkpoint_and_bytes_in_memory_make_jobs_too(client: Client
     assert encoded.sha256 == checkpoint.sha256
 
 
-def test_events_come_in_their_order_and_after_a_number(client: Client, embedded: Settings) -> None:
+def test_events_come_in_their_order_and_after_a_number(client: Client, served: Settings) -> None:
     job = client.jobs.create(EXAMPLE)
-    fail(embedded, job.id)
+    fail(served, job.id)
     events = list(client.jobs.events(job.id))
     assert [(event.number, event.kind) for event in events] == [(1, "queued"), (2, "running"), (3, "failed")]
     assert events[2].data["code"] == "out_of_memory"
@@ -81,10 +81,10 @@ def test_events_come_in_their_order_and_after_a_number(client: Client, embedded:
 
 
 def test_more_events_than_a_page_has_are_fetched_as_they_are_needed(
-    client: Client, wire: Wire, embedded: Settings
+    client: Client, wire: Wire, served: Settings
 ) -> None:
     job = client.jobs.create(EXAMPLE)
-    with transaction(embedded) as session:
+    with transaction(served) as session:
         for number in range(1, 1500):
             EventRepository(session).add(job.id, EventKind.PROGRESS, job.created_at, {"step": number})
     assert [event.number for event in client.jobs.events(job.id)] == list(range(1, 1501))
@@ -113,7 +113,7 @@ def test_an_unknown_job_has_no_events(client: Client) -> None:
 
 
 def test_events_can_be_followed_to_the_end_of_the_job(
-    client: Client, embedded: Settings, monkeypatch: pytest.MonkeyPatch
+    client: Client, served: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_operations, "_SECONDS_BETWEEN_POLLS", 0.05)
     job = client.jobs.create(EXAMPLE)
@@ -121,7 +121,7 @@ def test_events_can_be_followed_to_the_end_of_the_job(
     for event in client.jobs.events(job.id, follow=True):
         seen.append((event.number, event.kind))
         if event.kind == "queued":
-            threading.Timer(0.2, succeed, (embedded, job.id, {})).start()
+            threading.Timer(0.2, succeed, (served, job.id, {})).start()
     assert seen == [(1, "queued"), (2, "running"), (3, "succeeded")]
     assert list(client.jobs.events(job.id, after=3, follow=True)) == []
 
@@ -132,9 +132,9 @@ def test_a_webhook_that_the_service_refuses_is_a_problem(client: Client) -> None
     assert caught.value.type == "refused-address"
 
 
-def test_jobs_are_found_listed_and_deleted(client: Client, embedded: Settings) -> None:
+def test_jobs_are_found_listed_and_deleted(client: Client, served: Settings) -> None:
     first, second = (client.jobs.create(EXAMPLE, seed=seed) for seed in range(2))
-    succeed(embedded, first.id, {})
+    succeed(served, first.id, {})
     assert client.jobs.get(second.id) == second
     assert [job.id for job in client.jobs.list()] == [second.id, first.id]
     assert [job.id for job in client.jobs.list(status="succeeded")] == [first.id]
@@ -152,10 +152,10 @@ def test_a_list_goes_over_all_pages(client: Client, wire: Wire) -> None:
     assert wire.seen[-2:] == ["GET /jobs?limit=100", f"GET /jobs?limit=100&cursor={made[3]}"]
 
 
-def test_a_job_is_canceled_as_often_as_one_likes_and_an_ended_one_is_not(client: Client, embedded: Settings) -> None:
+def test_a_job_is_canceled_as_often_as_one_likes_and_an_ended_one_is_not(client: Client, served: Settings) -> None:
     job, other = client.jobs.create(EXAMPLE), client.jobs.create(EXAMPLE)
     assert [client.jobs.cancel(job.id).status for _ in range(2)] == [JobStatus.CANCELED] * 2
-    succeed(embedded, other.id, {})
+    succeed(served, other.id, {})
     with pytest.raises(Conflict, match="already succeeded"):
         client.jobs.cancel(other.id)
 
@@ -167,14 +167,14 @@ def test_what_the_service_refuses_says_what_is_wrong_with_which_option(client: C
     assert [error.field for error in caught.value.problem.errors] == ["hidden_size"]
 
 
-def test_waiting_tells_every_change_and_ends_with_the_job(client: Client, embedded: Settings) -> None:
+def test_waiting_tells_every_change_and_ends_with_the_job(client: Client, served: Settings) -> None:
     job = client.jobs.create(EXAMPLE)
     told: list[Job] = []
 
     def on_update(job: Job) -> None:
         told.append(job)
         if len(told) == 1:
-            threading.Timer(0.1, succeed, (embedded, job.id, {"encoding.nern": b"encoding"})).start()
+            threading.Timer(0.1, succeed, (served, job.id, {"encoding.nern": b"encoding"})).start()
 
     ended = client.jobs.wait(job.id, on_update=on_update)
     assert [job.status for job in told] == [JobStatus.QUEUED, JobStatus.SUCCEEDED]
@@ -183,9 +183,9 @@ def test_waiting_tells_every_change_and_ends_with_the_job(client: Client, embedd
     assert ended.metrics["ratio"] == 2.0
 
 
-def test_waiting_for_a_job_without_results_raises_what_became_of_it(client: Client, embedded: Settings) -> None:
+def test_waiting_for_a_job_without_results_raises_what_became_of_it(client: Client, served: Settings) -> None:
     failed, canceled = client.jobs.create(EXAMPLE), client.jobs.create(EXAMPLE)
-    fail(embedded, failed.id)
+    fail(served, failed.id)
     client.jobs.cancel(canceled.id)
     with pytest.raises(JobFailed, match="needs more memory") as caught:
         client.jobs.wait(failed.id)
@@ -195,9 +195,9 @@ def test_waiting_for_a_job_without_results_raises_what_became_of_it(client: Clie
         client.jobs.wait(canceled.id)
 
 
-def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, embedded: Settings) -> None:
+def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, served: Settings) -> None:
     job = client.jobs.create(EXAMPLE)
-    claim(embedded, job.id)
+    claim(served, job.id)
     begun = time.monotonic()
     with pytest.raises(WaitTimeout, match="is still running; it continues") as caught:
         client.jobs.wait(job.id, timeout=0.3)

@@ -37,7 +37,7 @@ def cut_anywhere(dice: random.Random) -> Fault:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_breaks_there_is_one_job_and_the_right_file(
-    wire: Wire, embedded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    wire: Wire, served: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr(upload, "LARGEST_IN_ONE_PIECE", dice.choice([1000, 2**20]))
@@ -53,7 +53,7 @@ def test_whatever_breaks_there_is_one_job_and_the_right_file(
         wire.harm("GET", *(dice.choice(FAULTS) for _ in range(4)))
         wire.harm("PATCH", *(cut_anywhere(dice) for _ in range(4)))
         job = client.jobs.create(EXAMPLE)
-        succeed(embedded, job.id, {NAME: content})
+        succeed(served, job.id, {NAME: content})
         harm()
         assert client.jobs.wait(job.id).ended
         harm()

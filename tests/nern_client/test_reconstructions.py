@@ -15,7 +15,7 @@ SHA256 = hashlib.sha256(ENCODING.read_bytes()).hexdigest()
 
 
 def test_an_encoding_is_sent_waited_for_and_its_weights_downloaded(
-    client: Client, wire: Wire, embedded: Settings, tmp_path: Path
+    client: Client, wire: Wire, served: Settings, tmp_path: Path
 ) -> None:
     wire.harm("POST /reconstructions", lose_answer)
     job = client.reconstructions.create(ENCODING, labels={"team": "vision"}, deadline_seconds=3600)
@@ -25,7 +25,7 @@ def test_an_encoding_is_sent_waited_for_and_its_weights_downloaded(
     assert job.encoding.sha256 == SHA256
     assert [found.id for found in client.jobs.list(kind="reconstruction", labels={"team": "vision"})] == [job.id]
     assert list(client.jobs.list(kind="encoding")) == []
-    succeed(embedded, job.id, {"weights.pt": b"weights"})
+    succeed(served, job.id, {"weights.pt": b"weights"})
     assert client.jobs.wait(job.id).status is JobStatus.SUCCEEDED
     assert client.jobs.download(job.id, "weights.pt", tmp_path / "w.pt").read_bytes() == b"weights"
     assert wire.seen[:3] == [f"GET /checkpoints/{SHA256}", "POST /checkpoints", "POST /reconstructions"]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,18 @@ from app.settings import Settings
 from nern_client import Checkpoint, Client, InvalidRequest, ServerError, ServerUnreachable, upload
 from nern_client.upload import LARGEST_IN_ONE_PIECE
 from tests.nern_client.conftest import QUICK, listening
-from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset
+from tests.nern_client.wire import Wire, cut_request, lose_answer, refuse, reset, wire_to
 
 MIB = 2**20
 SIZE = 12
 SEED = 13
+
+
+@pytest.fixture
+def wire(embedded: Settings) -> Iterator[Wire]:
+    """A wire to an API of the test alone, because tests look for files in its store."""
+    with listening(embedded) as port, wire_to(port) as wire:
+        yield wire
 
 
 def test_64_mebibytes_go_in_one_piece() -> None:
