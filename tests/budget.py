@@ -112,7 +112,7 @@ class Budget:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Keep the durations, and those of earlier runs of other tests."""
-        if hasattr(session.config, "workerinput") or session.config.cache is None:
+        if hasattr(session.config, "workerinput") or getattr(session.config, "cache", None) is None:
             return
         known = session.config.cache.get("nern/seconds", {}) | {
             name: round(seconds, 2) for name, seconds in self._durations.items()
