@@ -15,18 +15,20 @@ from app.access.rate import create_rate_limit
 from app.access.service import ApiKeyService
 from app.accounting.reservations import Reservations
 from app.datasets.service import DatasetService
-from app.db.engine import check_schema, create_engine
-from app.http.connections import CONNECTIONS, Connections
+from app.db.engine import create_engine
+from app.db.schema import check_schema
+from app.http.connections import AT_STOP, CONNECTIONS, Connections
 from app.http.middleware.stack import layers
+from app.http.problem_answers import use_problem_details
 from app.http.query_parameters import refuse_unknown_parameters
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.broker import create_celery
 from app.jobs.deliveries.courier import Courier
 from app.jobs.events.listener_limit import Places
-from app.jobs.events.reader import AT_STOP, EventReader
+from app.jobs.events.reader import EventReader
 from app.jobs.relay import Relay
 from app.jobs.service import JobService
 from app.jobs.submission.document import DocumentReceiver
-from app.kit.problems import use_problem_details
 from app.logs import configure_logging
 from app.metrics.service import ServiceMetrics
 from app.outbound.client import OutboundClient
@@ -92,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(refuse_unknown_parameters)],
-        middleware=layers(settings, metrics, tracer),
+        middleware=layers(settings, metrics.requests, tracer),
     )
     use_problem_details(app, problem_answer)
     for router in _ROUTERS:
@@ -117,12 +119,12 @@ async def _running(
     app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
     app.state.callers, app.state.key_watch = Callers(app.state.keys), KeyWatch(app.state.keys.authenticate_all)
     app.state.jobs = JobService(settings, sessions, store, relay)
-    app.state.reservations = Reservations(settings, sessions, store)
-    app.state.uploads = UploadService(settings, sessions, store)
-    app.state.partial_uploads = PartialUploads(settings, sessions, store)
+    app.state.reservations = Reservations(settings, sessions, store, ACCOUNTS)
+    app.state.uploads = UploadService(settings, sessions, store, ACCOUNTS)
+    app.state.partial_uploads = PartialUploads(settings, sessions, store, ACCOUNTS)
     app.state.events = EventReader(sessions)
     app.state.places = Places(settings.max_listeners, several_tenants=settings.keys_required)
-    app.state.datasets = DatasetService(settings, sessions, store)
+    app.state.datasets = DatasetService(settings, sessions, store, ACCOUNTS)
     app.state.outbound = OutboundClient(settings.outbound_networks)
     app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.datasets, app.state.outbound)
     app.state.webhooks = WebhookService(sessions)

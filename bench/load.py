@@ -22,7 +22,8 @@ from typing import Any
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.settings import Authentication, Settings
 from bench.machine import describe_machine
 from tests.databases import postgres_database

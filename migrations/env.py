@@ -11,8 +11,8 @@ import app.retention.models
 import app.uploads.models
 import app.webhooks.models
 import app.workers.models  # noqa: F401 # their tables belong to the metadata
+from app.db.base import Base
 from app.db.engine import create_engine
-from app.jobs.models import Base
 from app.settings import Settings
 
 

@@ -207,8 +207,8 @@ def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> N
 @app.command()
 def migrate() -> None:
     """Upgrade the database at NERN_DATABASE_URL to this version's schema."""
-    from app.db.engine import migrate as migrate_database
     from app.db.schema import database_errors_told
+    from app.db.schema import migrate as migrate_database
     from app.settings import Settings
 
     with database_errors_told():

@@ -43,8 +43,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
-    from app.db.engine import migrate
-    from app.db.schema import database_errors_told
+    from app.db.schema import database_errors_told, migrate
     from app.http.server import refuse_open_service
     from app.settings import Settings
     from app.storage import check_storage

@@ -16,7 +16,8 @@ import sqlalchemy
 from pydantic import AnyHttpUrl
 from sqlalchemy.orm import Session
 
-from app.db.engine import create_engine, migrate
+from app.db.engine import create_engine
+from app.db.schema import migrate
 from app.settings import Authentication, Settings
 from app.storage.s3 import requests
 from tests.budget import Budget

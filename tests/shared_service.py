@@ -14,7 +14,8 @@ import pytest
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.settings import Authentication, Settings
 from tests.app.tracing.collector import Collector, collecting
 from tests.databases import postgres_database, unused_redis

@@ -8,7 +8,7 @@ from typing import Self
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.engine import Sessions, is_full_database
+from app.db.transactions import Sessions, is_full_database
 from app.jobs.models import JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim

@@ -6,7 +6,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.accounting.discards import DiscardRepository, Discards, begin_to_use
-from app.db.engine import Sessions, is_refused, transact
+from app.db.transactions import Sessions, is_refused, transact
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
@@ -85,7 +86,7 @@ def _discard(sessions: Sessions, store: ArtifactStore, claim: Claim, completed: 
 
     def work(session: Session) -> None:
         tenant = session.scalars(select(Job.tenant).where(Job.id == claim.job_id)).one()
-        DiscardRepository(session).add(tenant, files)
+        DiscardRepository(session, ACCOUNTS).add(tenant, files)
 
     try:
         transact(sessions, work)
@@ -93,7 +94,7 @@ def _discard(sessions: Sessions, store: ArtifactStore, claim: Claim, completed: 
         # The collector removes them by their age.
         _log.warning("results_not_discarded", job=claim.job_id, error=repr(error))
     else:
-        Discards(sessions, store).remove(sorted(files))
+        Discards(sessions, store, ACCOUNTS).remove(sorted(files))
 
 
 def _written(jobs: JobRepository, claim: Claim, outcome: Outcome, max_attempts: int) -> JobStatus | None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import structlog
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import SnapshotStore
 from app.jobs.transitions import Claim

@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.engine import Sessions, is_refused
+from app.db.transactions import Sessions, is_refused
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL
 from app.jobs.repository import JobRepository

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import Request
 from starlette.responses import Response
 
-from app.http.middleware.local_only import SAFE_METHODS, is_foreign
+from app.kit.origins import SAFE_METHODS, is_foreign
 from app.kit.problems import Problem
 
 COOKIE: Final = "nern-key"

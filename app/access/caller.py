@@ -1,13 +1,9 @@
 """The caller of a request."""
 
-from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Tenant of a service without keys, and of all jobs from before tenants existed.
-DEFAULT_TENANT = "default"
-# Tenant of the current task or thread, used to divide threads and places among tenants.
-tenant_of_request: ContextVar[str] = ContextVar("tenant_of_request", default=DEFAULT_TENANT)
+from app.kit.tenants import DEFAULT_TENANT
 
 
 class Scope(StrEnum):

@@ -3,6 +3,7 @@
 from app.access.caller import Caller
 from app.access.recent_callers import RecentCallers
 from app.access.service import ApiKeyService, read_token
+from app.db.transactions import DATABASE_LOST
 from app.kit.batching import Batching
 from app.kit.problems import Problem
 
@@ -12,7 +13,7 @@ class Callers:
 
     def __init__(self, keys: ApiKeyService) -> None:
         self._recent = RecentCallers()
-        self._look_ups = Batching(keys.authenticate_all)
+        self._look_ups = Batching(keys.authenticate_all, unavailable=DATABASE_LOST)
 
     async def find(self, text: str) -> Caller:
         """Return the holder of a key. Raises `Problem` (`invalid-key`, `revoked-key`, `expired-key`)."""

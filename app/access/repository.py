@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.access.caller import Scope
 from app.access.models import ApiKey
 from app.access.token import Token
-from app.db.engine import current_time, rows_changed
+from app.db.transactions import current_time, rows_changed
 
 
 class ApiKeyRepository:

@@ -11,7 +11,7 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
 from app.access.token import Token
-from app.db.engine import Sessions, transact
+from app.db.transactions import Sessions, transact
 from app.kit.problems import Problem
 from nern_core.contract.errors import NernError
 

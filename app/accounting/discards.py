@@ -10,16 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.accounting.accounts import Accounts
 from app.accounting.models import DiscardedFile
-from app.datasets.models import Dataset
-from app.db.engine import Sessions, insert_into, transact
-from app.jobs.models import ArtifactUse, Job
+from app.db.transactions import Sessions, insert_into, transact
 from app.storage import ArtifactStore
-from app.uploads.models import Upload
 
 _log = structlog.get_logger()
 _PAGE = 500
@@ -48,9 +46,10 @@ def lock_files(session: Session, digests: Iterable[str], *, shared: bool = False
 class Discards:
     """Removes discarded files."""
 
-    def __init__(self, sessions: Sessions, store: ArtifactStore) -> None:
+    def __init__(self, sessions: Sessions, store: ArtifactStore, accounts: Accounts) -> None:
         self._sessions = sessions
         self._store = store
+        self._accounts = accounts
 
     def remove(self, digests: Sequence[str]) -> None:
         """Remove those of the files that no row names. Failures are left to the collector."""
@@ -71,17 +70,18 @@ class Discards:
             after = page[-1]
 
     def _remove(self, digest: str, session: Session) -> bool:
-        return DiscardRepository(session).remove(digest, self._store)
+        return DiscardRepository(session, self._accounts).remove(digest, self._store)
 
     def _page(self, after: str, session: Session) -> Sequence[str]:
-        return DiscardRepository(session).page(after, _PAGE)
+        return DiscardRepository(session, self._accounts).page(after, _PAGE)
 
 
 class DiscardRepository:
     """Queries of one session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, accounts: Accounts) -> None:
         self._session = session
+        self._accounts = accounts
 
     def add(self, tenant: str, files: Mapping[str, int]) -> None:
         """Count these files (sizes by digest) for the tenant until they are removed.
@@ -89,7 +89,7 @@ class DiscardRepository:
         Call it after the rows that named them are deleted. Files that another row still counts are left out.
         """
         lock_files(self._session, files)
-        counted = self._counted(list(files))
+        counted = self._accounts.counted(self._session, files)
         rows = [
             {"tenant": tenant, "sha256": sha256, "bytes": size}
             for sha256, size in files.items()
@@ -109,34 +109,9 @@ class DiscardRepository:
         A file that another row counts is no longer counted here. Raises `StoreUnavailable`.
         """
         lock_files(self._session, [sha256])
-        in_use = self._named(sha256)
+        in_use = bool(self._accounts.named(self._session, [sha256]))
         if not in_use:
             store.remove_unused(sha256, math.inf)
-        if not in_use or sha256 in self._counted([sha256]):
+        if not in_use or self._accounts.counted(self._session, [sha256]):
             self._session.execute(delete(DiscardedFile).where(DiscardedFile.sha256 == sha256))
         return not in_use
-
-    def _named(self, sha256: str) -> bool:
-        named = (select(table.sha256).where(table.sha256 == sha256) for table in (ArtifactUse, Upload, Dataset))
-        return any(self._session.scalar(query.limit(1)) is not None for query in named)
-
-    def _counted(self, digests: Sequence[str]) -> set[str]:
-        """Return those of the files that count as an upload, a data set, or a checkpoint or result of a job.
-
-        A job does not count the data set that it uses.
-        """
-        in_jobs = (
-            select(ArtifactUse.sha256)
-            .join(Job, Job.id == ArtifactUse.job_id)
-            .where(
-                ArtifactUse.sha256.in_(digests),
-                or_(
-                    Job.dataset_sha256.is_(None),
-                    Job.dataset_sha256 != ArtifactUse.sha256,
-                    Job.checkpoint_sha256 == ArtifactUse.sha256,
-                ),
-            )
-        )
-        uploaded = select(Upload.sha256).where(Upload.sha256.in_(digests))
-        datasets = select(Dataset.sha256).where(Dataset.sha256.in_(digests))
-        return set(self._session.scalars(in_jobs.union(uploaded, datasets)))

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.models import Base, UtcDateTime
+from app.db.base import Base, UtcDateTime
 
 
 class Reservation(Base):

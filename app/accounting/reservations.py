@@ -16,12 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.access.quotas import Quotas
+from app.accounting.accounts import Accounts, lock_tenant
 from app.accounting.discards import DiscardRepository, Discards
 from app.accounting.models import Reservation
-from app.db.engine import Sessions, current_time, insert_into, transact
+from app.accounting.quotas import Quotas
+from app.db.transactions import Sessions, current_time, insert_into, transact
 from app.http.request_threads import in_share
-from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.storage import ArtifactStore, StoredArtifact
 
@@ -33,16 +33,17 @@ _SECONDS_BETWEEN_EXTENSIONS = 600.0
 class Reservations:
     """Creates reservations. Without quotas, nothing is counted."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, accounts: Accounts) -> None:
         self._sessions = sessions
-        self._discards = Discards(sessions, store)
+        self._accounts = accounts
+        self._discards = Discards(sessions, store, accounts)
         self._quotas = Quotas.of(settings)
         # Leftovers of a dead process are removed after the grace time; until then they count.
         self._keep = settings.collect_grace
 
     def room(self, tenant: str, allowance: int = 0) -> "ReservedRoom":
         """Return an empty reservation for a tenant that may exceed its quota by `allowance` bytes."""
-        return ReservedRoom(tenant, self._sessions, self._quotas, self._keep, allowance, self._discards)
+        return ReservedRoom(tenant, self._sessions, self._accounts, self._quotas, self._keep, allowance, self._discards)
 
     @asynccontextmanager
     async def open(
@@ -66,10 +67,18 @@ class ReservedRoom:
     """Reservation for one file, created by `Reservations.open`."""
 
     def __init__(
-        self, tenant: str, sessions: Sessions, quotas: Quotas, keep: timedelta, allowance: int, discards: Discards
+        self,
+        tenant: str,
+        sessions: Sessions,
+        accounts: Accounts,
+        quotas: Quotas,
+        keep: timedelta,
+        allowance: int,
+        discards: Discards,
     ) -> None:
         self._tenant = tenant
         self._sessions = sessions
+        self._accounts = accounts
         self._quotas = quotas
         self._keep = keep
         self._allowance = allowance
@@ -94,10 +103,9 @@ class ReservedRoom:
             return
 
         def work(session: Session) -> int:
-            jobs = JobRepository(session)
-            jobs.lock(self._tenant)
+            lock_tenant(session, self._tenant)
             self._release(session)
-            usage = jobs.usage(self._tenant)
+            usage = self._accounts.usage(session, self._tenant)
             self._quotas.refuse_bytes(usage, least - self._allowance)
             left = self._quotas.stored_bytes + self._allowance - usage.stored_bytes
             size = max(least, min(wanted, left))
@@ -137,7 +145,12 @@ class ReservedRoom:
     def _end(self, session: Session) -> None:
         self._release(session)
         if self._file is not None:
-            DiscardRepository(session).add(self._tenant, {self._file.sha256: self._file.size})
+            DiscardRepository(session, self._accounts).add(self._tenant, {self._file.sha256: self._file.size})
 
     def _release(self, session: Session) -> None:
         session.execute(delete(Reservation).where(Reservation.id == self._id))
+
+
+def expire_reservations(session: Session) -> None:
+    """Delete expired reservations, whose process has died."""
+    session.execute(delete(Reservation).where(Reservation.expires_at <= current_time(session)))

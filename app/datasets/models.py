@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.models import Base, UtcDateTime
+from app.db.base import Base, UtcDateTime
 
 
 class Dataset(Base):

@@ -1,14 +1,14 @@
 """Queries on uploaded data sets, by tenant. Callers own the transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.accounting.discards import DiscardRepository
+from app.accounting.quotas import Usage
 from app.datasets.models import Dataset
-from app.db.engine import current_time
+from app.db.transactions import current_time
 from app.storage import StoredArtifact
 from nern_core.formats.dataset_structure import SplitStructure
 
@@ -45,14 +45,24 @@ class DatasetRepository:
         """Count the tenant's data sets."""
         return self._session.scalars(select(func.count()).where(Dataset.tenant == tenant)).one()
 
-    def delete(self, tenant: str, name: str) -> str | None:
-        """Delete a data set and discard its file; return the file's digest, or None if there was no data set."""
+    def delete(self, tenant: str, name: str) -> StoredArtifact | None:
+        """Delete a data set; return its file, which the caller discards, or None if there was no data set."""
         named = delete(Dataset).where(Dataset.tenant == tenant, Dataset.name == name)
         removed = self._session.execute(
             named.returning(Dataset.sha256, Dataset.bytes), execution_options={"synchronize_session": False}
         ).one_or_none()
-        if removed is None:
-            return None
         self._session.expire_all()
-        DiscardRepository(self._session).add(tenant, {removed.sha256: removed.bytes})
-        return str(removed.sha256)
+        return None if removed is None else StoredArtifact(removed.sha256, removed.bytes)
+
+    def usage(self, tenant: str) -> Usage:
+        """Return the bytes of the tenant's data sets."""
+        query = select(func.coalesce(func.sum(Dataset.bytes), 0)).where(Dataset.tenant == tenant)
+        return Usage(0, int(self._session.scalar(query) or 0))
+
+    def named(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that are data sets."""
+        return set(self._session.scalars(select(Dataset.sha256).where(Dataset.sha256.in_(digests))))
+
+    def counted(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that count as data sets."""
+        return self.named(digests)

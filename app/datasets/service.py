@@ -8,16 +8,16 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
-from app.access.quotas import Quotas
-from app.accounting.discards import Discards, begin_to_use
+from app.accounting.accounts import Accounts, lock_tenant
+from app.accounting.discards import DiscardRepository, Discards, begin_to_use
+from app.accounting.quotas import Quotas
 from app.accounting.reservations import ReservedRoom
 from app.datasets.catalogue import offered_datasets
 from app.datasets.folders import offers, resolve_folder
 from app.datasets.models import Dataset
 from app.datasets.repository import DatasetRepository
 from app.datasets.views import DatasetList, DatasetView
-from app.db.engine import Sessions, transact
-from app.jobs.repository import JobRepository
+from app.db.transactions import Sessions, transact
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
@@ -58,12 +58,13 @@ DATASET = FileKind("data set", _check_dataset)
 class DatasetService:
     """Adds, lists, finds and deletes data sets."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, accounts: Accounts) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
         self._quotas = Quotas.of(settings)
-        self._discards = Discards(sessions, store)
+        self._accounts = accounts
+        self._discards = Discards(sessions, store, accounts)
 
     def admit(self, tenant: str, name: str, sha256: str | None) -> None:
         """Refuse a data set before it arrives, if its name is taken or there are too many; the digest may be unknown.
@@ -89,7 +90,7 @@ class DatasetService:
         self._refuse_offered(name)
 
         def work(session: Session) -> DatasetView:
-            JobRepository(session).lock(tenant)
+            lock_tenant(session, tenant)
             room.settle(session)
             existing = DatasetRepository(session).get(tenant, name)
             return self._again(session, existing, stored) if existing else self._new(session, tenant, name, stored)
@@ -104,7 +105,7 @@ class DatasetService:
         self._refuse_offered(name)
 
         def work(session: Session) -> DatasetView:
-            JobRepository(session).lock(tenant)
+            lock_tenant(session, tenant)
             uploads = UploadRepository(session)
             upload, existing = uploads.get(tenant, sha256), DatasetRepository(session).get(tenant, name)
             found = upload or existing
@@ -134,10 +135,17 @@ class DatasetService:
 
     def delete(self, tenant: str, name: str) -> None:
         """Delete a data set; jobs that use it keep it until they end. Raises `Problem` (`unknown-dataset`)."""
-        sha256 = transact(self._sessions, lambda session: DatasetRepository(session).delete(tenant, name))
-        if sha256 is None:
+
+        def work(session: Session) -> StoredArtifact | None:
+            file = DatasetRepository(session).delete(tenant, name)
+            if file is not None:
+                DiscardRepository(session, self._accounts).add(tenant, {file.sha256: file.size})
+            return file
+
+        file = transact(self._sessions, work)
+        if file is None:
             raise _unknown(name)
-        self._discards.remove([sha256])
+        self._discards.remove([file.sha256])
 
     def resolve(self, tenant: str, name: str) -> NamedDataset:
         """Find an uploaded data set of the tenant, or else a folder. Raises `Problem` (`unknown-dataset`)."""
@@ -179,7 +187,7 @@ class DatasetService:
     def _refuse_more(self, session: Session, tenant: str, size: int) -> None:
         _refuse_more_than_most(session, tenant)
         if self._quotas.limited:
-            self._quotas.refuse_bytes(JobRepository(session).usage(tenant), size)
+            self._quotas.refuse_bytes(self._accounts.usage(session, tenant), size)
 
     def _refuse_offered(self, name: str) -> None:
         if offers(name, self._settings):

@@ -7,10 +7,10 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 from starlette.concurrency import run_in_threadpool
 
-from app.access.caller import tenant_of_request
 from app.http.body import in_turn
 from app.http.request_threads import in_share
 from app.kit.fair_shares import FairThreads
+from app.kit.tenants import tenant_of_request
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from app.storage.writer import nothing
 

@@ -13,9 +13,9 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 from starlette.requests import ClientDisconnect, Request
 
-from app.access.caller import tenant_of_request
 from app.kit.fair_shares import FairShares, FairThreads
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 
 _CHUNK_BYTES = 2**20
 # Of all uploads in a process.

@@ -20,6 +20,8 @@ _log = structlog.get_logger()
 RESERVED = 32
 # The key of the registry in the state of the server's lifespan.
 CONNECTIONS = "connections"
+# Name in the lifespan's state of the function that the server calls when it begins to stop.
+AT_STOP = "nern.at_stop"
 # A connection and the file that is read or written for it.
 _DESCRIPTORS_OF_CONNECTION = 2
 # For databases, brokers, logs, threads.

@@ -12,10 +12,10 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.access.caller import tenant_of_request
 from app.http.ranges import content_range, requested_part
 from app.kit.fair_shares import FairShares
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 from app.storage import ArtifactDamaged, ArtifactMissing, ArtifactStore, StoredArtifact
 
 _log = structlog.get_logger()

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 from fastapi.routing import APIRoute
 
-from app.access.caller import tenant_of_request
 from app.kit.fair_shares import FairThreads
+from app.kit.tenants import tenant_of_request
 
 # Each may hold one of the 40 database connections.
 _THREADS = 24

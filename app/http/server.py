@@ -15,10 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.db.schema import require_schema
-from app.http.connections import CONNECTIONS, Connections, end_when_not_read, raise_descriptor_limit
+from app.http.connections import AT_STOP, CONNECTIONS, Connections, end_when_not_read, raise_descriptor_limit
 from app.http.middleware.local_only import is_loopback
 from app.http.parser import BoundedConnection
-from app.jobs.events.reader import AT_STOP
 from app.kit.problems import MEDIA_TYPE
 from app.settings import Settings
 from app.storage import check_storage

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
-from app.db.engine import Sessions, current_time, insert_into, rows_changed, transact
+from app.db.transactions import Sessions, current_time, insert_into, rows_changed, transact
 from app.jobs.models import IdempotencyKey
 from app.jobs.submission.form import Submission
 from app.kit.problems import Problem
@@ -165,6 +165,11 @@ class HeldKey:
             transact(self._sessions, work)
         except SQLAlchemyError as error:
             _log.warning("idempotency_key_not_updated", error=repr(error))
+
+
+def expire_keys(session: Session) -> None:
+    """Delete expired keys."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= current_time(session)))
 
 
 def key_reused() -> Problem:

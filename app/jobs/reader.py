@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, transact
+from app.db.transactions import DATABASE_LOST, Sessions, transact
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobView
 from app.kit.batching import Batching
@@ -19,7 +19,7 @@ class JobReader:
     def __init__(self, sessions: Sessions, keep_results: timedelta) -> None:
         self._sessions = sessions
         self._keep_results = keep_results
-        self._looks = Batching(self._query)
+        self._looks = Batching(self._query, unavailable=DATABASE_LOST)
 
     async def find(self, job_id: str, tenant: str) -> JobView | None:
         """Return the current state of a job, or None if the tenant has no job with this id."""

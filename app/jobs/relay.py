@@ -14,7 +14,7 @@ import structlog
 from celery import Celery
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, transact
+from app.db.transactions import Sessions, transact
 from app.jobs.announcements import Waiting
 from app.jobs.broker import announce
 from app.jobs.repository import JobRepository

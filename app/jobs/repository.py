@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, exists, func, select, update
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy.orm import aliased
 
-from app.access.quotas import BYTES_OF_A_JOB, SMALLEST_FILE, Usage
-from app.accounting.discards import DiscardRepository
-from app.accounting.models import DiscardedFile, Reservation
-from app.datasets.models import Dataset
+from app.accounting.quotas import BYTES_OF_A_JOB, Usage
 from app.jobs.announcements import Announcements
 from app.jobs.events.models import EventKind
 from app.jobs.kinds import JobKind
@@ -25,8 +22,7 @@ from app.jobs.submission.labels import Label
 from app.jobs.transitions import Transitions
 from app.jobs.turns import Turns
 from app.storage.artifacts import is_described
-from app.uploads.models import PartialUpload, Upload
-from app.webhooks.models import WebhookDelivery
+from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import Webhook
 
 
@@ -48,6 +44,14 @@ class NewJob:
     webhook: Webhook | None = None
     deadline: timedelta | None = None
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The number of jobs whose data have expired, and their files by tenant, which the caller discards."""
+
+    jobs: int
+    files: Mapping[str, Mapping[str, int]]
 
 
 class JobRepository(Transitions, Announcements, Turns):
@@ -129,49 +133,50 @@ class JobRepository(Transitions, Announcements, Turns):
             return self._session.scalars(oldest_first).all()[::-1]
         return self._session.scalars(query.order_by(job_id.desc()).limit(limit)).all()
 
-    def lock(self, tenant: str) -> None:
-        """Keep others from counting or adding jobs of this tenant until the transaction ends."""
-        # SQLite has only one writer, because of BEGIN IMMEDIATE.
-        if self._session.get_bind().dialect.name == "postgresql":
-            self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(tenant, 0))))
-
     def usage(self, tenant: str) -> Usage:
-        """Return the tenant's current usage."""
+        """Return the tenant's jobs that have not ended, and the bytes that all of its jobs count."""
         has_not_ended = Job.status.not_in(TERMINAL)
         active = func.count().filter(has_not_ended)
         stored = func.sum(Job.checkpoint_bytes + Job.result_bytes).filter(~Job.data_removed)
         expected = func.sum(Job.expected_bytes).filter(has_not_ended)
         rows = BYTES_OF_A_JOB * func.count()
         jobs = self._session.execute(select(active, stored, expected, rows).where(Job.tenant == tenant)).one()
-        discarded = self._sum(DiscardedFile.bytes, DiscardedFile.tenant == tenant)
-        more = (
-            self._sum(case((Upload.bytes < SMALLEST_FILE, SMALLEST_FILE), else_=Upload.bytes), Upload.tenant == tenant),
-            self._sum(
-                PartialUpload.length, PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
-            ),
-            self._sum(Dataset.bytes, Dataset.tenant == tenant),
-            self._sum(Reservation.bytes, Reservation.tenant == tenant, Reservation.expires_at > self.now()),
-            discarded,
+        return Usage(jobs[0], sum(int(found or 0) for found in jobs[1:]))
+
+    def named(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that jobs use."""
+        return set(self._session.scalars(select(ArtifactUse.sha256).where(ArtifactUse.sha256.in_(digests))))
+
+    def counted(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that count as a checkpoint or result; a job does not count its data set."""
+        query = (
+            select(ArtifactUse.sha256)
+            .join(Job, Job.id == ArtifactUse.job_id)
+            .where(
+                ArtifactUse.sha256.in_(digests),
+                or_(
+                    Job.dataset_sha256.is_(None),
+                    Job.dataset_sha256 != ArtifactUse.sha256,
+                    Job.checkpoint_sha256 == ArtifactUse.sha256,
+                ),
+            )
         )
-        return Usage(jobs[0], sum(int(found or 0) for found in jobs[1:]) + sum(more), discarded)
+        return set(self._session.scalars(query))
 
-    def _sum(self, column: ColumnElement[int] | InstrumentedAttribute[int], *where: ColumnElement[bool]) -> int:
-        return int(self._session.scalar(select(func.coalesce(func.sum(column), 0)).where(*where)) or 0)
-
-    def delete(self, job_id: str, tenant: str) -> Sequence[str]:
-        """Delete a job that has ended and discard its files; return their digests."""
+    def delete(self, job_id: str, tenant: str) -> Mapping[str, int]:
+        """Delete a job that has ended; return its files (sizes by digest), which the caller discards."""
         job = self.get(job_id, tenant)
         files = {} if job is None or job.data_removed else _files_of(job)
-        hit = self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL)))
-        if hit:
-            for table in (ArtifactUse, JobLabel, WebhookDelivery):
-                self._session.execute(delete(table).where(table.job_id == job_id))
-            self._events.forget([job_id])
-            DiscardRepository(self._session).add(tenant, files)
-        return sorted(files) if hit else []
+        if not self._hit(delete(Job).where(Job.id == job_id, Job.tenant == tenant, Job.status.in_(TERMINAL))):
+            return {}
+        for table in (ArtifactUse, JobLabel):
+            self._session.execute(delete(table).where(table.job_id == job_id))
+        WebhookRepository(self._session).forget(job_id)
+        self._events.forget([job_id])
+        return files
 
-    def expire_data(self, age: timedelta, limit: int) -> int:
-        """Discard the files and events of up to `limit` jobs that ended more than `age` ago; return their number."""
+    def expire_data(self, age: timedelta, limit: int) -> Expired:
+        """Remove the uses of files and the events of up to `limit` jobs that ended more than `age` ago."""
         query = select(Job).where(~Job.data_removed, Job.finished_at < self.now() - age).limit(limit)
         files: dict[str, dict[str, int]] = defaultdict(dict)
         expired = []
@@ -181,9 +186,7 @@ class JobRepository(Transitions, Announcements, Turns):
         self._count(update(Job).where(Job.id.in_(expired)).values(data_removed=True))
         self._session.execute(delete(ArtifactUse).where(ArtifactUse.job_id.in_(expired)))
         self._events.forget(expired)
-        for tenant, of_tenant in files.items():
-            DiscardRepository(self._session).add(tenant, of_tenant)
-        return len(expired)
+        return Expired(len(expired), files)
 
     def not_ended(self, job_ids: Sequence[str]) -> set[str]:
         """Return those of the jobs that have not ended."""

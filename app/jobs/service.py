@@ -6,11 +6,13 @@ from http import HTTPStatus
 
 from sqlalchemy.orm import Session
 
-from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
-from app.accounting.discards import Discards, lock_files
+from app.accounting.accounts import lock_tenant
+from app.accounting.discards import DiscardRepository, Discards, lock_files
+from app.accounting.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, refuse_deliveries
 from app.accounting.reservations import ReservedRoom
 from app.datasets.service import dataset_lost
-from app.db.engine import Sessions, current_time, transact
+from app.db.transactions import Sessions, current_time, transact
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.ids import new_job_id, unknown_job
 from app.jobs.kinds import JobKind
@@ -93,7 +95,7 @@ class TenantJobs:
             job_id = draft.bound.job_id
             job = transact(self._sessions, lambda session: JobRepository(session).get(job_id, self._tenant))
             return 0 if job is None else job.checkpoint_bytes
-        usage = transact(self._sessions, lambda session: JobRepository(session).usage(self._tenant))
+        usage = transact(self._sessions, lambda session: ACCOUNTS.usage(session, self._tenant))
         self._quotas.refuse(usage)
         return 0
 
@@ -133,9 +135,9 @@ class TenantJobs:
             return self._view(committed)
         room.settle(session)
         if self._quotas.limited:
-            repository.lock(self._tenant)
+            lock_tenant(session, self._tenant)
             more = submission.file.size + submission.result_bytes + BYTES_OF_A_JOB
-            self._quotas.refuse(repository.usage(self._tenant), more)
+            self._quotas.refuse(ACCOUNTS.usage(session, self._tenant), more)
             if submission.webhook is not None:
                 refuse_deliveries(WebhookRepository(session).pending_of(self._tenant, MOST_DELIVERIES))
         if draft.held is not None:
@@ -240,8 +242,13 @@ class TenantJobs:
                 "job-not-ended",
                 f"The job is {view.status}: cancel it with POST {view.links.cancel}, and delete it when it has ended.",
             )
-        files = transact(self._sessions, lambda session: JobRepository(session).delete(job_id, self._tenant))
-        Discards(self._sessions, self._store).remove(files)
+
+        def work(session: Session) -> list[str]:
+            files = JobRepository(session).delete(job_id, self._tenant)
+            DiscardRepository(session, ACCOUNTS).add(self._tenant, files)
+            return sorted(files)
+
+        Discards(self._sessions, self._store, ACCOUNTS).remove(transact(self._sessions, work))
 
     def artifact(self, job_id: str, name: str, needs: Sequence[str] = ()) -> StoredArtifact:
         """Find a result that only jobs with all options in `needs` have.

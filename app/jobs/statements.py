@@ -7,7 +7,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Delete, Update
 
-from app.db.engine import current_time, rows_changed
+from app.db.transactions import current_time, rows_changed
 from app.jobs.events.repository import EventRepository
 from app.jobs.models import ArtifactUse
 

@@ -12,19 +12,26 @@ import structlog
 from sqlalchemy import case, func, literal, null, select, update
 from sqlalchemy.sql.dml import Update
 
+from app.db.base import UtcDateTime
 from app.db.stored_documents import read_document
 from app.jobs.events.models import EventKind
 from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
-from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus, UtcDateTime
+from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus
 from app.jobs.snapshots.store import is_snapshot_name
 from app.jobs.statements import Statements
 from app.jobs.submission.deadline import DEADLINE_EXCEEDED
 from app.storage.artifacts import is_described
 from app.webhooks.repository import WebhookRepository
+from app.webhooks.webhook import WebhookEvent
 from nern_core.contract.options import EncodeOptions
 
 _LOST = "worker_lost"
+_WEBHOOK_EVENTS = {
+    JobStatus.SUCCEEDED: WebhookEvent.SUCCEEDED,
+    JobStatus.FAILED: WebhookEvent.FAILED,
+    JobStatus.CANCELED: WebhookEvent.CANCELED,
+}
 # Pause before a job that a worker does not understand is announced again: doubled each time, up to 320 seconds.
 _FIRST_PAUSE, _MOST_DOUBLINGS = timedelta(seconds=5), 6
 _log = structlog.get_logger()
@@ -231,7 +238,8 @@ class Transitions(Statements):
         webhooks, now = WebhookRepository(self._session), self.now()
         for job_id, tenant, status, attempt, webhook, checkpoint, dataset in rows:
             self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
-            webhooks.note(job_id, tenant, JobStatus(status), webhook, now)
+            if status in _WEBHOOK_EVENTS:
+                webhooks.note(job_id, tenant, _WEBHOOK_EVENTS[status], webhook, now)
             if dataset not in {None, checkpoint} and status in TERMINAL:
                 self._let_go(job_id, dataset)
         return len(rows)

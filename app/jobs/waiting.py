@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.access.caller import tenant_of_request
 from app.jobs.events.listener_limit import Places
 from app.jobs.events.reader import EventReader
 from app.jobs.schemas import JobView
+from app.kit.tenants import tenant_of_request
 
 LONGEST_WAIT = 60
 _SECONDS_BETWEEN_LOOKS = 0.5

@@ -11,8 +11,6 @@ from typing import Generic, TypeVar
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from app.db.engine import DATABASE_LOST
-
 # Each question may be a parameter of one query. SQLite's limit is 32,766 parameters.
 _LARGEST_BATCH = 1000
 _log = structlog.get_logger()
@@ -25,11 +23,18 @@ class Batching(Generic[Question, Answer]):
     """Collects the questions of one event loop and answers them in a thread, up to `largest` at once.
 
     `work` returns the answers in the order of the questions, and runs in one thread at a time. If it fails, the batch
-    is halved until only the faulty questions fail; if the database is unavailable, all fail at once.
+    is halved until only the faulty questions fail; after an error in `unavailable`, all fail at once.
     """
 
-    def __init__(self, work: Callable[[Sequence[Question]], Sequence[Answer]], largest: int = _LARGEST_BATCH) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[Question]], Sequence[Answer]],
+        largest: int = _LARGEST_BATCH,
+        *,
+        unavailable: tuple[type[Exception], ...] = (),
+    ) -> None:
         self._work = work
+        self._unavailable = unavailable
         self._largest = largest
         self._asked: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._working: asyncio.Task[None] | None = None
@@ -63,7 +68,7 @@ class Batching(Generic[Question, Answer]):
 
     async def _isolate(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:
         """Find the questions that fail, and answer the others."""
-        if len(batch) > 1 and not isinstance(error, DATABASE_LOST):
+        if len(batch) > 1 and not isinstance(error, self._unavailable):
             _log.warning("batch_split", size=len(batch), error=type(error).__name__)
             middle = len(batch) // 2
             await self._answer(batch[:middle])

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, transact
+from app.db.transactions import Sessions, transact
 from app.jobs.models import JobStatus
 from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository

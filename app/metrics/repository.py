@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.engine import current_time
+from app.db.transactions import current_time
 from app.jobs.models import NOT_UNDERSTOOD, Job, JobStatus
 
 ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELING)

@@ -13,9 +13,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
+from app.http.middleware.request_metrics import RequestMetrics
 from app.metrics.jobs import JobMetrics
-from app.metrics.requests import RequestMetrics
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 # `_created` series are for OpenMetrics; in the text format each would be a separate metric.

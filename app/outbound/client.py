@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-from app.access.caller import DEFAULT_TENANT
+from app.kit.tenants import DEFAULT_TENANT
 from app.outbound.addresses import Address, Network, is_allowed, is_public
 from app.outbound.answer import Answer, Deadline, Pace, Response
 from app.outbound.errors import AddressRefused, OutboundError

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
 from app.http.accept import prefers_html
-from app.http.middleware.local_only import SAFE_METHODS
+from app.kit.origins import SAFE_METHODS
 from app.kit.problems import Problem
 from app.pages.rendering import render
 

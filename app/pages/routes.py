@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from app.access.authentication import Tenant
 from app.datasets.service import DatasetService
 from app.http.request_threads import in_share
 from app.jobs.models import JobStatus
@@ -17,6 +16,7 @@ from app.jobs.submission.labels import parse_wanted
 from app.kit.problems import Problem
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
+from app.routes.authentication import Tenant
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
 from nern_core.contract.catalogue import RECIPE_ENTRIES, architectures

@@ -11,19 +11,22 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
 
-from app.accounting.discards import Discards
-from app.db.engine import Sessions, transact
+from app.accounting.discards import DiscardRepository, Discards
+from app.accounting.reservations import expire_reservations
+from app.db.transactions import Sessions, transact
+from app.jobs.accounts import ACCOUNTS
+from app.jobs.idempotency import expire_keys
 from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import open_snapshots
 from app.kit.durable_files import older
-from app.retention.repository import CollectionRepository
+from app.retention.leases import LeaseRepository
 from app.settings import Settings
 from app.storage import ArtifactStore
 from app.uploads.partial import PartialUploads
@@ -45,9 +48,9 @@ class Collector:
         self._settings = settings
         self._sessions = sessions
         self._store = store
-        self._discards = Discards(sessions, store)
+        self._discards = Discards(sessions, store, ACCOUNTS)
         self._snapshots = open_snapshots(settings)
-        self._partial_uploads = PartialUploads(settings, sessions, store)
+        self._partial_uploads = PartialUploads(settings, sessions, store, ACCOUNTS)
         self._name = secrets.token_hex(16)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
@@ -74,23 +77,24 @@ class Collector:
             self._remove_snapshots()
             self._remove_scratch()
         finally:
-            transact(self._sessions, lambda session: CollectionRepository(session).release(_LEASE, self._name))
+            transact(self._sessions, lambda session: LeaseRepository(session).release(_LEASE, self._name))
         return True
 
     def _lease(self) -> bool:
         return transact(
-            self._sessions, lambda session: CollectionRepository(session).lease(_LEASE, self._name, _LEASE_DURATION)
+            self._sessions, lambda session: LeaseRepository(session).take(_LEASE, self._name, _LEASE_DURATION)
         )
 
     def _expire(self) -> None:
         def expire_rows(session: Session) -> None:
-            collection = CollectionRepository(session)
-            collection.expire_keys()
-            collection.expire_reservations()
-            UploadRepository(session).expire()
+            expire_keys(session)
+            expire_reservations(session)
+            _discard(session, UploadRepository(session).expire())
 
         def expire_jobs(session: Session) -> int:
-            return JobRepository(session).expire_data(self._settings.keep_results, _JOBS_AT_ONCE)
+            expired = JobRepository(session).expire_data(self._settings.keep_results, _JOBS_AT_ONCE)
+            _discard(session, expired.files)
+            return expired.jobs
 
         transact(self._sessions, expire_rows)
         while transact(self._sessions, expire_jobs) == _JOBS_AT_ONCE:
@@ -125,7 +129,8 @@ class Collector:
                 _log.info("scratch_removed", folder=folder.name)
 
     def _unused(self, digests: Sequence[str]) -> list[str]:
-        return sorted(transact(self._sessions, lambda session: CollectionRepository(session).unused(digests)))
+        """Return those of the artifacts that no job, upload or data set needs."""
+        return sorted(set(digests) - transact(self._sessions, lambda session: ACCOUNTS.named(session, digests)))
 
     def _is_live(self, job_id: str, attempt: int) -> bool:
         return transact(self._sessions, lambda session: JobRepository(session).is_live(job_id, attempt))
@@ -136,6 +141,11 @@ class Collector:
                 self.round()
             except Exception as error:  # noqa: BLE001 # the thread must outlive every outage of database and disk
                 _log.warning("collector_failed", error=repr(error))
+
+
+def _discard(session: Session, files: Mapping[str, Mapping[str, int]]) -> None:
+    for tenant, of_tenant in files.items():
+        DiscardRepository(session, ACCOUNTS).add(tenant, of_tenant)
 
 
 def _folders(parent: Path) -> list[Path]:

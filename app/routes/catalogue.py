@@ -7,9 +7,9 @@ from fastapi import APIRouter, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.access.authentication import authenticate
 from app.access.caller import Scope
-from app.kit.problems import describe
+from app.http.problem_answers import describe
+from app.routes.authentication import authenticate
 from nern_core.contract.catalogue import RECIPE_ENTRIES, ArchitectureEntry, RecipeEntry, architectures
 from nern_core.contract.options import EncodeOptions
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from app.access.authentication import Tenant, WritingTenant
 from app.http.artifact_writers import waiting
 from app.http.body import declared_length
 from app.http.content_digest import ContentDigest
 from app.http.middleware.body_limits import accept_upload
+from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute
-from app.jobs.submission.names import name_in_disposition
-from app.kit.problems import describe
+from app.kit.file_names import name_in_disposition
+from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import Sha256
 from app.uploads.receiving import CHECKPOINT, receive_file
 from app.uploads.service import UploadService, UploadView

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.access.authentication import Tenant, WritingTenant
 from app.datasets.service import DATASET, DatasetService
 from app.datasets.views import DatasetList, DatasetView
 from app.http.artifact_writers import waiting
 from app.http.body import declared_length, is_json, read_small_body
 from app.http.content_digest import IS_SHA256, ContentDigest, parse_content_digest
 from app.http.middleware.body_limits import accept_upload
+from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute, in_share
-from app.kit.problems import Problem, describe
+from app.kit.problems import Problem
+from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import DatasetName, NewDatasetName
 from app.uploads.receiving import receive_file
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from app.http.downloads import Delivery
-from app.kit.problems import describe
+from app.http.problem_answers import describe
 from app.routes.jobs import Jobs, jobs_router
 from app.routes.parameters import ArtifactName, JobId
 from app.storage import ArtifactStore

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import Header, Query, Request, Response
 
+from app.http.problem_answers import describe
 from app.jobs.events.listener_limit import Places
 from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import Position
 from app.jobs.events.schemas import EventPage, EventView
 from app.jobs.events.stream import MEDIA_TYPE, EventStream
-from app.kit.problems import describe
 from app.routes.jobs import Jobs, jobs_router
 from app.routes.parameters import JobId
 

@@ -7,8 +7,9 @@ import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from app.http.problem_answers import describe
 from app.jobs.service import JobService
-from app.kit.problems import Problem, describe
+from app.kit.problems import Problem
 
 router = APIRouter(tags=["health"])
 _log = structlog.get_logger()

@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
-from app.access.authentication import authenticate, watched_key
 from app.access.caller import Caller, Scope
 from app.accounting.reservations import ReservedRoom
 from app.http.accept import prefers_html
@@ -17,6 +16,7 @@ from app.http.artifact_writers import waiting
 from app.http.body import declared_length, in_turn, is_json
 from app.http.disconnection import while_connected
 from app.http.middleware.body_limits import accept_upload
+from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute, in_share
 from app.jobs.idempotency import parse_key
 from app.jobs.kinds import JobKind
@@ -29,7 +29,7 @@ from app.jobs.submission.form import FORM_OVERHEAD, JOB_FORM, Form, Submission, 
 from app.jobs.submission.labels import Labels, parse_wanted
 from app.jobs.submission.names import JobName
 from app.jobs.waiting import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
-from app.kit.problems import describe
+from app.routes.authentication import authenticate, watched_key
 from app.routes.parameters import Cursor, JobId
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.kit.problems import Problem, describe
+from app.http.problem_answers import describe
+from app.kit.problems import Problem
 from app.metrics.service import MEDIA_TYPE, ServiceMetrics
 from app.settings import Settings
 

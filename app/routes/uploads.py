@@ -13,13 +13,14 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.access.authentication import Tenant, WritingTenant
 from app.http.body import inspect, read_body
 from app.http.middleware.body_limits import accept_upload
+from app.http.problem_answers import describe, disk_full, store_unavailable
 from app.http.request_threads import TenantRoute
-from app.jobs.submission.names import name_of_file
 from app.kit.durable_files import DiskFull
-from app.kit.problems import FieldProblem, Problem, describe, disk_full, store_unavailable
+from app.kit.file_names import name_of_file
+from app.kit.problems import FieldProblem, Problem
+from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import UploadId
 from app.storage import StoreUnavailable
 from app.uploads.models import PartialUpload

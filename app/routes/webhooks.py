@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from app.access.authentication import Tenant, WritingTenant
+from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute
-from app.kit.problems import describe
+from app.routes.authentication import Tenant, WritingTenant
 from app.routes.jobs import Jobs
 from app.routes.parameters import JobId
 from app.webhooks.service import DeliveryList, SecretView, WebhookService

@@ -11,12 +11,12 @@ from functools import cache
 from http import HTTPStatus
 from urllib.parse import urljoin
 
-from app.access.caller import tenant_of_request
 from app.accounting.reservations import ReservedRoom
 from app.http.body import parse_length
 from app.http.content_digest import digest_mismatch_at_address
 from app.kit.fair_shares import FairThreads
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 from app.outbound.answer import Answer, Pace
 from app.outbound.client import OutboundClient
 from app.outbound.errors import AddressRefused, OutboundError

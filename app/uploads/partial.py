@@ -19,11 +19,11 @@ from pathlib import Path
 import uuid_utils
 from sqlalchemy.orm import Session
 
-from app.access.quotas import Quotas
+from app.accounting.accounts import Accounts, lock_tenant
 from app.accounting.discards import DiscardRepository, Discards, begin_to_use
-from app.db.engine import Sessions, transact
+from app.accounting.quotas import Quotas
+from app.db.transactions import Sessions, transact
 from app.http.content_digest import digest_mismatch
-from app.jobs.repository import JobRepository
 from app.kit.durable_files import LockFile, flush_folder, full_disk_told, is_locked, make_folder, older, require_room
 from app.kit.problems import Problem
 from app.settings import Settings
@@ -40,10 +40,11 @@ _CHECKED = ".checked"
 class PartialUploads:
     """Creates, continues, finishes and deletes uploads in pieces."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, accounts: Accounts) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
+        self._accounts = accounts
         self._quotas = Quotas.of(settings)
         self.folder = settings.artifacts / "partial"
         make_folder(self.folder)
@@ -63,10 +64,10 @@ class PartialUploads:
             flush_folder(self.folder)
 
         def work(session: Session) -> PartialUpload:
-            repository, jobs = PartialUploadRepository(session), JobRepository(session)
-            jobs.lock(tenant)
+            repository = PartialUploadRepository(session)
+            lock_tenant(session, tenant)
             if self._quotas.limited:
-                self._quotas.refuse_bytes(jobs.usage(tenant), length)
+                self._quotas.refuse_bytes(self._accounts.usage(session, tenant), length)
             if repository.count_unfinished(tenant) >= self._settings.max_partial_uploads:
                 raise _too_many(self._settings.max_partial_uploads)
             return repository.add(upload_id, tenant, sha256, length, self._settings.keep_partial_uploads, name)
@@ -177,8 +178,8 @@ class PartialUploads:
 
     def _discard(self, upload: PartialUpload) -> None:
         files = {upload.sha256: upload.length}
-        transact(self._sessions, lambda session: DiscardRepository(session).add(upload.tenant, files))
-        Discards(self._sessions, self._store).remove([upload.sha256])
+        transact(self._sessions, lambda session: DiscardRepository(session, self._accounts).add(upload.tenant, files))
+        Discards(self._sessions, self._store, self._accounts).remove([upload.sha256])
 
     def collect(self, grace: timedelta) -> None:
         """Delete expired uploads, and files older than `grace` without an upload."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.engine import current_time, rows_changed
+from app.db.transactions import current_time, rows_changed
 from app.uploads.models import PartialUpload
 
 

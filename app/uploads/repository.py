@@ -1,13 +1,16 @@
 """Queries on uploads, by tenant. Callers own the transaction."""
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.orm import Session
 
-from app.accounting.discards import DiscardRepository
-from app.db.engine import current_time
-from app.uploads.models import Upload
+from app.accounting.quotas import SMALLEST_FILE, Usage
+from app.db.transactions import current_time
+from app.storage import StoredArtifact
+from app.uploads.models import PartialUpload, Upload
 
 
 class UploadRepository:
@@ -38,22 +41,45 @@ class UploadRepository:
         upload.expires_at = current_time(self._session) + keep
         self._session.flush()
 
-    def delete(self, tenant: str, sha256: str) -> bool:
-        """Delete an upload and discard its file. False: it did not exist."""
-        return self._discard(Upload.tenant == tenant, Upload.sha256 == sha256) == 1
+    def delete(self, tenant: str, sha256: str) -> StoredArtifact | None:
+        """Delete an upload; return its file, which the caller discards, or None if there was no upload."""
+        named = delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256).returning(Upload.bytes)
+        size = self._session.scalar(named, execution_options={"synchronize_session": False})
+        self._session.expire_all()
+        return None if size is None else StoredArtifact(sha256, size)
 
     def pass_on(self, tenant: str, sha256: str) -> None:
         """Delete an upload whose file another row of the same transaction keeps for the tenant."""
         self._session.execute(delete(Upload).where(Upload.tenant == tenant, Upload.sha256 == sha256))
 
-    def expire(self) -> int:
-        """Delete expired uploads and discard their files; return their number."""
-        return self._discard(Upload.expires_at <= current_time(self._session))
-
-    def _discard(self, *where: ColumnElement[bool]) -> int:
-        removed = delete(Upload).where(*where).returning(Upload.tenant, Upload.sha256, Upload.bytes)
-        rows = self._session.execute(removed, execution_options={"synchronize_session": False}).all()
+    def expire(self) -> Mapping[str, Mapping[str, int]]:
+        """Delete expired uploads; return their files (sizes by digest) by tenant, which the caller discards."""
+        removed = delete(Upload).where(Upload.expires_at <= current_time(self._session))
+        rows = self._session.execute(
+            removed.returning(Upload.tenant, Upload.sha256, Upload.bytes),
+            execution_options={"synchronize_session": False},
+        ).all()
         self._session.expire_all()
+        files: dict[str, dict[str, int]] = defaultdict(dict)
         for tenant, sha256, size in rows:
-            DiscardRepository(self._session).add(tenant, {sha256: size})
-        return len(rows)
+            files[tenant][sha256] = size
+        return files
+
+    def usage(self, tenant: str) -> Usage:
+        """Return the bytes of the tenant's uploads, and of those that are arriving in pieces."""
+        size = case((Upload.bytes < SMALLEST_FILE, SMALLEST_FILE), else_=Upload.bytes)
+        whole = self._session.scalar(select(func.coalesce(func.sum(size), 0)).where(Upload.tenant == tenant))
+        arriving = self._session.scalar(
+            select(func.coalesce(func.sum(PartialUpload.length), 0)).where(
+                PartialUpload.tenant == tenant, PartialUpload.received < PartialUpload.length
+            )
+        )
+        return Usage(0, int(whole or 0) + int(arriving or 0))
+
+    def named(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that are uploads."""
+        return set(self._session.scalars(select(Upload.sha256).where(Upload.sha256.in_(digests))))
+
+    def counted(self, digests: Collection[str]) -> set[str]:
+        """Return those of the files that count as uploads."""
+        return self.named(digests)

@@ -1,5 +1,6 @@
 """Operations on separately uploaded checkpoints; each method is one unit of work."""
 
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Self
@@ -7,11 +8,11 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.access.quotas import Quotas
-from app.accounting.discards import Discards, begin_to_use
+from app.accounting.accounts import Accounts, lock_tenant
+from app.accounting.discards import DiscardRepository, Discards, begin_to_use
+from app.accounting.quotas import Quotas
 from app.accounting.reservations import ReservedRoom
-from app.db.engine import Sessions, transact
-from app.jobs.repository import JobRepository
+from app.db.transactions import Sessions, transact
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
@@ -36,12 +37,13 @@ class UploadView(BaseModel):
 class UploadService:
     """Adds, finds and deletes uploads."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, store: ArtifactStore, accounts: Accounts) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
         self._quotas = Quotas.of(settings)
-        self._discards = Discards(sessions, store)
+        self._accounts = accounts
+        self._discards = Discards(sessions, store, accounts)
 
     def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom, name: str | None = None) -> UploadView:
         """Add a checkpoint that a tenant has sent; it replaces its reservation.
@@ -50,11 +52,11 @@ class UploadService:
         """
 
         def work(session: Session) -> UploadView:
-            jobs, uploads = JobRepository(session), UploadRepository(session)
+            uploads = UploadRepository(session)
             room.settle(session)
             if self._quotas.limited and uploads.get(tenant, stored.sha256) is None:
-                jobs.lock(tenant)
-                self._quotas.refuse_bytes(jobs.usage(tenant), stored.size)
+                lock_tenant(session, tenant)
+                self._quotas.refuse_bytes(self._accounts.usage(session, tenant), stored.size)
             upload = uploads.add(tenant, stored.sha256, stored.size, self._settings.keep_uploads, name)
             view = UploadView.of(upload)
             self._renew(session, stored.sha256)
@@ -73,11 +75,13 @@ class UploadService:
 
         return transact(self._sessions, work)
 
-    def use(self, tenant: str, sha256: str) -> tuple[StoredArtifact, str | None]:
-        """Find the checkpoint that a job names: an upload, whose expiry is extended, or the checkpoint of another job.
+    def use(
+        self, tenant: str, sha256: str, find_elsewhere: Callable[[Session], int | None]
+    ) -> tuple[StoredArtifact, str | None]:
+        """Find the checkpoint that a job names: an upload, whose expiry is extended, or a file found elsewhere.
 
-        Returns the file and its name, if that is known. Raises `Problem` (`unknown-checkpoint`, also for files of other
-        tenants).
+        `find_elsewhere` returns the size of another file of the tenant with this digest, or None. Returns the file and
+        its name, if that is known. Raises `Problem` (`unknown-checkpoint`, also for files of other tenants).
         """
 
         def work(session: Session) -> tuple[StoredArtifact, str | None]:
@@ -85,7 +89,7 @@ class UploadService:
             upload = repository.get(tenant, sha256)
             if upload is not None:
                 repository.renew(upload, self._settings.keep_uploads)
-            size = JobRepository(session).checkpoint_bytes(tenant, sha256) if upload is None else upload.bytes
+            size = find_elsewhere(session) if upload is None else upload.bytes
             if size is None:
                 raise unknown_checkpoint()
             self._renew(session, sha256)
@@ -95,7 +99,14 @@ class UploadService:
 
     def delete(self, tenant: str, sha256: str) -> None:
         """Delete an upload; jobs that use it keep its file. Raises `Problem` (`unknown-checkpoint`)."""
-        if not transact(self._sessions, lambda session: UploadRepository(session).delete(tenant, sha256)):
+
+        def work(session: Session) -> bool:
+            file = UploadRepository(session).delete(tenant, sha256)
+            if file is not None:
+                DiscardRepository(session, self._accounts).add(tenant, {file.sha256: file.size})
+            return file is not None
+
+        if not transact(self._sessions, work):
             raise _no_such_checkpoint()
         self._discards.remove([sha256])
 

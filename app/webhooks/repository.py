@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.engine import current_time, insert_into, rows_changed
-from app.jobs.models import JobStatus
+from app.db.transactions import current_time, insert_into, rows_changed
 from app.kit.fair_shares import FairShares
 from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.signing import new_secret
@@ -18,11 +17,6 @@ from app.webhooks.webhook import WebhookEvent
 
 # Deliveries read in one round.
 _MOST_CANDIDATES = 500
-_EVENTS = {
-    JobStatus.SUCCEEDED: WebhookEvent.SUCCEEDED,
-    JobStatus.FAILED: WebhookEvent.FAILED,
-    JobStatus.CANCELED: WebhookEvent.CANCELED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +43,10 @@ class WebhookRepository:
         return current_time(self._session)
 
     def note(
-        self, job_id: str, tenant: str, status: JobStatus, webhook: Mapping[str, Any] | None, now: datetime
+        self, job_id: str, tenant: str, event: WebhookEvent, webhook: Mapping[str, Any] | None, now: datetime
     ) -> None:
-        """Add a delivery for a job's new status, due at once, if its webhook wants it."""
-        event = _EVENTS.get(status)
-        if event is None or not _wants(webhook, event):
+        """Add a delivery of an event, due at once, if the job's webhook wants it."""
+        if not _wants(webhook, event):
             return
         self._session.add(
             WebhookDelivery(
@@ -109,6 +102,10 @@ class WebhookRepository:
         """Return the deliveries of a job, oldest first."""
         query = select(WebhookDelivery).where(WebhookDelivery.job_id == job_id, WebhookDelivery.tenant == tenant)
         return self._session.scalars(query.order_by(WebhookDelivery.id)).all()
+
+    def forget(self, job_id: str) -> None:
+        """Delete the deliveries of a job."""
+        self._session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id == job_id))
 
     def pending(self) -> int:
         """Count the pending deliveries."""

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.db.engine import Sessions, transact
 from app.db.stored_documents import read_document
+from app.db.transactions import Sessions, transact
 from app.webhooks.models import WebhookDelivery, WebhookSecret
 from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import WebhookEvent

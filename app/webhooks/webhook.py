@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.access.caller import tenant_of_request
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 from app.outbound.client import OutboundClient
 from app.outbound.errors import OutboundError
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.db.engine import current_time, insert_into
+from app.db.transactions import current_time, insert_into
 from app.workers.models import UnfitWorker
 
 # An unfit worker reports every minute. One that has been silent for longer is gone.

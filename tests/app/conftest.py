@@ -9,7 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.service import ApiKeyService
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository, NewJob
 from app.main import create_app
 from app.settings import Authentication, Settings

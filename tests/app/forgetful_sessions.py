@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
 
 
 class ForgetfulSessions:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings, strategies
 from starlette.testclient import TestClient
 
 from app.settings import Settings
-from tests.app.access.test_authentication import operations
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import operations
 
 pytestmark = pytest.mark.both_modes
 

@@ -17,16 +17,16 @@ from starlette.testclient import TestClient
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
+from app.accounting.accounts import lock_tenant
 from app.db.engine import create_sessions
 from app.jobs.deliveries.courier import Courier
 from app.jobs.events.listener_limit import Places
-from app.jobs.repository import JobRepository
 from app.kit.problems import Problem
 from app.outbound.client import OutboundClient
 from app.settings import Settings
-from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving
 from tests.app.jobs.deliveries.receiver import Receiver, receiving
+from tests.app.routes.test_authentication import bearer
 from tests.conftest import EXAMPLE
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -174,7 +174,7 @@ def test_requests_that_wait_for_the_quota_of_their_tenant_hold_up_nobody_else(
     pieces = {"Tus-Resumable": "1.0.0", "Upload-Length": "8", "Upload-Metadata": metadata}
     sessions = create_sessions(with_keys)
     with ThreadPoolExecutor(THREADS_OF_STARLETTE) as threads, sessions.begin() as session:
-        JobRepository(session).lock("acme")
+        lock_tenant(session, "acme")
         attacks = [threads.submit(client.post, "/uploads", headers=acme | pieces) for _ in range(THREADS_OF_STARLETTE)]
         wait(attacks, 0.3)
         assert client.get("/jobs", headers=rival).status_code == 200

@@ -15,8 +15,8 @@ from app.access.service import ApiKeyService
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.storage.folder import FolderStore
-from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving, stored_files, submit
+from tests.app.routes.test_authentication import bearer
 from tests.conftest import EXAMPLE, ROOT, transaction
 from tests.dataset_files import small_file
 from tests.encoding_files import changed

@@ -20,8 +20,8 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.webhooks.models import WebhookDelivery
-from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import bearer
 from tests.app.test_jobs_api import finish
 from tests.conftest import transaction
 from tests.dataset_files import small_file

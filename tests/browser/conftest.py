@@ -16,7 +16,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from app.access.browser import COOKIE
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.settings import Authentication, Settings
 from tests.conftest import ROOT
 from tests.nern_client.conftest import listening

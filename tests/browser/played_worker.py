@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository
 from app.settings import Settings
 from app.storage import open_store

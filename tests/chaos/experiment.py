@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx2
 
-from app.db.engine import create_engine, migrate
+from app.db.engine import create_engine
+from app.db.schema import migrate
 from app.settings import Settings
 from tests.chaos import audit
 from tests.chaos.history import History, Refused, Unanswered

@@ -9,9 +9,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, Table, inspect, select, text
 from sqlalchemy.orm import Session
 
-from app.access.caller import DEFAULT_TENANT
-from app.db.engine import SchemaError, check_schema, create_engine, migrate
-from app.jobs.models import ArtifactUse, Base, Job
+from app.db.base import Base
+from app.db.engine import create_engine
+from app.db.schema import SchemaError, check_schema, migrate
+from app.jobs.models import ArtifactUse, Job
+from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
 from tests.conftest import ROOT
 

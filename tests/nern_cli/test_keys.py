@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.access.token import Token
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.settings import Settings
 from tests.nern_cli.test_main import nern
 

@@ -13,7 +13,8 @@ import pytest
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.jobs.events import repository
 from app.jobs.repository import JobRepository
 from app.settings import Authentication, Settings

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.main import create_app

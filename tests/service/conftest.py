@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.settings import Settings
 from nern_cli.main import main
 from tests.processes import Service

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.settings import Downloads, Settings
 from nern_client import Client
 from tests.conftest import EXAMPLE

@@ -12,7 +12,8 @@ import pytest
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.settings import Authentication, Settings
 from tests.conftest import EXAMPLE, ROOT
 from tests.processes import Service

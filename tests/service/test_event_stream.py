@@ -10,7 +10,8 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.jobs.events.models import EventKind
 from app.jobs.events.repository import EventRepository
 from app.jobs.repository import JobRepository

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.settings import Settings
 from tests.hostile.corpus import corpus
 from tests.hostile.forge import HostileFile

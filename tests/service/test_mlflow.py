@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import safetensors.torch
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.settings import Settings
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.mlflow_server import QUIET, mlflow_server

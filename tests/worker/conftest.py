@@ -7,11 +7,13 @@ import pytest
 import structlog
 import uuid_utils
 
-from app.access.caller import DEFAULT_TENANT
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.kinds import JobKind
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
+from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
 from app.storage import open_store
 from app.storage.folder import FolderStore

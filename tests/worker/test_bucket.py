@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.jobs.models import JobStatus
 from app.settings import Settings
 from app.storage import StoredArtifact

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.jobs.models import Job, JobStatus
 from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings

@@ -8,15 +8,12 @@ other origins either.
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.kit.origins import SAFE_METHODS, is_foreign
 from app.kit.problems import Problem
-
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN_SITES = frozenset({"same-origin", "none"})
 
 
 class LocalOnly:
@@ -64,24 +61,3 @@ def _refusal(scope: Scope) -> Problem | None:
 
 def _is_local(end: tuple[str, Any] | None) -> bool:
     return end is not None and is_loopback(end[0])
-
-
-def is_foreign(headers: Headers) -> bool:
-    """Return whether a browser sends this for a page of another origin.
-
-    `Sec-Fetch-Site` decides if it is present: pages cannot set it, and proxies that change `Host` do not alter it.
-    Browsers omit it over plain HTTP to other machines; then `Origin` must name this host.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in _OWN_SITES
-    origin = headers.get("origin")
-    return origin is not None and _host_of(origin) != headers.get("host", "")
-
-
-def _host_of(origin: str) -> str | None:
-    """Return host and port of an origin; None for an invalid one."""
-    try:
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None

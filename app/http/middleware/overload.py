@@ -10,7 +10,7 @@ from app.kit.problems import Problem
 _PROBES = frozenset({"/livez", "/readyz"})
 
 
-class Crowding:
+class Overload:
     """Answers requests on reserved connections with 503, unless they are probes."""
 
     def __init__(self, app: ASGIApp) -> None:

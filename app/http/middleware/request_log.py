@@ -20,7 +20,7 @@ _LONGEST_PATH = 200
 _log = structlog.get_logger()
 
 
-class RequestRecord:
+class RequestLog:
     """Assigns each request an id, which is in its response and all of its log lines, and logs its end.
 
     The client may choose the id, in the header `X-Request-ID`. Unhandled exceptions end here: they are logged and

@@ -13,7 +13,7 @@ _HEADERS = {
 }
 
 
-class SafeHeaders:
+class SecurityHeaders:
     """Adds each header to responses that do not set it themselves."""
 
     def __init__(self, app: ASGIApp) -> None:

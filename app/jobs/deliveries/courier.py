@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, transact
+from app.db.transactions import Sessions, transact
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobView
 from app.kit.fair_shares import FairShares

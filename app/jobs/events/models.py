@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.models import Base, UtcDateTime
+from app.db.base import Base, UtcDateTime
 
 
 class EventKind(StrEnum):

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from app.db.engine import DATABASE_LOST, Sessions, transact
+from app.db.transactions import DATABASE_LOST, Sessions, transact
 from app.http.request_threads import in_share
 from app.jobs.events.models import JobEvent
 from app.jobs.events.repository import EventRepository, News, Position
 
-# Name in the lifespan's state of the function that the server calls when it begins to stop.
-AT_STOP = "nern.at_stop"
 _SECONDS_BETWEEN_LOOKS = 0.5
 # Positions per query.
 _MOST = 200

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import JSON, Integer, String, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
+from app.db.base import UtcDateTime
 from app.jobs.events.models import EventKind, JobEvent
-from app.jobs.models import TERMINAL, Job, UtcDateTime
+from app.jobs.models import TERMINAL, Job
 
 _SHORTEST_PAUSE = timedelta(seconds=2)
 # The pause between progress events doubles after this many events, up to ten times, to half an hour.

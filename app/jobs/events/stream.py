@@ -13,11 +13,11 @@ from contextlib import suppress
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.access.caller import tenant_of_request
 from app.jobs.events.listener_limit import Places
 from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import News, Position
 from app.jobs.events.schemas import EventView
+from app.kit.tenants import tenant_of_request
 
 MEDIA_TYPE = "text/event-stream"
 _MILLISECONDS_TO_COME_BACK = 2000

@@ -16,11 +16,13 @@ from app.http.body import inspect, read_small_body
 from app.http.content_digest import IS_SHA256
 from app.http.disconnection import while_connected
 from app.http.request_threads import in_share
+from app.jobs.repository import JobRepository
 from app.jobs.submission.deadline import DeadlineSeconds
 from app.jobs.submission.form import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.jobs.submission.labels import Labels
-from app.jobs.submission.names import JobName, name_at_address
+from app.jobs.submission.names import JobName
 from app.kit.explanations import explain
+from app.kit.file_names import name_at_address
 from app.kit.problems import Problem
 from app.outbound.client import OutboundClient
 from app.settings import Settings
@@ -162,7 +164,10 @@ class DocumentReceiver:
         return document, *parse_options(json.dumps(document.options).encode(), find_dataset)
 
     def _find(self, tenant: str, source: FileSource, kind: FileKind) -> tuple[StoredArtifact, str | None, int]:
-        found, name = self._uploads.use(tenant, str(source.sha256))
+        sha256 = str(source.sha256)
+        found, name = self._uploads.use(
+            tenant, sha256, lambda session: JobRepository(session).checkpoint_bytes(tenant, sha256)
+        )
         with self._store.open(found.sha256) as file:
             return found, name, kind.check(file)
 

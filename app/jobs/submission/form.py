@@ -23,8 +23,9 @@ from app.http.body import declared_length, inspect, read_body
 from app.jobs.kinds import JobKind
 from app.jobs.submission.deadline import parse_deadline
 from app.jobs.submission.labels import parse_labels
-from app.jobs.submission.names import name_of_file, parse_name
+from app.jobs.submission.names import parse_name
 from app.kit.explanations import explain_option
+from app.kit.file_names import name_of_file
 from app.kit.problems import FieldProblem, Problem, refusing
 from app.outbound.client import OutboundClient
 from app.settings import Settings

@@ -11,8 +11,8 @@ from app.access.rate import WINDOW, Allowance, MemoryCounters, RateLimit, RedisC
 from app.access.service import ApiKeyService
 from app.kit.problems import Problem
 from app.settings import Settings
-from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving
+from tests.app.routes.test_authentication import BOTH, bearer
 
 pytestmark = pytest.mark.both_modes
 

@@ -8,7 +8,8 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.access.token import Token
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.kit.problems import Problem
 from app.settings import Settings
 from nern_core.contract.errors import NernError

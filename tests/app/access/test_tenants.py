@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app.access.caller import DEFAULT_TENANT, Scope
+from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.jobs.models import Job
+from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
-from tests.app.access.test_authentication import bearer, operations
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import bearer, operations
 from tests.app.test_jobs_api import finish
 from tests.conftest import transaction
 

@@ -6,8 +6,8 @@ from starlette.testclient import TestClient
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.settings import Settings
-from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import bearer
 from tests.app.uploads.test_uploads_api import CONTENT, DIGEST, TUS, begin
 
 BOTH = (Scope.READ, Scope.WRITE)

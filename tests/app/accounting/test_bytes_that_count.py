@@ -10,19 +10,20 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
-from app.access.quotas import BYTES_OF_A_JOB
 from app.access.service import ApiKeyService
 from app.accounting.discards import lock_files
 from app.accounting.models import Reservation
+from app.accounting.quotas import BYTES_OF_A_JOB
 from app.accounting.reservations import Reservations, ReservedRoom
-from app.db.engine import Sessions, create_sessions
-from app.jobs.repository import JobRepository
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
+from app.jobs.accounts import ACCOUNTS
 from app.kit.problems import Problem
 from app.retention.collector import Collector
 from app.settings import Settings
 from app.storage.folder import FolderStore
-from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
+from tests.app.routes.test_authentication import BOTH, bearer
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 from tests.dataset_files import safetensors_file, small_file
@@ -50,7 +51,7 @@ def client(with_keys: Settings, keys: ApiKeyService) -> Iterator[TestClient]:
 
 def used(settings: Settings, tenant: str = "acme") -> int:
     with transaction(settings) as session:
-        return JobRepository(session).usage(tenant).stored_bytes
+        return ACCOUNTS.usage(session, tenant).stored_bytes
 
 
 def without_a_length(content: bytes) -> Iterator[bytes]:
@@ -137,7 +138,7 @@ def test_a_deleted_data_set_counts_until_the_last_job_has_ended_that_uses_it(
 
 def room(settings: Settings, sessions: Sessions, quota: int) -> ReservedRoom:
     limited = settings.model_copy(update={"max_stored_bytes": quota})
-    return Reservations(limited, sessions, FolderStore(settings.artifacts)).room("acme")
+    return Reservations(limited, sessions, FolderStore(settings.artifacts), ACCOUNTS).room("acme")
 
 
 def test_a_file_that_is_being_removed_keeps_nobody_waiting_for_another(sessions: Sessions) -> None:

@@ -7,9 +7,9 @@ from starlette.testclient import TestClient
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.settings import Settings
-from tests.app.access.test_authentication import bearer
 from tests.app.conftest import serving, submit
 from tests.app.datasets.test_datasets_api import WITH_DATA, upload, upload_in_pieces
+from tests.app.routes.test_authentication import bearer
 from tests.dataset_files import small_file
 
 BOTH = (Scope.READ, Scope.WRITE)

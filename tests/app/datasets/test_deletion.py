@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository
 from app.retention.collector import Collector
 from app.settings import Settings

@@ -5,7 +5,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, create_sessions, transact
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions, transact
 from app.settings import Settings
 
 pytestmark = pytest.mark.parametrize("settings", ["production"], indirect=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.db.engine import create_engine, migrate
-from app.db.schema import require_schema
+from app.db.engine import create_engine
+from app.db.schema import migrate, require_schema
 from app.settings import Settings
 from nern_core.contract.errors import NernError
 from tests.nern_cli.test_main import nern

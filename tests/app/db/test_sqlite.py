@@ -10,8 +10,10 @@ from sqlalchemy.orm import sessionmaker
 from starlette.testclient import TestClient
 
 from app.db import sqlite
-from app.db.engine import create_engine, migrate, transact
+from app.db.engine import create_engine
+from app.db.schema import migrate
 from app.db.sqlite import UnsafeDatabase, check_integrity, file_system_of, refuse_network
+from app.db.transactions import transact
 from app.main import create_app
 from app.settings import Settings
 

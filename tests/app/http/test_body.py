@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from app.access.caller import tenant_of_request
 from app.http.body import _Pending, parse_length, read_body
 from app.kit.fair_shares import FairShares
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 
 MEBIBYTE = bytes(2**20)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.http.connections import RESERVED
 from app.settings import Settings
 from tests.app.http.test_server import HEAD, exchange

@@ -15,7 +15,8 @@ from uvicorn.server import ServerState
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.http.server import PromptProtocol, refuse_open_service
 from app.settings import Authentication, Settings
 from nern_core.contract.errors import NernError

@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy
 from starlette.testclient import TestClient
 
-from app.access.caller import DEFAULT_TENANT
-from app.db.engine import migrate
+from app.db.schema import migrate
 from app.jobs.idempotency import IdempotencyKeys, parse_key
 from app.jobs.models import IdempotencyKey, Job
 from app.kit.problems import Problem
+from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish

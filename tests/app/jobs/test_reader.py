@@ -2,7 +2,7 @@ import asyncio
 from datetime import timedelta
 from unittest.mock import patch
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
 from app.jobs.reader import JobReader
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobView

@@ -8,7 +8,8 @@ import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DatabaseError
 
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.jobs.broker import create_celery
 from app.jobs.models import Job, JobStatus
 from app.jobs.relay import Relay, pause_after

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import sessionmaker
 
-from app.db.engine import Sessions, create_engine, migrate
+from app.db.engine import create_engine
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.events.repository import QueueHistory
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository, NewJob

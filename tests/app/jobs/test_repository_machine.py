@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.db.engine import Sessions, create_engine, migrate
+from app.db.engine import create_engine
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.announcements import Waiting
 from app.jobs.events.models import EventKind, JobEvent
 from app.jobs.models import TERMINAL, Job, JobStatus

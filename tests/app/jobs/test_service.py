@@ -8,7 +8,10 @@ import pytest
 from sqlalchemy import func, select
 
 from app.accounting.reservations import Reservations, ReservedRoom
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.broker import create_celery
 from app.jobs.models import Job
 from app.jobs.relay import Relay
@@ -44,7 +47,7 @@ def submission(settings: Settings) -> Submission:
 
 @pytest.fixture
 def room(settings: Settings, sessions: ForgetfulSessions) -> ReservedRoom:
-    return Reservations(settings, cast("Sessions", sessions), FolderStore(settings.artifacts)).room("default")
+    return Reservations(settings, cast("Sessions", sessions), FolderStore(settings.artifacts), ACCOUNTS).room("default")
 
 
 @pytest.mark.parametrize("key", [None, "a key"])

@@ -3,7 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 

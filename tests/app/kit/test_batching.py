@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.db.transactions import DATABASE_LOST
 from app.kit.batching import Batching
 
 
@@ -86,7 +87,7 @@ def test_a_lost_database_is_not_asked_again_for_each_question() -> None:
         raise OperationalError("select", {}, Exception("the connection is gone"))
 
     async def ask() -> list[object]:
-        batching = Batching(lose)
+        batching = Batching(lose, unavailable=DATABASE_LOST)
         return list(await asyncio.gather(*map(batching.ask, range(8)), return_exceptions=True))
 
     assert {type(answer) for answer in asyncio.run(ask())} == {OperationalError}

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 _PARENT = """
 import os, sys, threading, time
 from app.kit.parent_process import start_bound_child
-child = "import sys, time; from app import parent_process as p; p.end_with_parent(sys.argv[-1]); time.sleep(60)"
+child = "import sys, time; from app.kit import parent_process as p; p.end_with_parent(sys.argv[-1]); time.sleep(60)"
 def start():
     print(start_bound_child([sys.executable, "-c", child], os.environ).pid, flush=True)
 thread = threading.Thread(target=start)

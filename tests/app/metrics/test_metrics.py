@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 
 from app.access.caller import Scope
 from app.access.service import ApiKeyService
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.main import create_app
 from app.metrics import jobs as job_metrics
 from app.settings import Settings

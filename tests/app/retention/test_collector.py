@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.models import IdempotencyKey, Job
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.snapshots.store import SnapshotFolder
 from app.retention.collector import Collector
-from app.retention.repository import CollectionRepository
+from app.retention.leases import LeaseRepository
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.uploads.models import Upload
@@ -183,17 +185,17 @@ def test_snapshots_go_with_their_job(
 
 def test_while_one_collects_another_does_not(collector: Collector, sessions: Sessions) -> None:
     with sessions.begin() as session:
-        assert CollectionRepository(session).lease("collector", "another process", timedelta(minutes=1))
+        assert LeaseRepository(session).take("collector", "another process", timedelta(minutes=1))
     assert not collector.round()
     with sessions.begin() as session:
-        CollectionRepository(session).release("collector", "another process")
+        LeaseRepository(session).release("collector", "another process")
     assert collector.round()
     assert collector.round()
 
 
 def test_the_lease_of_a_process_that_has_died_runs_out(collector: Collector, sessions: Sessions) -> None:
     with sessions.begin() as session:
-        assert CollectionRepository(session).lease("collector", "a dead process", timedelta(seconds=-1))
+        assert LeaseRepository(session).take("collector", "a dead process", timedelta(seconds=-1))
     assert collector.round()
 
 

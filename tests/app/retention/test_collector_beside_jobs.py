@@ -8,7 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.db.engine import Sessions, create_sessions, migrate
+from app.accounting.discards import DiscardRepository
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.repository import JobRepository, NewJob
 from app.retention.collector import Collector
 from app.settings import Settings
@@ -65,7 +69,8 @@ class Client:
     def _delete(self, job_id: str) -> None:
         with self._sessions.begin() as session:
             JobRepository(session).request_cancel(job_id, "default")
-            JobRepository(session).delete(job_id, "default")
+            files = JobRepository(session).delete(job_id, "default")
+            DiscardRepository(session, ACCOUNTS).add("default", files)
 
 
 class SlowCollector(Collector):

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import open_snapshots
 from app.retention.collector import Collector

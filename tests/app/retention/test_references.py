@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from sqlalchemy import update
 
+from app.accounting.discards import DiscardRepository
 from app.datasets.repository import DatasetRepository
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.jobs.accounts import ACCOUNTS
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.retention.collector import Collector
@@ -78,7 +81,9 @@ class Files(RuleBasedStateMachine):
     def delete_dataset(self, name: str) -> None:
         with self._sessions.begin() as session:
             deleted = DatasetRepository(session).delete("default", name)
-        assert deleted == self._datasets.pop(name, None)
+            if deleted is not None:
+                DiscardRepository(session, ACCOUNTS).add("default", {deleted.sha256: deleted.size})
+        assert (deleted and deleted.sha256) == self._datasets.pop(name, None)
 
     @rule(target=jobs, content=CONTENTS, dataset=NAMES)
     def submit(self, content: bytes, dataset: str) -> str:

@@ -3,8 +3,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.accounting.discards import Discards
-from app.db.engine import Sessions, create_sessions, migrate
+from app.accounting.discards import DiscardRepository, Discards
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
+from app.jobs.accounts import ACCOUNTS
 from app.settings import Settings
 from app.storage import open_store
 from app.uploads.repository import UploadRepository
@@ -33,13 +36,15 @@ def upload(settings: Settings, content: bytes) -> str:
 
 def delete(settings: Settings, sha256: str) -> None:
     with transaction(settings) as session:
-        assert UploadRepository(session).delete("default", sha256)
+        deleted = UploadRepository(session).delete("default", sha256)
+        assert deleted is not None
+        DiscardRepository(session, ACCOUNTS).add("default", {deleted.sha256: deleted.size})
 
 
 def test_a_discarded_file_goes_and_one_that_a_row_names_stays(with_bucket: Settings, sessions: Sessions) -> None:
     discarded, kept = upload(with_bucket, b"discarded"), upload(with_bucket, b"kept")
     delete(with_bucket, discarded)
-    Discards(sessions, open_store(with_bucket)).remove([discarded, kept])
+    Discards(sessions, open_store(with_bucket), ACCOUNTS).remove([discarded, kept])
     assert keys_of(with_bucket, "artifacts") == [kept]
 
 
@@ -49,7 +54,7 @@ def test_what_cannot_be_removed_now_is_removed_later(
     sha256 = upload(with_bucket, b"discarded")
     delete(with_bucket, sha256)
     faulty.proxy.go_down()
-    Discards(sessions, open_store(faulty.settings)).remove([sha256])
+    Discards(sessions, open_store(faulty.settings), ACCOUNTS).remove([sha256])
     assert keys_of(with_bucket, "artifacts") == [sha256]
-    Discards(sessions, open_store(with_bucket)).remove_all()
+    Discards(sessions, open_store(with_bucket), ACCOUNTS).remove_all()
     assert keys_of(with_bucket, "artifacts") == []

@@ -11,8 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.accounting.reservations import Reservations
-from app.db.engine import create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
 from app.http.disconnection import while_connected
+from app.jobs.accounts import ACCOUNTS
 from app.outbound.client import OutboundClient
 from app.settings import Settings
 from app.storage.folder import FolderStore
@@ -39,7 +41,7 @@ def test_fetches_that_nobody_waits_for_end_and_queued_ones_do_not_begin(
     sessions = create_sessions(settings)
     store = FolderStore(settings.artifacts)
     fetcher = FileFetcher(settings, store, OutboundClient(settings.outbound_networks))
-    rooms = Reservations(settings, sessions, store)
+    rooms = Reservations(settings, sessions, store, ACCOUNTS)
 
     async def abandon() -> None:
         fetches = [

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db.engine import current_time
+from app.db.transactions import current_time
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from app.uploads.models import Upload

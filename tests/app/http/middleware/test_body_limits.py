@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from app.http.middleware.body_limits import LARGEST_DOCUMENT, Bodies, accept_upload
-from app.kit.problems import use_problem_details
+from app.http.problem_answers import use_problem_details
 from app.pages.page_route import problem_answer
 
 

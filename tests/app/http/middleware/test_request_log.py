@@ -8,12 +8,12 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from app.access.service import ApiKeyService
-from app.http.middleware.request_log import RequestRecord
+from app.http.middleware.request_log import RequestLog
 from app.kit.problems import Problem
 from app.main import create_app
 from app.settings import Settings
-from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import BOTH, bearer
 
 
 def lines(client: TestClient, path: str, **named: object) -> list[dict[str, object]]:
@@ -108,7 +108,7 @@ def test_what_a_client_breaks_off_is_logged_without_a_traceback(error: Exception
 
     scope = {"type": "http", "method": "GET", "path": "/jobs", "headers": []}
     with capture_logs() as logs:
-        asyncio.run(RequestRecord(break_off)(scope, receive, send))
+        asyncio.run(RequestLog(break_off)(scope, receive, send))
     assert [line["event"] for line in logs] == (["answer_cut_off", "request"] if begun else ["request"])
     assert all("exc_info" not in line for line in logs)
     assert sent[0]["status"] == (200 if begun else 408 if isinstance(error, Problem) else 400)

@@ -20,8 +20,8 @@ from app.access.service import ApiKeyService
 from app.access.token import Token
 from app.kit.problems import Problem
 from app.settings import Settings
-from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, submit
+from tests.app.routes.test_authentication import BOTH, bearer
 from tests.app.test_one_tenant_and_others import Hanging, hanging, over, until
 from tests.conftest import EXAMPLE
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.db.engine import Sessions, transact
+from app.db.transactions import Sessions, transact
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from app.db.engine import Sessions
+from app.db.transactions import Sessions
 from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import News, Position
 from app.jobs.models import JobStatus

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db.engine import Sessions, create_sessions, migrate
+from app.db.engine import create_sessions
+from app.db.schema import migrate
+from app.db.transactions import Sessions
 from app.jobs.events import repository
 from app.jobs.events.models import EventKind
 from app.jobs.events.repository import MOST_EVENTS, EventRepository, Position, pause_after

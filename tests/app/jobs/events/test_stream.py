@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.db.engine import Sessions, create_sessions
+from app.db.engine import create_sessions
+from app.db.transactions import Sessions
 from app.jobs.events import stream
 from app.jobs.events.listener_limit import Places
 from app.jobs.events.models import EventKind

@@ -3,7 +3,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from app.jobs.submission.names import name_at_address, name_in_disposition, name_of_file
+from app.kit.file_names import name_at_address, name_in_disposition, name_of_file
 from tests.conftest import EXAMPLE
 
 CONTENT = EXAMPLE.read_bytes()

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from app.access.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, Usage
 from app.access.service import ApiKeyService
-from app.db.engine import current_time
-from app.jobs.repository import JobRepository
+from app.accounting.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, Usage
+from app.db.transactions import current_time
+from app.jobs.accounts import ACCOUNTS
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.webhooks.models import WebhookDelivery
 from nern_core.formats.checkpoint_structure import read_structure
-from tests.app.access.test_authentication import BOTH, bearer
 from tests.app.conftest import serving, stored_files, submit
+from tests.app.routes.test_authentication import BOTH, bearer
 from tests.app.test_jobs_api import finish
 from tests.conftest import EXAMPLE, transaction
 from tests.dataset_files import safetensors_file
@@ -45,7 +45,7 @@ def tenant(settings: Settings, keys: ApiKeyService, **quotas: int) -> Iterator[T
 
 def usage(settings: Settings) -> Usage:
     with transaction(settings) as session:
-        return JobRepository(session).usage("acme")
+        return ACCOUNTS.usage(session, "acme")
 
 
 def test_a_tenant_has_no_more_jobs_at_once_than_it_may(with_keys: Settings, keys: ApiKeyService) -> None:

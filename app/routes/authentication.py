@@ -7,12 +7,13 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from app.access.browser import key_of_browser
-from app.access.caller import ANYBODY, Caller, Scope, tenant_of_request
+from app.access.caller import ANYBODY, Caller, Scope
 from app.access.callers import Callers
 from app.access.key_watch import WatchedKey
 from app.access.rate import RateLimit
 from app.access.service import read_token
 from app.kit.problems import Problem
+from app.kit.tenants import tenant_of_request
 from app.settings import Settings
 
 _bearer = HTTPBearer(
