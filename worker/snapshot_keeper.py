@@ -47,6 +47,8 @@ class SnapshotKeeper:
         self._pause = pause
         self._timing = timing
         self._kept: dict[str, StoredArtifact] = {}
+        # What this attempt may remove: its own, and those that it was given. A later attempt may have others by now.
+        self._known: set[tuple[str, StoredArtifact]] = set()
         self._waiting: set[str] = set()
         # Start and bytes of the last copy of each name, also of one that failed.
         self._copies: dict[str, tuple[float, int]] = {}
@@ -56,6 +58,7 @@ class SnapshotKeeper:
         """Copy the snapshots of earlier attempts into the folder of the run; skip damaged ones."""
         for name, described in self._claim.snapshots.items():
             stored = StoredArtifact.of(described)
+            self._known.add((name, stored))
             if self._store.fetch(self._claim.job_id, name, stored, self._folder.snapshots / name):
                 self._kept[name] = stored
             else:
@@ -83,6 +86,7 @@ class SnapshotKeeper:
                     self._copies[name] = (self._timing.now(), size)
                     checked = io.BufferedReader(_Checked(file, size, check), _BLOCK_BYTES)
                     changed[name] = self._store.keep(self._claim.job_id, name, checked)
+                    self._known.add((name, changed[name]))
             except StoreUnavailable:
                 # Each try takes long, and the runner soon announces newer ones.
                 self._waiting.clear()
@@ -102,7 +106,9 @@ class SnapshotKeeper:
         self._waiting -= changed.keys()
         if held:
             self._kept = kept
-            self._store.keep_only(self._claim.job_id, kept)
+            replaced = self._known - kept.items()
+            self._store.remove(self._claim.job_id, replaced)
+            self._known -= replaced
 
     def _is_due(self, name: str) -> bool:
         return name not in self._copies or self._timing.now() - self._copies[name][0] >= self._pause

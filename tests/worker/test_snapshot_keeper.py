@@ -2,13 +2,16 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import SnapshotFolder
+from app.jobs.transitions import Claim
 from app.storage import StoredArtifact
 from app.storage.writer import nothing
 from tests.worker.conftest import Jobs
@@ -38,9 +41,9 @@ class Copies(SnapshotFolder):
 class Attempt:
     """A running job, its folder, and the keeper of its snapshots."""
 
-    def __init__(self, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, jobs: Jobs, clock: Clock, job_id: str | None = None) -> None:
         self._jobs = jobs
-        self._id = jobs.submit()
+        self._id = job_id or jobs.submit()
         with jobs.sessions.begin() as session:
             claim = JobRepository(session).claim(self._id, timedelta(minutes=1))
         assert claim is not None
@@ -48,6 +51,18 @@ class Attempt:
         self.folder.make()
         self.copies = Copies(jobs.settings.snapshots)
         self.keeper = SnapshotKeeper(self.copies, jobs.sessions, claim, self.folder, MOST_BYTES, PAUSE, on(clock))
+
+    @property
+    def files(self) -> set[str]:
+        """Names of the snapshots in the store."""
+        return {path.name.partition(".")[0] for path in (self._jobs.settings.snapshots / self._id).iterdir()}
+
+    def next(self, clock: Clock) -> "Attempt":
+        """Lose the lease, and let another supervisor go on with the job."""
+        self._jobs.take_away(self._id)
+        following = Attempt(self._jobs, clock, self._id)
+        following.keeper.restore()
+        return following
 
     def write(self, name: str, size: int) -> None:
         (self.folder.snapshots / name).write_bytes(bytes(size))
@@ -78,6 +93,35 @@ def test_a_snapshot_waits_for_a_pause_after_its_last_copy(attempt: Attempt, cloc
     attempt.keeper.keep((), nothing)
     assert attempt.kept == {"stage-0": 30}
     assert attempt.copies.made == ["stage-0"] * 2
+
+
+def test_a_replaced_snapshot_is_removed(attempt: Attempt, embedded_jobs: Jobs) -> None:
+    for size in (10, 20):
+        attempt.write("stage-0", size)
+        attempt.keeper.keep({"stage-0"}, nothing, last=True)
+    assert [path.stat().st_size for path in embedded_jobs.settings.snapshots.glob("*/*")] == [20]
+
+
+def test_the_snapshots_of_a_later_attempt_are_not_removed(
+    attempt: Attempt, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_snapshots = JobRepository.keep_snapshots
+
+    def lose_the_lease_right_after(session: Session) -> None:
+        following = attempt.next(clock)
+        following.write("stage-1", 20)
+        following.keeper.keep({"stage-1"}, nothing)
+
+    def look(self: JobRepository, claim: Claim, snapshots: Any) -> bool:
+        monkeypatch.undo()
+        event.listen(self._session, "after_commit", lose_the_lease_right_after)
+        return keep_snapshots(self, claim, snapshots)
+
+    monkeypatch.setattr(JobRepository, "keep_snapshots", look)
+    attempt.write("stage-0", 10)
+    attempt.keeper.keep({"stage-0"}, nothing)
+    assert attempt.kept == {"stage-0": 10, "stage-1": 20}
+    assert attempt.files == {"stage-0", "stage-1"}
 
 
 def test_the_last_snapshot_does_not_wait(attempt: Attempt) -> None:

@@ -9,7 +9,9 @@ from typing import Any, BinaryIO
 import pytest
 
 from app.jobs.models import JobStatus
+from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import SnapshotFolder
+from app.jobs.transitions import Claim
 from app.storage import StoredArtifact
 from tests.worker.conftest import Jobs
 from tests.worker.scripted_child import Script, ScriptedChild, run_on
@@ -108,8 +110,9 @@ def test_a_damaged_snapshot_is_not_used(embedded_jobs: Jobs) -> None:
 def test_snapshots_beyond_the_limit_are_not_kept(embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def look(self: SnapshotFolder, job_id: str, snapshots: Any) -> None:
+    def look(self: JobRepository, claim: Claim, snapshots: Any) -> bool:
         counts.append(len(snapshots))
+        return True
 
     def save_four(child: ScriptedChild) -> Generator[None, None, None]:
         for number in range(4):
@@ -117,7 +120,7 @@ def test_snapshots_beyond_the_limit_are_not_kept(embedded_jobs: Jobs, monkeypatc
             yield
         child.leave_results()
 
-    monkeypatch.setattr(SnapshotFolder, "keep_only", look)
+    monkeypatch.setattr(JobRepository, "keep_snapshots", look)
     # A job with the example may keep 4.7 MB.
     run(embedded_jobs, save_four, limits={"file_bytes": 2**20})
     assert counts == [1, 2]

@@ -1,7 +1,7 @@
 """Snapshots of running jobs in the bucket, where workers on all machines can reach them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,17 +42,16 @@ class SnapshotBucket:
         target.unlink()
         return False
 
-    def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove all snapshots of a job except these."""
-        wanted = {_key(job_id, file_name(name, stored)) for name, stored in snapshots.items()}
-        for page in self._bucket.list(_key(job_id)):
-            for found in page:
-                if found.key not in wanted:
-                    self._bucket.delete(found.key)
+    def remove(self, job_id: str, snapshots: Iterable[tuple[str, StoredArtifact]]) -> None:
+        """Remove these snapshots of a job, as far as they exist."""
+        for name, stored in snapshots:
+            self._bucket.delete(_key(job_id, file_name(name, stored)))
 
     def forget(self, job_id: str) -> None:
         """Remove all snapshots of a job."""
-        self.keep_only(job_id, {})
+        for page in self._bucket.list(_key(job_id)):
+            for found in page:
+                self._bucket.delete(found.key)
 
     def jobs(self) -> list[str]:
         """Return the ids of jobs that have snapshots here."""

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -29,8 +29,8 @@ class SnapshotStore(Protocol):
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:
         """Copy a snapshot out of the store. Returns False, and leaves no file, if it is missing or damaged."""
 
-    def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove all snapshots of a job except these."""
+    def remove(self, job_id: str, snapshots: Iterable[tuple[str, StoredArtifact]]) -> None:
+        """Remove these snapshots of a job, as far as they exist."""
 
     def forget(self, job_id: str) -> None:
         """Remove all snapshots of a job."""
@@ -83,12 +83,10 @@ class SnapshotFolder:
             target.unlink()
         return found == stored
 
-    def keep_only(self, job_id: str, snapshots: Mapping[str, StoredArtifact]) -> None:
-        """Remove all snapshots of a job except these."""
-        wanted = {file_name(name, stored) for name, stored in snapshots.items()}
-        for path in self._of(job_id).glob("*"):
-            if path.name not in wanted:
-                path.unlink(missing_ok=True)
+    def remove(self, job_id: str, snapshots: Iterable[tuple[str, StoredArtifact]]) -> None:
+        """Remove these snapshots of a job, as far as they exist."""
+        for name, stored in snapshots:
+            (self._of(job_id) / file_name(name, stored)).unlink(missing_ok=True)
 
     def forget(self, job_id: str) -> None:
         """Remove all snapshots of a job."""

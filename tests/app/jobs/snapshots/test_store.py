@@ -52,12 +52,14 @@ def test_what_is_not_there_or_is_something_else_is_not_fetched(
     assert not (tmp_path / "fetched").exists()
 
 
-def test_older_ones_go_and_those_that_count_stay(snapshots: SnapshotStore, tmp_path: Path) -> None:
+def test_those_that_are_removed_go_and_all_others_stay(snapshots: SnapshotStore, tmp_path: Path) -> None:
     for name, state in (("fit-0", b"old"), ("fit-0", STATE), ("fit-1", b"older")):
         snapshots.keep(JOB, name, io.BytesIO(state))
-    snapshots.keep_only(JOB, {"fit-0": STORED})
+    old, gone = (StoredArtifact(hashlib.sha256(state).hexdigest(), len(state)) for state in (b"old", b"older"))
+    for _ in range(2):
+        snapshots.remove(JOB, [("fit-0", old), ("fit-1", gone)])
     assert snapshots.fetch(JOB, "fit-0", STORED, tmp_path / "fetched")
-    gone = StoredArtifact(hashlib.sha256(b"older").hexdigest(), 5)
+    assert not snapshots.fetch(JOB, "fit-0", old, tmp_path / "old")
     assert not snapshots.fetch(JOB, "fit-1", gone, tmp_path / "gone")
 
 
