@@ -9,12 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 _log = structlog.get_logger()
 _SECONDS_TO_FILL = 300
+_SECONDS_BETWEEN_CHECKS = 0.1
+_FILLER = (sys.executable, "-m", "nern_core.fill_caches")
 _ROOT = Path(__file__).parent.parent
 _VARIABLES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 
@@ -22,38 +27,64 @@ _VARIABLES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 class Caches:
     """The folder with the caches to copy."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Use `folder`; by default one in the user's cache."""
+    def __init__(self, folder: Path | None = None, command: Sequence[str] = _FILLER) -> None:
+        """Use `folder`, by default one in the user's cache, and fill it with this command."""
         self._folder = (folder or _user_cache() / "nern" / "runner").resolve()
+        self._command = command
         self._filled = False
 
-    def copy_to(self, target: Path) -> None:
+    def copy_to(self, target: Path, check: Callable[[], None]) -> None:
         """Copy the caches into a new folder; fill them before the first copy.
 
-        If that fails, the folder is empty and the runner does the work itself.
+        If that fails, the folder is empty and the runner does the work itself. `check` is called while they are filled;
+        its exception ends that, and is raised here.
         """
         if not self._filled:
-            self._fill()
+            self._fill(check)
             self._filled = True
         if self._folder.is_dir():
-            shutil.copytree(self._folder, target)
+            shutil.copytree(self._folder, target, copy_function=_copy_if_there)
         else:
             target.mkdir()
 
-    def _fill(self) -> None:
+    def _fill(self, check: Callable[[], None]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            subprocess.run(  # our own module
-                [sys.executable, "-m", "nern_core.fill_caches"],
+            process = subprocess.Popen(  # noqa: S603 # our own module
+                self._command,
                 cwd=_ROOT,
                 env=os.environ | cache_variables(self._folder),
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-                timeout=_SECONDS_TO_FILL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             _log.warning("caches_not_filled", error=repr(error))
+            return
+        try:
+            status = _wait(process, check)
+        finally:
+            process.kill()
+            process.wait()
+        if status != 0:
+            _log.warning("caches_not_filled", status=status)
+
+
+def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> int | None:
+    """Return the exit status; None if the process takes too long."""
+    deadline = time.monotonic() + _SECONDS_TO_FILL
+    while time.monotonic() < deadline:
+        check()
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_SECONDS_BETWEEN_CHECKS)
+    return None
+
+
+def _copy_if_there(source: str, target: str) -> None:
+    """Copy a file, unless another worker of this user, which fills the same caches, has just renamed it."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 def cache_variables(folder: Path) -> dict[str, str]:

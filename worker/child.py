@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -50,8 +50,11 @@ class Child(Protocol):
 class ChildStarter(Protocol):
     """The way in which a supervisor starts its children."""
 
-    def prepare(self, folder: RunFolder) -> None:
-        """Add files that the child needs besides its input. Raises `OSError` for a fault of the disk."""
+    def prepare(self, folder: RunFolder, check: Callable[[], None]) -> None:
+        """Add files that the child needs besides its input. Raises `OSError` for a fault of the disk.
+
+        If that takes long, `check` is called meanwhile; its exception ends the work, and is raised here.
+        """
 
     def start(self, folder: RunFolder) -> Child:
         """Start a child in a filled folder. Raises `OSError` if the machine allows no more processes or threads."""
@@ -60,12 +63,12 @@ class ChildStarter(Protocol):
 class RunnerStarter:
     """Starts real runners, with filled caches."""
 
-    def __init__(self) -> None:
-        self._caches = Caches()
+    def __init__(self, caches: Caches | None = None) -> None:
+        self._caches = caches or Caches()
 
-    def prepare(self, folder: RunFolder) -> None:
+    def prepare(self, folder: RunFolder, check: Callable[[], None]) -> None:
         """Copy the caches of libraries."""
-        self._caches.copy_to(folder.caches)
+        self._caches.copy_to(folder.caches, check)
 
     def start(self, folder: RunFolder) -> Child:
         """Start a runner. Raises `OSError`."""

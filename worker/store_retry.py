@@ -24,6 +24,12 @@ class StoreRetry:
         self._stopping = stopping
         self._timing = timing
 
+    def check(self) -> None:
+        """Raise `AttemptAborted` if the job is lost or to be canceled, or if the worker is to stop."""
+        self._heartbeat.require_held()
+        if self._stopping():
+            raise AttemptAborted(Stopped())
+
     def call(self, work: Callable[[], Found], *, wait_for_room: bool = False) -> Found:
         """Retry `work` until it succeeds; with `wait_for_room`, also while a disk is full.
 
@@ -43,7 +49,5 @@ class StoreRetry:
                 if not wait_for_room or reason is None or timed_out:
                     raise
                 _log.warning("waiting_for_storage", reason=reason, error=repr(error))
-            self._heartbeat.require_held()
-            if self._stopping():
-                raise AttemptAborted(Stopped())
+            self.check()
             self._timing.sleep(self._timing.between_store_retries)

@@ -226,7 +226,7 @@ class Supervisor:
         try:
             folder.make()
             options = retry.call(lambda: self._fill(folder, claim))
-            self._starter.prepare(folder)
+            self._starter.prepare(folder, retry.check)
             spec = RunSpec(
                 options=options,
                 memory_bytes=limits.memory_bytes,

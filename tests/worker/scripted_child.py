@@ -89,7 +89,7 @@ class ScriptedStarter:
         self._script = script
         self.started: list[ScriptedChild] = []
 
-    def prepare(self, folder: RunFolder) -> None:
+    def prepare(self, folder: RunFolder, check: Callable[[], None]) -> None:
         """Add nothing."""
 
     def start(self, folder: RunFolder) -> Child:

@@ -27,7 +27,7 @@ class ProgramStarter:
     def __init__(self, program: str) -> None:
         self._command = command(program)
 
-    def prepare(self, folder: RunFolder) -> None:
+    def prepare(self, folder: RunFolder, check: Callable[[], None]) -> None:
         """Add nothing."""
 
     def start(self, folder: RunFolder) -> Child:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.storage.writer import nothing
 from nern_core.analysis.importance import Importance
 from nern_core.analysis.report import Report
 from nern_core.contract.errors import NernError
@@ -34,7 +35,7 @@ def run(
     folder.make()
     for name, content in (datasets or {}).items():
         (folder.datasets / name).write_bytes(content)
-    CACHES.copy_to(folder.caches)
+    CACHES.copy_to(folder.caches, nothing)
     folder.checkpoint.write_bytes(checkpoint)
     return start(folder, RunSpec(options=options))
 
@@ -232,7 +233,7 @@ def test_a_long_error_is_cut() -> None:
 def test_a_runner_without_options_reconstructs(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.make()
-    CACHES.copy_to(folder.caches)
+    CACHES.copy_to(folder.caches, nothing)
     shutil.copy(GOLDEN.with_suffix(".nern"), folder.encoding)
     ended = start(folder, RunSpec(options=None))
     progress = [json.loads(line)["progress"] for line in ended.stdout.splitlines()]
@@ -286,7 +287,7 @@ def test_a_runner_whose_disk_is_full_blames_the_machine_and_its_training_goes_on
     folder = RunFolder(tmp_path / "disk" / "run")
     with small_disk(tmp_path / "disk", "16m"):
         folder.make()
-        CACHES.copy_to(folder.caches)
+        CACHES.copy_to(folder.caches, nothing)
         folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
         options = EncodeOptions(steps=3, hidden_size=8, representation=RepresentationName.PREDICTOR)
         folder.spec.write_text("x" * 4096)
