@@ -6,7 +6,7 @@ The Celery process never imports torch: it waits, claims jobs, and supervises a 
 from functools import cache
 
 import structlog
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker import state
 
 from app.db.engine import create_sessions
@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import create_tracer
 from nern_core.contract.errors import NernError
+from worker.last_resort import LastResort
 from worker.supervisor import Supervisor
 
 _log = structlog.get_logger()
@@ -24,12 +25,19 @@ settings = Settings()
 check_storage(settings)
 celery = create_celery(settings)
 tracer = create_tracer(settings, "worker")
+last_resort = LastResort()
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator] # Celery has no annotations
 def set_up_logging(loglevel: int, **_: object) -> None:
     """Configure logging as in the API; Celery does not configure it if this signal has a handler."""
     configure_logging(loglevel)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator] # Celery has no annotations
+def exit_in_any_case(**_: object) -> None:
+    """Exit soon after the job was given back, even if the broker does not answer."""
+    last_resort.stop()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator] # Celery has no annotations
@@ -53,7 +61,8 @@ def check_database(**_: object) -> None:
 @celery.task(name=RUN_JOB)  # type: ignore[untyped-decorator] # Celery has no annotations
 def run_job(job_id: str) -> None:
     """Run the job if it is still queued; its row decides, the message only wakes the worker."""
-    _supervisor().run(job_id)
+    with last_resort.working():
+        _supervisor().run(job_id)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Children in processes of their own that run a small program without torch, for tests of signals and resources."""
 
 import sys
+from collections.abc import Callable
 
 from worker.child import Child, ChildProcess
 from worker.folder import RunFolder
