@@ -1,13 +1,13 @@
 """The API's representation of data sets."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
 from app.datasets.models import Dataset
+from app.db.stored_documents import read_document
 
 
 class DatasetSource(StrEnum):
@@ -15,6 +15,22 @@ class DatasetSource(StrEnum):
 
     OPERATOR = "operator"
     UPLOAD = "upload"
+
+
+class _StoredSplit(BaseModel):
+    """A split as a row describes it."""
+
+    bytes: int = 0
+    images: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+class _StoredSplits(BaseModel):
+    """The splits as a row describes them; those of another release may be different."""
+
+    train: _StoredSplit = _StoredSplit()
+    test: _StoredSplit = _StoredSplit()
 
 
 class SplitView(BaseModel):
@@ -25,11 +41,10 @@ class SplitView(BaseModel):
     shape: Annotated[list[int] | None, Field(description="Height, width and channels of an image.")]
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the view of an uploaded file's split, as its row describes it."""
-        height, width = stored.get("height"), stored.get("width")
-        shape = None if height is None or width is None else [height, width, 3]
-        return cls(bytes=stored.get("bytes", 0), images=stored.get("images"), shape=shape)
+    def of(cls, stored: _StoredSplit) -> Self:
+        """Return the view of an uploaded file's split."""
+        shape = None if stored.height is None or stored.width is None else [stored.height, stored.width, 3]
+        return cls(bytes=stored.bytes, images=stored.images, shape=shape)
 
 
 class DatasetView(BaseModel):
@@ -46,12 +61,12 @@ class DatasetView(BaseModel):
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Return the view of a row."""
-        train, test = (SplitView.of(dataset.splits.get(split, {})) for split in ("train", "test"))
+        splits = read_document(_StoredSplits, dataset.splits) or _StoredSplits()
         return cls(
             name=dataset.name,
             source=DatasetSource.UPLOAD,
-            train=train,
-            test=test,
+            train=SplitView.of(splits.train),
+            test=SplitView.of(splits.test),
             bytes=dataset.bytes,
             sha256=dataset.sha256,
             created_at=dataset.created_at,

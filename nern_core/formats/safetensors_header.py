@@ -8,13 +8,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.tensor_claims import (
     ITEM_BYTES,
+    LARGEST_SIZE,
     MOST_TENSORS,
     TensorClaim,
     check_name,
@@ -43,6 +44,9 @@ class DamagedFile(NernError):
         self.reason = reason
 
 
+_Offset = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
+
+
 class _Entry(BaseModel):
     """A tensor as declared in the header."""
 
@@ -50,7 +54,7 @@ class _Entry(BaseModel):
 
     dtype: str
     shape: list[NonNegativeInt]
-    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+    data_offsets: tuple[_Offset, _Offset]
 
 
 def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:

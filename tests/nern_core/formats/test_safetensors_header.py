@@ -55,6 +55,8 @@ def test_white_space_is_allowed_where_json_allows_it(layout: dict[str, Any]) -> 
         ({"w": claim(shape=(2,))}, "'w' has 18432 bytes instead of 8"),
         ({"w": claim(dtype="F4")}, "has the dtype 'F4'"),
         ({"w": claim(shape=(1,) * 9)}, "impossible shape"),
+        ({"w": claim(0, 2**63)}, "not a table of tensors"),
+        ({"w": claim(0, 10**1500)}, "not a table of tensors"),
     ],
 )
 def test_what_is_wrong_with_a_header_is_named(header: Any, sentence: str) -> None:
