@@ -41,11 +41,11 @@ def test_a_checkpoint_is_submitted_followed_and_downloaded(page: Page, tmp_path:
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("digits-cnn.safetensors")
     expect(page.locator("#what")).to_have_text("digits-cnn, hidden size 24")
-    expect(page.locator(".phases .now")).to_have_text("reconstruction")
+    expect(page.locator(".phases .now")).to_have_text("reconstruction", timeout=240_000)
     expect(page.locator(".chart canvas").first).to_be_visible()
     take_screenshot(page, "running")
     expect(page.locator("#elapsed")).to_have_text(re.compile(r"^[1-9]\d* s$"))
-    expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
+    expect(page.locator(".badge")).to_have_text("succeeded", timeout=240_000)
     expect(page.locator(".phases .done")).to_have_text(
         [
             "starting",
@@ -87,7 +87,7 @@ def test_in_a_service_without_keys_the_form_with_nothing_but_the_file_makes_a_fa
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
         page.get_by_role("button", name="Submit").click()
         expect(page.locator("#what")).to_have_text("Weights alone, default size")
-        expect(page.locator(".badge")).to_have_text("succeeded", timeout=120_000)
+        expect(page.locator(".badge")).to_have_text("succeeded", timeout=240_000)
         with page.expect_download() as download:
             page.get_by_role("link", name="weights.safetensors").click()
         download.value.save_as(tmp_path / "weights.safetensors")

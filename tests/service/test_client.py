@@ -19,7 +19,7 @@ def test_the_client_submits_follows_and_downloads(shared: SharedService, tenant:
     dataset = str(DIGITS) if shared.settings.embedded else DIGITS.name
     with Client(f"http://127.0.0.1:{shared.port}", tenant.key) as client:
         job = client.jobs.create(EXAMPLE, architecture="digits-cnn", dataset=dataset, hidden_size=16, steps=20)
-        job = client.jobs.wait(job.id, on_update=lambda job: told.append(job.status), timeout=120)
+        job = client.jobs.wait(job.id, on_update=lambda job: told.append(job.status), timeout=300)
         assert job.metrics is not None
         assert job.metrics["original_accuracy"] > 95
         assert told[0] in {JobStatus.QUEUED, JobStatus.RUNNING}
@@ -28,7 +28,7 @@ def test_the_client_submits_follows_and_downloads(shared: SharedService, tenant:
             assert client.jobs.download(job.id, name, tmp_path / name).stat().st_size == artifact.bytes
         wrong = client.jobs.create(EXAMPLE, target_bytes=100, steps=1)
         with pytest.raises(JobFailed, match="bytes"):
-            client.jobs.wait(wrong.id, timeout=120)
+            client.jobs.wait(wrong.id, timeout=300)
 
 
 @pytest.mark.slow
