@@ -9,29 +9,17 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.orm import sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from app.access.callers import Callers
-from app.access.key_watch import KeyWatch
-from app.access.rate import create_rate_limit
-from app.access.service import ApiKeyService
-from app.accounting.reservations import Reservations
-from app.datasets.service import DatasetService
 from app.db.engine import create_engine
 from app.db.schema import check_schema
 from app.http.connections import AT_STOP, CONNECTIONS, Connections
-from app.http.middleware.stack import layers
+from app.http.middleware.stack import middleware_stack
 from app.http.problem_answers import use_problem_details
 from app.http.query_parameters import refuse_unknown_parameters
-from app.jobs.accounts import ACCOUNTS
 from app.jobs.broker import create_celery
 from app.jobs.deliveries.courier import Courier
-from app.jobs.events.listener_limit import Places
-from app.jobs.events.reader import EventReader
 from app.jobs.relay import Relay
-from app.jobs.service import JobService
-from app.jobs.submission.document import DocumentReceiver
 from app.logs import configure_logging
 from app.metrics.service import ServiceMetrics
-from app.outbound.client import OutboundClient
 from app.pages import routes as pages
 from app.pages import sign_in
 from app.pages.page_route import problem_answer
@@ -49,12 +37,10 @@ from app.routes import (
     webhooks,
 )
 from app.routes import metrics as metrics_route
+from app.services import create_services, provide_services
 from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import Tracer, create_tracer
-from app.uploads.partial import PartialUploads
-from app.uploads.service import UploadService
-from app.webhooks.service import WebhookService
 
 _DESCRIPTION = """Convert trained networks to compact neural representations.
 
@@ -94,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(refuse_unknown_parameters)],
-        middleware=layers(settings, metrics.requests, tracer),
+        middleware=middleware_stack(settings, metrics.requests, tracer),
     )
     use_problem_details(app, problem_answer)
     for router in _ROUTERS:
@@ -115,29 +101,17 @@ async def _running(
     store = open_store(settings)
     relay = Relay(settings, sessions, create_celery(settings))
     collector = Collector(settings, sessions, store)
-    app.state.settings, app.state.store = settings, store
-    app.state.keys, app.state.rate = ApiKeyService(sessions), create_rate_limit(settings)
-    app.state.callers, app.state.key_watch = Callers(app.state.keys), KeyWatch(app.state.keys.authenticate_all)
-    app.state.jobs = JobService(settings, sessions, store, relay)
-    app.state.reservations = Reservations(settings, sessions, store, ACCOUNTS)
-    app.state.uploads = UploadService(settings, sessions, store, ACCOUNTS)
-    app.state.partial_uploads = PartialUploads(settings, sessions, store, ACCOUNTS)
-    app.state.events = EventReader(sessions)
-    app.state.places = Places(settings.max_listeners, several_tenants=settings.keys_required)
-    app.state.datasets = DatasetService(settings, sessions, store, ACCOUNTS)
-    app.state.outbound = OutboundClient(settings.outbound_networks)
-    app.state.documents = DocumentReceiver(settings, store, app.state.uploads, app.state.datasets, app.state.outbound)
-    app.state.webhooks = WebhookService(sessions)
-    courier = Courier(settings, sessions, app.state.outbound)
-    app.state.metrics = metrics
+    services = create_services(settings, sessions, store, relay, metrics)
+    provide_services(app, services)
+    courier = Courier(settings, sessions, services.outbound)
     await run_in_threadpool(metrics.watch, sessions, settings.artifacts)
     relay.start()
     collector.start()
     courier.start()
     try:
-        yield {AT_STOP: app.state.events.stop, CONNECTIONS: Connections.of(settings)}
+        yield {AT_STOP: services.events.stop, CONNECTIONS: Connections.of(settings)}
     finally:
-        app.state.events.stop()
+        services.events.stop()
         await run_in_threadpool(relay.stop)
         await run_in_threadpool(collector.stop)
         await run_in_threadpool(courier.stop)

@@ -12,7 +12,6 @@ from app.http.request_threads import in_share
 from app.kit.fair_shares import FairThreads
 from app.kit.tenants import tenant_of_request
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from app.storage.writer import nothing
 
 _AT_ONCE = 4
 
@@ -32,14 +31,14 @@ async def writing(store: ArtifactStore, expected: int, reserve: int) -> AsyncIte
         opened.__exit__(None, None, None)
 
 
-async def commit(store: ArtifactStore, writer: ArtifactWriter, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-    """Commit the artifact, calling `go_on` regularly. Raises `DiskFull` and `StoreUnavailable`.
+async def commit(store: ArtifactStore, writer: ArtifactWriter) -> StoredArtifact:
+    """Commit the artifact. Raises `DiskFull` and `StoreUnavailable`.
 
     On a local disk this uses the upload threads: more parallel commits would not be faster, and would delay others.
     """
     if not store.is_remote:
-        return await in_turn(writer.commit, go_on)
-    return await waiting(store, writer.commit, go_on)
+        return await in_turn(writer.commit)
+    return await waiting(store, writer.commit)
 
 
 async def waiting(store: ArtifactStore, work: Callable[[Unpack[Arguments]], Found], *arguments: *Arguments) -> Found:

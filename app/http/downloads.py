@@ -1,4 +1,4 @@
-"""Delivery of results to clients, with their digest as ETag and as RFC 9530's `Repr-Digest`."""
+"""Downloads of results to clients, with their digest as ETag and as RFC 9530's `Repr-Digest`."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; fr
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Download:
     """A result of a job: the artifact, its name, and the name of the downloaded file."""
 
     artifact: StoredArtifact
@@ -62,7 +62,7 @@ class Delivery:
         else:
             headers["Content-Range"] = content_range(part, size)
         headers["Content-Length"] = str(len(part))
-        return _Download(store.read(self.artifact, part), status_code=status, headers=headers)
+        return _DownloadResponse(store.read(self.artifact, part), status_code=status, headers=headers)
 
     def _address(self, store: ArtifactStore, headers: Mapping[str, str]) -> str | None:
         """Return a redirect address, or None. Files that browsers interpret are served from here, with their policy."""
@@ -102,7 +102,7 @@ class Delivery:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "damaged-result", _DAMAGED) from lost
 
 
-class _Download(StreamingResponse):
+class _DownloadResponse(StreamingResponse):
     """A response that counts as a download while it is sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

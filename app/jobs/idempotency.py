@@ -4,10 +4,10 @@ While a request with a key arrives, it holds the key, a minute at a time. The tr
 key to that job and to a fingerprint of the request. Names follow the IETF draft of `Idempotency-Key`.
 """
 
+import asyncio
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Update
 
 from app.db.transactions import Sessions, current_time, insert_into, rows_changed, transact
+from app.http.body import in_turn
 from app.jobs.models import IdempotencyKey
 from app.jobs.submission.form import Submission
 from app.kit.problems import Problem
@@ -112,7 +113,7 @@ class IdempotencyKeys:
         if rows_changed(self._session, bound) != 1:
             raise _in_progress()
 
-    def let_go(self, key: str, job_id: str) -> None:
+    def release(self, key: str, job_id: str) -> None:
         """Release the key: its request was refused, and may be sent again when it is corrected."""
         self._session.execute(delete(IdempotencyKey).where(*self._is_held(key, job_id)))
 
@@ -136,25 +137,24 @@ class HeldKey:
         self._tenant = tenant
         self._key = key
         self._job_id = job_id
-        self._extended = time.monotonic()
 
     def take(self) -> BoundKey | None:
         """Take the key, or return the job that it is bound to. Raises `Problem` (`request-in-progress`)."""
         return transact(self._sessions, lambda session: self._keys(session).hold(self._key, self._job_id))
 
-    def extend(self) -> None:
-        """Extend the hold by a minute, unless it was extended less than 15 seconds ago."""
-        if time.monotonic() - self._extended >= _SECONDS_BETWEEN_EXTENSIONS:
-            self._quietly(lambda session: self._keys(session).extend(self._key, self._job_id))
-            self._extended = time.monotonic()
+    async def extend_regularly(self) -> None:
+        """Extend the hold by a minute, every 15 seconds, until this is canceled."""
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_EXTENSIONS)
+            await in_turn(self._quietly, lambda session: self._keys(session).extend(self._key, self._job_id))
 
     def bind(self, session: Session, fingerprint: str, keep: timedelta) -> None:
         """Bind the key to its job, in the job's own transaction. Raises `Problem` (`request-in-progress`)."""
         self._keys(session).bind(self._key, self._job_id, fingerprint, keep)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the key."""
-        self._quietly(lambda session: self._keys(session).let_go(self._key, self._job_id))
+        self._quietly(lambda session: self._keys(session).release(self._key, self._job_id))
 
     def _keys(self, session: Session) -> IdempotencyKeys:
         return IdempotencyKeys(session, self._tenant)

@@ -1,10 +1,13 @@
 """Operations on jobs for the routes; each method is one unit of work."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.accounting.accounts import lock_tenant
 from app.accounting.discards import DiscardRepository, Discards, lock_files
@@ -292,15 +295,21 @@ class Draft:
     bound: BoundKey | None = None
     traceparent: str | None = None
 
-    def go_on(self) -> None:
-        """Extend the hold on the key, because the request is still arriving."""
-        if self.held is not None:
-            self.held.extend()
-
-    def give_up(self) -> None:
-        """Release the key, because the request was refused."""
-        if self.held is not None:
-            self.held.let_go()
+    @asynccontextmanager
+    async def holding_its_key(self) -> AsyncIterator[None]:
+        """Hold the key while the request arrives; release it if the request is refused."""
+        if self.held is None:
+            yield
+            return
+        extending = asyncio.create_task(self.held.extend_regularly())
+        try:
+            yield
+        except BaseException:
+            await run_in_threadpool(self.held.release)
+            raise
+        finally:
+            extending.cancel()
+            await asyncio.wait((extending,))
 
 
 _EXPIRED = "The results have expired and were removed; submit the job again."

@@ -36,6 +36,6 @@ class Statements:
         for digest in set(digests):
             self._session.merge(ArtifactUse(job_id=job_id, sha256=digest))
 
-    def _let_go(self, job_id: str, digest: str) -> None:
+    def _stop_using(self, job_id: str, digest: str) -> None:
         used = (ArtifactUse.job_id == job_id, ArtifactUse.sha256 == digest)
         self._session.execute(delete(ArtifactUse).where(*used))

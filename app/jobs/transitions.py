@@ -241,7 +241,7 @@ class Transitions(Statements):
             if status in _WEBHOOK_EVENTS:
                 webhooks.note(job_id, tenant, _WEBHOOK_EVENTS[status], webhook, now)
             if dataset not in {None, checkpoint} and status in TERMINAL:
-                self._let_go(job_id, dataset)
+                self._stop_using(job_id, dataset)
         return len(rows)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.jobs.events.listener_limit import Places
+from app.jobs.events.listener_limit import ListenerLimit
 from app.jobs.events.reader import EventReader
 from app.jobs.schemas import JobView
 from app.kit.tenants import tenant_of_request
@@ -53,7 +53,7 @@ def preferred_wait(header: str | None, wait_for: WaitFor | None = None) -> Wait:
 
 
 async def wait_for_job(
-    look: Callable[[], Awaitable[JobView]], wait: Wait, places: Places, reader: EventReader
+    look: Callable[[], Awaitable[JobView]], wait: Wait, listeners: ListenerLimit, reader: EventReader
 ) -> tuple[JobView, bool]:
     """Poll a job until the change that the client waits for, the job's end, or the timeout.
 
@@ -61,10 +61,10 @@ async def wait_for_job(
     of its tenant are taken.
     """
     first = job = await look()
-    if not wait.seconds or places.full(tenant_of_request.get()):
+    if not wait.seconds or listeners.full(tenant_of_request.get()):
         return first, False
     until = time.monotonic() + wait.seconds
-    with places.taken(tenant_of_request.get()):
+    with listeners.taken(tenant_of_request.get()):
         while not job.ended and not reader.stopped and (wait.until is WaitFor.END or job.status == first.status):
             left = until - time.monotonic()
             if left <= 0:

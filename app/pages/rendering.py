@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from app.access.browser import COOKIE
 from app.pages import options_in_words, presentation
+from app.services import services_of
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -48,7 +49,7 @@ def render(
     request: Request, template: str, context: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK
 ) -> HTMLResponse:
     """Render a template to a response."""
-    with_keys = request.app.state.settings.keys_required
+    with_keys = services_of(request).settings.keys_required
     is_signed_in = with_keys and COOKIE in request.cookies
     page = _TEMPLATES.get_template(template).render(with_keys=with_keys, is_signed_in=is_signed_in, **context)
     return HTMLResponse(page, status, headers={"Content-Security-Policy": _POLICY})

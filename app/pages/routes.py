@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from app.datasets.service import DatasetService
 from app.http.request_threads import in_share
 from app.jobs.models import JobStatus
 from app.jobs.submission.labels import parse_wanted
@@ -19,6 +18,7 @@ from app.pages.rendering import render
 from app.routes.authentication import Tenant
 from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
+from app.services import RequestServices
 from nern_core.contract.catalogue import RECIPE_ENTRIES, architectures
 from nern_core.contract.options import Device, EncodeOptions, Permutation, RepresentationName
 
@@ -60,26 +60,26 @@ async def list_jobs(
 
 
 @router.get("/new")
-async def new_job(request: Request, jobs: Jobs, tenant: Tenant, like: LikeJobId = None) -> HTMLResponse:
+async def new_job(
+    request: Request, services: RequestServices, jobs: Jobs, tenant: Tenant, like: LikeJobId = None
+) -> HTMLResponse:
     """Show the form for a new job, with the options and checkpoint of the job `like`, if given."""
     other = None if like is None else await jobs.look(like)
     options = (None if other is None else other.known_options) or EncodeOptions()
     source = None if other is None or other.data_removed or other.checkpoint is None else other
-    datasets: DatasetService = request.app.state.datasets
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": RECIPE_ENTRIES}
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
     choices["representations"] = list(RepresentationName)
-    choices["datasets"] = (await in_share(datasets.all, tenant)).items
+    choices["datasets"] = (await in_share(services.datasets.all, tenant)).items
     return render(
         request, "new.html", {"options": options, "source": source, "fields": EncodeOptions.model_fields, **choices}
     )
 
 
 @router.get("/data")
-async def list_datasets(request: Request, tenant: Tenant) -> HTMLResponse:
+async def list_datasets(request: Request, services: RequestServices, tenant: Tenant) -> HTMLResponse:
     """Show the data sets your jobs can use, and the form to upload one."""
-    datasets: DatasetService = request.app.state.datasets
-    found = await in_share(datasets.all, tenant)
+    found = await in_share(services.datasets.all, tenant)
     return render(request, "datasets.html", {"datasets": found.items, "any_folder": found.any_folder})
 
 

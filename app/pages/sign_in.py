@@ -10,11 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from app.access.browser import refuse_foreign, sign_in, sign_out
-from app.access.service import ApiKeyService
 from app.http.body import read_small_body
 from app.kit.problems import Problem
 from app.pages.page_route import PageRoute
 from app.pages.rendering import render
+from app.services import RequestServices
 
 _LARGEST_FORM = 8192
 # A path of this service. Browsers treat `//host` and `/\host` as other hosts, and drop tabs and line ends.
@@ -30,14 +30,13 @@ async def ask_for_key(request: Request, wanted: Annotated[str, Query(alias="next
 
 
 @router.post("/sign-in")
-async def take_key(request: Request) -> Response:
+async def take_key(request: Request, services: RequestServices) -> Response:
     """Sign in and redirect to the requested page, or show the form again."""
     refuse_foreign(request, "Sign in on this service's own page.")
     form = parse_qs((await read_small_body(request, _LARGEST_FORM)).decode("utf-8", "replace"))
     key, next_page = form.get("key", [""])[0].strip(), own_path(form.get("next", ["/"])[0])
-    keys: ApiKeyService = request.app.state.keys
     try:
-        await run_in_threadpool(keys.authenticate, key)
+        await run_in_threadpool(services.keys.authenticate, key)
     except Problem as problem:
         context = {"refusal": problem.details.detail, "next_page": next_page}
         return render(request, "sign_in.html", context, HTTPStatus(problem.details.status))

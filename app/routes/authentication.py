@@ -8,13 +8,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from app.access.browser import key_of_browser
 from app.access.caller import ANYBODY, Caller, Scope
-from app.access.callers import Callers
 from app.access.key_watch import WatchedKey
-from app.access.rate import RateLimit
 from app.access.service import read_token
 from app.kit.problems import Problem
 from app.kit.tenants import tenant_of_request
-from app.settings import Settings
+from app.services import Services, services_of
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -31,8 +29,8 @@ async def authenticate(
 
     Raises `Problem` (`missing-key`, `invalid-key`, `revoked-key`, `expired-key`, `too-many-requests`, `missing-scope`).
     """
-    settings: Settings = request.app.state.settings
-    caller = await _holder(request, bearer) if settings.keys_required else ANYBODY
+    services = services_of(request)
+    caller = await _holder(request, services, bearer) if services.settings.keys_required else ANYBODY
     request.state.caller = caller
     tenant_of_request.set(caller.tenant)
     missing = [scope for scope in required.scopes if scope not in caller.scopes]
@@ -62,7 +60,7 @@ Tenant = Annotated[str, Security(_tenant, scopes=[Scope.READ])]
 WritingTenant = Annotated[str, Security(_tenant, scopes=[Scope.WRITE])]
 
 
-async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller:
+async def _holder(request: Request, services: Services, bearer: HTTPAuthorizationCredentials | None) -> Caller:
     """Find the holder of the key, and count the request against its rate limit."""
     key = key_of_browser(request) if bearer is None else bearer.credentials
     if key is None:
@@ -73,12 +71,10 @@ async def _holder(request: Request, bearer: HTTPAuthorizationCredentials | None)
             "`nern keys create`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    callers: Callers = request.app.state.callers
-    rate: RateLimit = request.app.state.rate
-    caller = await callers.find(key)
-    watched_key(request).begin(request.app.state.key_watch, read_token(key))
+    caller = await services.callers.find(key)
+    watched_key(request).begin(services.key_watch, read_token(key))
     # Set before the rate limit, so that the log names the caller of a refused request too.
     request.state.caller = caller
     if caller.key_id is not None:
-        request.state.allowance = await rate.take(caller.key_id)
+        request.state.allowance = await services.rate.take(caller.key_id)
     return caller

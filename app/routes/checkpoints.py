@@ -14,8 +14,9 @@ from app.http.request_threads import TenantRoute
 from app.kit.file_names import name_in_disposition
 from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import Sha256
+from app.services import RequestServices
 from app.uploads.receiving import CHECKPOINT, receive_file
-from app.uploads.service import UploadService, UploadView
+from app.uploads.service import UploadView
 
 router = APIRouter(
     route_class=TenantRoute,
@@ -39,14 +40,6 @@ _BODY: dict[str, Any] = {
 }
 
 
-def _uploads(request: Request) -> UploadService:
-    service: UploadService = request.app.state.uploads
-    return service
-
-
-Uploads = Annotated[UploadService, Depends(_uploads)]
-
-
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
@@ -67,7 +60,7 @@ async def upload_checkpoint(
     request: Request,
     response: Response,
     tenant: WritingTenant,
-    uploads: Uploads,
+    services: RequestServices,
     content_digest: ContentDigest = None,
     content_disposition: Annotated[
         str | None,
@@ -75,10 +68,11 @@ async def upload_checkpoint(
     ] = None,
 ) -> UploadView:
     """Store the body, a checkpoint file. `POST /jobs` accepts its `sha256` in a JSON document."""
-    state = request.app.state
-    async with state.reservations.open(tenant, declared_length(request)) as room:
-        stored = await receive_file(request, CHECKPOINT, content_digest, state.store, state.settings, room)
-        view = await waiting(state.store, uploads.add, tenant, stored, room, name_in_disposition(content_disposition))
+    async with services.reservations.open(tenant, declared_length(request)) as room:
+        stored = await receive_file(request, CHECKPOINT, content_digest, services.store, services.settings, room)
+        view = await waiting(
+            services.store, services.uploads.add, tenant, stored, room, name_in_disposition(content_disposition)
+        )
     response.headers["Location"] = f"/checkpoints/{view.sha256}"
     return view
 
@@ -89,9 +83,9 @@ async def upload_checkpoint(
     operation_id="get_checkpoint",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadView:
+def get_checkpoint(sha256: Sha256, tenant: Tenant, services: RequestServices) -> UploadView:
     """Check whether a checkpoint is already stored, and when it expires."""
-    return uploads.get(tenant, sha256)
+    return services.uploads.get(tenant, sha256)
 
 
 @router.delete(
@@ -102,6 +96,6 @@ def get_checkpoint(sha256: Sha256, tenant: Tenant, uploads: Uploads) -> UploadVi
     operation_id="delete_checkpoint",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def delete_checkpoint(sha256: Sha256, tenant: WritingTenant, uploads: Uploads) -> None:
+def delete_checkpoint(sha256: Sha256, tenant: WritingTenant, services: RequestServices) -> None:
     """Delete a checkpoint. Jobs that use it keep it; the file is removed soon after the last of them."""
-    uploads.delete(tenant, sha256)
+    services.uploads.delete(tenant, sha256)

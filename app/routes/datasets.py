@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.datasets.service import DATASET, DatasetService
+from app.datasets.service import DATASET
 from app.datasets.views import DatasetList, DatasetView
 from app.http.artifact_writers import waiting
 from app.http.body import declared_length, is_json, read_small_body
@@ -17,6 +17,7 @@ from app.http.request_threads import TenantRoute, in_share
 from app.kit.problems import Problem
 from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import DatasetName, NewDatasetName
+from app.services import RequestServices
 from app.uploads.receiving import receive_file
 
 _LARGEST_DOCUMENT = 1000
@@ -57,14 +58,6 @@ _BODY: dict[str, Any] = {
 }
 
 
-def _datasets(request: Request) -> DatasetService:
-    service: DatasetService = request.app.state.datasets
-    return service
-
-
-Datasets = Annotated[DatasetService, Depends(_datasets)]
-
-
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
@@ -85,7 +78,7 @@ async def upload_dataset(
     request: Request,
     response: Response,
     tenant: WritingTenant,
-    datasets: Datasets,
+    services: RequestServices,
     name: NewDatasetName,
     content_digest: ContentDigest = None,
 ) -> DatasetView:
@@ -93,24 +86,24 @@ async def upload_dataset(
 
     Repeating the same file and name is a no-op.
     """
-    state = request.app.state
+    datasets = services.datasets
     if is_json(request):
         upload = _parse(await read_small_body(request, _LARGEST_DOCUMENT))
-        view = await waiting(state.store, datasets.adopt, tenant, name, upload.sha256)
+        view = await waiting(services.store, datasets.adopt, tenant, name, upload.sha256)
     else:
         digest = parse_content_digest(content_digest)
         await in_share(datasets.admit, tenant, name, digest)
-        async with state.reservations.open(tenant, declared_length(request)) as room:
-            stored = await receive_file(request, DATASET, content_digest, state.store, state.settings, room)
-            view = await waiting(state.store, datasets.add, tenant, name, stored, room)
+        async with services.reservations.open(tenant, declared_length(request)) as room:
+            stored = await receive_file(request, DATASET, content_digest, services.store, services.settings, room)
+            view = await waiting(services.store, datasets.add, tenant, name, stored, room)
     response.headers["Location"] = f"/datasets/{view.name}"
     return view
 
 
 @router.get("", summary="List data sets", operation_id="list_datasets")
-def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
+def list_datasets(tenant: Tenant, services: RequestServices) -> DatasetList:
     """Data sets your jobs can use: your own, and those that the operator offers."""
-    return datasets.all(tenant)
+    return services.datasets.all(tenant)
 
 
 @router.get(
@@ -119,9 +112,9 @@ def list_datasets(tenant: Tenant, datasets: Datasets) -> DatasetList:
     operation_id="get_dataset",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> DatasetView:
+def get_dataset(name: DatasetName, tenant: Tenant, services: RequestServices) -> DatasetView:
     """Data set that you have uploaded under this name."""
-    return datasets.get(tenant, name)
+    return services.datasets.get(tenant, name)
 
 
 @router.delete(
@@ -132,9 +125,9 @@ def get_dataset(name: DatasetName, tenant: Tenant, datasets: Datasets) -> Datase
     operation_id="delete_dataset",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-def delete_dataset(name: DatasetName, tenant: WritingTenant, datasets: Datasets) -> None:
+def delete_dataset(name: DatasetName, tenant: WritingTenant, services: RequestServices) -> None:
     """Delete a data set. Jobs that use it keep it until they end; the file is removed soon after the last of them."""
-    datasets.delete(tenant, name)
+    services.datasets.delete(tenant, name)
 
 
 def _parse(body: bytes) -> FinishedUpload:

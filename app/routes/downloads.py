@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from app.http.downloads import Delivery
+from app.http.downloads import Download
 from app.http.problem_answers import describe
 from app.routes.jobs import Jobs, jobs_router
 from app.routes.parameters import ArtifactName, JobId
+from app.services import RequestServices
 from app.storage import ArtifactStore
 
 router = jobs_router()
@@ -47,20 +48,20 @@ class ImportanceFormat(StrEnum):
 class _Results:
     """Answers requests for results of the caller's jobs."""
 
-    def __init__(self, request: Request, jobs: Jobs) -> None:
+    def __init__(self, request: Request, store: ArtifactStore, jobs: Jobs) -> None:
         self._request = request
+        self._store = store
         self._jobs = jobs
 
     def answer(self, job_id: str, name: str) -> Response:
         """Answer the request. Raises `Problem` and `StoreUnavailable`."""
-        store: ArtifactStore = self._request.app.state.store
         artifact = self._jobs.artifact(job_id, name, _NEEDS.get(name, ()))
-        return Delivery(artifact, name, f"{job_id}-{name}").answer(self._request, store)
+        return Download(artifact, name, f"{job_id}-{name}").answer(self._request, self._store)
 
 
-async def _results(request: Request, jobs: Jobs) -> _Results:
+async def _results(request: Request, services: RequestServices, jobs: Jobs) -> _Results:
     # A coroutine, because FastAPI sends plain functions to a thread.
-    return _Results(request, jobs)
+    return _Results(request, services.store, jobs)
 
 
 Results = Annotated[_Results, Depends(_results)]

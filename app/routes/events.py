@@ -3,16 +3,15 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request, Response
+from fastapi import Header, Query, Response
 
 from app.http.problem_answers import describe
-from app.jobs.events.listener_limit import Places
-from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import Position
 from app.jobs.events.schemas import EventPage, EventView
 from app.jobs.events.stream import MEDIA_TYPE, EventStream
 from app.routes.jobs import Jobs, jobs_router
 from app.routes.parameters import JobId
+from app.services import RequestServices
 
 router = jobs_router()
 # Largest number of an event.
@@ -42,7 +41,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 )
 async def get_job_events(
     job_id: JobId,
-    request: Request,
+    services: RequestServices,
     response: Response,
     jobs: Jobs,
     after: Annotated[int, Query(ge=0, le=_LARGEST, description="Return events after this number.")] = 0,
@@ -57,13 +56,12 @@ async def get_job_events(
     If a stream stops before the event `end`, resume it with the last `id` as `Last-Event-ID`.
     """
     await jobs.look(job_id)
-    reader: EventReader = request.app.state.events
     if MEDIA_TYPE in accept:
-        places: Places = request.app.state.places
-        stream = EventStream(reader, places, Position(job_id, after if last_event_id is None else last_event_id))
+        position = Position(job_id, after if last_event_id is None else last_event_id)
+        stream = EventStream(services.events, services.listeners, position)
         stream.headers["Vary"] = "Accept"
         return stream
     response.headers["Vary"] = "Accept"
-    found = [EventView.of(event) for event in await reader.page(job_id, after, limit + 1)]
+    found = [EventView.of(event) for event in await services.events.page(job_id, after, limit + 1)]
     items = found[:limit]
     return EventPage(items=items, next_after=items[-1].number if len(found) > limit else None)

@@ -4,12 +4,12 @@ from http import HTTPStatus
 from typing import Literal
 
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.http.problem_answers import describe
-from app.jobs.service import JobService
 from app.kit.problems import Problem
+from app.services import RequestServices
 
 router = APIRouter(tags=["health"])
 _log = structlog.get_logger()
@@ -33,11 +33,10 @@ async def livez() -> Health:
     operation_id="readyz",
     responses=describe(HTTPStatus.SERVICE_UNAVAILABLE),
 )
-def readyz(request: Request) -> Health:
+def readyz(services: RequestServices) -> Health:
     """Check the database and the artifact store. The broker is not checked, because jobs are accepted without it."""
-    service: JobService = request.app.state.jobs
     try:
-        service.check()
+        services.jobs.check()
     except Exception as error:
         _log.warning("not_ready", error=repr(error))
         raise Problem(

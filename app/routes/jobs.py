@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from pydantic import TypeAdapter
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse
 
 from app.access.caller import Caller, Scope
@@ -22,15 +21,16 @@ from app.jobs.idempotency import parse_key
 from app.jobs.kinds import JobKind
 from app.jobs.models import JobStatus
 from app.jobs.schemas import JobPage, JobView
-from app.jobs.service import Draft, JobService, TenantJobs
+from app.jobs.service import TenantJobs
 from app.jobs.submission.deadline import DeadlineSeconds
-from app.jobs.submission.document import Document, DocumentReceiver, JobDocument, document_schema
+from app.jobs.submission.document import Document, JobDocument, document_schema
 from app.jobs.submission.form import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_submission
 from app.jobs.submission.labels import Labels, parse_wanted
 from app.jobs.submission.names import JobName
 from app.jobs.waiting import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.routes.authentication import authenticate, watched_key
 from app.routes.parameters import Cursor, JobId
+from app.services import RequestServices, Services
 
 
 def jobs_router(prefix: str = "/jobs") -> APIRouter:
@@ -87,10 +87,9 @@ def submission_body(form: dict[str, Any], document: type[Document]) -> dict[str,
     }
 
 
-async def _jobs(request: Request, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
+async def _jobs(services: RequestServices, caller: Annotated[Caller, Depends(authenticate)]) -> TenantJobs:
     # A coroutine, because FastAPI sends plain functions to a thread.
-    service: JobService = request.app.state.jobs
-    return service.of(caller.tenant)
+    return services.jobs.of(caller.tenant)
 
 
 # The jobs of the caller, whose key must have the scope to read or to write.
@@ -124,18 +123,23 @@ SUBMISSION: dict[str, Any] = {
     **SUBMISSION,
 )
 async def submit_job(
-    request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
+    request: Request,
+    response: Response,
+    services: RequestServices,
+    jobs: WritableJobs,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Queue a job that encodes a checkpoint, which is in the form or named by a JSON document.
 
     The job and its file are durable when the answer arrives.
     """
-    return await take_submission(request, response, jobs, idempotency_key, JOB_FORM, JobDocument)
+    return await take_submission(request, response, services, jobs, idempotency_key, JOB_FORM, JobDocument)
 
 
 async def take_submission(
     request: Request,
     response: Response,
+    services: Services,
     jobs: TenantJobs,
     idempotency_key: str | None,
     form: Form,
@@ -144,32 +148,29 @@ async def take_submission(
     """Receive a form or a document and queue its job. Raises `Problem`, `DiskFull`."""
     traceparent = getattr(request.state, "traceparent", None)
     draft = await in_turn(jobs.begin, parse_key(idempotency_key), traceparent)
-    try:
+    async with draft.holding_its_key():
         allowance = await in_share(jobs.admit, draft)
-        state, declared = request.app.state, 0 if is_json(request) else declared_length(request)
-        async with state.reservations.open(draft.tenant, declared, overhead=FORM_OVERHEAD, allowance=allowance) as room:
-            submission = await _receive(request, draft, form, document, room)
-            job = await waiting(state.store, jobs.submit, draft, submission, room)
-    except BaseException:
-        await run_in_threadpool(draft.give_up)
-        raise
+        declared = 0 if is_json(request) else declared_length(request)
+        async with services.reservations.open(
+            draft.tenant, declared, overhead=FORM_OVERHEAD, allowance=allowance
+        ) as room:
+            submission = await _receive(request, services, draft.tenant, form, document, room)
+            job = await waiting(services.store, jobs.submit, draft, submission, room)
     response.headers["Location"] = job.links.self
     response.headers["Retry-After"] = _SECONDS_BETWEEN_POLLS
     return job
 
 
 async def _receive(
-    request: Request, draft: Draft, form: Form, document: type[Document], room: ReservedRoom
+    request: Request, services: Services, tenant: str, form: Form, document: type[Document], room: ReservedRoom
 ) -> Submission:
-    state = request.app.state
     if is_json(request):
-        documents: DocumentReceiver = state.documents
         # Fetching a file may take minutes.
         async with watched_key(request).interrupting():
-            return await documents.receive(request, document, draft.tenant, draft.go_on, room)
-    find_dataset = partial(state.datasets.resolve, draft.tenant)
+            return await services.documents.receive(request, document, tenant, room)
+    find_dataset = partial(services.datasets.resolve, tenant)
     return await receive_submission(
-        request, form, state.store, state.settings, state.outbound, find_dataset, draft.go_on, room
+        request, form, services.store, services.settings, services.outbound, find_dataset, room
     )
 
 
@@ -204,6 +205,7 @@ async def get_job(
     job_id: JobId,
     request: Request,
     response: Response,
+    services: RequestServices,
     jobs: Jobs,
     prefer: Annotated[
         str | None,
@@ -225,9 +227,9 @@ async def get_job(
     if prefers_html(accept):
         return RedirectResponse(f"/view/{job_id}", HTTPStatus.SEE_OTHER, headers={"Vary": "Accept"})
     response.headers["Vary"] = "Accept"
-    wait, state = preferred_wait(prefer, wait_for), request.app.state
+    wait = preferred_wait(prefer, wait_for)
     async with watched_key(request).interrupting():
-        waiting_for_job = wait_for_job(lambda: jobs.look(job_id), wait, state.places, state.events)
+        waiting_for_job = wait_for_job(lambda: jobs.look(job_id), wait, services.listeners, services.events)
         job, waited = await (while_connected(request, waiting_for_job) if wait.seconds else waiting_for_job)
     if waited:
         response.headers["Preference-Applied"] = wait.applied

@@ -4,20 +4,22 @@ import hmac
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.http.problem_answers import describe
 from app.kit.problems import Problem
-from app.metrics.service import MEDIA_TYPE, ServiceMetrics
-from app.settings import Settings
+from app.metrics.service import MEDIA_TYPE
+from app.services import RequestServices
 
 router = APIRouter(tags=["health"])
 _bearer = HTTPBearer(auto_error=False, scheme_name="Metrics token", description="The operator's NERN_METRICS_TOKEN.")
 
 
-def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-    settings: Settings = request.app.state.settings
+def _authorize(
+    services: RequestServices, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> None:
+    settings = services.settings
     if not settings.metrics_token and not settings.keys_required:
         return
     given = "" if bearer is None else bearer.credentials
@@ -40,7 +42,6 @@ def _authorize(request: Request, bearer: Annotated[HTTPAuthorizationCredentials 
     response_class=Response,
     responses={HTTPStatus.OK: {"content": {"text/plain": {}}}} | describe(HTTPStatus.UNAUTHORIZED),
 )
-def get_metrics(request: Request) -> Response:
+def get_metrics(services: RequestServices) -> Response:
     """Requests of this process and jobs of all processes, in Prometheus' text format."""
-    metrics: ServiceMetrics = request.app.state.metrics
-    return Response(metrics.text(), media_type=MEDIA_TYPE)
+    return Response(services.metrics.text(), media_type=MEDIA_TYPE)

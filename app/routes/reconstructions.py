@@ -16,6 +16,7 @@ from app.routes.jobs import (
     submission_body,
     take_submission,
 )
+from app.services import RequestServices
 
 router = jobs_router("/reconstructions")
 _FORM: dict[str, Any] = {
@@ -36,10 +37,16 @@ _FORM: dict[str, Any] = {
     **SUBMISSION,
 )
 async def submit_reconstruction(
-    request: Request, response: Response, jobs: WritableJobs, idempotency_key: IdempotencyKey = None
+    request: Request,
+    response: Response,
+    services: RequestServices,
+    jobs: WritableJobs,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Queue a job that reconstructs the weights of a `.nern` file, which is in the form or named by a JSON document.
 
     Follow, cancel and delete it at `/jobs/{id}`; its weights are at `/jobs/{id}/weights`.
     """
-    return await take_submission(request, response, jobs, idempotency_key, RECONSTRUCTION_FORM, ReconstructionDocument)
+    return await take_submission(
+        request, response, services, jobs, idempotency_key, RECONSTRUCTION_FORM, ReconstructionDocument
+    )

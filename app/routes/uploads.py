@@ -22,6 +22,7 @@ from app.kit.file_names import name_of_file
 from app.kit.problems import FieldProblem, Problem
 from app.routes.authentication import Tenant, WritingTenant
 from app.routes.parameters import UploadId
+from app.services import RequestServices
 from app.storage import StoreUnavailable
 from app.uploads.models import PartialUpload
 from app.uploads.partial import PartialUploads
@@ -69,12 +70,11 @@ router = APIRouter(
 )
 
 
-def _partial_uploads(request: Request) -> PartialUploads:
+def _partial_uploads(request: Request, services: RequestServices) -> PartialUploads:
     """Dependency of all routes, after the tenant. Refuses other versions of the protocol."""
     if request.headers.get("tus-resumable") != _VERSION:
         raise _other_version()
-    service: PartialUploads = request.app.state.partial_uploads
-    return service
+    return services.partial_uploads
 
 
 Uploads = Annotated[PartialUploads, Depends(_partial_uploads)]
@@ -89,11 +89,11 @@ TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_ext
     summary="Describe uploads in pieces",
     operation_id="describe_uploads",
 )
-def describe_uploads(request: Request, response: Response, tenant: Tenant) -> None:
+def describe_uploads(services: RequestServices, response: Response, tenant: Tenant) -> None:
     """Version and extensions of the protocol, and the maximum size of a checkpoint."""
     response.headers["Tus-Version"] = _VERSION
     response.headers["Tus-Extension"] = "creation,expiration,termination"
-    response.headers["Tus-Max-Size"] = str(int(request.app.state.settings.max_upload_bytes))
+    response.headers["Tus-Max-Size"] = str(int(services.settings.max_upload_bytes))
 
 
 @router.post(

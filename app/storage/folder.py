@@ -7,7 +7,7 @@ A file's modification time is the time of its last use. A lock separates `remove
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from app.storage.artifacts import (
     require_digest,
 )
 from app.storage.verified_files import VerifiedFiles
-from app.storage.writer import ArtifactWriter, Staging, nothing
+from app.storage.writer import ArtifactWriter, Staging
 
 _COPY_BYTES = 2**20
 _SENT_BYTES = 2**18
@@ -60,7 +60,7 @@ class FolderStore:
                 writer.write(data)
             return writer.commit()
 
-    def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
+    def adopt(self, path: Path, sha256: str) -> None:
         """Move a file with this digest from the store's own disk to its place, durably."""
         target = self.path(sha256)
         with full_disk_told(self.folder):

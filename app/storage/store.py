@@ -1,13 +1,13 @@
 """Interface of artifact stores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from app.storage.artifacts import StoredArtifact
-from app.storage.writer import ArtifactWriter, nothing
+from app.storage.writer import ArtifactWriter
 
 
 class ArtifactStore(Protocol):
@@ -32,11 +32,8 @@ class ArtifactStore(Protocol):
     def put(self, source: Path) -> StoredArtifact:
         """Store a copy of a file."""
 
-    def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
-        """Move a file with this digest from the staging folder's disk into the store.
-
-        `go_on` is called regularly if that takes long.
-        """
+    def adopt(self, path: Path, sha256: str) -> None:
+        """Move a file with this digest from the staging folder's disk into the store."""
 
     def open(self, sha256: str) -> BinaryIO:
         """Open the artifact without verifying it. Raises `ArtifactMissing`."""

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,14 +17,10 @@ from app.storage.artifacts import StoredArtifact, StoreUnavailable
 _BYTES_BETWEEN_LOOKS = 2**20
 
 
-def nothing() -> None:
-    """Do nothing: the default for callbacks."""
-
-
 class Adopt(Protocol):
-    """Moves a file with this digest to its place, calling `go_on` regularly."""
+    """Moves a file with this digest to its place."""
 
-    def __call__(self, path: Path, sha256: str, go_on: Callable[[], None]) -> None:
+    def __call__(self, path: Path, sha256: str) -> None:
         """Move the file."""
 
 
@@ -66,14 +62,11 @@ class ArtifactWriter:
             self._file.flush()
         return self.path
 
-    def commit(self, go_on: Callable[[], None] = nothing) -> StoredArtifact:
-        """Move the artifact to its place, durably, calling `go_on` regularly.
-
-        Raises `DiskFull` and `StoreUnavailable`.
-        """
+    def commit(self) -> StoredArtifact:
+        """Move the artifact to its place, durably. Raises `DiskFull` and `StoreUnavailable`."""
         stored = StoredArtifact(self.sha256, self.size)
         self.flush()
-        self._adopt(self.path, stored.sha256, go_on)
+        self._adopt(self.path, stored.sha256)
         self._file.close()
         return stored
 

@@ -5,7 +5,7 @@ The address is a URL, or an MLflow name, which `model_registry` resolves.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from http import HTTPStatus
@@ -53,9 +53,9 @@ class FileFetcher:
         self._registry = ModelRegistry.of(settings)
 
     async def fetch(
-        self, url: str, sha256: str | None, kind: FileKind, go_on: Callable[[], None], room: ReservedRoom
+        self, url: str, sha256: str | None, kind: FileKind, room: ReservedRoom
     ) -> tuple[StoredArtifact, int]:
-        """Fetch and check a file, which counts in the reservation `room`; `go_on` is called regularly.
+        """Fetch and check a file, which counts in the reservation `room`.
 
         Returns the file and the space in bytes that the results may take.
 
@@ -65,9 +65,7 @@ class FileFetcher:
         """
         interruption = Interruption()
         try:
-            return await _threads().run(
-                tenant_of_request.get(), self._fetch, url, sha256, kind, go_on, room, interruption
-            )
+            return await _threads().run(tenant_of_request.get(), self._fetch, url, sha256, kind, room, interruption)
         except asyncio.CancelledError:
             interruption.happen()
             raise
@@ -77,7 +75,6 @@ class FileFetcher:
         url: str,
         sha256: str | None,
         kind: FileKind,
-        go_on: Callable[[], None],
         room: ReservedRoom,
         interruption: Interruption,
     ) -> tuple[StoredArtifact, int]:
@@ -90,7 +87,6 @@ class FileFetcher:
                 with self._store.writer(length, self._reserve) as writer:
                     for chunk in answer.chunks():
                         interruption.check()
-                        go_on()
                         if writer.size + len(chunk) > self._most:
                             raise kind.too_large(self._most)
                         room.cover(writer.size + len(chunk))
@@ -100,7 +96,7 @@ class FileFetcher:
                     with writer.flush().open("rb") as file:
                         result_bytes = kind.check(file)
                     interruption.check()
-                    return room.stored(writer.commit(go_on)), result_bytes
+                    return room.stored(writer.commit()), result_bytes
         except AddressRefused as error:
             raise Problem.at(f"{kind.name}.url", "refused-address", str(error)) from error
         except Unavailable as error:

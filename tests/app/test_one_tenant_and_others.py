@@ -20,7 +20,7 @@ from app.access.service import ApiKeyService
 from app.accounting.accounts import lock_tenant
 from app.db.engine import create_sessions
 from app.jobs.deliveries.courier import Courier
-from app.jobs.events.listener_limit import Places
+from app.jobs.events.listener_limit import ListenerLimit
 from app.kit.problems import Problem
 from app.outbound.client import OutboundClient
 from app.settings import Settings
@@ -219,18 +219,18 @@ def delivered(receiver: Receiver) -> bool:
     return bool(receiver.received)
 
 
-def test_a_tenant_that_takes_all_places_to_listen_leaves_some_to_others() -> None:
-    places = Places(500)
+def test_a_tenant_that_takes_all_listeners_to_listen_leaves_some_to_others() -> None:
+    listeners = ListenerLimit(500)
     with ExitStack() as stack:
         for _ in range(250):
-            stack.enter_context(places.taken("acme"))
+            stack.enter_context(listeners.taken("acme"))
         with pytest.raises(Problem):
-            stack.enter_context(places.taken("acme"))
-        stack.enter_context(places.taken("rival"))
-        assert not places.full("third")
+            stack.enter_context(listeners.taken("acme"))
+        stack.enter_context(listeners.taken("rival"))
+        assert not listeners.full("third")
 
 
-def test_where_there_are_no_tenants_all_places_may_be_taken() -> None:
-    places = Places(2, several_tenants=False)
-    with places.taken("default"), places.taken("default"):
-        assert places.full("default")
+def test_where_there_are_no_tenants_all_listeners_may_be_taken() -> None:
+    listeners = ListenerLimit(2, several_tenants=False)
+    with listeners.taken("default"), listeners.taken("default"):
+        assert listeners.full("default")

@@ -13,6 +13,10 @@ from worker.supervisor import Supervisor
 from worker.timing import Timing
 
 
+def nothing() -> None:
+    """Let a copy continue."""
+
+
 class Clock:
     """A clock that only its owner and `sleep` advance."""
 

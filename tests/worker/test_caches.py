@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from app.jobs.models import JobStatus
-from app.storage.writer import nothing
 from tests.worker.conftest import Jobs
-from tests.worker.supervision import supervisor
+from tests.worker.supervision import nothing, supervisor
 from worker.caches import Caches
 from worker.child import RunnerStarter
 

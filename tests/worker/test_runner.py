@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.storage.writer import nothing
 from nern_core.analysis.importance import Importance
 from nern_core.analysis.report import Report
 from nern_core.contract.errors import NernError
@@ -20,6 +19,7 @@ from nern_core.tensors.digest import file_sha256
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.small_disks import fill, needs_mounts, small_disk
+from tests.worker.supervision import nothing
 from worker.caches import Caches
 from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RECONSTRUCTED, RESULTS, RunFolder, RunSpec

@@ -13,9 +13,8 @@ from app.jobs.repository import JobRepository
 from app.jobs.snapshots.store import SnapshotFolder
 from app.jobs.transitions import Claim
 from app.storage import StoredArtifact
-from app.storage.writer import nothing
 from tests.worker.conftest import Jobs
-from tests.worker.supervision import Clock, on
+from tests.worker.supervision import Clock, nothing, on
 from worker.folder import RunFolder
 from worker.snapshot_keeper import SnapshotKeeper
 

@@ -33,7 +33,7 @@ async def accept_upload(request: Request) -> None:
     request.scope[_UPLOAD] = True
 
 
-class Bodies:
+class BodyLimits:
     """Ends a request whose body has an ambiguous length (400), is too large (413), or pauses or is too slow (408).
 
     A pause is `idle` seconds without data. A body is too slow if, after `idle` seconds, it has less than

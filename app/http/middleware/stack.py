@@ -3,7 +3,7 @@
 from starlette.middleware import Middleware
 
 from app.http.middleware.allowed_hosts import AllowedHosts
-from app.http.middleware.body_limits import Bodies
+from app.http.middleware.body_limits import BodyLimits
 from app.http.middleware.local_only import LocalOnly
 from app.http.middleware.overload import Overload
 from app.http.middleware.rate_headers import RateHeaders
@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.tracing import SilentTracer, Tracer
 
 
-def layers(settings: Settings, metrics: RequestMetrics, tracer: Tracer) -> list[Middleware]:
+def middleware_stack(settings: Settings, metrics: RequestMetrics, tracer: Tracer) -> list[Middleware]:
     """Return the middleware of the API, outermost first."""
     return [
         Middleware(CountRequests, metrics=metrics),
@@ -28,7 +28,7 @@ def layers(settings: Settings, metrics: RequestMetrics, tracer: Tracer) -> list[
         Middleware(AllowedHosts, hosts=settings.hosts),
         *([] if settings.keys_required else [Middleware(LocalOnly)]),
         Middleware(
-            Bodies, idle=settings.body_idle_timeout.total_seconds(), bytes_per_second=settings.body_bytes_per_second
+            BodyLimits, idle=settings.body_idle_timeout.total_seconds(), bytes_per_second=settings.body_bytes_per_second
         ),
         *([Middleware(RevokedKeys)] if settings.keys_required else []),
     ]

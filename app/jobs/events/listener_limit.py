@@ -1,4 +1,4 @@
-"""Places for requests that wait for events."""
+"""The limit of requests that wait for events."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from app.kit.problems import Problem
 _SECONDS_TO_COME_BACK = "10"
 
 
-class Places:
-    """Places of one process. With several tenants, each has a share of them."""
+class ListenerLimit:
+    """Listeners of one process. With several tenants, each has a share of their places."""
 
     def __init__(self, number: int, *, several_tenants: bool = True) -> None:
         self._shares = FairShares(number, reserving=several_tenants)

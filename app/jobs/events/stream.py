@@ -13,7 +13,7 @@ from contextlib import suppress
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.jobs.events.listener_limit import Places
+from app.jobs.events.listener_limit import ListenerLimit
 from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import News, Position
 from app.jobs.events.schemas import EventView
@@ -31,14 +31,14 @@ _COMMENT = ": waiting\n\n"
 class EventStream(StreamingResponse):
     """Response that follows a job, and holds one of the places meanwhile."""
 
-    def __init__(self, reader: EventReader, places: Places, position: Position) -> None:
-        self._places, self._tenant = places, tenant_of_request.get()
+    def __init__(self, reader: EventReader, listeners: ListenerLimit, position: Position) -> None:
+        self._listeners, self._tenant = listeners, tenant_of_request.get()
         # A buffering proxy would delay the events.
         super().__init__(follow(reader, position), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Raises `Problem` (`too-many-listeners`) before anything is sent."""
-        with self._places.taken(self._tenant), suppress(TimeoutError):
+        with self._listeners.taken(self._tenant), suppress(TimeoutError):
             # A client that reads nothing does not hold the place forever.
             async with asyncio.timeout(_LONGEST_SECONDS + _SECONDS_TO_TAKE):
                 await super().__call__(scope, receive, send)

@@ -9,7 +9,6 @@ from app.jobs.snapshots.store import file_name, require_job_id
 from app.storage.artifacts import StoredArtifact, hashed
 from app.storage.s3.bucket import Bucket
 from app.storage.s3.objects import chunks, upload
-from app.storage.writer import nothing
 
 _FOLDER = "snapshots"
 
@@ -24,7 +23,7 @@ class SnapshotBucket:
         """Copy a snapshot into the bucket. Raises `StoreUnavailable`."""
         stored = hashed(source)
         source.seek(0)
-        upload(self._bucket, _key(job_id, file_name(name, stored)), source, stored, nothing)
+        upload(self._bucket, _key(job_id, file_name(name, stored)), source, stored)
         return stored
 
     def fetch(self, job_id: str, name: str, stored: StoredArtifact, target: Path) -> bool:

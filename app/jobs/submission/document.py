@@ -1,7 +1,6 @@
 """Submissions as JSON documents that name a file: one uploaded before, or one to fetch."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self
@@ -119,10 +118,8 @@ class DocumentReceiver:
         self._outbound = outbound
         self._fetcher = FileFetcher(settings, store, outbound)
 
-    async def receive(
-        self, request: Request, model: type[Document], tenant: str, go_on: Callable[[], None], room: ReservedRoom
-    ) -> Submission:
-        """Read the body and find or fetch its file; a fetched file counts in `room`, and `go_on` is called regularly.
+    async def receive(self, request: Request, model: type[Document], tenant: str, room: ReservedRoom) -> Submission:
+        """Read the body and find or fetch its file; a fetched file counts in `room`.
 
         Raises `Problem` and `DiskFull`.
         """
@@ -136,7 +133,7 @@ class DocumentReceiver:
             file, file_name, result_bytes = await inspect(self._find, tenant, source, kind)
         else:
             file_name = name_at_address(source.url)
-            fetching = self._fetcher.fetch(source.url, source.sha256, kind, go_on, room)
+            fetching = self._fetcher.fetch(source.url, source.sha256, kind, room)
             file, result_bytes = await while_connected(request, fetching)
         seconds = document.deadline_seconds
         deadline = None if seconds is None else timedelta(seconds=seconds)

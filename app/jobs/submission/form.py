@@ -103,13 +103,12 @@ async def receive_submission(
     settings: Settings,
     outbound: OutboundClient,
     find_dataset: FindDataset,
-    go_on: Callable[[], None],
     room: ReservedRoom,
 ) -> Submission:
     """Read the whole form; its file counts in the reservation `room`.
 
-    `go_on` is called regularly, and `find_dataset` with the data set that the options name. Raises `Problem`,
-    `DiskFull` and `StoreUnavailable`; nothing of a refused upload remains.
+    `find_dataset` is called with the data set that the options name. Raises `Problem`, `DiskFull` and
+    `StoreUnavailable`; nothing of a refused upload remains.
     """
     boundary = _boundary(request, form)
     length = declared_length(request)
@@ -119,7 +118,6 @@ async def receive_submission(
         arriving = _ArrivingForm(form, boundary, writer, settings, find_dataset)
 
         def take(data: bytes) -> None:
-            go_on()
             arriving.feed(data)
             room.cover(writer.size)
 
@@ -130,7 +128,7 @@ async def receive_submission(
         await inspect(arriving.finish)
         if arriving.webhook is not None:
             await check_address(arriving.webhook, outbound)
-        return arriving.submission(room.stored(await commit(store, writer, go_on)))
+        return arriving.submission(room.stored(await commit(store, writer)))
 
 
 class _ArrivingForm:

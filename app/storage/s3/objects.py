@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from app.storage.artifacts import StoredArtifact
@@ -17,7 +17,7 @@ _READ_BYTES = 2 * 2**20
 _LOOK_BYTES = 2**20
 
 
-def upload(bucket: Bucket, key: str, file: BinaryIO, artifact: StoredArtifact, go_on: Callable[[], None]) -> None:
+def upload(bucket: Bucket, key: str, file: BinaryIO, artifact: StoredArtifact) -> None:
     """Write the file with this size and digest to the key.
 
     It is hashed again while it is sent. If it has changed, no object appears, and this raises `OSError`.
@@ -25,7 +25,7 @@ def upload(bucket: Bucket, key: str, file: BinaryIO, artifact: StoredArtifact, g
     part_bytes = max(_PART_BYTES, -(-artifact.size // _MOST_PARTS))
 
     def parts() -> Iterator[bytes]:
-        return _parts(file, artifact.sha256, part_bytes, go_on)
+        return _parts(file, artifact.sha256, part_bytes)
 
     if artifact.size <= part_bytes:
         bucket.put(key, b"".join(parts()))
@@ -44,11 +44,10 @@ def opened(bucket: Bucket, found: ObjectFound) -> BinaryIO:
     return io.BufferedReader(_ObjectFile(bucket, found), _LOOK_BYTES)
 
 
-def _parts(file: BinaryIO, sha256: str, part_bytes: int, go_on: Callable[[], None]) -> Iterator[bytes]:
+def _parts(file: BinaryIO, sha256: str, part_bytes: int) -> Iterator[bytes]:
     file.seek(0)
     digest = hashlib.sha256()
     while data := file.read(part_bytes):
-        go_on()
         digest.update(data)
         yield data
     if digest.hexdigest() != sha256:

@@ -9,7 +9,7 @@ object has been read.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
@@ -33,7 +33,7 @@ from app.storage.s3.objects import chunks, opened, upload
 from app.storage.s3.signing import signed_address
 from app.storage.s3.uses import Uses, artifact_key
 from app.storage.verified_files import Verifications
-from app.storage.writer import ArtifactWriter, Staging, nothing
+from app.storage.writer import ArtifactWriter, Staging
 
 _log = structlog.get_logger()
 _CLOCK = "clock"
@@ -74,13 +74,13 @@ class S3Store:
         """Store a copy of a file, which must not change meanwhile."""
         with source.open("rb") as file:
             artifact = hashed(file)
-            self._store(file, artifact, nothing)
+            self._store(file, artifact)
         return artifact
 
-    def adopt(self, path: Path, sha256: str, go_on: Callable[[], None] = nothing) -> None:
+    def adopt(self, path: Path, sha256: str) -> None:
         """Store a file with this digest, then remove it from the local disk."""
         with path.open("rb") as file:
-            self._store(file, StoredArtifact(sha256, path.stat().st_size), go_on)
+            self._store(file, StoredArtifact(sha256, path.stat().st_size))
         path.unlink()
 
     def open(self, sha256: str) -> BinaryIO:
@@ -161,11 +161,11 @@ class S3Store:
         """Raise `StoreUnavailable` if the bucket is not writable."""
         self._bucket.put(_CLOCK, b"")
 
-    def _store(self, file: BinaryIO, artifact: StoredArtifact, go_on: Callable[[], None]) -> None:
+    def _store(self, file: BinaryIO, artifact: StoredArtifact) -> None:
         """Store a file; it stays at least for the grace time."""
         for _ in range(_MOST_UPLOADS):
             file.seek(0)
-            upload(self._bucket, artifact_key(artifact.sha256), file, artifact, go_on)
+            upload(self._bucket, artifact_key(artifact.sha256), file, artifact)
             try:
                 self.renew(artifact.sha256)
             except ArtifactMissing:

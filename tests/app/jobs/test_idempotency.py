@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,14 +12,18 @@ import pytest
 import sqlalchemy
 from starlette.testclient import TestClient
 
+from app.db.engine import create_sessions
 from app.db.schema import migrate
-from app.jobs.idempotency import IdempotencyKeys, parse_key
+from app.db.transactions import current_time
+from app.jobs.idempotency import HeldKey, IdempotencyKeys, parse_key
 from app.jobs.models import IdempotencyKey, Job
+from app.jobs.service import Draft
 from app.kit.problems import Problem
 from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
+from tests.app.test_one_tenant_and_others import until
 from tests.conftest import EXAMPLE, transaction
 
 pytestmark = pytest.mark.both_modes
@@ -36,6 +41,12 @@ def expire_keys(settings: Settings) -> None:
     with transaction(settings) as session:
         for key in session.scalars(sqlalchemy.select(IdempotencyKey)):
             key.expires_at -= timedelta(days=1)
+
+
+def is_expired(settings: Settings) -> bool:
+    with transaction(settings) as session:
+        expiry = session.scalars(sqlalchemy.select(IdempotencyKey.expires_at)).one()
+        return expiry < current_time(session)
 
 
 @contextmanager
@@ -89,6 +100,22 @@ def test_a_request_that_fell_silent_loses_its_key(client: TestClient, settings: 
     with held(settings):
         expire_keys(settings)
         assert submit(client, headers=KEY).status_code == 202
+
+
+def test_a_request_that_takes_long_keeps_its_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.idempotency._SECONDS_BETWEEN_EXTENSIONS", 0.05)
+    migrate(settings)
+    sessions = create_sessions(settings)
+    held = HeldKey(sessions, DEFAULT_TENANT, "b3c9f4c2", "job_1")
+    assert held.take() is None
+
+    async def arrive() -> None:
+        async with Draft(DEFAULT_TENANT, "job_1", held).holding_its_key():
+            await asyncio.to_thread(expire_keys, settings)
+            await asyncio.to_thread(until, lambda: not is_expired(settings))
+
+    asyncio.run(arrive())
+    sessions.kw["bind"].dispose()
 
 
 def test_a_refused_request_gives_its_key_back(client: TestClient) -> None:

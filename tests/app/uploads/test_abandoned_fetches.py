@@ -45,9 +45,7 @@ def test_fetches_that_nobody_waits_for_end_and_queued_ones_do_not_begin(
 
     async def abandon() -> None:
         fetches = [
-            asyncio.create_task(
-                fetcher.fetch(f"{file_server.url}/drip", None, CHECKPOINT, lambda: None, rooms.room("acme"))
-            )
+            asyncio.create_task(fetcher.fetch(f"{file_server.url}/drip", None, CHECKPOINT, rooms.room("acme")))
             for _ in range(20)
         ]
         # A tenant alone has half of the threads.

@@ -222,7 +222,7 @@ def test_only_one_request_at_a_time_writes_to_an_upload(client: TestClient) -> N
     address = begin(client).headers["Location"]
     answers: list[httpx2.Response] = []
     # The test client sends a body only as a whole, so the test takes the lock from the service instead.
-    uploads: PartialUploads = client.app.state.partial_uploads  # type: ignore[attr-defined]
+    uploads: PartialUploads = client.app.state.services.partial_uploads  # type: ignore[attr-defined]
     appender = uploads.append("default", address.rpartition("/")[2], 0)
     answers.append(send(client, address, 0, CONTENT))
     appender.write(CONTENT[:100])

@@ -7,14 +7,14 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app.http.middleware.body_limits import LARGEST_DOCUMENT, Bodies, accept_upload
+from app.http.middleware.body_limits import LARGEST_DOCUMENT, BodyLimits, accept_upload
 from app.http.problem_answers import use_problem_details
 from app.pages.page_route import problem_answer
 
 
 def create_app(idle: float = 5, bytes_per_second: int = 1) -> FastAPI:
     """Create routes that count bytes of bodies: one takes documents, one uploads, and one ignores its body."""
-    app = FastAPI(middleware=[Middleware(Bodies, idle=idle, bytes_per_second=bytes_per_second)])
+    app = FastAPI(middleware=[Middleware(BodyLimits, idle=idle, bytes_per_second=bytes_per_second)])
     use_problem_details(app, problem_answer)
 
     @app.post("/document")

@@ -46,7 +46,7 @@ def ends_with_key(
     """Begin a long request, revoke its key; return the answer and the seconds until it ended."""
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(request)
-        until(lambda: client.app.state.key_watch._watched)  # type: ignore[attr-defined] # it has a state
+        until(lambda: client.app.state.services.key_watch._watched)  # type: ignore[attr-defined] # it has a state
         time.sleep(0.3)
         assert not answer.done()
         keys.revoke(token.key_id)
@@ -168,4 +168,4 @@ def test_what_is_asked_after_the_refusal_is_refused_at_once() -> None:
 def test_requests_that_are_over_are_watched_no_more(client: TestClient, token: Token) -> None:
     client.headers.update(bearer(token.reveal()))
     submit(client)
-    assert client.app.state.key_watch._watched == {}  # type: ignore[attr-defined] # an application has a state
+    assert client.app.state.services.key_watch._watched == {}  # type: ignore[attr-defined] # an application has a state

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from app.db.engine import create_sessions
 from app.db.transactions import Sessions
 from app.jobs.events import stream
-from app.jobs.events.listener_limit import Places
+from app.jobs.events.listener_limit import ListenerLimit
 from app.jobs.events.models import EventKind
 from app.jobs.events.reader import EventReader
 from app.jobs.events.repository import EventRepository, Position
@@ -140,24 +140,24 @@ def test_a_stream_shows_that_it_lives_and_ends_in_time(
 def test_one_who_takes_nothing_does_not_keep_the_place(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_LONGEST_SECONDS", 0.2)
     monkeypatch.setattr(stream, "_SECONDS_TO_TAKE", 0.1)
-    places = Places(1)
+    listeners = ListenerLimit(1)
 
     async def never(*message: Any) -> Any:
         await asyncio.sleep(60)
 
     async def send_to_nobody() -> bool:
-        answer = stream.EventStream(EventReader(sessions), places, Position("job_1", 0))
+        answer = stream.EventStream(EventReader(sessions), listeners, Position("job_1", 0))
         sending = asyncio.create_task(answer({"type": "http"}, never, never))
         await asyncio.sleep(0.1)
-        full = places.full("anybody")
+        full = listeners.full("anybody")
         await sending
         return full
 
     assert asyncio.run(send_to_nobody())
-    assert not places.full("anybody")
+    assert not listeners.full("anybody")
 
 
-def test_whoever_comes_when_all_places_are_taken_is_told_when_to_come_back(embedded: Settings) -> None:
+def test_whoever_comes_when_all_listeners_are_taken_is_told_when_to_come_back(embedded: Settings) -> None:
     with serving(embedded.model_copy(update={"max_listeners": 0})) as client:
         address = f"/jobs/{submit(client).json()['id']}/events"
         answer = client.get(address, headers=STREAM)
@@ -166,7 +166,7 @@ def test_whoever_comes_when_all_places_are_taken_is_told_when_to_come_back(embed
     assert answer.headers["Retry-After"] == "10"
 
 
-def test_places_are_given_back(embedded: Settings) -> None:
+def test_listeners_are_given_back(embedded: Settings) -> None:
     with serving(embedded.model_copy(update={"max_listeners": 1})) as client:
         job_id = failed_job(client, embedded)
         assert [follow(client, job_id)[-1].kind for _ in range(3)] == ["end"] * 3

@@ -121,12 +121,6 @@ def test_a_file_that_changes_while_it_is_stored_leaves_nothing(with_bucket: Sett
     assert source.exists()
 
 
-def test_whoever_stores_a_large_file_is_asked_now_and_then(with_bucket: Settings, source: Path) -> None:
-    asked: list[float] = []
-    store_of(with_bucket).adopt(source, DIGEST, lambda: asked.append(time.monotonic()))
-    assert len(asked) == 2
-
-
 def test_many_may_store_the_same_at_once(with_bucket: Settings, source: Path) -> None:
     found: list[StoredArtifact] = []
     threads = [threading.Thread(target=lambda: found.append(store_of(with_bucket).put(source))) for _ in range(4)]
