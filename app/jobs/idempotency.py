@@ -23,7 +23,7 @@ from sqlalchemy.sql.dml import Update
 from app.db.transactions import Sessions, current_time, insert_into, rows_changed, transact
 from app.http.body import in_turn
 from app.jobs.models import IdempotencyKey
-from app.jobs.submission.form import Submission
+from app.jobs.submission.model import Submission
 from app.kit.problems import Problem
 
 _log = structlog.get_logger()

@@ -24,8 +24,8 @@ from app.jobs.reader import JobReader
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.schemas import JobPage, JobView
-from app.jobs.submission.form import Submission
 from app.jobs.submission.labels import Label
+from app.jobs.submission.model import Submission
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact

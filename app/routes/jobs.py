@@ -24,8 +24,9 @@ from app.jobs.schemas import JobPage, JobView
 from app.jobs.service import TenantJobs
 from app.jobs.submission.deadline import DeadlineSeconds
 from app.jobs.submission.document import Document, JobDocument, document_schema
-from app.jobs.submission.form import FORM_OVERHEAD, JOB_FORM, Form, Submission, receive_submission
+from app.jobs.submission.form import FORM_OVERHEAD, JOB_FORM, Form, receive_submission
 from app.jobs.submission.labels import Labels, parse_wanted
+from app.jobs.submission.model import Submission
 from app.jobs.submission.names import JobName
 from app.jobs.waiting import LONGEST_WAIT, WaitFor, preferred_wait, wait_for_job
 from app.routes.authentication import authenticate, watched_key

@@ -17,8 +17,8 @@ from app.http.disconnection import while_connected
 from app.http.request_threads import in_share
 from app.jobs.repository import JobRepository
 from app.jobs.submission.deadline import DeadlineSeconds
-from app.jobs.submission.form import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.jobs.submission.labels import Labels
+from app.jobs.submission.model import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.jobs.submission.names import JobName
 from app.kit.explanations import explain
 from app.kit.file_names import name_at_address

@@ -4,45 +4,34 @@ The parser holds about a mebibyte at a time. Parsing, hashing and writing happen
 fills the memory nor delays other requests.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
-from typing import BinaryIO
 
-from pydantic import ValidationError
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from app.accounting.reservations import ReservedRoom
-from app.datasets.service import NamedDataset
 from app.http.artifact_writers import commit, writing
 from app.http.body import declared_length, inspect, read_body
-from app.jobs.kinds import JobKind
 from app.jobs.submission.deadline import parse_deadline
 from app.jobs.submission.labels import parse_labels
+from app.jobs.submission.model import LARGEST_OPTIONS, FindDataset, Submission, file_for, parse_options
 from app.jobs.submission.names import parse_name
-from app.kit.explanations import explain_option
 from app.kit.file_names import name_of_file
-from app.kit.problems import FieldProblem, Problem, refusing
+from app.kit.problems import FieldProblem, Problem
 from app.outbound.client import OutboundClient
 from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
-from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_encoding
+from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind
 from app.webhooks.webhook import Webhook, check_address, parse_webhook
-from nern_core.contract.catalogue import network_structure
 from nern_core.contract.options import EncodeOptions
-from nern_core.formats.checkpoint_structure import refuse_without_kernels, structure_of
-from nern_core.tensors.name_matching import match_names
 
-LARGEST_OPTIONS = 64 * 2**10
 # Allowance for everything but the file: boundaries, headers of parts, options.
 FORM_OVERHEAD = 2**20
 _LONGEST_PART_HEADER = 2**13
-_FORM_OF_OPTIONS = 'a JSON object, such as {"steps": 200}'
-FindDataset = Callable[[str], NamedDataset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +58,6 @@ RECONSTRUCTION_FORM = Form(
     frozenset({"name", "labels", "webhook", "deadline_seconds"}),
     "curl -F encoding=@model.nern .../reconstructions",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A stored file, and the job to do with it.
-
-    With options, the file is a checkpoint to encode; `dataset` is the uploaded data set that they name, if any. Without
-    options, the file is an encoding to reconstruct. The results take up to `result_bytes`. The job's name is `name`, or
-    else `file_name`.
-    """
-
-    file: StoredArtifact
-    options: EncodeOptions | None
-    name: str | None = None
-    file_name: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    webhook: Webhook | None = None
-    deadline: timedelta | None = None
-    dataset: StoredArtifact | None = None
-    result_bytes: int = 0
-
-    @property
-    def kind(self) -> JobKind:
-        """Kind of the job."""
-        return JobKind.RECONSTRUCTION if self.options is None else JobKind.ENCODING
 
 
 async def receive_submission(
@@ -273,44 +237,6 @@ class _ArrivingForm:
 
     def _end(self) -> None:
         self._complete = True
-
-
-def file_for(options: EncodeOptions | None) -> FileKind:
-    """Return the expected kind of file: a checkpoint that the options can encode; without options, an encoding."""
-    return ENCODING if options is None else FileKind(CHECKPOINT.name, partial(_refuse_unfit, options))
-
-
-def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
-    """Raise `Problem` if the file is not a checkpoint, does not fit the architecture or has no kernels.
-
-    Returns the space in bytes that the results may take.
-    """
-    with refusing("key" if options.key else "checkpoint"):
-        structure = structure_of(file, options.key)
-    with refusing("architecture"):
-        if options.architecture is not None:
-            shapes = {name: claim.shape for name, claim in structure.tensors.items()}
-            match_names(shapes, network_structure(options.architecture))
-    with refusing("kernels" if options.kernels else "checkpoint"):
-        refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
-    return results_of_encoding(structure)
-
-
-def parse_options(text: bytes, find_dataset: FindDataset) -> tuple[EncodeOptions, StoredArtifact | None]:
-    """Parse options from JSON, and find the uploaded data set that they name, if any.
-
-    Raises `Problem` (`invalid-options`, `unknown-dataset`, `dataset-lost`).
-    """
-    try:
-        options = EncodeOptions.model_validate_json(text)
-    except ValidationError as error:
-        raise Problem.of_validation(
-            "invalid-options", error, explain=explain_option, name="options", form=_FORM_OF_OPTIONS
-        ) from error
-    if options.dataset is None:
-        return options, None
-    found = find_dataset(options.dataset)
-    return options.model_copy(update={"dataset": found.name}), found.stored
 
 
 def _boundary(request: Request, form: Form) -> bytes:

@@ -16,7 +16,7 @@ from app.jobs.broker import create_celery
 from app.jobs.models import Job
 from app.jobs.relay import Relay
 from app.jobs.service import JobService, TenantJobs
-from app.jobs.submission.form import Submission
+from app.jobs.submission.model import Submission
 from app.settings import Settings
 from app.storage.folder import FolderStore
 from nern_core.contract.options import EncodeOptions
