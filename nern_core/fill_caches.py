@@ -7,6 +7,7 @@ processes which cannot write to shared caches.
 import numpy as np
 import torch
 
+import nern_core.container  # noqa: F401 # first: it and the streams of permutations import each other
 from nern_core.analysis.charts import Series, line_chart
 from nern_core.contract.options import Permutation
 from nern_core.representations.predicted.gelu import gelu_

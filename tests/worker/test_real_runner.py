@@ -18,12 +18,14 @@ from app.db.schema import migrate
 from app.jobs.models import Job, JobStatus
 from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
+from app.storage.writer import nothing
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.encoding_files import changed
 from tests.worker.conftest import Jobs
 from worker.child import RunnerStarter
+from worker.folder import RunFolder
 from worker.supervisor import Supervisor
 
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4.nern"
@@ -31,9 +33,13 @@ LONG: dict[str, Any] = {"architecture": "digits-cnn", "dataset": str(DIGITS), "h
 
 
 @pytest.fixture(scope="module")
-def starter() -> RunnerStarter:
-    """The real one; its caches are filled once."""
-    return RunnerStarter()
+def starter(tmp_path_factory: pytest.TempPathFactory) -> RunnerStarter:
+    """The real one; its caches are filled before the first job."""
+    starter = RunnerStarter()
+    folder = RunFolder(tmp_path_factory.mktemp("prepared"))
+    starter.prepare(folder, nothing)
+    assert {path.name for path in folder.caches.iterdir()} == {"numba", "matplotlib"}
+    return starter
 
 
 def run(jobs: Jobs, starter: RunnerStarter, job_id: str, stopping: Callable[[], bool] = lambda: False) -> Job:
@@ -98,6 +104,8 @@ def processes_of(job_id: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.gate
 def test_a_job_is_encoded_and_its_results_are_published(embedded_jobs: Jobs, starter: RunnerStarter) -> None:
     jobs = embedded_jobs
     job_id = jobs.submit(architecture="digits-cnn", dataset=str(DIGITS), hidden_size=32, steps=60)
