@@ -18,12 +18,12 @@ from app.db.schema import migrate
 from app.jobs.models import Job, JobStatus
 from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
-from app.storage.writer import nothing
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.encoding_files import changed
 from tests.worker.conftest import Jobs
+from tests.worker.supervision import nothing
 from worker.child import RunnerStarter
 from worker.folder import RunFolder
 from worker.supervisor import Supervisor
