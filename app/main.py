@@ -42,7 +42,7 @@ from app.settings import Settings
 from app.storage import check_storage, open_store
 from app.tracing import Tracer, create_tracer
 
-_DESCRIPTION = """Convert trained networks to compact neural representations.
+_DESCRIPTION = """Convert trained networks to compact representations.
 
 Send a checkpoint to `POST /jobs`, follow the job at `GET /jobs/{id}`, and download the small `.nern` file or the
 weights reconstructed from it. `POST /reconstructions` reconstructs the weights of any `.nern` file.

@@ -159,7 +159,7 @@ def _description(job: Job, source: Source) -> str:
     accuracies = ""
     if figures["reconstructed_accuracy"] is not None:
         accuracies = f", {figures['reconstructed_accuracy']:.2f} % instead of {figures['original_accuracy']:.2f} %"
-    return f"Neural representation of {source.origin}: {sizes}{accuracies}."
+    return f"Compact representation of {source.origin}: {sizes}{accuracies}."
 
 
 def _found(tracking: MlflowClient, version: ModelVersion) -> Result:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from markupsafe import Markup, escape
 
 from nern_core.contract.options import EncodeOptions
 
@@ -46,6 +47,13 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
         "fail_over": "points",
     }
 )
+# Help texts of the form that differ from the descriptions for programs.
+HELP: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "dataset": "The name of an uploaded data set, or a folder on the service's machine. Its images are used for "
+        "training and to measure the accuracy. Needs `architecture`.",
+    }
+)
 _NAME_IN_TEXT = re.compile("`([^`]+)`")
 # Above, whole numbers have an exponent, as people write them too.
 _LONGEST_WHOLE: Final = 10**15
@@ -56,9 +64,18 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def in_words(text: str) -> str:
-    """A text about options with their labels in the place of their names, and without backticks."""
-    return _NAME_IN_TEXT.sub(lambda found: f"“{LABELS[found[1]]}”" if found[1] in LABELS else found[1], text)
+def in_words(text: str) -> Markup:
+    """A text about options as HTML, with their labels in the place of their names, and values as code."""
+    return Markup(_NAME_IN_TEXT.sub(_label_or_code, str(escape(text))))  # noqa: S704 # escaped
+
+
+def help_of(name: str) -> Markup:
+    """The help of an option's field in the form."""
+    return in_words(HELP.get(name) or EncodeOptions.model_fields[name].description or "")
+
+
+def _label_or_code(found: re.Match[str]) -> str:
+    return f"“{escape(LABELS[found[1]])}”" if found[1] in LABELS else f"<code>{found[1]}</code>"
 
 
 def bounds(name: str) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.jobs.schemas import JobView
+from nern_core.contract.metrics import Metrics
 from nern_core.contract.options import EncodeOptions, RecipeName
 from nern_core.contract.progress import Phase
 from nern_core.contract.verdict import VerdictLevel, accuracy_drop
@@ -39,7 +40,7 @@ DEFAULT_BUDGET: Final = "A number of steps is chosen for the network's size."
 _RESULTS: Final = {
     "weights.safetensors": "Reconstructed weights",
     "weights.pt": "Reconstructed weights for PyTorch",
-    "encoding.nern": "Neural representation",
+    "encoding.nern": "Compact representation",
     "report.json": "Report for programs",
     "report.html": "Report for people",
     "importance.json": "Kernels and filters by importance",
@@ -82,18 +83,18 @@ def moment(time: datetime) -> str:
 
 
 def title(job: JobView) -> str:
-    """Name the network and the goal: `cifar-resnet20, 20 times smaller`."""
+    """Name the network and the goal: `cifar-resnet20, compression ratio 20`."""
     if job.options is None:
         return "Weight reconstruction"
     if job.known_options is None:
         return "Encoding with options of a newer release"
-    return f"{job.known_options.architecture or 'Weights alone'}, {goal(job.known_options)}"
+    return f"{job.known_options.architecture or 'No architecture given'}, {goal(job.known_options)}"
 
 
 def goal(options: EncodeOptions) -> str:
     """Describe the size that the options ask for."""
     if options.target_ratio is not None:
-        return f"{options.target_ratio:g} times smaller"
+        return f"compression ratio {options.target_ratio:g}"
     if options.target_bytes is not None:
         return f"in {options.target_bytes:,} bytes"
     if options.max_drop is not None:
@@ -107,8 +108,7 @@ def result(job: JobView) -> str:
     """Summarize the result of a job: its size and accuracy, or its message."""
     if job.known_metrics is None:
         return job.message
-    smaller = f"{job.known_metrics.ratio:.1f} times smaller"
-    facts = [smaller]
+    facts = [f"{job.known_metrics.ratio:.1f} times smaller than the tensors"]
     lost = accuracy_drop(job.known_metrics.original_accuracy, job.known_metrics.reconstructed_accuracy)
     if lost == 0:
         facts.append("as accurate")
@@ -118,6 +118,13 @@ def result(job: JobView) -> str:
     if verdict is not None and verdict.level is not VerdictLevel.FAITHFUL:
         facts.append(verdict.level.value)
     return ", ".join(facts)
+
+
+def sizes(metrics: Metrics) -> str:
+    """Describe the file's size and what it holds: `5.3 KB for 19.2 KB of tensors`."""
+    # Earlier results do not have the size of the tensors.
+    held = f" for {size(metrics.tensor_bytes)} of tensors" if metrics.tensor_bytes else ""
+    return f"{size(metrics.file_bytes)}{held}"
 
 
 def result_name(name: str) -> str:

@@ -71,9 +71,7 @@ async def new_job(
     choices |= {"permutations": list(Permutation), "devices": list(Device)}
     choices["representations"] = list(RepresentationName)
     choices["datasets"] = (await in_share(services.datasets.all, tenant)).items
-    return render(
-        request, "new.html", {"options": options, "source": source, "fields": EncodeOptions.model_fields, **choices}
-    )
+    return render(request, "new.html", {"options": options, "source": source, **choices})
 
 
 @router.get("/data")

@@ -96,7 +96,7 @@ def get_weights(
 @router.head("/{job_id}/encoding", include_in_schema=False)
 @router.get("/{job_id}/encoding", summary="Download the .nern file", operation_id="get_encoding", **_RESULTS)
 def get_encoding(job_id: JobId, results: Results) -> Response:
-    """The neural representation; `nern reconstruct` reconstructs the weights from it."""
+    """The compact representation; `nern reconstruct` reconstructs the weights from it."""
     return results.answer(job_id, "encoding.nern")
 
 

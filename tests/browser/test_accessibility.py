@@ -36,6 +36,14 @@ def test_the_pages_fit_a_phone(page: Page, addresses: list[str]) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
 
 
+def test_a_phone_shows_the_heading_of_each_figure_in_a_list(page: Page, tenant: Tenant) -> None:
+    tenant.client.submit(target_ratio=12)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/")
+    shown = page.locator(".rows td.number").evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert shown == '"Input: "'
+
+
 def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")

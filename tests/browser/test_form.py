@@ -120,8 +120,9 @@ def test_back_brings_back_the_whole_form(page: Page, tenant: Tenant) -> None:
     [
         (
             "Team=vision",
-            "“Team” is no name of a label: use small letters, digits and . _ / -, 63 characters at most.",
+            "“Team” is no name of a label: use lowercase letters, digits and . _ / -, 63 characters at most.",
         ),
+        ("foo", "“foo” is not a label. A label is KEY=VALUE, such as team=vision."),
         ("=x", "“=x” has no name: write a label like team=vision."),
         ("a=1, a=2", "“a” is there twice: give each label one value."),
     ],
@@ -139,3 +140,15 @@ def test_what_the_service_refuses_is_said_with_the_labels_of_the_form(page: Page
     page.get_by_label("Data set").fill("digits")
     submit(page)
     expect(page.locator("#error-dataset")).to_have_text("“Data set” needs “Architecture”, to measure the accuracy.")
+
+
+def test_all_wrong_fields_are_marked_at_once(page: Page) -> None:
+    begin(page)
+    page.get_by_label("Deadline").fill("0")
+    page.get_by_label("Labels").fill("foo")
+    page.locator("#architecture").fill("resnet18")
+    submit(page)
+    expect(page.locator("[aria-invalid]")).to_have_count(3)
+    expect(page.locator("#error-architecture")).to_have_text(
+        "There is no such architecture; did you mean torchvision:resnet18?"
+    )

@@ -86,7 +86,7 @@ def test_in_a_service_without_keys_the_form_with_nothing_but_the_file_makes_a_fa
         fill_in(page)
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
         page.get_by_role("button", name="Submit").click()
-        expect(page.locator("#what")).to_have_text("Weights alone, default size")
+        expect(page.locator("#what")).to_have_text("No architecture given, default size")
         expect(page.locator(".badge")).to_have_text("succeeded", timeout=240_000)
         with page.expect_download() as download:
             page.get_by_role("link", name="weights.safetensors").click()

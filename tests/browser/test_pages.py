@@ -66,7 +66,7 @@ def test_an_alternative_that_is_chosen_has_to_be_filled_in(page: Page) -> None:
     page.get_by_role("spinbutton", name="File size").fill("5000")
     expect(page.get_by_role("radio", name="File size")).to_be_checked()
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#what")).to_have_text("Weights alone, in 5,000 bytes")
+    expect(page.locator("#what")).to_have_text("No architecture given, in 5,000 bytes")
 
 
 def test_another_job_begins_with_the_same_options_and_needs_no_second_upload(page: Page, tenant: Tenant) -> None:
@@ -79,7 +79,7 @@ def test_another_job_begins_with_the_same_options_and_needs_no_second_upload(pag
     expect(page.get_by_text("digits-cnn.safetensors, 231 KB, is already uploaded.")).to_be_visible()
     page.get_by_role("spinbutton", name="Compression ratio").fill("15")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#what")).to_have_text("digits-cnn, 15 times smaller")
+    expect(page.locator("#what")).to_have_text("digits-cnn, compression ratio 15")
     first, second = (tenant.client.get("/jobs")["items"][number] for number in (1, 0))
     assert first["checkpoint"] == second["checkpoint"]
     assert second["options"] == first["options"] | {"target_ratio": 15}

@@ -85,7 +85,7 @@ def test_a_version_of_a_model_becomes_a_version_of_another(
     assert version.tags["nern.source_sha256"] == DIGEST
     assert version.tags["nern.weights_sha256"] == DIGEST
     assert version.tags["nern.encoding_sha256"] == hashlib.sha256(b"the encoding").hexdigest()
-    assert version.description == f"Neural representation of models:/{registered_model}/1: 50 bytes instead of 100."
+    assert version.description == f"Compact representation of models:/{registered_model}/1: 50 bytes instead of 100."
 
 
 def test_the_newest_version_is_looked_up(

@@ -34,7 +34,16 @@ function fieldsInUse() {
     input.setCustomValidity(isTooSmall ? `Give a number above ${input.dataset.above}.` : "");
   }
   document.getElementById("labels").setCustomValidity(problemOfLabels(textOf("labels")));
+  document.getElementById("architecture").setCustomValidity(problemOfArchitecture(textOf("architecture")));
   return [...form.elements].filter(isInUse);
+}
+
+/** What is wrong with the name of an architecture, or an empty text; the suggestions of its field are all names. */
+function problemOfArchitecture(name) {
+  const names = [...document.getElementById("architectures").options].map((entry) => entry.value);
+  if (name === "" || names.includes(name)) return "";
+  const meant = names.find((known) => known.endsWith(`:${name}`)) ?? names.find((known) => known.includes(name));
+  return meant ? `There is no such architecture; did you mean ${meant}?` : "There is no such architecture.";
 }
 
 /** Return the options that were filled in, as JSON. */

@@ -1,4 +1,4 @@
-"""Alternatives to a neural representation that need no training.
+"""Alternatives to an encoding that need no training.
 
 The alternative with training, quantizing the network itself, is in `nern_core.analysis.direct_quantization`.
 """

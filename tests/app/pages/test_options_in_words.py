@@ -63,6 +63,16 @@ def test_the_options_that_were_given_have_labels_and_units(
     assert options_in_words.given(options) == given
 
 
-def test_a_text_on_options_uses_their_labels() -> None:
+def test_a_text_on_options_uses_their_labels_and_marks_values() -> None:
     text = options_in_words.in_words("`fail_over` needs a `dataset`; `auto` is the default.")
-    assert text == "“Fail above accuracy drop” needs a “Data set”; auto is the default."
+    assert text == "“Fail above accuracy drop” needs a “Data set”; <code>auto</code> is the default."
+
+
+def test_a_text_on_options_is_escaped() -> None:
+    assert options_in_words.in_words("`<b>` & `a`") == "<code>&lt;b&gt;</code> &amp; <code>a</code>"
+
+
+def test_the_form_has_its_own_help_for_data_sets() -> None:
+    assert options_in_words.help_of("dataset").startswith(
+        "The name of an uploaded data set, or a folder on the service&#39;s machine."
+    )

@@ -41,9 +41,9 @@ def test_the_list_shows_the_jobs_of_a_status_a_page_at_a_time(embedded_client: T
     for _ in range(26):
         submit(embedded_client, {"target_ratio": 12})
     first = embedded_client.get("/", params={"status": "queued"}).text
-    assert first.count("Weights alone, 12 times smaller") == 25
+    assert first.count("No architecture given, compression ratio 12") == 25
     (older,) = re.findall(r'href="(/\?status=queued&cursor=[^"]+)"', first.replace("&amp;", "&"))
-    assert embedded_client.get(older).text.count("Weights alone, 12 times smaller") == 1
+    assert embedded_client.get(older).text.count("No architecture given, compression ratio 12") == 1
     assert "No jobs match this filter." in embedded_client.get("/", params={"status": "failed"}).text
 
 
@@ -121,8 +121,9 @@ def test_the_page_of_a_job_shows_its_options_with_the_labels_of_the_form(embedde
 
 
 def test_a_script_that_renews_a_part_of_a_page_gets_problems_as_documents(embedded_client: TestClient) -> None:
-    answer = embedded_client.get(f"/view/job_{'0' * 32}", headers={"HX-Request": "true"})
-    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no job with this id.")
+    answer = embedded_client.get("/view/job_00", headers={"HX-Request": "true"})
+    detail = "There is no job 'job_00'; GET /jobs (`nern jobs list`) lists all ids."
+    assert (answer.status_code, answer.json()["detail"]) == (404, detail)
 
 
 def test_the_form_offers_the_checkpoint_of_another_job(embedded_client: TestClient) -> None:
@@ -186,7 +187,10 @@ def test_data_sets_are_listed_with_what_they_hold(embedded: Settings) -> None:
     with serving(offering) as client:
         client.post("/datasets", params={"name": "mine"}, content=small_file())
         page = client.get("/data").text
-    rows = {row[0]: row[1:] for row in re.findall(r'<th scope="row">(.+)</th>\s*<td>(.+)</td>\s*<td>(.+)</td>', page)}
+    rows = {
+        row[0]: row[1:]
+        for row in re.findall(r'<th scope="row">(.+)</th>\s*<td[^>]*>(.+)</td>\s*<td[^>]*>(.+)</td>', page)
+    }
     assert rows["mine"] == ("3 of 4 by 5", "2 of 4 by 5")
     assert rows.keys() == {"mine", "digits"}
     # Data sets of the operator cannot be deleted here.

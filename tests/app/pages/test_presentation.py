@@ -7,6 +7,7 @@ from app.datasets.views import SplitView
 from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobView
 from app.pages import presentation
+from nern_core.contract.metrics import Metrics
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase
 
@@ -74,7 +75,7 @@ def test_times_have_two_units(seconds: float, text: str) -> None:
     ("options", "goal"),
     [
         ({}, "default size"),
-        ({"target_ratio": 12}, "12 times smaller"),
+        ({"target_ratio": 12}, "compression ratio 12"),
         ({"target_bytes": 73000}, "in 73,000 bytes"),
         ({"hidden_size": 160}, "hidden size 160"),
         ({"representation": "predictor"}, "predictor"),
@@ -87,11 +88,11 @@ def test_the_goal_is_what_was_asked_for(options: dict[str, Any], goal: str) -> N
 @pytest.mark.parametrize(
     ("accuracy", "text"),
     [
-        (91.5, "12.5 times smaller, 0.23 points less accurate"),
-        (91.8, "12.5 times smaller, 0.07 points more accurate"),
-        (91.73, "12.5 times smaller, as accurate"),
-        (91.733, "12.5 times smaller, as accurate"),
-        (None, "12.5 times smaller"),
+        (91.5, "12.5 times smaller than the tensors, 0.23 points less accurate"),
+        (91.8, "12.5 times smaller than the tensors, 0.07 points more accurate"),
+        (91.73, "12.5 times smaller than the tensors, as accurate"),
+        (91.733, "12.5 times smaller than the tensors, as accurate"),
+        (None, "12.5 times smaller than the tensors"),
     ],
 )
 def test_the_result_is_its_size_and_what_it_costs(accuracy: float | None, text: str) -> None:
@@ -187,8 +188,17 @@ def test_images_are_counted_with_their_size(count: int | None, shape: list[int] 
 
 @pytest.mark.parametrize(
     ("level", "text"),
-    [("faithful", "12.5 times smaller"), ("degraded", "12.5 times smaller, degraded")],
+    [
+        ("faithful", "12.5 times smaller than the tensors"),
+        ("degraded", "12.5 times smaller than the tensors, degraded"),
+    ],
 )
 def test_the_list_names_a_result_that_is_not_faithful(level: str, text: str) -> None:
     verdict = {"level": level, "sentence": "The accuracy was not measured."}
     assert presentation.result(view(metrics=METRICS | {"reconstructed_accuracy": None, "verdict": verdict})) == text
+
+
+@pytest.mark.parametrize(("tensor_bytes", "text"), [(19_240, "5.3 KB for 19.2 KB of tensors"), (0, "5.3 KB")])
+def test_sizes_name_the_tensors_that_the_ratio_refers_to(tensor_bytes: int, text: str) -> None:
+    metrics = Metrics.model_validate(METRICS | {"file_bytes": 5_298, "tensor_bytes": tensor_bytes})
+    assert presentation.sizes(metrics) == text

@@ -95,6 +95,13 @@ def test_all_figures_of_the_report_are_on_the_page(digits: tuple[Path, Report], 
     assert report.source_sha256 in page
 
 
+def test_the_first_sentence_names_the_two_sizes_that_the_ratio_divides(digits: tuple[Path, Report], page: str) -> None:
+    metrics = digits[1].metrics
+    text = " ".join(page.split())
+    assert f"{metrics.tensor_bytes:,} bytes of tensors in a file of {metrics.file_bytes:,} bytes: " in text
+    assert f"{metrics.tensor_bytes / metrics.file_bytes:.2f} times smaller" in text
+
+
 def test_an_alternative_that_is_better_is_named(digits: tuple[Path, Report]) -> None:
     comparison = compare(open_pair(EXAMPLE, digits[0]), trained=digits[1], dataset=DIGITS)
     int8 = next(a for a in comparison.report.alternatives if a.name == "int8")
