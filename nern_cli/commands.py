@@ -36,9 +36,11 @@ from nern_cli.reconstruct import reconstruct
 from nern_cli.report import report as write_report
 from nern_cli.signals import Stopped, leave_signals_to_server, stopping_signals
 from nern_cli.submit import submit
-from nern_cli.terminal_text import print_line, print_note
-from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions, explain_invalid
+from nern_cli.terminal_text import print_error, print_line, print_note
+from nern_core.contract.errors import NernError, sentence_case
+from nern_core.contract.invalid_options import explain_invalid
+from nern_core.contract.invalid_values import explain_value
+from nern_core.contract.options import EncodeOptions
 from nern_core.contract.system_errors import is_out_of_memory
 
 # Loading Python and torch takes seconds, which count as part of the command's time.
@@ -56,7 +58,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
+            if isinstance(error.__cause__, ValidationError):
+                error.message = sentence_case(explain_value(error.__cause__.errors()[0]))
             raise
 
 
@@ -81,7 +84,7 @@ def nern(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Compact neural representations of trained networks."""
+    """Compact representations of trained networks."""
 
 
 Host = Annotated[str, typer.Option(help="Address to listen on. Addresses other than loopback need API keys.")]
@@ -290,5 +293,5 @@ def _with_flags(sentence: str) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print_note(f"nern: {message}")
+    print_error(message)
     sys.exit(code)

@@ -1,5 +1,6 @@
 """Exit statuses of the command, and the error codes that each stands for."""
 
+from collections.abc import Collection
 from enum import IntEnum
 from typing import Final
 
@@ -51,6 +52,7 @@ _CODES: Final = {
     },
     ExitCode.MISUSED: {
         "incomplete_teacher",
+        "invalid_options",
         "invalid_reference",
         "no_architecture",
         "no_model_name",
@@ -65,8 +67,27 @@ _CODES: Final = {
     ExitCode.TOO_LOSSY: {"too_lossy"},
     ExitCode.CANNOT_WRITE: {"cannot_write", "disk_full", "folder_not_empty", "is_folder", "no_folder", "own_input"},
 }
+# Fields of a submission whose errors concern the file: its content, or what the options expect in it.
+_FILE_FIELDS: Final = frozenset({"checkpoint", "encoding", "key", "architecture", "kernels"})
+_DATASET_ERRORS: Final = frozenset({"not_a_dataset"})
 
 
 def exit_code_of(error: NernError) -> ExitCode:
     """Return the exit status for an error."""
-    return next((status for status, codes in _CODES.items() if error.code in codes), ExitCode.BAD_INPUT)
+    return _status_of(error.code) or ExitCode.BAD_INPUT
+
+
+def exit_code_of_refusal(slug: str, fields: Collection[str]) -> ExitCode:
+    """Return the exit status for input that a service refuses: that of the same error on this machine.
+
+    `slug` is the type of the problem; `fields` are those that it names.
+    """
+    code = slug.replace("-", "_")
+    if (status := _status_of(code)) is not None:
+        return status
+    is_about_file = code in _DATASET_ERRORS or not _FILE_FIELDS.isdisjoint(fields)
+    return ExitCode.BAD_INPUT if is_about_file else ExitCode.FAILED
+
+
+def _status_of(code: str) -> ExitCode | None:
+    return next((status for status, codes in _CODES.items() if code in codes), None)

@@ -84,7 +84,7 @@ def _is_file(encoding: str) -> bool:
     if Path(encoding).is_file():
         return True
     if not encoding.startswith(_JOB_PREFIX):
-        raise NernError("no_such_file", f"'{encoding}' is neither a .nern file nor a job id.")
+        raise NernError("no_such_file", f"There is no file '{encoding}', and it is not a job id.")
     return False
 
 

@@ -78,7 +78,7 @@ def output_folder(
         raise NernError("cannot_write", f"'{folder}' is a file; choose a folder.")
     targets = [_checked_target(folder / name, given) for name in names] if target.is_dir() else []
     if not parents and not target.parent.is_dir():
-        raise NernError("no_folder", f"There is no folder '{folder.parent}' to write '{folder.name}' into.")
+        raise NernError("no_folder", _no_folder(folder))
     existing = next(path for path in (target, *target.parents) if path.is_dir())
     with _staging(folder, existing) as (staging, mode):
         yield staging
@@ -127,10 +127,14 @@ def _checked_target(path: Path, inputs: Iterable[Path | None]) -> Path:
     if not is_stream(path):
         _refuse_inputs(path, target, inputs)
     if not target.parent.is_dir():
-        raise NernError("no_folder", f"There is no folder '{path.parent}' to write '{path.name}' into.")
+        raise NernError("no_folder", _no_folder(path))
     if target.exists() and not os.access(target, os.W_OK):
         raise NernError("cannot_write", f"'{path}' cannot be written: {os.strerror(errno.EACCES)}.")
     return target
+
+
+def _no_folder(output: Path) -> str:
+    return f"There is no folder '{output.parent}' to write '{output.name}' into; create it, or choose another output."
 
 
 def _refuse_inputs(path: Path, target: Path, inputs: Iterable[Path | None]) -> None:

@@ -18,7 +18,7 @@ from types import FrameType
 
 from app.kit.parent_process import start_bound_child
 from nern_cli.signals import stopping_signal_numbers
-from nern_cli.terminal_text import print_line, print_note
+from nern_cli.terminal_text import print_error, print_line
 
 # The commands `nern` and `celery` would first search the current folder for `app` and `worker`, and that folder may
 # have an unrelated `app`.
@@ -52,7 +52,10 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     refuse_open_service(settings, host)
     check_storage(settings)
     if not _is_free(host, port):
-        print_note(f"nern: Port {port} is in use; choose another one with --port.")
+        print_error(f"Port {port} is in use; choose another one with --port.")
+        return 1
+    if data_dir.exists() and not data_dir.is_dir():
+        print_error(f"'{data_dir}' is a file; choose a folder with --data-dir.")
         return 1
     data_dir.mkdir(parents=True, exist_ok=True)
     with database_errors_told():
@@ -65,7 +68,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     children = {"worker": worker, "API": api}
     ended, restarts = _wait(children, stop), _Restarts()
     while ended == "worker" and restarts.take(children[ended].returncode):
-        print_note(f"nern: {_end_of(ended, children[ended].returncode)}; it is started again.")
+        print_error(f"{_end_of(ended, children[ended].returncode)}; it is started again.")
         time.sleep(_SECONDS_BEFORE_RESTART)
         if not stop.received:
             children[ended] = _start(_WORKER, _WORKER_OPTIONS, environment)
@@ -74,7 +77,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     if ended is None:
         print_line("Stopped.")
         return 0
-    print_note(f"nern: {_end_of(ended, children[ended].returncode)}.")
+    print_error(f"{_end_of(ended, children[ended].returncode)}.")
     return 1
 
 

@@ -3,15 +3,16 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nern_cli.arguments import refuse_empty
 from nern_cli.display import ProgressDisplay, describe_progress, print_json, print_result
-from nern_cli.exit_codes import ExitCode
+from nern_cli.exit_codes import ExitCode, exit_code_of_refusal
 from nern_cli.signals import Stopped
-from nern_cli.terminal_text import print_note
+from nern_cli.terminal_text import print_error
 
 if TYPE_CHECKING:
     from nern_client import Client, Job, NernClientError
@@ -68,14 +69,14 @@ def service(url: str | None, *, json: bool = False) -> Iterator["Client"]:
         job = getattr(error, "job", None)
         if json and job is not None:
             print_json(as_json(job))
-        print_note(f"nern: {_sentence(error)}")
+        print_error(_sentence(error))
         raise typer.Exit(_exit_code(error)) from error
     except BrokenPipeError:
         # The reader of the output has closed the pipe.
         raise
     except OSError as error:
         named = f"'{error.filename}': " if error.filename else ""
-        print_note(f"nern: {named}{error.strerror or error}.")
+        print_error(f"{named}{error.strerror or error}.")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -92,7 +93,7 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], None]) -> None:
             act(job_id)
         except ApiError as error:
             which = f"{job_id}: " if len(job_ids) > 1 else ""
-            print_note(f"nern: {which}{_sentence(error)}")
+            print_error(f"{which}{_sentence(error)}")
             refused.append(error)
         sys.stdout.flush()
     if refused:
@@ -111,7 +112,7 @@ def follow(client: "Client", job_id: str, timeout: float | None, on_update: Call
         try:
             return client.jobs.wait(job_id, on_update=show, timeout=timeout)
         except Stopped as stopped:
-            print_note(f"nern: {stopped.sentence} The job continues: nern jobs watch {job_id}")
+            print_error(f"{stopped.sentence} The job continues: nern jobs watch {job_id}")
             raise typer.Exit(stopped.exit_code) from None
 
 
@@ -133,7 +134,7 @@ def print_metrics(title: str, job: "Job") -> None:
 
 
 def _exit_code(error: "NernClientError") -> ExitCode:
-    from nern_client import JobCanceled, JobFailed, ServerUnreachable, WaitTimeout
+    from nern_client import InvalidRequest, JobCanceled, JobFailed, ServerUnreachable, WaitTimeout
 
     codes = {
         JobFailed: ExitCode.JOB_FAILED,
@@ -141,6 +142,8 @@ def _exit_code(error: "NernClientError") -> ExitCode:
         WaitTimeout: ExitCode.TIMED_OUT,
         ServerUnreachable: ExitCode.UNREACHABLE,
     }
+    if isinstance(error, InvalidRequest) and error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return exit_code_of_refusal(error.type, {problem.field for problem in error.problem.errors})
     return codes.get(type(error), ExitCode.FAILED)
 
 

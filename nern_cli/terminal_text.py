@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
+from nern_core.contract.errors import sentence_case
+
 _NAME: Final = "nern-ascii"
 _ASCII: Final = {
     "→": "->",
@@ -59,6 +61,11 @@ def print_note(text: str) -> None:
     except BrokenPipeError:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 # a name, not a path
             os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
+def print_error(sentence: str) -> None:
+    """Print what went wrong on standard error."""
+    print_note(f"nern: {sentence_case(sentence)}")
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

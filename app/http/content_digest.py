@@ -11,7 +11,7 @@ from fastapi import Header
 from app.kit.patterns import Matching
 from app.kit.problems import FieldProblem, Problem
 
-IS_SHA256 = Matching(r"^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits, 0 to 9 and a to f in small letters")
+IS_SHA256 = Matching(r"^[0-9a-f]{64}$", "a SHA-256 is 64 hexadecimal digits, 0 to 9 and a to f in lowercase")
 _DIGEST_BYTES = 32
 _LONGEST_HEADER = 1000
 _MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):")

@@ -6,6 +6,7 @@ from http import HTTPStatus
 import uuid_utils
 
 from app.kit.problems import Problem
+from nern_core.contract.errors import quoted
 
 JOB_ID_PATTERN = r"^job_[0-9a-f]{1,36}$"
 _JOB_ID = re.compile(JOB_ID_PATTERN)
@@ -21,6 +22,7 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
-def unknown_job() -> Problem:
+def unknown_job(job_id: str) -> Problem:
     """Return the problem for an id that no job of the caller has."""
-    return Problem(HTTPStatus.NOT_FOUND, "unknown-job", "There is no job with this id.")
+    detail = f"There is no job {quoted(job_id)}; GET /jobs (`nern jobs list`) lists all ids."
+    return Problem(HTTPStatus.NOT_FOUND, "unknown-job", detail)

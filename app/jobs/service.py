@@ -186,7 +186,7 @@ class TenantJobs:
         """Find a job; concurrent calls share one query. Raises `Problem` (`unknown-job`)."""
         view = await self._reader.find(job_id, self._tenant)
         if view is None:
-            raise unknown_job()
+            raise unknown_job(job_id)
         return view
 
     def page(
@@ -275,7 +275,7 @@ class TenantJobs:
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
         if job is None:
-            raise unknown_job()
+            raise unknown_job(job_id)
         return job
 
     def _view(self, job: Job) -> JobView:

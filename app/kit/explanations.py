@@ -5,24 +5,16 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-from nern_core.contract.options import conflicting_option, explain_invalid
+from nern_core.contract.invalid_options import conflicting_option, explain_invalid
+from nern_core.contract.invalid_values import explain_value
 
 _LONGEST_FIELD = 80
 _SENTENCES: Final = {
-    "bool_parsing": "this must be true or false.",
-    "bool_type": "this must be true or false.",
     "dict_type": "this must be a JSON object.",
     "extra_forbidden": "there is no such field.",
-    "float_parsing": "this must be a number.",
-    "float_type": "this must be a number.",
-    "int_from_float": "this must be a whole number.",
-    "int_parsing": "this must be a whole number.",
-    "int_type": "this must be a whole number.",
     "list_type": "this must be a list.",
-    "missing": "this is missing.",
     "model_attributes_type": "this must be a JSON object.",
     "model_type": "this must be a JSON object.",
-    "string_type": "this must be a text.",
     "tuple_type": "this must be a list.",
 }
 # Those of a document as a whole, for which its form is shown instead.
@@ -42,8 +34,7 @@ def explain(detail: ErrorDetails) -> str:
         return f"give at least {_entries(context['min_length'])}."
     if detail["type"] == "too_long":
         return f"give at most {_entries(context['max_length'])}."
-    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{text[0].lower()}{text[1:]}."
+    return explain_value(detail)
 
 
 def explain_option(detail: ErrorDetails) -> str:

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from starlette.responses import JSONResponse
 
 from app.kit.explanations import explain, field_of, is_not_of_the_form, without_consequences
-from nern_core.contract.errors import NernError
-from nern_core.contract.options import conflicting_option
+from nern_core.contract.errors import NernError, sentence_case
+from nern_core.contract.invalid_options import conflicting_option
 
 MEDIA_TYPE = "application/problem+json"
 # Explains in one sentence why a field is invalid.
@@ -102,7 +102,7 @@ class Problem(Exception):
         """Return the problem for invalid fields, as the validation library describes them."""
         details = without_consequences(details)
         # A document with many small errors must not produce a response many times its size.
-        fields = [FieldProblem(field=field_of(d), detail=explain(d)) for d in details[:_MOST_FIELDS]]
+        fields = [FieldProblem(field=field_of(d), detail=_sentence(d, explain)) for d in details[:_MOST_FIELDS]]
         # The message of a conflict already names its options.
         named = [f.field and not conflicting_option(d) for f, d in zip(fields, details, strict=False)]
         summary = " ".join(
@@ -121,6 +121,11 @@ class Problem(Exception):
             headers=self.headers,
             media_type=MEDIA_TYPE,
         )
+
+
+def _sentence(detail: ErrorDetails, explain: Explain) -> str:
+    """Explain an invalid field; the message of a conflict is a sentence of its own, without the name of a field."""
+    return sentence_case(explain(detail)) if conflicting_option(detail) else explain(detail)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ _IS_UPLOAD_ID = Matching(
 )
 _IS_DATASET_NAME = Matching(
     NAME_PATTERN,
-    "the name of a data set is 1 to 63 small letters, digits and `._-`, of which the first is a letter or a digit",
+    "the name of a data set is 1 to 63 lowercase letters, digits and `._-`; it starts with a letter or a digit",
 )
 _ARTIFACT_PATTERN = r"^[a-z0-9.-]{1,64}$"
 
@@ -29,7 +29,7 @@ _ARTIFACT_PATTERN = r"^[a-z0-9.-]{1,64}$"
 def _require_job_id(text: str) -> str:
     """Raise `Problem` (`unknown-job`) for text that cannot be a job id."""
     if not is_job_id(text):
-        raise unknown_job()
+        raise unknown_job(text)
     return text
 
 

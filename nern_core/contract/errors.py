@@ -19,3 +19,9 @@ class NernError(Exception):
 def quoted(text: str) -> str:
     """Quote a name from a file for use in a message: shortened, with control characters escaped."""
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
+
+
+def sentence_case(text: str) -> str:
+    """Begin a sentence with a capital, unless its first word is a name, such as an option or a path."""
+    first, _, _ = text.partition(" ")
+    return f"{text[0].upper()}{text[1:]}" if first.isalpha() else text

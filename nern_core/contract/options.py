@@ -4,7 +4,6 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import ErrorDetails
 
 
 class RecipeName(StrEnum):
@@ -168,8 +167,8 @@ class EncodeOptions(BaseModel):
         Field(
             ge=1,
             le=10,
-            description="Rounds of reconstruction, which share its part of the budget. Each fits a new predictor to "
-            "the previous round's reconstruction, which is smoother than the original.",
+            description="Rounds of reconstruction; together they use the reconstruction's part of the budget. Each "
+            "fits a new predictor to the previous round's reconstruction, which is smoother than the original.",
         ),
     ] = 1
     fail_over: Annotated[
@@ -254,7 +253,7 @@ class EncodeOptions(BaseModel):
             raise OptionConflict("direct_quantization", "`direct_quantization` needs a `dataset`, to distill on")
         targets = [name for name in ("target_bytes", "target_ratio", "max_drop") if getattr(self, name) is not None]
         if len(targets) > 1:
-            raise OptionConflict(targets[1], "give one of `target_bytes`, `target_ratio` and `max_drop`")
+            raise OptionConflict(targets[1], "use only one of `target_bytes`, `target_ratio` and `max_drop`")
         if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):
             raise OptionConflict(
                 "max_drop", "`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure"
@@ -278,23 +277,8 @@ class EncodeOptions(BaseModel):
             raise OptionConflict("recipe", "the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
         quantized = self.has_target or self.representation is RepresentationName.QUANTIZED
         if quantized and self._shapes_predictor:
-            what = "a target size excludes" if self.has_target else "`quantized` weights exclude"
+            what = "a target size" if self.has_target else "`representation` `quantized`"
             shapes = {"hidden_size": self.hidden_size is not None, "rounds": self.rounds > 1}
             shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
-            raise OptionConflict(shape, f"{what} a predictor with `hidden_size`, `rounds` or `kernels_per_coordinate`")
-
-
-def explain_invalid(detail: ErrorDetails) -> str:
-    """Describe an invalid option in one sentence, from pydantic's error."""
-    if detail["type"] == "extra_forbidden":
-        return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
-    if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
-        return f"there is no such architecture; use {ARCHITECTURE_NAMES}."
-    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{text[0].lower()}{text[1:]}."
-
-
-def conflicting_option(detail: ErrorDetails) -> str | None:
-    """Return the option that conflicts with the others; None for errors of another kind."""
-    error = detail.get("ctx", {}).get("error")
-    return error.option if isinstance(error, OptionConflict) else None
+            others = "`hidden_size`, `rounds` or `kernels_per_coordinate`"
+            raise OptionConflict(shape, f"{what} cannot be used with {others}; omit one of them")

@@ -58,7 +58,10 @@ def check_open_encoding(file: BinaryIO, called: str = "The file") -> None:
     pass, because the checksum detects all other damage.
     """
     file.seek(0)
-    if format_of(file.read(HEAD_BYTES)) in {CheckpointFormat.TORCH_ZIP, CheckpointFormat.TORCH_LEGACY}:
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise NernError("not_an_encoding", f"{called} is an empty file; use a .nern file.")
+    if format_of(head) in {CheckpointFormat.TORCH_ZIP, CheckpointFormat.TORCH_LEGACY}:
         raise _is_checkpoint(called, "a torch checkpoint")
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))

@@ -29,6 +29,7 @@ from nern_core.formats.dataset_structure import (
 from nern_core.formats.npz_claims import check_claim
 from nern_core.networks.architecture import Augmentation, Preprocessing
 
+_FORMS = "a folder with train.npz and test.npz, or one file with both splits"
 _NPY_MAGIC = b"\x93NUMPY"
 # Labels become int64.
 _LARGEST_LABEL = 2**63 - 1
@@ -76,11 +77,9 @@ def _read_from_file(path: Path, split: str) -> ImageSet:
 def _read_from_folder(folder: Path, split: str) -> ImageSet:
     path = folder / f"{split}.npz"
     if not folder.is_dir():
-        raise NernError(
-            "missing_data", f"There is no folder or file '{folder}'; `dataset` is a folder with {split}.npz."
-        )
+        raise NernError("missing_data", f"There is no folder or file '{folder}'; `dataset` is {_FORMS}.")
     if not path.is_file():
-        raise NernError("missing_data", f"There is no {split}.npz in the dataset folder '{folder}'.")
+        raise NernError("missing_data", f"There is no {split}.npz in the folder '{folder}'; a data set is {_FORMS}.")
     images, labels = _read_arrays(path)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size:
         raise NernError(

@@ -147,26 +147,26 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
     (
         {"architecture": "resnet20"},
         "invalid-options",
-        "architecture: there is no such architecture; use cifar-resnet20",
+        "architecture: there is no such architecture; did you mean cifar-resnet20?",
     ),
-    ({"seconds": -1}, "invalid-options", "seconds: input should be greater than 0."),
-    ({"steps": 2**53}, "invalid-options", "steps: input should be less than or equal to 9007199254740991."),
+    ({"seconds": -1}, "invalid-options", "seconds: this must be more than 0."),
+    ({"steps": 2**53}, "invalid-options", "steps: this must be at most 9007199254740991."),
     (
         {"target_bytes": 10**400},
         "invalid-options",
-        "target_bytes: input should be less than or equal to 900719925474099",
+        "target_bytes: this must be at most 900719925474099",
     ),
-    ({"seconds": 1, "steps": 1}, "invalid-options", "give a budget in `seconds` or in `steps`, not both."),
+    ({"seconds": 1, "steps": 1}, "invalid-options", "Give a budget in `seconds` or in `steps`, not both."),
     (
         {"target_bytes": 9, "target_ratio": 4},
         "invalid-options",
-        "give one of `target_bytes`, `target_ratio` and `max_drop`.",
+        "Use only one of `target_bytes`, `target_ratio` and `max_drop`.",
     ),
     ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
     ("{", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
     ("[]", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
     ({"steps": "x"}, "invalid-options", "steps: this must be a whole number."),
-    ('{"seconds": NaN}', "invalid-options", "seconds: input should be a finite number."),
+    ('{"seconds": NaN}', "invalid-options", "seconds: this must be a finite number."),
 ]
 
 
@@ -190,7 +190,7 @@ def test_bad_options_are_explained(embedded_client: TestClient, options: Any, sl
             'send a JSON object with the address, such as {"url": "https://example.org/ended"}.',
         ),
         ("deadline_seconds", "abc", "send a whole number of seconds, such as 3600."),
-        ("deadline_seconds", "0", "input should be greater than or equal to 1."),
+        ("deadline_seconds", "0", "this must be at least 1."),
     ],
 )
 def test_a_part_that_is_something_else_is_named_with_what_to_send(
@@ -209,11 +209,11 @@ def test_a_part_that_is_something_else_is_named_with_what_to_send(
             "webhook",
             {"url": "https://example.org", "events": ["job.started"]},
             "webhook.events.0",
-            "input should be 'job.succeeded', 'job.failed' or 'job.canceled'.",
+            "use 'job.succeeded', 'job.failed' or 'job.canceled'.",
         ),
         ("webhook", {"url": "https://example.org", "events": []}, "webhook.events", "give at least 1 entry."),
         ("webhook", {"url": "https://example.org", "event": []}, "webhook.event", "there is no such field."),
-        ("labels", {"Team": "x"}, "labels.Team", "the key of a label is 1 to 63 small letters, digits and `._/-`."),
+        ("labels", {"Team": "x"}, "labels.Team", "the key of a label is 1 to 63 lowercase letters, digits and `._/-`."),
         ("labels", {"team": 7}, "labels.team", "this must be a text."),
     ],
 )
@@ -231,20 +231,20 @@ def test_a_field_of_a_part_is_explained_once_and_without_the_words_of_the_librar
         (
             "/checkpoints/ABC",
             "sha256",
-            "a SHA-256 is 64 hexadecimal digits, 0 to 9 and a to f in small letters.",
+            "a SHA-256 is 64 hexadecimal digits, 0 to 9 and a to f in lowercase.",
         ),
         (
             "/datasets/Digits",
             "name",
             (
-                "the name of a data set is 1 to 63 small letters, digits and `._-`, of which the first is a letter or "
-                "a digit."
+                "the name of a data set is 1 to 63 lowercase letters, digits and `._-`; it starts with a letter or a "
+                "digit."
             ),
         ),
         (
             "/jobs?status=lost",
             "status",
-            "input should be 'queued', 'running', 'canceling', 'succeeded', 'failed' or 'canceled'.",
+            "use 'queued', 'running', 'canceling', 'succeeded', 'failed' or 'canceled'.",
         ),
         ("/jobs?limit=x", "limit", "this must be a whole number."),
     ],

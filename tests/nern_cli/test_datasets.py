@@ -32,7 +32,7 @@ def test_data_sets_are_listed_in_lines_for_programs(
 
 
 def test_what_goes_wrong_is_one_sentence(nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert nern("datasets", "upload", "weights", str(EXAMPLE)) == 1
+    assert nern("datasets", "upload", "weights", str(EXAMPLE)) == 9
     assert "has no tensor 'train.images'" in capsys.readouterr().err
     assert nern("datasets", "upload", "nothing", str(tmp_path)) == 9
     assert "There is no train.npz" in capsys.readouterr().err

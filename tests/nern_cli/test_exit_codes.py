@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
+from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of, exit_code_of_refusal
 from nern_core.contract.errors import NernError
 from tests.conftest import ROOT
 
@@ -36,3 +36,23 @@ def test_the_help_lists_every_exit_status() -> None:
 )
 def test_errors_of_a_kind_have_a_status_of_their_own(code: str, status: ExitCode) -> None:
     assert exit_code_of(NernError(code, "A sentence.")) == status
+
+
+@pytest.mark.parametrize(
+    ("slug", "fields", "status"),
+    [
+        ("empty-checkpoint", {"checkpoint"}, ExitCode.BAD_INPUT),
+        ("not-an-encoding", {"encoding"}, ExitCode.BAD_INPUT),
+        ("architecture-mismatch", {"architecture"}, ExitCode.BAD_INPUT),
+        ("unknown-weights", {"key"}, ExitCode.BAD_INPUT),
+        ("not-a-dataset", set(), ExitCode.BAD_INPUT),
+        ("unmatched-pattern", {"kernels"}, ExitCode.MISUSED),
+        ("unknown-architecture", {"architecture"}, ExitCode.MISUSED),
+        ("invalid-options", {"architecture"}, ExitCode.MISUSED),
+        ("unknown-dataset", {"dataset"}, ExitCode.FAILED),
+    ],
+)
+def test_a_service_that_refuses_a_file_gives_the_status_of_this_machine(
+    slug: str, fields: set[str], status: ExitCode
+) -> None:
+    assert exit_code_of_refusal(slug, fields) == status

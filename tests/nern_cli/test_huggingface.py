@@ -91,7 +91,7 @@ def test_what_cannot_be_exported_is_one_sentence(
     nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, client: Client
 ) -> None:
     assert nern("digits.nern", "out") == 9
-    assert capsys.readouterr().err == "nern: 'digits.nern' is neither a .nern file nor a job id.\n"
+    assert capsys.readouterr().err == "nern: There is no file 'digits.nern', and it is not a job id.\n"
     job = client.jobs.create(EXAMPLE)
     assert nern(job.id, "out") == 1
     assert "has no results: it is queued" in capsys.readouterr().err

@@ -241,9 +241,21 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
     [
         (["encode", "{empty}", "-o", "{out}"], 9, "is an empty file"),
         (["encode", "{text}", "-o", "{out}"], 9, "neither a safetensors nor a torch checkpoint"),
-        (["encode", "{example}", "-o", "/no/such/folder/x.nern"], 10, "There is no folder '/no/such/folder'"),
-        (["encode", "{example}", "-o", "{out}", "--architecture", "vgg"], 2, "there is no such architecture"),
+        (["encode", "{example}", "-o", "/no/such/folder/x.nern"], 10, "choose another output."),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "vgg"], 2, "did you mean torchvision:vgg19?"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 2, "has no classifier 'vgg'"),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "x"], 2, "no such architecture; use cifar-resnet20"),
+        (
+            ["encode", "{example}", "-o", "{out}", "--architecture", "resnet18"],
+            2,
+            "no such architecture; did you mean torchvision:resnet18?",
+        ),
+        (["encode", "{example}", "-o", "{out}", "--steps", "0"], 2, "nern: --steps: this must be at least 1."),
+        (["encode", "{example}", "-o", "{out}", "--steps", "x"], 2, "'--steps': This must be a whole number."),
+        (["serve", "--port", "99999"], 2, "'--port': This must be at most 65535."),
+        (["serve", "--data-dir", "{text}"], 1, "text.pt' is a file; choose a folder with --data-dir."),
+        (["encode", "{example}", "-o", "{out}", "--key", "x"], 9, "begin with 'x.'; omit --key."),
+        (["inspect", "{no_encoding}"], 9, "is an empty file; use a .nern file."),
         (["encode", "{example}", "-o", "{out}", "--dataset", "/tmp"], 2, "--dataset needs --architecture"),
         (["encode", "{example}", "-o", "{out}", "--seconds", "1", "--steps", "1"], 2, "not both"),
         (["encode", "{example}", "-o", "{out}", "--fail-over", "1"], 2, "--fail-over needs a --dataset"),
@@ -266,7 +278,7 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
         (
             ["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "/no"],
             9,
-            "There is no folder or file",
+            "There is no folder or file '/no'; --dataset is a folder with train.npz and test.npz, or one file",
         ),
         (["encode", "{pipe}", "-o", "{out}"], 2, "is a pipe or a device"),
         (["encode", "{several}", "-o", "{out}"], 9, "several state dicts, under 'a', 'net.g'"),
@@ -277,7 +289,11 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
             9,
             "test.npz'",
         ),
-        (["encode", "{example}", "-o", "{out}", "--target-ratio", "9", "--max-drop", "1"], 2, "of --target-bytes"),
+        (
+            ["encode", "{example}", "-o", "{out}", "--target-ratio", "9", "--max-drop", "1"],
+            2,
+            "nern: Use only one of --target-bytes,",
+        ),
         (["encode", "{example}", "-o", "{out}", "--recipe", "best"], 2, "for '--recipe': 'best' is not one of"),
         (["encode", "{several}", "-o", "{several}"], 10, "several.pt' is an input or another output of this command"),
         (["inspect", "{text}"], 9, "neither a safetensors nor a torch checkpoint"),
@@ -294,6 +310,8 @@ def test_what_goes_wrong_is_one_sentence(
     files = {"empty": tmp_path / "empty.pt", "text": tmp_path / "text.pt", "out": tmp_path / "out.nern"}
     files["empty"].touch()
     files["text"].write_text("Dear diary")
+    files["no_encoding"] = tmp_path / "empty.nern"
+    files["no_encoding"].touch()
     files |= {"pipe": tmp_path / "pipe.pt", "several": tmp_path / "several.pt", "broken": tmp_path / "broken"}
     os.mkfifo(files["pipe"])
     torch.save({key: {"w": torch.ones(2, 2)} for key in ("a", "net.g")}, files["several"])

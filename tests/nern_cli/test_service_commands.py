@@ -51,6 +51,15 @@ def test_submit_prints_the_id_alone(nern: Run, capsys: pytest.CaptureFixture[str
     assert printed.err == ""
 
 
+def test_a_file_that_the_service_refuses_has_the_exit_status_of_encode(
+    nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    assert nern("submit", str(empty)) == 9
+    assert capsys.readouterr().err == "nern: The checkpoint is an empty file; use a .safetensors or .pt file.\n"
+
+
 def test_submit_takes_a_deadline(nern: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert nern("submit", str(EXAMPLE), "--deadline", "60", "--json") == 0
     job = json.loads(capsys.readouterr().out)
@@ -173,7 +182,7 @@ def test_one_command_cancels_and_deletes_several_jobs_and_names_those_that_are_r
     assert nern("jobs", "cancel", job_id, "nothing", other) == 1
     printed = capsys.readouterr()
     assert printed.out == f"{job_id} is canceled.\n{other} is canceled.\n"
-    assert printed.err == "nern: nothing: There is no job with this id.\n"
+    assert printed.err == "nern: nothing: There is no job 'nothing'; GET /jobs (`nern jobs list`) lists all ids.\n"
     assert nern("jobs", "delete", job_id, other, "--json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == [{"id": found, "deleted": True} for found in (job_id, other)]
@@ -207,7 +216,7 @@ def test_jobs_are_listed_shown_and_deleted(
     assert nern("jobs", "delete", job_id) == 0
     assert capsys.readouterr().out == f"{job_id} is deleted.\n"
     assert nern("jobs", "show", job_id) == 1
-    assert capsys.readouterr().err == "nern: There is no job with this id.\n"
+    assert capsys.readouterr().err == f"nern: There is no job '{job_id}'; GET /jobs (`nern jobs list`) lists all ids.\n"
 
 
 def test_a_result_is_downloaded_under_its_name_or_another(

@@ -13,7 +13,7 @@ from app.kit.problems import FieldProblem, Problem
 _KEY = r"^[a-z0-9._/-]{1,63}$"
 _PAIR = re.compile(r"([a-z0-9._/-]{1,63})=([^\x00-\x1f\x7f]{0,255})")
 
-Key = Annotated[str, Matching(_KEY, "the key of a label is 1 to 63 small letters, digits and `._/-`")]
+Key = Annotated[str, Matching(_KEY, "the key of a label is 1 to 63 lowercase letters, digits and `._/-`")]
 # No NUL, which PostgreSQL cannot store, and no line breaks, which would break a list of jobs.
 Value = Annotated[
     str,

@@ -3,6 +3,7 @@
 `scripts/write_catalogue.py` writes them to `networks.jsonl.xz`, one network per line.
 """
 
+import difflib
 import lzma
 from collections.abc import Mapping
 from functools import cache
@@ -10,11 +11,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from nern_core.contract.catalogue.architectures import architectures
 from nern_core.contract.errors import NernError, quoted
 from nern_core.contract.options import ARCHITECTURE_NAMES
 
 FILE = Path(__file__).with_name("networks.jsonl.xz")
 _TORCHVISION = "torchvision:"
+# Longer texts are not compared with the names, because that takes long.
+_LONGEST_COMPARED = 64
 Shape = tuple[int, ...]
 
 
@@ -52,12 +56,26 @@ def network_structure(architecture: str) -> NetworkStructure:
 
 def unknown_architecture(name: str) -> NernError:
     """Make the error for an unknown architecture name."""
+    meant = closest_architecture(name)
     if name.startswith(_TORCHVISION):
-        classifier = quoted(name.removeprefix(_TORCHVISION))
-        sentence = f"torchvision has no classifier {classifier}; names are for example resnet18 or mobilenet_v3_small."
+        sentence = f"torchvision has no classifier {quoted(name.removeprefix(_TORCHVISION))}"
+        names = "names are for example resnet18 or mobilenet_v3_small."
     else:
-        sentence = f"There is no architecture {quoted(name)}; use {ARCHITECTURE_NAMES}."
-    return NernError("unknown_architecture", sentence)
+        sentence, names = f"There is no architecture {quoted(name)}", f"use {ARCHITECTURE_NAMES}."
+    return NernError("unknown_architecture", f"{sentence}; {f'did you mean {meant}?' if meant else names}")
+
+
+def closest_architecture(name: str) -> str | None:
+    """Return the known name that an unknown one resembles: the same behind a prefix, or a similar one."""
+    if len(name) > _LONGEST_COMPARED:
+        return None
+    known = {entry.name.rpartition(":")[2]: entry.name for entry in architectures()}
+    wanted = name.lower().rpartition(":")[2]
+    for prefix in ("", "cifar-"):
+        if prefix + wanted in known:
+            return known[prefix + wanted]
+    found = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
+    return known[found[0]] if found else None
 
 
 def write_networks(networks: Mapping[str, NetworkStructure]) -> None:

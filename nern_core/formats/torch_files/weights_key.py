@@ -104,7 +104,7 @@ def _step(mapping: Described, path: str) -> tuple[Described, str] | None:
 
 
 def _unknown_key(key: str, candidates: Mapping[str, object]) -> NernError:
-    where = f"they are under {_listed(candidates)}" if candidates else "omit the option `key` (`--key`)"
+    where = f"they are under {_listed(candidates)}" if candidates else "omit `key`"
     return NernError("unknown_weights", f"The checkpoint has no weights under the key {quoted(key)}; {where}.")
 
 

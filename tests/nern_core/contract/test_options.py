@@ -49,8 +49,8 @@ def test_an_option_that_only_a_predictor_has_asks_for_one(options: dict[str, Any
     [
         ({"representation": "predictor", "target_ratio": 4.0}, "a `predictor` has no target size"),
         ({"representation": "predictor", "max_drop": 1.0, **WITH_DATA}, "a `predictor` has no target size"),
-        ({"representation": "quantized", "hidden_size": 64}, "`quantized` weights exclude a predictor"),
-        ({"representation": "quantized", "rounds": 2}, "`quantized` weights exclude a predictor"),
+        ({"representation": "quantized", "hidden_size": 64}, "`representation` `quantized` cannot be used with"),
+        ({"representation": "quantized", "rounds": 2}, "`representation` `quantized` cannot be used with"),
         ({"representation": "quantized", "recipe": "paper"}, "the recipe `paper` trains a `predictor`"),
     ],
 )

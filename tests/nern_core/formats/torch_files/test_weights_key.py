@@ -130,7 +130,7 @@ def test_an_unknown_weights_is_named_with_those_that_there_are(tmp_path: Path, k
 
 
 def test_a_key_for_a_plain_state_dict_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match="omit the option `key`") as error:
+    with pytest.raises(NernError, match="omit `key`") as error:
         read(tmp_path, state(1), "model")
     assert error.value.code == "unknown_weights"
 

@@ -194,8 +194,8 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"target_bytes": 5000, "target_ratio": 4.0}, "give one of"),
-        ({"target_bytes": 5000, "max_drop": 1.0, **WITH_DATA}, "give one of"),
+        ({"target_bytes": 5000, "target_ratio": 4.0}, "use only one of"),
+        ({"target_bytes": 5000, "max_drop": 1.0, **WITH_DATA}, "use only one of"),
         ({"max_drop": 1.0, "architecture": "digits-cnn"}, "needs a `dataset`"),
         ({"direct_quantization": True, "architecture": "digits-cnn"}, "`direct_quantization` needs a `dataset`"),
         ({"max_drop": 1.0, "recipe": "data-free", **WITH_DATA}, "the recipe `fast`"),
