@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import httpx2
@@ -55,6 +56,9 @@ def service(port: int) -> Iterator[None]:
     """Run `nern serve` until the end of the `with`."""
     nern = Path(sys.executable).with_name("nern")
     command = [str(nern), "serve", "--data-dir", str(OUTPUT / "service"), "--port", str(port)]
+    # SIGTERM and SIGHUP end this process like Ctrl-C, so that the service stops too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     console.print(f"[bold]$ nern serve --port {port}[/]   (its output goes to demo-output/service.log)")
     with (OUTPUT / "service.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -63,6 +67,10 @@ def service(port: int) -> Iterator[None]:
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(SECONDS_TO_STOP)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def wait_until_ready(client: httpx2.Client) -> None:
@@ -120,11 +128,11 @@ def download(client: httpx2.Client, job: dict[str, Any], name: str) -> Path:
 
 def summarize(metrics: dict[str, Any], weights: Path, encoding: Path) -> None:
     """Print sizes and accuracy before and after."""
-    source, file = metrics["source_bytes"], metrics["file_bytes"]
+    tensors, file = metrics["tensor_bytes"], metrics["file_bytes"]
     console.print(
-        f"\nOriginal checkpoint  {source:>9,} bytes   {metrics['original_accuracy']:.2f} % of the test images"
+        f"\nOriginal tensors         {tensors:>9,} bytes   {metrics['original_accuracy']:.2f} % of the test images"
     )
-    console.print(f"Neural encoding      {file:>9,} bytes   {metrics['reconstructed_accuracy']:.2f} % once decoded")
+    console.print(f"Compact representation   {file:>9,} bytes   {metrics['reconstructed_accuracy']:.2f} % once decoded")
     console.print(f"{metrics['ratio']:.2f} times smaller, in {metrics['seconds']['total']:.0f} seconds.")
     verdict = metrics["verdict"]
     console.print(f"[bold]{verdict['level'].capitalize()}.[/] {verdict['sentence']}")
