@@ -20,9 +20,9 @@ from torch import Tensor
 
 from bench.assets import DATASET, EXAMPLES, RESULTS, SECONDS_FACTOR, checkpoint_of
 from bench.machine import describe_machine
+from nern_core.container.rebuild import all_tensors
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import all_tensors
-from nern_core.encoding.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.source import EncodingInput, make_teacher, read_input
 from nern_core.networks.evaluate import Evaluator
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
@@ -98,8 +98,9 @@ def main() -> None:
 def measure(network: Network, seconds: float) -> Iterator[dict[str, Any]]:
     """Train at each size, and measure during training."""
     options = EncodeOptions(architecture=network.architecture, dataset=str(network.dataset), target_bytes=1_000_000)
-    source = read_input(network.checkpoint, options, FAST)
-    teacher, test = make_teacher(source, _CPU, options, FAST, None), source.evaluator(_CPU)
+    source = read_input(network.checkpoint, options, reads_training_images=True)
+    teacher = make_teacher(source, _CPU, options, None, compares_features=False)
+    test = source.evaluator(_CPU)
     assert teacher is not None
     assert teacher.images is not None
     assert test is not None
@@ -123,7 +124,7 @@ def _train(
     source: EncodingInput, teacher: Teacher, blends: Evaluator, bits_per_weight: float, seed: int, budget: Budget
 ) -> tuple[Trainer, list[PointsLost], dict[str, Tensor]]:
     """Train at one size; also return the points lost during training, and all tensors at the end."""
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
+    images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
     training = Training(
         config=FAST.quantization,

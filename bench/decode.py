@@ -19,10 +19,10 @@ from bench.assets import RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.random_networks import random_checkpoint
 from bench.timing import best_seconds
-from nern_core.container import read_encoding
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import Arithmetic, decode, decode_kernel, decode_layer
-from nern_core.encode import encode
+from nern_core.decoder import Arithmetic, decode, decode_kernel, decode_layer
+from nern_core.encoder import encode
+from nern_core.representations.files import read_encoding
 
 _REPETITIONS = 7
 # Longer runs are not repeated.

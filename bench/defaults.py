@@ -15,7 +15,7 @@ from typing import Any
 from bench.assets import DATASET, EXAMPLES, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.encoder import encode
 
 _NETWORKS: dict[str, tuple[Path, str, Path]] = {
     "ResNet20": (checkpoint_of(20), "cifar-resnet20", DATASET),

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from bench.assets import EXAMPLES, HERE, RESULTS
 from bench.machine import describe_machine
-from nern_core.analysis.report import Report
-from nern_core.container import QuantizedWeights, measure_sizes, read_encoding
-from nern_core.contract.options import EncodeOptions, Permutation, RepresentationName
-from nern_core.encode import encode
+from nern_core.contract.options import EncodeOptions, Permutation
+from nern_core.contract.report import Report
+from nern_core.encoder import encode
+from nern_core.representations.files import measure_sizes, read_encoding
 from nern_core.representations.predicted.embedding import PositionalEncoding, positional_encoding
 from nern_core.representations.predicted.permutation import order_kernels
+from nern_core.representations.quantized.weights import QuantizedWeights
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import KernelLayer, cut, select_layers
 
@@ -62,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, mpl.rc_context(_STYLE):
         draw_encoding(layer.channels)
         order = draw_order(cut(tensors[layer.name], layer), layer)
-        options = EncodeOptions(**OPTIONS, representation=RepresentationName.PREDICTOR, steps=PREDICTOR_STEPS)
+        options = EncodeOptions(**OPTIONS, representation="predictor", steps=PREDICTOR_STEPS)
         predicted = encode(CHECKPOINT, Path(folder) / "predicted.nern", options)
         phases = draw_phases(predicted.report)
         quantized = Path(folder) / "quantized.nern"

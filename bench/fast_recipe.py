@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set, to_inputs
 from nern_core.recipes import Recipe
@@ -62,27 +62,31 @@ def main() -> None:
 
 def variants() -> dict[str, Recipe]:
     """Return the recipe with one change each."""
-    distillation = FAST.distillation
+    distillation = FAST.predictor.distillation
     return {
         "fast": FAST,
-        "exact divergence": replace(FAST, distillation=replace(distillation, logit_distance="exact")),
-        "no mixup": replace(FAST, distillation=replace(distillation, mixup=False)),
-        "no anchor": replace(FAST, distillation=replace(distillation, reconstruction=LossTerm(weight=0.0))),
-        "Fisher weights": replace(FAST, reconstruction=replace(FAST.reconstruction, fisher_images=512)),
+        "exact divergence": with_predictor(distillation=replace(distillation, logit_distance="exact")),
+        "no mixup": replace(FAST, images=replace(FAST.images, mixup=False)),
+        "no anchor": with_predictor(distillation=replace(distillation, reconstruction=LossTerm(weight=0.0))),
+        "Fisher weights": with_predictor(reconstruction=replace(FAST.predictor.reconstruction, fisher_images=512)),
         "distillation learning rate 0.0005": distilled_at(0.0005),
         "distillation learning rate 0.002": distilled_at(0.002),
-        "a quarter of the time for reconstruction": replace(
-            FAST,
-            reconstruction=replace(FAST.reconstruction, share=Share(seconds=0.25, steps=0.8)),
+        "a quarter of the time for reconstruction": with_predictor(
+            reconstruction=replace(FAST.predictor.reconstruction, share=Share(seconds=0.25, steps=0.8)),
             distillation=replace(distillation, share=Share(seconds=0.75, steps=0.2)),
         ),
     }
 
 
+def with_predictor(**changes: Any) -> Recipe:  # noqa: ANN401 # the fields of PredictorSettings
+    """Return the recipe with other settings of the predictor."""
+    return replace(FAST, predictor=replace(FAST.predictor, **changes))
+
+
 def distilled_at(learning_rate: float) -> Recipe:
     """Return the recipe with another learning rate in its last phase."""
     optimizer = OptimizerConfig(name="muon", learning_rate=learning_rate, bias_learning_rate=learning_rate / 10)
-    return replace(FAST, distillation=replace(FAST.distillation, optimizer=optimizer))
+    return with_predictor(distillation=replace(FAST.predictor.distillation, optimizer=optimizer))
 
 
 def write_held_out(folder: Path) -> None:

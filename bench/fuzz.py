@@ -24,10 +24,10 @@ from bench import fuzz_seeds
 from bench.assets import RESULTS
 from bench.fuzz_mutations import mutate, mutate_json
 from bench.machine import describe_machine
-from nern_core.container import read_encoding
 from nern_core.container.kept import Kept, values_of
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_structure import read_structure
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 
 _SECONDS_PER_INPUT = 10

@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 
 from bench.assets import HERE
-from nern_core.container import read_encoding, write_encoding
 from nern_core.container.kept import COMPRESSED, Kept, RoundedTensor
 from nern_core.formats.checksum import seal
+from nern_core.representations.files import read_encoding, write_encoding
 
 GOLDEN = HERE.parent / "tests" / "golden"
 _PICKLE = "w/data.pkl"

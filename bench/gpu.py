@@ -29,11 +29,11 @@ from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.random_networks import random_checkpoint
 from bench.timing import best_seconds
-from nern_core.container import read_encoding
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import Arithmetic, decode, decode_layer
-from nern_core.encode import EncodingResult, encode
+from nern_core.decoder import Arithmetic, decode, decode_layer
+from nern_core.encoder import EncodingResult, encode
 from nern_core.networks.datasets import read_image_set
+from nern_core.representations.files import read_encoding
 
 _PATH = RESULTS / "gpu.json"
 _PARTS = ("steps", "accuracy", "decode")

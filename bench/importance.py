@@ -18,7 +18,7 @@ from bench.machine import describe_machine
 from nern_core.analysis.importance import measure
 from nern_core.analysis.importance.files import draw_pruning
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.encoder import encode
 
 ARCHITECTURE = "cifar-resnet20"
 DATASETS = {"reconstruction": None, "distillation": str(DATASET)}

@@ -18,8 +18,8 @@ from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.random_networks import random_checkpoint
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 
 _MEBIBYTE_IN_KIBIBYTES = 2**10
 

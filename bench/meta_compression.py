@@ -16,7 +16,7 @@ from nern_core.analysis.comparison import evaluator_of, open_pair
 from nern_core.analysis.meta_compression import MetaCompression, Point, sweep
 from nern_core.analysis.meta_compression.chart import draw_sweep
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.encoder import encode
 
 
 def main() -> None:

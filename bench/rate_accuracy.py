@@ -31,7 +31,7 @@ from nern_core.analysis.charts import Series, line_chart
 from nern_core.analysis.direct_quantization import quantize_directly
 from nern_core.analysis.meta_compression.operations import entropy_bits
 from nern_core.contract.options import EncodeOptions, RecipeName
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set
 from nern_core.networks.evaluate import open_evaluator
@@ -176,7 +176,7 @@ def direct(depth: int, bits: int, seconds: float, seed: int) -> dict[str, Any]:
         network=network, preprocessing=architecture.preprocessing, images=read_image_set(DATASET, "train")
     )
     torch.manual_seed(seed)
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
+    images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
     steps: list[int] = []
     result = quantize_directly(

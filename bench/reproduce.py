@@ -19,7 +19,7 @@ from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.reproduce_page import page
 from nern_core.contract.options import EncodeOptions, Permutation
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.recipes import Recipe
 from nern_core.recipes.data_free import DATA_FREE
 from nern_core.recipes.fast import FAST
@@ -117,12 +117,11 @@ def ablation() -> dict[str, Recipe]:
     return {
         "fast": FAST,
         "reconstruction alone": replace(
-            FAST,
-            reconstruction=replace(FAST.reconstruction, share=whole),
-            distillation=replace(FAST.distillation, images="synthesized"),
+            with_predictor(reconstruction=replace(FAST.predictor.reconstruction, share=whole)),
+            images=replace(FAST.images, source="synthesized"),
         ),
-        "reconstruction weighted by Fisher information": replace(
-            FAST, reconstruction=replace(FAST.reconstruction, fisher_images=512)
+        "reconstruction weighted by Fisher information": with_predictor(
+            reconstruction=replace(FAST.predictor.reconstruction, fisher_images=512)
         ),
         "logits alone": distilled(reconstruction=_NOTHING),
         "logits alone, published divergence": distilled(reconstruction=_NOTHING, logit_distance="published"),
@@ -131,27 +130,32 @@ def ablation() -> dict[str, Recipe]:
         "features and reconstruction": distilled(logits=_NOTHING, features=features),
         "logits and features": distilled(reconstruction=_NOTHING, features=features),
         "logits, features and reconstruction": distilled(features=features),
-        "without mixup": distilled(mixup=False),
+        "without mixup": replace(FAST, images=replace(FAST.images, mixup=False)),
         "sampling uniform without replacement": sampled("uniform", replacement=False),
         "sampling by magnitude": sampled("magnitude", replacement=True),
         "sampling a random layer": sampled("random-layer"),
-        "Fourier encoding": replace(FAST, predictor=replace(FAST.predictor, encoding=FourierEncoding())),
+        "Fourier encoding": with_predictor(variant=replace(FAST.predictor.variant, encoding=FourierEncoding())),
         "data-free": DATA_FREE,
-        "noise instead of data": distilled(images="noise", mixup=False),
+        "noise instead of data": replace(FAST, images=replace(FAST.images, source="noise", mixup=False)),
     }
 
 
 def distilled(**changes: Any) -> Recipe:  # noqa: ANN401 # the fields of DistillationConfig
     """Return the recipe with other settings for its last phase."""
-    config: DistillationConfig = replace(FAST.distillation, **changes)
-    return replace(FAST, distillation=config)
+    config: DistillationConfig = replace(FAST.predictor.distillation, **changes)
+    return with_predictor(distillation=config)
+
+
+def with_predictor(**changes: Any) -> Recipe:  # noqa: ANN401 # the fields of PredictorSettings
+    """Return the recipe with other settings of the predictor."""
+    return replace(FAST, predictor=replace(FAST.predictor, **changes))
 
 
 def sampled(kind: SamplingKind, *, replacement: bool = True) -> Recipe:
     """Return the recipe with another sampling of kernels in the reconstruction phase."""
     in_batches = kind in {"uniform", "magnitude"}
     sampling = SamplingConfig(kind=kind, kernels_per_step=4096 if in_batches else 0, replacement=replacement)
-    return replace(FAST, reconstruction=replace(FAST.reconstruction, sampling=sampling))
+    return with_predictor(reconstruction=replace(FAST.predictor.reconstruction, sampling=sampling))
 
 
 def measure(case: Case, seed: int) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from bench.assets import DATASET, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.timing import best_seconds
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 
 # Depth, hidden size, seconds, kernels per coordinate.
 _RUNS = (

@@ -18,7 +18,7 @@ from bench.assets import EXAMPLES, RESULTS
 from bench.machine import describe_machine
 from examples.train_digits import train
 from nern_core.contract.options import EncodeOptions, Permutation
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set
 from nern_core.networks.evaluate import accuracy

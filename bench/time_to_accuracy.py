@@ -20,7 +20,7 @@ from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
 from bench.timing import best_seconds
 from nern_core.analysis.charts import Series, line_chart
-from nern_core.decode import decode
+from nern_core.decoder import decode
 from nern_core.recipes.paper import PAPER
 
 # The authors' README, ResNet20, hidden size 160, cross-filter; their original has 91.69 %.

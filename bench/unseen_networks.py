@@ -24,8 +24,8 @@ from bench.assets import RESULTS
 from bench.machine import describe_machine
 from bench.package_networks import PACKAGES, PackageNetwork, Tensors, package_networks
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 from nern_core.tensors.rounding import round_to_nearest
 

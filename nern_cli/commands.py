@@ -120,7 +120,7 @@ def encode(
     """
     if (teacher is None) != (teacher_architecture is None):
         raise NernError("incomplete_teacher", "A stronger teacher needs both --teacher and --teacher-architecture.")
-    from nern_core.encode import encode as encode_file
+    from nern_core.encoder import encode as encode_file
     from nern_core.training.teacher import StrongerTeacher
 
     stronger = None
@@ -172,10 +172,10 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
     from nern_core.analysis.comparison import architecture_of
-    from nern_core.container import read_encoding
-    from nern_core.decode import decode_encoding
+    from nern_core.decoder import decode_encoding
     from nern_core.formats.encoding_structure import is_encoding
     from nern_core.networks.evaluate import evaluate_checkpoint
+    from nern_core.representations.files import read_encoding
     from nern_core.tensors.checkpoint import read_checkpoint
 
     if is_encoding(weights):

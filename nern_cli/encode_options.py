@@ -13,12 +13,13 @@ from typer.models import OptionInfo
 from nern_cli.arguments import CheckpointKey, LocalDevice
 from nern_core.contract.options import (
     ARCHITECTURE_NAMES,
+    AUTO,
     LARGEST_INTEGER,
     Device,
     EncodeOptions,
     Permutation,
     RecipeName,
-    RepresentationName,
+    representation_names,
 )
 
 _PARAMETER = "options"
@@ -94,12 +95,13 @@ def _flags(
         ),
     ] = None,
     representation: Annotated[
-        RepresentationName,
+        str,
         typer.Option(
+            metavar=f"[{'|'.join(representation_names())}]",
             help="How the weights are stored: quantized, or as a predictor, the published method. auto: quantized, "
-            "unless another option asks for a predictor."
+            "unless another option asks for a predictor.",
         ),
-    ] = RepresentationName.AUTO,
+    ] = AUTO,
     recipe: Annotated[RecipeName, typer.Option(help="Named training settings.")] = RecipeName.FAST,
     kernels: Annotated[
         list[str] | None,

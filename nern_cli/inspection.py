@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from nern_core.container import Encoding, QuantizedWeights, measure_sizes, read_encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL
 from nern_core.formats.encoding_structure import decoded_bytes, is_encoding, read_format_version
+from nern_core.representations.files import measure_sizes, read_encoding
+from nern_core.representations.registry import find_representation
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.kernels import KernelLayer, by_head, select_layers
 
@@ -27,7 +28,8 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
         "format_version": read_format_version(path),
         "architecture": document.architecture,
         "recipe": document.options.recipe.value,
-        **_weight_facts(encoding),
+        "representation": document.kind,
+        **find_representation(document.kind).describe(encoding),
         "represented_tensors": len(document.layers),
         "represented_weights": sum(layer.weights for layer in document.layers),
         "kept_tensors": len(encoding.kept),
@@ -42,20 +44,6 @@ def _encoding_facts(path: Path) -> dict[str, Any]:
         "kept_bytes": sizes.kept,
         "header_bytes": sizes.header,
         "ratio": round(tensor_bytes / sizes.file, 4),
-    }
-
-
-def _weight_facts(encoding: Encoding) -> dict[str, Any]:
-    if isinstance(encoding.weights, QuantizedWeights):
-        return {"representation": encoding.document.representation.kind}
-    representation, weights = encoding.predicted
-    return {
-        "representation": representation.kind,
-        "kernels_per_coordinate": encoding.document.options.kernels_per_coordinate,
-        "permutation": representation.permutation.value,
-        "hidden_size": representation.predictor.hidden_size,
-        "predictor_parameters": sum(parameter.numel() for parameter in weights.parameters.values()),
-        "predictor_dtype": str(next(iter(weights.parameters.values())).dtype).removeprefix("torch."),
     }
 
 

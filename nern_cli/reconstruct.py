@@ -60,7 +60,7 @@ def reconstruct(
 def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDevice) -> None:
     import torch
 
-    from nern_core.decode import Arithmetic, decode
+    from nern_core.decoder import Arithmetic, decode
     from nern_core.tensors.checkpoint import write_checkpoint
     from nern_core.training.devices import torch_device
 

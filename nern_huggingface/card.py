@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nern_core.analysis.report.model import Report
 from nern_core.container import Document
+from nern_core.contract.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Card:
         """Create a card; without a report, it has neither errors nor accuracies."""
         return cls(
             architecture=document.architecture,
-            representation=document.representation.kind,
+            representation=document.kind,
             recipe=document.options.recipe.value,
             source_bytes=document.source.bytes,
             source_sha256=document.source.sha256,

@@ -5,10 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nern_core.analysis.report.files import read_report
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
-from nern_core.decode import decode_encoding
+from nern_core.decoder import decode_encoding
 from nern_core.formats.encoding_structure import read_format_version
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import write_checkpoint
 from nern_core.tensors.digest import file_sha256
 from nern_huggingface.card import About, Card, render_config, render_readme

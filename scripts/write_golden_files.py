@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from nern_core.container import FORMAT_VERSION
 from nern_core.contract.options import EncodeOptions, Permutation
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
+from nern_core.formats.encoding_structure import FORMAT_VERSION
 from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"

@@ -29,7 +29,7 @@ from worker.sandbox import Confinement, SandboxError, confine
 if TYPE_CHECKING:
     from nern_core.analysis.baselines import Alternative
     from nern_core.analysis.report.files import Comparison
-    from nern_core.encode import EncodingResult
+    from nern_core.encoder import EncodingResult
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -124,7 +124,7 @@ def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
     tell = _progress_within(say, 0.0, 1.0)
     tell(Progress(phase=Phase.STARTING))
     with importing():
-        from nern_core.decode import decode
+        from nern_core.decoder import decode
         from nern_core.tensors.checkpoint import write_checkpoint
 
     tell(Progress(phase=Phase.READING))
@@ -146,7 +146,7 @@ def _encode(
     progress(Progress(phase=Phase.STARTING))
     with importing():
         from nern_core.analysis.report.page import render_page
-        from nern_core.encode import encode
+        from nern_core.encoder import encode
         from nern_core.tensors.checkpoint import write_checkpoint
         from nern_core.training.snapshots import Interrupted, Snapshots
 

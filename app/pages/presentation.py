@@ -101,7 +101,7 @@ def goal(options: EncodeOptions) -> str:
         return f"accuracy drop up to {options.max_drop:g} points"
     if options.hidden_size is not None:
         return f"hidden size {options.hidden_size}"
-    return "predictor" if options.has_predictor else "default size"
+    return "default size" if options.representation_entry.takes_target else options.representation_kind
 
 
 def result(job: JobView) -> str:
@@ -174,7 +174,7 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
     makes_images = options.recipe == RecipeName.DATA_FREE
     expected = [Phase.STARTING, Phase.READING]
     expected += [Phase.SYNTHESIS] if makes_images else []
-    expected += [Phase.ORDERING, Phase.RECONSTRUCTION] if options.has_predictor else [Phase.QUANTIZATION]
+    expected += options.representation_entry.phases
     expected += [Phase.DISTILLATION] if options.dataset or makes_images else []
     expected += [Phase.WRITING, Phase.EVALUATION, Phase.COMPARISON]
     expected += [Phase.IMPORTANCE] if options.importance else []

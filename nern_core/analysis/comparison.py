@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from nern_core.container import Encoding, read_encoding
+from nern_core.container.encoding import Encoding
 from nern_core.contract.errors import NernError
-from nern_core.decode import decode_encoding
+from nern_core.decoder import decode_encoding
 from nern_core.networks import Architecture, find_architecture
 from nern_core.networks.evaluate import Evaluator, open_evaluator
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
 from nern_core.tensors.digest import file_sha256
 
@@ -21,7 +23,7 @@ class Pair:
     """An original, its encoding in the file `path`, and the decoded checkpoint."""
 
     original: Checkpoint
-    encoding: Encoding
+    encoding: Encoding[Any]
     decoded: Checkpoint
     path: Path
 
@@ -48,7 +50,7 @@ def open_pair(checkpoint: Path, encoding: Path) -> Pair:
 
 
 def evaluator_of(
-    encoding: Encoding,
+    encoding: Encoding[Any],
     architecture: str | None,
     dataset: Path,
     *,
@@ -62,7 +64,7 @@ def evaluator_of(
     return open_evaluator(architecture_of(encoding, architecture).name, dataset, images=images, device=device)
 
 
-def architecture_of(encoding: Encoding, architecture: str | None) -> Architecture:
+def architecture_of(encoding: Encoding[Any], architecture: str | None) -> Architecture:
     """Return the architecture of an encoding's network; `architecture` overrides the one that the encoding names.
 
     Raises `NernError`, with the code `no_architecture` if neither names one.

@@ -66,7 +66,7 @@ def quantize_as_small(
         preprocessing=dataset_preprocessing(dataset, known.preprocessing),
         images=read_image_set(dataset, "train"),
     )
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(seed))
+    images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
     levels = levels_for(teacher.network, pair.path.stat().st_size)
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -12,13 +13,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_serializer,
     model_serializer,
-    model_validator,
 )
 
 from nern_core.container.step_grid import LARGEST_EXPONENT
-from nern_core.contract.options import EncodeOptions, Permutation, RepresentationName
+from nern_core.contract.options import AUTO, EncodeOptions
 from nern_core.formats.tensor_claims import LARGEST_SIZE, LONGEST_NAME, Shape
-from nern_core.representations.predicted.predictor import PredictorConfig
 from nern_core.tensors.kernels import KernelLayer
 
 Exponent = Annotated[int, Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
@@ -33,26 +32,6 @@ class Source(_Part):
 
     sha256: str
     bytes: Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
-
-
-class PredictorRepresentation(_Part):
-    """Weights are the predictor's outputs for their coordinates, times the scale of their layer.
-
-    The scale of a layer is `scale` times 2 ** (exponent / 8), or 0 if the exponent is None. Files of format 4 have no
-    exponents: all of their layers have the same scale.
-    """
-
-    kind: Literal["predictor"] = "predictor"
-    predictor: PredictorConfig
-    permutation: Permutation
-    scale: float = Field(gt=0, allow_inf_nan=False)
-    layer_exponents: tuple[Exponent | None, ...] = ()
-
-
-class QuantizedRepresentation(_Part):
-    """Weights are integers times steps; the distribution of the integers depends on their coordinates."""
-
-    kind: Literal["quantized"] = "quantized"
 
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
@@ -78,7 +57,16 @@ class FileNames(_Part):
         return {name: found for name, found in given.items() if found != name}
 
 
-Representation = Annotated[PredictorRepresentation | QuantizedRepresentation, Field(discriminator="kind")]
+def _named(description: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if not isinstance(description.get("kind"), str):
+        raise ValueError(  # noqa: TRY004 # pydantic takes no TypeError
+            "a representation has a `kind`"
+        )
+    return description
+
+
+# The `kind` of a representation, and what its own decoder needs to know.
+RepresentationDescription = Annotated[dict[str, JsonValue], AfterValidator(_named)]
 
 
 class Document(_Part):
@@ -92,7 +80,7 @@ class Document(_Part):
 
     architecture: str | None
     options: EncodeOptions
-    representation: Representation
+    representation: RepresentationDescription
     layers: tuple[KernelLayer, ...] = Field(min_length=1)
     tied: dict[str, str]
     tensor_order: tuple[str, ...]
@@ -110,13 +98,10 @@ class Document(_Part):
                 del written[name]
         return written
 
-    @model_validator(mode="after")
-    def _one_exponent_for_each_layer(self) -> Self:
-        if isinstance(self.representation, PredictorRepresentation):
-            count = len(self.representation.layer_exponents)
-            if count not in {0, len(self.layers)}:
-                raise ValueError("there must be one exponent per layer")
-        return self
+    @property
+    def kind(self) -> str:
+        """Return the name of the representation."""
+        return str(self.representation["kind"])
 
     @field_serializer("options", mode="wrap")
     def _about_the_file(self, options: EncodeOptions, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -125,7 +110,7 @@ class Document(_Part):
         del written["direct_quantization"], written["fail_over"]
         if options.key is None:
             del written["key"]
-        if options.representation is RepresentationName.AUTO:
+        if options.representation == AUTO:
             del written["representation"]
         return written
 

@@ -1,15 +1,14 @@
-"""Write and read `.nern` files.
+"""The envelope of a `.nern` file: a safetensors file with a document, packed weights and kept tensors.
 
-Tensors of the file: `document` is compressed JSON; `streams` are the concatenated bytes of the range coders;
-`predictor` holds the predictor's concatenated parameters; `kept.<dtype>` or, compressed, `zstd.<dtype>` hold the kept
-values. The metadata holds the format version and a checksum of the whole file.
+Tensors of the file: `document` is compressed JSON; `streams` are the concatenated byte streams of the representation,
+which may add tensors of its own, under other names; `kept.<dtype>` or, compressed, `zstd.<dtype>` hold the kept values.
+The metadata holds the format version and a checksum of the whole file.
 """
 
 import json
-import math
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -19,12 +18,9 @@ from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nern_core.container.document import Contents, PredictorRepresentation, QuantizedRepresentation
-from nern_core.container.encoding import Encoding, PredictedWeights, QuantizedWeights
-from nern_core.container.kept import COMPRESSED, PLAIN, compress_kept, decompress_kept, pack_kept, unpack_kept
-from nern_core.container.limits import check_extent
+from nern_core.container.document import Contents, Document
+from nern_core.container.kept import COMPRESSED, PLAIN, Kept, compress_kept, decompress_kept, pack_kept, unpack_kept
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import Permutation
 from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
 from nern_core.formats.encoding_structure import (
     DOCUMENT,
@@ -35,129 +31,69 @@ from nern_core.formats.encoding_structure import (
     check_encoding_structure,
 )
 from nern_core.formats.plain_values import NotPlainError, from_json
-from nern_core.representations.predicted.permutation_streams import pack_order, unpack_order
-from nern_core.representations.predicted.predictor import parameter_shapes
-from nern_core.representations.quantized.layer_streams import pack_layers, unpack_layers
-from nern_core.tensors.kernels import KernelLayer
 
-_STREAMS, _PREDICTOR = "streams", "predictor"
+_STREAMS = "streams"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sizes:
-    """Bytes of a `.nern` file by purpose; `header` is the rest: the document, and names and shapes of tensors.
+class PackedWeights:
+    """Weights as they are stored: byte streams, and tensors of the representation's own by name."""
 
-    `integers` are the quantized weights, including the description of their distributions.
-    """
-
-    file: int
-    predictor: int
-    permutation: int
-    integers: int
-    kept: int
-
-    @property
-    def header(self) -> int:
-        """Return the bytes that hold neither weights nor kept tensors."""
-        return self.file - self.predictor - self.permutation - self.integers - self.kept
+    streams: Sequence[bytes] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def write_encoding(encoding: Encoding, path: Path) -> None:
-    """Write the file; the parameters of a predictor are stored in their current dtype."""
-    safetensors.torch.save_file(_pack(encoding), path, {METADATA_KEY: _metadata()})
+@dataclass(frozen=True, slots=True)
+class PackedEncoding:
+    """The contents of a file with its weights and kept tensors still packed."""
+
+    contents: Contents
+    weights: PackedWeights
+    kept: Mapping[str, Tensor]
+
+    def unpack_kept(self) -> dict[str, Kept]:
+        """Decompress the kept tensors. Raises `NernError` (`bad_encoding`)."""
+        return unpack_kept(self.contents.kept, decompress_kept(self.kept, self.contents.kept))
+
+
+def write_packed(document: Document, weights: PackedWeights, kept: Mapping[str, Kept], path: Path) -> None:
+    """Write a file."""
+    safetensors.torch.save_file(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata()})
     seal(path)
 
 
-def encoded_size(encoding: Encoding) -> int:
+def packed_size(document: Document, weights: PackedWeights, kept: Mapping[str, Kept]) -> int:
     """Return the size in bytes of the file that would be written."""
-    return len(safetensors.torch.save(_pack(encoding), {METADATA_KEY: _metadata()}))
+    return len(safetensors.torch.save(_tensors(document, weights, kept), {METADATA_KEY: _metadata()}))
 
 
-def _metadata() -> str:
-    return json.dumps({CHECKSUM: UNSEALED, VERSION: FORMAT_VERSION}, separators=(",", ":"))
-
-
-def _pack(encoding: Encoding) -> dict[str, Tensor]:
-    """Return the tensors of the file."""
-    document, weights = encoding.document, encoding.weights
-    tensors: dict[str, Tensor] = {}
-    if isinstance(weights, QuantizedWeights):
-        streams = pack_layers(weights.layers)
-    else:
-        representation, _ = encoding.predicted
-        streams = pack_orders(weights.orders, document.layers, representation.permutation)
-        tensors[_PREDICTOR] = torch.cat([parameter.flatten() for parameter in weights.parameters.values()])
-    entries, flat = pack_kept(encoding.kept)
-    contents = Contents(document=document, streams=tuple(map(len, streams)), kept=entries)
-    text = zlib.compress(contents.model_dump_json().encode(), level=9)
-    tensors |= {DOCUMENT: _as_tensor(text)} | compress_kept(flat)
-    if streams:
-        tensors[_STREAMS] = _as_tensor(b"".join(streams))
-    return tensors
-
-
-def read_encoding(path: Path) -> Encoding:
-    """Read and check a file.
+def read_packed(path: Path) -> PackedEncoding:
+    """Read a file and check its document.
 
     Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
     """
     tensors = _read_tensors(path)
     contents = _read_contents(tensors.pop(DOCUMENT), path.name)
     _check_names(contents)
-    check_extent(contents, path.stat().st_size)
-    document = contents.document
     streams = _split(tensors.pop(_STREAMS, None), contents.streams)
-    representation = document.representation
-    weights: PredictedWeights | QuantizedWeights
-    if isinstance(representation, QuantizedRepresentation):
-        weights = QuantizedWeights(unpack_layers(streams, document.layers))
-    else:
-        weights = PredictedWeights(
-            _read_parameters(representation, document.layers, tensors.pop(_PREDICTOR, None)),
-            unpack_orders(streams, document.layers, representation.permutation),
-        )
-    return Encoding(document, weights, unpack_kept(contents.kept, decompress_kept(tensors, contents.kept)))
+    kept = {name: tensor for name, tensor in tensors.items() if name.startswith((PLAIN, COMPRESSED))}
+    own = {name: tensor for name, tensor in tensors.items() if name not in kept}
+    return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept)
 
 
-def measure_sizes(path: Path) -> Sizes:
-    """Add up the bytes of a file by purpose."""
-    tensors = _read_tensors(path)
-    document = _read_contents(tensors[DOCUMENT], path.name).document
-    streams = tensors[_STREAMS].nbytes if _STREAMS in tensors else 0
-    predicted = isinstance(document.representation, PredictorRepresentation)
-    return Sizes(
-        file=path.stat().st_size,
-        predictor=tensors[_PREDICTOR].nbytes if predicted else 0,
-        permutation=streams if predicted else 0,
-        integers=0 if predicted else streams,
-        kept=sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith((PLAIN, COMPRESSED))),
-    )
+def _metadata() -> str:
+    return json.dumps({CHECKSUM: UNSEALED, VERSION: FORMAT_VERSION}, separators=(",", ":"))
 
 
-def pack_orders(
-    orders: Sequence[Tensor | None], layers: Sequence[KernelLayer], permutation: Permutation
-) -> list[bytes]:
-    """Pack the order of each layer into a stream; without a permutation there are no streams."""
-    return [
-        pack_order(order, layer.filters, layer.channels, permutation).numpy().tobytes()
-        for order, layer in zip(orders, layers, strict=True)
-        if order is not None
-    ]
-
-
-def unpack_orders(
-    streams: Sequence[bytes], layers: Sequence[KernelLayer], permutation: Permutation
-) -> tuple[Tensor | None, ...]:
-    """Undo `pack_orders`. Raises `NernError` (`bad_encoding`)."""
-    expected = 0 if permutation is Permutation.NONE else len(layers)
-    if len(streams) != expected:
-        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one permutation per layer.")
-    if permutation is Permutation.NONE:
-        return (None,) * len(layers)
-    return tuple(
-        unpack_order(_as_tensor(stream), layer.filters, layer.channels, permutation)
-        for stream, layer in zip(streams, layers, strict=True)
-    )
+def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept]) -> dict[str, Tensor]:
+    """Return the tensors of the file."""
+    entries, flat = pack_kept(kept)
+    contents = Contents(document=document, streams=tuple(map(len, weights.streams)), kept=entries)
+    text = zlib.compress(contents.model_dump_json().encode(), level=9)
+    tensors = {**weights.tensors, DOCUMENT: bytes_tensor(text)} | compress_kept(flat)
+    if weights.streams:
+        tensors[_STREAMS] = bytes_tensor(b"".join(weights.streams))
+    return tensors
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -182,17 +118,6 @@ def _read_contents(tensor: Tensor, file_name: str) -> Contents:
             "bad_encoding",
             f"'{file_name}' cannot be decoded: {error.error_count()} fields of its document are invalid.",
         ) from error
-
-
-def _read_parameters(
-    representation: PredictorRepresentation, layers: Sequence[KernelLayer], flat: Tensor | None
-) -> dict[str, Tensor]:
-    shapes = parameter_shapes(representation.predictor, layers)
-    counts = [math.prod(shape) for shape in shapes.values()]
-    if flat is None or flat.shape != (sum(counts),):
-        raise NernError("bad_encoding", "The .nern file is damaged: its predictor does not have the declared shape.")
-    parts = flat.split(counts)
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 def _check_names(contents: Contents) -> None:
@@ -228,5 +153,6 @@ def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:
     return [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
 
 
-def _as_tensor(data: bytes) -> Tensor:
+def bytes_tensor(data: bytes) -> Tensor:
+    """Return bytes as a tensor, uint8 (n,)."""
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)

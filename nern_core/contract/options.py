@@ -1,9 +1,13 @@
 """Options of an encoding. Torch-free: shared by HTTP, the command line and recipes."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nern_core.contract.representations import PREDICTOR, QUANTIZED, RepresentationEntry, representation_entries
+
+AUTO: Final = "auto"
 
 
 class RecipeName(StrEnum):
@@ -12,14 +16,6 @@ class RecipeName(StrEnum):
     FAST = "fast"
     PAPER = "paper"
     DATA_FREE = "data-free"
-
-
-class RepresentationName(StrEnum):
-    """Storage of the weights; `auto` is `quantized` unless another option asks for a predictor."""
-
-    AUTO = "auto"
-    QUANTIZED = "quantized"
-    PREDICTOR = "predictor"
 
 
 class Permutation(StrEnum):
@@ -43,6 +39,21 @@ ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:
 
 
 ARCHITECTURE_NAMES = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
+
+
+def representation_names() -> list[str]:
+    """Return the values of the option `representation`."""
+    return [AUTO, *sorted(representation_entries(), key=lambda name: (name == PREDICTOR, name != QUANTIZED, name))]
+
+
+def _known_representation(name: str) -> str:
+    if name not in representation_names():
+        raise ValueError(f"there is no such representation; use {', '.join(representation_names())}")
+    return name
+
+
+def _list_representations(schema: dict[str, Any]) -> None:
+    schema["enum"] = representation_names()
 
 
 def _as_list(value: object) -> object:
@@ -91,14 +102,16 @@ class EncodeOptions(BaseModel):
         ),
     ] = None
     representation: Annotated[
-        RepresentationName,
+        str,
+        AfterValidator(_known_representation),
         Field(
+            json_schema_extra=_list_representations,
             description="Storage of the weights. `quantized`: entropy-coded integers; the "
             "smallest and most accurate files. `predictor`: a small network that predicts the weights from their "
             "coordinates, the published method. `auto` is `quantized`, unless `hidden_size`, `rounds`, "
             "`kernels_per_coordinate`, `permutation` or the recipe `paper` ask for a predictor.",
         ),
-    ] = RepresentationName.AUTO
+    ] = AUTO
     recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
     kernels: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
@@ -205,20 +218,26 @@ class EncodeOptions(BaseModel):
     @property
     def may_train(self) -> bool:
         """Return whether there is anything to train: a predictor, or weights for images."""
-        return self.has_predictor or self.dataset is not None or self.recipe is RecipeName.DATA_FREE
+        return (
+            self.representation_entry.always_trains or self.dataset is not None or self.recipe is RecipeName.DATA_FREE
+        )
 
     @property
-    def has_predictor(self) -> bool:
-        """Return True if a predictor represents the weights, False if they are quantized."""
-        if self.representation is not RepresentationName.AUTO:
-            return self.representation is RepresentationName.PREDICTOR
-        if self.has_target:
-            return False
-        return (
+    def representation_kind(self) -> str:
+        """Return the name of the representation; `auto` is `quantized` unless other options ask for a predictor."""
+        if self.representation != AUTO:
+            return self.representation
+        asks_for_predictor = not self.has_target and (
             self._shapes_predictor
             or self.recipe is RecipeName.PAPER
             or self.permutation is not Permutation.CROSS_FILTER
         )
+        return PREDICTOR if asks_for_predictor else QUANTIZED
+
+    @property
+    def representation_entry(self) -> RepresentationEntry:
+        """Return the catalogue's entry of the representation."""
+        return representation_entries()[self.representation_kind]
 
     @property
     def _shapes_predictor(self) -> bool:
@@ -228,12 +247,12 @@ class EncodeOptions(BaseModel):
     @property
     def represented(self) -> tuple[str, ...]:
         """Return the policy `kernels`, or its default."""
-        return self.kernels or (("spatial",) if self.has_predictor else ("all",))
+        return self.kernels or self.representation_entry.default_kernels
 
     @property
     def predictor_width(self) -> int | None:
         """Return the hidden size that output heads must pay for: 0 without a predictor, None for the default."""
-        return self.hidden_size if self.has_predictor else 0
+        return self.hidden_size if self.representation_kind == PREDICTOR else 0
 
     def target(self, tensor_bytes: int) -> int | None:
         """Return the target size in bytes for tensors of this size; None if there is no target."""
@@ -267,15 +286,16 @@ class EncodeOptions(BaseModel):
 
     def _check_representation(self) -> None:
         """Raise `OptionConflict` if options ask for both representations."""
-        if self.representation is RepresentationName.PREDICTOR and self.has_target:
+        if self.has_target and not self.representation_entry.takes_target:
+            alternative = "give `hidden_size`, or choose" if self.representation == PREDICTOR else "choose"
             raise OptionConflict(
-                "representation", "a `predictor` has no target size; give `hidden_size`, or choose `quantized`"
+                "representation", f"a `{self.representation}` has no target size; {alternative} `quantized`"
             )
         if self.has_target and self.recipe is RecipeName.PAPER:
             raise OptionConflict("recipe", "the recipe `paper` has no target size; choose `fast` or `data-free`")
-        if self.representation is RepresentationName.QUANTIZED and self.recipe is RecipeName.PAPER:
+        if self.representation == QUANTIZED and self.recipe is RecipeName.PAPER:
             raise OptionConflict("recipe", "the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
-        quantized = self.has_target or self.representation is RepresentationName.QUANTIZED
+        quantized = self.has_target or self.representation == QUANTIZED
         if quantized and self._shapes_predictor:
             what = "a target size" if self.has_target else "`representation` `quantized`"
             shapes = {"hidden_size": self.hidden_size is not None, "rounds": self.rounds > 1}

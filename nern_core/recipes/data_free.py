@@ -15,5 +15,5 @@ DATA_FREE = replace(
     synthesis=SynthesisConfig(
         images=2048, images_per_batch=256, steps=60, learning_rate=0.1, class_weight=0.1, share=0.2
     ),
-    distillation=replace(FAST.distillation, images="synthesized"),
+    images=replace(FAST.images, source="synthesized"),
 )

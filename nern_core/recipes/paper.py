@@ -10,7 +10,9 @@ from nern_core.representations.predicted.distill import DistillationConfig, Loss
 from nern_core.representations.predicted.predictor import PredictorVariant
 from nern_core.representations.predicted.reconstruct import ReconstructionConfig
 from nern_core.representations.predicted.sampling import SamplingConfig
+from nern_core.representations.predicted.settings import PredictorSettings
 from nern_core.training.clock import Share
+from nern_core.training.image_source import ImageSettings
 from nern_core.training.optim import OptimizerConfig
 
 _STEPS = 350 * 196
@@ -19,20 +21,22 @@ _RANGER = OptimizerConfig(name="ranger", learning_rate=5e-3, weight_decay=1e-3, 
 _SAMPLING = SamplingConfig(kind="magnitude", kernels_per_step=4096)
 
 PAPER = Recipe(
-    predictor=PredictorVariant(),
-    scaled_targets=False,
-    stored_dtype="float32",
     default_steps=_STEPS,
-    one_schedule=True,
-    reconstruction=ReconstructionConfig(share=_WARM_UP, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"),
-    distillation=DistillationConfig(
-        share=Share(seconds=1 - _WARM_UP.seconds, steps=1 - _WARM_UP.steps),
-        optimizer=_RANGER,
-        sampling=_SAMPLING,
-        images_per_step=256,
-        logits=LossTerm(weight=1e-4),
-        logit_distance="published",
-        features=LossTerm(weight=1e-4),
-        reconstruction=LossTerm(weight=1.0),
+    images=ImageSettings(per_step=256),
+    predictor=PredictorSettings(
+        variant=PredictorVariant(),
+        scaled_targets=False,
+        stored_dtype="float32",
+        one_schedule=True,
+        reconstruction=ReconstructionConfig(share=_WARM_UP, optimizer=_RANGER, sampling=_SAMPLING, loss="rmse"),
+        distillation=DistillationConfig(
+            share=Share(seconds=1 - _WARM_UP.seconds, steps=1 - _WARM_UP.steps),
+            optimizer=_RANGER,
+            sampling=_SAMPLING,
+            logits=LossTerm(weight=1e-4),
+            logit_distance="published",
+            features=LossTerm(weight=1e-4),
+            reconstruction=LossTerm(weight=1.0),
+        ),
     ),
 )

@@ -1,23 +1,34 @@
-"""Choose the images that a distillation configuration needs."""
+"""Choose the images to train on."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from nern_core.representations.predicted.distill import DistillationConfig
 from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages, images_per_batch
 from nern_core.training.teacher import Teacher
 
 
-def image_source(config: DistillationConfig, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
-    """Return the images that the configuration needs; None if they are not available."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSettings:
+    """Source and number of the images of a step; `mixup` blends them in pairs."""
+
+    per_step: int
+    source: Literal["training", "synthesized", "noise"] = "training"
+    mixup: bool = False
+
+
+def image_source(settings: ImageSettings, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
+    """Return the images that the settings ask for; None if they are not available."""
     preprocessing, device = teacher.preprocessing, teacher.device
-    count = images_per_batch(config.images_per_step, preprocessing.input_size, device)
+    count = images_per_batch(settings.per_step, preprocessing.input_size, device)
     source: ImageSource
-    if config.images == "noise":
+    if settings.source == "noise":
         source = NoiseImages(preprocessing.input_size, count, generator, device)
-    elif config.images == "synthesized" and teacher.synthesized is not None:
+    elif settings.source == "synthesized" and teacher.synthesized is not None:
         source = StoredImages(teacher.synthesized, preprocessing, count, generator, device)
-    elif config.images == "training" and teacher.images is not None:
+    elif settings.source == "training" and teacher.images is not None:
         source = StoredImages(teacher.images.images, preprocessing, count, generator, device)
     else:
         return None
-    return Mixup(source, generator) if config.mixup else source
+    return Mixup(source, generator) if settings.mixup else source

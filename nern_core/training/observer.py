@@ -1,16 +1,34 @@
 """Turn the steps of training into progress reports and the loss curve."""
 
 import time
+from dataclasses import dataclass
 
-from nern_core.analysis.report import CurvePoint
-from nern_core.contract.progress import OnProgress, Progress
-from nern_core.representations.predicted.fit import FitReport
+from nern_core.contract.progress import OnProgress, Phase, Progress
+from nern_core.contract.report import CurvePoint
 from nern_core.training.clock import Budget
+from nern_core.training.loop import StepReport
 from nern_core.training.snapshots import State
 
 # The training phases' part of the progress fraction.
 TRAINING_STARTS = 0.05
 TRAINING_ENDS = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingStep:
+    """A reported step. `start` and `share` give its stage's place in the time of all training, 0 to 1.
+
+    `earlier_steps` counts the steps of the phase's earlier stages, `total_steps` those of all its stages, given or
+    estimated, and `kernels` the kernels that the stage has predicted; None if it predicts none.
+    """
+
+    phase: Phase
+    start: float
+    share: float
+    earlier_steps: int
+    total_steps: int | None
+    step: StepReport
+    kernels: int | None = None
 
 
 class TrainingObserver:
@@ -34,7 +52,7 @@ class TrainingObserver:
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self._started = time.perf_counter() - state["seconds"]
 
-    def __call__(self, report: FitReport) -> None:
+    def __call__(self, report: TrainingStep) -> None:
         """Record and report one step."""
         clock, loss = report.step.clock, report.step.loss
         seconds = time.perf_counter() - self._started
@@ -54,7 +72,7 @@ class TrainingObserver:
             )
         )
 
-    def _seconds_left(self, report: FitReport, seconds: float) -> float | None:
+    def _seconds_left(self, report: TrainingStep, seconds: float) -> float | None:
         """Return the seconds left of all training phases: exact for a budget in seconds, else by this phase's pace."""
         in_phase = report.step.clock.seconds_left
         if self._budget.seconds is not None:

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 
 from nern_cli.output_files import output_file, output_folder, resumable_output
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.nern_cli.test_main import QUICK, nern

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.analysis.report import Report
+from nern_core.contract.report import Report
 from nern_core.networks.evaluate import evaluate_checkpoint
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nern_cli.terminal_text import printable
-from nern_core.container import read_encoding, write_encoding
+from nern_core.representations.files import read_encoding, write_encoding
 from tests.conftest import EXAMPLE, ROOT
 from tests.nern_cli.test_main import QUICK, nern
 

@@ -24,6 +24,6 @@ def digits_teacher() -> Teacher:
 
 def images_of(teacher: Teacher) -> ImageSource:
     """Return batches of its images as in the recipe `fast`, always the same ones."""
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
+    images = image_source(FAST.images, teacher, torch.Generator().manual_seed(0))
     assert images is not None
     return images

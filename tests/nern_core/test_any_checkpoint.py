@@ -8,12 +8,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nern_core.analysis.report import Report
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.contract.report import Report
+from nern_core.decoder import decode
+from nern_core.encoder import encode
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import read_checkpoint
 
 DTYPES = [

@@ -12,7 +12,7 @@ import torch
 
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.contract.progress import Phase
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks import find_architecture
 from nern_core.tensors.checkpoint import read_checkpoint
 
@@ -75,7 +75,7 @@ def test_a_torchvision_classifier_is_encoded_decoded_and_runs(
 ENCODE_AND_PRINT_PEAK_MEMORY = textwrap.dedent("""
     import re, sys
     from pathlib import Path
-    from nern_core.encode import encode
+    from nern_core.encoder import encode
     from nern_core.contract.options import EncodeOptions
     from nern_core.contract.progress import Phase
 

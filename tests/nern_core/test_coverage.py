@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nern_core.analysis.report import Report
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions, RepresentationName
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.contract.options import EncodeOptions
+from nern_core.contract.report import Report
+from nern_core.decoder import decode
+from nern_core.encoder import encode
+from nern_core.representations.files import read_encoding
 
-PREDICTOR: dict[str, Any] = {"representation": RepresentationName.PREDICTOR, "hidden_size": 8, "steps": 3}
+PREDICTOR: dict[str, Any] = {"representation": "predictor", "hidden_size": 8, "steps": 3}
 QUANTIZED: dict[str, Any] = {"target_ratio": 6.0}
 
 

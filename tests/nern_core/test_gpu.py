@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from nern_core.analysis.direct_quantization import quantize_directly
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set
 from nern_core.recipes.fast import FAST
@@ -175,7 +175,7 @@ def test_the_network_itself_is_quantized_on_a_gpu() -> None:
         preprocessing=architecture.preprocessing,
         images=read_image_set(DIGITS, "train"),
     )
-    images = image_source(FAST.distillation, teacher, torch.Generator().manual_seed(0))
+    images = image_source(FAST.images, teacher, torch.Generator().manual_seed(0))
     assert images is not None
     losses: list[float] = []
     quantize_directly(teacher, images, 5, Budget(steps=200), lambda step: losses.append(step.loss))
@@ -189,7 +189,7 @@ def test_the_steps_of_known_networks_are_recorded(name: str, tmp_path: Path, cap
     network = build_network(architecture, architecture.build(10).state_dict(), GPU)
     images = read_image_set(DIGITS, "train")
     teacher = Teacher(network=network, preprocessing=replace(architecture.preprocessing, input_size=32), images=images)
-    source = image_source(replace(FAST.distillation, images_per_step=16), teacher, torch.Generator().manual_seed(0))
+    source = image_source(replace(FAST.images, per_step=16), teacher, torch.Generator().manual_seed(0))
     assert source is not None
     with caplog.at_level(logging.WARNING):
         quantize_directly(teacher, source, 9, Budget(steps=8))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from nern_core.container import read_encoding
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.networks import find_architecture
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
 
 OPTIONS = EncodeOptions(steps=1, hidden_size=8)

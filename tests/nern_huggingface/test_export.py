@@ -6,11 +6,11 @@ import pytest
 import safetensors.torch
 from huggingface_hub import ModelCard
 
-from nern_core.analysis.report import Report
 from nern_core.contract.errors import NernError
 from nern_core.contract.metrics import Metrics
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
+from nern_core.contract.report import Report
+from nern_core.decoder import decode
 from nern_core.tensors.digest import file_sha256
 from nern_huggingface.card import About
 from nern_huggingface.export import export

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from nern_core.contract.options import EncodeOptions, RepresentationName
+from nern_core.contract.options import EncodeOptions
 from tests.conftest import EXAMPLE, ROOT
 from tests.worker.small_child import ProgramStarter
 from worker.child import Child
@@ -21,9 +21,7 @@ def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
     folder.make()
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
-    folder.spec.write_text(
-        RunSpec(options=EncodeOptions(representation=RepresentationName.PREDICTOR, seconds=600)).model_dump_json()
-    )
+    folder.spec.write_text(RunSpec(options=EncodeOptions(representation="predictor", seconds=600)).model_dump_json())
     return folder
 
 

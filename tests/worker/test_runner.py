@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from nern_core.analysis.importance import Importance
-from nern_core.analysis.report import Report
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import Device, EncodeOptions, RepresentationName
+from nern_core.contract.options import Device, EncodeOptions
+from nern_core.contract.report import Report
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.digest import file_sha256
 from tests.conftest import DIGITS, EXAMPLE, ROOT
@@ -263,7 +263,7 @@ def test_a_runner_that_cannot_confine_itself_as_is_required_blames_the_machine(t
 
 
 @pytest.mark.parametrize(
-    ("library", "code"), [("nern_core.encode", "no_runner"), ("nern_core.analysis.importance", "missing_library")]
+    ("library", "code"), [("nern_core.encoder", "no_runner"), ("nern_core.analysis.importance", "missing_library")]
 )
 def test_a_runner_without_a_library_blames_the_machine(tmp_path: Path, library: str, code: str) -> None:
     folder = RunFolder(tmp_path)
@@ -289,7 +289,7 @@ def test_a_runner_whose_disk_is_full_blames_the_machine_and_its_training_goes_on
         folder.make()
         CACHES.copy_to(folder.caches, nothing)
         folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
-        options = EncodeOptions(steps=3, hidden_size=8, representation=RepresentationName.PREDICTOR)
+        options = EncodeOptions(steps=3, hidden_size=8, representation="predictor")
         folder.spec.write_text("x" * 4096)
         # Space for the libraries' checks at their start, but not for a snapshot.
         fill(tmp_path / "disk", leave=12_000)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from nern_core.analysis.meta_compression.model import MetaCompression, Method, P
 from nern_core.analysis.meta_compression.operations import Compressed, counted_bytes, prune, quantize
 from nern_core.analysis.meta_compression.verdict import verdicts
 from nern_core.container import Encoding
-from nern_core.container.file import pack_orders
 from nern_core.container.kept import compress_kept, pack_kept
-from nern_core.decode import decode_encoding
+from nern_core.decoder import decode_encoding
 from nern_core.networks.evaluate import Evaluator
+from nern_core.representations.predicted.weights import pack_orders, predicted_weights
 from nern_core.tensors.checkpoint import Checkpoint
 
 PRUNED_SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -60,9 +60,9 @@ def _measure(pair: Pair, evaluator: Evaluator) -> Iterator[Point]:
             yield Point(subject=subject, method=method, setting=setting, bytes=size, accuracy=accuracy)
 
 
-def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
+def _compress_nern(encoding: Encoding[Any], operation: Operation) -> tuple[dict[str, Tensor], int]:
     """Compress the weight matrices of the predictor; return the decoded checkpoint and its bytes."""
-    _, weights = encoding.predicted
+    weights = predicted_weights(encoding)
     parameters = weights.parameters
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
     compressed = operation(matrices)
@@ -72,7 +72,9 @@ def _compress_nern(encoding: Encoding, operation: Operation) -> tuple[dict[str, 
     return decode_encoding(replace(encoding, weights=replace(weights, parameters=predictor))).tensors, size
 
 
-def _compress_original(original: Checkpoint, encoding: Encoding, operation: Operation) -> tuple[dict[str, Tensor], int]:
+def _compress_original(
+    original: Checkpoint, encoding: Encoding[Any], operation: Operation
+) -> tuple[dict[str, Tensor], int]:
     """Compress the represented tensors themselves; return the checkpoint and its bytes."""
     document = encoding.document
     represented = {layer.name: original.tensors[layer.name] for layer in document.layers}
@@ -82,14 +84,14 @@ def _compress_original(original: Checkpoint, encoding: Encoding, operation: Oper
     return original.tensors | changed, counted_bytes(compressed.values(), _kept(encoding))
 
 
-def _permutations(encoding: Encoding) -> list[Tensor]:
+def _permutations(encoding: Encoding[Any]) -> list[Tensor]:
     """Return the orders as packed in the file."""
-    representation, weights = encoding.predicted
-    streams = pack_orders(weights.orders, encoding.document.layers, representation.permutation)
+    weights = predicted_weights(encoding)
+    streams = pack_orders(weights.orders, encoding.document.layers, weights.description.permutation)
     return [torch.frombuffer(bytearray(stream), dtype=torch.uint8) for stream in streams if stream]
 
 
-def _kept(encoding: Encoding) -> list[Tensor]:
+def _kept(encoding: Encoding[Any]) -> list[Tensor]:
     """Return the values of the kept tensors as stored in the file."""
     _, flat = pack_kept(encoding.kept)
     return list(compress_kept(flat).values())

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from nern_core.analysis.baselines import Alternative, standard_codecs
 from nern_core.analysis.comparison import Pair, evaluator_of
 from nern_core.analysis.report.measure import describe_lost, make_report
-from nern_core.analysis.report.model import AlternativeReport, Report
 from nern_core.contract.errors import NernError
+from nern_core.contract.report import AlternativeReport, Report
 from nern_core.networks.evaluate import Evaluator
 from nern_core.tensors.digest import file_sha256
 

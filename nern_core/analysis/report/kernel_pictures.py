@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nern_core.container import Encoding
+from nern_core.container.encoding import Encoding
+from nern_core.representations.registry import find_representation
 from nern_core.tensors.kernels import KernelLayer, cut
 
 _WIDTH = 864
@@ -29,10 +31,13 @@ class KernelSample:
 
 
 def sample_kernels(
-    encoding: Encoding, index: int, original: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
+    encoding: Encoding[Any], index: int, original: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
 ) -> KernelSample:
     """Take as many kernels of the represented layer `index` as fit into a picture."""
-    layer, order = encoding.document.layers[index], encoding.order(index)
+    layer, order = (
+        encoding.document.layers[index],
+        find_representation(encoding.document.kind).kernel_order(encoding, index),
+    )
     count = min(layer.kernels, max(1, _WIDTH // (_Grid(layer).width + _GAP)))
     chosen = torch.arange(count) * layer.kernels // count
     rows = chosen if order is None else order[chosen]

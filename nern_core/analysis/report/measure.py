@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from nern_core.analysis.comparison import Pair
-from nern_core.analysis.report.model import CurvePoint, LayerReport, Report, SizeTrial
-from nern_core.container import QuantizedWeights, Sizes, measure_sizes
+from nern_core.container.sizes import Sizes
 from nern_core.contract.errors import quoted
 from nern_core.contract.metrics import MOST_LAYER_ERRORS, Metrics
+from nern_core.contract.report import CurvePoint, LayerReport, Report, SizeTrial
 from nern_core.contract.verdict import LOST_LAYER_ERROR
+from nern_core.representations.files import measure_sizes
+from nern_core.representations.registry import find_representation
 from nern_core.tensors.digest import file_sha256
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
@@ -33,7 +36,7 @@ def make_report(
     """Measure a checkpoint's encoding and make its report. It has no seconds yet: see `with_seconds`."""
     document, layers = pair.encoding.document, pair.encoding.document.layers
     original, decoded = pair.original.tensors, pair.decoded.tensors
-    predicted = None if isinstance(pair.encoding.weights, QuantizedWeights) else pair.encoding.predicted
+    facts = find_representation(document.kind).describe(pair.encoding)
     names = [layer.name for layer in layers]
     sizes = measure_sizes(pair.path)
     layer_reports = _layer_reports(layers, original, decoded)
@@ -45,10 +48,10 @@ def make_report(
         source_sha256=document.source.sha256,
         encoding_sha256=file_sha256(pair.path),
         options=document.options,
-        hidden_size=None if predicted is None else predicted[0].predictor.hidden_size,
+        hidden_size=_count(facts.get("hidden_size")),
         represented_weights=sum(layer.weights for layer in layers),
         represented_share=_represented_share(layers, document.tied, original),
-        predictor_parameters=0 if predicted is None else sum(p.numel() for p in predicted[1].parameters.values()),
+        predictor_parameters=_count(facts.get("predictor_parameters")) or 0,
         header_bytes=sizes.header,
         metrics=_make_metrics(
             source_bytes=document.source.bytes,
@@ -71,6 +74,10 @@ def make_report(
         size_trials=tuple(size_trials),
     )
     return report.judged()
+
+
+def _count(fact: JsonValue) -> int | None:
+    return fact if isinstance(fact, int) else None
 
 
 def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> float:

@@ -10,7 +10,7 @@ from nern_core.analysis.baselines import DIRECT_QUANTIZATION
 from nern_core.analysis.charts import Series, line_chart
 from nern_core.analysis.report.files import Comparison
 from nern_core.analysis.report.kernel_pictures import draw_kernels, sample_kernels
-from nern_core.analysis.report.model import CurvePoint, LayerReport, Report
+from nern_core.contract.report import CurvePoint, LayerReport, Report
 
 _MOST_CURVE_POINTS = 400
 

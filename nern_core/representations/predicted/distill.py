@@ -51,20 +51,17 @@ _NOTHING = LossTerm(weight=0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillationConfig:
-    """Settings of the phase: its part of the budget, its batches and its loss.
+    """Settings of the phase: its part of the budget, its kernels and its loss.
 
     `logit_distance` is the exact KL divergence, the published one, or the `squared` difference, which has no
-    temperature. At every fraction of the phase at least one term must have a weight. `mixup` blends the images in
-    pairs. `refresh` selects the kernels that each step predicts again, see `Predictions`.
+    temperature. At every fraction of the phase at least one term must have a weight. `refresh` selects
+    the kernels that each step predicts again, see `Predictions`.
     """
 
     share: Share
     optimizer: OptimizerConfig
     sampling: SamplingConfig
-    images_per_step: int
     refresh: Literal["all", "sampled"] = "all"
-    images: Literal["training", "synthesized", "noise"] = "training"
-    mixup: bool = False
     logits: LossTerm = LossTerm(weight=1.0)
     logit_distance: Literal["exact", "published", "squared"] = "exact"
     temperature: float = 1.0

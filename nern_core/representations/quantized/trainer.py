@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantizer
-from nern_core.representations.quantized.train import RateDistillation, quantization_optimizers
+from nern_core.representations.quantized.rate_distillation import RateDistillation, quantization_optimizers
+from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.training.clock import Budget, Clock, Share
 from nern_core.training.images import ImageSource
 from nern_core.training.loop import StepReport, train
 from nern_core.training.loss import Loss
-from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.snapshots import Snapshots
 from nern_core.training.teacher import Teacher
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from nern_core.analysis.report import SizeTrial
+from nern_core.contract.report import SizeTrial
 from nern_core.representations.quantized.for_size import FEWEST_BITS_PER_WEIGHT, MOST_BITS_PER_WEIGHT
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
-from nern_core.representations.quantized.train import RateDistillation
+from nern_core.representations.quantized.rate_distillation import RateDistillation
 from nern_core.representations.quantized.trainer import Trainer, Training
 from nern_core.training.expected_drop import PointsLost, expected_drop
 from nern_core.training.loss import Batch, Loss

@@ -12,7 +12,7 @@ from nern_core.analysis.meta_compression.operations import entropy_bits
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Progress
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set
 from nern_core.networks.evaluate import open_evaluator

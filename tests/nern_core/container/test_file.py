@@ -8,36 +8,28 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from pydantic import JsonValue
 from safetensors import safe_open
 
-from nern_core.container import (
-    FORMAT_VERSION,
-    Document,
-    Encoding,
-    PredictedWeights,
-    PredictorRepresentation,
-    QuantizedRepresentation,
-    QuantizedWeights,
-    measure_sizes,
-    read_encoding,
-    write_encoding,
-)
+from nern_core.container import Document, Encoding
 from nern_core.container.document import Source
 from nern_core.container.kept import RoundedTensor
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.formats.checksum import seal
+from nern_core.formats.encoding_structure import FORMAT_VERSION
+from nern_core.representations.files import measure_sizes, read_encoding, write_encoding
 from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
+from nern_core.representations.predicted.weights import PredictedWeights, PredictorDescription, predicted_weights
 from nern_core.representations.quantized.coordinate_scales import fit_scales
 from nern_core.representations.quantized.layer import QuantizedLayer
+from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
 from nern_core.tensors.kernels import select_layers
 
 LAYERS = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
 
 
-def encoding_of(
-    representation: PredictorRepresentation | QuantizedRepresentation, weights: PredictedWeights | QuantizedWeights
-) -> Encoding:
+def encoding_of(representation: dict[str, JsonValue], weights: PredictedWeights | QuantizedWeights) -> Encoding[Any]:
     return Encoding(
         document=Document(
             architecture=None,
@@ -56,21 +48,19 @@ def encoding_of(
     )
 
 
-def predicted(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding:
+def predicted(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding[Any]:
     config = PredictorConfig(hidden_size=8)
     torch.manual_seed(0)
     parameters = {n: p.detach().half() for n, p in Predictor(config, LAYERS).named_parameters()}
     order = None if permutation is Permutation.NONE else torch.arange(11, -1, -1)
-    return encoding_of(
-        PredictorRepresentation(predictor=config, permutation=permutation, scale=0.5),
-        PredictedWeights(parameters, (order,)),
-    )
+    description = PredictorDescription(predictor=config, permutation=permutation, scale=0.5)
+    return encoding_of(description.as_json(), PredictedWeights(description, parameters, (order,)))
 
 
-def quantized() -> Encoding:
+def quantized() -> Encoding[Any]:
     integers = torch.arange(-54, 54, dtype=torch.int32).view(4, 3, 9)
     layer = QuantizedLayer(integers, torch.tensor([-30, -20, -25, -28], dtype=torch.int32), fit_scales(integers))
-    return encoding_of(QuantizedRepresentation(), QuantizedWeights((layer,)))
+    return encoding_of(describe_quantized(), QuantizedWeights((layer,)))
 
 
 ENCODINGS = {
@@ -81,7 +71,7 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize("written", ENCODINGS.values(), ids=ENCODINGS.keys())
-def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding) -> None:
+def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding[Any]) -> None:
     write_encoding(written, tmp_path / "x.nern")
     found = read_encoding(tmp_path / "x.nern")
     assert found.document == written.document
@@ -129,7 +119,7 @@ def test_the_sizes_of_quantized_weights_add_up_too(tmp_path: Path) -> None:
 
 def test_a_quantized_file_says_that_it_has_no_predictor() -> None:
     with pytest.raises(NernError, match="not a predictor") as error:
-        _ = quantized().predicted
+        predicted_weights(quantized())
     assert error.value.code == "no_predictor"
 
 
@@ -219,7 +209,7 @@ def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: Callabl
 
 
 @pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
-def test_every_changed_byte_is_noticed(tmp_path: Path, written: Encoding) -> None:
+def test_every_changed_byte_is_noticed(tmp_path: Path, written: Encoding[Any]) -> None:
     path = tmp_path / "x.nern"
     write_encoding(written, path)
     contents = bytearray(path.read_bytes())
@@ -233,7 +223,7 @@ def test_every_changed_byte_is_noticed(tmp_path: Path, written: Encoding) -> Non
 
 
 @pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])
-def test_every_truncation_is_noticed(tmp_path: Path, written: Encoding) -> None:
+def test_every_truncation_is_noticed(tmp_path: Path, written: Encoding[Any]) -> None:
     path = tmp_path / "x.nern"
     write_encoding(written, path)
     contents = path.read_bytes()

@@ -6,8 +6,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from nern_core.container import FORMAT_VERSION, read_encoding
-from nern_core.decode import decode
+from nern_core.decoder import decode
+from nern_core.formats.encoding_structure import FORMAT_VERSION
+from nern_core.representations.files import read_encoding
 from tests.conftest import ROOT
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from nern_core.container import read_encoding, write_encoding
 from nern_core.contract.errors import NernError
+from nern_core.representations.files import read_encoding, write_encoding
 from tests.nern_core.container.test_file import predicted, quantized, with_contents
 
 

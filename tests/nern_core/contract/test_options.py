@@ -24,7 +24,7 @@ WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": "digits"}
 )
 def test_weights_are_quantized_unless_something_asks_for_a_predictor(options: dict[str, Any]) -> None:
     found = EncodeOptions(**options)
-    assert (found.has_predictor, found.represented, found.predictor_width) == (False, ("all",), 0)
+    assert (found.representation_kind, found.represented, found.predictor_width) == ("quantized", ("all",), 0)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_weights_are_quantized_unless_something_asks_for_a_predictor(options: di
 )
 def test_an_option_that_only_a_predictor_has_asks_for_one(options: dict[str, Any]) -> None:
     found = EncodeOptions(**options)
-    assert (found.has_predictor, found.represented) == (True, ("spatial",))
+    assert (found.representation_kind, found.represented) == ("predictor", ("spatial",))
     assert found.predictor_width == options.get("hidden_size")
 
 

@@ -16,8 +16,8 @@ from nern_core.analysis.importance.scores import score
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase, Progress
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.networks.evaluate import open_evaluator
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import KernelLayer

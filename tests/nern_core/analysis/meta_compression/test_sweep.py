@@ -14,10 +14,10 @@ from nern_core.analysis.meta_compression import (
 )
 from nern_core.analysis.meta_compression.chart import draw_sweep
 from nern_core.analysis.meta_compression.verdict import verdicts
-from nern_core.container import measure_sizes, read_encoding
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.encoder import encode
 from nern_core.networks.evaluate import open_evaluator
+from nern_core.representations.files import measure_sizes, read_encoding
 from tests.conftest import DIGITS, EXAMPLE
 
 

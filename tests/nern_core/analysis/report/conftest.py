@@ -4,9 +4,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from nern_core.analysis.report import Report
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.contract.report import Report
+from nern_core.encoder import encode
 from tests.conftest import DIGITS, EXAMPLE
 
 

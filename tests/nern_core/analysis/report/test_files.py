@@ -7,12 +7,12 @@ import torch
 
 from nern_core.analysis.baselines import Alternative
 from nern_core.analysis.comparison import open_pair
-from nern_core.analysis.report import AlternativeReport, Report
 from nern_core.analysis.report.files import compare, read_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.contract.report import AlternativeReport, Report
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.networks.evaluate import evaluate_checkpoint
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE

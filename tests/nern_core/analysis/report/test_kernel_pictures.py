@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from nern_core.analysis.report.kernel_pictures import KernelSample, draw_kernels, sample_kernels
-from nern_core.container import read_encoding
-from nern_core.decode import decode
+from nern_core.decoder import decode
+from nern_core.representations.files import read_encoding
+from nern_core.representations.predicted.weights import predicted_weights
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import KernelLayer
 
@@ -83,7 +84,7 @@ def test_kernels_are_taken_evenly_in_the_order_of_the_predictor(odd_shapes: tupl
     encoding, original, decoded = read_encoding(path), read_checkpoint(checkpoint).tensors, decode(path).tensors
     index = next(i for i, layer in enumerate(encoding.document.layers) if layer.name == "b.line")
     taken = sample_kernels(encoding, index, original, decoded)
-    order = encoding.order(index)
+    order = predicted_weights(encoding).orders[index]
     assert order is not None
     # 72 kernels; a row of pictures has room for 21.
     chosen = order[[72 * i // 21 for i in range(21)]]

@@ -7,11 +7,11 @@ import pytest
 
 from nern_core.analysis.baselines import DIRECT_QUANTIZATION, Alternative
 from nern_core.analysis.comparison import open_pair
-from nern_core.analysis.report import LayerReport, Report, SizeTrial
 from nern_core.analysis.report.files import compare
 from nern_core.analysis.report.page import choose_layers, render_page
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.contract.report import LayerReport, Report, SizeTrial
+from nern_core.encoder import encode
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE
 

@@ -29,7 +29,6 @@ CONFIG = DistillationConfig(
     share=Share(seconds=1.0, steps=1.0),
     optimizer=OptimizerConfig(name="muon", learning_rate=0.01),
     sampling=SamplingConfig(kind="all"),
-    images_per_step=8,
 )
 EACH_ALONE = {
     "exact": {},
@@ -60,9 +59,7 @@ def setup(
     assert teacher.images is not None
     generator = torch.Generator().manual_seed(0)
     predictions = Predictions(config.sampling, predictor, targets, generator)
-    images = StoredImages(
-        teacher.images.images, teacher.preprocessing, config.images_per_step, generator, torch.device("cpu")
-    )
+    images = StoredImages(teacher.images.images, teacher.preprocessing, 8, generator, torch.device("cpu"))
     return DistillationLoss(config, predictions, targets, teacher, images), predictor
 
 

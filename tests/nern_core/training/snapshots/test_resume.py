@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from nern_core.analysis.report import Report
 from nern_core.contract.options import EncodeOptions
-from nern_core.encode import encode
+from nern_core.contract.report import Report
+from nern_core.encoder import encode
 from nern_core.training.snapshots import Interrupted, Snapshots
 from tests.conftest import DIGITS, EXAMPLE
 from tests.nern_core.quick_recipes import QUICK_RECIPES

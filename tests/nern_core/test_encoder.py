@@ -7,16 +7,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from nern_core.analysis.report import Report
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation, RecipeName
 from nern_core.contract.progress import Phase, Progress
-from nern_core.decode import decode, decode_layer
-from nern_core.encode import encode
+from nern_core.contract.report import Report
+from nern_core.decoder import decode, decode_layer
+from nern_core.encoder import encode
 from nern_core.networks import find_architecture
 from nern_core.networks.evaluate import evaluate_checkpoint
 from nern_core.recipes.fast import FAST
+from nern_core.representations.files import read_encoding
 from nern_core.representations.predicted import predictions
 from nern_core.representations.predicted.embedding import FourierEncoding
 from nern_core.representations.predicted.predictor import PredictorVariant
@@ -194,8 +194,10 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=["sine, skip, fourier", "silu, residual"])
 def test_a_file_says_how_its_predictor_is_built(tmp_path: Path, variant: PredictorVariant) -> None:
     options = EncodeOptions(hidden_size=24, steps=150)
-    result = encode(EXAMPLE, tmp_path / "x.nern", options, recipe=replace(FAST, predictor=variant))
-    assert read_encoding(tmp_path / "x.nern").predicted[0].predictor.variant == variant
+    result = encode(
+        EXAMPLE, tmp_path / "x.nern", options, recipe=replace(FAST, predictor=replace(FAST.predictor, variant=variant))
+    )
+    assert read_encoding(tmp_path / "x.nern").weights.description.predictor.variant == variant
     assert result.report.metrics.relative_error < 0.95
 
 

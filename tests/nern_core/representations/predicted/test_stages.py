@@ -10,19 +10,20 @@ from nern_core.networks.datasets import ImageSet, read_image_set
 from nern_core.recipes import Recipe
 from nern_core.recipes.fast import FAST
 from nern_core.recipes.paper import PAPER
-from nern_core.representations.predicted.fit import FitReport, _reconstruction, fit
 from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
+from nern_core.representations.predicted.stages import _reconstruction, train_predictor
 from nern_core.representations.predicted.targets import Targets, make_targets
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import select_layers
 from nern_core.training.clock import Budget
+from nern_core.training.observer import TrainingStep
 from nern_core.training.teacher import Teacher
 from tests.conftest import DIGITS, EXAMPLE
 
 ARCHITECTURE = find_architecture("digits-cnn")
 TENSORS = read_checkpoint(EXAMPLE).tensors
 SMALL = PredictorConfig(hidden_size=8)
-WITHOUT_DATA = replace(FAST, distillation=replace(FAST.distillation, images="noise"))
+WITHOUT_DATA = replace(FAST, images=replace(FAST.images, source="noise"))
 
 
 def targets() -> Targets:
@@ -37,12 +38,14 @@ def teacher(images: ImageSet | None) -> Teacher:
 
 def run(
     recipe: Recipe, teacher: Teacher | None, steps: int, rounds: int = 1
-) -> tuple[Predictor, list[FitReport], dict[Phase, float]]:
+) -> tuple[Predictor, list[TrainingStep], dict[Phase, float]]:
     torch.manual_seed(0)
     subject, goal = Predictor(SMALL, select_layers(TENSORS)), targets()
-    reports: list[FitReport] = []
+    reports: list[TrainingStep] = []
     generator = torch.Generator().manual_seed(0)
-    seconds = fit(recipe, subject, goal, teacher, Budget(steps=steps), generator, reports.append, rounds)
+    seconds = train_predictor(
+        recipe.predictor, recipe.images, subject, goal, teacher, Budget(steps=steps), generator, reports.append, rounds
+    )
     return subject, reports, seconds
 
 
@@ -51,7 +54,9 @@ def test_without_a_teacher_or_its_images_reconstruction_has_the_whole_budget() -
         _, reports, seconds = run(FAST, subject, steps=10)
         assert set(seconds) == {"reconstruction"}
         assert (reports[-1].step.clock.step, reports[-1].start, reports[-1].share) == (10, 0.0, 1.0)
-        assert reports[-1].kernels == 10 * min(FAST.reconstruction.sampling.kernels_per_step, targets().kernels)
+        assert reports[-1].kernels == 10 * min(
+            FAST.predictor.reconstruction.sampling.kernels_per_step, targets().kernels
+        )
 
 
 def test_with_images_the_phases_share_the_budget() -> None:
@@ -81,17 +86,17 @@ def test_rounds_share_the_budget_of_reconstruction_evenly() -> None:
 
 
 def test_one_round_more_is_a_fresh_fit_to_what_the_last_one_reconstructed() -> None:
-    recipe = replace(FAST, reconstruction=replace(FAST.reconstruction, loss="rmse"))
+    settings = replace(FAST.predictor, reconstruction=replace(FAST.predictor.reconstruction, loss="rmse"))
     torch.manual_seed(0)
     subject, goal = Predictor(SMALL, select_layers(TENSORS)), targets()
     generator = torch.Generator().manual_seed(0)
-    fit(recipe, subject, goal, None, Budget(steps=40), generator, lambda report: None)
+    train_predictor(settings, FAST.images, subject, goal, None, Budget(steps=40), generator, lambda report: None)
     smooth = _reconstruction(subject, goal, generator)
     seed = int(torch.randint(2**62, (), generator=generator))
     torch.manual_seed(seed)
     fresh = Predictor(SMALL, select_layers(TENSORS))
-    fit(recipe, fresh, smooth, None, Budget(steps=40), generator, lambda report: None)
-    in_two_rounds, _, _ = run(recipe, None, steps=80, rounds=2)
+    train_predictor(settings, FAST.images, fresh, smooth, None, Budget(steps=40), generator, lambda report: None)
+    in_two_rounds, _, _ = run(replace(FAST, predictor=settings), None, steps=80, rounds=2)
     for name, parameter in in_two_rounds.named_parameters():
         assert torch.equal(parameter, fresh.get_parameter(name)), name
 
@@ -111,11 +116,11 @@ def test_the_last_round_and_distillation_have_one_schedule_in_the_published_reci
 ) -> None:
     windows: list[tuple[float, float]] = []
     monkeypatch.setattr(
-        "nern_core.representations.predicted.fit.train",
+        "nern_core.representations.predicted.stages.train",
         lambda loss, optimizers, clock, window, *_: windows.append(window),
     )
     run(PAPER, teacher(read_image_set(DIGITS, "train")), steps=10, rounds=2)
-    half = PAPER.reconstruction.share.seconds / 2
+    half = PAPER.predictor.reconstruction.share.seconds / 2
     assert windows[0] == (0.0, 1.0)
     assert windows[1] == pytest.approx((0.0, half / (1 - half)))
     assert windows[2] == pytest.approx((half / (1 - half), (1 - 2 * half) / (1 - half)))

@@ -12,12 +12,12 @@ from torch import Tensor
 from nern_core.container.step_grid import STEPS_PER_OCTAVE
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rate import RateModel
+from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.training.images import ImageSource
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.losses import squared_logit_error
 from nern_core.training.optim import Optimizers, learning_rate
 from nern_core.training.precision import mixed_precision
-from nern_core.training.quantization import QuantizationConfig
 from nern_core.training.snapshots import State
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from nern_core.contract.options import EncodeOptions
-from nern_core.encoding.default_budget import choose_budget, operations_per_image
-from nern_core.encoding.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.source import EncodingInput, make_teacher, read_input
 from nern_core.networks import find_architecture
 from nern_core.recipes.data_free import DATA_FREE
+from nern_core.recipes.default_budget import choose_budget, operations_per_image
 from nern_core.recipes.fast import FAST
 from nern_core.training.clock import Budget
 from nern_core.training.teacher import Teacher
@@ -17,8 +17,8 @@ PREDICTOR = EncodeOptions(architecture="digits-cnn", hidden_size=64)
 
 
 def digits(options: EncodeOptions) -> tuple[EncodingInput, Teacher]:
-    source = read_input(EXAMPLE, options, FAST)
-    teacher = make_teacher(source, CPU, options, FAST, None)
+    source = read_input(EXAMPLE, options, reads_training_images=True)
+    teacher = make_teacher(source, CPU, options, None, compares_features=False)
     assert teacher is not None
     return source, teacher
 

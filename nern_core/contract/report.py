@@ -1,4 +1,4 @@
-"""The contents of a report: `report.json`, and all figures of the HTML page."""
+"""The contents of a report: `report.json`, and all figures of the HTML page. Torch-free."""
 
 import math
 from collections.abc import Mapping

@@ -1,14 +1,16 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from nern_core.container import Encoding, read_encoding
+from nern_core.container import Encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
-from nern_core.decode import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer
-from nern_core.encode import encode
+from nern_core.decoder import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer
+from nern_core.encoder import encode
+from nern_core.representations.files import read_encoding
 from tests.conftest import EXAMPLE
 
 
@@ -78,7 +80,7 @@ def test_what_is_not_there_cannot_be_decoded_alone(encoding: Path) -> None:
         decode_kernel(read, read.document.layers[0].name, 10_000, 0)
 
 
-def with_dtype(encoding: Encoding, dtype: str) -> Encoding:
+def with_dtype(encoding: Encoding[Any], dtype: str) -> Encoding[Any]:
     layers = tuple(
         dataclasses.replace(layer, dtype=dtype)  # type: ignore[arg-type] # one of four
         for layer in encoding.document.layers

@@ -9,22 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nern_core.contract.kernel_policy import default_hidden_size
 from nern_core.contract.options import EncodeOptions
-from nern_core.encoding.source import EncodingInput
-from nern_core.recipes import Recipe
+from nern_core.inputs.source import EncodingInput
+from nern_core.recipes.recipe import Recipe
+from nern_core.representations.protocol import FEWEST_OPERATIONS_PER_STEP
+from nern_core.representations.registry import find_representation
 from nern_core.training.clock import Budget
 from nern_core.training.images import images_per_batch
 from nern_core.training.teacher import Teacher
 
 _OPERATIONS_PER_SECOND = 2e11
-# The time of small steps is dominated by overhead.
-_FEWEST_OPERATIONS_PER_STEP = 2.5e9
 # A step runs a teacher and a student on each image; the student's gradients take twice as long as its outputs.
 _ANSWERS_PER_IMAGE = 4
-_PASSES_OF_PREDICTOR = 3
-_OPERATIONS_PER_PARAMETER = 2
-_MOST_QUANTIZED_STEPS, _MOST_PREDICTOR_STEPS = 500, 20_000
 _FEWEST_STEPS = 50
 # With fewer steps, training does not improve quantized weights.
 _FEWEST_WORTHWHILE = 25
@@ -47,13 +43,13 @@ def choose_budget(
 ) -> DefaultBudget:
     """Choose the steps that two ordinary cores take in about `seconds`, within bounds."""
     answer = 0.0 if teacher is None else operations_per_image(teacher)
-    step = 0.0 if teacher is None else _ANSWERS_PER_IMAGE * answer * _images_per_step(recipe, teacher)
-    most = _MOST_QUANTIZED_STEPS
-    if options.has_predictor:
-        step, most = _operations_of_predictor(options, recipe, source, step), _MOST_PREDICTOR_STEPS
-    affordable = seconds * _OPERATIONS_PER_SECOND / max(step, _FEWEST_OPERATIONS_PER_STEP)
+    distillation = 0.0 if teacher is None else _ANSWERS_PER_IMAGE * answer * _images_per_step(recipe, teacher)
+    representation = find_representation(options.representation_kind)
+    settings = recipe.settings(options.representation_kind)
+    step = representation.operations_per_step(options, settings, source.layers, distillation)
+    affordable = seconds * _OPERATIONS_PER_SECOND / max(step, FEWEST_OPERATIONS_PER_STEP)
     return DefaultBudget(
-        budget=Budget(steps=_two_digits(min(max(affordable, _FEWEST_STEPS), most))),
+        budget=Budget(steps=_two_digits(min(max(affordable, _FEWEST_STEPS), representation.most_default_steps))),
         synthesized_images=_affordable_images(recipe, answer, seconds),
         is_worthwhile=affordable >= _FEWEST_WORTHWHILE,
     )
@@ -70,26 +66,7 @@ def operations_per_image(teacher: Teacher) -> float:
 
 
 def _images_per_step(recipe: Recipe, teacher: Teacher) -> int:
-    return images_per_batch(recipe.distillation.images_per_step, teacher.preprocessing.input_size, teacher.device)
-
-
-def _operations_of_predictor(
-    options: EncodeOptions, recipe: Recipe, source: EncodingInput, distillation: float
-) -> float:
-    """Return the operations of an average step of a predictor; most steps are reconstruction."""
-    weights = sum(layer.weights for layer in source.layers)
-    kernels = sum(layer.kernels for layer in source.layers)
-    hidden_size = options.hidden_size or default_hidden_size(weights)
-    # The parameters of the published shape with 3x3 kernels, see `default_hidden_size`.
-    parameters = 3 * hidden_size**2 + 253 * hidden_size
-    kernel = _PASSES_OF_PREDICTOR * _OPERATIONS_PER_PARAMETER * parameters
-    reconstruction = max(
-        kernel * min(kernels, recipe.reconstruction.sampling.kernels_per_step), _FEWEST_OPERATIONS_PER_STEP
-    )
-    if not distillation:
-        return reconstruction
-    distillation += kernel * min(kernels, recipe.distillation.sampling.kernels_per_step)
-    return recipe.reconstruction.share.steps * reconstruction + recipe.distillation.share.steps * distillation
+    return images_per_batch(recipe.images.per_step, teacher.preprocessing.input_size, teacher.device)
 
 
 def _affordable_images(recipe: Recipe, answer: float, seconds: float) -> int:

@@ -5,14 +5,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nern_core.analysis.report import Report
-from nern_core.container import read_encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, RecipeName
 from nern_core.contract.progress import Phase, Progress
-from nern_core.decode import decode
-from nern_core.encode import encode
+from nern_core.contract.report import Report
+from nern_core.decoder import decode
+from nern_core.encoder import encode
 from nern_core.networks import find_architecture
+from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nern_core.training.synthesis import SynthesisConfig
 from tests.conftest import DIGITS, EXAMPLE
@@ -120,7 +120,7 @@ def test_few_steps_make_few_images(
     def stop(network: object, config: SynthesisConfig, *_: object) -> None:
         raise NernError("made", str(config.images))
 
-    monkeypatch.setattr("nern_core.encode.synthesize", stop)
+    monkeypatch.setattr("nern_core.encoder.synthesize", stop)
     options = EncodeOptions(architecture="digits-cnn", recipe=RecipeName.DATA_FREE, **budget)
     with pytest.raises(NernError) as made:
         encode(EXAMPLE, tmp_path / "x.nern", options)

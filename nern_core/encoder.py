@@ -6,19 +6,19 @@ from pathlib import Path
 import torch
 
 from nern_core.analysis.comparison import Pair
-from nern_core.analysis.report import Report, SizeTrial, make_report
-from nern_core.container import write_encoding
+from nern_core.analysis.report import make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import OnProgress, Phase, Progress
+from nern_core.contract.report import Report
 from nern_core.contract.verdict import accuracy_drop
-from nern_core.decode import decode
-from nern_core.encoding.default_budget import choose_budget
-from nern_core.encoding.run import EncodingRun
-from nern_core.encoding.source import EncodingInput, make_teacher, read_input
+from nern_core.decoder import decode
+from nern_core.inputs.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.recipes import RECIPES, Recipe
-from nern_core.representations.predicted.encode import predict
-from nern_core.representations.quantized.encode import quantize
+from nern_core.recipes.default_budget import choose_budget
+from nern_core.representations.files import write_encoding
+from nern_core.representations.registry import find_representation
 from nern_core.training.clock import Budget
 from nern_core.training.devices import torch_device
 from nern_core.training.observer import TRAINING_ENDS, TrainingObserver
@@ -66,8 +66,8 @@ def encode(
     device = torch_device(options.device)
     stopwatch = Stopwatch(on_progress, started)
     stopwatch.begin(Phase.READING, at=0.0)
-    source = read_input(checkpoint, options, recipe)
-    teacher = make_teacher(source, device, options, recipe, stronger_teacher)
+    source = read_input(checkpoint, options, reads_training_images=not recipe.data_free)
+    teacher = make_teacher(source, device, options, stronger_teacher, compares_features=recipe.compares_features)
     plan = _plan(options, recipe, source, teacher)
     budget = plan.budget
     generator = torch.Generator().manual_seed(options.seed)
@@ -82,38 +82,32 @@ def encode(
         budget = budget.after(synthesized.seconds)
     observer = TrainingObserver(budget, on_progress)
     snapshots.include("observer", observer)
-    run = EncodingRun(
-        options=options,
-        recipe=recipe,
-        source=source,
-        teacher=teacher,
-        device=device,
+    task = EncodingTask(options=options, source=source, teacher=teacher, device=device)
+    training = TrainingPlan(
+        images=recipe.images,
         budget=budget,
-        affords_training=plan.affords_training,
+        is_worthwhile=plan.is_worthwhile,
         generator=generator,
         observer=observer,
         stopwatch=stopwatch,
         snapshots=snapshots,
     )
-    size_trials: tuple[SizeTrial, ...] = ()
-    if options.has_predictor:
-        contents = predict(run)
-    else:
-        contents, size_trials = quantize(run)
+    kind = options.representation_kind
+    encoded = find_representation(kind).encode(task, training, recipe.settings(kind))
     stopwatch.begin(Phase.WRITING, at=TRAINING_ENDS)
-    write_encoding(contents, encoding)
+    write_encoding(encoded.encoding, encoding)
     decoded = decode(encoding)
     stopwatch.begin(Phase.EVALUATION, at=TRAINING_ENDS)
     evaluator = source.evaluator(device)
     original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
     reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
-    pair = Pair(original=source.checkpoint, encoding=contents, decoded=decoded, path=encoding)
+    pair = Pair(original=source.checkpoint, encoding=encoded.encoding, decoded=decoded, path=encoding)
     report = make_report(
         pair,
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
         curve=observer.curve,
-        size_trials=size_trials,
+        size_trials=encoded.size_trials,
         notes=_notes(options, plan, is_trained=bool(observer.curve)),
         recommended_steps=plan.recommended_steps if observer.curve else None,
     )
@@ -156,7 +150,7 @@ class _Plan:
 
     budget: Budget
     recommended_steps: int | None
-    affords_training: bool
+    is_worthwhile: bool
     synthesis: SynthesisConfig | None
 
 
@@ -169,14 +163,14 @@ def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher
         default, is_worthwhile, images = chosen.budget, chosen.is_worthwhile, chosen.synthesized_images
     synthesis = recipe.synthesis
     if options.seconds is not None:
-        return _Plan(Budget(seconds=options.seconds), default.steps, affords_training=True, synthesis=synthesis)
+        return _Plan(Budget(seconds=options.seconds), default.steps, is_worthwhile=True, synthesis=synthesis)
     if synthesis is not None and recipe.default_seconds is not None:
         synthesis = replace(synthesis, images=images)
     if options.steps is None:
-        return _Plan(default, default.steps, affords_training=is_worthwhile, synthesis=synthesis)
+        return _Plan(default, default.steps, is_worthwhile=is_worthwhile, synthesis=synthesis)
     if synthesis is not None and default.steps is not None:
         # Making images takes the same share of a small budget as of the default one, but at least a batch.
         part = round(synthesis.images * options.steps / default.steps)
         images = min(synthesis.images, max(part, synthesis.images_per_batch))
         synthesis = replace(synthesis, images=images)
-    return _Plan(Budget(steps=options.steps), default.steps, affords_training=True, synthesis=synthesis)
+    return _Plan(Budget(steps=options.steps), default.steps, is_worthwhile=True, synthesis=synthesis)

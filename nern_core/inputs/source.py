@@ -13,7 +13,6 @@ from nern_core.contract.options import EncodeOptions
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.networks.evaluate import Evaluator, refuse_input_size, refuse_labels
-from nern_core.recipes import Recipe
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import file_sha256
 from nern_core.tensors.finite_weights import refuse_non_finite
@@ -51,8 +50,8 @@ class EncodingInput:
         )
 
 
-def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingInput:
-    """Read the checkpoint and the data. A data-free recipe reads no training images.
+def read_input(path: Path, options: EncodeOptions, *, reads_training_images: bool) -> EncodingInput:
+    """Read the checkpoint and the data; the training images only if the recipe uses them.
 
     Raises `NernError` if they are invalid or do not fit each other.
     """
@@ -82,7 +81,7 @@ def read_input(path: Path, options: EncodeOptions, recipe: Recipe) -> EncodingIn
         refuse_input_size(network, architecture, preprocessing)
         classes = checkpoint.tensors[network_structure(architecture.name).classifier].shape[0]
         test_images = _read_images(folder, "test", classes)
-        training_images = None if recipe.data_free else _read_images(folder, "train", classes)
+        training_images = _read_images(folder, "train", classes) if reads_training_images else None
     return EncodingInput(
         checkpoint=checkpoint,
         source=Source(sha256=file_sha256(path), bytes=path.stat().st_size),
@@ -105,12 +104,13 @@ def make_teacher(
     source: EncodingInput,
     device: torch.device,
     options: EncodeOptions,
-    recipe: Recipe,
     stronger: StrongerTeacher | None,
+    *,
+    compares_features: bool,
 ) -> Teacher | None:
     """Return the original network, if its architecture is known, with the stronger teacher if that can be used."""
     if stronger is not None:
-        _refuse_stronger_teacher(source, options, recipe)
+        _refuse_stronger_teacher(source, options, compares_features=compares_features)
     if source.architecture is None or source.preprocessing is None:
         return None
     network = build_network(source.architecture, source.checkpoint.tensors, device)
@@ -120,11 +120,11 @@ def make_teacher(
     return Teacher(network=network, preprocessing=source.preprocessing, images=source.training_images, stronger=better)
 
 
-def _refuse_stronger_teacher(source: EncodingInput, options: EncodeOptions, recipe: Recipe) -> None:
+def _refuse_stronger_teacher(source: EncodingInput, options: EncodeOptions, *, compares_features: bool) -> None:
     """Raise `NernError` if a stronger teacher has no images, or if the recipe cannot use it."""
     if source.training_images is None:
         raise NernError("teacher_without_data", "A stronger teacher needs images; give a `dataset`, too.")
-    if recipe.distillation.features.weight:
+    if compares_features:
         raise NernError(
             "teacher_features",
             f"The recipe `{options.recipe}` compares feature maps, which a stronger teacher of another architecture "

@@ -10,24 +10,24 @@ from nern_core.representations.predicted.sampling import SamplingConfig
 
 @pytest.mark.parametrize("name", list(RecipeName))
 def test_every_recipe_has_shares_that_add_up(name: RecipeName) -> None:
-    recipe = RECIPES[name]
-    shares = [recipe.reconstruction.share, recipe.distillation.share]
+    predictor = RECIPES[name].predictor
+    shares = [predictor.reconstruction.share, predictor.distillation.share]
     assert sum(share.seconds for share in shares) == pytest.approx(1)
     assert sum(share.steps for share in shares) == pytest.approx(1)
 
 
 def test_the_paper_has_the_published_settings() -> None:
     paper = RECIPES[RecipeName.PAPER]
-    assert paper.predictor == PredictorVariant(
+    assert paper.predictor.variant == PredictorVariant(
         linear_layers=5,
         activation="relu",
         connections="plain",
         encoding=PositionalEncoding(levels=40, base=0.76),
     )
-    assert (paper.scaled_targets, paper.stored_dtype) == (False, "float32")
+    assert (paper.predictor.scaled_targets, paper.predictor.stored_dtype) == (False, "float32")
     assert paper.default_steps == 68_600
-    distillation = paper.distillation
-    assert (distillation.images_per_step, distillation.sampling.kernels_per_step) == (256, 4096)
+    distillation = paper.predictor.distillation
+    assert (paper.images.per_step, distillation.sampling.kernels_per_step) == (256, 4096)
     terms = (distillation.reconstruction, distillation.features, distillation.logits)
     assert terms == (LossTerm(weight=1), LossTerm(weight=1e-4), LossTerm(weight=1e-4))
     assert (distillation.logit_distance, distillation.temperature) == ("published", 1)

@@ -1,4 +1,4 @@
-"""Fit a predictor by a recipe: run its phases within one budget."""
+"""Train a predictor in stages within one budget: rounds of reconstruction, then distillation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,47 +8,32 @@ from functools import partial
 import torch
 
 from nern_core.contract.progress import Phase
-from nern_core.recipes import Recipe
 from nern_core.representations.predicted.distill import DistillationLoss
 from nern_core.representations.predicted.kernel_weights import kernel_weights
 from nern_core.representations.predicted.predictions import Predictions
 from nern_core.representations.predicted.predictor import Predictor
 from nern_core.representations.predicted.reconstruct import ReconstructionLoss
 from nern_core.representations.predicted.sampling import SamplingConfig
+from nern_core.representations.predicted.settings import PredictorSettings
 from nern_core.representations.predicted.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
-from nern_core.training.image_source import image_source
+from nern_core.training.image_source import ImageSettings, image_source
 from nern_core.training.loop import StepReport, train
+from nern_core.training.observer import TrainingStep
 from nern_core.training.optim import OptimizerConfig, make_optimizers
 from nern_core.training.snapshots import Snapshots
 from nern_core.training.teacher import Teacher
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FitReport:
-    """A report on a step. `start` and `share` give its stage's place in the time of all training, 0 to 1.
-
-    `earlier_steps` counts the steps of the phase's earlier stages, `total_steps` those of all its stages, given or
-    estimated, and `kernels` the kernels that the stage has predicted; None if it predicts none.
-    """
-
-    phase: Phase
-    start: float
-    share: float
-    earlier_steps: int
-    total_steps: int | None
-    step: StepReport
-    kernels: int | None = None
-
-
-def fit(
-    recipe: Recipe,
+def train_predictor(
+    settings: PredictorSettings,
+    image_settings: ImageSettings,
     predictor: Predictor,
     targets: Targets,
     teacher: Teacher | None,
     budget: Budget,
     generator: torch.Generator,
-    on_step: Callable[[FitReport], None],
+    on_step: Callable[[TrainingStep], None],
     rounds: int = 1,
     snapshots: Snapshots | None = None,
 ) -> dict[Phase, float]:
@@ -56,18 +41,18 @@ def fit(
 
     Reconstruction has `rounds` rounds of equal length; each fits a fresh predictor to the previous round's
     reconstruction (progressive reconstruction, arXiv 2407.00356). Distillation follows the last round and compares with
-    the original. Without a teacher, or without the images that the recipe needs, reconstruction gets the whole budget.
+    the original. Without a teacher, or without the images of the settings, reconstruction gets the whole budget.
     Estimating the Fisher information counts as reconstruction. Raises `NernError` (`diverged`).
     """
     started = time.perf_counter()
-    weights = kernel_weights(recipe.reconstruction.fisher_images, targets, teacher, budget.seconds, generator)
+    weights = kernel_weights(settings.reconstruction.fisher_images, targets, teacher, budget.seconds, generator)
     preparation = time.perf_counter() - started
     budget = budget.after(preparation)
-    reconstruction, distillation = recipe.reconstruction, recipe.distillation
-    images = None if teacher is None else image_source(distillation, teacher, generator)
+    reconstruction, distillation = settings.reconstruction, settings.distillation
+    images = None if teacher is None else image_source(image_settings, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
     share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
-    training = _Training(predictor, budget, on_step, snapshots or Snapshots())
+    training = _StagedTraining(predictor, budget, on_step, snapshots or Snapshots())
     goal = targets
     for later_rounds in reversed(range(rounds)):
         loss = ReconstructionLoss(reconstruction, predictor, goal, generator, weights)
@@ -80,7 +65,7 @@ def fit(
         predictions = Predictions(distillation.sampling, predictor, targets, generator, distillation.refresh)
         comparison = DistillationLoss(distillation, predictions, targets, teacher, images)
         stages.append(_Stage(Phase.DISTILLATION, distillation.share, distillation.optimizer, comparison))
-    training.run(stages, one_schedule=recipe.one_schedule)
+    training.run(stages, one_schedule=settings.one_schedule)
     training.seconds[Phase.RECONSTRUCTION] += preparation
     return training.seconds
 
@@ -96,11 +81,11 @@ class _Stage:
     later_rounds: int = 0
 
 
-class _Training:
+class _StagedTraining:
     """Runs stages one after another and tracks their place, steps and seconds."""
 
     def __init__(
-        self, predictor: Predictor, budget: Budget, on_step: Callable[[FitReport], None], snapshots: Snapshots
+        self, predictor: Predictor, budget: Budget, on_step: Callable[[TrainingStep], None], snapshots: Snapshots
     ) -> None:
         self._predictor = predictor
         self._budget = budget
@@ -127,7 +112,7 @@ class _Training:
     def _report(self, stage: _Stage, step: StepReport) -> None:
         earlier, in_round = self._steps.get(stage.phase, 0), step.clock.total_steps
         self._on_step(
-            FitReport(
+            TrainingStep(
                 phase=stage.phase,
                 start=self._start,
                 share=stage.share.seconds,

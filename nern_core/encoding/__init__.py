@@ -1,1 +1,0 @@
-"""Input and budget of an encoding."""

@@ -1,0 +1,66 @@
+"""What a representation gets to encode: the checkpoint, and how to train."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from nern_core.container.document import Document, FileNames
+from nern_core.contract.options import EncodeOptions
+from nern_core.inputs.source import EncodingInput
+from nern_core.training.clock import Budget
+from nern_core.training.image_source import ImageSettings
+from nern_core.training.observer import TrainingObserver
+from nern_core.training.snapshots import Snapshots
+from nern_core.training.stopwatch import Stopwatch
+from nern_core.training.teacher import Teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodingTask:
+    """A checkpoint to encode by its options; `teacher` is its network, if that is known."""
+
+    options: EncodeOptions
+    source: EncodingInput
+    teacher: Teacher | None
+    device: torch.device
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the checkpoint."""
+        return self.source.checkpoint.tensors
+
+    def document(self, representation: Mapping[str, JsonValue], tied: Mapping[str, str]) -> Document:
+        """Return the document for the file, with the description of its representation."""
+        checkpoint = self.source.checkpoint
+        return Document(
+            architecture=self.options.architecture,
+            options=self.options,
+            representation=dict(representation),
+            layers=self.source.layers,
+            tied=dict(tied),
+            tensor_order=tuple(self.tensors),
+            source=self.source.source,
+            file_names=FileNames.of(checkpoint.file_names, self.tensors),
+            metadata=None if checkpoint.metadata is None else dict(checkpoint.metadata),
+            extra_states=dict(checkpoint.extra_states),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """How to train: images, budget, random numbers, and who observes, times and saves it.
+
+    `is_worthwhile` is False if neither a size nor a budget is requested and the default budget is too small to improve
+    rounded weights.
+    """
+
+    images: ImageSettings
+    budget: Budget
+    is_worthwhile: bool
+    generator: torch.Generator
+    observer: TrainingObserver
+    stopwatch: Stopwatch
+    snapshots: Snapshots

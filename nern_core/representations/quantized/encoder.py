@@ -1,0 +1,188 @@
+"""Represent a checkpoint by quantized weights, for a given size or for one that preserves the network."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from nern_core.container.encoding import Encoding
+from nern_core.container.file import PackedWeights, packed_size
+from nern_core.container.rebuild import rebuild_checkpoint
+from nern_core.contract.progress import Phase
+from nern_core.contract.report import SizeTrial
+from nern_core.inputs.task import EncodingTask, TrainingPlan
+from nern_core.networks.evaluate import Evaluator
+from nern_core.representations.protocol import Encoded
+from nern_core.representations.quantized.for_size import quantize_for_rate, quantize_for_size
+from nern_core.representations.quantized.layer_streams import pack_layers
+from nern_core.representations.quantized.quantizer import Quantized, Quantizer
+from nern_core.representations.quantized.settings import QuantizationConfig
+from nern_core.representations.quantized.trainer import Stage, Training
+from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
+from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
+from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
+from nern_core.training.expected_drop import OriginalAnswers
+from nern_core.training.held_out import hold_out
+from nern_core.training.image_source import image_source
+from nern_core.training.images import images_per_batch
+from nern_core.training.loop import StepReport
+from nern_core.training.observer import TRAINING_STARTS, TrainingStep
+from nern_core.training.teacher import Teacher
+
+# Measuring one size takes at most this share of the budget, but uses at least `_IMAGES_OF_PROBE` images.
+_SHARE_OF_MEASURE = 0.02
+_IMAGES_OF_PROBE = 100
+# The cost of a training step in forward passes of its images: one of the teacher, three of the student.
+_ANSWERS_PER_IMAGE = 4
+# The goal if no size is requested. Below `least_bits`, a few images cannot estimate the drop closely enough.
+_DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
+# Synthesized images cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
+_BITS_ON_SYNTHESIZED_IMAGES = 4.0
+
+
+class QuantizedEncoder:
+    """Quantizes one checkpoint; `settings` are those of training."""
+
+    def __init__(self, task: EncodingTask, training: TrainingPlan, settings: QuantizationConfig) -> None:
+        self._task = task
+        self._plan = training
+        self._settings = settings
+
+    def encode(self) -> Encoded:
+        """Quantize the weights, and train them if there are images.
+
+        Raises `NernError` (`target_too_small`, `diverged`).
+        """
+        target, goal = self._task.options.target(self._task.source.tensor_bytes), self._goal()
+        trials: tuple[SizeTrial, ...] = ()
+        with self._plan.stopwatch.training(Phase.QUANTIZATION, at=TRAINING_STARTS) as seconds:
+            if target is not None:
+                quantized, trained = self._for_size(target)
+            elif goal is not None:
+                quantized, trials, trained = self._within_drop(goal)
+            else:
+                quantized, trained = self._faithfully()
+            seconds[Phase.DISTILLATION] = trained
+        return Encoded(self._encoding(quantized), trials)
+
+    def _goal(self) -> DropGoal | None:
+        """Return the accuracy drop that decides the size; None without training images or time to train."""
+        if self._task.options.max_drop is not None:
+            return DropGoal(self._task.options.max_drop)
+        has_images = self._task.teacher is not None and self._task.teacher.images is not None
+        return _DEFAULT_GOAL if has_images and self._plan.is_worthwhile else None
+
+    def _for_size(self, target: int) -> tuple[Quantized, float]:
+        """Quantize for a file of `target` bytes, with training if there are images; also return its seconds."""
+        training = None if self._task.teacher is None else self._training(self._task.teacher)
+        quantizer = self._quantizer(training)
+        if training is None:
+            return quantize_without_training(quantizer, target, self._size), 0.0
+        return quantize_for_size(quantizer, target, self._size, training)
+
+    def _within_drop(self, goal: DropGoal) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
+        rest, measure = self._hold_out()
+        training = self._training(rest)
+        assert training is not None
+        return quantize_within_drop(self._quantizer(training), goal, measure, training, self._untrained)
+
+    def _faithfully(self) -> tuple[Quantized, float]:
+        """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
+        teacher = self._task.teacher
+        training = None if teacher is None or teacher.synthesized is None else self._training(teacher)
+        if training is None:
+            return self._untrained(), 0.0
+        return quantize_for_rate(self._quantizer(training), _BITS_ON_SYNTHESIZED_IMAGES, training)
+
+    def _untrained(self) -> Quantized:
+        """Round the weights without training: no larger than int8 with zstd, and more accurate."""
+        return quantize_faithfully(self._quantizer(None), self._size)
+
+    def _quantizer(self, training: Training | None) -> Quantizer:
+        teacher, options = self._task.teacher, self._task.options
+        network = None if teacher is None else teacher.network
+        return Quantizer(
+            self._task.tensors,
+            self._task.source.layers,
+            network,
+            training=training is not None,
+            kernels=options.represented,
+        )
+
+    def _training(self, teacher: Teacher) -> Training | None:
+        """Return the settings of training; None without the images that the recipe needs."""
+        images = image_source(self._plan.images, teacher, self._plan.generator)
+        if images is None:
+            return None
+        return Training(
+            config=self._settings,
+            teacher=teacher,
+            images=images,
+            budget=self._plan.budget,
+            on_step=self._report,
+            snapshots=self._plan.snapshots,
+        )
+
+    def _report(self, stage: Stage, step: StepReport) -> None:
+        self._plan.observer(
+            TrainingStep(
+                phase=Phase.DISTILLATION,
+                start=stage.start,
+                share=stage.share,
+                earlier_steps=stage.earlier_steps,
+                total_steps=stage.total_steps(step.clock, self._plan.budget),
+                step=step,
+            )
+        )
+
+    def _hold_out(self) -> tuple[Teacher, Callable[[Quantized], Measured]]:
+        """Return the teacher with the images to train on, and a function that measures a file on the held-out ones."""
+        teacher, evaluator = self._task.teacher, self._task.source.evaluator(self._task.device)
+        assert teacher is not None
+        assert teacher.images is not None
+        assert evaluator is not None
+        rest, held_out = hold_out(teacher.images)
+        evaluator = self._quick_enough(replace(evaluator, images=held_out))
+        original = OriginalAnswers(evaluator.logits(self._task.tensors), evaluator.images.labels)
+
+        def measure(quantized: Quantized) -> Measured:
+            return Measured(self._size(quantized), original.loss(evaluator.logits(self._decoded(quantized))))
+
+        return replace(teacher, images=rest), measure
+
+    def _quick_enough(self, evaluator: Evaluator) -> Evaluator:
+        """Reduce the images if evaluating all of them would take too long for the budget."""
+        budget, tensors = self._plan.budget, self._task.tensors
+        if budget.steps is not None:
+            size = evaluator.preprocessing.input_size
+            images = images_per_batch(self._plan.images.per_step, size, self._task.device)
+            affordable = int(_SHARE_OF_MEASURE * budget.steps * images * _ANSWERS_PER_IMAGE)
+            return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
+        assert budget.seconds is not None
+        probe = evaluator.with_images(_IMAGES_OF_PROBE)
+        probe.logits(tensors)
+        started = time.perf_counter()
+        probe.logits(tensors)
+        seconds_of_image = (time.perf_counter() - started) / len(probe.images)
+        affordable = int(_SHARE_OF_MEASURE * budget.seconds / seconds_of_image)
+        return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
+
+    def _decoded(self, quantized: Quantized) -> Mapping[str, Tensor]:
+        """Return all tensors as a file of these weights decodes to."""
+        encoding = self._encoding(quantized)
+        parts = zip(encoding.document.layers, quantized.layers, strict=True)
+        represented = {layer.name: of_layer.weights(layer) for layer, of_layer in parts}
+        return rebuild_checkpoint(encoding.document, represented, quantized.kept).tensors
+
+    def _size(self, quantized: Quantized) -> int:
+        """Return the bytes of a file of these weights."""
+        document = self._encoding(quantized).document
+        return packed_size(document, PackedWeights(streams=pack_layers(quantized.layers)), quantized.kept)
+
+    def _encoding(self, quantized: Quantized) -> Encoding[QuantizedWeights]:
+        return Encoding(
+            document=self._task.document(describe_quantized(), quantized.tied),
+            weights=QuantizedWeights(quantized.layers),
+            kept=quantized.kept,
+        )

@@ -1,0 +1,82 @@
+"""Quantized weights as a representation: encode, pack, unpack and decode."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+from torch import Tensor
+
+from nern_core.container.document import Document
+from nern_core.container.encoding import Encoding
+from nern_core.container.file import PackedWeights
+from nern_core.container.step_grid import step_of
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions
+from nern_core.inputs.task import EncodingTask, TrainingPlan
+from nern_core.representations.protocol import Arithmetic, Encoded, Representation
+from nern_core.representations.quantized.encoder import QuantizedEncoder
+from nern_core.representations.quantized.layer_streams import pack_layers, unpack_layers
+from nern_core.representations.quantized.settings import QuantizationConfig
+from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
+from nern_core.tensors.kernels import KernelLayer
+
+QuantizedEncoding = Encoding[QuantizedWeights]
+
+
+class QuantizedRepresentation:
+    """Weights are integers times steps; the distribution of the integers depends on their coordinates."""
+
+    most_default_steps = 500
+
+    def encode(self, task: EncodingTask, training: TrainingPlan, settings: QuantizationConfig) -> Encoded:
+        """Quantize the weights, and train them if there are images."""
+        return QuantizedEncoder(task, training, settings).encode()
+
+    def operations_per_step(
+        self,
+        options: EncodeOptions,
+        settings: QuantizationConfig,
+        layers: Sequence[KernelLayer],
+        distillation: float,
+    ) -> float:
+        """Return the operations of a step, which is one of distillation."""
+        return distillation
+
+    def pack(self, encoding: QuantizedEncoding) -> PackedWeights:
+        """Entropy-code the integers."""
+        return PackedWeights(streams=pack_layers(encoding.weights.layers))
+
+    def unpack(self, document: Document, packed: PackedWeights) -> QuantizedWeights:
+        """Undo `pack`. Raises `NernError` (`bad_encoding`)."""
+        if packed.tensors or document.representation != describe_quantized():
+            raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
+        return QuantizedWeights(unpack_layers(packed.streams, document.layers))
+
+    def scratch_values(self, document: Document) -> int:
+        """Return 0: the integers take less than the decoded tensors."""
+        return 0
+
+    def decode_layers(
+        self, encoding: QuantizedEncoding, indices: Sequence[int], arithmetic: Arithmetic
+    ) -> list[Tensor]:
+        """Multiply integers and steps; the result is the same everywhere."""
+        layers = encoding.document.layers
+        return [encoding.weights.layers[index].weights(layers[index]) for index in indices]
+
+    def decode_kernel(self, encoding: QuantizedEncoding, index: int, filter_: int, channel: int) -> Tensor:
+        """Multiply the integers of one kernel by their step, in float64."""
+        quantized = encoding.weights.layers[index]
+        return quantized.integers[filter_, channel].double() * step_of(int(quantized.exponents[filter_]))
+
+    def kernel_order(self, encoding: QuantizedEncoding, index: int) -> None:
+        """Return None: kernels are in raster order."""
+
+    def sizes(self, packed: PackedWeights) -> Mapping[str, int]:
+        """Return the bytes of all streams."""
+        return {"integers": sum(map(len, packed.streams))}
+
+    def describe(self, encoding: QuantizedEncoding) -> Mapping[str, JsonValue]:
+        """Return no facts: the layers have all."""
+        return {}
+
+
+QUANTIZED: Representation = QuantizedRepresentation()
