@@ -91,7 +91,8 @@ def restrict_files(folder: Path, readable: Sequence[Path], *, gpu: bool = False)
 
 def _python() -> list[Path]:
     """Return the folders of the interpreter, its packages and this program."""
-    return [*(_ROOT / package for package in _PACKAGES), Path(sys.prefix), Path(sys.base_prefix)]
+    added = [Path(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return [*(_ROOT / package for package in _PACKAGES), Path(sys.prefix), Path(sys.base_prefix), *added]
 
 
 def _size_for(version: int) -> int:

@@ -13,7 +13,11 @@ import torch
 
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import EXAMPLE, ROOT
+from worker.caches import Caches
+from worker.child import runner_environment
 from worker.folder import RunFolder
+
+pytestmark = pytest.mark.slow
 
 TOY = Path(__file__).parent / "toy"
 CALLS_OF_THE_SERVICE = """
@@ -39,7 +43,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[nern.representations]\ntoy = toy_entry:ENTRY\n")
-    return os.environ | {"PYTHONPATH": f"{ROOT}:{site}", "NERN_DATA_DIR": str(tmp_path / "data")}
+    return os.environ | {"PYTHONPATH": str(site), "NERN_DATA_DIR": str(tmp_path / "data")}
 
 
 def nern(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +82,9 @@ def test_it_is_accepted_and_run_by_the_service(tmp_path: Path, environment: dict
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
     specification: dict[str, Any] = {"options": {"representation": "toy"}}
     folder.spec.write_text(json.dumps(specification))
+    Caches().copy_to(folder.caches)
     command = [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())]
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    variables = runner_environment(folder) | {"PYTHONPATH": environment["PYTHONPATH"]}
+    ran = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert folder.report.is_file()
