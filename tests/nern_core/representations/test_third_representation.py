@@ -82,7 +82,7 @@ def test_it_is_accepted_and_run_by_the_service(tmp_path: Path, environment: dict
     folder.checkpoint.write_bytes(EXAMPLE.read_bytes())
     specification: dict[str, Any] = {"options": {"representation": "toy"}}
     folder.spec.write_text(json.dumps(specification))
-    Caches().copy_to(folder.caches)
+    Caches().copy_to(folder.caches, lambda: None)
     command = [sys.executable, "-m", "worker.runner", str(folder.path), str(os.getpid())]
     variables = runner_environment(folder) | {"PYTHONPATH": environment["PYTHONPATH"]}
     ran = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
