@@ -1,4 +1,7 @@
-"""Connections to PostgreSQL: one time that Python cannot represent must not fail the query of many rows."""
+"""Connections to PostgreSQL that read every timestamp.
+
+A value that Python cannot represent must not fail a query of many rows.
+"""
 
 from datetime import datetime
 

@@ -16,7 +16,7 @@ from app.kit.tenants import tenant_of_request
 
 # Each may hold one of the 40 database connections.
 _THREADS = 24
-# More than the number of connections, so no tenant reaches it.
+# More than the HTTP connections that the server accepts by default, so no tenant reaches it.
 _LONGEST_QUEUE = 10_000
 
 Parameters = ParamSpec("Parameters")

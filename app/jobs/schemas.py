@@ -158,7 +158,7 @@ class JobView(BaseModel):
 
 
 def _artifacts(stored: Mapping[str, Any], address: str) -> dict[str, ArtifactView]:
-    """Return the results of a job at this address; names of another release get the generic address."""
+    """Return the results of a job at this address; names that only another release knows get the generic address."""
     objects = {name: artifact for name, artifact in stored.items() if isinstance(artifact, Mapping)}
     urls = {name: address + ARTIFACT_ADDRESSES.get(name, f"/artifacts/{name}") for name in objects}
     found = {name: read_document(ArtifactView, {**artifact, "url": urls[name]}) for name, artifact in objects.items()}

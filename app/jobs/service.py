@@ -90,7 +90,7 @@ class TenantJobs:
     def admit(self, draft: "Draft") -> int:
         """Check the quotas before the file arrives. Raises `Problem` (`too-many-jobs`, `storage-full`).
 
-        Returns the bytes that the file may take beyond the quota: a repeated request sends a file that already counts.
+        Returns the bytes not counted again: a repeated request sends a file that is in the quota already.
         """
         if not self._quotas.limited:
             return 0
@@ -202,7 +202,7 @@ class TenantJobs:
         """List jobs that have one of the statuses and all of the labels, newest first.
 
         `cursor` is the id of the last job of the previous page, `newer_than` that of the first job of the next page.
-        With `newer_than`, fewer jobs than the limit have no `next_cursor`: the list begins with them.
+        With `newer_than`, a page of fewer jobs than the limit is the first one, and its `next_cursor` is None.
         """
         jobs = transact(
             self._sessions,
@@ -238,7 +238,6 @@ class TenantJobs:
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its files. Raises `Problem` (`unknown-job`, `job-not-ended`)."""
         view = self.get(job_id)
-        # From here on the job has ended or is deleted, so a retry after a lost commit is safe.
         if not view.ended:
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -246,6 +245,7 @@ class TenantJobs:
                 f"The job is {view.status}: cancel it with POST {view.links.cancel}, and delete it when it has ended.",
             )
 
+        # The job has ended or is deleted, so a retry after a lost commit is safe.
         def work(session: Session) -> list[str]:
             files = JobRepository(session).delete(job_id, self._tenant)
             DiscardRepository(session, ACCOUNTS).add(self._tenant, files)

@@ -35,7 +35,10 @@ DEFAULT_SIZE: Final = (
     "With a data set: the smallest file with an estimated accuracy drop of at most 0.5 points. "
     "Without a data set: weights as precise as with int8."
 )
-DEFAULT_BUDGET: Final = "A number of steps is chosen for the network's size."
+DEFAULT_BUDGET: Final = (
+    "A number of steps that follows from the network. On two cores, the digits example takes about half a minute, and "
+    "a ResNet20 about eight minutes."
+)
 # Description of each artifact, by name.
 _RESULTS: Final = {
     "weights.safetensors": "Reconstructed weights",

@@ -43,7 +43,7 @@ _log = structlog.get_logger()
 
 
 class Unavailable(Exception):
-    """A model cannot be read. The message is for the client; without a slug, its file could not be fetched."""
+    """A model cannot be read. The message is for the client; `slug` is None if the file could not be fetched."""
 
     def __init__(self, sentence: str, slug: str | None = None) -> None:
         super().__init__(sentence)
@@ -121,8 +121,8 @@ class ModelRegistry:
     ) -> Iterator[Answer]:
         """Find and open a checkpoint; `seconds` limits the total time, including reading.
 
-        Raises `Unavailable` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, none, and those of
-        `find_checkpoint`); reading raises `OutboundError`.
+        Raises `Unavailable` (`invalid-reference`, `unknown-model`, `artifacts-not-served`, without a slug, or with a
+        slug of `find_checkpoint`); reading raises `OutboundError`.
         """
         exchange = _Exchange(
             self._client, self._url, self._headers, time.monotonic() + seconds, pace or Pace(), interruption
@@ -196,7 +196,7 @@ class _Exchange:
         source = parse_reference(uri)
         if isinstance(source, RunReference | LoggedModelReference):
             return _joined(self.artifact_uri(source), source.path)
-        raise self._unavailable(uri, "a version that is another version")
+        raise self._unavailable(uri, "a version that refers to another version")
 
     def _newest_version(self, reference: StageReference) -> str:
         query = {"name": reference.name, "stages": reference.stages}

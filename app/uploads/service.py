@@ -46,7 +46,7 @@ class UploadService:
         self._discards = Discards(sessions, store, accounts)
 
     def add(self, tenant: str, stored: StoredArtifact, room: ReservedRoom, name: str | None = None) -> UploadView:
-        """Add a checkpoint that a tenant has sent; it replaces its reservation.
+        """Add a checkpoint that a tenant has sent; its bytes take the place of the reserved ones.
 
         Raises `Problem` (`storage-full`; `unknown-checkpoint` if the file was removed meanwhile).
         """

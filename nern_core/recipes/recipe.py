@@ -16,8 +16,8 @@ class Recipe:
     `images` are those of distillation; `synthesis` makes images from a network with batch normalization. `predictor`
     and `quantization` are the settings of the two representations.
 
-    Without a budget, training has `default_steps`, or as many steps as two ordinary cores take in about
-    `default_seconds`: exactly one of the two is given.
+    Without a budget, training has `default_steps`, or as many steps as two cores take in `default_seconds` at best:
+    exactly one of the two is given.
     """
 
     images: ImageSettings

@@ -116,14 +116,14 @@ def _ambiguous(prefixes: list[str], network: NetworkStructure) -> NernError:
     return NernError(
         "ambiguous_checkpoint",
         f"The checkpoint holds several networks that fit {network.name}, under {', '.join(map(quoted, keys))}; "
-        f"choose one with the option `key` (`--key {keys[0]}`).",
+        f"choose one with the option `key`, such as {quoted(keys[0])}.",
     )
 
 
 def _not_alone(other: str, names: Mapping[str, str], network: NetworkStructure) -> NernError:
     """Explain how to leave out tensors that are not part of the network, such as the weights of a loss."""
     key = next((name.removesuffix(f".{new}") for name, new in names.items() if name.endswith(f".{new}")), None)
-    how_to = "" if key is None else f"; choose the network with the option `key` (`--key {key}`)"
+    how_to = "" if key is None else f"; choose the network with the option `key`, such as {quoted(key)}"
     return NernError(
         "architecture_mismatch",
         f"The checkpoint does not fit the architecture {network.name}: it also has a tensor {quoted(other)}{how_to}.",

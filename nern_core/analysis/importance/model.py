@@ -26,7 +26,7 @@ class Criterion(StrEnum):
 class PruningOrder(StrEnum):
     """Orders of pruning; kernels and filters of zeros always go first.
 
-    The first three prune the least important units by each criterion first. The others are controls: the reverse of the
+    The first three begin with the units that one criterion ranks lowest. The others are controls: the reverse of the
     first, and random.
     """
 
@@ -38,7 +38,7 @@ class PruningOrder(StrEnum):
 
 
 class RankedUnit(BaseModel):
-    """A kernel or, without `channel`, a filter, and its score. Layers are identified by their tensor."""
+    """A kernel or, without `channel`, a filter, and its score. `layer` is the name of its tensor."""
 
     model_config = ConfigDict(frozen=True)
 

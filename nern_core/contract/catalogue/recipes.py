@@ -17,8 +17,9 @@ class RecipeEntry(BaseModel):
     default_seconds: Annotated[
         float | None,
         Field(
-            description="Approximate training time on two ordinary cores if a job sets no budget. The steps depend on  "
-            "the network, so a slower machine takes longer but makes the same file."
+            description="Basis of the training steps if a job sets no budget: the operations that two cores compute in "
+            "this time at best. The training usually takes longer, for a ResNet20 with `fast` about eight minutes on "
+            "two cores. The steps depend on the network only, so a slower machine takes longer but makes the same file."
         ),
     ] = None
     default_steps: Annotated[int | None, Field(description="Training steps if a job sets no budget.")] = None

@@ -50,8 +50,8 @@ def find_weights(root: Described, key: str | None = None) -> Weights:
     if taken is None:
         raise NernError(
             "ambiguous_checkpoint",
-            f"The checkpoint holds several state dicts, under {_listed(candidates)}; choose one with the option `key` "
-            f"(`--key {next(iter(candidates))}`).",
+            f"The checkpoint holds several state dicts, under {_listed(candidates)}; choose one with the option `key`, "
+            f"such as {quoted(next(iter(candidates)))}.",
         )
     return Weights(candidates[taken], notes=tuple(_explain(taken, root, candidates)))
 
@@ -173,7 +173,7 @@ def _explain(taken: str, root: Described, candidates: Mapping[str, Described]) -
     left_out = {path: size for path, size in _left_out(root, weights, taken).items() if path not in others}
     is_large = sum(left_out.values()) > _SMALL_SHARE * _tensor_bytes(weights, set())
     if others:
-        not_taken = f"not those under {_listed(others)}; the option `key` (`--key`) chooses others"
+        not_taken = f"not those under {_listed(others)}; the option `key` chooses others"
         yield f"The weights under {quoted(taken)} were used, {not_taken}."
     elif taken not in _USUAL_KEYS or is_large:
         yield f"The weights under {quoted(taken)} were used."

@@ -49,13 +49,13 @@ def test_the_counter_of_an_averaged_model_is_no_tensor_of_the_network() -> None:
 
 
 def test_tensors_beside_the_prefixed_network_are_refused_with_the_key_that_leaves_them_out() -> None:
-    with pytest.raises(NernError, match="also has a tensor 'loss.weight'; .*`--key model`") as error:
+    with pytest.raises(NernError, match="also has a tensor 'loss.weight'; .*`key`, such as 'model'") as error:
         match_names({**renamed("^", "model."), "loss.weight": (10,)}, RESNET)
     assert error.value.code == "architecture_mismatch"
 
 
 def test_two_networks_that_fit_are_named_instead_of_one_being_chosen() -> None:
-    with pytest.raises(NernError, match="under 'student', 'teacher'; .*`--key student`") as error:
+    with pytest.raises(NernError, match="under 'student', 'teacher'; .*`key`, such as 'student'") as error:
         match_names(renamed("^", "teacher.") | renamed("^", "student."), RESNET)
     assert error.value.code == "ambiguous_checkpoint"
 

@@ -99,12 +99,7 @@ def test_the_key_chooses_by_what_names_begin_with(tmp_path: Path) -> None:
 def test_plain_weights_are_taken_rather_than_their_average_and_both_are_said(tmp_path: Path) -> None:
     assert read(tmp_path, {"model_ema": state(1), "model": state(2)}) == (
         2,
-        (
-            (
-                "The weights under 'model' were used, not those under 'model_ema'; "
-                "the option `key` (`--key`) chooses others."
-            ),
-        ),
+        (("The weights under 'model' were used, not those under 'model_ema'; the option `key` chooses others."),),
     )
     assert read(tmp_path, {"model_ema": state(1), "model": state(2)}, "model_ema") == (1, ())
 
