@@ -18,6 +18,7 @@ from app.db.transactions import Sessions, transact
 from app.jobs.announcements import Waiting
 from app.jobs.broker import announce
 from app.jobs.repository import JobRepository
+from app.kit.backoff import Backoff
 from app.settings import Settings
 
 _log = structlog.get_logger()
@@ -36,6 +37,7 @@ class Relay:
         self._settings = settings
         self._sessions = sessions
         self._celery = celery
+        self._backoff = announcement_backoff(settings.announce_pause)
         self._wake = threading.Event()
         self._stopping = False
         self._no_sweep_before = 0.0
@@ -111,11 +113,8 @@ class Relay:
 
     def _mark(self, announced: Sequence[Waiting]) -> None:
         if announced:
-            marks = [(job, self._pause_after(job)) for job in announced]
+            marks = [(job, self._backoff.pause(job.announcements)) for job in announced]
             transact(self._sessions, lambda session: JobRepository(session).mark_announced(marks))
-
-    def _pause_after(self, job: Waiting) -> timedelta:
-        return pause_after(job.announcements, self._settings.announce_pause)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -127,10 +126,9 @@ class Relay:
             self._wake.clear()
 
 
-def pause_after(announcements: int, first: timedelta) -> timedelta:
-    """Return how long to wait for a worker before a message counts as lost: doubled each time, up to an hour.
+def announcement_backoff(first: timedelta) -> Backoff:
+    """Return the pauses before a message counts as lost: doubled each time, up to an hour.
 
-    The pause grows so that a job in a long queue does not fill the broker with copies of its message.
+    They grow so that a job in a long queue does not fill the broker with copies of its message.
     """
-    doublings = min(announcements, 10)
-    return min(_LONGEST_PAUSE, first * (1 << doublings))
+    return Backoff(first=first, longest=_LONGEST_PAUSE)

@@ -21,6 +21,7 @@ from app.jobs.models import NOT_UNDERSTOOD, TERMINAL, Job, JobStatus
 from app.jobs.snapshots.store import is_snapshot_name
 from app.jobs.statements import Statements
 from app.jobs.submission.deadline import DEADLINE_EXCEEDED
+from app.kit.backoff import Backoff
 from app.storage.artifacts import is_described
 from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import WebhookEvent
@@ -32,8 +33,8 @@ _WEBHOOK_EVENTS = {
     JobStatus.FAILED: WebhookEvent.FAILED,
     JobStatus.CANCELED: WebhookEvent.CANCELED,
 }
-# Pause before a job that a worker does not understand is announced again: doubled each time, up to 320 seconds.
-_FIRST_PAUSE, _MOST_DOUBLINGS = timedelta(seconds=5), 6
+# Pauses before a job that a worker does not understand is announced again.
+_BACKOFF = Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=320))
 _log = structlog.get_logger()
 
 
@@ -105,7 +106,7 @@ class Transitions(Statements):
         found = self._session.execute(query.where(Job.id == job_id, Job.status == JobStatus.QUEUED)).one_or_none()
         if found is None or _is_understood(found.kind, found.options):
             return False
-        pause = _FIRST_PAUSE * (1 << min(found.announcements, _MOST_DOUBLINGS))
+        pause = _BACKOFF.pause(found.announcements)
         queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
         left = {"phase": NOT_UNDERSTOOD, "announcements": found.announcements + 1, "announce_at": now + pause}
         if self._hit(queued.values(left)):

@@ -7,7 +7,6 @@ twice, with the same `webhook-id`.
 """
 
 import json
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from sqlalchemy.orm import Session
 from app.db.transactions import Sessions, transact
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobView
+from app.kit.backoff import Backoff
 from app.kit.fair_shares import FairShares
 from app.outbound.client import OutboundClient
 from app.outbound.errors import OutboundError
@@ -36,8 +36,8 @@ _SECONDS_FOR_ANSWER = 10.0
 _HOLD = timedelta(minutes=1)
 _SECONDS_TO_STOP = 15.0
 MOST_ATTEMPTS = 8
-_FIRST_PAUSE = timedelta(seconds=5)
 _LONGEST_PAUSE = timedelta(days=1)
+_BACKOFF = Backoff(first=timedelta(seconds=5), longest=_LONGEST_PAUSE, factor=5, jitter=0.2)
 _GONE = 410
 
 
@@ -180,7 +180,7 @@ def pause_after(attempts: int, status_code: int | None) -> timedelta | None:
     """
     if attempts >= MOST_ATTEMPTS or status_code == _GONE:
         return None
-    return _FIRST_PAUSE * float(5 ** (attempts - 1)) * random.uniform(0.8, 1.2)  # noqa: S311 # no secret
+    return _BACKOFF.pause(attempts - 1)
 
 
 def _seconds(retry_after: str) -> timedelta:

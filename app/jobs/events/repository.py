@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from app.db.base import UtcDateTime
 from app.jobs.events.models import EventKind, JobEvent
 from app.jobs.models import TERMINAL, Job
+from app.kit.backoff import Backoff
 
-_SHORTEST_PAUSE = timedelta(seconds=2)
-# The pause between progress events doubles after this many events, up to ten times, to half an hour.
+# The pause between progress events doubles after this many events.
 _EVENTS_PER_DOUBLING = 100
-_MOST_DOUBLINGS = 10
+_BACKOFF = Backoff(first=timedelta(seconds=2), longest=timedelta(seconds=2048))
 # Limits of events for one position, and for one answer about many positions.
 MOST_EVENTS = 200
 _MOST_AT_ONCE = 2000
@@ -118,4 +118,4 @@ class EventRepository:
 
 def pause_after(number: int) -> timedelta:
     """Return the minimum time between an event of this number and a progress event: it doubles every 100 events."""
-    return _SHORTEST_PAUSE * (1 << min(number // _EVENTS_PER_DOUBLING, _MOST_DOUBLINGS))
+    return _BACKOFF.pause(number // _EVENTS_PER_DOUBLING)

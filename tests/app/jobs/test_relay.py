@@ -12,7 +12,7 @@ from app.db.engine import create_sessions
 from app.db.schema import migrate
 from app.jobs.broker import create_celery
 from app.jobs.models import Job, JobStatus
-from app.jobs.relay import Relay, pause_after
+from app.jobs.relay import Relay, announcement_backoff
 from app.jobs.repository import JobRepository, NewJob
 from app.settings import Settings
 from tests.conftest import transaction
@@ -137,5 +137,6 @@ def status(settings: Settings, job_id: str) -> JobStatus:
 
 def test_a_message_that_no_worker_took_is_sent_again_ever_more_rarely() -> None:
     minute = timedelta(minutes=1)
-    assert [pause_after(count, minute) for count in (0, 1, 2)] == [minute, 2 * minute, 4 * minute]
-    assert pause_after(6, minute) == pause_after(10_000, minute) == timedelta(hours=1)
+    backoff = announcement_backoff(minute)
+    assert [backoff.pause(count) for count in (0, 1, 2)] == [minute, 2 * minute, 4 * minute]
+    assert backoff.pause(6) == backoff.pause(10_000) == timedelta(hours=1)
