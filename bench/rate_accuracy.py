@@ -30,7 +30,8 @@ from nern_core.analysis.baselines import code_with_nncodec
 from nern_core.analysis.charts import Series, line_chart
 from nern_core.analysis.direct_quantization import quantize_directly
 from nern_core.analysis.meta_compression.operations import entropy_bits
-from nern_core.contract.options import EncodeOptions, RecipeName
+from nern_core.contract.catalogue import RecipeName
+from nern_core.contract.options import EncodeOptions
 from nern_core.encoder import encode
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nern_core.contract.options import ARCHITECTURE_NAMES, Device
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
+from nern_core.contract.options import Device
 
 
 def _refuse_pipe(path: Path) -> Path:

@@ -11,16 +11,9 @@ import typer
 from typer.models import OptionInfo
 
 from nern_cli.arguments import CheckpointKey, LocalDevice
-from nern_core.contract.options import (
-    ARCHITECTURE_NAMES,
-    AUTO,
-    LARGEST_INTEGER,
-    Device,
-    EncodeOptions,
-    Permutation,
-    RecipeName,
-    representation_names,
-)
+from nern_core.contract.catalogue import RecipeName
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
+from nern_core.contract.options import AUTO, LARGEST_INTEGER, Device, EncodeOptions, Permutation, representation_names
 
 _PARAMETER = "options"
 

@@ -11,22 +11,16 @@ from nern_core.contract.catalogue import ArchitectureEntry, NetworkStructure, Re
 from nern_core.contract.catalogue.networks import write_networks
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
-from nern_core.networks.registry import WeightlessModules, built_in_names, find_architecture
-from nern_core.networks.torchvision_models import PREFIX, classifier_names
+from nern_core.networks.registry import WeightlessModules, architecture_names, find_architecture
 
 FILE = Path(__file__).parent.parent / "nern_core" / "contract" / "catalogue" / "architectures.json"
 _CLASSES, _TORCHVISION_CLASSES = 10, 1000
 
 
-def names() -> list[str]:
-    """Return the names of all architectures, as the option `architecture` takes them."""
-    return [*built_in_names(), *(PREFIX + name for name in classifier_names())]
-
-
 def entry(name: str) -> ArchitectureEntry:
     """Count the parameters and represented tensors of one architecture."""
     found = find_architecture(name)
-    classes = _TORCHVISION_CLASSES if name.startswith(PREFIX) else _CLASSES
+    classes = _TORCHVISION_CLASSES if name.startswith("torchvision:") else _CLASSES
     with WeightlessModules():
         network = found.build(classes)
     for auxiliary in found.auxiliary:
@@ -77,5 +71,5 @@ def _written(entries: list[ArchitectureEntry]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(_written([entry(name) for name in names()]))
-    write_networks({name: structure(name) for name in names()})
+    FILE.write_text(_written([entry(name) for name in architecture_names()]))
+    write_networks({name: structure(name) for name in architecture_names()})

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from nern_core.contract.catalogue.architectures import UNKNOWN_ARCHITECTURE
 from nern_core.contract.invalid_options import conflicting_option, explain_invalid
 from nern_core.contract.invalid_values import explain_value
 
@@ -39,7 +40,7 @@ def explain(detail: ErrorDetails) -> str:
 
 def explain_option(detail: ErrorDetails) -> str:
     """Say in one sentence what is wrong with an option of an encoding."""
-    of_options = detail["type"] in {"extra_forbidden", "string_pattern_mismatch"}
+    of_options = detail["type"] in {"extra_forbidden", UNKNOWN_ARCHITECTURE}
     return explain_invalid(detail) if of_options else explain(detail)
 
 

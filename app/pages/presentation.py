@@ -7,8 +7,9 @@ from typing import Any, Final
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.jobs.schemas import JobView
+from nern_core.contract.catalogue import RecipeName
 from nern_core.contract.metrics import Metrics
-from nern_core.contract.options import EncodeOptions, RecipeName
+from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase
 from nern_core.contract.verdict import VerdictLevel, accuracy_drop
 

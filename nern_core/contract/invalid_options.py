@@ -2,16 +2,17 @@
 
 from pydantic_core import ErrorDetails
 
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, UNKNOWN_ARCHITECTURE
 from nern_core.contract.catalogue.networks import closest_architecture
 from nern_core.contract.invalid_values import explain_value
-from nern_core.contract.options import ARCHITECTURE_NAMES, EncodeOptions, OptionConflict
+from nern_core.contract.options import EncodeOptions, OptionConflict
 
 
 def explain_invalid(detail: ErrorDetails) -> str:
     """Describe an invalid option in one sentence, from pydantic's error."""
     if detail["type"] == "extra_forbidden":
         return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
-    if detail["type"] == "string_pattern_mismatch" and detail["loc"] == ("architecture",):
+    if detail["type"] == UNKNOWN_ARCHITECTURE:
         meant = closest_architecture(detail["input"])
         return f"there is no such architecture; {f'did you mean {meant}?' if meant else f'use {ARCHITECTURE_NAMES}.'}"
     return explain_value(detail)

@@ -4,18 +4,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from nern_core.contract.catalogue import RecipeName
+from nern_core.contract.catalogue.architectures import UNKNOWN_ARCHITECTURE, has_provider
 from nern_core.contract.representations import PREDICTOR, QUANTIZED, RepresentationEntry, representation_entries
 
 AUTO: Final = "auto"
-
-
-class RecipeName(StrEnum):
-    """Named training settings; `nern_core.recipes` holds the settings of each name."""
-
-    FAST = "fast"
-    PAPER = "paper"
-    DATA_FREE = "data-free"
 
 
 class Permutation(StrEnum):
@@ -35,10 +30,6 @@ class Device(StrEnum):
 
 # The largest integer that all JSON parsers represent exactly.
 LARGEST_INTEGER = 2**53 - 1
-ARCHITECTURE_PATTERN = r"^(digits-cnn|cifar-resnet(20|32|44|56|110)|torchvision:[a-z][a-z0-9_]*)$"
-
-
-ARCHITECTURE_NAMES = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
 
 
 def representation_names() -> list[str]:
@@ -54,6 +45,12 @@ def _known_representation(name: str) -> str:
 
 def _list_representations(schema: dict[str, Any]) -> None:
     schema["enum"] = representation_names()
+
+
+def _known_architecture(name: str | None) -> str | None:
+    if name is not None and not has_provider(name):
+        raise PydanticCustomError(UNKNOWN_ARCHITECTURE, "there is no such architecture")
+    return name
 
 
 def _as_list(value: object) -> object:
@@ -75,8 +72,8 @@ class EncodeOptions(BaseModel):
 
     architecture: Annotated[
         str | None,
+        AfterValidator(_known_architecture),
         Field(
-            pattern=ARCHITECTURE_PATTERN,
             description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
             "`-110`, `digits-cnn`, or any torchvision classifier as `torchvision:resnet18`. "
             "Without it, the encoding is fitted to the weights alone.",

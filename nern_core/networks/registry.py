@@ -1,7 +1,6 @@
 """Find an architecture by its name and build the network of a checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,49 +9,34 @@ from torch.overrides import TorchFunctionMode
 
 from nern_core.contract.catalogue import network_structure
 from nern_core.contract.catalogue.networks import unknown_architecture
-from nern_core.networks.architecture import Architecture, Augmentation, Preprocessing
-from nern_core.networks.cifar_resnet import CifarResNet
-from nern_core.networks.digits_cnn import DigitsCnn
-from nern_core.networks.torchvision_models import PREFIX, torchvision_architecture
+from nern_core.networks.architecture import Architecture
+from nern_core.networks.built_in import BuiltInArchitectures
+from nern_core.networks.provider import ArchitectureProvider
+from nern_core.networks.torchvision_models import TorchvisionArchitectures
 from nern_core.tensors.name_matching import match_names
 
-_CIFAR = Preprocessing(
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    input_size=32,
-    augmentation=Augmentation(crop_padding=4, horizontal_flip=True),
-)
-_DIGITS = Preprocessing(
-    mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), input_size=8, augmentation=Augmentation(crop_padding=1)
-)
 _CPU = torch.device("cpu")
-CIFAR_RESNET_DEPTHS = (20, 32, 44, 56, 110)
-_BUILT_IN = {
-    entry.name: entry
-    for entry in (
-        Architecture(name="digits-cnn", build=DigitsCnn, preprocessing=_DIGITS),
-        *(
-            Architecture(
-                name=f"cifar-resnet{depth}", build=partial(CifarResNet, (depth - 2) // 6), preprocessing=_CIFAR
-            )
-            for depth in CIFAR_RESNET_DEPTHS
-        ),
-    )
-}
+_PROVIDERS: tuple[ArchitectureProvider, ...] = (BuiltInArchitectures(), TorchvisionArchitectures())
 
 
-def built_in_names() -> list[str]:
-    """Return the names of this project's own architectures."""
-    return list(_BUILT_IN)
+def architecture_names() -> list[str]:
+    """Return the names of all architectures, as the option `architecture` takes them."""
+    return [_full_name(provider, name) for provider in _PROVIDERS for name in provider.names()]
 
 
 def find_architecture(name: str) -> Architecture:
     """Look up an architecture. Raises `NernError` (`unknown_architecture`)."""
-    if name.startswith(PREFIX):
-        return torchvision_architecture(name)
-    if name not in _BUILT_IN:
+    prefix, separator, rest = name.partition(":")
+    if not separator:
+        prefix, rest = "", name
+    found = next((provider.find(rest) for provider in _PROVIDERS if provider.prefix == prefix), None)
+    if found is None:
         raise unknown_architecture(name)
-    return _BUILT_IN[name]
+    return found
+
+
+def _full_name(provider: ArchitectureProvider, name: str) -> str:
+    return f"{provider.prefix}:{name}" if provider.prefix else name
 
 
 def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], device: torch.device = _CPU) -> nn.Module:

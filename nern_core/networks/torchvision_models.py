@@ -11,10 +11,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from nern_core.contract.catalogue.networks import unknown_architecture
 from nern_core.networks.architecture import Architecture, Augmentation, Preprocessing
 
-PREFIX = "torchvision:"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_INPUT_SIZE = 224
@@ -29,31 +27,33 @@ _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 _declared: list[torch.library.Library] = []
 
 
-def classifier_names() -> list[str]:
-    """Return the names of all classifiers of torchvision, without the prefix."""
-    models = _models()
-    names: list[str] = models.list_models(module=models)
-    return names
+class TorchvisionArchitectures:
+    """The provider of torchvision's classifiers."""
 
+    prefix = "torchvision"
 
-def torchvision_architecture(name: str) -> Architecture:
-    """Return the architecture `torchvision:NAME`. Raises `NernError` (`unknown_architecture`) for an unknown name."""
-    models = _models()
-    model_name = name.removeprefix(PREFIX)
-    if model_name not in classifier_names():
-        raise unknown_architecture(name)
-    preset = next(iter(models.get_model_weights(model_name))).transforms()
-    return Architecture(
-        name=name,
-        build=partial(_build, model_name),
-        auxiliary=_AUXILIARY.get(model_name, ()),
-        preprocessing=Preprocessing(
-            mean=_triple(preset.mean, _IMAGENET_MEAN),
-            std=_triple(preset.std, _IMAGENET_STD),
-            input_size=preset.crop_size[0] if preset.crop_size else _DEFAULT_INPUT_SIZE,
-            augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
-        ),
-    )
+    def names(self) -> list[str]:
+        """Return the names of all classifiers."""
+        models = _models()
+        names: list[str] = models.list_models(module=models)
+        return names
+
+    def find(self, name: str) -> Architecture | None:
+        """Return the classifier of this name; None if there is none."""
+        if name not in self.names():
+            return None
+        preset = next(iter(_models().get_model_weights(name))).transforms()
+        return Architecture(
+            name=f"{self.prefix}:{name}",
+            build=partial(_build, name),
+            auxiliary=_AUXILIARY.get(name, ()),
+            preprocessing=Preprocessing(
+                mean=_triple(preset.mean, _IMAGENET_MEAN),
+                std=_triple(preset.std, _IMAGENET_STD),
+                input_size=preset.crop_size[0] if preset.crop_size else _DEFAULT_INPUT_SIZE,
+                augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
+            ),
+        )
 
 
 def _build(model_name: str, classes: int) -> nn.Module:

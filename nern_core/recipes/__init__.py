@@ -1,6 +1,6 @@
 """Recipes: named training settings in one common format."""
 
-from nern_core.contract.options import RecipeName
+from nern_core.contract.catalogue import RecipeName
 from nern_core.recipes.data_free import DATA_FREE
 from nern_core.recipes.fast import FAST
 from nern_core.recipes.paper import PAPER

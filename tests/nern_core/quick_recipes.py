@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nern_core.contract.options import RecipeName
+from nern_core.contract.catalogue import RecipeName
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.recipes.data_free import DATA_FREE
 

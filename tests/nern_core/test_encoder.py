@@ -7,8 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from nern_core.contract.catalogue import RecipeName
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions, Permutation, RecipeName
+from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.contract.progress import Phase, Progress
 from nern_core.contract.report import Report
 from nern_core.decoder import decode, decode_layer

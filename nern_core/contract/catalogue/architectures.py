@@ -2,10 +2,13 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
+# The type of pydantic's error for a name that no provider knows.
+UNKNOWN_ARCHITECTURE: Final = "unknown_architecture"
 _FILE = Path(__file__).with_name("architectures.json")
 
 
@@ -40,3 +43,22 @@ class ArchitectureEntry(BaseModel):
 def architectures() -> tuple[ArchitectureEntry, ...]:
     """Return all architectures, this project's own first."""
     return TypeAdapter(tuple[ArchitectureEntry, ...]).validate_json(_FILE.read_bytes())
+
+
+def has_provider(name: str) -> bool:
+    """Return True if an architecture has this name, or if a provider has the prefix of `prefix:name`.
+
+    Providers know more names than the catalogue lists, and refuse unknown ones themselves.
+    """
+    prefix, separator, _ = name.partition(":")
+    return prefix in _prefixes() if separator else name in _names()
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(entry.name for entry in architectures())
+
+
+@cache
+def _prefixes() -> frozenset[str]:
+    return frozenset(name.partition(":")[0] for name in _names() if ":" in name)

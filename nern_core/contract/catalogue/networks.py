@@ -11,9 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from nern_core.contract.catalogue.architectures import architectures
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, architectures
 from nern_core.contract.errors import NernError, quoted
-from nern_core.contract.options import ARCHITECTURE_NAMES
 
 FILE = Path(__file__).with_name("networks.jsonl.xz")
 _TORCHVISION = "torchvision:"

@@ -1,10 +1,17 @@
 """Descriptions of the recipes for users. `nern_core.recipes` holds their settings."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nern_core.contract.options import RecipeName
+
+class RecipeName(StrEnum):
+    """Named training settings; `nern_core.recipes` holds the settings of each name."""
+
+    FAST = "fast"
+    PAPER = "paper"
+    DATA_FREE = "data-free"
 
 
 class RecipeEntry(BaseModel):

@@ -9,7 +9,7 @@ from nern_core.contract.errors import NernError
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.evaluate import evaluate_checkpoint
 from nern_core.networks.registry import WeightlessModules
-from nern_core.networks.torchvision_models import classifier_names
+from nern_core.networks.torchvision_models import TorchvisionArchitectures
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import select_layers
 from nern_core.tensors.name_matching import match_names
@@ -45,7 +45,7 @@ def test_a_torchvision_network_runs_with_the_classes_of_its_checkpoint() -> None
 
 @pytest.mark.slow
 def test_every_family_of_torchvision_has_classes_and_kernels_to_represent() -> None:
-    families = {re.split(r"[\d_]", name)[0]: name for name in reversed(classifier_names())}
+    families = {re.split(r"[\d_]", name)[0]: name for name in reversed(TorchvisionArchitectures().names())}
     assert {"convnext", "maxvit", "regnet", "shufflenet", "swin", "vit"} < set(families)
     for name in families.values():
         architecture = find_architecture(f"torchvision:{name}")

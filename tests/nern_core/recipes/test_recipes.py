@@ -1,6 +1,6 @@
 import pytest
 
-from nern_core.contract.options import RecipeName
+from nern_core.contract.catalogue import RecipeName
 from nern_core.recipes import RECIPES
 from nern_core.representations.predicted.distill import LossTerm
 from nern_core.representations.predicted.embedding import PositionalEncoding

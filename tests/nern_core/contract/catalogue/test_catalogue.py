@@ -3,17 +3,20 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
-from nern_core.contract.catalogue import RECIPE_ENTRIES, architectures, network_structure
+from nern_core.contract.catalogue import RECIPE_ENTRIES, RecipeName, architectures, network_structure
+from nern_core.contract.catalogue.architectures import has_provider
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions, RecipeName
+from nern_core.contract.options import EncodeOptions
+from nern_core.networks.registry import architecture_names
 from nern_core.recipes import RECIPES
 from scripts import write_catalogue
 from tests.conftest import ROOT
 
 
-def test_the_architectures_are_those_of_the_zoo() -> None:
-    assert [found.name for found in architectures()] == write_catalogue.names()
+def test_the_architectures_are_those_of_the_providers() -> None:
+    assert [found.name for found in architectures()] == architecture_names()
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,15 @@ def _accepted(**options: object) -> bool:
 def test_the_catalogue_is_told_without_torch_and_numpy() -> None:
     program = "import sys, nern_core.contract.catalogue\nassert not {'torch', 'numpy', 'numba'} & set(sys.modules)\n"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet20", "torchvision:resnet18", "torchvision:of-a-later-release"])
+def test_a_name_with_a_provider_is_left_to_that_provider(name: str) -> None:
+    assert has_provider(name)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18", "", ":", "cifar-resnet21"])
+def test_a_name_without_a_provider_is_unknown(name: str) -> None:
+    assert not has_provider(name)
+    with pytest.raises(ValidationError, match="there is no such architecture"):
+        EncodeOptions(architecture=name)

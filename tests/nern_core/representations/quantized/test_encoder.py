@@ -5,8 +5,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from nern_core.contract.catalogue import RecipeName
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions, RecipeName
+from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase, Progress
 from nern_core.contract.report import Report
 from nern_core.decoder import decode
