@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-import time
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+
+from cachetools import TTLCache
 
 _SECONDS_TO_TRUST = 3600.0
 _MOST_REMEMBERED = 10_000
@@ -19,18 +20,18 @@ class Verifications:
     """
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Hashable, tuple[Hashable, float]] = OrderedDict()
+        self._states: TTLCache[Hashable, Hashable] = TTLCache(_MOST_REMEMBERED, _SECONDS_TO_TRUST)
+        self._lock = Lock()
 
     def knows(self, thing: Hashable, state: Hashable) -> bool:
         """Return whether `thing` was verified in this state within the last hour."""
-        known, since = self._found.get(thing, (None, 0.0))
-        return known == state and time.monotonic() - since < _SECONDS_TO_TRUST
+        with self._lock:
+            return self._states.get(thing) == state
 
     def note(self, thing: Hashable, state: Hashable) -> None:
         """Record that `thing` was verified in this state."""
-        self._found[thing] = (state, time.monotonic())
-        while len(self._found) > _MOST_REMEMBERED:
-            self._found.popitem(last=False)
+        with self._lock:
+            self._states[thing] = state
 
 
 @dataclass(frozen=True, slots=True)

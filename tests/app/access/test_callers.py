@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 
-from app.access.caller import Scope
+from app.access.caller import ANYBODY, Scope
 from app.access.callers import Callers
 from app.access.service import ApiKeyService
 from app.access.token import Token
@@ -18,6 +18,38 @@ def test_a_key_that_was_good_a_moment_ago_costs_no_query(keys: ApiKeyService) ->
     first = asyncio.run(callers.find(key))
     with patch.object(keys, "_sessions"):
         assert asyncio.run(callers.find(key)) == first
+
+
+@pytest.mark.parametrize(("later", "queries"), [(0.0, 1), (0.9, 1), (1.0, 2), (60.0, 2)])
+def test_a_caller_is_known_for_a_second(keys: ApiKeyService, later: float, queries: int) -> None:
+    now, key = 100.0, keys.create("acme", BOTH).reveal()
+    with patch.object(keys, "authenticate_all", wraps=keys.authenticate_all) as look_up:
+        callers = Callers(keys, lambda: now)
+        asyncio.run(callers.find(key))
+        now += later
+        asyncio.run(callers.find(key))
+    assert look_up.call_count == queries
+
+
+def test_another_secret_of_the_same_key_is_not_known(keys: ApiKeyService) -> None:
+    callers, token = Callers(keys), keys.create("acme", BOTH)
+    asyncio.run(callers.find(token.reveal()))
+    with pytest.raises(Problem):
+        asyncio.run(callers.find(Token(token.key_id, Token.new().secret).reveal()))
+
+
+def test_callers_are_forgotten_before_they_are_too_many(keys: ApiKeyService) -> None:
+    shown = [Token.new().reveal() for _ in range(10_001)]
+    with patch.object(keys, "authenticate_all", side_effect=lambda tokens: [ANYBODY] * len(tokens)) as look_up:
+        callers = Callers(keys, lambda: 0.0)
+
+        async def find(*texts: str) -> None:
+            await asyncio.gather(*map(callers.find, texts))
+
+        asyncio.run(find(*shown))
+        look_up.reset_mock()
+        asyncio.run(find(shown[0]))
+    look_up.assert_called_once()
 
 
 def test_keys_that_are_shown_at_the_same_time_are_looked_up_once(keys: ApiKeyService) -> None:

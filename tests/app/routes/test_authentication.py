@@ -5,7 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.caller import Scope
-from app.access.recent_callers import SECONDS
+from app.access.callers import SECONDS
 from app.access.service import ApiKeyService
 from app.settings import Settings
 from tests.app.conftest import serving, submit
