@@ -410,6 +410,14 @@ def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
         ),
         (
             {
+                "content": b"--b\r\nX-Long: " + b"x" * 5000 + b"\r\n\r\n{}\r\n--b--\r\n",
+                "headers": {"Content-Type": "multipart/form-data; boundary=b"},
+            },
+            400,
+            "malformed-form",
+        ),
+        (
+            {
                 "content": b'--b\r\nContent-Disposition: form-data; name="options"\r\n\r\n{}\r\n--b--\r\n',
                 "headers": {"Content-Type": "multipart/form-data; boundary=b"},
             },

