@@ -1,6 +1,6 @@
 """The commands of this machine, and the message and exit status of every error.
 
-Commands that need torch import it when they run, so that `nern --help` answers at once.
+Commands that need torch or another extra import it when they run, so that `nern --help` answers at once and everywhere.
 """
 
 import os
@@ -25,6 +25,7 @@ from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
 from nern_cli.encode_snapshots import EncodeSnapshots
 from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
+from nern_cli.extras import missing_extra, needs_extra
 from nern_cli.huggingface import huggingface
 from nern_cli.importance import importance
 from nern_cli.jobs import jobs
@@ -54,9 +55,14 @@ class Commands(TyperGroup):
     """All commands. Errors of usage do not show the words of the library that found them."""
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 # typer has no public name for its base class of contexts
-        """Run the command of the context."""
+        """Run the command of the context. Raises `NernError` (`missing_extra`) if it needs an extra that is missing."""
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            extra = missing_extra(error)
+            if extra is None:
+                raise
+            raise needs_extra(f"nern {ctx.invoked_subcommand}", extra) from error
         except typer.BadParameter as error:
             if isinstance(error.__cause__, ValidationError):
                 error.message = sentence_case(explain_value(error.__cause__.errors()[0]))
@@ -197,7 +203,7 @@ def evaluate(
 
 @app.command()
 def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> None:
-    """Show the content of a .nern file or a checkpoint."""
+    """Show the content of a .nern file or a checkpoint; without the extra `encode`, what its structure tells."""
     from nern_cli.inspection import inspect_file
 
     facts = inspect_file(file, key)

@@ -39,6 +39,7 @@ _CODES: Final = {
         "cuda",
         "diverged",
         "keys_needed",
+        "missing_extra",
         "mlflow_failed",
         "no_database",
         "no_gpu",

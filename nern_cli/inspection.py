@@ -1,77 +1,86 @@
-"""Facts about a file for `nern inspect`."""
+"""Facts about a file for `nern inspect`.
 
+With the extra `encode`, the file is decoded. Without it, the facts are those that its structure tells, under the same
+names, and notes on standard error say what is missing.
+"""
+
+import math
 from pathlib import Path
 from typing import Any
 
+from nern_cli.extras import install, missing_extra
+from nern_cli.terminal_text import print_note
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL
-from nern_core.formats.encoding_structure import decoded_bytes, is_encoding, read_format_version
-from nern_core.representations.files import measure_sizes, read_encoding
-from nern_core.representations.registry import find_representation
-from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.tensors.kernels import KernelLayer, by_head, select_layers
+from nern_core.formats.checkpoint_structure import CheckpointStructure, no_tensors, read_structure, represented_shapes
+from nern_core.formats.encoding_structure import is_encoding
+from nern_core.formats.encoding_summary import read_summary
 
 
 def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:
     """Return facts about a `.nern` file, or about a checkpoint's weights under `key`. Raises `NernError` for others."""
-    return _encoding_facts(path) if is_encoding(path) else _checkpoint_facts(path, key)
+    try:
+        from nern_cli.decoded_facts import checkpoint_facts, encoding_facts
+    except ModuleNotFoundError as error:
+        if missing_extra(error) is None:
+            raise
+        return _encoding_facts(path) if is_encoding(path) else _checkpoint_facts(path, key)
+    return encoding_facts(path) if is_encoding(path) else checkpoint_facts(path, key)
 
 
 def _encoding_facts(path: Path) -> dict[str, Any]:
-    encoding, sizes = read_encoding(path), measure_sizes(path)
-    document = encoding.document
-    with path.open("rb") as file:
-        # A checkpoint stores tied tensors once.
-        tensor_bytes = min(document.source.bytes, decoded_bytes(file))
+    summary, file_bytes = read_summary(path), path.stat().st_size
+    tensor_bytes = min(summary.source_bytes, summary.tensor_bytes)
+    print_note(
+        "Facts of the representation and the bytes of each part are left out: they need the extra encode, "
+        f"{install('encode')}"
+    )
     return {
         "kind": "encoding",
-        "format_version": read_format_version(path),
-        "architecture": document.architecture,
-        "recipe": document.options.recipe.value,
-        "representation": document.kind,
-        **find_representation(document.kind).describe(encoding),
-        "represented_tensors": len(document.layers),
-        "represented_weights": sum(layer.weights for layer in document.layers),
-        "kept_tensors": len(encoding.kept),
-        "tied_tensors": len(document.tied),
-        "source_sha256": document.source.sha256,
-        "source_bytes": document.source.bytes,
+        "format_version": summary.format_version,
+        "architecture": summary.architecture,
+        "recipe": summary.recipe,
+        "representation": summary.kind,
+        "represented_tensors": len(summary.represented),
+        "represented_weights": summary.represented_weights,
+        "kept_tensors": summary.kept_tensors,
+        "tied_tensors": len(summary.tied),
+        "source_sha256": summary.source_sha256,
+        "source_bytes": summary.source_bytes,
         "tensor_bytes": tensor_bytes,
-        "file_bytes": sizes.file,
-        "predictor_bytes": sizes.predictor,
-        "permutation_bytes": sizes.permutation,
-        "integer_bytes": sizes.integers,
-        "kept_bytes": sizes.kept,
-        "header_bytes": sizes.header,
-        "ratio": round(tensor_bytes / sizes.file, 4),
+        "file_bytes": file_bytes,
+        "ratio": round(tensor_bytes / file_bytes, 4),
     }
 
 
 def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
-    checkpoint = read_checkpoint(path, key)
-    tensors = checkpoint.tensors
-    represented, spatial = _layers(checkpoint, ALL, hidden_size=0), _layers(checkpoint, SPATIAL, hidden_size=None)
+    structure = read_structure(path, key)
+    if not structure.tensors:
+        raise no_tensors()
+    represented, spatial = _shapes(structure, ALL, hidden_size=0), _shapes(structure, SPATIAL, hidden_size=None)
+    if len(set(represented)) < len(represented):
+        print_note(f"Tied tensors count once for each name: finding them needs the extra encode, {install('encode')}")
     return {
         "kind": "checkpoint",
         "file_bytes": path.stat().st_size,
-        "tensors": len(tensors),
-        "weights": sum(tensor.numel() for tensor in tensors.values()),
-        "tensor_bytes": sum(tensor.nbytes for tensor in tensors.values()),
+        "tensors": len(structure.tensors),
+        "weights": sum(math.prod(claim.shape) for claim in structure.tensors.values()),
+        "tensor_bytes": structure.logical_bytes,
         "represented_tensors": len(represented),
-        "represented_weights": sum(layer.weights for layer in represented),
+        "represented_weights": sum(map(math.prod, represented)),
         "spatial_tensors": len(spatial),
-        "spatial_weights": sum(layer.weights for layer in spatial),
-        "kernels": sum(layer.kernels for layer in spatial),
-        "kernel_shapes": ", ".join(by_head(spatial)) or None,
-        **({"notes": " ".join(checkpoint.notes)} if checkpoint.notes else {}),
+        "spatial_weights": sum(map(math.prod, spatial)),
+        "kernels": sum(math.prod(shape[:2]) for shape in spatial),
+        "kernel_shapes": ", ".join(sorted({"x".join(map(str, shape[2:])) for shape in spatial})) or None,
+        **({"notes": " ".join(structure.notes)} if structure.notes else {}),
     }
 
 
-def _layers(checkpoint: Checkpoint, kernels: str, hidden_size: int | None) -> tuple[KernelLayer, ...]:
-    """Select the layers for a word of the option `kernels`; `hidden_size` is 0 for quantized, None for a predictor."""
+def _shapes(structure: CheckpointStructure, kernels: str, hidden_size: int | None) -> list[tuple[int, ...]]:
+    """Return the shapes that a word of the option `kernels` selects; `hidden_size` as in `decoded_facts`."""
     try:
-        return select_layers(checkpoint.tensors, [kernels], hidden_size, tied=find_tied(checkpoint.tensors))
+        return represented_shapes(structure, [kernels], hidden_size)
     except NernError as error:
         if error.code != "no_kernels":
             raise
-        return ()
+        return []

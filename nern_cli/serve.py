@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from app.kit.parent_process import start_bound_child
+from nern_cli.extras import require_module
 from nern_cli.signals import stopping_signal_numbers
 from nern_cli.terminal_text import print_error, print_line
 
@@ -39,7 +40,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     """Migrate the database, run the API and a worker until Ctrl-C or SIGTERM, and return the exit code.
 
     Raises `NernError` for a public address without API keys (`keys_needed`), an unusable bucket (`storage_settings`),
-    and an unusable database (`other_schema`, `no_database`, `unsafe_database`).
+    and an unusable database (`other_schema`, `no_database`, `unsafe_database`); `ModuleNotFoundError` without an extra.
     """
     environment = os.environ | {"NERN_DATA_DIR": str(data_dir.resolve())}
     os.environ["NERN_DATA_DIR"] = environment["NERN_DATA_DIR"]
@@ -48,6 +49,7 @@ def serve(data_dir: Path, host: str, port: int) -> int:
     from app.settings import Settings
     from app.storage import check_storage
 
+    require_module("torch")
     settings = Settings()
     refuse_open_service(settings, host)
     check_storage(settings)

@@ -4,6 +4,7 @@ The Celery process never imports torch: it waits, claims jobs, and supervises a 
 """
 
 from functools import cache
+from importlib.util import find_spec
 
 import structlog
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
@@ -44,6 +45,13 @@ def exit_in_any_case(**_: object) -> None:
 def tell_last_spans(**_: object) -> None:
     """Send the remaining spans to the collector."""
     tracer.stop()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator] # Celery has no annotations
+def check_runner(**_: object) -> None:
+    """Refuse to start if the runner could not import what it needs, because every job would fail."""
+    if find_spec("torch") is None:
+        raise SystemExit("nern: A worker needs the extra encode: pip install 'nern[encode]'")
 
 
 @worker_init.connect  # type: ignore[untyped-decorator] # Celery has no annotations

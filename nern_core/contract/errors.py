@@ -22,6 +22,6 @@ def quoted(text: str) -> str:
 
 
 def sentence_case(text: str) -> str:
-    """Begin a sentence with a capital, unless its first word is a name, such as an option or a path."""
+    """Begin a sentence with a capital, unless its first word is a name: an option, a path or the command."""
     first, _, _ = text.partition(" ")
-    return f"{text[0].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{text[0].upper()}{text[1:]}" if first.isalpha() and first != "nern" else text

@@ -139,10 +139,25 @@ def refuse_without_kernels(
     structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
 ) -> None:
     """Raise `NernError` (`no_kernels`, `unmatched_pattern`, `too_many_patterns`) if `kernels` selects no tensor."""
+    represented_shapes(structure, kernels, hidden_size, kernels_per_coordinate)
+
+
+def represented_shapes(
+    structure: CheckpointStructure, kernels: Sequence[str], hidden_size: int | None, kernels_per_coordinate: int = 1
+) -> list[tuple[int, ...]]:
+    """Return the shapes of the tensors that `kernels` selects. Raises `NernError` as `refuse_without_kernels` does."""
     plain = plain_names(structure.tensors)
     shapes = {plain[name]: claim.shape for name, claim in structure.tensors.items() if claim.dtype in _FLOATING_POINT}
     others: Counter[str] = Counter()
     for claim in structure.tensors.values():
         if claim.dtype not in _FLOATING_POINT and len(claim.shape) > 1:
             others[_OTHER_DTYPES.get(claim.dtype, claim.dtype)] += math.prod(claim.shape)
-    choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate, dict(others.most_common(1)))
+    chosen = choose_tensors(shapes, kernels, hidden_size, kernels_per_coordinate, dict(others.most_common(1)))
+    return [shapes[name] for name in chosen]
+
+
+def no_tensors() -> NernError:
+    """Make the error for a checkpoint without tensors."""
+    return NernError(
+        "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and use that."
+    )

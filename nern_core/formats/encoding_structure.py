@@ -9,7 +9,7 @@ import os
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -37,6 +37,7 @@ _ITEM_BYTES: Final = {
     **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
 }
 _LARGEST_ITEM_BYTES: Final = 16
+Contents = TypeVar("Contents", bound=BaseModel)
 
 
 class _Version(BaseModel):
@@ -125,17 +126,25 @@ def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
 
     Raises `NernError` (`bad_encoding`), also for more than a file of this size can decode to.
     """
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(read_tensor_bytes(file, DOCUMENT), LARGEST_DOCUMENT)
-        contents = _Contents.model_validate_json(text)
-    except (zlib.error, ValidationError) as error:
-        raise NernError("bad_encoding", f"{called} is damaged: its document cannot be read.") from error
+    contents = read_contents(file, _Contents, called)
     tensors = (*contents.document.layers, *contents.kept)
     tied = contents.document.tied.values()
     check_decoded_extent({tensor.name: tensor.values for tensor in tensors}, tied, file.seek(0, os.SEEK_END))
     sizes = {tensor.name: tensor.logical_bytes for tensor in tensors}
     return sum(sizes.values()) + sum(sizes.get(name, 0) for name in tied)
+
+
+def read_contents(file: BinaryIO, model: type[Contents], called: str = "The file") -> Contents:
+    """Read the fields of `nern_core.container.document.Contents` that the model has; other fields are skipped.
+
+    The file must have passed `check_open_encoding`. Raises `NernError` (`bad_encoding`).
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(read_tensor_bytes(file, DOCUMENT), LARGEST_DOCUMENT)
+        return model.model_validate_json(text)
+    except (zlib.error, ValidationError) as error:
+        raise NernError("bad_encoding", f"{called} is damaged: its document cannot be read.") from error
 
 
 class _Tensor(BaseModel):

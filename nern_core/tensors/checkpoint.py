@@ -26,6 +26,7 @@ from nern_core.formats.checkpoint_format import CheckpointFormat
 from nern_core.formats.checkpoint_structure import (
     detect_format,
     names_under,
+    no_tensors,
     open_checkpoint,
     read_structure,
 )
@@ -101,9 +102,7 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
         else:
             checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
     if not checkpoint.tensors:
-        raise NernError(
-            "no_tensors", "The checkpoint holds no named tensors; save the network's state_dict() and use that."
-        )
+        raise no_tensors()
     if architecture is None:
         return checkpoint.renamed(plain_names(checkpoint.tensors))
     return fit_names(checkpoint, architecture)

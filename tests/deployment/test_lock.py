@@ -11,8 +11,9 @@ PIN = re.compile(r"^([a-z0-9._-]+)==(\S+)", re.MULTILINE)
 def test_the_lock_has_the_versions_that_the_project_asks_for() -> None:
     pins = dict(PIN.findall((ROOT / "requirements.lock").read_text()))
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = asked["project"]["dependencies"] + asked["project"]["optional-dependencies"]["s3"]
-    for text in wanted + asked["build-system"]["requires"]:
+    extras = asked["project"]["optional-dependencies"]
+    wanted = [text for extra in ("encode", "opentelemetry", "s3", "service") for text in extras[extra]]
+    for text in asked["project"]["dependencies"] + wanted + asked["build-system"]["requires"]:
         requirement = Requirement(text)
         assert pins[requirement.name] in requirement.specifier, f"{text}: run `make lock`"
 

@@ -1,0 +1,49 @@
+"""Extras of the installation: names the one that a command needs."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from nern_core.contract.errors import NernError
+
+# The extra that installs each package, by the name that imports it.
+EXTRAS: Final = {
+    **dict.fromkeys(
+        (
+            *("constriction", "jinja2", "matplotlib", "numba", "numpy", "pytorch_optimizer", "safetensors", "torch"),
+            *("torchvision", "zstandard"),
+        ),
+        "encode",
+    ),
+    **dict.fromkeys(
+        (
+            *("alembic", "celery", "fastapi", "fastapi_offline", "h11", "kombu", "prometheus_client", "psycopg"),
+            *("pydantic_settings", "python_multipart", "redis", "sqlalchemy", "starlette", "structlog", "uuid_utils"),
+            "uvicorn",
+        ),
+        "service",
+    ),
+    "mlflow": "mlflow",
+    "obstore": "s3",
+    "opentelemetry": "opentelemetry",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """Return the extra that installs the missing module, or None if no extra does."""
+    return EXTRAS.get((error.name or "").partition(".")[0])
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install 'nern[{extra}]'"
+
+
+def needs_extra(command: str, extra: str) -> NernError:
+    """Make the error for a command whose extra is not installed."""
+    return NernError("missing_extra", f"{command} needs the extra {extra}: {install(extra)}")
+
+
+def require_module(name: str) -> None:
+    """Raise `ModuleNotFoundError` for a package that only a child process imports, as its import would."""
+    if find_spec(name) is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
