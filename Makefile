@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-all chaos check fix openapi nncodec lock audit clean
+.PHONY: help setup serve demo test test-all chaos check fix generate nncodec lock audit clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -32,8 +32,9 @@ fix: setup ## Fix lint findings and formatting automatically
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-openapi: setup ## Renew docs/openapi.json, the description of the API
+generate: setup ## Renew files derived from the code: docs/openapi.json and the lists of options
 	.venv/bin/python -m scripts.write_openapi
+	.venv/bin/python -m scripts.write_options
 
 nncodec: setup ## Make .nncodec, an environment with NNCodec for reports, benchmarks and tests
 	scripts/nncodec

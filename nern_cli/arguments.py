@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nern_cli.option_words import help_of
 from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
 from nern_core.contract.options import Device
 
@@ -19,13 +20,7 @@ def _refuse_pipe(path: Path) -> Path:
 
 
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, callback=_refuse_pipe)]
-CheckpointKey = Annotated[
-    str | None,
-    typer.Option(
-        help="Selects the weights in a checkpoint with several state dicts: a key, such as params_ema, a dotted path, "
-        "or a prefix of tensor names."
-    ),
-]
+CheckpointKey = Annotated[str | None, typer.Option(help=help_of("key"))]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 # For commands that read an encoding, which may name its architecture itself.
 EncodingArchitecture = Annotated[

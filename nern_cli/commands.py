@@ -4,7 +4,6 @@ Commands that need torch or another extra import it when they run, so that `nern
 """
 
 import os
-import re
 import sys
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -31,6 +30,7 @@ from nern_cli.importance import importance
 from nern_cli.jobs import jobs
 from nern_cli.keys import keys
 from nern_cli.mlflow import mlflow
+from nern_cli.option_words import flag_of, with_flags
 from nern_cli.output_files import output_file, results_beside
 from nern_cli.process_start import started_at
 from nern_cli.reconstruct import reconstruct
@@ -48,7 +48,6 @@ from nern_core.contract.system_errors import is_out_of_memory
 _STARTED = started_at(FIRST_IMPORT)
 _DEBUG = "NERN_DEBUG"
 _LONGEST_SENTENCE = 500
-_OPTION = re.compile(rf"`({'|'.join(EncodeOptions.model_fields)})`")
 
 
 class Commands(TyperGroup):
@@ -154,7 +153,7 @@ def encode(
             report_file.write_text(result.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     metrics = result.report.metrics.model_dump(mode="json")
     for note in result.report.metrics.notes:
-        print_note(_with_flags(note))
+        print_note(with_flags(note))
     with results_beside(output):
         if json:
             print_json(metrics)
@@ -193,7 +192,7 @@ def evaluate(
     else:
         name, checkpoint = architecture, read_checkpoint(weights, key, architecture)
     for note in checkpoint.notes:
-        print_note(_with_flags(note))
+        print_note(with_flags(note))
     accuracy = evaluate_checkpoint(checkpoint, name, dataset)
     if json:
         print_json({"accuracy": accuracy})
@@ -267,7 +266,7 @@ def run() -> None:
         with stopping_signals():
             app()
     except NernError as error:
-        _fail(_with_flags(error.message), exit_code_of(error))
+        _fail(with_flags(error.message), exit_code_of(error))
     except ValidationError as error:
         _fail(" ".join(_sentence(detail, error.title) for detail in error.errors()), ExitCode.MISUSED)
     except Stopped as stopped:
@@ -288,14 +287,9 @@ def _sentence(detail: ErrorDetails, model: str) -> str:
     """Describe an invalid value; name an option by its flag and a setting by its environment variable."""
     name = str(detail["loc"][0]) if detail["loc"] else ""
     if not name:
-        return _with_flags(explain_invalid(detail))
-    shown = f"NERN_{name.upper()}" if model == "Settings" else f"--{name.replace('_', '-')}"
+        return with_flags(explain_invalid(detail))
+    shown = f"NERN_{name.upper()}" if model == "Settings" else flag_of(name)
     return f"{shown}: {explain_invalid(detail)}"
-
-
-def _with_flags(sentence: str) -> str:
-    """Replace names of options by flags: `fail_over` by `--fail-over`."""
-    return _OPTION.sub(lambda option: f"--{option[1].replace('_', '-')}", sentence)
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""Options of a job. The service documents (`/docs`) and validates them."""
+"""Options of a job, written by `make generate`. The service validates them, and documents them at `/docs`."""
 
 from collections.abc import Sequence
 from typing import Literal, TypedDict
@@ -17,11 +17,11 @@ class EncodeOptions(TypedDict, total=False):
     target_ratio: float | None
     max_drop: float | None
     hidden_size: int | None
+    kernels_per_coordinate: int
     permutation: Literal["none", "in-filter", "cross-filter"]
     seconds: float | None
     steps: int | None
     rounds: int
-    kernels_per_coordinate: int
     fail_over: float | None
     importance: bool
     direct_quantization: bool

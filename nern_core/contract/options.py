@@ -66,7 +66,11 @@ class OptionConflict(ValueError):
 
 
 class EncodeOptions(BaseModel):
-    """The options of an encoding, with the same names in the API, the CLI and the `.nern` file."""
+    """The options of an encoding, with the same names in the API, the CLI and the `.nern` file.
+
+    The flags of commands, `nern_client.EncodeOptions` and the table in docs/encoding.md are derived from it: run
+    `make generate` after a change. Help texts of flags are the first paragraphs of the descriptions.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -75,7 +79,7 @@ class EncodeOptions(BaseModel):
         AfterValidator(_known_architecture),
         Field(
             description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
-            "`-110`, `digits-cnn`, or any torchvision classifier as `torchvision:resnet18`. "
+            "`-110`, `digits-cnn`, or any torchvision classifier as `torchvision:resnet18`.\n\n"
             "Without it, the encoding is fitted to the weights alone.",
         ),
     ] = None
@@ -85,7 +89,7 @@ class EncodeOptions(BaseModel):
             max_length=256,
             pattern=r"^[^\x00-\x1f\x7f]+$",
             description="Location of the weights in a checkpoint with several state dicts: a key, such as "
-            "`params_ema`, a dotted path, or the prefix of the tensors' names. "
+            "`params_ema`, a dotted path, or the prefix of the tensors' names.\n\n"
             "Default: the only state dict, or that under a usual key such as `model`.",
         ),
     ] = None
@@ -94,8 +98,8 @@ class EncodeOptions(BaseModel):
         Field(
             min_length=1,
             description="A folder with `train.npz` and `test.npz`, a file with both splits or, for a service, the name "
-            "of an uploaded data set. Its images are used for distillation and to measure the accuracy. "
-            "Needs `architecture`.",
+            "of an uploaded data set. Needs `architecture`.\n\n"
+            "Its images are used for distillation and to measure the accuracy.",
         ),
     ] = None
     representation: Annotated[
@@ -103,21 +107,28 @@ class EncodeOptions(BaseModel):
         AfterValidator(_known_representation),
         Field(
             json_schema_extra=_list_representations,
-            description="Storage of the weights. `quantized`: entropy-coded integers; the "
-            "smallest and most accurate files. `predictor`: a small network that predicts the weights from their "
-            "coordinates, the published method. `auto` is `quantized`, unless `hidden_size`, `rounds`, "
-            "`kernels_per_coordinate`, `permutation` or the recipe `paper` ask for a predictor.",
+            description="Storage of the weights: `quantized`, or a `predictor`, the published method. `auto` is "
+            "`quantized`, unless another option asks for a predictor.\n\n"
+            "`quantized`: entropy-coded integers; the smallest and most accurate files. `predictor`: a small network "
+            "that predicts the weights from their coordinates. `hidden_size`, `rounds`, `kernels_per_coordinate`, "
+            "`permutation` and the recipe `paper` ask for a predictor.",
         ),
     ] = AUTO
-    recipe: Annotated[RecipeName, Field(description="Named training settings.")] = RecipeName.FAST
+    recipe: Annotated[
+        RecipeName,
+        Field(
+            description="Named training settings.\n\n"
+            "`data-free` makes images from the network itself. `paper` has the published settings, which take hours.",
+        ),
+    ] = RecipeName.FAST
     kernels: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
         BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
         Field(
-            description="Tensors to represent; the others are kept. `spatial`: convolution kernels of "
-            "spatial size 2 and larger. `all`: these and matrices. Or one pattern such as `layer4.*.conv1.weight`, or "
-            "a list of patterns: they select exactly what matches; a pattern after `!` excludes what matches. "
-            "Default: `all`; for a predictor, `spatial`.",
+            description="Tensors to represent: `all` (the default), `spatial` (the default of a predictor), or "
+            "patterns of tensor names, such as `layer4.*.conv1.weight`; a pattern after `!` excludes what matches.\n\n"
+            "`spatial`: convolution kernels of spatial size 2 and larger. `all`: these and matrices. One pattern or a "
+            "list of patterns: exactly what matches. The other tensors are kept.",
         ),
     ] = None
     target_bytes: Annotated[
@@ -126,7 +137,7 @@ class EncodeOptions(BaseModel):
             ge=1,
             le=LARGEST_INTEGER,
             description="Target size of the whole `.nern` file in bytes: quantized weights are trained for "
-            "this size. Not together with `target_ratio`. Default: with `dataset`, the smallest file that is "
+            "this size.\n\nNot together with `target_ratio`. Default: with `dataset`, the smallest file that is "
             "estimated to lose at most half a point of accuracy, with three or more bits per weight; else, a size at "
             "which weights keep eight-bit precision.",
         ),
@@ -140,8 +151,8 @@ class EncodeOptions(BaseModel):
         Field(
             gt=0,
             le=100,
-            description="Limit on the accuracy drop in points; the smallest such file is searched for. The drop is "
-            "estimated on a part of the training split. Needs `dataset`; not together with a target.",
+            description="Limit on the accuracy drop in points; the smallest such file is searched for. Needs "
+            "`dataset`.\n\nThe drop is estimated on a part of the training split. Not together with a target.",
         ),
     ] = None
     hidden_size: Annotated[
@@ -149,8 +160,9 @@ class EncodeOptions(BaseModel):
         Field(
             ge=8,
             le=4096,
-            description="Width of the predictor's hidden layers: larger is more accurate but makes a larger file. "
-            "Default: chosen from the number of represented weights.",
+            description="Width of the predictor.\n\n"
+            "Its hidden layers have this size: larger is more accurate but makes a larger file. Default: chosen from "
+            "the number of represented weights.",
         ),
     ] = None
     kernels_per_coordinate: Annotated[
@@ -158,27 +170,43 @@ class EncodeOptions(BaseModel):
         Field(
             ge=1,
             le=64,
-            description="Neighbouring kernels of a filter that share a coordinate and are predicted together. More "
-            "than 1 makes training and decoding of networks with millions of weights faster, by about this factor.",
+            description="Neighbouring kernels of a filter that share a coordinate and are predicted together.\n\n"
+            "More than 1 makes training and decoding of networks with millions of weights faster, by about this "
+            "factor.",
         ),
     ] = 1
     permutation: Annotated[
-        Permutation, Field(description="Reordering of the kernels of each layer before they get coordinates.")
+        Permutation,
+        Field(
+            description="Reordering of the kernels of each layer before they get coordinates.\n\n"
+            "It makes neighbouring kernels similar.",
+        ),
     ] = Permutation.CROSS_FILTER
     seconds: Annotated[
-        float | None, Field(gt=0, description="Training budget in seconds. Not together with `steps`.")
+        float | None,
+        Field(
+            gt=0,
+            description="Training budget in seconds. Not together with `steps`.\n\n"
+            "On a slow machine, this means fewer steps.",
+        ),
     ] = None
     steps: Annotated[
         int | None,
-        Field(ge=1, le=LARGEST_INTEGER, description="Training budget in optimizer steps, all phases together."),
+        Field(
+            ge=1,
+            le=LARGEST_INTEGER,
+            description="Training budget in optimizer steps, all phases together. The recipe `data-free` makes at "
+            "least one batch of images before.\n\nDefault: chosen for the network.",
+        ),
     ] = None
     rounds: Annotated[
         int,
         Field(
             ge=1,
             le=10,
-            description="Rounds of reconstruction; together they use the reconstruction's part of the budget. Each "
-            "fits a new predictor to the previous round's reconstruction, which is smoother than the original.",
+            description="Rounds of reconstruction, each fitted to the one before.\n\n"
+            "The result of a round is smoother than the original. Together, the rounds use the reconstruction's part "
+            "of the budget.",
         ),
     ] = 1
     fail_over: Annotated[
@@ -193,15 +221,15 @@ class EncodeOptions(BaseModel):
     importance: Annotated[
         bool,
         Field(
-            description="Also rank the kernels by importance and, with `dataset`, measure what pruning the least "
-            "important ones costs in accuracy; takes longer."
+            description="Also rank the kernels by importance; takes longer.\n\n"
+            "With `dataset`, also measure how much accuracy is lost by pruning the least important ones."
         ),
     ] = False
     direct_quantization: Annotated[
         bool,
         Field(
             description="Also quantize the network itself while distilling it, with the same time and size as the "
-            "encoding, and add the result to the report; takes twice as long. Needs `dataset`.",
+            "encoding, for the report; takes twice as long. Needs `dataset`.",
         ),
     ] = False
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")] = 0

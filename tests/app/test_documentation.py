@@ -42,7 +42,7 @@ def test_the_documentation_shows_every_address_and_option(embedded_client: TestC
 
 def test_the_description_in_the_repository_is_the_one_that_is_served(embedded_client: TestClient) -> None:
     kept = json.loads((ROOT / "docs" / "openapi.json").read_text())
-    assert embedded_client.get("/openapi.json").json() == kept, "the API has changed: run `make openapi`, and commit"
+    assert embedded_client.get("/openapi.json").json() == kept, "the API has changed: run `make generate`, and commit"
 
 
 def test_every_error_is_documented_as_problem_details(embedded_client: TestClient) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nern_cli.encode_options import bounds_of
 from nern_cli.main import main
+from nern_cli.option_words import bounds_of
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT

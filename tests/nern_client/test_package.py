@@ -9,11 +9,14 @@ import nern_client
 from nern_client import Client, EncodeOptions, Job, NernClientError, Retries
 from nern_client.retries import seconds_told
 from nern_core.contract.options import EncodeOptions as CoreOptions
+from scripts import write_options
 from tests.conftest import ROOT
 
 
 def test_the_options_are_those_of_the_method() -> None:
-    assert set(EncodeOptions.__annotations__) == set(CoreOptions.model_fields)
+    assert list(EncodeOptions.__annotations__) == list(CoreOptions.model_fields)
+    current = write_options.CLIENT.read_text() == write_options.client_module()
+    assert current, "the options have changed: run `make generate`, and commit"
 
 
 def test_what_is_public_is_there() -> None:
