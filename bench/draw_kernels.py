@@ -6,7 +6,7 @@ python -m bench.draw_kernels ORIGINAL ENCODING OUT.svg [--layer NAME]
 import argparse
 from pathlib import Path
 
-from nern_core.analysis.comparison import open_pair
+from nern_core.analysis.comparison import open_comparison
 from nern_core.analysis.report.kernel_pictures import draw_kernels, sample_kernels
 
 
@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--layer", default="layer2.1.conv1.weight")
     arguments = parser.parse_args()
-    pair = open_pair(arguments.original, arguments.encoding)
-    index = [layer.name for layer in pair.encoding.document.layers].index(arguments.layer)
-    sample = sample_kernels(pair.encoding, index, pair.original.tensors, pair.decoded.tensors)
+    comparison = open_comparison(arguments.original, arguments.encoding)
+    index = [layer.name for layer in comparison.encoding.document.layers].index(arguments.layer)
+    sample = sample_kernels(comparison.encoding, index, comparison.original.tensors, comparison.decoded.tensors)
     arguments.output.write_text(draw_kernels(sample), encoding="utf-8")
 
 

@@ -104,7 +104,9 @@ def measure(recipe: Recipe, dataset: Path, budget: dict[str, Any], seed: int) ->
     options = EncodeOptions(architecture=ARCHITECTURE.name, dataset=str(dataset), hidden_size=160, seed=seed, **budget)
     result = encode(checkpoint_of(20), dataset / "r20.nern", options, recipe=recipe)
     images = read_image_set(dataset, "test").images
-    original, decoded = (logits_of(checkpoint, images) for checkpoint in (result.pair.original, result.pair.decoded))
+    original, decoded = (
+        logits_of(checkpoint, images) for checkpoint in (result.comparison.original, result.comparison.decoded)
+    )
     metrics = result.report.metrics
     agreement = (original.argmax(dim=1) == decoded.argmax(dim=1)).double().mean()
     return {

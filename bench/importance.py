@@ -43,8 +43,8 @@ def run(name: str, seconds: float, images: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         encoding = Path(folder) / "r20.nern"
         options = EncodeOptions(architecture=ARCHITECTURE, dataset=DATASETS[name], hidden_size=160, seconds=seconds)
-        pair = encode(checkpoint_of(20), encoding, options).pair
-        found = measure(pair, dataset=DATASET, images=images).importance
+        comparison = encode(checkpoint_of(20), encoding, options).comparison
+        found = measure(comparison, dataset=DATASET, images=images).importance
     (HERE.parent / "docs" / f"importance-{name}.svg").write_text(draw_pruning(found), encoding="utf-8")
     for correlation in found.correlations:
         print(f"{name}: {correlation.granularity} {correlation.first} {correlation.second} {correlation.spearman}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.assets import DATASET, HERE, RESULTS, checkpoint_of
 from bench.machine import describe_machine
-from nern_core.analysis.comparison import evaluator_of, open_pair
+from nern_core.analysis.comparison import evaluator_of, open_comparison
 from nern_core.analysis.meta_compression import MetaCompression, Point, sweep
 from nern_core.analysis.meta_compression.chart import draw_sweep
 from nern_core.contract.options import EncodeOptions
@@ -44,13 +44,13 @@ def encode_resnet20(encoding: Path, seconds: float) -> Path:
 
 def measure(encoding: Path, images: int) -> MetaCompression:
     """Run the sweep and print each point."""
-    pair = open_pair(checkpoint_of(20), encoding)
+    comparison = open_comparison(checkpoint_of(20), encoding)
 
     def show(point: Point) -> None:
         name = f"{point.subject} {point.method} {point.setting:g}"
         print(f"{name:>30}: {point.bytes:>9,} bytes, {point.accuracy:.2f} %", flush=True)
 
-    return sweep(pair, evaluator_of(pair.encoding, None, DATASET, images=images), show)
+    return sweep(comparison, evaluator_of(comparison.encoding, None, DATASET, images=images), show)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def measure(factor: float, seed: int) -> dict[str, Any]:
         for permutation in (Permutation.NONE, Permutation.CROSS_FILTER):
             options = EncodeOptions(hidden_size=HIDDEN_SIZE, permutation=permutation, steps=STEPS, seed=seed)
             encoded = encode(checkpoint, Path(name) / "digits.nern", options)
-            decoded = build_network(architecture, encoded.pair.decoded.tensors)
+            decoded = build_network(architecture, encoded.comparison.decoded.tensors)
             result[permutation.value] = {
                 "accuracy": accuracy(decoded, test, architecture.preprocessing),
                 "relative_error": encoded.report.metrics.relative_error,

@@ -39,11 +39,11 @@ def _draw(
     checkpoint: Path, encoding: Path, architecture: str | None, dataset: Path, images: int | None, chart: Path
 ) -> "MetaCompression":
     """Measure, draw the chart, and return the measurements."""
-    from nern_core.analysis.comparison import evaluator_of, open_pair
+    from nern_core.analysis.comparison import evaluator_of, open_comparison
     from nern_core.analysis.meta_compression import sweep
     from nern_core.analysis.meta_compression.chart import draw_sweep
 
-    pair = open_pair(checkpoint, encoding)
-    result = sweep(pair, evaluator_of(pair.encoding, architecture, dataset, images=images))
+    comparison = open_comparison(checkpoint, encoding)
+    result = sweep(comparison, evaluator_of(comparison.encoding, architecture, dataset, images=images))
     chart.write_text(draw_sweep(result), encoding="utf-8")
     return result

@@ -32,7 +32,7 @@ def importance(
 
     Writes importance.json, importance.safetensors and, with --dataset, pruning-curve.svg.
     """
-    from nern_core.analysis.comparison import open_pair
+    from nern_core.analysis.comparison import open_comparison
     from nern_core.analysis.importance import FILE_NAMES, measure, write
 
     with (
@@ -40,7 +40,7 @@ def importance(
         ProgressDisplay() as display,
     ):
         measured = measure(
-            open_pair(checkpoint, encoding),
+            open_comparison(checkpoint, encoding),
             architecture=architecture,
             dataset=dataset,
             images=images,

@@ -13,7 +13,7 @@ from nern_cli.terminal_text import print_line
 
 if TYPE_CHECKING:
     from nern_core.analysis.baselines import Alternative
-    from nern_core.analysis.comparison import Pair
+    from nern_core.analysis.comparison import Comparison
 
 
 def report(
@@ -55,22 +55,22 @@ def report(
     """Write an HTML report that compares ENCODING (.nern) with its CHECKPOINT. The page works offline."""
     if direct_seconds is not None and dataset is None:
         raise typer.BadParameter("It needs --dataset for the distillation.", param_hint="'--direct-seconds'")
-    from nern_core.analysis.comparison import open_pair
-    from nern_core.analysis.report.files import compare, read_report
+    from nern_core.analysis.comparison import open_comparison
+    from nern_core.analysis.report.files import measure_comparison, read_report
     from nern_core.analysis.report.page import render_page
 
     with output_file(output, inputs=[checkpoint, encoding, trained, dataset]) as page:
-        pair = open_pair(checkpoint, encoding)
-        comparison = compare(
-            pair,
+        comparison = open_comparison(checkpoint, encoding)
+        measured = measure_comparison(
+            comparison,
             trained=None if trained is None else read_report(trained),
             architecture=architecture,
             dataset=dataset,
-            others=_others(pair, architecture, dataset, nncodec, direct_seconds),
+            others=_others(comparison, architecture, dataset, nncodec, direct_seconds),
         )
-        page.write_text(render_page(comparison), encoding="utf-8")
+        page.write_text(render_page(measured), encoding="utf-8")
     with results_beside(output):
-        report = comparison.report
+        report = measured.report
         if json:
             print_json(report.model_dump(mode="json"))
         else:
@@ -82,14 +82,18 @@ def report(
 
 
 def _others(
-    pair: "Pair", architecture: str | None, dataset: Path | None, nncodec: Path | None, direct_seconds: float | None
+    comparison: "Comparison",
+    architecture: str | None,
+    dataset: Path | None,
+    nncodec: Path | None,
+    direct_seconds: float | None,
 ) -> Iterator["Alternative"]:
     """Yield the alternatives that are measured only on request."""
     if nncodec is not None:
         from nern_core.analysis.baselines import code_as_small
 
-        yield code_as_small(pair.original.tensors, nncodec, pair.path.stat().st_size)
+        yield code_as_small(comparison.original.tensors, nncodec, comparison.path.stat().st_size)
     if direct_seconds is not None and dataset is not None:
         from nern_core.analysis.direct_quantization import quantize_as_small
 
-        yield quantize_as_small(pair, dataset=dataset, architecture=architecture, seconds=direct_seconds)
+        yield quantize_as_small(comparison, dataset=dataset, architecture=architecture, seconds=direct_seconds)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from nern_core.analysis.comparison import open_pair
+    from nern_core.analysis.comparison import open_comparison
     from nern_core.container.encoding import Encoding
     from nern_core.contract.errors import NernError
     from nern_core.contract.options import EncodeOptions
@@ -35,7 +35,7 @@ __all__ = [
     "decode_layer",
     "encode",
     "measure_sizes",
-    "open_pair",
+    "open_comparison",
     "read_checkpoint",
     "read_encoding",
     "write_checkpoint",
@@ -57,7 +57,7 @@ _MODULES: Final = {
     "decode_layer": "decoder",
     "encode": "encoder",
     "measure_sizes": "representations.files",
-    "open_pair": "analysis.comparison",
+    "open_comparison": "analysis.comparison",
     "read_checkpoint": "tensors.checkpoint",
     "read_encoding": "representations.files",
     "write_checkpoint": "tensors.checkpoint",

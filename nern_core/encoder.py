@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from nern_core.analysis.comparison import Pair
+from nern_core.analysis.comparison import Comparison
 from nern_core.analysis.report import make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
@@ -30,13 +30,13 @@ from nern_core.training.teacher import StrongerTeacher, Teacher
 
 @dataclass(frozen=True, slots=True)
 class EncodingResult:
-    """The results of an encoding besides its file: the report, and the pair of original and decoded checkpoint.
+    """The results of an encoding besides its file: the report, and the original beside its decoding.
 
     The stopwatch is still running, so that later phases can be timed, too.
     """
 
     report: Report
-    pair: Pair
+    comparison: Comparison
     stopwatch: Stopwatch
 
 
@@ -101,9 +101,9 @@ def encode(
     evaluator = source.evaluator(device)
     original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
     reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
-    pair = Pair(original=source.checkpoint, encoding=encoded.encoding, decoded=decoded, path=encoding)
+    comparison = Comparison(original=source.checkpoint, encoding=encoded.encoding, decoded=decoded, path=encoding)
     report = make_report(
-        pair,
+        comparison,
         original_accuracy=original_accuracy,
         reconstructed_accuracy=reconstructed_accuracy,
         curve=observer.curve,
@@ -113,7 +113,7 @@ def encode(
     )
     _refuse_loss(report, options.fail_over)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
-    return EncodingResult(report.with_seconds(stopwatch.seconds()), pair, stopwatch)
+    return EncodingResult(report.with_seconds(stopwatch.seconds()), comparison, stopwatch)
 
 
 def _notes(options: EncodeOptions, plan: "_Plan", *, is_trained: bool) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from worker.sandbox import Confinement, SandboxError, confine
 
 if TYPE_CHECKING:
     from nern_core.analysis.baselines import Alternative
-    from nern_core.analysis.report.files import Comparison
+    from nern_core.analysis.report.files import MeasuredComparison
     from nern_core.encoder import EncodingResult
 
 FAILED = 1
@@ -162,8 +162,8 @@ def _encode(
     except Interrupted:
         return INTERRUPTED
     result.stopwatch.begin(Phase.WRITING)
-    write_checkpoint(result.pair.decoded, folder.result("weights.safetensors"))
-    write_checkpoint(result.pair.decoded, folder.result("weights.pt"))
+    write_checkpoint(result.comparison.decoded, folder.result("weights.safetensors"))
+    write_checkpoint(result.comparison.decoded, folder.result("weights.pt"))
     result.stopwatch.begin(Phase.COMPARISON, at=1.0)
     on_comparison = _progress_within(say, encoded_at, compared_at)
     comparison = _compare(options, result, on_comparison)
@@ -187,14 +187,14 @@ def _progress_within(say: Callable[[str], None], start: float, end: float) -> On
     return tell
 
 
-def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> "Comparison":
+def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> "MeasuredComparison":
     """Measure the alternatives on the same images."""
-    from nern_core.analysis.report.files import compare
+    from nern_core.analysis.report.files import measure_comparison
     from nern_core.training.devices import torch_device
 
     rivals, failed = _rivals(options, result, on_progress)
-    return compare(
-        result.pair,
+    return measure_comparison(
+        result.comparison,
         trained=result.report,
         dataset=_dataset(options),
         others=rivals,
@@ -216,7 +216,7 @@ def _rivals(
 
     try:
         rival = quantize_as_small(
-            result.pair,
+            result.comparison,
             dataset=dataset,
             seconds=result.report.training_seconds,
             device=torch_device(options.device),
@@ -236,7 +236,7 @@ def _write_importance(
     from nern_core.training.devices import torch_device
 
     measured = measure(
-        result.pair,
+        result.comparison,
         dataset=_dataset(options),
         images=_MOST_PRUNING_IMAGES,
         device=torch_device(options.device),

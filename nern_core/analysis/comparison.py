@@ -19,8 +19,8 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
-    """An original, its encoding in the file `path`, and the decoded checkpoint."""
+class Comparison:
+    """An original beside its encoding in the file `path` and the decoded checkpoint."""
 
     original: Checkpoint
     encoding: Encoding[Any]
@@ -28,7 +28,7 @@ class Pair:
     path: Path
 
 
-def open_pair(checkpoint: Path, encoding: Path) -> Pair:
+def open_comparison(checkpoint: Path, encoding: Path) -> Comparison:
     """Read both files and decode.
 
     Raises `NernError`, with the code `another_checkpoint` if they do not belong together.
@@ -46,7 +46,7 @@ def open_pair(checkpoint: Path, encoding: Path) -> Pair:
     if set(original.tensors) != set(document.tensor_order):
         file_names = document.file_names.by_name(document.tensor_order)
         original = original.renamed({found: name for name, found in file_names.items()})
-    return Pair(original=original, encoding=contents, decoded=decode_encoding(contents), path=encoding)
+    return Comparison(original=original, encoding=contents, decoded=decode_encoding(contents), path=encoding)
 
 
 def evaluator_of(

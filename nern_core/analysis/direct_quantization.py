@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.analysis.baselines import DIRECT_QUANTIZATION, Alternative
-from nern_core.analysis.comparison import Pair, architecture_of
+from nern_core.analysis.comparison import Comparison, architecture_of
 from nern_core.analysis.meta_compression.operations import entropy_bits
 from nern_core.contract.errors import NernError
 from nern_core.contract.progress import OnProgress, Phase, Progress
@@ -45,7 +45,7 @@ _CPU = torch.device("cpu")
 
 
 def quantize_as_small(
-    pair: Pair,
+    comparison: Comparison,
     *,
     dataset: Path,
     seconds: float,
@@ -54,21 +54,21 @@ def quantize_as_small(
     seed: int = 0,
     on_progress: OnProgress = lambda progress: None,
 ) -> Alternative:
-    """Apply this method to a pair's original, with a time limit of `seconds` and the size of the pair's file.
+    """Apply this method to the original, with a time limit of `seconds` and the size of the encoding's file.
 
     `architecture` overrides the one that the encoding names. The number of levels is the largest whose size before
     training is at most that of the file; training changes the size a little. Raises `NernError` if the network or the
     data do not fit, and `diverged`.
     """
-    known = architecture_of(pair.encoding, architecture)
+    known = architecture_of(comparison.encoding, architecture)
     teacher = Teacher(
-        network=build_network(known, pair.original.tensors, device),
+        network=build_network(known, comparison.original.tensors, device),
         preprocessing=dataset_preprocessing(dataset, known.preprocessing),
         images=read_image_set(dataset, "train"),
     )
     images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
-    levels = levels_for(teacher.network, pair.path.stat().st_size)
+    levels = levels_for(teacher.network, comparison.path.stat().st_size)
 
     def tell(step: StepReport) -> None:
         clock = step.clock

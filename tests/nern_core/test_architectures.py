@@ -66,8 +66,8 @@ def test_a_torchvision_classifier_is_encoded_decoded_and_runs(
     original = read_checkpoint(tmp_path / "original.safetensors").tensors
     for tensor_name, tensor in original.items():
         if tensor_name not in represented:
-            assert torch.equal(result.pair.decoded.tensors[tensor_name], tensor), tensor_name
-    network.load_state_dict(result.pair.decoded.tensors, strict=True)
+            assert torch.equal(result.comparison.decoded.tensors[tensor_name], tensor), tensor_name
+    network.load_state_dict(result.comparison.decoded.tensors, strict=True)
     with torch.inference_mode():
         assert network(torch.randn(2, 3, pixels, pixels)).isfinite().all()
 

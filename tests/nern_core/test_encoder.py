@@ -69,7 +69,7 @@ def test_the_reported_error_is_that_of_the_decoded_weights(tmp_path: Path) -> No
 
 
 def test_what_is_returned_is_decoded_from_the_finished_file(tmp_path: Path) -> None:
-    returned = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, steps=3)).pair.decoded.tensors
+    returned = encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(hidden_size=24, steps=3)).comparison.decoded.tensors
     decoded = decode(tmp_path / "x.nern").tensors
     assert list(returned) == list(decoded)
     assert all(torch.equal(returned[name], decoded[name]) for name in decoded)

@@ -25,7 +25,7 @@ def test_the_public_names_are_these() -> None:
         "decode_layer",
         "encode",
         "measure_sizes",
-        "open_pair",
+        "open_comparison",
         "read_checkpoint",
         "read_encoding",
         "write_checkpoint",

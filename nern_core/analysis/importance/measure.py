@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nern_core.analysis.comparison import Pair, evaluator_of
+from nern_core.analysis.comparison import Comparison, evaluator_of
 from nern_core.analysis.importance.model import Criterion, Granularity, Importance, PruningPoint
 from nern_core.analysis.importance.pruning import SHARES, possible_orders, pruning_points
 from nern_core.analysis.importance.ranking import correlate, rank
@@ -36,7 +36,7 @@ class Measured:
 
 
 def measure(
-    pair: Pair,
+    comparison: Comparison,
     *,
     architecture: str | None = None,
     dataset: Path | None = None,
@@ -51,13 +51,15 @@ def measure(
     the curve. Raises `NernError` if the data do not fit.
     """
     on_progress(Progress(phase=Phase.IMPORTANCE))
-    document, original = pair.encoding.document, pair.original.tensors
+    document, original = comparison.encoding.document, comparison.original.tensors
     layers = document.layers
     evaluator = (
-        None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, images=images, device=device)
+        None
+        if dataset is None
+        else evaluator_of(comparison.encoding, architecture, dataset, images=images, device=device)
     )
-    fisher = {} if evaluator is None or dataset is None else _fisher(pair, evaluator, dataset)
-    scores = score(layers, original, pair.decoded.tensors, fisher)
+    fisher = {} if evaluator is None or dataset is None else _fisher(comparison, evaluator, dataset)
+    scores = score(layers, original, comparison.decoded.tensors, fisher)
     points: list[PruningPoint] = []
     if evaluator is not None:
         total = len(Granularity) * len(possible_orders(scores)) * len(SHARES)
@@ -69,7 +71,7 @@ def measure(
     importance = Importance(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
-        encoding_sha256=file_sha256(pair.path),
+        encoding_sha256=file_sha256(comparison.path),
         architecture=document.architecture if evaluator is None else evaluator.architecture.name,
         kernels=sum(layer.kernels for layer in layers),
         filters=sum(layer.filters for layer in layers),
@@ -82,15 +84,15 @@ def measure(
     return Measured(importance=importance, scores=scores)
 
 
-def _fisher(pair: Pair, evaluator: Evaluator, dataset: Path) -> Mapping[str, Tensor]:
+def _fisher(comparison: Comparison, evaluator: Evaluator, dataset: Path) -> Mapping[str, Tensor]:
     """Return the Fisher information of the kernels, measured on training images; accuracies use the test images."""
     preprocessing, device = evaluator.preprocessing, evaluator.device
     count = images_per_batch(_FISHER_IMAGES_PER_BATCH, preprocessing.input_size)
     generator = torch.Generator().manual_seed(_SEED)
     images = StoredImages(read_image_set(dataset, "train").images, preprocessing, count, generator, device)
-    network = build_network(evaluator.architecture, pair.original.tensors, device)
+    network = build_network(evaluator.architecture, comparison.original.tensors, device)
     batches = (images.draw() for _ in range(-(-_FISHER_IMAGES // count)))
-    return kernel_fisher(network, batches, pair.encoding.document.layers, generator)
+    return kernel_fisher(network, batches, comparison.encoding.document.layers, generator)
 
 
 def _remarks(scores: Scores, *, measured: bool) -> Iterator[str]:

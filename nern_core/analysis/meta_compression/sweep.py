@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from nern_core.analysis.comparison import Pair
+from nern_core.analysis.comparison import Comparison
 from nern_core.analysis.meta_compression.model import MetaCompression, Method, Point, Subject
 from nern_core.analysis.meta_compression.operations import Compressed, counted_bytes, prune, quantize
 from nern_core.analysis.meta_compression.verdict import verdicts
@@ -26,32 +26,34 @@ QUANTIZED_BITS: Final = (8, 7, 6, 5, 4)
 Operation = Callable[[Mapping[str, Tensor]], dict[str, Compressed]]
 
 
-def sweep(pair: Pair, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None) -> MetaCompression:
+def sweep(
+    comparison: Comparison, evaluator: Evaluator, on_point: Callable[[Point], None] = lambda _: None
+) -> MetaCompression:
     """Measure every setting of both methods on both subjects; call `on_point` with each point at once."""
     points = []
-    for point in _measure(pair, evaluator):
+    for point in _measure(comparison, evaluator):
         on_point(point)
         points.append(point)
     return MetaCompression(
         nern_version=version("nern"),
-        source_sha256=pair.encoding.document.source.sha256,
+        source_sha256=comparison.encoding.document.source.sha256,
         architecture=evaluator.architecture.name,
         images=len(evaluator.images),
-        original_accuracy=evaluator.accuracy(pair.original.tensors),
-        encoding_accuracy=evaluator.accuracy(pair.decoded.tensors),
+        original_accuracy=evaluator.accuracy(comparison.original.tensors),
+        encoding_accuracy=evaluator.accuracy(comparison.decoded.tensors),
         points=tuple(points),
         verdicts=verdicts(points),
     )
 
 
-def _measure(pair: Pair, evaluator: Evaluator) -> Iterator[Point]:
+def _measure(comparison: Comparison, evaluator: Evaluator) -> Iterator[Point]:
     operations: list[tuple[Method, float, Operation]] = [
         *((Method.PRUNING, share, partial(prune, share=share)) for share in PRUNED_SHARES),
         *((Method.QUANTIZATION, bits, partial(quantize, bits=bits)) for bits in QUANTIZED_BITS),
     ]
     subjects = {
-        Subject.NERN: partial(_compress_nern, pair.encoding),
-        Subject.ORIGINAL: partial(_compress_original, pair.original, pair.encoding),
+        Subject.NERN: partial(_compress_nern, comparison.encoding),
+        Subject.ORIGINAL: partial(_compress_original, comparison.original, comparison.encoding),
     }
     for subject, compress in subjects.items():
         for method, setting, operation in operations:

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from nern_core.analysis.baselines import Alternative, standard_codecs
-from nern_core.analysis.comparison import Pair, evaluator_of
+from nern_core.analysis.comparison import Comparison, evaluator_of
 from nern_core.analysis.report.measure import describe_lost, make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.report import AlternativeReport, Report
@@ -21,15 +21,15 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class MeasuredComparison:
     """A checkpoint with its encoding, and all measurements of them."""
 
-    pair: Pair
+    comparison: Comparison
     report: Report
 
 
-def compare(
-    pair: Pair,
+def measure_comparison(
+    comparison: Comparison,
     *,
     trained: Report | None = None,
     architecture: str | None = None,
@@ -37,7 +37,7 @@ def compare(
     others: Iterable[Alternative] = (),
     failed: Mapping[str, str] | None = None,
     device: torch.device = _CPU,
-) -> Comparison:
+) -> MeasuredComparison:
     """Measure this encoding, the standard codecs and the `others`; the report says why those in `failed` failed.
 
     `trained` is the report written during encoding, which contains the training curve. With `dataset`, accuracies are
@@ -47,15 +47,15 @@ def compare(
 
     Raises `NernError` (`another_encoding`) if `trained` belongs to another file, and if the data do not fit.
     """
-    if trained is not None and trained.encoding_sha256 != file_sha256(pair.path):
+    if trained is not None and trained.encoding_sha256 != file_sha256(comparison.path):
         raise NernError(
             "another_encoding",
-            f"The report is not of '{pair.path.name}'; give the one that was written when that file was encoded.",
+            f"The report is not of '{comparison.path.name}'; give the one that was written when that file was encoded.",
         )
-    report = trained or make_report(pair, original_accuracy=None, reconstructed_accuracy=None, curve=())
-    evaluator = None if dataset is None else evaluator_of(pair.encoding, architecture, dataset, device=device)
+    report = trained or make_report(comparison, original_accuracy=None, reconstructed_accuracy=None, curve=())
+    evaluator = None if dataset is None else evaluator_of(comparison.encoding, architecture, dataset, device=device)
     has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
-    measured = [_measure(found, evaluator) for found in chain(standard_codecs(pair.original.tensors), others)]
+    measured = [_measure(found, evaluator) for found in chain(standard_codecs(comparison.original.tensors), others)]
     known = report.alternatives if evaluator is None or has_accuracies else ()
     # Without data, earlier measurements take precedence, because they may include accuracies.
     rows = (measured, known) if evaluator is None else (known, measured)
@@ -65,12 +65,12 @@ def compare(
     changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
     if evaluator is not None and not has_accuracies:
         accuracies: dict[str, Any] = {
-            "original_accuracy": evaluator.accuracy(pair.original.tensors),
-            "reconstructed_accuracy": evaluator.accuracy(pair.decoded.tensors),
+            "original_accuracy": evaluator.accuracy(comparison.original.tensors),
+            "reconstructed_accuracy": evaluator.accuracy(comparison.decoded.tensors),
             "notes": tuple(dict.fromkeys([*describe_lost(report.layers), *report.metrics.notes])),
         }
         changes["metrics"] = report.metrics.model_copy(update=accuracies)
-    return Comparison(pair=pair, report=report.model_copy(update=changes).judged())
+    return MeasuredComparison(comparison=comparison, report=report.model_copy(update=changes).judged())
 
 
 def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pydantic import JsonValue
 from torch import Tensor
 
-from nern_core.analysis.comparison import Pair
+from nern_core.analysis.comparison import Comparison
 from nern_core.container.sizes import Sizes
 from nern_core.contract.errors import quoted
 from nern_core.contract.metrics import MOST_LAYER_ERRORS, Metrics
@@ -24,7 +24,7 @@ _LARGEST_ERROR = 1e6
 
 
 def make_report(
-    pair: Pair,
+    comparison: Comparison,
     *,
     original_accuracy: float | None,
     reconstructed_accuracy: float | None,
@@ -34,11 +34,11 @@ def make_report(
     notes: tuple[str, ...] = (),
 ) -> Report:
     """Measure a checkpoint's encoding and make its report. It has no seconds yet: see `with_seconds`."""
-    document, layers = pair.encoding.document, pair.encoding.document.layers
-    original, decoded = pair.original.tensors, pair.decoded.tensors
-    facts = find_representation(document.kind).describe(pair.encoding)
+    document, layers = comparison.encoding.document, comparison.encoding.document.layers
+    original, decoded = comparison.original.tensors, comparison.decoded.tensors
+    facts = find_representation(document.kind).describe(comparison.encoding)
     names = [layer.name for layer in layers]
-    sizes = measure_sizes(pair.path)
+    sizes = measure_sizes(comparison.path)
     layer_reports = _layer_reports(layers, original, decoded)
     errors = sorted(((report.relative_error, report.name) for report in layer_reports), reverse=True)
     layer_errors = {name: round(error, 6) for error, name in errors[:MOST_LAYER_ERRORS]}
@@ -46,7 +46,7 @@ def make_report(
     report = Report(
         nern_version=version("nern"),
         source_sha256=document.source.sha256,
-        encoding_sha256=file_sha256(pair.path),
+        encoding_sha256=file_sha256(comparison.path),
         options=document.options,
         hidden_size=_count(facts.get("hidden_size")),
         represented_weights=sum(layer.weights for layer in layers),
@@ -62,10 +62,10 @@ def make_report(
             original_accuracy=original_accuracy,
             reconstructed_accuracy=reconstructed_accuracy,
             notes=(
-                *pair.original.notes,
+                *comparison.original.notes,
                 *notes,
                 *_target_notes(document.options.target_bytes, tensor_bytes),
-                *_notes(pair, layer_reports, is_measured=original_accuracy is not None),
+                *_notes(comparison, layer_reports, is_measured=original_accuracy is not None),
             ),
         ),
         layers=layer_reports,
@@ -103,11 +103,11 @@ def _target_notes(target: int | None, tensor_bytes: int) -> Iterator[str]:
         )
 
 
-def _notes(pair: Pair, layers: Sequence[LayerReport], *, is_measured: bool) -> Iterator[str]:
+def _notes(comparison: Comparison, layers: Sequence[LayerReport], *, is_measured: bool) -> Iterator[str]:
     """Describe lost layers, and tensors that are kept although they could be represented."""
-    document = pair.encoding.document
+    document = comparison.encoding.document
     kernels = document.options.represented
-    kept = left_out(pair.original.tensors, {*(layer.name for layer in layers), *document.tied}, kernels)
+    kept = left_out(comparison.original.tensors, {*(layer.name for layer in layers), *document.tied}, kernels)
     if is_measured:
         yield from describe_lost(layers)
     if kept:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nern_core.analysis.baselines import DIRECT_QUANTIZATION
 from nern_core.analysis.charts import Series, line_chart
-from nern_core.analysis.report.files import Comparison
+from nern_core.analysis.report.files import MeasuredComparison
 from nern_core.analysis.report.kernel_pictures import draw_kernels, sample_kernels
 from nern_core.contract.report import CurvePoint, LayerReport, Report
 
@@ -49,8 +49,8 @@ class _Chart:
     address: str
 
 
-def render_page(comparison: Comparison) -> str:
-    """Render a comparison as a complete HTML document without scripts and without external addresses.
+def render_page(measured: MeasuredComparison) -> str:
+    """Render a measured comparison as a complete HTML document without scripts and without external addresses.
 
     Names come from untrusted files: the template escapes everything except the drawings, which escape names themselves.
     """
@@ -62,16 +62,16 @@ def render_page(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": "{:,}".format, "percent": "{:.1f} %".format}
-    report = comparison.report
+    report = measured.report
     return environment.get_template("report.html").render(
         report=report,
-        representation=comparison.pair.encoding.document.representation,
+        representation=measured.comparison.encoding.document.representation,
         parts=_parts(report),
         codecs=_codecs(report),
         names=" ".join(alternative.name for alternative in report.alternatives),
         trained=next((one for one in report.alternatives if one.name == DIRECT_QUANTIZATION), None),
         largest_error=max(layer.relative_error for layer in report.layers) or 1.0,
-        pictures=_pictures(comparison),
+        pictures=_pictures(measured),
         charts=_charts(report.curve),
     )
 
@@ -117,12 +117,14 @@ def _codecs(report: Report) -> list[_Codec]:
     return sorted(rows, key=lambda row: -row.bytes)
 
 
-def _pictures(comparison: Comparison) -> list[_Picture]:
-    layers, pair = comparison.report.layers, comparison.pair
+def _pictures(measured: MeasuredComparison) -> list[_Picture]:
+    layers, comparison = measured.report.layers, measured.comparison
     return [
         _Picture(
             title=f"{reason.capitalize()} layer",
-            svg=draw_kernels(sample_kernels(pair.encoding, index, pair.original.tensors, pair.decoded.tensors)),
+            svg=draw_kernels(
+                sample_kernels(comparison.encoding, index, comparison.original.tensors, comparison.decoded.tensors)
+            ),
         )
         for index, reason in choose_layers(layers).items()
     ]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nern_core.analysis.baselines import Alternative
-from nern_core.analysis.comparison import open_pair
+from nern_core.analysis.comparison import open_comparison
 from nern_core.analysis.direct_quantization import levels_for, quantize_as_small, quantize_directly
 from nern_core.analysis.meta_compression.operations import entropy_bits
 from nern_core.contract.errors import NernError
@@ -88,7 +88,7 @@ def test_an_encoding_gets_a_rival_of_its_size(tmp_path: Path) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), target_bytes=20_000, steps=2)
     encode(EXAMPLE, path, options)
     told: list[Progress] = []
-    rival = quantize_as_small(open_pair(EXAMPLE, path), dataset=DIGITS, seconds=1.5, on_progress=told.append)
+    rival = quantize_as_small(open_comparison(EXAMPLE, path), dataset=DIGITS, seconds=1.5, on_progress=told.append)
     assert rival.name == "direct quantization"
     assert rival.bytes == pytest.approx(path.stat().st_size, rel=0.15)
     assert rival.seconds == pytest.approx(1.5, abs=0.5)

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nern_core.analysis.comparison import open_pair
+from nern_core.analysis.comparison import open_comparison
 from nern_core.analysis.importance import Criterion, Granularity, Importance, Measured, PruningOrder, measure, write
 from nern_core.analysis.importance.measure import _remarks
 from nern_core.analysis.importance.pruning import SHARES
@@ -41,7 +41,7 @@ def told() -> list[Progress]:
 
 @pytest.fixture(scope="module")
 def measured(encoding: Path, told: list[Progress]) -> Measured:
-    return measure(open_pair(EXAMPLE, encoding), dataset=DIGITS, images=IMAGES, on_progress=told.append)
+    return measure(open_comparison(EXAMPLE, encoding), dataset=DIGITS, images=IMAGES, on_progress=told.append)
 
 
 def accuracies(measured: Measured, granularity: Granularity, order: PruningOrder) -> dict[float, float]:
@@ -115,7 +115,7 @@ def test_the_document_and_the_curve_are_written_beside_them(measured: Measured, 
 
 
 def test_the_same_files_give_the_same_results(measured: Measured, encoding: Path, tmp_path: Path) -> None:
-    again = measure(open_pair(EXAMPLE, encoding), dataset=DIGITS, images=IMAGES)
+    again = measure(open_comparison(EXAMPLE, encoding), dataset=DIGITS, images=IMAGES)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first, second = (write(found, tmp_path / name) for found, name in ((measured, "first"), (again, "second")))
@@ -123,7 +123,7 @@ def test_the_same_files_give_the_same_results(measured: Measured, encoding: Path
 
 
 def test_without_data_there_are_scores_and_rankings_and_a_remark(encoding: Path, tmp_path: Path) -> None:
-    measured = measure(open_pair(EXAMPLE, encoding))
+    measured = measure(open_comparison(EXAMPLE, encoding))
     files = write(measured, tmp_path)
     assert [file.name for file in files] == ["importance.json", "importance.safetensors"]
     document = json.loads(files[0].read_text())
@@ -140,7 +140,7 @@ def test_an_encoding_of_another_checkpoint_is_refused(encoding: Path, tmp_path: 
     other = tmp_path / "other.safetensors"
     safetensors.torch.save_file(tensors, other)
     with pytest.raises(NernError, match="was not made from") as caught:
-        measure(open_pair(other, encoding))
+        measure(open_comparison(other, encoding))
     assert caught.value.code == "another_checkpoint"
 
 
@@ -148,18 +148,16 @@ def test_data_without_an_architecture_is_refused(tmp_path: Path) -> None:
     encoding = tmp_path / "nameless.nern"
     encode(EXAMPLE, encoding, EncodeOptions(hidden_size=8, steps=1))
     with pytest.raises(NernError, match="give --architecture") as caught:
-        measure(open_pair(EXAMPLE, encoding), dataset=DIGITS)
+        measure(open_comparison(EXAMPLE, encoding), dataset=DIGITS)
     assert caught.value.code == "no_architecture"
-    assert (
-        measure(open_pair(EXAMPLE, encoding), dataset=DIGITS, architecture="digits-cnn", images=5).importance.images
-        == 5
-    )
+    measured = measure(open_comparison(EXAMPLE, encoding), dataset=DIGITS, architecture="digits-cnn", images=5)
+    assert measured.importance.images == 5
 
 
 def test_matrices_are_scored_tile_by_tile(tmp_path: Path) -> None:
     encoding = tmp_path / "all.nern"
     encode(EXAMPLE, encoding, EncodeOptions(architecture="digits-cnn", kernels=("all",), hidden_size=8, steps=1))
-    scores = measure(open_pair(EXAMPLE, encoding), dataset=DIGITS, images=5).scores
+    scores = measure(open_comparison(EXAMPLE, encoding), dataset=DIGITS, images=5).scores
     for criterion in scores.complete:
         assert scores.by_layer[Granularity.KERNEL, criterion]["classifier.weight"].shape == (10, 4)
     assert scores.complete == tuple(Criterion)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from nern_core.analysis.comparison import open_pair
+from nern_core.analysis.comparison import open_comparison
 from nern_core.analysis.meta_compression import (
     PRUNED_SHARES,
     QUANTIZED_BITS,
@@ -31,7 +31,7 @@ def encoding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(encoding: Path) -> MetaCompression:
     evaluator = open_evaluator("digits-cnn", DIGITS, images=200)
-    return sweep(open_pair(EXAMPLE, encoding), evaluator)
+    return sweep(open_comparison(EXAMPLE, encoding), evaluator)
 
 
 def points(result: MetaCompression, subject: Subject, method: Method) -> list[Point]:

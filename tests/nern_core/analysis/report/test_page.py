@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from nern_core.analysis.baselines import DIRECT_QUANTIZATION, Alternative
-from nern_core.analysis.comparison import open_pair
-from nern_core.analysis.report.files import compare
+from nern_core.analysis.comparison import open_comparison
+from nern_core.analysis.report.files import measure_comparison
 from nern_core.analysis.report.page import choose_layers, render_page
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.report import LayerReport, Report, SizeTrial
@@ -45,7 +45,7 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def page(digits: tuple[Path, Report]) -> str:
     encoding, trained = digits
-    return render_page(compare(open_pair(EXAMPLE, encoding), trained=trained, dataset=DIGITS))
+    return render_page(measure_comparison(open_comparison(EXAMPLE, encoding), trained=trained, dataset=DIGITS))
 
 
 def test_the_page_needs_no_network_and_no_script(page: str) -> None:
@@ -103,7 +103,7 @@ def test_the_first_sentence_names_the_two_sizes_that_the_ratio_divides(digits: t
 
 
 def test_an_alternative_that_is_better_is_named(digits: tuple[Path, Report]) -> None:
-    comparison = compare(open_pair(EXAMPLE, digits[0]), trained=digits[1], dataset=DIGITS)
+    comparison = measure_comparison(open_comparison(EXAMPLE, digits[0]), trained=digits[1], dataset=DIGITS)
     int8 = next(a for a in comparison.report.alternatives if a.name == "int8")
     metrics = comparison.report.metrics.model_copy(update={"file_bytes": int8.bytes, "reconstructed_accuracy": 50.0})
     report = comparison.report.model_copy(update={"metrics": metrics})
@@ -120,19 +120,19 @@ def test_the_page_names_what_has_not_been_measured(page: str) -> None:
 
 def test_the_page_says_why_a_rival_failed(digits: tuple[Path, Report]) -> None:
     failed = {DIRECT_QUANTIZATION: "Training diverged after <9> steps."}
-    page = render_page(compare(open_pair(EXAMPLE, digits[0]), failed=failed))
+    page = render_page(measure_comparison(open_comparison(EXAMPLE, digits[0]), failed=failed))
     assert (
         "<strong>Direct quantization could not be measured:</strong> Training diverged after &lt;9&gt; steps." in page
     )
 
 
 def test_the_page_tells_the_seconds_of_the_rival_that_is_trained(digits: tuple[Path, Report]) -> None:
-    pair, tensors = open_pair(EXAMPLE, digits[0]), read_checkpoint(EXAMPLE).tensors
+    comparison, tensors = open_comparison(EXAMPLE, digits[0]), read_checkpoint(EXAMPLE).tensors
     rivals = [
         Alternative(name="NNCodec qp -20", bytes=9, tensors=tensors, seconds=0.2),
         Alternative(name=DIRECT_QUANTIZATION, bytes=10, tensors=tensors, seconds=110.2),
     ]
-    page = " ".join(render_page(compare(pair, dataset=DIGITS, others=rivals)).split())
+    page = " ".join(render_page(measure_comparison(comparison, dataset=DIGITS, others=rivals)).split())
     assert "NNCodec at the finest setting whose file is no larger than this encoding." in page
     assert "through the network, here for 110 seconds." in page
     assert "NNCodec qp -20 or direct quantization is a better choice" in page
@@ -143,7 +143,7 @@ def test_a_quantized_encoding_has_a_page_too(tmp_path: Path) -> None:
     path = tmp_path / "q.nern"
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), target_bytes=12_000, steps=60)
     report = encode(EXAMPLE, path, options).report
-    comparison = compare(open_pair(EXAMPLE, path), trained=report, dataset=DIGITS)
+    comparison = measure_comparison(open_comparison(EXAMPLE, path), trained=report, dataset=DIGITS)
     page = render_page(comparison)
     assert comparison.report.better_alternatives == ()
     assert "is a better choice" not in page
@@ -158,7 +158,7 @@ def test_the_sizes_on_the_way_are_on_the_page(digits: tuple[Path, Report], allow
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), max_drop=allowed)
     metrics = digits[1].metrics.model_copy(update={"original_accuracy": 99.4, "reconstructed_accuracy": 99.0})
     trained = digits[1].model_copy(update={"size_trials": trials, "options": options, "metrics": metrics})
-    page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
+    page = render_page(measure_comparison(open_comparison(EXAMPLE, digits[0]), trained=trained))
     assert '<td class="number">33,333</td><td class="number">0.10 points</td>' in page
     assert '<th scope="row">this encoding</th><td class="number">22,222</td>' in page
     assert ("more than the limit of 0.6" in page) is not reached
@@ -172,7 +172,7 @@ def test_the_page_says_so_where_the_test_split_loses_more_than_was_allowed(digit
     trials = (SizeTrial(bytes=22_222, drop=0.1),)
     trained = digits[1].model_copy(update={"size_trials": trials, "options": options, "metrics": metrics})
     assert trained.costs_too_much
-    page = render_page(compare(open_pair(EXAMPLE, digits[0]), trained=trained))
+    page = render_page(measure_comparison(open_comparison(EXAMPLE, digits[0]), trained=trained))
     assert "This encoding loses 1.00 points" in page
 
 
@@ -186,14 +186,14 @@ def test_each_phase_has_its_curve(page: str) -> None:
 
 
 def test_without_the_curve_the_page_says_what_is_missing(digits: tuple[Path, Report]) -> None:
-    page = render_page(compare(open_pair(EXAMPLE, digits[0])))
+    page = render_page(measure_comparison(open_comparison(EXAMPLE, digits[0])))
     assert "The files do not contain the training curve" in page
     assert "The accuracy was not measured" in page
     assert Elements(page).of("img") == []
 
 
 def test_a_hostile_name_of_a_tensor_is_text_and_every_shape_has_a_picture(odd_shapes: tuple[Path, Path]) -> None:
-    page = render_page(compare(open_pair(*odd_shapes)))
+    page = render_page(measure_comparison(open_comparison(*odd_shapes)))
     elements = Elements(page)
     assert elements.of("script") == []
     assert "&lt;script&gt;alert(&#34;d&#34;)&lt;/script&gt;" in page
@@ -204,7 +204,9 @@ def test_a_hostile_name_of_a_tensor_is_text_and_every_shape_has_a_picture(odd_sh
 
 def test_the_same_report_gives_the_same_page(digits: tuple[Path, Report]) -> None:
     encoding, trained = digits
-    first, second = (render_page(compare(open_pair(EXAMPLE, encoding), trained=trained)) for _ in range(2))
+    first, second = (
+        render_page(measure_comparison(open_comparison(EXAMPLE, encoding), trained=trained)) for _ in range(2)
+    )
     assert first == second
 
 
