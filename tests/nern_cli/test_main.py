@@ -97,7 +97,7 @@ def test_a_file_that_costs_more_than_was_allowed_says_so(
 ) -> None:
     # Eight bits cost the example nothing, so untrained weights are quantized coarsely here.
     monkeypatch.setattr(
-        "nern_core.representations.quantized.encode.quantize_faithfully",
+        "nern_core.representations.quantized.encoder.quantize_faithfully",
         lambda quantizer, size_of: quantizer.rounded(quantizer.start(0.5 * quantizer.weights)),
     )
     search = ["--max-drop", "0.01", "--steps", "1"]

@@ -49,7 +49,7 @@ def test_the_exit_status_says_that_the_job_has_failed(
 
 
 def test_what_is_wrong_is_said(nern: Run, wire: Wire, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert nern("reconstruct", str(EXAMPLE), "-o", str(tmp_path / "w.pt"), "--service", wire.url) == 1
+    assert nern("reconstruct", str(EXAMPLE), "-o", str(tmp_path / "w.pt"), "--service", wire.url) == 9
     assert "not a .nern file" in capsys.readouterr().err
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.bin"), "--service", wire.url) == 2
     # The message is in a frame, whose lines may break between any two words.

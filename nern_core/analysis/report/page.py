@@ -11,6 +11,7 @@ from nern_core.analysis.charts import Series, line_chart
 from nern_core.analysis.report.files import MeasuredComparison
 from nern_core.analysis.report.kernel_pictures import draw_kernels, sample_kernels
 from nern_core.contract.report import CurvePoint, LayerReport, Report
+from nern_core.representations.registry import find_representation
 
 _MOST_CURVE_POINTS = 400
 
@@ -65,7 +66,7 @@ def render_page(measured: MeasuredComparison) -> str:
     report = measured.report
     return environment.get_template("report.html").render(
         report=report,
-        representation=measured.comparison.encoding.document.representation,
+        facts=find_representation(measured.comparison.encoding.document.kind).describe(measured.comparison.encoding),
         parts=_parts(report),
         codecs=_codecs(report),
         names=" ".join(alternative.name for alternative in report.alternatives),
