@@ -5,23 +5,15 @@ from typing import Final
 
 from nern_core.contract.errors import NernError
 
-# The extra that installs each package, by the name that imports it.
+_ENCODE = "constriction jinja2 matplotlib numba numpy pytorch_optimizer safetensors torch torchvision zstandard"
+_SERVICE = (
+    "alembic cachetools celery fastapi fastapi_offline h11 kombu prometheus_client psycopg pydantic_settings "
+    "python_multipart redis sqlalchemy starlette structlog uuid_utils uvicorn"
+)
+# The extra that installs each package, by the name that imports it. Of two extras, the first in alphabetical order.
 EXTRAS: Final = {
-    **dict.fromkeys(
-        (
-            *("constriction", "jinja2", "matplotlib", "numba", "numpy", "pytorch_optimizer", "safetensors", "torch"),
-            *("torchvision", "zstandard"),
-        ),
-        "encode",
-    ),
-    **dict.fromkeys(
-        (
-            *("alembic", "celery", "fastapi", "fastapi_offline", "h11", "kombu", "prometheus_client", "psycopg"),
-            *("pydantic_settings", "python_multipart", "redis", "sqlalchemy", "starlette", "structlog", "uuid_utils"),
-            "uvicorn",
-        ),
-        "service",
-    ),
+    **dict.fromkeys(_ENCODE.split(), "encode"),
+    **dict.fromkeys(_SERVICE.split(), "service"),
     "mlflow": "mlflow",
     "obstore": "s3",
     "opentelemetry": "opentelemetry",

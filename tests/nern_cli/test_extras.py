@@ -18,23 +18,31 @@ from nern_cli.decoded_facts import checkpoint_facts, encoding_facts
 from nern_cli.extras import EXTRAS
 from tests.conftest import EXAMPLE, ROOT
 from tests.processes import free_port
+from worker.celery_app import check_runner
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENCODINGS = sorted((ROOT / "tests" / "golden").glob("*.nern"))
-# Runs commands one after another in one process.
+# Imports modules and runs commands, one after another in one process.
 PROGRAM = """
-import contextlib, io, json, sys
+import contextlib, importlib, io, json, sys
 
-refused, commands = json.load(sys.stdin)
+refused, modules, commands = json.load(sys.stdin)
 
-class Refusal:
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        if name in refused:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None if name in refused else self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Refusal())
+sys.meta_path = [Without(finder) for finder in sys.meta_path]
 from nern_cli.main import main
 
+for module in modules:
+    importlib.import_module(module)
 ended = []
 for command in commands:
     sys.argv = ["nern", *command]
@@ -73,22 +81,28 @@ def installed_with(texts: list[str]) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def refused() -> set[str]:
-    """Names of modules that a base installation does not have."""
-    base = installed_with(PROJECT["dependencies"]) | {"nern"}
+def modules_missing_with(*extras: str) -> set[str]:
+    """Return the names of modules that an installation with these extras does not have."""
+    wanted = [text for extra in extras for text in PROJECT["optional-dependencies"][extra]]
+    installed = installed_with(PROJECT["dependencies"] + wanted) | {"nern"}
     return {
         module
         for module, packages in packages_distributions().items()
-        if base.isdisjoint(map(normal, packages)) and module.isidentifier()
+        if installed.isdisjoint(map(normal, packages)) and module.isidentifier()
     }
 
 
-def run(refused: set[str], commands: list[list[str]]) -> list[Ended]:
-    """Run commands without these modules."""
+@pytest.fixture(scope="module")
+def refused() -> set[str]:
+    """Names of modules that a base installation does not have."""
+    return modules_missing_with()
+
+
+def run(refused: set[str], commands: list[list[str]], modules: tuple[str, ...] = ()) -> list[Ended]:
+    """Import modules and run commands without the refused modules."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        input=json.dumps([sorted(refused), commands]),
+        input=json.dumps([sorted(refused), modules, commands]),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -206,3 +220,32 @@ def test_tied_tensors_are_found_by_their_values_only(refused: set[str], tmp_path
     counts = "represented_tensors", "represented_weights"
     assert [json.loads(out)[name] for name in counts] == [2, 2048]
     assert [checkpoint_facts(file, None)[name] for name in counts] == [1, 1024]
+
+
+@pytest.mark.slow
+def test_the_extra_encode_is_enough_to_encode_and_decode(tmp_path: Path) -> None:
+    encoding = str(tmp_path / "digits.nern")
+    commands = [
+        ["encode", str(EXAMPLE), "-o", encoding, "--architecture", "digits-cnn"],
+        ["reconstruct", encoding, "-o", str(tmp_path / "weights.safetensors")],
+        ["report", str(EXAMPLE), encoding, "-o", str(tmp_path / "report.html")],
+        ["huggingface", "export", encoding, str(tmp_path / "hub")],
+    ]
+    assert [one.status for one in run(modules_missing_with("encode"), commands)] == [0] * 4
+
+
+def test_the_extra_service_is_enough_for_the_api_and_the_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NERN_DATA_DIR", str(tmp_path))
+    modules = ("app.main", "app.http.server", "worker.celery_app")
+    ended = run(modules_missing_with("service"), [["migrate"], ["keys", "list"]], modules)
+    assert [one.status for one in ended] == [0, 0]
+
+
+def test_a_worker_without_the_packages_of_its_runner_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.celery_app.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"^nern: A worker needs the extra encode: pip install 'nern\[encode\]'$"):
+        check_runner()
