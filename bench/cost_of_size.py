@@ -26,7 +26,7 @@ from nern_core.inputs.source import EncodingInput, make_teacher, read_input
 from nern_core.networks.evaluate import Evaluator
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
-from nern_core.representations.quantized.trainer import Trainer, Training
+from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
 from nern_core.training.clock import Budget
 from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expected_drop
 from nern_core.training.held_out import hold_out
@@ -126,7 +126,7 @@ def _train(
     """Train at one size; also return the points lost during training, and all tensors at the end."""
     images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None
-    training = Training(
+    training = TrainingInputs(
         config=FAST.quantization,
         teacher=teacher,
         images=images,

@@ -52,15 +52,15 @@ def measure(recipe: str, seed: int, seconds: float) -> dict[str, Any]:
         command += ["--hidden-size", "160", "--permutation", "cross-filter", "--recipe", recipe]
         command += ["--seconds", str(seconds), "--seed", str(seed)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        told = json.loads(report.read_text())
+        report_document = json.loads(report.read_text())
         run = {
             "recipe": recipe,
             "seed": seed,
             "budget_seconds": seconds,
-            "steps": {point["phase"]: point["step"] for point in told["curve"]},
+            "steps": {point["phase"]: point["step"] for point in report_document["curve"]},
             "decode_seconds": decode_seconds(encoding),
         }
-    metrics: dict[str, Any] = told["metrics"]
+    metrics: dict[str, Any] = report_document["metrics"]
     print(f"{recipe:>6} {seconds:>5.0f} s: {metrics['reconstructed_accuracy']:.2f} %", flush=True)
     return run | metrics
 

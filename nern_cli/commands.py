@@ -77,8 +77,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print_line(f"nern {version('nern')}")
         raise typer.Exit
 

@@ -62,7 +62,7 @@ def encode(
     After an interruption, the same command resumes and repeats no finished work. Exit status: 3 job failed, 4 job
     canceled, 5 timed out, 6 service unreachable.
     """
-    asked = options.model_dump(mode="json", exclude_defaults=True)
+    changed = options.model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client, _tracking(tracking_uri) as tracking:
         from nern_mlflow.encode import OnUpdate, Order
         from nern_mlflow.encode import encode as encode_model
@@ -70,7 +70,7 @@ def encode(
         def wait(job_id: str, on_update: OnUpdate) -> "Job":
             return follow(client, job_id, timeout, on_update)
 
-        order = Order(source=source, options=asked, register_as=register_as, experiment=experiment, again=again)
+        order = Order(source=source, options=changed, register_as=register_as, experiment=experiment, again=again)
         result = encode_model(tracking, client, order, wait)
     # MLflow stores all numbers as floats.
     figures = {name: round(value) if name.endswith("bytes") else value for name, value in result.metrics.items()}

@@ -61,7 +61,7 @@ def submit(
     canceled, 5 timed out, 6 service unreachable.
     """
     artifact = None if output is None else _artifact_for(output)
-    asked = options.model_dump(mode="json", exclude_defaults=True)
+    changed = options.model_dump(mode="json", exclude_defaults=True)
     with service(url, json=json) as client, _output(output, checkpoint) as file:
         job = client.jobs.create(
             checkpoint,
@@ -70,7 +70,7 @@ def submit(
             webhook=webhook,
             deadline_seconds=deadline,
             idempotency_key=idempotency_key,
-            **cast("Any", asked),
+            **cast("Any", changed),
         )
         if wait or artifact is not None:
             job = follow(client, job.id, timeout, on_update=lambda job: None)

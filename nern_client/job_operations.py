@@ -10,7 +10,7 @@ from nern_client.answers import read
 from nern_client.effects import Answer, Operation, Pause, Request
 from nern_client.errors import JobCanceled, JobFailed, WaitTimeout
 from nern_client.models import EventPage, Job, JobPage, JobStatus
-from nern_client.retries import Session, delete_once, seconds_told, send
+from nern_client.retries import Session, delete_once, parse_retry_after, send
 
 OnUpdate = Callable[[Job], object]
 _JOBS = "/jobs"
@@ -85,7 +85,7 @@ def wait(session: Session, job_id: str, on_update: OnUpdate | None, timeout: flo
         last = job
         if job.ended:
             return _results_of(job)
-        pause = seconds_told(answer.headers) or _SECONDS_BETWEEN_POLLS
+        pause = parse_retry_after(answer.headers) or _SECONDS_BETWEEN_POLLS
         if deadline is not None:
             left = deadline - time.monotonic()
             if left <= 0:

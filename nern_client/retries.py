@@ -44,11 +44,11 @@ class Retries:
     longest_pause: float = 30.0
     longest_wait: float = 120.0
 
-    def pause(self, failures: int, told: float | None) -> float:
-        """Return the seconds to wait after `failures` failures in a row, at least `told` by `Retry-After`."""
+    def pause(self, failures: int, retry_after: float | None) -> float:
+        """Return the seconds to wait after `failures` failures in a row, at least `retry_after`."""
         longest = min(self.longest_pause, self.first_pause * 2.0 ** (failures - 1))
         chosen = longest * random.uniform(0.5, 1)  # noqa: S311 # not a secret
-        return chosen if told is None else max(told, chosen)
+        return chosen if retry_after is None else max(retry_after, chosen)
 
 
 @dataclass(slots=True)
@@ -132,9 +132,9 @@ def exchange(session: Session, request: Request) -> Operation[Answer]:
     try:
         answer: Answer = yield request
     except ConnectionLost as lost:
-        asked = "/".join(request.path.split("/")[:3]) if request.elsewhere else session.url
+        address = "/".join(request.path.split("/")[:3]) if request.elsewhere else session.url
         way = "" if lost.proxy is None else f" through {lost.proxy}"
-        raise ServerUnreachable(f"{asked} does not answer{way}: {lost}.", proxy=lost.proxy) from lost
+        raise ServerUnreachable(f"{address} does not answer{way}: {lost}.", proxy=lost.proxy) from lost
     session.reached = True
     return answer
 
@@ -153,23 +153,23 @@ def error_of(answer: Answer, url: str, *, elsewhere: bool = False) -> ApiError |
     if problem is None and not (elsewhere or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or _is_pause(answer)):
         return UnexpectedAnswer(_what_is_no_service(answer, url))
     problem = problem or _undocumented(answer)
-    told = seconds_told(answer.headers)
-    limited_for_now = answer.status == _LIMITED and told is not None
+    retry_after = parse_retry_after(answer.headers)
+    limited_for_now = answer.status == _LIMITED and retry_after is not None
     temporary = answer.status in _TEMPORARY or limited_for_now or problem.type in _BUSY
-    return family_of(answer.status)(problem, temporary=temporary, retry_after=told)
+    return family_of(answer.status)(problem, temporary=temporary, retry_after=retry_after)
 
 
 def _is_pause(answer: Answer) -> bool:
     return answer.status in {*_TEMPORARY, _LIMITED}
 
 
-def seconds_told(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return `Retry-After` in seconds, given in seconds or as a date; None if it is missing or invalid."""
-    told = headers.get("retry-after", "").strip()
-    if told.isdecimal():
-        return float(told)
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
     try:
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
 
@@ -181,26 +181,28 @@ def _problem_of(answer: Answer) -> Problem | None:
     if not answer.body:
         return _undocumented(answer)
     try:
-        told = answer.json()
+        document = answer.json()
         return Problem(
-            type=told["type"],
-            title=told["title"],
+            type=document["type"],
+            title=document["title"],
             status=answer.status,
-            detail=told["detail"],
-            errors=tuple(FieldProblem(field=e["field"], detail=e["detail"]) for e in told.get("errors") or ()),
-            request_id=told.get("request_id"),
+            detail=document["detail"],
+            errors=tuple(FieldProblem(field=e["field"], detail=e["detail"]) for e in document.get("errors") or ()),
+            request_id=document.get("request_id"),
         )
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _undocumented(answer: Answer) -> Problem:
-    told = f"answered {answer.status} ({_phrase(answer.status)}) without details."
+    sentence = f"answered {answer.status} ({_phrase(answer.status)}) without details."
     return Problem(
         type="no-problem-document",
         title=_phrase(answer.status),
         status=answer.status,
-        detail=f"The server {told}" if answer.proxy is None else f"{_server_or_proxy(answer.proxy)} {told} {_BYPASS}",
+        detail=f"The server {sentence}"
+        if answer.proxy is None
+        else f"{_server_or_proxy(answer.proxy)} {sentence} {_BYPASS}",
         request_id=answer.headers.get("x-request-id"),
     )
 
@@ -208,10 +210,10 @@ def _undocumented(answer: Answer) -> Problem:
 def _what_is_no_service(answer: Answer, url: str) -> str:
     if 300 <= answer.status < 400 and "location" in answer.headers:
         return f"The server redirects to {answer.headers['location']}; use that address."
-    told = f"answered {answer.status} ({_phrase(answer.status)}), but not as a NeRN service does."
+    sentence = f"answered {answer.status} ({_phrase(answer.status)}), but not as a NeRN service does."
     if answer.proxy is not None:
-        return f"{_server_or_proxy(answer.proxy)} {told} {_BYPASS}"
-    return f"The server at {url} {told} Check the address."
+        return f"{_server_or_proxy(answer.proxy)} {sentence} {_BYPASS}"
+    return f"The server at {url} {sentence} Check the address."
 
 
 def _server_or_proxy(proxy: str) -> str:

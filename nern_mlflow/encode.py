@@ -140,8 +140,8 @@ def _experiment(tracking: MlflowClient, order: Order, source: Source) -> str:
 
 
 def _key(sha256: str, options: Mapping[str, Any], model: str) -> str:
-    asked = json.dumps([sha256, options, model], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()
+    request = json.dumps([sha256, options, model], sort_keys=True)
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 def _tags_of(job: Job) -> dict[str, str]:

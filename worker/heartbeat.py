@@ -24,8 +24,8 @@ _log = structlog.get_logger()
 _LONGEST_OUTAGE = 10
 
 
-class Hold(Enum):
-    """State of a supervisor's hold on its job: held, to be canceled, or lost."""
+class LeaseState(Enum):
+    """State of a supervisor's lease on its job: held, to be canceled, or lost."""
 
     HELD = auto()
     CANCELING = auto()
@@ -48,7 +48,7 @@ class Heartbeat:
         self._extended = self._looked = timing.now()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._hold = Hold.HELD
+        self._lease_state = LeaseState.HELD
 
     def __enter__(self) -> Self:
         try:
@@ -67,26 +67,26 @@ class Heartbeat:
             self._thread.join()
 
     @property
-    def hold(self) -> Hold:
-        """The last known hold. If the database was unreachable for ten leases, the job is lost."""
+    def lease_state(self) -> LeaseState:
+        """The last known state. If the database was unreachable for ten leases, the job is lost."""
         now = self._timing.now()
         gap, self._looked = now - self._looked, now
         if gap > self._lease.total_seconds() / 2:
             # This process was suspended; the next beat tells whether the job is still held.
             self._extended += gap
         if now - self._extended >= _LONGEST_OUTAGE * self._lease.total_seconds():
-            self._hold = Hold.LOST
-        return self._hold
+            self._lease_state = LeaseState.LOST
+        return self._lease_state
 
     def require_held(self) -> None:
         """Raise `AttemptAborted` if the job is lost or to be canceled."""
-        if self.hold is Hold.LOST:
+        if self.lease_state is LeaseState.LOST:
             raise AttemptAborted(LeaseLost())
-        if self.hold is Hold.CANCELING:
+        if self.lease_state is LeaseState.CANCELING:
             raise AttemptAborted(CancelRequested())
 
     def _run(self) -> None:
-        while not self._stop.wait(self._timing.between_heartbeats) and self.hold is not Hold.LOST:
+        while not self._stop.wait(self._timing.between_heartbeats) and self.lease_state is not LeaseState.LOST:
             # The lease is counted from before the beat, so that it never ends later than in the database.
             started = self._timing.now()
             try:
@@ -99,9 +99,9 @@ class Heartbeat:
                 continue
             self._extended = started
             if status is None:
-                self._hold = Hold.LOST
+                self._lease_state = LeaseState.LOST
             elif status is JobStatus.CANCELING:
-                self._hold = Hold.CANCELING
+                self._lease_state = LeaseState.CANCELING
 
     def _beat(self) -> JobStatus | None:
         progress = self.progress

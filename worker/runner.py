@@ -53,22 +53,22 @@ def main(folder: RunFolder, parent: int) -> int:
     return run(folder, _private_output(), _StopRequest())
 
 
-def run(folder: RunFolder, say: Callable[[str], None], stop: Callable[[], bool]) -> int:
-    """Run the spec in `folder` in this process, print lines with `say`, and return the exit status."""
+def run(folder: RunFolder, write_line: Callable[[str], None], stop: Callable[[], bool]) -> int:
+    """Run the spec in `folder` in this process, print lines with `write_line`, and return the exit status."""
     try:
         spec = _prepare(folder)
         if spec.options is None:
-            return _reconstruct(folder, say)
-        return _encode(folder, spec, spec.options, say, stop)
+            return _reconstruct(folder, write_line)
+        return _encode(folder, spec, spec.options, write_line, stop)
     except NernError as error:
-        _say_error(say, error.code, error.message)
+        _write_error(write_line, error.code, error.message)
     except Exception as error:  # noqa: BLE001 # any error ends the job with a message; the log has the details
         traceback.print_exc()
         fault = fault_of_machine(error) or fault_of_folder(folder.home)
         if fault is not None:
-            _say_error(say, fault, _MACHINE_FAULT)
+            _write_error(write_line, fault, _MACHINE_FAULT)
             return MACHINE_FAULT
-        _say_error(say, *_explained(error))
+        _write_error(write_line, *_explained(error))
     return FAILED
 
 
@@ -119,30 +119,34 @@ def _confine(folder: RunFolder, spec: RunSpec) -> None:
         raise SandboxError(f"there is no {' and no '.join(missing)} here")
 
 
-def _reconstruct(folder: RunFolder, say: Callable[[str], None]) -> int:
+def _reconstruct(folder: RunFolder, write_line: Callable[[str], None]) -> int:
     """Decode, write the weights in both formats, and return the exit status."""
-    tell = _progress_within(say, 0.0, 1.0)
-    tell(Progress(phase=Phase.STARTING))
+    report_progress = _progress_within(write_line, 0.0, 1.0)
+    report_progress(Progress(phase=Phase.STARTING))
     with importing():
         from nern_core.decoder import decode
         from nern_core.tensors.checkpoint import write_checkpoint
 
-    tell(Progress(phase=Phase.READING))
+    report_progress(Progress(phase=Phase.READING))
     decoded = decode(folder.encoding)
-    tell(Progress(phase=Phase.WRITING, fraction=0.5))
+    report_progress(Progress(phase=Phase.WRITING, fraction=0.5))
     for name in RECONSTRUCTED:
         write_checkpoint(decoded, folder.result(name))
-    tell(Progress(phase=Phase.WRITING, fraction=1.0))
+    report_progress(Progress(phase=Phase.WRITING, fraction=1.0))
     return 0
 
 
 def _encode(
-    folder: RunFolder, spec: RunSpec, options: EncodeOptions, say: Callable[[str], None], stop: Callable[[], bool]
+    folder: RunFolder,
+    spec: RunSpec,
+    options: EncodeOptions,
+    write_line: Callable[[str], None],
+    stop: Callable[[], bool],
 ) -> int:
     """Encode, write all results, and return the exit status."""
     compared_at = 1 - _SHARE_OF_IMPORTANCE if options.importance else 1.0
     encoded_at = compared_at * (1 - (_SHARE_OF_TRAINED_RIVAL if options.direct_quantization else _SHARE_OF_COMPARISON))
-    progress = _progress_within(say, 0.0, encoded_at)
+    progress = _progress_within(write_line, 0.0, encoded_at)
     progress(Progress(phase=Phase.STARTING))
     with importing():
         from nern_core.analysis.report.page import render_page
@@ -155,7 +159,7 @@ def _encode(
         folder.snapshots,
         seconds_between=spec.seconds_between_snapshots,
         interrupted=stop,
-        on_saved=lambda name: say(RunnerLine(snapshot=name).encoded()),
+        on_saved=lambda name: write_line(RunnerLine(snapshot=name).encoded()),
     )
     try:
         result = encode(folder.checkpoint, encoding, options, progress, snapshots=snapshots, started=spec.started)
@@ -165,26 +169,26 @@ def _encode(
     write_checkpoint(result.comparison.decoded, folder.result("weights.safetensors"))
     write_checkpoint(result.comparison.decoded, folder.result("weights.pt"))
     result.stopwatch.begin(Phase.COMPARISON, at=1.0)
-    on_comparison = _progress_within(say, encoded_at, compared_at)
+    on_comparison = _progress_within(write_line, encoded_at, compared_at)
     comparison = _compare(options, result, on_comparison)
     folder.result("report.html").write_text(render_page(comparison), encoding="utf-8")
     on_comparison(Progress(phase=Phase.COMPARISON, fraction=1.0))
     if options.importance:
         result.stopwatch.begin(Phase.IMPORTANCE)
-        _write_importance(folder, options, result, _progress_within(say, compared_at, 1.0))
+        _write_importance(folder, options, result, _progress_within(write_line, compared_at, 1.0))
     report = comparison.report.with_seconds(result.stopwatch.seconds())
     folder.report.write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return 0
 
 
-def _progress_within(say: Callable[[str], None], start: float, end: float) -> OnProgress:
+def _progress_within(write_line: Callable[[str], None], start: float, end: float) -> OnProgress:
     """Report the progress of a part of the job, which spans the fractions `start` to `end` of the whole."""
 
-    def tell(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         fraction = start + (end - start) * progress.fraction
-        say(RunnerLine(progress=progress.model_copy(update={"fraction": fraction})).encoded())
+        write_line(RunnerLine(progress=progress.model_copy(update={"fraction": fraction})).encoded())
 
-    return tell
+    return report_progress
 
 
 def _compare(options: EncodeOptions, result: "EncodingResult", on_progress: OnProgress) -> "MeasuredComparison":
@@ -258,9 +262,9 @@ def _explained(error: Exception) -> tuple[str, str]:
     return _UNEXPECTED
 
 
-def _say_error(say: Callable[[str], None], code: str, message: str) -> None:
+def _write_error(write_line: Callable[[str], None], code: str, message: str) -> None:
     # Names of tensors come from the file and may have any length.
-    say(RunnerLine(error=ErrorLine(code=code, message=printable(message)[:LONGEST_MESSAGE])).encoded())
+    write_line(RunnerLine(error=ErrorLine(code=code, message=printable(message)[:LONGEST_MESSAGE])).encoded())
 
 
 def _private_output() -> Callable[[str], None]:
@@ -268,10 +272,10 @@ def _private_output() -> Callable[[str], None]:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def say(line: str) -> None:
+    def write_line(line: str) -> None:
         print(line, file=output, flush=True)
 
-    return say
+    return write_line
 
 
 def _die_with(parent: int) -> None:

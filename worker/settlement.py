@@ -12,7 +12,7 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.jobs.transitions import Claim
 from app.storage import ArtifactMissing, ArtifactStore, StoreUnavailable
-from worker.heartbeat import Heartbeat, Hold
+from worker.heartbeat import Heartbeat, LeaseState
 from worker.outcome import (
     RESULTS_REMOVED,
     Completed,
@@ -46,7 +46,7 @@ def settle(
     meanwhile.
     """
     is_refused_before = False
-    while heartbeat.hold is not Hold.LOST:
+    while heartbeat.lease_state is not LeaseState.LOST:
         try:
             with sessions.begin() as session:
                 kept = _kept(session, store, outcome)

@@ -55,8 +55,8 @@ class Download:
             return self._stream(request, store, headers)
 
     def _stream(self, request: Request, store: ArtifactStore, headers: dict[str, str]) -> Response:
-        size, asked, if_range = self.artifact.size, request.headers.get("range"), request.headers.get("if-range")
-        part, status = requested_part(asked, if_range, headers["ETag"], size), HTTPStatus.PARTIAL_CONTENT
+        size, ranges, if_range = self.artifact.size, request.headers.get("range"), request.headers.get("if-range")
+        part, status = requested_part(ranges, if_range, headers["ETag"], size), HTTPStatus.PARTIAL_CONTENT
         if part is None:
             part, status = self.artifact.whole, HTTPStatus.OK
         else:

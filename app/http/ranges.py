@@ -10,15 +10,15 @@ _ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNOREC
 _FARTHEST = 10**18
 
 
-def requested_part(asked: str | None, if_range: str | None, etag: str, size: int) -> range | None:
+def requested_part(header: str | None, if_range: str | None, etag: str, size: int) -> range | None:
     """Return the part to send, or None for the whole file.
 
     The whole file is sent for several ranges, an invalid range, and a resumed download (`If-Range`) of a file that has
     changed. Raises `Problem` (`range-not-satisfiable`).
     """
-    if asked is None or if_range not in {None, etag}:
+    if header is None or if_range not in {None, etag}:
         return None
-    found = _ONE_RANGE.fullmatch(asked)
+    found = _ONE_RANGE.fullmatch(header)
     if found is None or not (found[1] or found[2]):
         return None
     if not found[1]:

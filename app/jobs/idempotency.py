@@ -49,23 +49,23 @@ def parse_key(header: str | None) -> str | None:
 
 def fingerprint(submission: Submission) -> str:
     """Hash what a submission asks for: equal requests have equal fingerprints."""
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     if submission.options is None:
-        asked["encoding"] = submission.file.sha256
+        request["encoding"] = submission.file.sha256
     else:
-        asked |= {"checkpoint": submission.file.sha256, "options": submission.options.model_dump(mode="json")}
+        request |= {"checkpoint": submission.file.sha256, "options": submission.options.model_dump(mode="json")}
     if submission.dataset is not None:
         # The digest, because another data set may have the name by now.
-        asked["dataset"] = submission.dataset.sha256
+        request["dataset"] = submission.dataset.sha256
     if submission.name is not None:
-        asked["name"] = submission.name
+        request["name"] = submission.name
     if submission.labels:
-        asked["labels"] = dict(submission.labels)
+        request["labels"] = dict(submission.labels)
     if submission.webhook is not None:
-        asked["webhook"] = submission.webhook.model_dump(mode="json")
+        request["webhook"] = submission.webhook.model_dump(mode="json")
     if submission.deadline is not None:
-        asked["deadline_seconds"] = submission.deadline.total_seconds()
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        request["deadline_seconds"] = submission.deadline.total_seconds()
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

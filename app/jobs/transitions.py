@@ -225,10 +225,10 @@ class Transitions(Statements):
         failed = {"status": JobStatus.FAILED, "error_code": code, "error_message": message, **self._ended()}
         return self._turn(statement.values(**failed), code=code, message=message)
 
-    def _turn(self, statement: Update, **told: str) -> int:
+    def _turn(self, statement: Update, **data: str) -> int:
         """Change the status of jobs; return the number of hits.
 
-        For each job, add an event with the fields `told`, and a delivery for its webhook. A job that has ended no
+        For each job, add an event with the fields `data`, and a delivery for its webhook. A job that has ended no
         longer uses its data set.
         """
         changed = statement.returning(
@@ -238,7 +238,7 @@ class Transitions(Statements):
         self._session.expire_all()
         webhooks, now = WebhookRepository(self._session), self.now()
         for job_id, tenant, status, attempt, webhook, checkpoint, dataset in rows:
-            self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **told})
+            self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **data})
             if status in _WEBHOOK_EVENTS:
                 webhooks.note(job_id, tenant, _WEBHOOK_EVENTS[status], webhook, now)
             if dataset not in {None, checkpoint} and status in TERMINAL:

@@ -21,9 +21,9 @@ class WorkerRepository:
 
     def note_unfit(self, worker: str, reason: str) -> None:
         """Record that this worker cannot work, and the reason."""
-        told = {"reason": reason, "seen_at": current_time(self._session)}
-        insert = insert_into(self._session, UnfitWorker).values(worker=worker, **told)
-        self._session.execute(insert.on_conflict_do_update(index_elements=["worker"], set_=told))
+        values = {"reason": reason, "seen_at": current_time(self._session)}
+        insert = insert_into(self._session, UnfitWorker).values(worker=worker, **values)
+        self._session.execute(insert.on_conflict_do_update(index_elements=["worker"], set_=values))
 
     def note_fit(self, worker: str) -> None:
         """Remove the record of this worker, and those of workers that are gone."""

@@ -70,7 +70,7 @@ def quantize_as_small(
     assert images is not None
     levels = levels_for(teacher.network, comparison.path.stat().st_size)
 
-    def tell(step: StepReport) -> None:
+    def report_step(step: StepReport) -> None:
         clock = step.clock
         on_progress(
             Progress(
@@ -84,7 +84,7 @@ def quantize_as_small(
             )
         )
 
-    return quantize_directly(teacher, images, levels, Budget(seconds=seconds), tell)
+    return quantize_directly(teacher, images, levels, Budget(seconds=seconds), report_step)
 
 
 def quantize_directly(

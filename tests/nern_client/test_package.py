@@ -7,7 +7,7 @@ import pytest
 
 import nern_client
 from nern_client import Client, EncodeOptions, Job, NernClientError, Retries
-from nern_client.retries import seconds_told
+from nern_client.retries import parse_retry_after
 from nern_core.contract.options import EncodeOptions as CoreOptions
 from scripts import write_options
 from tests.conftest import ROOT
@@ -41,13 +41,13 @@ def test_pauses_grow_to_a_limit_and_are_never_shorter_than_told() -> None:
 
 @pytest.mark.parametrize(("told", "seconds"), [("7", 7), (" 7 ", 7), ("", None), ("soon", None), ("-1", None)])
 def test_retry_after_in_seconds(told: str, seconds: float | None) -> None:
-    assert seconds_told({"retry-after": told}) == seconds
+    assert parse_retry_after({"retry-after": told}) == seconds
 
 
 def test_retry_after_as_a_date() -> None:
     told = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert seconds_told({"retry-after": told}) == pytest.approx(90, abs=2)
-    assert seconds_told({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}) == 0
+    assert parse_retry_after({"retry-after": told}) == pytest.approx(90, abs=2)
+    assert parse_retry_after({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}) == 0
 
 
 def test_an_address_that_is_none_is_refused() -> None:

@@ -12,7 +12,7 @@ from app.jobs.transitions import Claim
 from tests.processes import wait_for
 from tests.worker.conftest import Jobs
 from tests.worker.supervision import Clock, fast, on
-from worker.heartbeat import Heartbeat, Hold
+from worker.heartbeat import Heartbeat, LeaseState
 
 LEASE = timedelta(seconds=1)
 
@@ -33,29 +33,29 @@ class BrokenDatabase:
 
 @pytest.mark.parametrize(
     ("code", "later"),
-    [(sqlite3.SQLITE_FULL, Hold.HELD), (sqlite3.SQLITE_IOERR, Hold.LOST)],
+    [(sqlite3.SQLITE_FULL, LeaseState.HELD), (sqlite3.SQLITE_IOERR, LeaseState.LOST)],
     ids=["full", "broken"],
 )
 def test_a_job_is_held_for_ten_leases_while_the_database_fails(
-    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, later: Hold
+    embedded_jobs: Jobs, monkeypatch: pytest.MonkeyPatch, code: int, later: LeaseState
 ) -> None:
     """With a full database nobody else can take the job, so it is held for as long as the outage takes."""
     clock, database = Clock(), BrokenDatabase(code)
     claim = claimed(embedded_jobs, LEASE)
     monkeypatch.setattr(JobRepository, "heartbeat", database)
     with Heartbeat(settings_of(embedded_jobs), embedded_jobs.sessions, claim, on(clock)) as heartbeat:
-        assert set(holds_during(heartbeat, clock, leases=9)) == {Hold.HELD}
+        assert set(holds_during(heartbeat, clock, leases=9)) == {LeaseState.HELD}
         # The second beat from now starts after the clock was set.
         wait_for(more_than(database, database.beats + 1))
         assert holds_during(heartbeat, clock, leases=2)[-1] is later
 
 
-def holds_during(heartbeat: Heartbeat, clock: Clock, leases: int) -> list[Hold]:
+def holds_during(heartbeat: Heartbeat, clock: Clock, leases: int) -> list[LeaseState]:
     """Look four times in each lease; a longer pause would count as a suspended machine."""
     found = []
     for _ in range(4 * leases):
         clock.now += LEASE.total_seconds() / 4
-        found.append(heartbeat.hold)
+        found.append(heartbeat.lease_state)
     return found
 
 
@@ -71,7 +71,7 @@ def test_after_an_outage_the_lease_is_extended_though_it_had_expired(embedded_jo
     claim = claimed(embedded_jobs, -LEASE)
     with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim, fast()) as heartbeat:
         wait_for(lambda: not expired(embedded_jobs, claim.job_id))
-        assert heartbeat.hold is Hold.HELD
+        assert heartbeat.lease_state is LeaseState.HELD
 
 
 def test_a_worker_that_was_suspended_asks_before_it_gives_the_job_up(embedded_jobs: Jobs) -> None:
@@ -79,8 +79,8 @@ def test_a_worker_that_was_suspended_asks_before_it_gives_the_job_up(embedded_jo
     claim = claimed(embedded_jobs, LEASE)
     heartbeat = Heartbeat(settings_of(embedded_jobs), embedded_jobs.sessions, claim, on(clock))
     clock.now += 100 * LEASE.total_seconds()
-    holds = [heartbeat.hold, *holds_during(heartbeat, clock, leases=10)]
-    assert (holds[0], holds[-1]) == (Hold.HELD, Hold.LOST)
+    holds = [heartbeat.lease_state, *holds_during(heartbeat, clock, leases=10)]
+    assert (holds[0], holds[-1]) == (LeaseState.HELD, LeaseState.LOST)
 
 
 def test_a_job_that_another_worker_took_during_an_outage_is_lost(embedded_jobs: Jobs) -> None:
@@ -89,7 +89,7 @@ def test_a_job_that_another_worker_took_during_an_outage_is_lost(embedded_jobs: 
         assert JobRepository(session).expire_leases(max_attempts=3) == 1
         assert JobRepository(session).claim(claim.job_id, LEASE) is not None
     with Heartbeat(embedded_jobs.settings, embedded_jobs.sessions, claim, fast()) as heartbeat:
-        wait_for(lambda: heartbeat.hold is Hold.LOST)
+        wait_for(lambda: heartbeat.lease_state is LeaseState.LOST)
 
 
 def claimed(jobs: Jobs, lease: timedelta) -> Claim:

@@ -23,7 +23,7 @@ from tests.worker.supervision import nothing
 from worker.caches import Caches
 from worker.child import runner_environment
 from worker.folder import OPTIONAL_RESULTS, RECONSTRUCTED, RESULTS, RunFolder, RunSpec
-from worker.runner import _encode, _explained, _say_error
+from worker.runner import _encode, _explained, _write_error
 
 CACHES = Caches()
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4"
@@ -226,7 +226,7 @@ def test_input_that_cannot_be_encoded_ends_in_one_error_line(tmp_path: Path) -> 
 
 def test_a_long_error_is_cut() -> None:
     lines: list[str] = []
-    _say_error(lines.append, "unmatched_pattern", "x" * 5000)
+    _write_error(lines.append, "unmatched_pattern", "x" * 5000)
     assert json.loads(lines[0])["error"] == {"code": "unmatched_pattern", "message": "x" * 1000}
 
 

@@ -159,8 +159,8 @@ class Courier:
             with self._client.send(
                 "POST", message.url, headers=headers, body=message.body, seconds=_SECONDS_FOR_ANSWER, tenant=due.tenant
             ) as answer:
-                asked = answer.headers.get("Retry-After", "")
-                return _Response(answer.status, None, milliseconds(), _seconds(asked))
+                retry_after = answer.headers.get("Retry-After", "")
+                return _Response(answer.status, None, milliseconds(), _seconds(retry_after))
         except OutboundError as error:
             return _Response(None, str(error), milliseconds())
 

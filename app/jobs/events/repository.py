@@ -95,13 +95,13 @@ class EventRepository:
 
         If there are more than 2,000 events, some positions are left out and get theirs later.
         """
-        asked = list(positions)
+        wanted = list(positions)
         # Not a join with the events, because PostgreSQL reads the whole table for it.
         last = select(func.max(JobEvent.number)).where(JobEvent.job_id == Job.id).scalar_subquery()
-        query = select(Job.id, Job.status, last).where(Job.id.in_({position.job_id for position in asked}))
+        query = select(Job.id, Job.status, last).where(Job.id.in_({position.job_id for position in wanted}))
         heads = {job_id: (status, number or 0) for job_id, status, number in self._session.execute(query)}
         found, size = {}, 0
-        for position in asked:
+        for position in wanted:
             status, number = heads.get(position.job_id, (None, 0))
             is_behind = number > position.after
             if is_behind and size >= _MOST_AT_ONCE:

@@ -42,13 +42,13 @@ def _code(tensors: Mapping[str, Tensor], interpreter: Path, option: str, value: 
         safetensors.torch.save_file({n: tensor.clone() for n, tensor in tensors.items()}, folder / "in.safetensors")
         # -I (isolated): otherwise the import finds this module, which is in the program's folder and has the package's
         # name.
-        told = _run([str(interpreter), "-I", str(_PROGRAM), str(folder), option, str(value)])
+        result = _run([str(interpreter), "-I", str(_PROGRAM), str(folder), option, str(value)])
         decoded = safetensors.torch.load_file(folder / "out.safetensors")
     return Alternative(
-        name=f"NNCodec qp {told['parameter']}",
-        bytes=told["bytes"],
+        name=f"NNCodec qp {result['parameter']}",
+        bytes=result["bytes"],
         tensors={n: decoded[n] for n in tensors},
-        seconds=told["seconds"],
+        seconds=result["seconds"],
     )
 
 

@@ -52,26 +52,26 @@ def train_predictor(
     images = None if teacher is None else image_source(image_settings, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
     share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
-    training = _StagedTraining(predictor, budget, on_step, snapshots or Snapshots())
+    trainer = _Trainer(predictor, budget, on_step, snapshots or Snapshots())
     goal = targets
     for later_rounds in reversed(range(rounds)):
         loss = ReconstructionLoss(reconstruction, predictor, goal, generator, weights)
-        stages = [_Stage(Phase.RECONSTRUCTION, share, reconstruction.optimizer, loss, later_rounds)]
+        stages = [_PlannedStage(Phase.RECONSTRUCTION, share, reconstruction.optimizer, loss, later_rounds)]
         if later_rounds > 0:
-            training.run(stages, one_schedule=False)
+            trainer.run(stages, one_schedule=False)
             goal = _reconstruction(predictor, goal, generator)
             _renew(predictor, generator)
     if teacher is not None and images is not None:
         predictions = Predictions(distillation.sampling, predictor, targets, generator, distillation.refresh)
         comparison = DistillationLoss(distillation, predictions, targets, teacher, images)
-        stages.append(_Stage(Phase.DISTILLATION, distillation.share, distillation.optimizer, comparison))
-    training.run(stages, one_schedule=settings.one_schedule)
-    training.seconds[Phase.RECONSTRUCTION] += preparation
-    return training.seconds
+        stages.append(_PlannedStage(Phase.DISTILLATION, distillation.share, distillation.optimizer, comparison))
+    trainer.run(stages, one_schedule=settings.one_schedule)
+    trainer.seconds[Phase.RECONSTRUCTION] += preparation
+    return trainer.seconds
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class _PlannedStage:
     """A phase, or one round of it."""
 
     phase: Phase
@@ -81,7 +81,7 @@ class _Stage:
     later_rounds: int = 0
 
 
-class _StagedTraining:
+class _Trainer:
     """Runs stages one after another and tracks their place, steps and seconds."""
 
     def __init__(
@@ -95,7 +95,7 @@ class _StagedTraining:
         self._steps: dict[Phase, int] = {}
         self.seconds: dict[Phase, float] = {}
 
-    def run(self, stages: Sequence[_Stage], *, one_schedule: bool) -> None:
+    def run(self, stages: Sequence[_PlannedStage], *, one_schedule: bool) -> None:
         """Train through the stages, with one optimizer and one cosine schedule for all of them or one for each."""
         whole, first = sum(stage.share.seconds for stage in stages), self._start
         optimizers = None
@@ -109,7 +109,7 @@ class _StagedTraining:
             self._steps[stage.phase] = self._steps.get(stage.phase, 0) + clock.step
             self._start += stage.share.seconds
 
-    def _report(self, stage: _Stage, step: StepReport) -> None:
+    def _report(self, stage: _PlannedStage, step: StepReport) -> None:
         earlier, in_round = self._steps.get(stage.phase, 0), step.clock.total_steps
         self._on_step(
             TrainingStep(

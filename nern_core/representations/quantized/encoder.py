@@ -18,7 +18,7 @@ from nern_core.representations.quantized.for_size import quantize_for_rate, quan
 from nern_core.representations.quantized.layer_streams import pack_layers
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.settings import QuantizationConfig
-from nern_core.representations.quantized.trainer import Stage, Training
+from nern_core.representations.quantized.trainer import Stage, TrainingInputs
 from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
 from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
@@ -99,7 +99,7 @@ class QuantizedEncoder:
         """Round the weights without training: no larger than int8 with zstd, and more accurate."""
         return quantize_faithfully(self._quantizer(None), self._size)
 
-    def _quantizer(self, training: Training | None) -> Quantizer:
+    def _quantizer(self, training: TrainingInputs | None) -> Quantizer:
         teacher, options = self._task.teacher, self._task.options
         network = None if teacher is None else teacher.network
         return Quantizer(
@@ -110,12 +110,12 @@ class QuantizedEncoder:
             kernels=options.represented,
         )
 
-    def _training(self, teacher: Teacher) -> Training | None:
+    def _training(self, teacher: Teacher) -> TrainingInputs | None:
         """Return the settings of training; None without the images that the recipe needs."""
         images = image_source(self._plan.images, teacher, self._plan.generator)
         if images is None:
             return None
-        return Training(
+        return TrainingInputs(
             config=self._settings,
             teacher=teacher,
             images=images,

@@ -8,7 +8,7 @@ from nern_core.contract.errors import NernError
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
-from nern_core.representations.quantized.trainer import Trainer, Training
+from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
 from nern_core.representations.quantized.trim import trimmed
 
 # More bits per weight do not change a network's outputs; with fewer, nothing of the network is left.
@@ -24,7 +24,7 @@ SizeOf = Callable[[Quantized], int]
 
 
 def quantize_for_size(
-    quantizer: Quantizer, target: int, size_of: SizeOf, training: Training
+    quantizer: Quantizer, target: int, size_of: SizeOf, training: TrainingInputs
 ) -> tuple[Quantized, float]:
     """Quantize and train for a file of at most `target` bytes; `size_of` returns the size of a file.
 
@@ -35,7 +35,9 @@ def quantize_for_size(
     return _fitted(quantizer, parameters, target, size_of), seconds
 
 
-def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Training) -> tuple[Quantized, float]:
+def quantize_for_rate(
+    quantizer: Quantizer, bits_per_weight: float, training: TrainingInputs
+) -> tuple[Quantized, float]:
     """Quantize and train at about `bits_per_weight` bits per weight; also return the seconds of training.
 
     Raises `NernError` (`diverged`).
@@ -46,7 +48,7 @@ def quantize_for_rate(quantizer: Quantizer, bits_per_weight: float, training: Tr
     return quantizer.rounded(parameters), seconds
 
 
-def _train(training: Training, quantizer: Quantizer, parameters: QuantizedParameters, bits: float) -> float:
+def _train(training: TrainingInputs, quantizer: Quantizer, parameters: QuantizedParameters, bits: float) -> float:
     """Train the parameters in place, and move them to the CPU; return the seconds of training."""
     trainer = Trainer(training, quantizer, parameters, bits)
     trainer.run(1.0)

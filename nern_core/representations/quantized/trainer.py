@@ -36,7 +36,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
+class TrainingInputs:
     """The inputs of training: settings, a teacher, images, a budget, a callback for steps, and snapshots."""
 
     config: QuantizationConfig
@@ -54,7 +54,7 @@ class Trainer:
     """
 
     def __init__(
-        self, training: Training, quantizer: Quantizer, parameters: QuantizedParameters, wanted_bits: float
+        self, training: TrainingInputs, quantizer: Quantizer, parameters: QuantizedParameters, wanted_bits: float
     ) -> None:
         teacher = training.teacher
         self._training = training

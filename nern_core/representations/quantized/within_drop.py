@@ -17,7 +17,7 @@ from nern_core.contract.report import SizeTrial
 from nern_core.representations.quantized.for_size import FEWEST_BITS_PER_WEIGHT, MOST_BITS_PER_WEIGHT
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate_distillation import RateDistillation
-from nern_core.representations.quantized.trainer import Trainer, Training
+from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
 from nern_core.training.expected_drop import PointsLost, expected_drop
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.snapshots import State
@@ -83,7 +83,7 @@ def quantize_within_drop(
     quantizer: Quantizer,
     goal: DropGoal,
     measure: Callable[[Quantized], Measured],
-    training: Training,
+    training: TrainingInputs,
     untrained: Callable[[], Quantized],
 ) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
     """Quantize for the smallest file with an accuracy drop of at most `goal.max_drop` points.

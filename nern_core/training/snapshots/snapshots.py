@@ -78,9 +78,9 @@ class Snapshots:
         """Save this part with all later stages."""
         self._always[name] = part
 
-    def stage(self, parts: Mapping[str, Resumable]) -> "Stage":
+    def stage(self, parts: Mapping[str, Resumable]) -> "StageSnapshot":
         """Begin the next stage; restore the saved state of its parts and of those that are always included."""
-        stage = Stage(self, f"stage-{self._stages}", self._always | dict(parts))
+        stage = StageSnapshot(self, f"stage-{self._stages}", self._always | dict(parts))
         self._stages += 1
         stage.restore()
         return stage
@@ -132,8 +132,8 @@ class Snapshots:
         return found if found.pop(_WRITTEN_BY) == _program() else None
 
 
-class Stage:
-    """A stage of a training. Made by `Snapshots.stage`."""
+class StageSnapshot:
+    """Saves and restores one stage of a training. Made by `Snapshots.stage`."""
 
     def __init__(self, snapshots: Snapshots, name: str, parts: Mapping[str, Resumable]) -> None:
         self._snapshots = snapshots

@@ -1,7 +1,7 @@
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.for_size import quantize_for_size
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
-from nern_core.representations.quantized.trainer import Training
+from nern_core.representations.quantized.trainer import TrainingInputs
 from nern_core.training.clock import Budget
 from nern_core.training.snapshots import Snapshots
 from tests.nern_core.digits_teacher import digits_teacher, images_of
@@ -11,7 +11,7 @@ from tests.nern_core.representations.quantized.test_within_drop import LAYERS, T
 def test_large_integers_are_brought_to_their_size_by_coarser_steps_and_stay_near_the_weights() -> None:
     teacher = digits_teacher()
     quantizer = Quantizer(TENSORS, LAYERS, teacher.network, training=True)
-    training = Training(
+    training = TrainingInputs(
         config=FAST.quantization,
         teacher=teacher,
         images=images_of(teacher),

@@ -7,7 +7,7 @@ from nern_core.container.step_grid import steps_of
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
-from nern_core.representations.quantized.trainer import Stage, Trainer, Training
+from nern_core.representations.quantized.trainer import Stage, Trainer, TrainingInputs
 from nern_core.representations.quantized.within_drop import DropGoal, Measured, SizeSearch, quantize_within_drop
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import select_layers
@@ -21,9 +21,9 @@ TENSORS = read_checkpoint(EXAMPLE).tensors
 LAYERS = select_layers(TENSORS)
 
 
-def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer, Training]:
+def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer, TrainingInputs]:
     teacher = digits_teacher()
-    training = Training(
+    training = TrainingInputs(
         config=FAST.quantization,
         teacher=teacher,
         images=images_of(teacher),
