@@ -182,7 +182,11 @@ BAD_DOCUMENTS: list[tuple[dict[str, Any], str, str]] = [
         "invalid-job",
         "body: this is not JSON: EOF while parsing",
     ),
-    ({"json": {"checkpoint": {"sha256": DIGEST}, "options": {"seconds": -1}}}, "invalid-options", "seconds: input"),
+    (
+        {"json": {"checkpoint": {"sha256": DIGEST}, "options": {"seconds": -1}}},
+        "invalid-options",
+        "seconds: this must be more than 0.",
+    ),
 ]
 
 

@@ -138,6 +138,7 @@ def test_a_budget_without_images_is_noted_as_unused(tmp_path: Path, budget: dict
     )
 
 
+@pytest.mark.slow
 def test_the_smallest_file_within_a_drop_is_searched_for(tmp_path: Path) -> None:
     report = run(tmp_path, max_drop=1.0, steps=400, **WITH_DATA)
     assert report.size_trials[-1].drop <= 1.0
@@ -145,6 +146,7 @@ def test_the_smallest_file_within_a_drop_is_searched_for(tmp_path: Path) -> None
     assert report.metrics.ratio > 12
 
 
+@pytest.mark.slow
 def test_a_larger_drop_gives_a_smaller_file(tmp_path: Path) -> None:
     sizes = [run(tmp_path, max_drop=drop, steps=200, **WITH_DATA).metrics.file_bytes for drop in (0.5, 40.0)]
     assert sizes[1] < 0.7 * sizes[0]
@@ -201,9 +203,9 @@ def test_tied_constant_and_odd_tensors_of_any_dtype_survive(tmp_path: Path, dtyp
         ({"direct_quantization": True, "architecture": "digits-cnn"}, "`direct_quantization` needs a `dataset`"),
         ({"max_drop": 1.0, "recipe": "data-free", **WITH_DATA}, "the recipe `fast`"),
         ({"target_bytes": 5000, "recipe": "paper"}, "`paper` has no target size"),
-        ({"target_bytes": 5000, "hidden_size": 16}, "excludes a predictor"),
-        ({"target_ratio": 4.0, "rounds": 2}, "excludes a predictor"),
-        ({"target_ratio": 4.0, "kernels_per_coordinate": 2}, "excludes a predictor"),
+        ({"target_bytes": 5000, "hidden_size": 16}, "cannot be used with `hidden_size`"),
+        ({"target_ratio": 4.0, "rounds": 2}, "cannot be used with `hidden_size`"),
+        ({"target_ratio": 4.0, "kernels_per_coordinate": 2}, "cannot be used with `hidden_size`"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], sentence: str) -> None:
