@@ -13,6 +13,7 @@ from app.accounting.reservations import Reservations
 from app.datasets.service import DatasetService
 from app.db.transactions import Sessions
 from app.jobs.accounts import ACCOUNTS
+from app.jobs.deliveries.service import DeliveryService
 from app.jobs.events.listener_limit import ListenerLimit
 from app.jobs.events.reader import EventReader
 from app.jobs.relay import Relay
@@ -47,6 +48,7 @@ class Services:
     uploads: UploadService
     partial_uploads: PartialUploads
     datasets: DatasetService
+    deliveries: DeliveryService
     webhooks: WebhookService
 
 
@@ -75,6 +77,7 @@ def create_services(
         uploads=uploads,
         partial_uploads=PartialUploads(settings, sessions, store, ACCOUNTS),
         datasets=datasets,
+        deliveries=DeliveryService(sessions),
         webhooks=WebhookService(sessions),
     )
 

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 import app.access.models
 import app.accounting.models
 import app.datasets.models
+import app.jobs.deliveries.models
 import app.jobs.events.models
 import app.retention.models
 import app.uploads.models

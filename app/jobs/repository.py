@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased
 
 from app.accounting.quotas import BYTES_OF_A_JOB, Usage
 from app.jobs.announcements import Announcements
+from app.jobs.deliveries.repository import DeliveryRepository
 from app.jobs.events.models import EventKind
 from app.jobs.kinds import JobKind
 from app.jobs.models import TERMINAL, ArtifactUse, Job, JobLabel, JobStatus
@@ -22,7 +23,6 @@ from app.jobs.submission.labels import Label
 from app.jobs.transitions import Transitions
 from app.jobs.turns import Turns
 from app.storage.artifacts import is_described
-from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import Webhook
 
 
@@ -171,7 +171,7 @@ class JobRepository(Transitions, Announcements, Turns):
             return {}
         for table in (ArtifactUse, JobLabel):
             self._session.execute(delete(table).where(table.job_id == job_id))
-        WebhookRepository(self._session).forget(job_id)
+        DeliveryRepository(self._session).forget(job_id)
         self._events.forget([job_id])
         return files
 

@@ -16,6 +16,7 @@ from app.accounting.reservations import ReservedRoom
 from app.datasets.service import dataset_lost
 from app.db.transactions import Sessions, current_time, transact
 from app.jobs.accounts import ACCOUNTS
+from app.jobs.deliveries.repository import DeliveryRepository
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.ids import new_job_id, unknown_job
 from app.jobs.kinds import JobKind
@@ -31,7 +32,6 @@ from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.storage.artifacts import is_described
 from app.uploads.service import unknown_checkpoint
-from app.webhooks.repository import WebhookRepository
 from nern_core.contract.errors import quoted
 from nern_core.contract.options import Device
 
@@ -142,7 +142,7 @@ class TenantJobs:
             more = submission.file.size + submission.result_bytes + BYTES_OF_A_JOB
             self._quotas.refuse(ACCOUNTS.usage(session, self._tenant), more)
             if submission.webhook is not None:
-                refuse_deliveries(WebhookRepository(session).pending_of(self._tenant, MOST_DELIVERIES))
+                refuse_deliveries(DeliveryRepository(session).pending_of(self._tenant, MOST_DELIVERIES))
         if draft.held is not None:
             draft.held.bind(session, request, self._settings.keep_idempotency_keys)
         self._renew(session, submission)

@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import Update
 
 from app.db.base import UtcDateTime
 from app.db.stored_documents import read_document
+from app.jobs.deliveries.repository import DeliveryRepository
 from app.jobs.events.models import EventKind
 from app.jobs.events.repository import QueueHistory
 from app.jobs.kinds import JobKind
@@ -23,7 +24,6 @@ from app.jobs.statements import Statements
 from app.jobs.submission.deadline import DEADLINE_EXCEEDED
 from app.kit.backoff import Backoff
 from app.storage.artifacts import is_described
-from app.webhooks.repository import WebhookRepository
 from app.webhooks.webhook import WebhookEvent
 from nern_core.contract.options import EncodeOptions
 
@@ -236,11 +236,11 @@ class Transitions(Statements):
         )
         rows = self._session.execute(changed, execution_options={"synchronize_session": False}).all()
         self._session.expire_all()
-        webhooks, now = WebhookRepository(self._session), self.now()
+        deliveries, now = DeliveryRepository(self._session), self.now()
         for job_id, tenant, status, attempt, webhook, checkpoint, dataset in rows:
             self._events.add(job_id, EventKind(status), now, {"attempt": attempt, **data})
             if status in _WEBHOOK_EVENTS:
-                webhooks.note(job_id, tenant, _WEBHOOK_EVENTS[status], webhook, now)
+                deliveries.note(job_id, tenant, _WEBHOOK_EVENTS[status], webhook, now)
             if dataset not in {None, checkpoint} and status in TERMINAL:
                 self._stop_using(job_id, dataset)
         return len(rows)

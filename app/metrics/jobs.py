@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db.transactions import Sessions, transact
+from app.jobs.deliveries.repository import DeliveryRepository
 from app.jobs.models import JobStatus
 from app.metrics.ended_jobs import EndedJobMetrics
 from app.metrics.repository import ACTIVE, ActiveJobs, MetricsRepository
-from app.webhooks.repository import WebhookRepository
 from app.workers.repository import WorkerRepository
 from nern_core.contract.options import Device
 
@@ -78,7 +78,7 @@ class JobMetrics(Collector):
         repository = MetricsRepository(session)
         self._show(repository.active())
         self._not_understood.set(repository.not_understood())
-        self._deliveries.set(WebhookRepository(session).pending())
+        self._deliveries.set(DeliveryRepository(session).pending())
         self._unfit.clear()
         for reason, count in WorkerRepository(session).unfit().items():
             self._unfit.labels(reason).set(count)

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute
+from app.jobs.deliveries.service import DeliveryList
 from app.routes.authentication import Tenant, WritingTenant
 from app.routes.jobs import Jobs
 from app.routes.parameters import JobId
 from app.services import RequestServices
-from app.webhooks.service import DeliveryList, SecretView
+from app.webhooks.service import SecretView
 
 router = APIRouter(
     route_class=TenantRoute,
@@ -33,7 +34,7 @@ router = APIRouter(
 def list_deliveries(job_id: JobId, jobs: Jobs, tenant: Tenant, services: RequestServices) -> DeliveryList:
     """Deliveries of the job's webhook, with all attempts and the time of the next one."""
     jobs.get(job_id)
-    return services.webhooks.deliveries(tenant, job_id)
+    return services.deliveries.of_job(tenant, job_id)
 
 
 @router.get("/webhooks/secret", summary="Get the signing secret of webhooks", operation_id="get_webhook_secret")

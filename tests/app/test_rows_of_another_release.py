@@ -15,11 +15,11 @@ from app.access.models import ApiKey
 from app.access.service import ApiKeyService
 from app.datasets.models import Dataset
 from app.db.engine import create_sessions
+from app.jobs.deliveries.models import WebhookDelivery
 from app.jobs.events.models import JobEvent
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
 from app.settings import Settings
-from app.webhooks.models import WebhookDelivery
 from tests.app.conftest import serving, submit
 from tests.app.routes.test_authentication import bearer
 from tests.app.test_jobs_api import finish

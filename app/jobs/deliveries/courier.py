@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.db.transactions import Sessions, transact
+from app.jobs.deliveries.repository import DeliveryRepository, Due
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobView
 from app.kit.backoff import Backoff
@@ -27,7 +28,7 @@ from app.kit.fair_shares import FairShares
 from app.outbound.client import OutboundClient
 from app.outbound.errors import OutboundError
 from app.settings import Settings
-from app.webhooks.repository import Due, WebhookRepository
+from app.webhooks.repository import SecretRepository
 from app.webhooks.signing import sign
 
 _log = structlog.get_logger()
@@ -102,7 +103,9 @@ class Courier:
     def begin_due(self) -> Sequence[Future[None]]:
         """Start the due deliveries, as far as their tenants have free threads."""
         self._begun = [future for future in self._begun if not future.done()]
-        taken = transact(self._sessions, lambda session: WebhookRepository(session).take(_AT_ONCE, _HOLD, self._shares))
+        taken = transact(
+            self._sessions, lambda session: DeliveryRepository(session).take(_AT_ONCE, _HOLD, self._shares)
+        )
         # Only this thread takes shares, so those of the plan are still free.
         begun = [self._threads.submit(self._attempt, due) for due in taken if self._shares.take(due.tenant)]
         self._begun += begun
@@ -127,7 +130,7 @@ class Courier:
             pause = max(pause, response.retry_after)
 
         def work(session: Session) -> bool:
-            return WebhookRepository(session).settle(due, response.logged(), delivered=response.delivered, pause=pause)
+            return DeliveryRepository(session).settle(due, response.logged(), delivered=response.delivered, pause=pause)
 
         transact(self._sessions, work)
         _log.info("webhook_sent", delivery=due.id, job=due.job_id, **response.logged())
@@ -139,7 +142,7 @@ class Courier:
             return None
         view = JobView.of(job, self._settings.keep_results)
         content = {"type": due.event, "timestamp": due.created_at.isoformat(), "data": view.model_dump(mode="json")}
-        secrets = WebhookRepository(session).signing_secrets(due.tenant)
+        secrets = SecretRepository(session).signing_secrets(due.tenant)
         return _Message(job.webhook["url"], json.dumps(content, separators=(",", ":")).encode(), secrets)
 
     def _send(self, due: Due, message: _Message) -> _Response:

@@ -17,9 +17,9 @@ from app.access.service import ApiKeyService
 from app.accounting.quotas import BYTES_OF_A_JOB, MOST_DELIVERIES, Quotas, Usage
 from app.db.transactions import current_time
 from app.jobs.accounts import ACCOUNTS
+from app.jobs.deliveries.models import WebhookDelivery
 from app.kit.problems import Problem
 from app.settings import Settings
-from app.webhooks.models import WebhookDelivery
 from nern_core.formats.checkpoint_structure import read_structure
 from tests.app.conftest import serving, stored_files, submit
 from tests.app.routes.test_authentication import BOTH, bearer

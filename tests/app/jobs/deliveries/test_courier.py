@@ -18,9 +18,9 @@ from app.access.caller import Scope
 from app.access.service import ApiKeyService
 from app.db.engine import create_sessions
 from app.jobs.deliveries.courier import MOST_ATTEMPTS, Courier, pause_after
+from app.jobs.deliveries.models import WebhookDelivery
 from app.outbound.client import OutboundClient
 from app.settings import Settings
-from app.webhooks.models import WebhookDelivery
 from app.webhooks.signing import new_secret, sign
 from tests.app.conftest import serving, stored_files, submit
 from tests.app.jobs.deliveries.receiver import Receiver, receiving

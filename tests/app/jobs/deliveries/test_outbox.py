@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import select
 
 from app.db.transactions import Sessions, transact
+from app.jobs.deliveries.models import WebhookDelivery
+from app.jobs.deliveries.repository import DeliveryRepository, Due
 from app.jobs.models import Job
 from app.jobs.repository import JobRepository, NewJob
 from app.jobs.transitions import Claim
 from app.kit.fair_shares import FairShares
-from app.webhooks.models import WebhookDelivery
-from app.webhooks.repository import Due, WebhookRepository
 from app.webhooks.webhook import Webhook, WebhookEvent
 from tests.app.jobs.test_repository import ARTIFACTS, LEASE, METRICS, TENANT, sessions
 
@@ -133,7 +133,7 @@ def test_only_the_events_that_are_asked_for_are_told(sessions: Sessions) -> None
 
 
 def take(sessions: Sessions) -> list[Due]:
-    return transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD, FairShares(9)))
+    return transact(sessions, lambda session: DeliveryRepository(session).take(9, HOLD, FairShares(9)))
 
 
 def test_one_courier_at_a_time_has_a_delivery(sessions: Sessions) -> None:
@@ -141,11 +141,11 @@ def test_one_courier_at_a_time_has_a_delivery(sessions: Sessions) -> None:
     with sessions.begin() as session:
         JobRepository(session).request_cancel("job_1", TENANT)
     taken = [
-        transact(sessions, lambda session: WebhookRepository(session).take(9, HOLD, FairShares(9))) for _ in range(2)
+        transact(sessions, lambda session: DeliveryRepository(session).take(9, HOLD, FairShares(9))) for _ in range(2)
     ]
     assert [len(due) for due in taken] == [1, 0]
     lost = [
-        transact(sessions, lambda session: WebhookRepository(session).take(9, timedelta(), FairShares(9)))
+        transact(sessions, lambda session: DeliveryRepository(session).take(9, timedelta(), FairShares(9)))
         for _ in range(2)
     ]
     assert lost == [[], []]
@@ -160,8 +160,8 @@ def test_an_attempt_is_settled_once(sessions: Sessions) -> None:
     def settle() -> bool:
         entry = {"status_code": 204, "error": None, "milliseconds": 1}
         return transact(
-            sessions, lambda session: WebhookRepository(session).settle(due, entry, delivered=True, pause=None)
+            sessions, lambda session: DeliveryRepository(session).settle(due, entry, delivered=True, pause=None)
         )
 
     assert [settle(), settle()] == [True, False]
-    assert transact(sessions, lambda session: WebhookRepository(session).pending()) == 0
+    assert transact(sessions, lambda session: DeliveryRepository(session).pending()) == 0
