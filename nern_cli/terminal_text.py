@@ -54,7 +54,7 @@ def print_row(cells: Iterable[str]) -> None:
 def print_note(text: str) -> None:
     """Print one line on standard error, so that it does not mix with results.
 
-    If nobody reads it any more, the work goes on without notes.
+    If nobody reads it any more, the work continues without notes.
     """
     try:
         print(printable(text), file=sys.stderr, flush=True)

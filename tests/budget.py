@@ -4,7 +4,7 @@ Only the test itself counts, without its fixtures, which others may share. Its t
 
 - the CPU time of its process and of the processes that it started and waited for;
 - the time that passed, without those moments in which any process of the machine waited for a CPU. Otherwise a test
-  would take longer where other work goes on.
+  would take longer beside other work.
 
 The limit is `SECONDS` on a machine as fast as that on which `CALIBRATION` was measured, and longer on a slower one. The
 durations of all tests, fixtures included, are kept in `.pytest_cache/v/nern/seconds`, the longest first.

@@ -1,4 +1,4 @@
-"""What a representation gets to encode: the checkpoint, and how to train."""
+"""The task that a representation gets: the checkpoint to encode, and the plan of its training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class EncodingTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPlan:
-    """How to train: images, budget, random numbers, and who observes, times and saves it.
+    """The plan of a training: images, budget and random numbers; observer, stopwatch and snapshots.
 
     `is_worthwhile` is False if neither a size nor a budget is requested and the default budget is too small to improve
     rounded weights.
