@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from app.jobs.events import repository
+from app.kit.backoff import Backoff
 from tests.browser.conftest import Site
 from tests.browser.played_worker import PlayedWorker
 from tests.shared_service import Tenant
@@ -25,8 +28,9 @@ def worker(site: Site, job_id: str) -> PlayedWorker:
 
 
 def test_a_running_job_is_followed_to_its_results(
-    page: Page, job_id: str, worker: PlayedWorker, tmp_path: Path
+    page: Page, job_id: str, worker: PlayedWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(repository, "_BACKOFF", Backoff(first=timedelta(0), longest=timedelta(0)))
     page.goto(f"/view/{job_id}")
     expect(page.locator("#what")).to_have_text("digits-cnn, hidden size 16")
     expect(page.locator(".badge")).to_have_text("running")

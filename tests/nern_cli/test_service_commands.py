@@ -17,6 +17,7 @@ from app.db.engine import create_sessions
 from app.db.schema import migrate
 from app.jobs.events import repository
 from app.jobs.repository import JobRepository
+from app.kit.backoff import Backoff
 from app.settings import Authentication, Settings
 from nern_cli.jobs import Status
 from nern_client import JobStatus
@@ -127,7 +128,7 @@ def test_watch_prints_a_line_of_json_for_each_change(
 def test_logs_tell_what_has_happened_line_by_line(
     nern: Run, capsys: pytest.CaptureFixture[str], embedded: Settings, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "_SHORTEST_PAUSE", timedelta(0))
+    monkeypatch.setattr(repository, "_BACKOFF", Backoff(first=timedelta(0), longest=timedelta(0)))
     begun = claim(embedded, job_id)
     told = Progress(phase=Phase.RECONSTRUCTION, fraction=0.5, step=10, total=20, loss=0.25)
     progress = told.model_dump(mode="json", exclude={"phase"})

@@ -129,7 +129,6 @@ def test_training_makes_the_error_smaller(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.gate
 def test_distillation_brings_back_the_accuracy(tmp_path: Path) -> None:
     report = run(tmp_path, hidden_size=64, steps=900, **WITH_DATA)
     assert report.metrics.original_accuracy == 99.4

@@ -226,7 +226,11 @@ def test_a_missing_data_set_fails_the_job_with_one_sentence(embedded_jobs: Jobs,
     job_id = embedded_jobs.submit(architecture="digits-cnn", dataset="/no/such/folder")
     job = run(embedded_jobs, starter, job_id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "missing_data")
-    assert job.error_message == "There is no folder or file '/no/such/folder'; `dataset` is a folder with test.npz."
+    assert (
+        job.error_message
+        == "There is no folder or file '/no/such/folder'; `dataset` is a folder with train.npz and test.npz, or one "
+        "file with both splits."
+    )
 
 
 def test_the_weights_of_an_encoding_are_published_in_both_formats(embedded_jobs: Jobs, starter: RunnerStarter) -> None:

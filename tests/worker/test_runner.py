@@ -112,6 +112,7 @@ def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images
     assert "Loss of the phase distillation" in page
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_asked_for_it_quantizes_the_network_directly_too(tmp_path: Path) -> None:
     options = EncodeOptions(
         architecture="digits-cnn",
@@ -193,6 +194,7 @@ def test_a_target_that_cannot_be_met_is_one_error_line(tmp_path: Path) -> None:
     assert (ended.returncode, error["code"]) == (1, "target_too_small")
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_asked_for_it_ranks_the_kernels_last(tmp_path: Path) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8, importance=True)
     ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())

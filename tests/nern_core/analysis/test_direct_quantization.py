@@ -67,6 +67,7 @@ def test_the_bytes_are_the_entropy_of_the_integers_and_two_for_every_other_numbe
     assert result.bytes == math.ceil(bits / 8)
 
 
+@pytest.mark.slow
 def test_training_gives_back_what_rounding_to_three_levels_costs() -> None:
     before, after = quantized(3, 1), quantized(3, 120)
     assert accuracy(after) > 98.0

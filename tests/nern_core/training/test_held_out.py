@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from nern_core.networks.datasets import ImageSet, read_image_set
@@ -52,6 +53,7 @@ def test_one_image_can_be_held_out_of_few() -> None:
     assert (len(rest), len(held_out), len(held_out.labels.unique())) == (2, 2500, 1)
 
 
+@pytest.mark.slow
 def test_a_network_errs_on_them_about_as_on_a_test_split(real: RealCheckpoints) -> None:
     _, held_out = hold_out(read_image_set(real.cifar10, "train"))
     evaluator = open_evaluator("cifar-resnet20", real.cifar10)

@@ -48,6 +48,7 @@ def test_names_shapes_dtypes_and_order_stay(tmp_path: Path) -> None:
         assert (decoded[name].shape, decoded[name].dtype) == (tensor.shape, tensor.dtype)
 
 
+@pytest.mark.slow
 def test_training_keeps_the_accuracy_at_a_fifteenth_of_the_size(tmp_path: Path) -> None:
     report = run(tmp_path, target_ratio=15, steps=150, **WITH_DATA)
     before, after = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
@@ -56,6 +57,7 @@ def test_training_keeps_the_accuracy_at_a_fifteenth_of_the_size(tmp_path: Path) 
     assert after > before - 2
 
 
+@pytest.mark.slow
 def test_what_training_leaves_as_it_is_repeats_nothing_that_it_changes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     # Means and biases of normalizations are all zero in a fresh network.

@@ -60,9 +60,7 @@ def encoded_with_stops(folder: Path, options: dict[str, Any], steps_between: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.gate if name == USUAL else ()) for name in CASES]
-)
+@pytest.mark.parametrize("name", CASES)
 def test_the_file_is_the_same_however_often_the_encoding_was_stopped(tmp_path: Path, name: str) -> None:
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()
