@@ -27,8 +27,6 @@ CASES: dict[str, dict[str, Any]] = {
     "for a size": WITH_DATA | {"target_bytes": 9000},
     "for a drop": WITH_DATA | {"max_drop": 1.0},
 }
-# The default recipe.
-USUAL = "fast, with data"
 
 
 class StopsAfter:
