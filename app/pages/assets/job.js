@@ -91,11 +91,17 @@ async function takeAll() {
   }
 }
 
+// True after the job was deleted: then it has no events to fetch.
+let isGone = false;
+
 /** Take what there is; what cannot be had now is taken the next time. */
-const takeNew = () => takeAll().catch(() => {});
+const takeNew = async () => {
+  if (!isGone) await takeAll().catch(() => {});
+};
 
 /** Say that the job was deleted, and ask for it no more: this element has nothing that asks. */
 function showThatItIsGone() {
+  isGone = true;
   const gone = document.createElement("div");
   gone.id = "job";
   gone.dataset.ended = "yes";
