@@ -34,7 +34,7 @@ LARGEST_INTEGER = 2**53 - 1
 
 def representation_names() -> list[str]:
     """Return the values of the option `representation`."""
-    return [AUTO, *sorted(representation_entries(), key=lambda name: (name == PREDICTOR, name != QUANTIZED, name))]
+    return [AUTO, *representation_entries()]
 
 
 def _known_representation(name: str) -> str:

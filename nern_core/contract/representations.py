@@ -51,6 +51,9 @@ BUILT_IN: Final = (
 
 @cache
 def representation_entries() -> Mapping[str, RepresentationEntry]:
-    """Return the built-in representations and the installed ones by name."""
-    installed: list[RepresentationEntry] = [point.load() for point in entry_points(group=ENTRY_POINTS)]
-    return {entry.name: entry for entry in (*installed, *BUILT_IN)}
+    """Return the built-in representations and then the installed ones, by name; a built-in one is not replaced."""
+    entries = {entry.name: entry for entry in BUILT_IN}
+    for point in entry_points(group=ENTRY_POINTS):
+        installed: RepresentationEntry = point.load()
+        entries.setdefault(installed.name, installed)
+    return entries

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nern_core.container.encoding import Encoding
-from nern_core.container.file import packed_size, read_packed, write_packed
+from nern_core.container.file import read_packed, write_packed
 from nern_core.container.limits import check_extent
 from nern_core.container.sizes import Sizes
 from nern_core.representations.registry import find_representation
@@ -14,12 +14,6 @@ def write_encoding(encoding: Encoding[Any], path: Path) -> None:
     """Write the file; the parameters of a predictor are stored in their current dtype."""
     packed = find_representation(encoding.document.kind).pack(encoding)
     write_packed(encoding.document, packed, encoding.kept, path)
-
-
-def encoded_size(encoding: Encoding[Any]) -> int:
-    """Return the size in bytes of the file that would be written."""
-    packed = find_representation(encoding.document.kind).pack(encoding)
-    return packed_size(encoding.document, packed, encoding.kept)
 
 
 def read_encoding(path: Path) -> Encoding[Any]:
