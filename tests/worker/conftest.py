@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.storage import open_store
 from app.storage.folder import FolderStore
 from nern_core.contract.options import EncodeOptions
 from tests.conftest import EXAMPLE
+from tests.worker.in_process import RunHere, run_in_process
+from worker.folder import RunFolder
 
 
 class Jobs:
@@ -120,3 +123,12 @@ def embedded_jobs(embedded: Settings) -> Iterator[Jobs]:
     jobs = Jobs(embedded)
     yield jobs
     jobs.close()
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunHere:
+    """Run the runner in this process, in the folder `tmp_path`."""
+    monkeypatch.setattr("worker.runner._confine", lambda folder, spec: None)
+    # The runner changes into the folder of data sets; this is undone after the test.
+    monkeypatch.chdir(tmp_path)
+    return partial(run_in_process, RunFolder(tmp_path))

@@ -1,6 +1,5 @@
 """Files that the runner refuses, each with one sentence. It runs in this process, without its sandbox."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,36 +12,34 @@ from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import EXAMPLE, ROOT
 from tests.dataset_files import SMALL, safetensors_file
 from tests.encoding_files import changed
-from worker import runner
-from worker.folder import RunFolder, RunSpec
+from tests.worker.in_process import RunHere
+from worker.folder import RunFolder
+from worker.runner import FAILED
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.nern"))
 
 
-class Runner:
-    """Runs the runner in this process."""
+class Refusing:
+    """Runs the runner in this process on files that it refuses."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, run_here: RunHere) -> None:
         self.folder = folder
+        self._run_here = run_here
         folder.make()
 
     def error_of(self, options: EncodeOptions | None) -> tuple[str, str]:
         """Return code and message of the error that a run ends with, as its last line."""
-        self.folder.spec.write_text(RunSpec(options=options).model_dump_json())
-        lines: list[str] = []
-        assert runner.run(self.folder, lines.append, lambda: False) == runner.FAILED
-        error = json.loads(lines[-1])["error"]
-        assert error["message"].endswith(".")
-        assert "\n" not in error["message"]
-        return error["code"], error["message"]
+        ended = self._run_here(options)
+        assert ended.status == FAILED
+        code, message = ended.error["code"], ended.error["message"]
+        assert message.endswith(".")
+        assert "\n" not in message
+        return code, message
 
 
 @pytest.fixture
-def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    monkeypatch.setattr("worker.runner._confine", lambda folder, spec: None)
-    # The runner changes into the folder of data sets; this is undone after the test.
-    monkeypatch.chdir(tmp_path)
-    return Runner(RunFolder(tmp_path / "job_1-1"))
+def refusing(tmp_path: Path, run_here: RunHere) -> Refusing:
+    return Refusing(RunFolder(tmp_path), run_here)
 
 
 CONV = {"conv.weight": torch.ones(8, 4, 3, 3)}
@@ -66,7 +63,7 @@ CIFAR = {"features.0.weight": torch.ones(32, 3, 5, 5)}
     ],
 )
 def test_a_checkpoint_that_cannot_be_encoded_is_refused(
-    refusing: Runner, content: Any, options: dict[str, Any], code: str, sentence: str
+    refusing: Refusing, content: Any, options: dict[str, Any], code: str, sentence: str
 ) -> None:
     tensors = dict(read_checkpoint(EXAMPLE).tensors) | CIFAR if content == "cifar" else content
     torch.save(tensors, refusing.folder.checkpoint)
@@ -75,12 +72,12 @@ def test_a_checkpoint_that_cannot_be_encoded_is_refused(
     assert sentence in found[1]
 
 
-def test_a_file_that_only_looks_like_a_checkpoint_is_refused(refusing: Runner) -> None:
+def test_a_file_that_only_looks_like_a_checkpoint_is_refused(refusing: Refusing) -> None:
     refusing.folder.checkpoint.write_bytes(b"PK\x03\x04 and nothing more")
     assert refusing.error_of(EncodeOptions())[0] == "unreadable_checkpoint"
 
 
-def test_labels_that_the_network_does_not_know_are_refused(refusing: Runner) -> None:
+def test_labels_that_the_network_does_not_know_are_refused(refusing: Refusing) -> None:
     claims = SMALL | {"train.images": ("U8", (3, 8, 8, 3)), "test.images": ("U8", (2, 8, 8, 3))}
     data = bytes(3 * 192 + 3 * 8 + 2 * 192) + (10).to_bytes(8, "little") + (-1).to_bytes(8, "little", signed=True)
     (refusing.folder.datasets / "odd").write_bytes(safetensors_file(claims, data=data))
@@ -109,7 +106,7 @@ def of_a_million_filters(contents: dict[str, Any]) -> None:
     ],
 )
 def test_a_hostile_encoding_with_the_right_checksum_is_refused(
-    refusing: Runner, change: Callable[[dict[str, Any]], None] | None, sentence: str
+    refusing: Refusing, change: Callable[[dict[str, Any]], None] | None, sentence: str
 ) -> None:
     changed(GOLDEN[-1], refusing.folder.encoding, change)
     code, message = refusing.error_of(None)
@@ -117,6 +114,6 @@ def test_a_hostile_encoding_with_the_right_checksum_is_refused(
     assert sentence in message
 
 
-def test_a_checkpoint_in_place_of_an_encoding_is_refused(refusing: Runner) -> None:
+def test_a_checkpoint_in_place_of_an_encoding_is_refused(refusing: Refusing) -> None:
     refusing.folder.encoding.write_bytes(EXAMPLE.read_bytes())
     assert refusing.error_of(None)[0] == "not_an_encoding"

@@ -19,6 +19,7 @@ from nern_core.tensors.digest import file_sha256
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.small_disks import fill, needs_mounts, small_disk
+from tests.worker.in_process import RunHere
 from tests.worker.supervision import nothing
 from worker.caches import Caches
 from worker.child import runner_environment
@@ -84,12 +85,11 @@ def test_seconds_are_those_of_the_whole_attempt(tmp_path: Path) -> None:
     assert 0.8 * passed < total <= passed
 
 
-def test_a_job_that_loses_more_than_fail_over_allows_fails_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_job_that_loses_more_than_fail_over_allows_fails_and_says_what_to_do(run_here: RunHere) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), target_ratio=40, steps=1, fail_over=1)
-    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes())
-    error = json.loads(ended.stdout.splitlines()[-1])["error"]
-    assert (ended.returncode, error["code"]) == (1, "too_lossy")
-    assert "more than the limit of 1." in error["message"]
+    ended = run_here(options, EXAMPLE.read_bytes())
+    assert (ended.status, ended.error["code"]) == (1, "too_lossy")
+    assert "more than the limit of 1." in ended.error["message"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -101,9 +101,11 @@ def test_a_confined_runner_computes_on_a_gpu(tmp_path: Path) -> None:
     assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
 
-def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images(tmp_path: Path) -> None:
+def test_the_report_of_a_runner_compares_with_standard_codecs_on_the_same_images(
+    tmp_path: Path, run_here: RunHere
+) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, hidden_size=8)
-    assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
+    assert run_here(options, EXAMPLE.read_bytes()).status == 0
     report = Report.model_validate_json((tmp_path / "results" / "report.json").read_bytes())
     assert [alternative.name for alternative in report.alternatives] == ["zstd", "fp16", "int8", "int6", "int4"]
     assert all(alternative.accuracy is not None for alternative in report.alternatives)
@@ -164,34 +166,33 @@ def test_a_rival_that_fails_leaves_the_encoding_and_is_named(tmp_path: Path, mon
     assert folder.result_names() == [*RESULTS]
 
 
-def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path) -> None:
+def test_an_uploaded_data_set_is_known_by_its_name_alone(tmp_path: Path, run_here: RunHere) -> None:
     folder = RunFolder(tmp_path)
     options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3, hidden_size=8, importance=True)
-    assert run(folder, options, EXAMPLE.read_bytes(), {"mine": digits_file()}).returncode == 0
+    assert run_here(options, EXAMPLE.read_bytes(), {"mine": digits_file()}).status == 0
     assert folder.result_names() == [*RESULTS, *OPTIONAL_RESULTS]
     report = folder.report.read_text()
     assert '"dataset": "mine"' in report
     assert str(tmp_path) not in report
 
 
-def test_a_data_set_that_is_none_is_one_error_line(tmp_path: Path) -> None:
+def test_a_data_set_that_is_none_is_one_error_line(run_here: RunHere, capfd: pytest.CaptureFixture[str]) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset="mine", steps=3)
-    ended = run(RunFolder(tmp_path), options, EXAMPLE.read_bytes(), {"mine": digits_file()[:-1]})
-    assert json.loads(ended.stdout.splitlines()[-1])["error"]["code"] == "not_a_dataset"
-    assert "Traceback" not in ended.stderr
+    ended = run_here(options, EXAMPLE.read_bytes(), {"mine": digits_file()[:-1]})
+    assert ended.error["code"] == "not_a_dataset"
+    assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_runner_makes_a_file_of_the_size_that_it_is_asked_for(tmp_path: Path, run_here: RunHere) -> None:
     options = EncodeOptions(architecture="digits-cnn", dataset=str(DIGITS), steps=3, target_bytes=9000)
-    assert run(RunFolder(tmp_path), options, EXAMPLE.read_bytes()).returncode == 0
+    assert run_here(options, EXAMPLE.read_bytes()).status == 0
     assert 8700 < (tmp_path / "results" / "encoding.nern").stat().st_size <= 9000
     assert {path.name for path in RunFolder(tmp_path).results.iterdir()} == {*RESULTS}
 
 
-def test_a_target_that_cannot_be_met_is_one_error_line(tmp_path: Path) -> None:
-    ended = run(RunFolder(tmp_path), EncodeOptions(target_bytes=100), EXAMPLE.read_bytes())
-    error = json.loads(ended.stdout.splitlines()[-1])["error"]
-    assert (ended.returncode, error["code"]) == (1, "target_too_small")
+def test_a_target_that_cannot_be_met_is_one_error_line(run_here: RunHere) -> None:
+    ended = run_here(EncodeOptions(target_bytes=100), EXAMPLE.read_bytes())
+    assert (ended.status, ended.error["code"]) == (1, "target_too_small")
 
 
 @pytest.mark.slow
@@ -211,10 +212,10 @@ def test_a_runner_that_is_asked_for_it_ranks_the_kernels_last(tmp_path: Path) ->
     assert importance.encoding_sha256 == file_sha256(tmp_path / "results" / "encoding.nern")
 
 
-def test_without_data_a_runner_leaves_no_pruning_curve(tmp_path: Path) -> None:
+def test_without_data_a_runner_leaves_no_pruning_curve(tmp_path: Path, run_here: RunHere) -> None:
     folder = RunFolder(tmp_path)
-    ended = run(folder, EncodeOptions(steps=1, hidden_size=8, importance=True), EXAMPLE.read_bytes())
-    assert ended.returncode == 0
+    options = EncodeOptions(steps=1, hidden_size=8, importance=True)
+    assert run_here(options, EXAMPLE.read_bytes()).status == 0
     assert folder.result_names() == [*RESULTS, "importance.json", "importance.safetensors"]
 
 
