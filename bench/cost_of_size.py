@@ -22,7 +22,8 @@ from bench.assets import DATASET, EXAMPLES, RESULTS, SECONDS_FACTOR, checkpoint_
 from bench.machine import describe_machine
 from nern_core.container.rebuild import all_tensors
 from nern_core.contract.options import EncodeOptions
-from nern_core.inputs.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.source import EncodingInput, read_input
+from nern_core.inputs.teacher import make_teacher
 from nern_core.networks.evaluate import Evaluator
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nern_cli.option_words import help_of
+from nern_cli.own_code import own_architecture
 from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
 from nern_core.contract.options import Device
 
@@ -24,7 +25,13 @@ CheckpointKey = Annotated[str | None, typer.Option(help=help_of("key"))]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 # For commands that read an encoding, which may name its architecture itself.
 EncodingArchitecture = Annotated[
-    str | None, typer.Option("--architecture", help=f"{ARCHITECTURE_NAMES}. Default: the one named in the encoding.")
+    str | None,
+    typer.Option(
+        "--architecture",
+        callback=own_architecture,
+        help=f"{ARCHITECTURE_NAMES}, or your own code as package.module:NAME or ./file.py:NAME. Default: the one named "
+        "in the encoding.",
+    ),
 ]
 TestImages = Annotated[
     int | None, typer.Option(min=1, help="Test images to use, evenly spread over the split. Default: all.")

@@ -180,6 +180,7 @@ def evaluate(
     from nern_core.decoder import decode_encoding
     from nern_core.formats.encoding_structure import is_encoding
     from nern_core.networks.evaluate import evaluate_checkpoint
+    from nern_core.networks.registry import structure_of_architecture
     from nern_core.representations.files import read_encoding
     from nern_core.tensors.checkpoint import read_checkpoint
 
@@ -190,7 +191,8 @@ def evaluate(
     elif architecture is None:
         raise NernError("no_architecture", "A checkpoint names no architecture: give its --architecture.")
     else:
-        name, checkpoint = architecture, read_checkpoint(weights, key, architecture)
+        name = architecture
+        checkpoint = read_checkpoint(weights, key, structure_of_architecture(architecture))
     for note in checkpoint.notes:
         print_note(with_flags(note))
     accuracy = evaluate_checkpoint(checkpoint, name, dataset)

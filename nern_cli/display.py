@@ -122,7 +122,10 @@ def print_table(title: str, result: Mapping[str, Any]) -> None:
 
 def print_result(title: str, metrics: Mapping[str, Any], layers: int | None = None) -> None:
     """Print the metrics of an encoding, and its verdict as a sentence; `layers` is their number, if it is known."""
-    print_table(title, {name: value for name, value in metrics.items() if name not in {"notes", "verdict"}})
+    shown_metrics = {name: value for name, value in metrics.items() if name not in {"notes", "verdict"}}
+    if metrics.get("fidelity") is not None:
+        shown_metrics["fidelity"] = _fidelity_rows(metrics["fidelity"])
+    print_table(title, shown_metrics)
     shown = len(metrics.get("layer_errors") or {})
     if shown < layers if layers is not None else shown >= MOST_LAYER_ERRORS:
         of_all = "" if layers is None else f" of {layers}"
@@ -132,6 +135,14 @@ def print_result(title: str, metrics: Mapping[str, Any], layers: int | None = No
         print_line(
             " ".join(filter(None, (f"{verdict['level'].capitalize()}.", verdict["sentence"], verdict["advice"])))
         )
+
+
+def _fidelity_rows(fidelity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a fidelity by name, without nested lists."""
+    rows = {name: value for name, value in fidelity.items() if name != "outputs"}
+    for output in fidelity["outputs"]:
+        rows |= {f"{figure} of {output['name']}": output[figure] for figure in ("relative_error", "cosine")}
+    return rows
 
 
 def print_points(points: Sequence[Mapping[str, Any]]) -> None:

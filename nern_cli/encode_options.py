@@ -11,7 +11,9 @@ import typer
 
 from nern_cli.arguments import LocalDevice
 from nern_cli.option_words import bounds_of, choices_of, flag_of, help_of
-from nern_core.contract.options import Device, EncodeOptions
+from nern_cli.own_code import own_architecture
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
+from nern_core.contract.options import ANY_ARCHITECTURE, Device, EncodeOptions
 
 _PARAMETER: Final = "options"
 
@@ -34,6 +36,13 @@ class Flag:
 # Flags that differ from the model. An option with None has no flag.
 _LOCAL: Final[Mapping[str, Flag | None]] = MappingProxyType(
     {
+        "architecture": Flag(
+            kind=str,
+            default=None,
+            help=f"The network that the checkpoint belongs to: {ARCHITECTURE_NAMES}, or your own code as "
+            "package.module:NAME or ./file.py:NAME, a function or class without arguments, which is imported.",
+            convert=own_architecture,
+        ),
         "dataset": Flag(
             kind=str,
             default=None,
@@ -63,7 +72,8 @@ _JOB: Final[Mapping[str, Flag | None]] = MappingProxyType(
 
 def takes_encode_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace a command's parameter `options` by flags. The command raises pydantic's `ValidationError`."""
-    return _with_flags(command, _flags(_LOCAL))
+    # Names of the user's own code are imported later.
+    return _with_flags(command, _flags(_LOCAL), frozenset({ANY_ARCHITECTURE}))
 
 
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -71,11 +81,13 @@ def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
     return _with_flags(command, _flags(_JOB))
 
 
-def _with_flags(command: Callable[..., None], flags: Mapping[str, Flag]) -> Callable[..., None]:
+def _with_flags(
+    command: Callable[..., None], flags: Mapping[str, Flag], context: frozenset[str] = frozenset()
+) -> Callable[..., None]:
     @functools.wraps(command)
     def with_flags(**given: Any) -> None:  # noqa: ANN401 # values parsed by typer
         values = {name: flag.convert(given.pop(name)) for name, flag in flags.items()}
-        command(**given, options=EncodeOptions(**values))
+        command(**given, options=EncodeOptions.model_validate(values, context=context))
 
     shown = [_parameter(name, flag) for name, flag in flags.items()]
     own = inspect.signature(command).parameters.values()

@@ -52,6 +52,7 @@ _CODES: Final = {
         "unsafe_database",
     },
     ExitCode.MISUSED: {
+        "broken_architecture",
         "incomplete_teacher",
         "invalid_options",
         "invalid_reference",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nern_core.contract.options import EncodeOptions
     from nern_core.contract.progress import Progress
     from nern_core.contract.report import Report
-    from nern_core.decoder import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer
+    from nern_core.decoder import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer, load
     from nern_core.encoder import EncodingResult, encode
     from nern_core.representations.files import measure_sizes, read_encoding, write_encoding
     from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -34,6 +34,7 @@ __all__ = [
     "decode_kernel",
     "decode_layer",
     "encode",
+    "load",
     "measure_sizes",
     "open_comparison",
     "read_checkpoint",
@@ -56,6 +57,7 @@ _MODULES: Final = {
     "decode_kernel": "decoder",
     "decode_layer": "decoder",
     "encode": "encoder",
+    "load": "decoder",
     "measure_sizes": "representations.files",
     "open_comparison": "analysis.comparison",
     "read_checkpoint": "tensors.checkpoint",

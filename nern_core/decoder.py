@@ -12,22 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nern_core.container.encoding import Encoding
 from nern_core.container.rebuild import rebuild_checkpoint
 from nern_core.contract.errors import NernError
+from nern_core.networks.registry import load_weights
 from nern_core.representations.files import read_encoding
 from nern_core.representations.protocol import EXACT, Arithmetic
 from nern_core.representations.registry import find_representation
 from nern_core.tensors.checkpoint import Checkpoint
 
-__all__ = ["EXACT", "Arithmetic", "decode", "decode_encoding", "decode_kernel", "decode_layer"]
+__all__ = ["EXACT", "Arithmetic", "decode", "decode_encoding", "decode_kernel", "decode_layer", "load"]
 
 
 def decode(encoding: Path, arithmetic: Arithmetic = EXACT) -> Checkpoint:
     """Decode a file. Raises `NernError` as `read_encoding` does."""
     return decode_encoding(read_encoding(encoding), arithmetic)
+
+
+def load(encoding: Path | str, network: nn.Module) -> nn.Module:
+    """Decode a file into a network, and return the network.
+
+    Raises `NernError` as `read_encoding` does, and `architecture_mismatch` if the weights do not fit the network.
+    """
+    load_weights(network, decode(Path(encoding)).tensors)
+    return network
 
 
 def decode_encoding(encoding: Encoding[Any], arithmetic: Arithmetic = EXACT) -> Checkpoint:

@@ -1,9 +1,12 @@
 """The main entry point: encode a checkpoint into a `.nern` file and a report."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
 import torch
+from torch import nn
 
 from nern_core.analysis.comparison import Comparison
 from nern_core.analysis.report import make_report
@@ -13,8 +16,10 @@ from nern_core.contract.progress import OnProgress, Phase, Progress
 from nern_core.contract.report import Report
 from nern_core.contract.verdict import accuracy_drop
 from nern_core.decoder import decode
-from nern_core.inputs.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.module import read_module
+from nern_core.inputs.source import EncodingInput, read_input
 from nern_core.inputs.task import EncodingTask, TrainingPlan
+from nern_core.inputs.teacher import make_teacher
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.recipes.default_budget import choose_budget
 from nern_core.representations.files import write_encoding
@@ -26,6 +31,8 @@ from nern_core.training.snapshots import RandomNumbers, Snapshots
 from nern_core.training.stopwatch import Stopwatch
 from nern_core.training.synthesis import SynthesisConfig, has_statistics, synthesize
 from nern_core.training.teacher import StrongerTeacher, Teacher
+
+DEFAULT_OPTIONS: Final = EncodeOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +48,21 @@ class EncodingResult:
 
 
 def encode(
-    checkpoint: Path,
-    encoding: Path,
-    options: EncodeOptions,
+    checkpoint: Path | str | nn.Module,
+    encoding: Path | str,
+    options: EncodeOptions = DEFAULT_OPTIONS,
     on_progress: OnProgress = lambda progress: None,
     recipe: Recipe | None = None,
     stronger_teacher: StrongerTeacher | None = None,
     snapshots: Snapshots | None = None,
     started: float | None = None,
+    inputs: Iterable[Any] | None = None,
 ) -> EncodingResult:
-    """Encode the file `checkpoint` into the file `encoding`.
+    """Encode the file or network `checkpoint` into the file `encoding`.
+
+    A network is any module with its weights, which stays unchanged. `inputs` are batches as it takes them: tensors,
+    tuples of arguments or dictionaries, with or without labels (see `networks.input_set`). They are used for
+    distillation, except for a tenth of them, on which the fidelity is measured.
 
     `recipe` replaces the settings that `options.recipe` names. Distillation matches the logits of the original, or of
     the `stronger_teacher`. The accuracies in the report are those of the original and of the weights decoded from the
@@ -66,16 +78,21 @@ def encode(
     device = torch_device(options.device)
     stopwatch = Stopwatch(on_progress, started)
     stopwatch.begin(Phase.READING, at=0.0)
-    source = read_input(checkpoint, options, reads_training_images=not recipe.data_free)
+    encoding = Path(encoding)
+    if isinstance(checkpoint, nn.Module):
+        _refuse_file_options(options)
+        source = read_module(checkpoint, options, inputs)
+    else:
+        source = read_input(Path(checkpoint), options, reads_training_images=not recipe.data_free)
     teacher = make_teacher(source, device, options, stronger_teacher, compares_features=recipe.compares_features)
     plan = _plan(options, recipe, source, teacher)
     budget = plan.budget
     generator = torch.Generator().manual_seed(options.seed)
     snapshots = snapshots or Snapshots()
     snapshots.include("generator", RandomNumbers(generator))
-    if plan.synthesis is not None and teacher is not None and has_statistics(teacher.network):
+    if plan.synthesis is not None and teacher is not None and teacher.preprocessing and has_statistics(teacher.network):
         with stopwatch.training(Phase.SYNTHESIS, at=0.0) as seconds:
-            size = teacher.preprocessing.input_size
+            size = teacher.image_preprocessing.input_size
             synthesized = synthesize(teacher.network, plan.synthesis, size, budget.seconds, generator, snapshots)
             seconds[Phase.SYNTHESIS] = synthesized.seconds
         teacher = replace(teacher, synthesized=synthesized.images)
@@ -98,14 +115,11 @@ def encode(
     write_encoding(encoded.encoding, encoding)
     decoded = decode(encoding)
     stopwatch.begin(Phase.EVALUATION, at=TRAINING_ENDS)
-    evaluator = source.evaluator(device)
-    original_accuracy = None if evaluator is None else evaluator.accuracy(source.checkpoint.tensors)
-    reconstructed_accuracy = None if evaluator is None else evaluator.accuracy(decoded.tensors)
+    quality = source.quality(decoded.tensors, device)
     comparison = Comparison(original=source.checkpoint, encoding=encoded.encoding, decoded=decoded, path=encoding)
     report = make_report(
         comparison,
-        original_accuracy=original_accuracy,
-        reconstructed_accuracy=reconstructed_accuracy,
+        quality=quality,
         curve=observer.curve,
         size_trials=encoded.size_trials,
         notes=_notes(options, plan, is_trained=bool(observer.curve)),
@@ -114,6 +128,13 @@ def encode(
     _refuse_loss(report, options.fail_over)
     on_progress(Progress(phase=Phase.EVALUATION, fraction=1.0))
     return EncodingResult(report.with_seconds(stopwatch.seconds()), comparison, stopwatch)
+
+
+def _refuse_file_options(options: EncodeOptions) -> None:
+    """Raise `NernError` (`no_file`) for options that describe a checkpoint file, if a network is encoded."""
+    given = [name for name in ("architecture", "dataset", "key") if getattr(options, name) is not None]
+    if given:
+        raise NernError("no_file", f"The option `{given[0]}` is for checkpoint files; omit it to encode a network.")
 
 
 def _notes(options: EncodeOptions, plan: "_Plan", *, is_trained: bool) -> tuple[str, ...]:

@@ -104,7 +104,12 @@ def figures_of(job: Job) -> dict[str, float]:
     """Return the metrics of a job by name, without unknown ones."""
     given = dict(job.metrics or {})
     seconds: Mapping[str, float] = given.pop("seconds", {})
+    fidelity: Mapping[str, Any] = given.pop("fidelity", None) or {"outputs": ()}
     figures = {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
+    if fidelity.get("agreement") is not None:
+        figures["agreement"] = float(fidelity["agreement"])
+    if fidelity["outputs"]:
+        figures["output_error"] = max(float(output["relative_error"]) for output in fidelity["outputs"])
     if {"original_accuracy", "reconstructed_accuracy"} <= figures.keys():
         figures["accuracy_drop"] = figures["original_accuracy"] - figures["reconstructed_accuracy"]
     return figures | {f"{_SECONDS}{phase}": value for phase, value in seconds.items()}

@@ -11,7 +11,7 @@ from nern_core.contract.catalogue import ArchitectureEntry, NetworkStructure, Re
 from nern_core.contract.catalogue.networks import write_networks
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
-from nern_core.networks.registry import WeightlessModules, architecture_names, find_architecture
+from nern_core.networks.registry import WeightlessModules, catalogued_names, find_architecture
 
 FILE = Path(__file__).parent.parent / "nern_core" / "contract" / "catalogue" / "architectures.json"
 _CLASSES, _TORCHVISION_CLASSES = 10, 1000
@@ -71,5 +71,5 @@ def _written(entries: list[ArchitectureEntry]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(_written([entry(name) for name in architecture_names()]))
-    write_networks({name: structure(name) for name in architecture_names()})
+    FILE.write_text(_written([entry(name) for name in catalogued_names()]))
+    write_networks({name: structure(name) for name in catalogued_names()})

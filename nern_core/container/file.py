@@ -21,6 +21,7 @@ from torch import Tensor
 from nern_core.container.document import Contents, Document
 from nern_core.container.kept import COMPRESSED, PLAIN, Kept, compress_kept, decompress_kept, pack_kept, unpack_kept
 from nern_core.contract.errors import NernError
+from nern_core.contract.options import ANY_ARCHITECTURE
 from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
 from nern_core.formats.encoding_structure import (
     DOCUMENT,
@@ -110,7 +111,7 @@ def _read_contents(tensor: Tensor, file_name: str) -> Contents:
     inflater = zlib.decompressobj()
     try:
         text = inflater.decompress(tensor.numpy().tobytes(), LARGEST_DOCUMENT)
-        return Contents.model_validate_json(text)
+        return Contents.model_validate_json(text, context={ANY_ARCHITECTURE})
     except zlib.error as error:
         raise NernError("bad_encoding", f"'{file_name}' is damaged: its document cannot be read.") from error
     except ValidationError as error:

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nern_core.contract.fidelity import Fidelity
 from nern_core.contract.verdict import Verdict
 
 MOST_LAYER_ERRORS: Final = 10
@@ -36,6 +37,10 @@ class Metrics(BaseModel):
     ] = {}
     original_accuracy: float | None
     reconstructed_accuracy: float | None
+    fidelity: Annotated[
+        Fidelity | None,
+        Field(description="Closeness of the outputs to the original's, on held-out inputs; null without inputs."),
+    ] = None
     verdict: Annotated[
         Verdict | None,
         Field(description="Verdict on the encoding's quality; null in earlier results."),

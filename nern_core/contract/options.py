@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from nern_core.contract.catalogue import RecipeName
@@ -11,6 +11,9 @@ from nern_core.contract.catalogue.architectures import UNKNOWN_ARCHITECTURE, has
 from nern_core.contract.representations import PREDICTOR, QUANTIZED, RepresentationEntry, representation_entries
 
 AUTO: Final = "auto"
+# In the context of a validation: names are accepted that are unknown here, because a file was made elsewhere or because
+# the user of a command imports code.
+ANY_ARCHITECTURE: Final = "any architecture"
 
 
 class Permutation(StrEnum):
@@ -47,8 +50,8 @@ def _list_representations(schema: dict[str, Any]) -> None:
     schema["enum"] = representation_names()
 
 
-def _known_architecture(name: str | None) -> str | None:
-    if name is not None and not has_provider(name):
+def _known_architecture(name: str | None, info: ValidationInfo) -> str | None:
+    if name is not None and not has_provider(name) and ANY_ARCHITECTURE not in (info.context or ()):
         raise PydanticCustomError(UNKNOWN_ARCHITECTURE, "there is no such architecture")
     return name
 
@@ -79,7 +82,7 @@ class EncodeOptions(BaseModel):
         AfterValidator(_known_architecture),
         Field(
             description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
-            "`-110`, `digits-cnn`, or any torchvision classifier as `torchvision:resnet18`.\n\n"
+            "`-110`, `digits-cnn`, `torchvision:NAME`, `timm:NAME`, or that of an installed package.\n\n"
             "Without it, the encoding is fitted to the weights alone.",
         ),
     ] = None

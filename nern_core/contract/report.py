@@ -106,6 +106,7 @@ class Report(BaseModel):
             weights=sum(math.prod(layer.shape) for layer in self.layers),
             original_accuracy=metrics.original_accuracy,
             reconstructed_accuracy=metrics.reconstructed_accuracy,
+            fidelity=metrics.fidelity,
             relative_error=metrics.relative_error,
             layer_errors={layer.name: layer.relative_error for layer in self.layers},
             has_predictor=self.hidden_size is not None,

@@ -13,10 +13,16 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from nern_core.contract.errors import quoted
+from nern_core.contract.fidelity import Fidelity
 
 # Points of accuracy.
 FAITHFUL_DROP: Final = 0.5
 DEGRADED_DROP: Final = 5.0
+# Without labels: percentages of equal answers, and relative errors of outputs that are no answers.
+FAITHFUL_AGREEMENT: Final = 98.0
+DEGRADED_AGREEMENT: Final = 90.0
+FAITHFUL_OUTPUT_ERROR: Final = 0.1
+DEGRADED_OUTPUT_ERROR: Final = 0.5
 # Relative errors of all weights together, for weights that were rounded or fitted. The errors of rounding cancel in the
 # outputs, those of a predictor do not.
 FAITHFUL_ERROR: Final = 0.03
@@ -70,6 +76,7 @@ class Evidence:
     weights: int
     original_accuracy: float | None
     reconstructed_accuracy: float | None
+    fidelity: Fidelity | None = None
     relative_error: float
     layer_errors: Mapping[str, float]
     has_predictor: bool
@@ -104,6 +111,11 @@ def judge(evidence: Evidence) -> Verdict:
 def _level(evidence: Evidence) -> VerdictLevel:
     if evidence.drop is not None:
         return _graded(evidence.drop, FAITHFUL_DROP, DEGRADED_DROP)
+    fidelity = evidence.fidelity
+    if fidelity is not None and fidelity.agreement is not None:
+        return _graded(100 - fidelity.agreement, 100 - FAITHFUL_AGREEMENT, 100 - DEGRADED_AGREEMENT)
+    if fidelity is not None:
+        return _graded(fidelity.relative_error, FAITHFUL_OUTPUT_ERROR, DEGRADED_OUTPUT_ERROR)
     if evidence.lost_layers:
         return VerdictLevel.RUINED
     if evidence.is_distilled:
@@ -123,6 +135,8 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
     if drop is not None:
         change = "the same as" if drop == 0 else f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'}"
         return f"The accuracy is {evidence.reconstructed_accuracy:.2f} %, {change} the original's."
+    if evidence.fidelity is not None:
+        return _sentence_on_outputs(evidence.fidelity)
     degraded = "usually costs some" if evidence.is_distilled else "costs from no to many"
     cost = {
         VerdictLevel.FAITHFUL: "usually costs less than half a point of accuracy",
@@ -137,6 +151,14 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
     others = len(lost) - _MOST_NAMED
     named = ", ".join(quoted(name) for name in lost[:_MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
     return f"{sentence} Little is left of {'the layer' if len(lost) == 1 else 'the layers'} {named}."
+
+
+def _sentence_on_outputs(fidelity: Fidelity) -> str:
+    examples = f"{fidelity.examples:,} held-out input{'' if fidelity.examples == 1 else 's'}"
+    error = f"the outputs differ by {_percent(fidelity.relative_error)} %"
+    if fidelity.agreement is None:
+        return f"On {examples}, {error} from the original's."
+    return f"On {examples}, {fidelity.agreement:.2f} % of the answers are the original's; {error}."
 
 
 def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
@@ -185,10 +207,10 @@ def _listed(names: Sequence[str]) -> str:
 def _larger(evidence: Evidence) -> int:
     """Return a larger size to try, in bytes, rounded up.
 
-    Without accuracies, it is the one whose errors are faithful: a bit more per weight halves them.
+    If nothing was measured, it is the one whose errors are faithful: a bit more per weight halves them.
     """
     size = _MORE_BYTES * evidence.file_bytes
-    if evidence.drop is None:
+    if evidence.drop is None and evidence.fidelity is None:
         faithful = FAITHFUL_DISTILLED_ERROR if evidence.is_distilled else FAITHFUL_ERROR
         error = max([evidence.relative_error, *(evidence.layer_errors[name] for name in evidence.lost_layers)])
         size = evidence.file_bytes + evidence.weights / 8 * math.log2(error / (_AIM * faithful))

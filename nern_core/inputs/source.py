@@ -1,28 +1,34 @@
 """Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from nern_core.container.document import Source
-from nern_core.contract.catalogue import network_structure
-from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
+from nern_core.networks.arrays import array_batches, has_arrays
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
-from nern_core.networks.evaluate import Evaluator, refuse_input_size, refuse_labels
+from nern_core.networks.evaluate import Evaluator, count_classes, refuse_input_size, refuse_labels
+from nern_core.networks.fidelity import Quality, compare_networks
+from nern_core.networks.input_set import InputSet, read_batches
+from nern_core.networks.registry import load_weights, placed, structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import file_sha256
 from nern_core.tensors.finite_weights import refuse_non_finite
 from nern_core.tensors.kernels import KernelLayer, select_layers
-from nern_core.training.teacher import StrongerTeacher, Teacher, read_stronger_teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingInput:
-    """All input, read before any computation. Without an architecture there are no images."""
+    """All input, read before any computation.
+
+    Images need an `architecture`. A network that was given itself is `network`, with its `inputs` if there are any.
+    """
 
     checkpoint: Checkpoint
     source: Source
@@ -32,6 +38,8 @@ class EncodingInput:
     preprocessing: Preprocessing | None
     training_images: ImageSet | None
     test_images: ImageSet | None
+    network: nn.Module | None = None
+    inputs: InputSet | None = None
 
     @property
     def tensor_bytes(self) -> int:
@@ -49,39 +57,45 @@ class EncodingInput:
             device=device,
         )
 
+    def quality(self, decoded: Mapping[str, Tensor], device: torch.device) -> Quality | None:
+        """Measure the network with decoded tensors, on the test split or the held-out inputs; None without any."""
+        evaluator = self.evaluator(device)
+        if evaluator is not None:
+            return evaluator.compare(self.checkpoint.tensors, decoded)
+        if self.network is None or self.inputs is None:
+            return None
+        original = placed(copy.deepcopy(self.network), device)
+        changed = copy.deepcopy(original)
+        load_weights(changed, decoded)
+        return compare_networks(original, changed, self.inputs.held_out, self.inputs.reader(original).names)
+
 
 def read_input(path: Path, options: EncodeOptions, *, reads_training_images: bool) -> EncodingInput:
     """Read the checkpoint and the data; the training images only if the recipe uses them.
 
     Raises `NernError` if they are invalid or do not fit each other.
     """
-    checkpoint = read_checkpoint(path, options.key, options.architecture)
+    checkpoint = _read(path, options)
     tied = find_tied(checkpoint.tensors)
     architecture, network, order, preprocessing = None, None, None, None
     if options.architecture is not None:
         architecture = find_architecture(options.architecture)
-        preprocessing = architecture.preprocessing
+        preprocessing = architecture.preprocessing if architecture.preprocessing.input_size else None
         # The network's own order of layers, because a safetensors file does not keep it. Other tensors come after them.
         network = build_network(architecture, checkpoint.tensors)
         order = [name for name in network.state_dict() if name in checkpoint.tensors]
         order += [name for name in checkpoint.tensors if name not in set(order)]
-    layers = select_layers(
-        checkpoint.tensors,
-        options.represented,
-        options.predictor_width,
-        kernels_per_coordinate=options.kernels_per_coordinate,
-        order=order,
-        tied=tied,
-    )
-    layers = refuse_non_finite(layers, checkpoint.tensors, options.represented)
-    folder = None if options.dataset is None else Path(options.dataset)
-    test_images, training_images = None, None
-    if folder is not None and architecture is not None and network is not None:
-        preprocessing = dataset_preprocessing(folder, architecture.preprocessing)
+    layers = choose_layers(checkpoint, options, order, tied)
+    dataset = None if options.dataset is None else Path(options.dataset)
+    test_images, training_images, inputs = None, None, None
+    if dataset is not None and network is not None and has_arrays(dataset):
+        inputs = read_batches(array_batches(dataset), network)
+    elif dataset is not None and architecture is not None and network is not None:
+        preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
         refuse_input_size(network, architecture, preprocessing)
-        classes = checkpoint.tensors[network_structure(architecture.name).classifier].shape[0]
-        test_images = _read_images(folder, "test", classes)
-        training_images = _read_images(folder, "train", classes) if reads_training_images else None
+        classes = count_classes(network, preprocessing)
+        test_images = _read_images(dataset, "test", classes)
+        training_images = _read_images(dataset, "train", classes) if reads_training_images else None
     return EncodingInput(
         checkpoint=checkpoint,
         source=Source(sha256=file_sha256(path), bytes=path.stat().st_size),
@@ -91,42 +105,32 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         preprocessing=preprocessing,
         test_images=test_images,
         training_images=training_images,
+        network=network if inputs is not None else None,
+        inputs=inputs,
     )
+
+
+def _read(path: Path, options: EncodeOptions) -> Checkpoint:
+    name = options.architecture
+    return read_checkpoint(path, options.key, None if name is None else structure_of_architecture(name))
+
+
+def choose_layers(
+    checkpoint: Checkpoint, options: EncodeOptions, order: Sequence[str] | None, tied: Mapping[str, str]
+) -> tuple[KernelLayer, ...]:
+    """Choose the layers to represent, in this order. Raises `NernError` (`no_kernels`, `non_finite`, ...)."""
+    layers = select_layers(
+        checkpoint.tensors,
+        options.represented,
+        options.predictor_width,
+        kernels_per_coordinate=options.kernels_per_coordinate,
+        order=order,
+        tied=tied,
+    )
+    return refuse_non_finite(layers, checkpoint.tensors, options.represented)
 
 
 def _read_images(dataset: Path, split: str, classes: int) -> ImageSet:
     images = read_image_set(dataset, split)
     refuse_labels(images.labels, classes)
     return images
-
-
-def make_teacher(
-    source: EncodingInput,
-    device: torch.device,
-    options: EncodeOptions,
-    stronger: StrongerTeacher | None,
-    *,
-    compares_features: bool,
-) -> Teacher | None:
-    """Return the original network, if its architecture is known, with the stronger teacher if that can be used."""
-    if stronger is not None:
-        _refuse_stronger_teacher(source, options, compares_features=compares_features)
-    if source.architecture is None or source.preprocessing is None:
-        return None
-    network = build_network(source.architecture, source.checkpoint.tensors, device)
-    better = None
-    if stronger is not None and options.dataset is not None:
-        better = read_stronger_teacher(stronger, network, source.preprocessing, Path(options.dataset))
-    return Teacher(network=network, preprocessing=source.preprocessing, images=source.training_images, stronger=better)
-
-
-def _refuse_stronger_teacher(source: EncodingInput, options: EncodeOptions, *, compares_features: bool) -> None:
-    """Raise `NernError` if a stronger teacher has no images, or if the recipe cannot use it."""
-    if source.training_images is None:
-        raise NernError("teacher_without_data", "A stronger teacher needs images; give a `dataset`, too.")
-    if compares_features:
-        raise NernError(
-            "teacher_features",
-            f"The recipe `{options.recipe}` compares feature maps, which a stronger teacher of another architecture "
-            "does not have; choose the recipe `fast`, or omit the teacher.",
-        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from torch import nn
 
@@ -16,7 +17,10 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """Preprocessing of uint8 RGB images: resized to `input_size` pixels, scaled to [0, 1], normalized."""
+    """Preprocessing of uint8 RGB images: resized to `input_size` pixels, scaled to [0, 1], normalized.
+
+    With an `input_size` of 0, images are not resized.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -24,14 +28,19 @@ class Preprocessing:
     augmentation: Augmentation = Augmentation()
 
 
+# For networks about whose images nothing is known: only scaled to [0, 1].
+UNCHANGED: Final = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), input_size=0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A network by name. `build(classes)` makes it with fresh weights.
+    """A network by name. `build(classes)` makes it with fresh weights; classes count if it `takes_classes`.
 
     `auxiliary` are the names of modules that only training uses; a checkpoint may lack them.
     """
 
     name: str
     build: Callable[[int], nn.Module]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing = UNCHANGED
     auxiliary: tuple[str, ...] = ()
+    takes_classes: bool = False

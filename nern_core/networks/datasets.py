@@ -120,8 +120,10 @@ def _refuse_impossible_labels(path: Path, smallest: int, largest: int) -> None:
 def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessing:
     """Return the architecture's preprocessing with the data set's overrides.
 
-    Raises `NernError` (`bad_data`, `not_a_dataset`).
+    Images that are not resized have their stored size. Raises `NernError` (`bad_data`, `not_a_dataset`).
     """
+    if not default.input_size:
+        default = replace(default, input_size=max(read_image_set(dataset, "test").images.shape[-2:]))
     override = _override_of_file(dataset) if dataset.is_file() else _override_of_folder(dataset)
     if override is None:
         return default

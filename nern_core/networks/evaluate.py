@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from nern_core.contract.errors import NernError
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set, to_inputs
+from nern_core.networks.fidelity import LOGITS, Quality, QualityMeter
 from nern_core.tensors.checkpoint import Checkpoint
 
 _IMAGES_PER_BATCH = 250
+_AXES_OF_LOGITS = 2
 _CPU = torch.device("cpu")
 
 
@@ -57,17 +59,42 @@ def refuse_labels(labels: Tensor, classes: int) -> None:
 def refuse_input_size(network: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> None:
     """Raise `NernError` (`bad_data`) if the network does not accept images of the data set's input size."""
     size = preprocessing.input_size
-    if size == architecture.preprocessing.input_size:
+    own = architecture.preprocessing.input_size
+    if size == own:
         return
     try:
         with torch.inference_mode():
             network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
     except (AssertionError, RuntimeError, ValueError) as error:
+        if not own:
+            raise NernError(
+                "bad_data",
+                f"The network {architecture.name} does not accept images of {size} x {size} pixels: "
+                f"{_first_line(error)}.",
+            ) from error
         raise NernError(
             "bad_data",
             f"The dataset sets an `input_size` of {size}, which {architecture.name} does not accept; omit it "
-            f"to use {architecture.preprocessing.input_size}.",
+            f"to use {own}.",
         ) from error
+
+
+@torch.inference_mode()
+def count_classes(network: nn.Module, preprocessing: Preprocessing) -> int:
+    """Return the number of classes of a classifier of images. Raises `NernError` (`bad_data`) if it is none."""
+    size = preprocessing.input_size
+    logits = network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    if not isinstance(logits, Tensor) or logits.ndim != _AXES_OF_LOGITS:
+        raise NernError(
+            "bad_data",
+            "The network does not return logits for images; give a data set of arrays, which has inputs for any "
+            "network.",
+        )
+    return logits.shape[1]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +113,16 @@ class Evaluator:
     def logits(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Compute the logits with these tensors, float32 (n, classes). Raises `NernError` if they do not fit."""
         return logits(self._network(tensors), self.images, self.preprocessing)
+
+    @torch.no_grad()
+    def compare(self, original: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Quality:
+        """Measure the network with changed tensors. Raises `NernError` as `accuracy` does."""
+        meter = QualityMeter()
+        networks = [self._network(tensors) for tensors in (original, changed)]
+        batches = [_batches(network, self.images, self.preprocessing) for network in networks]
+        for (logits, labels), (others, _) in zip(*batches, strict=True):
+            meter.add({LOGITS: logits}, {LOGITS: others}, len(labels), labels)
+        return meter.quality()
 
     def with_images(self, count: int) -> Self:
         """Return the same evaluator with `count` evenly spaced images, or with all if there are no more."""

@@ -1,38 +1,74 @@
 """Find an architecture by its name and build the network of a checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nern_core.contract.catalogue import network_structure
+from nern_core.contract.catalogue import NetworkStructure, network_structure
+from nern_core.contract.catalogue.architectures import is_catalogued
 from nern_core.contract.catalogue.networks import unknown_architecture
 from nern_core.networks.architecture import Architecture
 from nern_core.networks.built_in import BuiltInArchitectures
+from nern_core.networks.installed_architectures import find_installed
 from nern_core.networks.provider import ArchitectureProvider
+from nern_core.networks.timm_models import TimmArchitectures
 from nern_core.networks.torchvision_models import TorchvisionArchitectures
 from nern_core.tensors.name_matching import match_names
 
 _CPU = torch.device("cpu")
-_PROVIDERS: tuple[ArchitectureProvider, ...] = (BuiltInArchitectures(), TorchvisionArchitectures())
+# Of the weights of two-dimensional convolutions.
+_AXES_OF_IMAGES = 4
+_SOME_CLASSES = 10
+_CATALOGUED: tuple[ArchitectureProvider, ...] = (BuiltInArchitectures(), TorchvisionArchitectures())
+_PROVIDERS: tuple[ArchitectureProvider, ...] = (*_CATALOGUED, TimmArchitectures())
+# Architectures of the user's own code, which a command imported.
+_registered: dict[str, Architecture] = {}
 
 
-def architecture_names() -> list[str]:
-    """Return the names of all architectures, as the option `architecture` takes them."""
-    return [_full_name(provider, name) for provider in _PROVIDERS for name in provider.names()]
+def catalogued_names() -> list[str]:
+    """Return the names of all architectures that the catalogue lists."""
+    return [_full_name(provider, name) for provider in _CATALOGUED for name in provider.names()]
+
+
+def register_architecture(architecture: Architecture) -> None:
+    """Let this process find an architecture by its name. Names of providers and installed packages come first."""
+    _registered[architecture.name] = architecture
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look up an architecture. Raises `NernError` (`unknown_architecture`)."""
+    """Look up an architecture.
+
+    Raises `NernError`: `unknown_architecture`; `missing_extra` or `broken_architecture` if it cannot be imported.
+    """
     prefix, separator, rest = name.partition(":")
     if not separator:
         prefix, rest = "", name
     found = next((provider.find(rest) for provider in _PROVIDERS if provider.prefix == prefix), None)
+    found = found or find_installed(name) or _registered.get(name)
     if found is None:
         raise unknown_architecture(name)
     return found
+
+
+@cache
+def structure_of_architecture(name: str) -> NetworkStructure:
+    """Return the tensors of an architecture. Raises `NernError` as `find_architecture` does."""
+    if is_catalogued(name):
+        return network_structure(name)
+    architecture = find_architecture(name)
+    small = structure_of(architecture.build(_SOME_CLASSES))
+    if not architecture.takes_classes:
+        return small.model_copy(update={"name": name})
+    large = structure_of(architecture.build(_SOME_CLASSES + 1)).shapes
+    shapes = {
+        tensor: tuple(size if size == other else None for size, other in zip(shape, large[tensor], strict=True))
+        for tensor, shape in small.shapes.items()
+    }
+    return NetworkStructure(name=name, shapes=shapes)
 
 
 def _full_name(provider: ArchitectureProvider, name: str) -> str:
@@ -47,19 +83,50 @@ def build_network(architecture: Architecture, tensors: Mapping[str, Tensor], dev
     not fit.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    match = match_names(shapes, network_structure(architecture.name))
+    match = match_names(shapes, structure_of_architecture(architecture.name))
     found = {match.names[name]: tensor for name, tensor in tensors.items() if name in match.names}
     network = architecture.build(match.classes)
     for name in architecture.auxiliary:
         if not any(tensor.startswith(f"{name}.") for tensor in found):
             setattr(network, name, None)
+    _load_found(network, found)
+    return placed(network, device)
+
+
+def placed(network: nn.Module, device: torch.device = _CPU) -> nn.Module:
+    """Prepare a network for inference: on the device, in evaluation mode, frozen, channels last if it has images."""
+    has_images = any(tensor.ndim == _AXES_OF_IMAGES for tensor in network.parameters())
+    has_volumes = any(tensor.ndim > _AXES_OF_IMAGES for tensor in network.parameters())
+    # Weights of more axes have no such format.
+    format_ = torch.channels_last if has_images and not has_volumes else torch.preserve_format
+    moved: nn.Module = network.to(device=device, memory_format=format_)  # type: ignore[call-overload] # not in its annotations
+    return moved.eval().requires_grad_(requires_grad=False)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load a checkpoint's tensors into a network. Names changed by wrappers are recognized.
+
+    Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes do not fit.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    match = match_names(shapes, structure_of(network))
+    _load_found(network, {match.names[name]: tensor for name, tensor in tensors.items() if name in match.names})
+
+
+def structure_of(network: nn.Module) -> NetworkStructure:
+    """Return the names and shapes of a network's tensors."""
+    state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    return NetworkStructure(
+        name=type(network).__name__, shapes={name: tuple(tensor.shape) for name, tensor in state.items()}
+    )
+
+
+def _load_found(network: nn.Module, found: Mapping[str, Tensor]) -> None:
     # The network's own state brings its modules' versions, which MNASNets check, and the batch counters, which
     # checkpoints from before torch 0.4.1 lack and evaluation does not read.
     state = network.state_dict()
     state.update(found)
     network.load_state_dict(state)
-    placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its annotations
-    return placed.eval().requires_grad_(requires_grad=False)
 
 
 class WeightlessModules(TorchFunctionMode):

@@ -34,7 +34,7 @@ class TorchvisionArchitectures:
 
     def names(self) -> list[str]:
         """Return the names of all classifiers."""
-        models = _models()
+        models = import_models()
         names: list[str] = models.list_models(module=models)
         return names
 
@@ -42,7 +42,7 @@ class TorchvisionArchitectures:
         """Return the classifier of this name; None if there is none."""
         if name not in self.names():
             return None
-        preset = next(iter(_models().get_model_weights(name))).transforms()
+        preset = next(iter(import_models().get_model_weights(name))).transforms()
         return Architecture(
             name=f"{self.prefix}:{name}",
             build=partial(_build, name),
@@ -58,7 +58,7 @@ class TorchvisionArchitectures:
 
 def _build(model_name: str, classes: int) -> nn.Module:
     arguments = _ARGUMENTS.get(model_name, {})
-    model: nn.Module = _models().get_model(model_name, weights=None, num_classes=classes, **arguments)
+    model: nn.Module = import_models().get_model(model_name, weights=None, num_classes=classes, **arguments)
     return model
 
 
@@ -67,7 +67,8 @@ def _triple(values: list[float] | None, default: tuple[float, float, float]) -> 
     return (float(red), float(green), float(blue))
 
 
-def _models() -> ModuleType:
+def import_models() -> ModuleType:
+    """Import `torchvision.models`, with the missing operators declared if necessary."""
     try:
         from torchvision import models
     except RuntimeError as error:

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nern_core.contract.options import EncodeOptions
 from nern_core.inputs.source import EncodingInput
+from nern_core.networks.model_inputs import call
 from nern_core.recipes.recipe import Recipe
 from nern_core.representations.protocol import FEWEST_OPERATIONS_PER_STEP
 from nern_core.representations.registry import find_representation
 from nern_core.training.clock import Budget
-from nern_core.training.images import images_per_batch
 from nern_core.training.teacher import Teacher
 
 _OPERATIONS_PER_SECOND = 2e11
@@ -43,7 +43,8 @@ def choose_budget(
 ) -> DefaultBudget:
     """Choose the steps that two cores take in `seconds` at best, within bounds."""
     answer = 0.0 if teacher is None else operations_per_image(teacher)
-    distillation = 0.0 if teacher is None else _ANSWERS_PER_IMAGE * answer * _images_per_step(recipe, teacher)
+    images = 0 if teacher is None else teacher.examples_per_step(recipe.images.per_step)
+    distillation = _ANSWERS_PER_IMAGE * answer * images
     representation = find_representation(options.representation_kind)
     settings = recipe.settings(options.representation_kind)
     step = representation.operations_per_step(options, settings, source.layers, distillation)
@@ -57,16 +58,14 @@ def choose_budget(
 
 @torch.no_grad()
 def operations_per_image(teacher: Teacher) -> float:
-    """Count the additions and multiplications of a network's forward pass for one image."""
-    size = teacher.preprocessing.input_size
-    image = torch.zeros(1, 3, size, size, device=teacher.device)
+    """Count the additions and multiplications of a network's forward pass for one image or other example."""
+    example = teacher.example()
+    if example is None:
+        return 0.0
+    inputs, examples = example
     with FlopCounterMode(display=False) as counter:
-        teacher.network(image)
-    return float(counter.get_total_flops())
-
-
-def _images_per_step(recipe: Recipe, teacher: Teacher) -> int:
-    return images_per_batch(recipe.images.per_step, teacher.preprocessing.input_size, teacher.device)
+        call(teacher.network, inputs)
+    return float(counter.get_total_flops()) / examples
 
 
 def _affordable_images(recipe: Recipe, answer: float, seconds: float) -> int:

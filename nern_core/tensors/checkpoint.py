@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nern_core.contract.catalogue import network_structure
+from nern_core.contract.catalogue import NetworkStructure
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.checkpoint_format import CheckpointFormat
 from nern_core.formats.checkpoint_structure import (
@@ -88,12 +88,12 @@ class Checkpoint:
         )
 
 
-def read_checkpoint(path: Path, key: str | None = None, architecture: str | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, key: str | None = None, network: NetworkStructure | None = None) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the content decides the format, not the suffix.
 
-    `key` says where in the file the weights are. The names are those of the `architecture`'s network or, without an
-    architecture, those of the file without the prefixes of wrappers. Raises `NernError` with the code
-    `architecture_mismatch`, `no_tensors`, `unknown_architecture` or another code of `read_structure`.
+    `key` says where in the file the weights are. The names are those of the `network` or, without one, those of the
+    file without the prefixes of wrappers. Raises `NernError` with the code `architecture_mismatch`, `no_tensors` or
+    another code of `read_structure`.
     """
     with open_checkpoint(path) as file:
         found = detect_format(file)
@@ -103,18 +103,10 @@ def read_checkpoint(path: Path, key: str | None = None, architecture: str | None
             checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
     if not checkpoint.tensors:
         raise no_tensors()
-    if architecture is None:
+    if network is None:
         return checkpoint.renamed(plain_names(checkpoint.tensors))
-    return fit_names(checkpoint, architecture)
-
-
-def fit_names(checkpoint: Checkpoint, architecture: str) -> Checkpoint:
-    """Rename the tensors to their names in the network of an architecture.
-
-    Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`, `unknown_architecture`).
-    """
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.named_as_in_file().items()}
-    match = match_names(shapes, network_structure(architecture))
+    match = match_names(shapes, network)
     return checkpoint.renamed(match.names, match.changes)
 
 

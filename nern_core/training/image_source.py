@@ -1,11 +1,12 @@
-"""Choose the images to train on."""
+"""Choose the inputs to train on."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages, images_per_batch
+from nern_core.training.images import ImageSource, Mixup, NoiseImages, StoredImages
+from nern_core.training.input_source import InputSource, StoredBatches
 from nern_core.training.teacher import Teacher
 
 
@@ -18,10 +19,19 @@ class ImageSettings:
     mixup: bool = False
 
 
+def input_source(settings: ImageSettings, teacher: Teacher, generator: torch.Generator) -> InputSource | None:
+    """Return the teacher's batches, or the images that the settings ask for; None if these are not available."""
+    if teacher.batches:
+        return StoredBatches(teacher.batches, generator, teacher.device)
+    return image_source(settings, teacher, generator)
+
+
 def image_source(settings: ImageSettings, teacher: Teacher, generator: torch.Generator) -> ImageSource | None:
     """Return the images that the settings ask for; None if they are not available."""
+    if teacher.preprocessing is None:
+        return None
     preprocessing, device = teacher.preprocessing, teacher.device
-    count = images_per_batch(settings.per_step, preprocessing.input_size, device)
+    count = teacher.examples_per_step(settings.per_step)
     source: ImageSource
     if settings.source == "noise":
         source = NoiseImages(preprocessing.input_size, count, generator, device)

@@ -1,16 +1,17 @@
-"""The inputs of distillation.
+"""Images as the inputs of distillation.
 
 All random choices are drawn on the CPU, from the same generator for every device; inputs are made from them on the
 device.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
 from nern_core.networks import Preprocessing
 from nern_core.networks.datasets import change, draw_changes, to_inputs
+from nern_core.training.input_source import InputSource
 
 # The published data-free runs draw from [-2, 2], about the range of normalized images.
 _NOISE_RANGE = 2.0
@@ -34,16 +35,12 @@ def _most_pixels(device: torch.device) -> int:
     return max(_MOST_PIXELS_PER_BATCH, int(_SHARE_OF_GPU_MEMORY * memory) // _ACTIVATION_BYTES_PER_PIXEL)
 
 
-class ImageSource(ABC):
-    """A source of inputs, batch after batch."""
+class ImageSource(InputSource):
+    """A source of images, batch after batch."""
 
     def draw(self) -> Tensor:
         """Draw a new batch of inputs, see `inputs`."""
         return self.inputs(*self.choose())
-
-    @abstractmethod
-    def choose(self) -> tuple[Tensor, ...]:
-        """Choose the data of a new batch, on the CPU."""
 
     @abstractmethod
     def inputs(self, *chosen: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nern_core.networks.model_inputs import ModelInputs, arguments_of
+from nern_core.networks.outputs import LOGITS, OutputReader
+
 
 class Student:
     """A network whose represented tensors are replaced for every batch."""
@@ -15,16 +18,22 @@ class Student:
         *,
         changed: Mapping[str, Tensor] | None = None,
         tied: Mapping[str, str] | None = None,
+        reader: OutputReader = LOGITS,
     ) -> None:
-        """`changed` permanently replaces tensors of the network; `tied` maps repeating tensors to the repeated one."""
+        """`changed` permanently replaces tensors of the network; `tied` maps repeating tensors to the repeated one.
+
+        `reader` reads the outputs, as those of the teacher are read.
+        """
         # The parameters themselves, because `functional_call` recognizes shared ones by identity.
-        self._state = network.state_dict(keep_vars=True) | dict(changed or {})
+        state = network.state_dict(keep_vars=True) | dict(changed or {})
+        self._state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
         self._network = network
         self._tied = dict(tied or {})
+        self._reader = reader
 
-    def logits(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return the network's outputs for `inputs` with these weights: float32 (n, classes), differentiable."""
+    def logits(self, weights: Mapping[str, Tensor], inputs: ModelInputs) -> Tensor:
+        """Return the network's outputs for `inputs` with these weights, differentiable, as `OutputReader` does."""
         repeated = {alias: weights[name] for alias, name in self._tied.items() if name in weights}
         tensors = {**self._state, **weights, **repeated}
-        outputs: Tensor = functional_call(self._network, tensors, (inputs,), strict=True)
-        return outputs.float()
+        positional, keywords = arguments_of(inputs)
+        return self._reader(functional_call(self._network, tensors, positional, keywords, strict=True))

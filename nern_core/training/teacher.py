@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from nern_core.contract.errors import NernError
 from nern_core.networks import Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing
+from nern_core.networks.input_set import InputBatch
+from nern_core.networks.model_inputs import ModelInputs, call, to_device
+from nern_core.networks.outputs import LOGITS, OutputReader
 from nern_core.tensors.checkpoint import read_checkpoint
+from nern_core.training.images import images_per_batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,13 +28,16 @@ class StrongerTeacher:
 class Teacher:
     """The original network, in evaluation mode and frozen, and its data for teaching.
 
-    `stronger`, if given, provides the logits instead. `synthesized` are inputs made from the network itself, float32
-    (N, 3, H, W). Without them and without training images, only noise is available.
+    A classifier of images has `preprocessing`; its `images` may be missing. `stronger`, if given, provides the logits
+    instead. `synthesized` are inputs made from the network itself, float32 (N, 3, H, W). Without them and without
+    training images, only noise is available. Any other network has `batches` of inputs, and a `reader` of its outputs.
     """
 
     network: nn.Module
-    preprocessing: Preprocessing
-    images: ImageSet | None
+    preprocessing: Preprocessing | None = None
+    images: ImageSet | None = None
+    batches: tuple[InputBatch, ...] = ()
+    reader: OutputReader = LOGITS
     stronger: nn.Module | None = None
     synthesized: Tensor | None = None
 
@@ -40,10 +47,35 @@ class Teacher:
         return next(self.network.parameters()).device
 
     @torch.no_grad()
-    def logits(self, inputs: Tensor) -> Tensor:
-        """Return the target logits: float32 (n, classes), of the stronger network if there is one."""
-        logits: Tensor = (self.stronger or self.network)(inputs).float()
-        return logits
+    def logits(self, inputs: ModelInputs) -> Tensor:
+        """Return the target outputs as `reader` does, of the stronger network if there is one."""
+        return self.reader(call(self.stronger or self.network, inputs))
+
+    def example(self) -> tuple[ModelInputs, int] | None:
+        """Return inputs on the network's device, to count operations with, and the number of their examples.
+
+        None if nothing is known about the inputs.
+        """
+        if self.batches:
+            return to_device(self.batches[0].inputs, self.device), self.batches[0].examples
+        if self.preprocessing is None:
+            return None
+        size = self.preprocessing.input_size
+        return torch.zeros(1, 3, size, size, device=self.device), 1
+
+    @property
+    def image_preprocessing(self) -> Preprocessing:
+        """Return the preprocessing of a classifier of images."""
+        assert self.preprocessing is not None
+        return self.preprocessing
+
+    def examples_per_step(self, wanted: int) -> int:
+        """Return the size of a batch: `wanted` images or what memory allows; other batches have a size of their own."""
+        if self.batches:
+            return self.batches[0].examples
+        if self.preprocessing is None:
+            return 0
+        return images_per_batch(wanted, self.image_preprocessing.input_size, self.device)
 
 
 def read_stronger_teacher(

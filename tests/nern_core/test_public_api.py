@@ -24,6 +24,7 @@ def test_the_public_names_are_these() -> None:
         "decode_kernel",
         "decode_layer",
         "encode",
+        "load",
         "measure_sizes",
         "open_comparison",
         "read_checkpoint",

@@ -13,6 +13,7 @@ from nern_core.analysis.baselines import Alternative, standard_codecs
 from nern_core.analysis.comparison import Comparison, evaluator_of
 from nern_core.analysis.report.measure import describe_lost, make_report
 from nern_core.contract.errors import NernError
+from nern_core.contract.options import ANY_ARCHITECTURE
 from nern_core.contract.report import AlternativeReport, Report
 from nern_core.networks.evaluate import Evaluator
 from nern_core.tensors.digest import file_sha256
@@ -52,10 +53,10 @@ def measure_comparison(
             "another_encoding",
             f"The report is not of '{comparison.path.name}'; give the one that was written when that file was encoded.",
         )
-    report = trained or make_report(comparison, original_accuracy=None, reconstructed_accuracy=None, curve=())
+    report = trained or make_report(comparison, quality=None, curve=())
     evaluator = None if dataset is None else evaluator_of(comparison.encoding, architecture, dataset, device=device)
     has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
-    measured = [_measure(found, evaluator) for found in chain(standard_codecs(comparison.original.tensors), others)]
+    measured = [_measure(other, evaluator) for other in chain(standard_codecs(comparison.original.tensors), others)]
     known = report.alternatives if evaluator is None or has_accuracies else ()
     # Without data, earlier measurements take precedence, because they may include accuracies.
     rows = (measured, known) if evaluator is None else (known, measured)
@@ -64,12 +65,14 @@ def measure_comparison(
     every_failure = {**report.failed_alternatives, **(failed or {})}
     changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
     if evaluator is not None and not has_accuracies:
-        accuracies: dict[str, Any] = {
-            "original_accuracy": evaluator.accuracy(comparison.original.tensors),
-            "reconstructed_accuracy": evaluator.accuracy(comparison.decoded.tensors),
+        quality = evaluator.compare(comparison.original.tensors, comparison.decoded.tensors)
+        found: dict[str, Any] = {
+            "original_accuracy": quality.original_accuracy,
+            "reconstructed_accuracy": quality.reconstructed_accuracy,
+            "fidelity": quality.fidelity,
             "notes": tuple(dict.fromkeys([*describe_lost(report.layers), *report.metrics.notes])),
         }
-        changes["metrics"] = report.metrics.model_copy(update=accuracies)
+        changes["metrics"] = report.metrics.model_copy(update=found)
     return MeasuredComparison(comparison=comparison, report=report.model_copy(update=changes).judged())
 
 
@@ -83,7 +86,7 @@ def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path 
 def read_report(path: Path) -> Report:
     """Read a `report.json`. Raises `NernError` (`not_a_report`)."""
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return Report.model_validate_json(path.read_bytes(), context={ANY_ARCHITECTURE})
     except (ValidationError, OSError) as error:
         raise NernError(
             "not_a_report", f"'{path.name}' is not a report of this version; `nern encode --report` writes one."

@@ -13,6 +13,7 @@ from nern_core.contract.errors import quoted
 from nern_core.contract.metrics import MOST_LAYER_ERRORS, Metrics
 from nern_core.contract.report import CurvePoint, LayerReport, Report, SizeTrial
 from nern_core.contract.verdict import LOST_LAYER_ERROR
+from nern_core.networks.fidelity import Quality
 from nern_core.representations.files import measure_sizes
 from nern_core.representations.registry import find_representation
 from nern_core.tensors.digest import file_sha256
@@ -26,8 +27,7 @@ _LARGEST_ERROR = 1e6
 def make_report(
     comparison: Comparison,
     *,
-    original_accuracy: float | None,
-    reconstructed_accuracy: float | None,
+    quality: Quality | None,
     curve: Sequence[CurvePoint],
     size_trials: Sequence[SizeTrial] = (),
     recommended_steps: int | None = None,
@@ -59,13 +59,12 @@ def make_report(
             sizes=sizes,
             error=relative_error([original[n] for n in names], [decoded[n] for n in names]),
             layer_errors=layer_errors,
-            original_accuracy=original_accuracy,
-            reconstructed_accuracy=reconstructed_accuracy,
+            quality=quality,
             notes=(
                 *comparison.original.notes,
                 *notes,
                 *_target_notes(document.options.target_bytes, tensor_bytes),
-                *_notes(comparison, layer_reports, is_measured=original_accuracy is not None),
+                *_notes(comparison, layer_reports, is_measured=quality is not None),
             ),
         ),
         layers=layer_reports,
@@ -156,8 +155,7 @@ def _make_metrics(
     sizes: Sizes,
     error: float,
     layer_errors: dict[str, float],
-    original_accuracy: float | None,
-    reconstructed_accuracy: float | None,
+    quality: Quality | None,
     notes: tuple[str, ...],
 ) -> Metrics:
     """Combine the figures into metrics."""
@@ -172,8 +170,9 @@ def _make_metrics(
         ratio=round(tensor_bytes / sizes.file, 4),
         relative_error=round(error, 6),
         layer_errors=layer_errors,
-        original_accuracy=original_accuracy,
-        reconstructed_accuracy=reconstructed_accuracy,
+        original_accuracy=None if quality is None else quality.original_accuracy,
+        reconstructed_accuracy=None if quality is None else quality.reconstructed_accuracy,
+        fidelity=None if quality is None else quality.fidelity,
         seconds={},
         notes=notes,
     )

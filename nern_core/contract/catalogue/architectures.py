@@ -1,12 +1,21 @@
-"""Architectures by name. `scripts/write_catalogue.py` counts their tensors once, so that readers do not need torch."""
+"""Architectures by name. `scripts/write_catalogue.py` counts their tensors once, so that readers do not need torch.
 
+Installed packages add names with entry points of the group `nern.architectures`: each name, such as `acme:detector`,
+refers to a function without arguments that builds the network. Only `nern_core.networks` loads it.
+"""
+
+from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn or torchvision:NAME"
+ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn, torchvision:NAME or timm:NAME"
+ENTRY_POINTS: Final = "nern.architectures"
+# Prefixes of libraries that know more names than the catalogue lists.
+_LIBRARIES: Final = ("torchvision", "timm")
 # The type of pydantic's error for a name that no provider knows.
 UNKNOWN_ARCHITECTURE: Final = "unknown_architecture"
 _FILE = Path(__file__).with_name("architectures.json")
@@ -25,40 +34,56 @@ class Represented(BaseModel):
 
 
 class ArchitectureEntry(BaseModel):
-    """A value of the option `architecture`; parameters are counted with the published number of classes."""
+    """A value of the option `architecture`; parameters are counted with the published number of classes.
+
+    Only the name is known of a network of an installed package.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    input_size: Annotated[int, Field(description="Height and width of the input images in pixels.")]
-    classes: int
-    parameters: int
+    input_size: Annotated[int | None, Field(description="Height and width of the input images in pixels.")] = None
+    classes: int | None = None
+    parameters: int | None = None
     represented: Annotated[
         dict[str, Represented],
         Field(description="Keyed by `spatial` and `all`; a key that matches no tensor is left out."),
-    ]
+    ] = {}
 
 
 @cache
 def architectures() -> tuple[ArchitectureEntry, ...]:
-    """Return all architectures, this project's own first."""
+    """Return all architectures: this project's own, those of libraries, and those of installed packages."""
+    return (*_catalogued(), *(ArchitectureEntry(name=name) for name in installed_architectures()))
+
+
+@cache
+def installed_architectures() -> Mapping[str, EntryPoint]:
+    """Return the entry points of installed packages by name, without those whose name is taken."""
+    taken = {entry.name for entry in _catalogued()}
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in taken}
+
+
+@cache
+def is_catalogued(name: str) -> bool:
+    """Return True if the tensors of this architecture are known without torch."""
+    return any(entry.name == name for entry in _catalogued())
+
+
+@cache
+def _catalogued() -> tuple[ArchitectureEntry, ...]:
     return TypeAdapter(tuple[ArchitectureEntry, ...]).validate_json(_FILE.read_bytes())
 
 
 def has_provider(name: str) -> bool:
-    """Return True if an architecture has this name, or if a provider has the prefix of `prefix:name`.
+    """Return True if an architecture has this name, or if a library has the prefix of `prefix:name`.
 
-    Providers know more names than the catalogue lists, and refuse unknown ones themselves.
+    Libraries know more names than the catalogue lists, and refuse unknown ones themselves.
     """
     prefix, separator, _ = name.partition(":")
-    return prefix in _prefixes() if separator else name in _names()
+    return (bool(separator) and prefix in _LIBRARIES) or name in _names()
 
 
 @cache
 def _names() -> frozenset[str]:
     return frozenset(entry.name for entry in architectures())
-
-
-@cache
-def _prefixes() -> frozenset[str]:
-    return frozenset(name.partition(":")[0] for name in _names() if ":" in name)

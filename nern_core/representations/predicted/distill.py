@@ -18,7 +18,7 @@ from nern_core.representations.predicted.predictions import Predictions
 from nern_core.representations.predicted.sampling import SamplingConfig
 from nern_core.representations.predicted.targets import Targets, to_weights
 from nern_core.training.clock import Share
-from nern_core.training.images import ImageSource
+from nern_core.training.input_source import InputSource
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.losses import (
     feature_distance,
@@ -106,7 +106,7 @@ class DistillationLoss(Loss):
         predictions: Predictions,
         targets: Targets,
         teacher: Teacher,
-        images: ImageSource,
+        images: InputSource,
     ) -> None:
         self._config = config
         self.predictions = predictions
@@ -114,7 +114,7 @@ class DistillationLoss(Loss):
         self.teacher = teacher
         self.device = teacher.device
         self._images = images
-        self._student = Student(teacher.network)
+        self._student = Student(teacher.network, reader=teacher.reader)
         self._modules = tuple(
             dict.fromkeys(teacher.network.get_submodule(layer.name.rpartition(".")[0]) for layer in targets.layers)
         )

@@ -27,7 +27,7 @@ def kernel_weights(
     because weighting by the information itself was measured to be worse. Layers without Fisher information get the
     mean.
     """
-    if teacher is None or not count:
+    if teacher is None or teacher.preprocessing is None or not count:
         return None
     if teacher.synthesized is not None:
         batches: Iterable[Tensor] = teacher.synthesized[:count].split(_batch_size(teacher.preprocessing))

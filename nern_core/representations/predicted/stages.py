@@ -17,7 +17,7 @@ from nern_core.representations.predicted.sampling import SamplingConfig
 from nern_core.representations.predicted.settings import PredictorSettings
 from nern_core.representations.predicted.targets import Targets
 from nern_core.training.clock import Budget, Clock, Share
-from nern_core.training.image_source import ImageSettings, image_source
+from nern_core.training.image_source import ImageSettings, input_source
 from nern_core.training.loop import StepReport, train
 from nern_core.training.observer import TrainingStep
 from nern_core.training.optim import OptimizerConfig, make_optimizers
@@ -49,7 +49,7 @@ def train_predictor(
     preparation = time.perf_counter() - started
     budget = budget.after(preparation)
     reconstruction, distillation = settings.reconstruction, settings.distillation
-    images = None if teacher is None else image_source(image_settings, teacher, generator)
+    images = None if teacher is None else input_source(image_settings, teacher, generator)
     whole = Share(seconds=1.0, steps=1.0) if images is None else reconstruction.share
     share = Share(seconds=whole.seconds / rounds, steps=whole.steps / rounds)
     trainer = _Trainer(predictor, budget, on_step, snapshots or Snapshots())

@@ -24,8 +24,7 @@ from nern_core.representations.quantized.within_drop import DropGoal, Measured, 
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
 from nern_core.training.expected_drop import OriginalAnswers
 from nern_core.training.held_out import hold_out
-from nern_core.training.image_source import image_source
-from nern_core.training.images import images_per_batch
+from nern_core.training.image_source import input_source
 from nern_core.training.loop import StepReport
 from nern_core.training.observer import TRAINING_STARTS, TrainingStep
 from nern_core.training.teacher import Teacher
@@ -37,8 +36,8 @@ _IMAGES_OF_PROBE = 100
 _ANSWERS_PER_IMAGE = 4
 # The goal if no size is requested. Below `least_bits`, a few images cannot estimate the drop closely enough.
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
-# Synthesized images cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
-_BITS_ON_SYNTHESIZED_IMAGES = 4.0
+# Inputs without labels cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
+_BITS_WITHOUT_LABELS = 4.0
 
 
 class QuantizedEncoder:
@@ -90,10 +89,11 @@ class QuantizedEncoder:
     def _faithfully(self) -> tuple[Quantized, float]:
         """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
         teacher = self._task.teacher
-        training = None if teacher is None or teacher.synthesized is None else self._training(teacher)
+        has_inputs = teacher is not None and (teacher.synthesized is not None or bool(teacher.batches))
+        training = self._training(teacher) if teacher is not None and has_inputs else None
         if training is None:
             return self._untrained(), 0.0
-        return quantize_for_rate(self._quantizer(training), _BITS_ON_SYNTHESIZED_IMAGES, training)
+        return quantize_for_rate(self._quantizer(training), _BITS_WITHOUT_LABELS, training)
 
     def _untrained(self) -> Quantized:
         """Round the weights without training: no larger than int8 with zstd, and more accurate."""
@@ -112,7 +112,7 @@ class QuantizedEncoder:
 
     def _training(self, teacher: Teacher) -> TrainingInputs | None:
         """Return the settings of training; None without the images that the recipe needs."""
-        images = image_source(self._plan.images, teacher, self._plan.generator)
+        images = input_source(self._plan.images, teacher, self._plan.generator)
         if images is None:
             return None
         return TrainingInputs(
@@ -143,7 +143,7 @@ class QuantizedEncoder:
         assert teacher.images is not None
         assert evaluator is not None
         rest, held_out = hold_out(teacher.images)
-        evaluator = self._quick_enough(replace(evaluator, images=held_out))
+        evaluator = self._quick_enough(replace(evaluator, images=held_out), teacher)
         original = OriginalAnswers(evaluator.logits(self._task.tensors), evaluator.images.labels)
 
         def measure(quantized: Quantized) -> Measured:
@@ -151,12 +151,11 @@ class QuantizedEncoder:
 
         return replace(teacher, images=rest), measure
 
-    def _quick_enough(self, evaluator: Evaluator) -> Evaluator:
+    def _quick_enough(self, evaluator: Evaluator, teacher: Teacher) -> Evaluator:
         """Reduce the images if evaluating all of them would take too long for the budget."""
         budget, tensors = self._plan.budget, self._task.tensors
         if budget.steps is not None:
-            size = evaluator.preprocessing.input_size
-            images = images_per_batch(self._plan.images.per_step, size, self._task.device)
+            images = teacher.examples_per_step(self._plan.images.per_step)
             affordable = int(_SHARE_OF_MEASURE * budget.steps * images * _ANSWERS_PER_IMAGE)
             return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
         assert budget.seconds is not None

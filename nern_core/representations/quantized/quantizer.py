@@ -17,6 +17,7 @@ from nern_core.tensors.checkpoint import find_tied
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
 from nern_core.training.student import Student
+from nern_core.training.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,6 @@ class Quantizer:
         by_kernel = layer.tile is None and layer.kernel_values >= FEWEST_VALUES_OF_A_KERNEL
         return quantized_layer(round_balanced(values, by_kernel=by_kernel), exponents_of(steps), layer)
 
-    def student(self, network: nn.Module) -> Student:
+    def student(self, teacher: Teacher) -> Student:
         """Return the network to train, with folded batch normalization."""
-        return Student(network, changed=self._folded, tied=self._tied)
+        return Student(teacher.network, changed=self._folded, tied=self._tied, reader=teacher.reader)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from nern_core.container.step_grid import STEPS_PER_OCTAVE
+from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rate import RateModel
 from nern_core.representations.quantized.settings import QuantizationConfig
-from nern_core.training.images import ImageSource
+from nern_core.training.input_source import InputSource
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.losses import squared_logit_error
 from nern_core.training.optim import Optimizers, learning_rate
@@ -43,7 +44,7 @@ class RateDistillation(Loss):
         wanted_bits: float,
         teacher: Teacher,
         student: Student,
-        images: ImageSource,
+        images: InputSource,
     ) -> None:
         self._config = config
         self._parameters = parameters
@@ -99,7 +100,7 @@ class RateDistillation(Loss):
         total: Tensor = loss + price * self._rate.bits(list(self._parameters.latents))
         return total
 
-    def _distance(self, inputs: Tensor) -> Tensor:
+    def _distance(self, inputs: ModelInputs) -> Tensor:
         """Return the squared difference of the logits of a batch of images."""
         with mixed_precision(self.device):
             expected = self._teacher.logits(inputs)

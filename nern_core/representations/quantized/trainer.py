@@ -8,7 +8,7 @@ from nern_core.representations.quantized.quantizer import Quantizer
 from nern_core.representations.quantized.rate_distillation import RateDistillation, quantization_optimizers
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.training.clock import Budget, Clock, Share
-from nern_core.training.images import ImageSource
+from nern_core.training.input_source import InputSource
 from nern_core.training.loop import StepReport, train
 from nern_core.training.loss import Loss
 from nern_core.training.snapshots import Snapshots
@@ -41,7 +41,7 @@ class TrainingInputs:
 
     config: QuantizationConfig
     teacher: Teacher
-    images: ImageSource
+    images: InputSource
     budget: Budget
     on_step: Callable[[Stage, StepReport], None]
     snapshots: Snapshots
@@ -60,7 +60,7 @@ class Trainer:
         self._training = training
         self.parameters = parameters.to(teacher.device)
         self.loss = RateDistillation(
-            training.config, parameters, wanted_bits, teacher, quantizer.student(teacher.network), training.images
+            training.config, parameters, wanted_bits, teacher, quantizer.student(teacher), training.images
         )
         self._optimizer = quantization_optimizers(training.config, self.parameters)
         self._used = 0.0

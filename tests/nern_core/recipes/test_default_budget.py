@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from nern_core.contract.options import EncodeOptions
-from nern_core.inputs.source import EncodingInput, make_teacher, read_input
+from nern_core.inputs.source import EncodingInput, read_input
+from nern_core.inputs.teacher import make_teacher
 from nern_core.networks import find_architecture
 from nern_core.recipes.data_free import DATA_FREE
 from nern_core.recipes.default_budget import choose_budget, operations_per_image

@@ -27,6 +27,7 @@ def test_from_the_files_alone_everything_but_the_training_and_the_accuracies_is_
     unknown: dict[str, Any] = {
         "original_accuracy": None,
         "reconstructed_accuracy": None,
+        "fidelity": None,
         "seconds": {},
         "notes": trained.metrics.notes[1:],
     }

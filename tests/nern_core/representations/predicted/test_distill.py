@@ -59,7 +59,7 @@ def setup(
     assert teacher.images is not None
     generator = torch.Generator().manual_seed(0)
     predictions = Predictions(config.sampling, predictor, targets, generator)
-    images = StoredImages(teacher.images.images, teacher.preprocessing, 8, generator, torch.device("cpu"))
+    images = StoredImages(teacher.images.images, teacher.image_preprocessing, 8, generator, torch.device("cpu"))
     return DistillationLoss(config, predictions, targets, teacher, images), predictor
 
 
@@ -106,7 +106,7 @@ def expected_terms(dataset: Path) -> tuple[float, float, float]:
     assert isinstance(network.get_submodule("features"), nn.Sequential)
     generator = torch.Generator().manual_seed(0)
     images = read_image_set(dataset, "train")
-    inputs = StoredImages(images.images, loss.teacher.preprocessing, 8, generator, torch.device("cpu")).draw()
+    inputs = StoredImages(images.images, loss.teacher.image_preprocessing, 8, generator, torch.device("cpu")).draw()
     with torch.no_grad():
         kernels = predictor.at(targets.heads["3x3"].coordinates, "3x3")
         outputs = []

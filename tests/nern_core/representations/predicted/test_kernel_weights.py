@@ -47,7 +47,7 @@ def test_weights_are_the_roots_of_the_fisher_information_with_mean_one_in_coordi
     assert weights is not None
     assert subject.images is not None
     generator = torch.Generator().manual_seed(0)
-    batches = _augmented_batches(64, subject.images, subject.preprocessing, None, generator)
+    batches = _augmented_batches(64, subject.images, subject.image_preprocessing, None, generator)
     fisher = kernel_fisher(subject.network, batches, goal.layers, generator)
     roots = [fisher[layer.name].flatten().sqrt()[goal.orders[i]] for i, layer in enumerate(goal.layers)]
     expected = torch.cat(roots)

@@ -1,0 +1,35 @@
+"""Fidelity: the closeness of an encoding's outputs to those of its original, on inputs not trained on. Torch-free."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OutputFidelity(BaseModel):
+    """The fidelity of one output, over all values of all examples."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Annotated[str, Field(description="Name or position of the output; `output` if it is the only one.")]
+    relative_error: Annotated[
+        float, Field(description="Norm of the differences from the original's output, divided by its norm.")
+    ]
+    cosine: Annotated[float, Field(description="Cosine of the angle between the two outputs.")]
+
+
+class Fidelity(BaseModel):
+    """The fidelity of all outputs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    examples: Annotated[int, Field(description="Number of held-out inputs.")]
+    outputs: tuple[OutputFidelity, ...]
+    agreement: Annotated[
+        float | None,
+        Field(description="Percentage of equal answers: the largest logit is the same. Null if there are no logits."),
+    ] = None
+
+    @property
+    def relative_error(self) -> float:
+        """Return the largest relative error of an output."""
+        return max(output.relative_error for output in self.outputs)

@@ -1,0 +1,34 @@
+"""Read the input of an encoding from a network in memory."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from nern_core.container.document import Source
+from nern_core.contract.options import EncodeOptions
+from nern_core.inputs.source import EncodingInput, choose_layers
+from nern_core.networks.input_set import read_batches
+from nern_core.tensors.checkpoint import find_tied
+from nern_core.tensors.module_weights import checkpoint_of
+
+
+def read_module(network: nn.Module, options: EncodeOptions, inputs: Iterable[Any] | None) -> EncodingInput:
+    """Read the weights of a network, and its inputs. Raises `NernError` if they cannot be encoded or are invalid."""
+    checkpoint = checkpoint_of(network)
+    tied = find_tied(checkpoint.tensors)
+    content = safetensors.torch.save(checkpoint.tensors)
+    return EncodingInput(
+        checkpoint=checkpoint,
+        source=Source(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
+        layers=choose_layers(checkpoint, options, list(checkpoint.tensors), tied),
+        tied=tied,
+        architecture=None,
+        preprocessing=None,
+        training_images=None,
+        test_images=None,
+        network=network,
+        inputs=None if inputs is None else read_batches(inputs, network),
+    )

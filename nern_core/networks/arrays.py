@@ -1,0 +1,110 @@
+"""Data sets of plain arrays: one file with the arguments of a network, for any network.
+
+An `.npz` or safetensors file with an array `inputs`, the only argument, or arrays `inputs.NAME`, keyword arguments such
+as `inputs.input_ids`, and perhaps `labels`, the true classes. All have one row for each example.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nern_core.contract.errors import NernError, quoted
+from nern_core.formats.npz_claims import check_claim
+
+INPUTS: Final = "inputs"
+LABELS: Final = "labels"
+_EXAMPLES_PER_BATCH: Final = 32
+_ORDER_SEED: Final = 1
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+
+
+def has_arrays(path: Path) -> bool:
+    """Return True if a file is a data set of arrays, judged by the names in it."""
+    if not path.is_file():
+        return False
+    try:
+        return any(name == INPUTS or name.startswith(f"{INPUTS}.") for name in _names(path))
+    except (OSError, SafetensorError, zipfile.BadZipFile):
+        return False
+
+
+def array_batches(path: Path) -> Iterator[Mapping[str, Tensor] | tuple[Tensor, ...]]:
+    """Read a file and yield batches of 32 examples in a random order, always the same, as `read_batches` takes them.
+
+    Raises `NernError` (`bad_data`).
+    """
+    tensors = _read(path)
+    _refuse_other_names(path, tensors)
+    labels = tensors.pop(LABELS, None)
+    order = torch.from_numpy(np.random.default_rng(_ORDER_SEED).permutation(len(next(iter(tensors.values())))))
+    for rows in order.split(_EXAMPLES_PER_BATCH):
+        chosen = {name: tensor[rows] for name, tensor in tensors.items()}
+        inputs = {name.removeprefix(f"{INPUTS}."): tensor for name, tensor in chosen.items()}
+        if INPUTS in chosen:
+            yield (chosen[INPUTS],) if labels is None else (chosen[INPUTS], labels[rows])
+        else:
+            yield inputs if labels is None else {**inputs, LABELS: labels[rows]}
+
+
+def _names(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        is_archive = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            return [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read all arrays; floating-point ones of 64 bits become float32, as networks have it."""
+    try:
+        if zipfile.is_zipfile(path):
+            tensors = _read_archive(path)
+        else:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy, zipfile, zlib and safetensors raise many types for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise NernError("bad_data", f"'{path}' is not a data set of arrays: {reason}.") from error
+    return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()}
+
+
+def _read_archive(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        for name in file.files:
+            check_claim(file.zip, name)
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def _refuse_other_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `NernError` (`bad_data`) for other arrays, and unless all have the same number of rows."""
+    arguments = [name for name in tensors if name != LABELS]
+    for name in arguments:
+        if name != INPUTS and not name.startswith(f"{INPUTS}."):
+            raise NernError(
+                "bad_data",
+                f"'{path}' has an array {quoted(name)}; name arrays `inputs` or `inputs.NAME`, and `labels`.",
+            )
+    if INPUTS in arguments and len(arguments) > 1:
+        raise NernError("bad_data", f"'{path}' has `inputs` and {quoted(arguments[1])}; name all arrays `inputs.NAME`.")
+    rows = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in tensors.items()}
+    first = rows[arguments[0]]
+    for name, count in rows.items():
+        if count != first or not count:
+            raise NernError(
+                "bad_data",
+                f"The array {quoted(name)} of '{path}' has {count:,} rows and {quoted(arguments[0])} has {first:,}; "
+                "all need one row for each example.",
+            )
+    labels = tensors.get(LABELS)
+    if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
+        raise NernError("bad_data", f"The `labels` of '{path}' must be one integer for each example.")

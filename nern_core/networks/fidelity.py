@@ -1,0 +1,120 @@
+"""Measure the fidelity and the accuracy of a changed network, on batches of inputs or on logits."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from nern_core.contract.fidelity import Fidelity, OutputFidelity
+from nern_core.networks.input_set import InputBatch
+from nern_core.networks.model_inputs import call, to_device
+from nern_core.networks.outputs import named_outputs
+
+_DIGITS = 6
+# Reported instead of an error that is not finite.
+_LARGEST_ERROR = 1e6
+LOGITS: Final = "logits"
+_AXES_OF_LOGITS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The measured quality of a changed network: its fidelity, and accuracies in percent (None without labels)."""
+
+    fidelity: Fidelity
+    original_accuracy: float | None
+    reconstructed_accuracy: float | None
+
+
+class QualityMeter:
+    """Sums up outputs of an original and of a changed network, batch by batch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        self._examples = 0
+        self._answers = self._equal = 0
+        self._labelled = self._right = self._still_right = 0
+
+    def add(
+        self, original: dict[str, Tensor], changed: dict[str, Tensor], examples: int, labels: Tensor | None = None
+    ) -> None:
+        """Add the outputs of a batch by name; `labels`, int64 (n,), are its true classes."""
+        self._examples += examples
+        for name, tensor in original.items():
+            self._add_output(name, tensor.double().flatten(), changed[name].double().flatten())
+        logits = _name_of_logits(original)
+        if logits is None:
+            return
+        answers, others = original[logits].argmax(dim=-1), changed[logits].argmax(dim=-1)
+        self._answers += answers.numel()
+        self._equal += int((answers == others).sum())
+        if labels is not None and labels.shape == answers.shape:
+            self._labelled += len(labels)
+            self._right += int((answers == labels).sum())
+            self._still_right += int((others == labels).sum())
+
+    def _add_output(self, name: str, original: Tensor, changed: Tensor) -> None:
+        error = float((changed - original).square().sum())
+        norms = float(original.square().sum()), float(changed.square().sum())
+        for index, value in enumerate((error, *norms, float(original @ changed))):
+            self._sums[name][index] += value
+
+    def quality(self) -> Quality:
+        """Return the result for everything added."""
+        outputs = tuple(_output_fidelity(name, sums) for name, sums in self._sums.items())
+        has_answers = self._answers > 0
+        agreement = _percentage(self._equal, self._answers) if has_answers else None
+        has_accuracy = has_answers and self._labelled == self._answers
+        return Quality(
+            Fidelity(examples=self._examples, outputs=outputs, agreement=agreement),
+            _percentage(self._right, self._labelled) if has_accuracy else None,
+            _percentage(self._still_right, self._labelled) if has_accuracy else None,
+        )
+
+
+def _name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
+    """Return the output that holds logits: that of this name, or a lone one of two axes; None if there is none."""
+    named = next((name for name in outputs if name.rpartition(".")[2] == LOGITS and outputs[name].ndim > 1), None)
+    if named is None and len(outputs) == 1:
+        ((only, tensor),) = outputs.items()
+        return only if tensor.ndim == _AXES_OF_LOGITS and tensor.shape[1] > 1 else None
+    return named
+
+
+@torch.no_grad()
+def compare_networks(
+    original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], names: Sequence[str]
+) -> Quality:
+    """Compare the outputs of these names of two networks in evaluation mode on the same device."""
+    meter = QualityMeter()
+    device = next(original.parameters()).device
+    for batch in batches:
+        inputs = to_device(batch.inputs, device)
+        first, second = named_outputs(call(original, inputs)), named_outputs(call(changed, inputs))
+        used = [name for name in names if name in first and first[name].shape == second[name].shape]
+        meter.add(
+            {name: first[name].cpu() for name in used},
+            {name: second[name].cpu() for name in used},
+            batch.examples,
+            batch.labels,
+        )
+    return meter.quality()
+
+
+def _output_fidelity(name: str, sums: Sequence[float]) -> OutputFidelity:
+    error, original, changed, product = sums
+    norms = math.sqrt(original) * math.sqrt(changed)
+    relative = math.sqrt(error / original) if original else float(error > 0)
+    return OutputFidelity(
+        name=name,
+        relative_error=round(min(relative, _LARGEST_ERROR), _DIGITS) if math.isfinite(relative) else _LARGEST_ERROR,
+        cosine=round(product / norms, _DIGITS) if norms and math.isfinite(product / norms) else float(not error),
+    )
+
+
+def _percentage(part: int, whole: int) -> float:
+    return 100 * part / whole

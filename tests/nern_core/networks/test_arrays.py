@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from nern_core.contract.errors import NernError
+from nern_core.networks.arrays import array_batches, has_arrays
+from tests.conftest import DIGITS
+
+IDS = np.arange(70).reshape(70, 1)
+
+
+def test_named_arrays_become_keyword_arguments_in_a_fixed_random_order(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"inputs.ids": IDS, "inputs.scale": IDS / 2, "labels": IDS[:, 0]})  # type: ignore[arg-type] # its annotation has no names
+    batches = list(array_batches(tmp_path / "x.npz"))
+    assert has_arrays(tmp_path / "x.npz")
+    assert [len(batch["ids"]) for batch in batches if isinstance(batch, dict)] == [32, 32, 6]
+    first = batches[0]
+    assert isinstance(first, dict)
+    assert first["scale"].dtype == torch.float32
+    assert torch.equal(first["ids"][:, 0], first["labels"])
+    assert sorted(int(value) for batch in batches if isinstance(batch, dict) for value in batch["ids"]) == [*range(70)]
+    assert first["labels"].tolist() != [*range(32)]
+
+
+def test_one_array_is_the_only_argument(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"inputs": IDS, "labels": IDS[:, 0].copy()}, tmp_path / "x.safetensors")
+    (inputs, labels), *_ = array_batches(tmp_path / "x.safetensors")
+    assert torch.equal(torch.as_tensor(inputs)[:, 0], torch.as_tensor(labels))
+
+
+def test_data_sets_of_images_and_other_files_are_none_of_arrays(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no arrays")
+    (tmp_path / "zip").write_bytes(b"PK\x03\x04 and nothing more")
+    for path in (DIGITS, DIGITS / "train.npz", tmp_path / "text", tmp_path / "zip", tmp_path / "missing"):
+        assert not has_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"inputs": IDS, "mask": IDS}, "has an array 'mask'; name arrays"),
+        ({"inputs": IDS, "inputs.b": IDS}, "has `inputs` and 'inputs.b'"),
+        ({"inputs.a": IDS, "inputs.b": IDS[:3]}, "has 3 rows and 'inputs.a' has 70"),
+        ({"inputs": IDS[:0]}, "has 0 rows"),
+        ({"inputs": np.array(1)}, "has 0 rows"),
+        ({"inputs": IDS, "labels": IDS / 2}, "must be one integer for each example"),
+        ({"inputs": np.array([{}])}, "is not a data set of arrays"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type] # its annotation has no names
+    with pytest.raises(NernError, match=sentence) as error:
+        next(array_batches(tmp_path / "x.npz"))
+    assert error.value.code == "bad_data"
