@@ -20,7 +20,13 @@ def _refuse_pipe(path: Path) -> Path:
     return path
 
 
+def _refuse_pipe_but_folder(path: Path) -> Path:
+    return path if path.is_dir() else _refuse_pipe(path)
+
+
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, callback=_refuse_pipe)]
+# A file, or a folder of the hub with the weights.
+CheckpointPath = Annotated[Path, typer.Argument(exists=True, readable=True, callback=_refuse_pipe_but_folder)]
 CheckpointKey = Annotated[str | None, typer.Option(help=help_of("key"))]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 # For commands that read an encoding, which may name its architecture itself.

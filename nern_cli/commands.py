@@ -16,7 +16,13 @@ from pydantic_core import ErrorDetails
 from typer.core import TyperGroup
 
 from nern_cli import FIRST_IMPORT
-from nern_cli.arguments import CheckpointKey, EncodingArchitecture, InputFile, Json, refuse_checkpoint_name
+from nern_cli.arguments import (
+    CheckpointKey,
+    CheckpointPath,
+    EncodingArchitecture,
+    Json,
+    refuse_checkpoint_name,
+)
 from nern_cli.compress_report import compress_report
 from nern_cli.datasets import datasets
 from nern_cli.display import ProgressDisplay, print_json, print_result, print_table
@@ -99,7 +105,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 @app.command()
 @takes_encode_options
 def encode(
-    checkpoint: InputFile,
+    checkpoint: CheckpointPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .nern file to write.")],
     options: EncodeOptions,
     teacher: Annotated[
@@ -119,7 +125,7 @@ def encode(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) into a .nern file.
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, or a folder of the Hugging Face Hub) into a .nern file.
 
     Ctrl-C and SIGTERM leave snapshots beside the output; the same command with --resume resumes from them.
     """
@@ -169,7 +175,7 @@ def encode(
 
 @app.command()
 def evaluate(
-    weights: InputFile,
+    weights: CheckpointPath,
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
     architecture: EncodingArchitecture = None,
     key: CheckpointKey = None,
@@ -203,7 +209,7 @@ def evaluate(
 
 
 @app.command()
-def inspect(file: InputFile, key: CheckpointKey = None, json: Json = False) -> None:
+def inspect(file: CheckpointPath, key: CheckpointKey = None, json: Json = False) -> None:
     """Show the content of a .nern file or a checkpoint; without the extra `encode`, what its structure tells."""
     from nern_cli.inspection import inspect_file
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
+from nern_cli.arguments import CheckpointPath, EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import print_json, print_points
 from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def compress_report(
-    checkpoint: InputFile,
+    checkpoint: CheckpointPath,
     encoding: InputFile,
     dataset: Annotated[Path, typer.Option(help="Folder with test.npz, the images to measure accuracies on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The chart to write, .svg.")],

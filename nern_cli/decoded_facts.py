@@ -6,6 +6,7 @@ from typing import Any
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL
 from nern_core.formats.encoding_structure import decoded_bytes, read_format_version
+from nern_core.formats.hub_folder import bytes_of_checkpoint
 from nern_core.representations.files import measure_sizes, read_encoding
 from nern_core.representations.registry import find_representation
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
@@ -50,7 +51,7 @@ def checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
     represented, spatial = _layers(checkpoint, ALL, hidden_size=0), _layers(checkpoint, SPATIAL, hidden_size=None)
     return {
         "kind": "checkpoint",
-        "file_bytes": path.stat().st_size,
+        "file_bytes": bytes_of_checkpoint(path),
         "tensors": len(tensors),
         "weights": sum(tensor.numel() for tensor in tensors.values()),
         "tensor_bytes": sum(tensor.nbytes for tensor in tensors.values()),

@@ -19,7 +19,7 @@ from nern_cli.signals import Stopped, stop_request
 from nern_cli.terminal_text import print_note
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
-from nern_core.tensors.digest import file_sha256
+from nern_core.tensors.digest import digest_checkpoint, file_sha256
 
 if TYPE_CHECKING:
     from nern_core.training.snapshots import Snapshots
@@ -181,7 +181,7 @@ def _request(checkpoint: Path, options: EncodeOptions, teacher: Path | None) -> 
     request = {
         "nern": version("nern"),
         "torch": version("torch"),
-        "checkpoint": file_sha256(checkpoint),
+        "checkpoint": digest_checkpoint(checkpoint).sha256,
         "teacher": None if teacher is None else file_sha256(teacher),
         "options": options.model_dump(mode="json"),
     }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json, TestImages
+from nern_cli.arguments import CheckpointPath, EncodingArchitecture, InputFile, Json, TestImages
 from nern_cli.display import ProgressDisplay, print_json, print_points
 from nern_cli.output_files import output_folder
 from nern_cli.terminal_text import print_line
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def importance(
-    checkpoint: InputFile,
+    checkpoint: CheckpointPath,
     encoding: InputFile,
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write into; created if missing.")

@@ -15,6 +15,7 @@ from nern_core.contract.kernel_policy import ALL, SPATIAL
 from nern_core.formats.checkpoint_structure import CheckpointStructure, no_tensors, read_structure, represented_shapes
 from nern_core.formats.encoding_structure import is_encoding
 from nern_core.formats.encoding_summary import read_summary
+from nern_core.formats.hub_folder import bytes_of_checkpoint
 
 
 def inspect_file(path: Path, key: str | None = None) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
         print_note(f"Tied tensors count once for each name: finding them needs the extra encode, {install('encode')}")
     return {
         "kind": "checkpoint",
-        "file_bytes": path.stat().st_size,
+        "file_bytes": bytes_of_checkpoint(path),
         "tensors": len(structure.tensors),
         "weights": sum(math.prod(claim.shape) for claim in structure.tensors.values()),
         "tensor_bytes": structure.logical_bytes,

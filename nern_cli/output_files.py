@@ -70,23 +70,31 @@ def output_folder(
 ) -> Iterator[Path]:
     """Yield a staging folder; files in it with one of the `names` are moved to `folder` when the context succeeds.
 
-    `folder` is created if missing, with `parents` also the folders above it. Inputs and errors: see `output_file`.
+    `folder` is created if missing, with `parents` also the folders above it. Names may be added to the list while the
+    context is open. Inputs and errors: see `output_file`.
     """
     given = list(inputs)
     target = Path(os.path.realpath(folder))
     if target.exists() and not target.is_dir():
         raise NernError("cannot_write", f"'{folder}' is a file; choose a folder.")
-    targets = [_checked_target(folder / name, given) for name in names] if target.is_dir() else []
+    _check_targets(folder, names, given)
     if not parents and not target.parent.is_dir():
         raise NernError("no_folder", _no_folder(folder))
     existing = next(path for path in (target, *target.parents) if path.is_dir())
     with _staging(folder, existing) as (staging, mode):
         yield staging
+        targets = _check_targets(folder, names, given)
         with _refusals_told(folder):
             target.mkdir(parents=True, exist_ok=True)
-            for name, published in zip(names, targets or [target / name for name in names], strict=True):
+            for name, published in zip(names, targets, strict=True):
                 if (staging / name).exists():
                     _publish(staging / name, published, mode)
+
+
+def _check_targets(folder: Path, names: Sequence[str], inputs: Iterable[Path | None]) -> list[Path]:
+    """Return the files of these names, with links resolved. Raises `NernError` if one cannot be written."""
+    target = Path(os.path.realpath(folder))
+    return [_checked_target(folder / name, inputs) if target.is_dir() else target / name for name in names]
 
 
 def is_stream(path: Path) -> bool:

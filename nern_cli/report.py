@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nern_cli.arguments import EncodingArchitecture, InputFile, Json
+from nern_cli.arguments import CheckpointPath, EncodingArchitecture, InputFile, Json
 from nern_cli.display import print_json, print_result
 from nern_cli.output_files import output_file, results_beside
 from nern_cli.terminal_text import print_line
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    checkpoint: InputFile,
+    checkpoint: CheckpointPath,
     encoding: InputFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
     trained: Annotated[

@@ -7,9 +7,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from nern_cli.arguments import InputFile, Json
+from nern_cli.arguments import CheckpointPath, Json
 from nern_cli.display import print_json
 from nern_cli.encode_options import takes_job_options
+from nern_cli.hub_archive import sendable
 from nern_cli.output_files import results_beside, resumable_output
 from nern_cli.service import Labels, Timeout, Url, as_json, follow, labels_of, print_metrics, service
 from nern_cli.terminal_text import print_line, print_note
@@ -26,7 +27,7 @@ _ARTIFACTS = {
 
 @takes_job_options
 def submit(
-    checkpoint: InputFile,
+    checkpoint: CheckpointPath,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -55,17 +56,17 @@ def submit(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th) with a service.
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, or a folder of the Hugging Face Hub) with a service.
 
     Prints the job's id. Paths of data sets are paths on the service's machine. Exit status: 3 job failed, 4 job
     canceled, 5 timed out, 6 service unreachable.
     """
     artifact = None if output is None else _artifact_for(output)
     changed = options.model_dump(mode="json", exclude_defaults=True)
-    with service(url, json=json) as client, _output(output, checkpoint) as file:
+    with service(url, json=json) as client, _output(output, checkpoint) as file, sendable(checkpoint) as sent:
         job = client.jobs.create(
-            checkpoint,
-            name=name,
+            sent,
+            name=name or (None if sent == checkpoint else checkpoint.resolve().name),
             labels=labels_of(label),
             webhook=webhook,
             deadline_seconds=deadline,

@@ -13,7 +13,7 @@ from nern_core.networks import Architecture, find_architecture
 from nern_core.networks.evaluate import Evaluator, open_evaluator
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
-from nern_core.tensors.digest import file_sha256
+from nern_core.tensors.digest import digest_checkpoint
 
 _CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def open_comparison(checkpoint: Path, encoding: Path) -> Comparison:
     """
     contents = read_encoding(encoding)
     expected = contents.document.source.sha256
-    if file_sha256(checkpoint) != expected:
+    if digest_checkpoint(checkpoint).sha256 != expected:
         raise NernError(
             "another_checkpoint",
             f"'{encoding.name}' was not made from '{checkpoint.name}': "

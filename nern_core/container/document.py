@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 
 class Source(_Part):
-    """The checkpoint file that was encoded."""
+    """The checkpoint that was encoded: its digest as `digest_checkpoint` returns it, and the bytes of its files."""
 
     sha256: str
     bytes: Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
@@ -74,8 +74,8 @@ class Document(_Part):
 
     `layers` is the coordinate table: entry l holds the kernels of the coordinates (l, f, c), where f is less than its
     filters and c less than its channels. `tensor_order` lists every tensor of the checkpoint; `tied` maps each tensor
-    that repeats another one to the name of that one. `file_names`, `metadata` and `extra_states` are those of the
-    `Checkpoint`; empty ones are left out of the file.
+    that repeats another one to the name of that one. `file_names`, `metadata`, `extra_states` and `config` are those of
+    the `Checkpoint`; empty ones are left out of the file.
     """
 
     architecture: str | None
@@ -88,12 +88,13 @@ class Document(_Part):
     file_names: FileNames = FileNames()
     metadata: dict[Name, JsonValue] | None = None
     extra_states: dict[Name, JsonValue] = {}
+    config: dict[str, JsonValue] | None = None
 
     @model_serializer(mode="wrap")
     def _without_empty_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out empty fields, because field names cost bytes, too."""
         written: dict[str, Any] = serialize(self)
-        for name in ("file_names", "metadata", "extra_states"):
+        for name in ("file_names", "metadata", "extra_states", "config"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del written[name]
         return written

@@ -17,6 +17,7 @@ def rebuild_checkpoint(document: Document, represented: Mapping[str, Tensor], ke
         file_names=document.file_names.by_name(document.tensor_order),
         metadata=document.metadata,
         extra_states=document.extra_states,
+        config=document.config,
     )
 
 

@@ -20,6 +20,7 @@ class CheckpointFormat(StrEnum):
     SAFETENSORS = "safetensors"
     TORCH_ZIP = "torch"
     TORCH_LEGACY = "torch-legacy"
+    HUB_FOLDER = "hub-folder"
 
 
 def format_of(head: bytes) -> CheckpointFormat | None:

@@ -17,11 +17,13 @@ from nern_core.contract.errors import NernError, quoted
 from nern_core.contract.kernel_policy import choose_tensors
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.encoding_structure import is_marked_as_encoding
+from nern_core.formats.hub_folder import HubFolder, hub_archive, hub_folder_at, is_hub_archive
 from nern_core.formats.other_formats import other_format
 from nern_core.formats.plain_names import plain_names
 from nern_core.formats.safetensors_header import read_header
 from nern_core.formats.tensor_claims import TensorClaim
 from nern_core.formats.torch_files import read_torch_file
+from nern_core.formats.torch_files.zip_archive import read_names
 
 # The code of the error for a `.nern` file in place of a checkpoint.
 ALREADY_ENCODED: Final = "already_encoded"
@@ -56,7 +58,13 @@ class CheckpointStructure:
 
 
 def read_structure(path: Path, key: str | None = None) -> CheckpointStructure:
-    """Read a file's structure without reading its tensors. Raises `NernError`, as `structure_of` does."""
+    """Read the structure of a file, or of a folder of the hub, without reading its tensors.
+
+    Raises `NernError`, as `structure_of` does.
+    """
+    folder = hub_folder_at(path)
+    if folder is not None:
+        return _structure_of_folder(folder, key)
     with open_checkpoint(path) as file:
         return structure_of(file, key)
 
@@ -68,6 +76,32 @@ def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
     the code `already_encoded`, `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
     `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
+    folder = archived_folder(file)
+    return _structure_of_file(file, key) if folder is None else _structure_of_folder(folder, key)
+
+
+def archived_folder(file: BinaryIO) -> HubFolder | None:
+    """Return the folder of the hub in an open zip archive; None for any other file. Raises `NernError`."""
+    found = detect_format(file)
+    return hub_archive(file) if found is CheckpointFormat.TORCH_ZIP and is_hub_archive(read_names(file)) else None
+
+
+def _structure_of_folder(folder: HubFolder, key: str | None) -> CheckpointStructure:
+    """Read the structure of all files of a folder together."""
+    folder.config()
+    alone = len(folder.shards) == 1
+    parts: dict[str, CheckpointStructure] = {}
+    for shard in folder.shards:
+        with folder.open(shard) as file:
+            parts[shard] = _structure_of_file(file, key if alone else None)
+    folder.refuse_other_tensors({} if alone and key else {shard: part.tensors for shard, part in parts.items()})
+    tensors = {name: claim for part in parts.values() for name, claim in part.tensors.items()}
+    notes = tuple(note for part in parts.values() for note in part.notes)
+    names = names_under(tensors, None if alone else key)
+    return CheckpointStructure(CheckpointFormat.HUB_FOLDER, {name: tensors[name] for name in names}, notes)
+
+
+def _structure_of_file(file: BinaryIO, key: str | None) -> CheckpointStructure:
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
         claims = read_header(file, file.seek(0, os.SEEK_END))
@@ -121,6 +155,7 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
 
     Raises `NernError` with the code `empty_checkpoint`, `not_a_checkpoint` or `unsupported_format`.
     """
+    file.seek(0)
     head = file.read(HEAD_BYTES)
     if not head:
         raise NernError("empty_checkpoint", "The checkpoint is an empty file; use a .safetensors or .pt file.")

@@ -88,6 +88,8 @@ def is_encoding(path: Path) -> bool:
     """Return True for `.nern` files, recognized by their suffix or by their metadata."""
     if path.suffix == ".nern":
         return True
+    if path.is_dir():
+        return False
     try:
         with path.open("rb") as file:
             return is_marked_as_encoding(file, read_header(file, file.seek(0, os.SEEK_END)))

@@ -7,6 +7,7 @@ from typing import Final
 from nern_core.contract.errors import NernError
 
 _TAR_MAGIC_AT = 257
+_ORIGINAL = "use the original safetensors or torch checkpoint that it was made from"
 _SAVE = "save the network's state_dict() with safetensors or torch.save and use that"
 
 
@@ -47,7 +48,27 @@ _FORMATS: Final = (
         "is a web page; the download probably needed a sign-in or another address",
         "download the checkpoint itself and use that",
     ),
-    _OtherFormat("not_a_checkpoint", _starts(b"GGUF"), "is a GGUF file, whose weights are already quantized", _SAVE),
+    _OtherFormat(
+        "not_a_checkpoint", _starts(b"GGUF"), "is a GGUF file, whose weights are already quantized", _ORIGINAL
+    ),
+    _OtherFormat(
+        "not_a_checkpoint",
+        _starts(b"tjgg", b"lmgg", b"fmgg"),
+        "is a GGML file, whose weights are already quantized",
+        _ORIGINAL,
+    ),
+    _OtherFormat(
+        "not_a_checkpoint",
+        lambda head: head[4:8] == b"TFL3",
+        "is a TensorFlow Lite model, which is a program with its weights",
+        "save the original network's weights by name with safetensors.numpy.save_file, and use that",
+    ),
+    _OtherFormat(
+        "not_a_checkpoint",
+        _starts(b"7z\xbc\xaf\x27\x1c", b"\xfd7zXZ\x00", b"BZh", b"Rar!"),
+        "is a compressed archive",
+        "unpack it and use its content",
+    ),
     _OtherFormat(
         "not_a_checkpoint",
         _starts(b"\x89HDF\r\n\x1a\n"),
@@ -73,7 +94,7 @@ _FORMATS: Final = (
         "not_a_checkpoint",
         lambda head: head.lstrip().startswith(b"{"),
         "is a JSON text, such as a configuration or the index of a checkpoint in several files",
-        "send a file that contains the tensors themselves",
+        "give the folder with the files that contain the tensors",
     ),
     _OtherFormat(
         "not_a_checkpoint",

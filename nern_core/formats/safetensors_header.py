@@ -62,6 +62,11 @@ def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
 
     Raises `NernError` with the code `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
+    return {name: claim for name, (claim, _) in read_placed_header(file, size).items()}
+
+
+def read_placed_header(file: BinaryIO, size: int) -> dict[str, tuple[TensorClaim, int]]:
+    """Read the tensors as `read_header` does, each with the position of its first byte in the file."""
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > min(LARGEST_HEADER, size - _LENGTH_BYTES):
@@ -70,16 +75,17 @@ def read_header(file: BinaryIO, size: int) -> dict[str, TensorClaim]:
         text = file.read(length).decode()
     except UnicodeDecodeError as error:
         raise DamagedFile("its header is not a table of tensors") from error
-    tensors: dict[str, TensorClaim] = {}
+    tensors: dict[str, tuple[TensorClaim, int]] = {}
     places = []
+    data_start = _LENGTH_BYTES + length
     for name, entry in _entries(text):
         if name in tensors:
             raise DamagedFile(f"it has two tensors {quoted(name)}")
-        tensors[name] = _claim(name, entry)
+        tensors[name] = _claim(name, entry), data_start + entry.data_offsets[0]
         places.append(entry.data_offsets)
         if len(tensors) > MOST_TENSORS:
             raise too_many_tensors()
-    _check_places(places, size - _LENGTH_BYTES - length)
+    _check_places(places, size - data_start)
     return tensors
 
 

@@ -18,7 +18,7 @@ from nern_core.networks.fidelity import Quality, compare_networks
 from nern_core.networks.input_set import InputSet, read_batches
 from nern_core.networks.registry import load_weights, placed, structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.tensors.digest import file_sha256
+from nern_core.tensors.digest import digest_checkpoint
 from nern_core.tensors.finite_weights import refuse_non_finite
 from nern_core.tensors.kernels import KernelLayer, select_layers
 
@@ -96,9 +96,10 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         classes = count_classes(network, preprocessing)
         test_images = _read_images(dataset, "test", classes)
         training_images = _read_images(dataset, "train", classes) if reads_training_images else None
+    digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,
-        source=Source(sha256=file_sha256(path), bytes=path.stat().st_size),
+        source=Source(sha256=digest.sha256, bytes=digest.bytes),
         layers=layers,
         tied=tied,
         architecture=architecture,

@@ -1,7 +1,9 @@
 """The task that a representation gets: the checkpoint to encode, and the plan of its training."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from pydantic import JsonValue
@@ -16,6 +18,9 @@ from nern_core.training.observer import TrainingObserver
 from nern_core.training.snapshots import Snapshots
 from nern_core.training.stopwatch import Stopwatch
 from nern_core.training.teacher import Teacher
+
+# Characters of a `config.json` that a `.nern` file holds at most.
+_LARGEST_CONFIG: Final = 16 * 2**10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +51,15 @@ class EncodingTask:
             file_names=FileNames.of(checkpoint.file_names, self.tensors),
             metadata=None if checkpoint.metadata is None else dict(checkpoint.metadata),
             extra_states=dict(checkpoint.extra_states),
+            config=_small(checkpoint.config),
         )
+
+
+def _small(config: Mapping[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    """Return the configuration of a folder unless it is large, because its owner has it, too."""
+    if config is None or len(json.dumps(config)) > _LARGEST_CONFIG:
+        return None
+    return dict(config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: read `.safetensors` and torch files into named tensors, and write both formats.
+"""Checkpoints: read `.safetensors` and torch files and folders of the hub into named tensors, and write the formats.
 
 Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and scores, and names carry
 the `module.` prefix of a data-parallel wrapper. Reading returns only the state dict, under the names of the network,
@@ -7,6 +7,8 @@ that `torch_files` found, because torch's own reader would run code from the fil
 """
 
 import hashlib
+import math
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,14 +26,18 @@ from nern_core.contract.catalogue import NetworkStructure
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.checkpoint_format import CheckpointFormat
 from nern_core.formats.checkpoint_structure import (
+    archived_folder,
     detect_format,
     names_under,
     no_tensors,
     open_checkpoint,
     read_structure,
 )
+from nern_core.formats.hub_folder import HubFolder, hub_folder_at
 from nern_core.formats.plain_names import plain_names
 from nern_core.formats.plain_values import from_json
+from nern_core.formats.safetensors_header import read_placed_header
+from nern_core.formats.tensor_claims import TensorClaim
 from nern_core.formats.torch_files import TorchTensor, read_torch_file
 from nern_core.tensors.name_matching import match_names
 
@@ -64,13 +70,15 @@ class Checkpoint:
     If a file keeps no order (safetensors sorts), the order is the natural order of the names. `file_names` maps names
     in `tensors` to names in the file where the two differ. `metadata` holds the versions of the network's modules (the
     `_metadata` of a state dict), and `extra_states` the entries `_extra_state` that are not tensors; both use the names
-    in the file and are written as in `plain_values`. `notes` are sentences about decisions made while reading the file.
+    in the file and are written as in `plain_values`. `config` is the `config.json` of a folder of the hub. `notes` are
+    sentences about decisions made while reading the file.
     """
 
     tensors: dict[str, Tensor]
     file_names: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, JsonValue] | None = None
     extra_states: Mapping[str, JsonValue] = field(default_factory=dict)
+    config: Mapping[str, JsonValue] | None = None
     notes: tuple[str, ...] = ()
 
     def named_as_in_file(self) -> dict[str, Tensor]:
@@ -91,16 +99,12 @@ class Checkpoint:
 def read_checkpoint(path: Path, key: str | None = None, network: NetworkStructure | None = None) -> Checkpoint:
     """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the content decides the format, not the suffix.
 
-    `key` says where in the file the weights are. The names are those of the `network` or, without one, those of the
-    file without the prefixes of wrappers. Raises `NernError` with the code `architecture_mismatch`, `no_tensors` or
+    A folder of the hub, the index of its shards, or a zip archive of it is read whole (see `formats.hub_folder`). `key`
+    says where in the file the weights are. The names are those of the `network` or, without one, those of the file
+    without the prefixes of wrappers. Raises `NernError` with the code `architecture_mismatch`, `no_tensors` or
     another code of `read_structure`.
     """
-    with open_checkpoint(path) as file:
-        found = detect_format(file)
-        if found is CheckpointFormat.SAFETENSORS:
-            checkpoint = _read_safetensors(path, key)
-        else:
-            checkpoint = _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
+    checkpoint = _read(path, key)
     if not checkpoint.tensors:
         raise no_tensors()
     if network is None:
@@ -140,7 +144,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = checkpoint.named_as_in_file()
     if path.suffix == ".safetensors":
         # safetensors rejects tensors that share memory or have strides.
-        safetensors.torch.save_file(_separate(tensors), path)
+        safetensors.torch.save_file(separate(tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
         with path.open("wb") as file:
             torch.save(_state_dict(checkpoint, tensors), file)
@@ -161,6 +165,56 @@ def _state_dict(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mappin
     return state
 
 
+def _read(path: Path, key: str | None) -> Checkpoint:
+    """Read a file or folder, with the names in it."""
+    folder = hub_folder_at(path)
+    if folder is not None:
+        return _read_folder(folder, key)
+    with open_checkpoint(path) as file:
+        folder = archived_folder(file)
+        if folder is not None:
+            return _read_folder(folder, key)
+        if detect_format(file) is CheckpointFormat.SAFETENSORS:
+            return _read_safetensors(path, key)
+        return _read_open(file, key)
+
+
+def _read_folder(folder: HubFolder, key: str | None) -> Checkpoint:
+    """Read all files with tensors; those of one torch file keep its extra states."""
+    alone = len(folder.shards) == 1
+    parts: dict[str, Checkpoint] = {}
+    for shard in folder.shards:
+        with folder.open(shard) as file:
+            parts[shard] = _read_open(file, key if alone else None)
+    folder.refuse_other_tensors({} if alone and key else {shard: part.tensors for shard, part in parts.items()})
+    config = folder.config()
+    if alone:
+        return replace(parts[folder.shards[0]], config=config)
+    tensors = {name: tensor for part in parts.values() for name, tensor in part.tensors.items()}
+    names = sorted(names_under(tensors, key), key=_natural_order)
+    notes = tuple(note for part in parts.values() for note in part.notes)
+    return Checkpoint({name: tensors[name] for name in names}, config=config, notes=notes)
+
+
+def _read_open(file: BinaryIO, key: str | None) -> Checkpoint:
+    """Read an open file, such as an entry of an archive."""
+    found = detect_format(file)
+    if found is not CheckpointFormat.SAFETENSORS:
+        return _read_torch(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
+    placed = read_placed_header(file, file.seek(0, os.SEEK_END))
+    names = sorted(names_under(placed, key), key=_natural_order)
+    return Checkpoint({name: _read_tensor(file, name, _contiguous(*placed[name])) for name in names})
+
+
+def _contiguous(claim: TensorClaim, start: int) -> TorchTensor:
+    """Describe a tensor of a safetensors file in the words of torch files."""
+    strides = [1]
+    for size in reversed(claim.shape[1:]):
+        strides.append(strides[-1] * size)
+    values = math.prod(claim.shape)
+    return TorchTensor(claim, tuple(reversed(strides[: len(claim.shape)])), start, values)
+
+
 def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
     # The library accepts more than is allowed here.
     read_structure(path)
@@ -169,7 +223,7 @@ def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
     except (SafetensorError, ValueError, KeyError) as error:
         raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
     names = sorted(names_under(tensors, key), key=_natural_order)
-    return Checkpoint(_separate({name: tensors[name] for name in names}))
+    return Checkpoint(separate({name: tensors[name] for name in names}))
 
 
 def _read_torch(file: BinaryIO, *, zipped: bool, key: str | None) -> Checkpoint:
@@ -196,7 +250,7 @@ def _read_tensor(file: BinaryIO, name: str, described: TorchTensor) -> Tensor:
     return values.as_strided(claim.shape, described.stride).contiguous()
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous copies, each in its own memory."""
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 

@@ -91,3 +91,30 @@ def test_a_gpu_that_is_not_there_is_refused(
 ) -> None:
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--device", name) == 1
     assert capsys.readouterr().err == "nern: No GPU is available here; choose the device `cpu`.\n"
+
+
+def test_a_name_without_a_suffix_is_a_folder_as_the_hub_has_it(
+    nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "net"), "--shard-bytes", "10000") == 0
+    assert "model.safetensors.index.json" in capsys.readouterr().out
+    expected = read_checkpoint(ENCODING.with_suffix(".safetensors")).tensors
+    found = read_checkpoint(tmp_path / "net").tensors
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        name: tensor.shape for name, tensor in expected.items()
+    }
+
+
+def test_weights_that_would_be_read_instead_of_the_new_ones_are_not_left_beside_them(
+    nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "net")) == 0
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "net")) == 0
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "net"), "--shard-bytes", "10000") == 10
+    assert "net' already holds 'model.safetensors'; choose an empty folder." in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "net").iterdir()] == ["model.safetensors"]
+
+
+def test_only_a_folder_has_shards(nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--shard-bytes", "1") == 2
+    assert "Only a folder has shards" in capsys.readouterr().err

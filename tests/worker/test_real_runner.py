@@ -18,10 +18,12 @@ from app.db.schema import migrate
 from app.jobs.models import Job, JobStatus
 from app.jobs.snapshots.store import SnapshotFolder
 from app.settings import Settings
+from nern_core.decoder import decode
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.encoding_files import changed
+from tests.hub_folders import make_folder, zipped
 from tests.worker.conftest import Jobs
 from tests.worker.supervision import nothing
 from worker.child import RunnerStarter
@@ -254,3 +256,16 @@ def test_a_hostile_encoding_fails_its_job_with_one_sentence(
     assert (job.status, job.error_code) == (JobStatus.FAILED, "bad_encoding")
     assert job.error_message is not None
     assert "its document cannot be read" in job.error_message
+
+
+def test_an_archive_of_a_folder_of_the_hub_is_encoded(
+    embedded_jobs: Jobs, starter: RunnerStarter, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(64, 64, generator=generator) for name in ("a.weight", "b.weight")}
+    folder = make_folder(tmp_path / "net", tensors, shards=2, config={"hidden_size": 64})
+    job = run(embedded_jobs, starter, embedded_jobs.submit(zipped(folder)))
+    assert job.artifacts is not None, job.error_message
+    (tmp_path / "x.nern").write_bytes(embedded_jobs.folder.path(job.artifacts["encoding.nern"]["sha256"]).read_bytes())
+    decoded = decode(tmp_path / "x.nern")
+    assert (list(decoded.tensors), decoded.config) == (["a.weight", "b.weight"], {"hidden_size": 64})

@@ -59,6 +59,11 @@ def read_names(file: BinaryIO) -> list[str]:
     return [_decoded(header.name) for header in _headers(file, directory)]
 
 
+def compressed_names(file: BinaryIO) -> list[str]:
+    """Return the names of compressed entries, before anything else about them is checked. Raises `NernError`."""
+    return [_decoded(header.name) for header in _headers(file, _find_directory(file)) if header.method != 0]
+
+
 def read_entries(file: BinaryIO) -> dict[str, Entry]:
     """Return the entries by name. Raises `NernError` (`unreadable_checkpoint`, `unsupported_format`)."""
     directory = _find_directory(file)

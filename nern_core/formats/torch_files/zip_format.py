@@ -45,6 +45,17 @@ def _refuse_other_archives(names: list[str]) -> None:
         raise executable("is a TorchScript archive, which is a program")
     if any(_EXPORTED.fullmatch(name) for name in names):
         raise executable("is an exported program (.pt2)")
+    if any(name.endswith("model.weights.h5") for name in names):
+        raise NernError(
+            "not_a_checkpoint",
+            "The file is a Keras model; load it in Keras, save its weights by name with safetensors.numpy.save_file, "
+            "and use that.",
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        raise NernError(
+            "not_a_checkpoint",
+            "The file is an archive of numpy arrays; save them by name with safetensors.numpy.save_file and use that.",
+        )
     if not any(name.endswith("/data.pkl") for name in names):
         raise NernError(
             "not_a_checkpoint",

@@ -1,4 +1,5 @@
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ FILES = {
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file, probably from Keras; load it in Keras"),
     "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.4.0" + bytes(64), "is an ONNX model; save the network's state_dict"),
     "gzip": (b"\x1f\x8b\x08" + bytes(64), "is compressed by gzip; unpack it"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), "is a compressed archive; unpack it"),
+    "xz": (b"\xfd7zXZ\x00" + bytes(64), "is a compressed archive; unpack it"),
+    "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(64), "is a TensorFlow Lite model, "),
+    "ggml": (b"tjgg" + bytes(64), "is a GGML file, whose weights are already quantized"),
     "npy": (b"\x93NUMPY\x01\x00" + bytes(64), "is a single numpy array"),
     "index": (b'{"metadata": {"total_size": 1}, "weight_map": {}}', "is a JSON text, .* index of a checkpoint"),
     "pickle": (b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]\x94.", "is a plain pickle"),
@@ -47,8 +52,25 @@ def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "pipe.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a.npy", "is an archive of numpy arrays; save them by name with safetensors.numpy.save_file"),
+        ("model.weights.h5", "is a Keras model; load it in Keras"),
+        ("notes.txt", "is a zip archive, but not from torch.save"),
+    ],
+)
+def test_a_zip_archive_of_another_kind_is_told(tmp_path: Path, name: str, sentence: str) -> None:
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr(name, "content")
+    for read in (read_structure, read_checkpoint):
+        with pytest.raises(NernError, match=f"^The file {sentence}") as error:
+            read(tmp_path / "model.zip")
+        assert error.value.code == "not_a_checkpoint"
+
+
 def test_a_folder_is_told_with_the_file_to_name(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match="is a folder; name the file in it that holds the weights"):
+    with pytest.raises(NernError, match=r"holds no model.safetensors .*; name the file that holds the weights"):
         read_checkpoint(tmp_path)
 
 
