@@ -44,6 +44,15 @@ def _with_two_pickles(canary: Path) -> bytes:
     return data.replace(b"w/data.pkX", b"w/data.pkl")
 
 
+def _with_100001_entries() -> bytes:
+    return zipped({"w/data.pkl": state()} | {f"w/data/{index}": b"" for index in range(100_000)})
+
+
+def _deflated() -> bytes:
+    """Return an archive whose storage is 200 MB of zeros."""
+    return zipped({"w/data.pkl": state(), "w/data/0": bytes(2 * 10**8)}, zipfile.ZIP_DEFLATED)
+
+
 def zips(canary: Path) -> Iterator[HostileFile]:
     """Yield archives with false declarations."""
     good = archive(state())
@@ -77,8 +86,12 @@ def zips(canary: Path) -> Iterator[HostileFile]:
         ("name-that-is-no-text", archive(state(), more={"w/vX": b""}).replace(b"w/vX", b"w/v\xff"), UNREADABLE),
         ("other-byte-order", archive(state(), more={"w/byteorder": b"big"}), UNSUPPORTED),
         ("byte-order-of-a-megabyte", archive(state(), more={"w/byteorder": b"l" * 2**20}), UNSUPPORTED),
-        ("100001-entries", zipped({"w/data.pkl": state()} | {f"w/data/{i}": b"" for i in range(100_000)}), UNSUPPORTED),
-        ("deflated", zipped({"w/data.pkl": state(), "w/data/0": bytes(2 * 10**8)}, zipfile.ZIP_DEFLATED), UNREADABLE),
+        (
+            "100001-entries",
+            _with_100001_entries,
+            UNSUPPORTED,
+        ),
+        ("deflated", _deflated, UNREADABLE),
     ):
         yield HostileFile(f"zip-{name}.pt", 10, content, expected)
 

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     for file in corpus(folder / "canary"):
         (folder / file.name).write_bytes(file.content)
         index.append(
-            {field.name: getattr(file, field.name) for field in dataclasses.fields(file) if field.name != "content"}
+            {field.name: getattr(file, field.name) for field in dataclasses.fields(file) if field.name != "made"}
         )
     (folder / "index.json").write_text(json.dumps(index, indent=2) + "\n")
 

@@ -6,7 +6,7 @@ import pickle
 import struct
 import zipfile
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,14 @@ class HostileFile:
 
     name: str
     row: int
-    content: bytes
+    # A function, if the content is large or slow to make: most processes use a few files only.
+    made: bytes | Callable[[], bytes]
     code: str | None
     at_upload: bool = True
+
+    @property
+    def content(self) -> bytes:
+        return self.made if isinstance(self.made, bytes) else self.made()
 
 
 # Opcodes

@@ -23,6 +23,24 @@ def test_caches_are_filled_before_the_first_copy(tmp_path: Path) -> None:
         assert (tmp_path / name / "numba").read_text() == "filled"
 
 
+def test_caches_of_the_same_code_are_filled_by_one_process_for_all(tmp_path: Path) -> None:
+    folder, forbidden = tmp_path / "caches", (sys.executable, "-c", "exit(1)")
+    Caches(folder, FILL).copy_to(tmp_path / "first", nothing)
+    Caches(folder, forbidden).copy_to(tmp_path / "second", nothing)
+    assert (tmp_path / "second" / "numba").read_text() == "filled"
+
+
+def test_caches_of_other_code_are_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, counted = tmp_path / "caches", tmp_path / "count"
+    append = (sys.executable, "-c", f"open({str(counted)!r}, 'a').write('x')")
+    Caches(folder, append).copy_to(tmp_path / "first", nothing)
+    monkeypatch.setattr("worker.caches._state_of_code", lambda: "newer")
+    Caches(folder, append).copy_to(tmp_path / "second", nothing)
+    shutil.rmtree(folder)
+    Caches(folder, append).copy_to(tmp_path / "third", nothing)
+    assert counted.read_text() == "xxx"
+
+
 def test_a_failure_leaves_the_work_to_the_runner(tmp_path: Path) -> None:
     Caches(tmp_path / "caches", (sys.executable, "-c", "exit(1)")).copy_to(tmp_path / "copy", nothing)
     assert list((tmp_path / "copy").iterdir()) == []
