@@ -31,7 +31,7 @@ class Caches:
     """The folder with the caches to copy."""
 
     def __init__(self, folder: Path | None = None, command: Sequence[str] = _FILLER) -> None:
-        """Use `folder`, by default one in the user's cache, and fill it with this command if that was not done before."""
+        """Use `folder`, by default one in the user's cache, filled with this command, once for all."""
         self._folder = (folder or _user_cache() / "nern" / "runner").resolve()
         self._command = command
         self._filled = False
