@@ -109,7 +109,7 @@ def _derived(option: str) -> Flag:
     kind = _kind_of(field.annotation)
     help_text = " ".join(filter(None, (help_of(option), bounds_of(option))))
     if get_origin(kind) is tuple:
-        item = get_args(kind)[0]
+        item = _kind_of(get_args(kind)[0])
         # Without the flag, typer passes an empty list.
         return Flag(
             kind=GenericAlias(list, item),

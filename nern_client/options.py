@@ -10,6 +10,7 @@ class EncodeOptions(TypedDict, total=False):
     architecture: str | None
     key: str | None
     dataset: str | None
+    outputs: str | Sequence[str] | None
     representation: Literal["auto", "quantized", "predictor"]
     recipe: Literal["fast", "paper", "data-free"]
     kernels: str | Sequence[str] | None

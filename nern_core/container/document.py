@@ -109,8 +109,9 @@ class Document(_Part):
         """Write all options except those that do not change the file."""
         written: dict[str, Any] = serialize(options)
         del written["direct_quantization"], written["fail_over"]
-        if options.key is None:
-            del written["key"]
+        for name in ("key", "outputs"):
+            if written[name] is None:
+                del written[name]
         if options.representation == AUTO:
             del written["representation"]
         return written

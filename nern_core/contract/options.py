@@ -105,6 +105,16 @@ class EncodeOptions(BaseModel):
             "Its images are used for distillation and to measure the accuracy.",
         ),
     ] = None
+    outputs: Annotated[
+        Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(min_length=1, max_length=64)]
+        | None,
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
+        Field(
+            description="Outputs of the network to compare with the original's: names such as `logits`, or paths of "
+            "modules, such as `backbone.layer4`. Default: all outputs.\n\n"
+            "For data sets of arrays and for networks in memory. Each output counts the same."
+        ),
+    ] = None
     representation: Annotated[
         str,
         AfterValidator(_known_representation),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -30,5 +31,5 @@ def read_module(network: nn.Module, options: EncodeOptions, inputs: Iterable[Any
         training_images=None,
         test_images=None,
         network=network,
-        inputs=None if inputs is None else read_batches(inputs, network),
+        inputs=None if inputs is None else replace(read_batches(inputs, network), outputs=options.outputs or ()),
     )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -67,7 +67,7 @@ class EncodingInput:
         original = placed(copy.deepcopy(self.network), device)
         changed = copy.deepcopy(original)
         load_weights(changed, decoded)
-        return compare_networks(original, changed, self.inputs.held_out, self.inputs.reader(original).names)
+        return compare_networks(original, changed, self.inputs.held_out, self.inputs.reader(original))
 
 
 def read_input(path: Path, options: EncodeOptions, *, reads_training_images: bool) -> EncodingInput:
@@ -89,7 +89,7 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
     dataset = None if options.dataset is None else Path(options.dataset)
     test_images, training_images, inputs = None, None, None
     if dataset is not None and network is not None and has_arrays(dataset):
-        inputs = read_batches(array_batches(dataset), network)
+        inputs = replace(read_batches(array_batches(dataset), network), outputs=options.outputs or ())
     elif dataset is not None and architecture is not None and network is not None:
         preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
         refuse_input_size(network, architecture, preprocessing)

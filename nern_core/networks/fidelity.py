@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nern_core.contract.fidelity import Fidelity, OutputFidelity
 from nern_core.networks.input_set import InputBatch
-from nern_core.networks.model_inputs import call, to_device
-from nern_core.networks.outputs import named_outputs
+from nern_core.networks.model_inputs import ModelInputs, call, to_device
+from nern_core.networks.outputs import OutputReader
 
 _DIGITS = 6
 # Reported instead of an error that is not finite.
@@ -87,15 +87,15 @@ def _name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
 
 @torch.no_grad()
 def compare_networks(
-    original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], names: Sequence[str]
+    original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], reader: OutputReader
 ) -> Quality:
-    """Compare the outputs of these names of two networks in evaluation mode on the same device."""
+    """Compare the outputs of two networks in evaluation mode on the same device."""
     meter = QualityMeter()
     device = next(original.parameters()).device
     for batch in batches:
         inputs = to_device(batch.inputs, device)
-        first, second = named_outputs(call(original, inputs)), named_outputs(call(changed, inputs))
-        used = [name for name in names if name in first and first[name].shape == second[name].shape]
+        first, second = (_outputs(network, inputs, reader) for network in (original, changed))
+        used = [name for name, tensor in first.items() if name in second and tensor.shape == second[name].shape]
         meter.add(
             {name: first[name].cpu() for name in used},
             {name: second[name].cpu() for name in used},
@@ -103,6 +103,10 @@ def compare_networks(
             batch.labels,
         )
     return meter.quality()
+
+
+def _outputs(network: nn.Module, inputs: ModelInputs, reader: OutputReader) -> dict[str, Tensor]:
+    return reader.named(network, lambda: call(network, inputs))
 
 
 def _output_fidelity(name: str, sums: Sequence[float]) -> OutputFidelity:

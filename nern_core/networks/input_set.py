@@ -39,11 +39,15 @@ class InputBatch:
 
 @dataclass(frozen=True, slots=True)
 class InputSet:
-    """Batches to train on, and others to measure on; `notes` are sentences on how they were read."""
+    """Batches to train on, and others to measure on; `notes` are sentences on how they were read.
+
+    `outputs` are the names of the outputs, or of modules, to compare; all outputs if there are none.
+    """
 
     training: tuple[InputBatch, ...]
     held_out: tuple[InputBatch, ...]
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @torch.no_grad()
     def reader(self, network: nn.Module) -> OutputReader:
@@ -52,12 +56,14 @@ class InputSet:
         Raises `NernError`: `bad_data` if the network does not accept the inputs, and as `reader_of` does.
         """
         device = next(network.parameters()).device
+        inputs = to_device(self.training[0].inputs, device)
         try:
-            outputs = call(network, to_device(self.training[0].inputs, device))
+            return reader_of(network, lambda: call(network, inputs), self.outputs)
+        except NernError:
+            raise
         except Exception as error:  # the user's own network may raise anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise NernError("bad_data", f"The network does not accept the inputs: {reason}.") from error
-        return reader_of(outputs)
 
 
 def read_batches(inputs: Iterable[Any], network: nn.Module) -> InputSet:

@@ -1,17 +1,19 @@
 """Outputs of any network: tensors, tuples, dictionaries and dataclasses, read as named floating-point tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
 
 # What language models return for their next call, and the loss of given labels, are no answers.
 _NO_ANSWERS: Final = ("past_key_values", "loss")
 _ONLY: Final = "output"
+_AXES_OF_LOGITS: Final = 2
 
 
 def named_outputs(outputs: object) -> dict[str, Tensor]:
@@ -39,56 +41,101 @@ def _tensors(value: object, name: str) -> list[tuple[str, Tensor]]:
     ]
 
 
+@contextmanager
+def recorded_outputs(network: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Yield a dictionary that gets the outputs of these modules while the context is open; copies, by module and name.
+
+    If a module is called several times, the last outputs count.
+    """
+    found: dict[str, Tensor] = {}
+
+    def record(name: str, outputs: object) -> None:
+        # In-place operations of the network would change them later.
+        found.update({_under(name, key): tensor.clone() for key, tensor in named_outputs(outputs).items()})
+
+    handles = [
+        network.get_submodule(name).register_forward_hook(lambda _, inputs, outputs, name=name: record(name, outputs))
+        for name in modules
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _under(module: str, output: str) -> str:
+    return module if output == _ONLY else f"{module}.{output}"
+
+
 @dataclass(frozen=True, slots=True)
 class OutputReader:
     """Reads a network's outputs as one tensor that two networks are compared by.
 
-    Without `names`, the network returns logits (n, classes). With `scales`, which are the root mean squares of the
-    original's outputs, each output is divided by its own, and all are joined so that each one counts the same: the mean
-    squared difference of two results is then the mean over the outputs of their squared relative errors.
+    Without `names`, the network returns logits (n, classes). Outputs of `modules` within the network are read, too.
+    With `scales`, which are the root mean squares of the original's outputs, each output is divided by its own, and all
+    are joined so that each one counts the same: the mean squared difference of two results is then the mean over the
+    outputs of their squared relative errors.
     """
 
     names: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
+    modules: tuple[str, ...] = ()
 
-    def __call__(self, outputs: object) -> Tensor:
-        """Return float32: logits (n, classes), or all values of the joined outputs (1, values)."""
+    def read(self, network: nn.Module, run: Callable[[], object]) -> Tensor:
+        """Run the network; return float32: logits (n, classes), or all values of the joined outputs (1, values)."""
         if not self.names:
-            assert isinstance(outputs, Tensor)
-            return outputs.float()
-        found = named_outputs(outputs)
+            logits = run()
+            assert isinstance(logits, Tensor)
+            return logits.float()
+        found = self.named(network, run)
         if not self.scales:
             return found[self.names[0]].float()
-        used = {name: scale for name, scale in zip(self.names, self.scales, strict=True) if name in found}
-        values = sum(found[name].numel() for name in used)
+        scales = dict(zip(self.names, self.scales, strict=True))
+        values = sum(tensor.numel() for tensor in found.values())
         parts = [
-            found[name].float().flatten() * ((values / (len(used) * found[name].numel())) ** 0.5 / scale)
-            for name, scale in used.items()
+            tensor.float().flatten() * ((values / (len(found) * tensor.numel())) ** 0.5 / scales[name])
+            for name, tensor in found.items()
         ]
         return torch.cat(parts)[None]
+
+    def named(self, network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+        """Run the network; return the outputs that are compared, by name, without those that are missing this time."""
+        with recorded_outputs(network, self.modules) as of_modules:
+            outputs = named_outputs(run()) | of_modules
+        return {name: outputs[name] for name in self.names if name in outputs}
 
 
 LOGITS: Final = OutputReader()
 
 
-def reader_of(outputs: object, wanted: Sequence[str] = ()) -> OutputReader:
-    """Return the reader for the outputs of an original; `wanted` are the names of those to compare, default: all.
+def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[str] = ()) -> OutputReader:
+    """Run an original; return the reader of its outputs.
 
-    Raises `NernError` (`no_outputs`, `unknown_output`).
+    `wanted` are the names of the outputs to compare, or of modules within the network; by default all outputs are
+    compared. Raises `NernError` (`no_outputs`, `unknown_output`).
     """
-    found = named_outputs(outputs)
-    if not found:
+    modules = {name for name, _ in network.named_modules() if name}
+    with recorded_outputs(network, [name for name in wanted if name in modules]) as of_modules:
+        own = named_outputs(run())
+    # An output comes before a module of the same name.
+    found = of_modules | own
+    if not (found if wanted else own):
         raise NernError("no_outputs", "The network returns no floating-point tensor that could be compared.")
+    names: list[str] = []
     for name in wanted:
-        if name not in found:
+        matching = [key for key in found if key == name or (name not in found and key.startswith(f"{name}."))]
+        if not matching:
             raise NernError(
                 "unknown_output",
-                f"The network has no output {quoted(name)}; it returns {', '.join(map(quoted, found))}.",
+                f"The network has no output or module {quoted(name)}; it returns {', '.join(map(quoted, own))}.",
             )
-    names = tuple(wanted) or tuple(found)
-    if len(names) == 1 and found[names[0]].ndim == 2:
-        return OutputReader(names)
-    return OutputReader(names, tuple(_scale(found[name]) for name in names))
+        names += [key for key in matching if key not in names]
+    names = names or list(own)
+    used = tuple(name for name in wanted if name in modules and name not in own)
+    if len(names) == 1 and found[names[0]].ndim == _AXES_OF_LOGITS:
+        return OutputReader(tuple(names), modules=used)
+    return OutputReader(tuple(names), tuple(_scale(found[name]) for name in names), used)
 
 
 def _scale(tensor: Tensor) -> float:

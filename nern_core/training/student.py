@@ -36,4 +36,6 @@ class Student:
         repeated = {alias: weights[name] for alias, name in self._tied.items() if name in weights}
         tensors = {**self._state, **weights, **repeated}
         positional, keywords = arguments_of(inputs)
-        return self._reader(functional_call(self._network, tensors, positional, keywords, strict=True))
+        return self._reader.read(
+            self._network, lambda: functional_call(self._network, tensors, positional, keywords, strict=True)
+        )

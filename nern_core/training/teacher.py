@@ -49,7 +49,8 @@ class Teacher:
     @torch.no_grad()
     def logits(self, inputs: ModelInputs) -> Tensor:
         """Return the target outputs as `reader` does, of the stronger network if there is one."""
-        return self.reader(call(self.stronger or self.network, inputs))
+        network = self.stronger or self.network
+        return self.reader.read(network, lambda: call(network, inputs))
 
     def example(self) -> tuple[ModelInputs, int] | None:
         """Return inputs on the network's device, to count operations with, and the number of their examples.

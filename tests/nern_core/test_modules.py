@@ -108,6 +108,16 @@ def test_training_makes_the_outputs_more_faithful(tmp_path: Path) -> None:
     assert errors[150] < 0.8 * errors[1]
 
 
+def test_the_option_outputs_names_outputs_and_modules_to_compare(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = EncodeOptions(steps=5, outputs=("logits", "mix"))
+    metrics = nern_core.encode(Tagger(), tmp_path / "x.nern", options, inputs=ids()).report.metrics
+    assert metrics.fidelity is not None
+    assert [output.name for output in metrics.fidelity.outputs] == ["logits", "mix"]
+    with pytest.raises(NernError, match="`outputs` needs inputs"):
+        nern_core.encode(Tagger(), tmp_path / "x.nern", options)
+
+
 def test_labels_beside_the_inputs_give_accuracies(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))

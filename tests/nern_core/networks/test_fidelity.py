@@ -4,6 +4,7 @@ from torch import nn
 
 from nern_core.networks.fidelity import QualityMeter, compare_networks
 from nern_core.networks.input_set import InputBatch
+from nern_core.networks.outputs import OutputReader
 
 
 def test_the_figures_of_logits_are_those_of_all_batches_together() -> None:
@@ -52,5 +53,5 @@ def test_two_networks_are_compared_on_all_batches() -> None:
     doubled = nn.Linear(3, 2)
     doubled.load_state_dict({name: 2 * tensor for name, tensor in network.state_dict().items()})
     batches = [InputBatch(torch.ones(4, 3)), InputBatch(torch.ones(1, 3))]
-    fidelity = compare_networks(network, doubled, batches, ["output"]).fidelity
+    fidelity = compare_networks(network, doubled, batches, OutputReader(("output",))).fidelity
     assert (fidelity.examples, fidelity.outputs[0].relative_error) == (5, 1.0)
