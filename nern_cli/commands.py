@@ -176,7 +176,7 @@ def encode(
 @app.command()
 def evaluate(
     weights: CheckpointPath,
-    dataset: Annotated[Path, typer.Option(help="Folder with test.npz, or a file with both splits.")],
+    dataset: Annotated[Path, typer.Option(help="Folder or file of labelled images.")],
     architecture: EncodingArchitecture = None,
     key: CheckpointKey = None,
     json: Json = False,
@@ -185,7 +185,7 @@ def evaluate(
     from nern_core.analysis.comparison import architecture_of
     from nern_core.decoder import decode_encoding
     from nern_core.formats.encoding_structure import is_encoding
-    from nern_core.networks.evaluate import evaluate_checkpoint
+    from nern_core.networks.evaluate import open_evaluator
     from nern_core.networks.registry import structure_of_architecture
     from nern_core.representations.files import read_encoding
     from nern_core.tensors.checkpoint import read_checkpoint
@@ -201,7 +201,10 @@ def evaluate(
         checkpoint = read_checkpoint(weights, key, structure_of_architecture(architecture))
     for note in checkpoint.notes:
         print_note(with_flags(note))
-    accuracy = evaluate_checkpoint(checkpoint, name, dataset)
+    evaluator = open_evaluator(name, dataset)
+    for note in evaluator.images.notes:
+        print_note(note)
+    accuracy = evaluator.accuracy(checkpoint.tensors)
     if json:
         print_json({"accuracy": accuracy})
     else:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def compress_report(
     checkpoint: CheckpointPath,
     encoding: InputFile,
-    dataset: Annotated[Path, typer.Option(help="Folder with test.npz, the images to measure accuracies on.")],
+    dataset: Annotated[Path, typer.Option(help="Labelled images to measure accuracies on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The chart to write, .svg.")],
     architecture: EncodingArchitecture = None,
     images: TestImages = None,

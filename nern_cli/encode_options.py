@@ -46,7 +46,7 @@ _LOCAL: Final[Mapping[str, Flag | None]] = MappingProxyType(
         "dataset": Flag(
             kind=str,
             default=None,
-            help="Folder with train.npz and test.npz, or a file with both splits. Needs --architecture.",
+            help="Folder or file of images, or a file of arrays. Needs --architecture.",
         ),
         "importance": None,
         "direct_quantization": None,

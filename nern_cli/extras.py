@@ -5,7 +5,7 @@ from typing import Final
 
 from nern_core.contract.errors import NernError
 
-_ENCODE = "constriction jinja2 matplotlib numba numpy pytorch_optimizer safetensors torch torchvision zstandard"
+_ENCODE = "constriction jinja2 matplotlib numba numpy PIL pytorch_optimizer safetensors torch torchvision zstandard"
 _SERVICE = (
     "alembic cachetools celery fastapi fastapi_offline h11 kombu prometheus_client psycopg pydantic_settings "
     "python_multipart redis sqlalchemy starlette structlog uuid_utils uvicorn"
@@ -15,6 +15,7 @@ EXTRAS: Final = {
     **dict.fromkeys(_ENCODE.split(), "encode"),
     **dict.fromkeys(_SERVICE.split(), "service"),
     "mlflow": "mlflow",
+    "pyarrow": "data",
     "obstore": "s3",
     "opentelemetry": "opentelemetry",
 }

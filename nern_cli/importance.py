@@ -23,7 +23,7 @@ def importance(
     architecture: EncodingArchitecture = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Folder with train.npz and test.npz, for the Fisher information and the pruning curve."),
+        typer.Option(help="Folder or file of labelled images, for the Fisher information and the pruning curve."),
     ] = None,
     images: TestImages = None,
     json: Json = False,

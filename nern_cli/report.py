@@ -32,7 +32,7 @@ def report(
     architecture: EncodingArchitecture = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Folder with test.npz: measures accuracies, also of int8 and other alternatives."),
+        typer.Option(help="Labelled images: measures accuracies, also of int8 and other alternatives."),
     ] = None,
     nncodec: Annotated[
         Path | None,
@@ -47,7 +47,7 @@ def report(
         typer.Option(
             min=1.0,
             help="Also quantize the network directly to this size, with distillation for this many seconds. Needs "
-            "--dataset with train.npz.",
+            "--dataset with training images.",
         ),
     ] = None,
     json: Json = False,

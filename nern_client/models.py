@@ -132,13 +132,25 @@ class Split(_Model):
     shape: tuple[int, ...] | None = None
 
 
+class Array(_Model):
+    """An array of a data set; the first size of `shape` is the number of examples."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
 class Dataset(_Model):
-    """A data set that jobs can use: an uploaded one, or one that the operator offers."""
+    """A data set that jobs can use: an uploaded one, or one that the operator offers.
+
+    Those for any network have `arrays`, and no images.
+    """
 
     name: str
     source: str
     train: Split
     test: Split
+    arrays: tuple[Array, ...] | None = None
     bytes: int | None = None
     sha256: str | None = None
     created_at: datetime | None = None

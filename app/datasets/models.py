@@ -12,7 +12,7 @@ from app.db.base import Base, UtcDateTime
 class Dataset(Base):
     """A data set in the store that a tenant has uploaded, until it is deleted.
 
-    `splits` are those of `nern_core.formats.dataset_structure` at the time of the upload.
+    `splits` is the structure of the file at the time of the upload, as `stored_structure` has it.
     """
 
     __tablename__ = "datasets"

@@ -1,16 +1,16 @@
 """Queries on uploaded data sets, by tenant. Callers own the transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.accounting.quotas import Usage
 from app.datasets.models import Dataset
+from app.datasets.stored_structure import stored_structure
 from app.db.transactions import current_time
 from app.storage import StoredArtifact
-from nern_core.formats.dataset_structure import SplitStructure
+from nern_core.formats.dataset_structure import DatasetStructure
 
 
 class DatasetRepository:
@@ -19,14 +19,14 @@ class DatasetRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, tenant: str, name: str, stored: StoredArtifact, splits: Mapping[str, SplitStructure]) -> Dataset:
+    def add(self, tenant: str, name: str, stored: StoredArtifact, structure: DatasetStructure) -> Dataset:
         """Insert a data set under a free name."""
         dataset = Dataset(
             tenant=tenant,
             name=name,
             sha256=stored.sha256,
             bytes=stored.size,
-            splits={split: asdict(structure) for split, structure in splits.items()},
+            splits=stored_structure(structure),
             created_at=current_time(self._session),
         )
         self._session.add(dataset)

@@ -1,7 +1,6 @@
 """Operations on data sets; each method is one unit of work."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO
@@ -24,7 +23,7 @@ from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
 from app.uploads.receiving import FileKind
 from app.uploads.repository import UploadRepository
 from nern_core.contract.errors import NernError
-from nern_core.formats.dataset_structure import SplitStructure, dataset_structure_of
+from nern_core.formats.dataset_structure import DatasetStructure, dataset_structure_of
 
 # Also the name of the runner's file, so it must be a single part of a path.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -39,8 +38,8 @@ class NamedDataset:
     stored: StoredArtifact | None = None
 
 
-def splits_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
-    """Return the splits of an uploaded file. Raises `Problem` (`not-a-dataset`)."""
+def structure_of(file: BinaryIO) -> DatasetStructure:
+    """Return the structure of an uploaded file. Raises `Problem` (`not-a-dataset`)."""
     try:
         return dataset_structure_of(file)
     except NernError as error:
@@ -48,7 +47,7 @@ def splits_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
 
 
 def _check_dataset(file: BinaryIO) -> int:
-    splits_of(file)
+    structure_of(file)
     return 0
 
 
@@ -170,10 +169,10 @@ class DatasetService:
         try:
             begin_to_use(session, self._store, stored.sha256)
             with self._store.open(stored.sha256) as file:
-                splits = splits_of(file)
+                structure = structure_of(file)
         except ArtifactMissing as error:
             raise _unknown_upload() from error
-        return DatasetView.of(DatasetRepository(session).add(tenant, name, stored, splits))
+        return DatasetView.of(DatasetRepository(session).add(tenant, name, stored, structure))
 
     def _again(self, session: Session, existing: Dataset, stored: StoredArtifact) -> DatasetView:
         if existing.sha256 != stored.sha256:

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from app.datasets.models import Dataset
+from app.datasets.stored_structure import ArrayView, StoredSplit, StoredStructure
 from app.db.stored_documents import read_document
 
 
@@ -17,22 +18,6 @@ class DatasetSource(StrEnum):
     UPLOAD = "upload"
 
 
-class _StoredSplit(BaseModel):
-    """A split as a row describes it."""
-
-    bytes: int = 0
-    images: int | None = None
-    height: int | None = None
-    width: int | None = None
-
-
-class _StoredSplits(BaseModel):
-    """The splits as a row describes them; those of another release may be different."""
-
-    train: _StoredSplit = _StoredSplit()
-    test: _StoredSplit = _StoredSplit()
-
-
 class SplitView(BaseModel):
     """One of the two splits of a data set. `images` and `shape` are null if the operator's file does not show them."""
 
@@ -41,19 +26,22 @@ class SplitView(BaseModel):
     shape: Annotated[list[int] | None, Field(description="Height, width and channels of an image.")]
 
     @classmethod
-    def of(cls, stored: _StoredSplit) -> Self:
+    def of(cls, stored: StoredSplit) -> Self:
         """Return the view of an uploaded file's split."""
         shape = None if stored.height is None or stored.width is None else [stored.height, stored.width, 3]
         return cls(bytes=stored.bytes, images=stored.images, shape=shape)
 
 
 class DatasetView(BaseModel):
-    """A data set. `name` is the value for the option `dataset`."""
+    """A data set: images in two splits, or arrays. `name` is the value for the option `dataset`."""
 
     name: str
     source: Annotated[DatasetSource, Field(description="`operator`: offered to everybody. `upload`: uploaded by you.")]
     train: SplitView
     test: SplitView
+    arrays: Annotated[
+        list[ArrayView] | None, Field(description="Arrays of a data set for any network; null for images.")
+    ] = None
     bytes: Annotated[int | None, Field(description="Size of an uploaded file.")] = None
     sha256: Annotated[str | None, Field(description="SHA-256 of an uploaded file.")] = None
     created_at: datetime | None = None
@@ -61,12 +49,13 @@ class DatasetView(BaseModel):
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Return the view of a row."""
-        splits = read_document(_StoredSplits, dataset.splits) or _StoredSplits()
+        found = read_document(StoredStructure, dataset.splits) or StoredStructure()
         return cls(
             name=dataset.name,
             source=DatasetSource.UPLOAD,
-            train=SplitView.of(splits.train),
-            test=SplitView.of(splits.test),
+            train=SplitView.of(found.train),
+            test=SplitView.of(found.test),
+            arrays=found.arrays or None,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
             created_at=dataset.created_at,

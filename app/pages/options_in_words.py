@@ -51,7 +51,7 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 # Help texts of the form that differ from the descriptions for programs.
 HELP: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "dataset": "The name of an uploaded data set, or a folder on the service's machine. Its images are used for "
+        "dataset": "The name of an uploaded data set, or a folder on the service's machine. It is used for "
         "training and to measure the accuracy. Needs `architecture`.",
     }
 )

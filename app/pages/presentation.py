@@ -1,9 +1,10 @@
 """Texts and numbers of jobs on the pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from app.datasets.stored_structure import ArrayView
 from app.datasets.views import SplitView
 from app.jobs.models import JobStatus
 from app.jobs.schemas import JobView
@@ -183,6 +184,11 @@ def _expected(options: EncodeOptions | None) -> list[Phase]:
     expected += [Phase.WRITING, Phase.EVALUATION, Phase.COMPARISON]
     expected += [Phase.IMPORTANCE] if options.importance else []
     return [*expected, Phase.PUBLICATION]
+
+
+def arrays(found: Sequence[ArrayView]) -> str:
+    """Format the arrays of a data set: `640 of ids, mask`."""
+    return f"{found[0].shape[0]:,} of {', '.join(array.name.removeprefix('inputs.') for array in found)}"
 
 
 def images(split: SplitView) -> str:

@@ -48,8 +48,10 @@ _BODY: dict[str, Any] = {
                     "type": "string",
                     "format": "binary",
                     "description": "A .safetensors file with `train.images` and `test.images`, U8 of shape N x H x W "
-                    "x 3 (RGB), and `train.labels` and `test.labels`, I64 of shape N. An entry `preprocessing` of its "
-                    "metadata may override any of `mean`, `std`, `input_size`, `crop_padding` and `horizontal_flip`.",
+                    "x 3 (RGB), and `train.labels` and `test.labels`, I64 of shape N, or without labels. An entry "
+                    "`preprocessing` of its metadata may override any of `mean`, `std`, `input_size`, `crop_padding` "
+                    "and `horizontal_flip`. Or one with `inputs`, or `inputs.NAME` for each argument of a network, and "
+                    "perhaps `labels`, with one row for each example.",
                 }
             },
             "application/json": {"schema": FinishedUpload.model_json_schema()},

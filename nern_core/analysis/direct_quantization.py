@@ -61,10 +61,11 @@ def quantize_as_small(
     data do not fit, and `diverged`.
     """
     known = architecture_of(comparison.encoding, architecture)
+    preprocessing = dataset_preprocessing(dataset, known.preprocessing)
     teacher = Teacher(
         network=build_network(known, comparison.original.tensors, device),
-        preprocessing=dataset_preprocessing(dataset, known.preprocessing),
-        images=read_image_set(dataset, "train"),
+        preprocessing=preprocessing,
+        images=read_image_set(dataset, "train", preprocessing),
     )
     images = image_source(FAST.images, teacher, torch.Generator().manual_seed(seed))
     assert images is not None

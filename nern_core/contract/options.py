@@ -100,9 +100,9 @@ class EncodeOptions(BaseModel):
         str | None,
         Field(
             min_length=1,
-            description="A folder with `train.npz` and `test.npz`, a file with both splits or, for a service, the name "
-            "of an uploaded data set. Needs `architecture`.\n\n"
-            "Its images are used for distillation and to measure the accuracy.",
+            description="Images by class or arrays: a folder, a file or, for a service, the name of an uploaded data "
+            "set. Needs `architecture`.\n\n"
+            "They are used for distillation, and to measure the accuracy, or without labels the agreement.",
         ),
     ] = None
     outputs: Annotated[

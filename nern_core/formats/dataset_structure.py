@@ -1,8 +1,9 @@
-"""Read the structure of a single-file data set without reading its images. Torch-free.
+"""Read the structure of a single-file data set without reading its values. Torch-free.
 
-The file is a safetensors file with `train.images` and `test.images`, uint8 of shape N x H x W x 3 (RGB), and
-`train.labels` and `test.labels`, int64 of shape N. The optional entry `preprocessing` of its metadata is a JSON text
-that overrides the architecture's preprocessing.
+The file is a safetensors file. One of images has `train.images` and `test.images`, uint8 of shape N x H x W x 3 (RGB),
+and `train.labels` and `test.labels`, int64 of shape N, or no labels. The optional entry `preprocessing` of its metadata
+is a JSON text that overrides the architecture's preprocessing. One of arrays has `inputs`, or `inputs.NAME` for each
+argument of a network, and perhaps `labels`, all with one row for each example.
 """
 
 import os
@@ -14,12 +15,15 @@ from typing import Annotated, BinaryIO, Final
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.formats.array_names import LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.safetensors_header import read_header, read_metadata
 from nern_core.formats.tensor_claims import TensorClaim
 
 SPLITS: Final = ("train", "test")
 PREPROCESSING: Final = "preprocessing"
 _LARGEST_SIDE = 4096
+_ALL: Final = tuple(f"{split}.{part}" for split in SPLITS for part in ("images", "labels"))
+_INTEGERS: Final = frozenset({"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"})
 _HOW_TO = "`nern datasets upload` makes such a file from a folder"
 
 
@@ -45,32 +49,43 @@ class SplitStructure:
     bytes: int
 
 
-def read_dataset_structure(path: Path) -> Mapping[str, SplitStructure]:
-    """Return the splits of a single-file data set, by name. Raises `NernError` (`not_a_dataset`)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetStructure:
+    """The splits of a data set of images by name, or the arrays of another one; one of both is empty."""
+
+    splits: Mapping[str, SplitStructure]
+    arrays: Mapping[str, TensorClaim]
+    is_labelled: bool
+
+
+def read_dataset_structure(path: Path) -> DatasetStructure:
+    """Return the structure of a single-file data set. Raises `NernError` (`not_a_dataset`)."""
     with path.open("rb") as file:
         return dataset_structure_of(file)
 
 
-def dataset_structure_of(file: BinaryIO) -> Mapping[str, SplitStructure]:
-    """Return the splits of a data set in an open file (at any position), by name.
-
-    Raises `NernError` (`not_a_dataset`).
-    """
+def dataset_structure_of(file: BinaryIO) -> DatasetStructure:
+    """Return the structure of a data set in an open file (at any position). Raises `NernError` (`not_a_dataset`)."""
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
         metadata = read_metadata(file)
     except NernError as error:
         raise NernError("not_a_dataset", error.message) from error
+    if names_arrays(tensors):
+        return _arrays(tensors)
     parse_preprocessing(metadata.get(PREPROCESSING))
-    expected = [f"{split}.{part}" for split in SPLITS for part in ("images", "labels")]
+    labelled = any(name.endswith(".labels") for name in tensors)
+    expected = [f"{split}.{part}" for split in SPLITS for part in (("images", "labels") if labelled else ("images",))]
     missing, extra = [name for name in expected if name not in tensors], sorted(set(tensors).difference(expected))
     if missing or extra:
         problem = f"has no tensor {quoted(missing[0])}" if missing else f"also has a tensor {quoted(extra[0])}"
         raise NernError(
             "not_a_dataset",
-            f"The file {problem}; a data set has {', '.join(expected)} and no others, and {_HOW_TO}.",
+            f"The file {problem}; a data set of images has {', '.join(_ALL)} and no others, one of arrays has `inputs` "
+            f"or `inputs.NAME`, and {_HOW_TO}.",
         )
-    return {split: _split(split, tensors[f"{split}.images"], tensors[f"{split}.labels"]) for split in SPLITS}
+    splits = {split: _split(split, tensors[f"{split}.images"], tensors.get(f"{split}.labels")) for split in SPLITS}
+    return DatasetStructure(splits=splits, arrays={}, is_labelled=labelled)
 
 
 def parse_preprocessing(text: str | None) -> PreprocessingOverride | None:
@@ -95,7 +110,20 @@ def explain_override(error: ValidationError) -> str:
     )
 
 
-def _split(name: str, images: TensorClaim, labels: TensorClaim) -> SplitStructure:
+def _arrays(tensors: Mapping[str, TensorClaim]) -> DatasetStructure:
+    problem = problem_of_arrays({name: claim.shape for name, claim in tensors.items()})
+    if problem is not None:
+        raise NernError("not_a_dataset", f"The file {problem}.")
+    labels = tensors.get(LABELS)
+    if labels is not None and (len(labels.shape) != 1 or labels.dtype not in _INTEGERS):
+        raise NernError(
+            "not_a_dataset",
+            f"`{LABELS}` is {labels.dtype} of shape {list(labels.shape)}; use one integer for each example.",
+        )
+    return DatasetStructure(splits={}, arrays=tensors, is_labelled=labels is not None)
+
+
+def _split(name: str, images: TensorClaim, labels: TensorClaim | None) -> SplitStructure:
     sizes = images.shape
     if images.dtype != "U8" or len(sizes) != 4 or sizes[3] != 3 or not sizes[0]:
         raise NernError(
@@ -108,6 +136,8 @@ def _split(name: str, images: TensorClaim, labels: TensorClaim) -> SplitStructur
             "not_a_dataset",
             f"`{name}.images` are images of {height} x {width} pixels; use 1 to {_LARGEST_SIDE} on each side.",
         )
+    if labels is None:
+        return SplitStructure(count, height, width, images.logical_bytes)
     if labels != TensorClaim("I64", (count,)):
         raise NernError(
             "not_a_dataset",

@@ -12,9 +12,10 @@ from nern_core.container.document import Source
 from nern_core.contract.options import EncodeOptions
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.arrays import array_batches, has_arrays
-from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
+from nern_core.networks.datasets import ImageSet, dataset_preprocessing, has_labels, read_image_set
 from nern_core.networks.evaluate import Evaluator, count_classes, refuse_input_size, refuse_labels
 from nern_core.networks.fidelity import Quality, compare_networks
+from nern_core.networks.image_inputs import read_image_inputs
 from nern_core.networks.input_set import InputSet, read_batches
 from nern_core.networks.registry import load_weights, placed, structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
@@ -45,6 +46,12 @@ class EncodingInput:
     def tensor_bytes(self) -> int:
         """Return the bytes of the tensors that are encoded; the file may hold more, such as an optimizer's state."""
         return min(self.source.bytes, sum(tensor.nbytes for tensor in self.checkpoint.tensors.values()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on how the data were read."""
+        read = (self.training_images, self.test_images, self.inputs)
+        return tuple(dict.fromkeys(note for data in read if data is not None for note in data.notes))
 
     def evaluator(self, device: torch.device) -> Evaluator | None:
         """Return an evaluator for the test split; None without data."""
@@ -94,8 +101,11 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
         refuse_input_size(network, architecture, preprocessing)
         classes = count_classes(network, preprocessing)
-        test_images = _read_images(dataset, "test", classes)
-        training_images = _read_images(dataset, "train", classes) if reads_training_images else None
+        if classes is not None and has_labels(dataset):
+            test_images = _read_images(dataset, "test", preprocessing, classes)
+            training_images = _read_images(dataset, "train", preprocessing, classes) if reads_training_images else None
+        else:
+            inputs = read_image_inputs(dataset, preprocessing)
     digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,
@@ -131,7 +141,7 @@ def choose_layers(
     return refuse_non_finite(layers, checkpoint.tensors, options.represented)
 
 
-def _read_images(dataset: Path, split: str, classes: int) -> ImageSet:
-    images = read_image_set(dataset, split)
+def _read_images(dataset: Path, split: str, preprocessing: Preprocessing, classes: int) -> ImageSet:
+    images = read_image_set(dataset, split, preprocessing)
     refuse_labels(images.labels, classes)
     return images

@@ -6,6 +6,9 @@ from typing import Final
 
 from torch import nn
 
+# Most networks for photographs take the centre of 224 pixels of 256.
+USUAL_CROP_SHARE: Final = 224 / 256
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
@@ -19,12 +22,14 @@ class Augmentation:
 class Preprocessing:
     """Preprocessing of uint8 RGB images: resized to `input_size` pixels, scaled to [0, 1], normalized.
 
-    With an `input_size` of 0, images are not resized.
+    With an `input_size` of 0, images are not resized. Image files are scaled before so that the centre has the
+    `crop_share` of their shorter side.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     input_size: int
+    crop_share: float = USUAL_CROP_SHARE
     augmentation: Augmentation = Augmentation()
 
 

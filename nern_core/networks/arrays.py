@@ -14,11 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.errors import NernError
+from nern_core.formats.array_names import INPUTS, LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.npz_claims import check_claim
 
-INPUTS: Final = "inputs"
-LABELS: Final = "labels"
 _EXAMPLES_PER_BATCH: Final = 32
 _ORDER_SEED: Final = 1
 _ZIP_MAGIC: Final = b"PK\x03\x04"
@@ -29,7 +28,7 @@ def has_arrays(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        return any(name == INPUTS or name.startswith(f"{INPUTS}.") for name in _names(path))
+        return names_arrays(_names(path))
     except (OSError, SafetensorError, zipfile.BadZipFile):
         return False
 
@@ -39,8 +38,7 @@ def array_batches(path: Path) -> Iterator[Mapping[str, Tensor] | tuple[Tensor, .
 
     Raises `NernError` (`bad_data`).
     """
-    tensors = _read(path)
-    _refuse_other_names(path, tensors)
+    tensors = read_arrays(path)
     labels = tensors.pop(LABELS, None)
     order = torch.from_numpy(np.random.default_rng(_ORDER_SEED).permutation(len(next(iter(tensors.values())))))
     for rows in order.split(_EXAMPLES_PER_BATCH):
@@ -62,8 +60,11 @@ def _names(path: Path) -> list[str]:
         return list(file.keys())
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read all arrays; floating-point ones of 64 bits become float32, as networks have it."""
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """Read all arrays; floating-point ones of 64 bits become float32, as networks have it.
+
+    Raises `NernError` (`bad_data`).
+    """
     try:
         if zipfile.is_zipfile(path):
             tensors = _read_archive(path)
@@ -75,6 +76,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # numpy, zipfile, zlib and safetensors raise many types for damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise NernError("bad_data", f"'{path}' is not a data set of arrays: {reason}.") from error
+    problem = problem_of_arrays({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if problem is not None:
+        raise NernError("bad_data", f"'{path}' {problem}.")
+    labels = tensors.get(LABELS)
+    if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
+        raise NernError("bad_data", f"The `labels` of '{path}' must be one integer for each example.")
     return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()}
 
 
@@ -83,28 +90,3 @@ def _read_archive(path: Path) -> dict[str, Tensor]:
         for name in file.files:
             check_claim(file.zip, name)
         return {name: torch.from_numpy(file[name]) for name in file.files}
-
-
-def _refuse_other_names(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `NernError` (`bad_data`) for other arrays, and unless all have the same number of rows."""
-    arguments = [name for name in tensors if name != LABELS]
-    for name in arguments:
-        if name != INPUTS and not name.startswith(f"{INPUTS}."):
-            raise NernError(
-                "bad_data",
-                f"'{path}' has an array {quoted(name)}; name arrays `inputs` or `inputs.NAME`, and `labels`.",
-            )
-    if INPUTS in arguments and len(arguments) > 1:
-        raise NernError("bad_data", f"'{path}' has `inputs` and {quoted(arguments[1])}; name all arrays `inputs.NAME`.")
-    rows = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in tensors.items()}
-    first = rows[arguments[0]]
-    for name, count in rows.items():
-        if count != first or not count:
-            raise NernError(
-                "bad_data",
-                f"The array {quoted(name)} of '{path}' has {count:,} rows and {quoted(arguments[0])} has {first:,}; "
-                "all need one row for each example.",
-            )
-    labels = tensors.get(LABELS)
-    if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
-        raise NernError("bad_data", f"The `labels` of '{path}' must be one integer for each example.")

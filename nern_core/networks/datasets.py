@@ -1,8 +1,8 @@
-"""Image data: a folder with `train.npz` and `test.npz`, or one file, and the preprocessing of its images.
+"""Image data and its preprocessing: a folder with `train.npz` and `test.npz`, one file, or `image_files`.
 
-Each file of a folder holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A
-`dataset.json` beside them overrides the architecture's preprocessing: any of `mean`, `std` (three numbers each),
-`input_size`, `crop_padding` and `horizontal_flip`. `dataset_structure` describes the single-file format.
+Each `.npz` file holds `images`, uint8 of shape N x H x W x 3 (RGB), and `labels`, integers of shape N. A `dataset.json`
+in a folder overrides the architecture's preprocessing: any of `mean`, `std` (three numbers each), `input_size`,
+`crop_padding` and `horizontal_flip`. `dataset_structure` describes the single-file format.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
@@ -20,16 +19,19 @@ from torch import Tensor
 from nern_core.contract.errors import NernError
 from nern_core.formats.dataset_structure import (
     PREPROCESSING,
-    SPLITS,
+    DatasetStructure,
     PreprocessingOverride,
     explain_override,
     parse_preprocessing,
     read_dataset_structure,
 )
 from nern_core.formats.npz_claims import check_claim
-from nern_core.networks.architecture import Augmentation, Preprocessing
+from nern_core.networks import image_files
+from nern_core.networks.architecture import UNCHANGED, Augmentation, Preprocessing
+from nern_core.networks.image_files import ImageFiles, Pixels, TargetSize, find_image_files, stored_size
+from nern_core.networks.image_files.reading import MOST_BYTES
 
-_FORMS = "a folder with train.npz and test.npz, or one file with both splits"
+_FORMS = "a folder with train.npz and test.npz or with images, or one file with both splits"
 _NPY_MAGIC = b"\x93NUMPY"
 # Labels become int64.
 _LARGEST_LABEL = 2**63 - 1
@@ -37,44 +39,75 @@ _LARGEST_LABEL = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Images uint8 (N, 3, H, W) and labels int64 (N,)."""
+    """Images uint8 (N, 3, H, W) and labels int64 (N,); `notes` are sentences on how they were read."""
 
     images: Tensor
     labels: Tensor
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-def read_image_set(dataset: Path, split: str) -> ImageSet:
-    """Read `train` or `test` of a folder or a file.
+def has_labels(dataset: Path) -> bool:
+    """Return True if the images of a data set have labels. Raises `NernError` as `read_pixels` does."""
+    files = find_image_files(dataset)
+    if files is not None:
+        return files.is_labelled
+    return not dataset.is_file() or _structure(dataset).is_labelled
 
-    Raises `NernError` with the code `missing_data`, `bad_data` or `not_a_dataset`.
+
+def read_image_set(dataset: Path, split: str, preprocessing: Preprocessing | None = None) -> ImageSet:
+    """Read the labelled images of `train` or `test`.
+
+    Raises `NernError` as `read_pixels` does, and `bad_data` for images without labels.
     """
+    pixels = read_pixels(dataset, split, preprocessing)
+    if pixels.labels is None:
+        raise NernError("bad_data", f"The images of '{dataset}' have no labels, with which an accuracy is measured.")
+    return ImageSet(pixels.images, pixels.labels, pixels.notes)
+
+
+def read_pixels(
+    dataset: Path, split: str, preprocessing: Preprocessing | None = None, most_bytes: int = MOST_BYTES
+) -> Pixels:
+    """Read the images of `train` or `test`, with labels if there are any.
+
+    Image files are decoded into the size of the preprocessing, or without one into that of `image_files`; an even
+    sample of them, if they have more than `most_bytes`. Raises `NernError` with the code `missing_data`, `bad_data`,
+    `not_a_dataset` or `missing_extra`.
+    """
+    files = find_image_files(dataset)
+    if files is not None:
+        read = image_files.read_pixels(split, files.split(split), _stored_size(files, preprocessing), most_bytes)
+        return replace(read, notes=(*files.notes, *read.notes))
     return _read_from_file(dataset, split) if dataset.is_file() else _read_from_folder(dataset, split)
 
 
-def write_dataset_file(folder: Path, path: Path) -> None:
-    """Write the data set of a folder into one file. Raises `NernError` as `read_image_set` does."""
-    tensors: dict[str, Tensor] = {}
-    for split in SPLITS:
-        found = _read_from_folder(folder, split)
-        tensors[f"{split}.images"] = found.images.permute(0, 2, 3, 1).contiguous()
-        tensors[f"{split}.labels"] = found.labels
-    override = _override_of_folder(folder)
-    metadata = {} if override is None else {PREPROCESSING: override.model_dump_json(exclude_none=True)}
-    safetensors.torch.save_file(tensors, path, metadata)
+def _stored_size(files: ImageFiles, preprocessing: Preprocessing | None) -> TargetSize:
+    known = UNCHANGED if preprocessing is None else preprocessing
+    return stored_size(files, known.input_size, known.crop_share)
 
 
-def _read_from_file(path: Path, split: str) -> ImageSet:
-    read_dataset_structure(path)
+def _read_from_file(path: Path, split: str) -> Pixels:
+    labelled = _structure(path).is_labelled
     with safe_open(path, framework="pt") as file:
-        images, labels = file.get_tensor(f"{split}.images"), file.get_tensor(f"{split}.labels")
-    _refuse_impossible_labels(path, int(labels.min()), int(labels.max()))
-    return ImageSet(images.permute(0, 3, 1, 2), labels)
+        images = file.get_tensor(f"{split}.images")
+        labels = file.get_tensor(f"{split}.labels") if labelled else None
+    if labels is not None:
+        _refuse_impossible_labels(path, int(labels.min()), int(labels.max()))
+    return Pixels(images.permute(0, 3, 1, 2), labels)
 
 
-def _read_from_folder(folder: Path, split: str) -> ImageSet:
+def _structure(path: Path) -> DatasetStructure:
+    """Return the structure of a file with images. Raises `NernError` (`bad_data`, `not_a_dataset`)."""
+    structure = read_dataset_structure(path)
+    if not structure.splits:
+        raise NernError("bad_data", f"'{path}' has arrays, and no images; give a data set of images.")
+    return structure
+
+
+def _read_from_folder(folder: Path, split: str) -> Pixels:
     path = folder / f"{split}.npz"
     if not folder.is_dir():
         raise NernError("missing_data", f"There is no folder or file '{folder}'; `dataset` is {_FORMS}.")
@@ -88,7 +121,7 @@ def _read_from_folder(folder: Path, split: str) -> ImageSet:
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise NernError("bad_data", f"`labels` in '{path}' must be one integer for each of {len(images)} images.")
     _refuse_impossible_labels(path, int(labels.min()), int(labels.max()))
-    return ImageSet(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
+    return Pixels(torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -122,9 +155,9 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
 
     Images that are not resized have their stored size. Raises `NernError` (`bad_data`, `not_a_dataset`).
     """
-    if not default.input_size:
-        default = replace(default, input_size=max(read_image_set(dataset, "test").images.shape[-2:]))
-    override = _override_of_file(dataset) if dataset.is_file() else _override_of_folder(dataset)
+    override = read_override(dataset)
+    if not default.input_size and (override is None or override.input_size is None):
+        default = replace(default, input_size=_size_of_images(dataset))
     if override is None:
         return default
     given = override.model_dump(exclude_none=True)
@@ -139,8 +172,22 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
     return found
 
 
+def read_override(dataset: Path) -> PreprocessingOverride | None:
+    """Return the settings of a data set that override the preprocessing. Raises `NernError`."""
+    if dataset.is_dir():
+        return _override_of_folder(dataset)
+    return None if find_image_files(dataset) is not None else _override_of_file(dataset)
+
+
+def _size_of_images(dataset: Path) -> int:
+    files = find_image_files(dataset)
+    if files is not None:
+        return _stored_size(files, None).height
+    return max(read_pixels(dataset, "test").images.shape[-2:])
+
+
 def _override_of_file(path: Path) -> PreprocessingOverride | None:
-    read_dataset_structure(path)
+    _structure(path)
     with safe_open(path, framework="pt") as file:
         return parse_preprocessing((file.metadata() or {}).get(PREPROCESSING))
 

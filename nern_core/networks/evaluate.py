@@ -80,17 +80,11 @@ def refuse_input_size(network: nn.Module, architecture: Architecture, preprocess
 
 
 @torch.inference_mode()
-def count_classes(network: nn.Module, preprocessing: Preprocessing) -> int:
-    """Return the number of classes of a classifier of images. Raises `NernError` (`bad_data`) if it is none."""
+def count_classes(network: nn.Module, preprocessing: Preprocessing) -> int | None:
+    """Return the number of classes of a classifier of images; None for another network."""
     size = preprocessing.input_size
     logits = network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
-    if not isinstance(logits, Tensor) or logits.ndim != _AXES_OF_LOGITS:
-        raise NernError(
-            "bad_data",
-            "The network does not return logits for images; give a data set of arrays, which has inputs for any "
-            "network.",
-        )
-    return logits.shape[1]
+    return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == _AXES_OF_LOGITS else None
 
 
 def _first_line(error: Exception) -> str:
@@ -140,15 +134,16 @@ class Evaluator:
 def open_evaluator(
     architecture_name: str, dataset: Path, *, images: int | None = None, device: torch.device = _CPU
 ) -> Evaluator:
-    """Open the test split of a dataset folder; with `images`, only that number of images, evenly spaced.
+    """Open the test split of a data set; with `images`, only that number of images, evenly spaced.
 
     Raises `NernError` if the architecture is unknown or the data are missing.
     """
     architecture = find_architecture(architecture_name)
+    preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
     evaluator = Evaluator(
         architecture=architecture,
-        images=read_image_set(dataset, "test"),
-        preprocessing=dataset_preprocessing(dataset, architecture.preprocessing),
+        images=read_image_set(dataset, "test", preprocessing),
+        preprocessing=preprocessing,
         device=device,
     )
     return evaluator if images is None else evaluator.with_images(images)

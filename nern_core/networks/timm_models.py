@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from nern_core.contract.errors import NernError
-from nern_core.networks.architecture import Architecture, Augmentation, Preprocessing
+from nern_core.networks.architecture import USUAL_CROP_SHARE, Architecture, Augmentation, Preprocessing
 from nern_core.networks.torchvision_models import import_models
 
 
@@ -36,6 +36,7 @@ class TimmArchitectures:
                 mean=_triple(configuration["mean"]),
                 std=_triple(configuration["std"]),
                 input_size=height,
+                crop_share=float(configuration.get("crop_pct") or USUAL_CROP_SHARE),
                 augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
             ),
         )

@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from nern_core.networks.architecture import Architecture, Augmentation, Preprocessing
+from nern_core.networks.architecture import USUAL_CROP_SHARE, Architecture, Augmentation, Preprocessing
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,6 +43,7 @@ class TorchvisionArchitectures:
         if name not in self.names():
             return None
         preset = next(iter(import_models().get_model_weights(name))).transforms()
+        crop, resized = preset.crop_size, preset.resize_size
         return Architecture(
             name=f"{self.prefix}:{name}",
             build=partial(_build, name),
@@ -50,7 +51,8 @@ class TorchvisionArchitectures:
             preprocessing=Preprocessing(
                 mean=_triple(preset.mean, _IMAGENET_MEAN),
                 std=_triple(preset.std, _IMAGENET_STD),
-                input_size=preset.crop_size[0] if preset.crop_size else _DEFAULT_INPUT_SIZE,
+                input_size=crop[0] if crop else _DEFAULT_INPUT_SIZE,
+                crop_share=min(1.0, crop[0] / resized[0]) if crop and resized else USUAL_CROP_SHARE,
                 augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
             ),
         )

@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import DIGITS, EXAMPLE
 from tests.dataset_files import digits_file, small_file
+from tests.image_data import archive, class_folders, parquet, png, table
 from tests.nern_cli.conftest import Run
 
 
@@ -29,6 +31,50 @@ def test_data_sets_are_listed_in_lines_for_programs(
     assert capsys.readouterr().out == "small is deleted.\n"
     assert nern("datasets", "list", "--json") == 0
     assert [item["name"] for item in json.loads(capsys.readouterr().out)["datasets"]] == ["digits"]
+
+
+def test_images_in_folders_are_decoded_and_uploaded_and_what_was_left_out_is_said(
+    nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class_folders(tmp_path / "pets", {"cat": 5, "dog": 5})
+    (tmp_path / "pets" / "dog" / "notes.txt").write_text("no image")
+    assert nern("datasets", "upload", "pets", str(tmp_path / "pets"), "--input-size", "16") == 0
+    out, err = capsys.readouterr()
+    assert out == "pets: 8 images to train on, 2 to test on\n"
+    assert "1 files with other names than images have were left out: 'dog/notes.txt'." in err
+    assert "of 10 images, 2 were held out for measuring" in " ".join(err.split())
+    assert nern("datasets", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["datasets"][0]["train"]["shape"] == [16, 16, 3]
+
+
+def test_parquet_and_archives_are_uploaded(nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    parquet(tmp_path / "hub.parquet", table(range(10), range(10)))
+    archive(tmp_path / "web.tar", {f"{number}.png": png(number) for number in range(10)})
+    for name in ("hub.parquet", "web.tar"):
+        assert nern("datasets", "upload", name, str(tmp_path / name)) == 0
+        assert capsys.readouterr().out == f"{name}: 8 images to train on, 2 to test on\n"
+
+
+def test_arrays_are_uploaded_and_listed_with_the_number_of_examples(
+    nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "words.npz", **{"inputs.ids": np.zeros((6, 3), np.int64), "labels": np.zeros(6, np.int64)})  # type: ignore[arg-type] # its annotation has no names
+    assert nern("datasets", "upload", "words", str(tmp_path / "words.npz")) == 0
+    assert capsys.readouterr().out == "words: 6 examples of inputs.ids, labels\n"
+    assert nern("datasets", "list") == 0
+    assert capsys.readouterr().out == "words\tupload\t6\t\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and nothing more", b"PAR1 and nothing more"])
+def test_broken_files_are_one_sentence(
+    nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
+    for name in ("broken.npz", "broken.parquet", "broken.tar"):
+        (tmp_path / name).write_bytes(content)
+        assert nern("datasets", "upload", "broken", str(tmp_path / name)) == 9
+        out, err = capsys.readouterr()
+        assert (out, err.count("nern: ")) == ("", 1)
+        assert "Traceback" not in err
 
 
 def test_what_goes_wrong_is_one_sentence(nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

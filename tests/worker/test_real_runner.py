@@ -230,8 +230,8 @@ def test_a_missing_data_set_fails_the_job_with_one_sentence(embedded_jobs: Jobs,
     assert (job.status, job.error_code) == (JobStatus.FAILED, "missing_data")
     assert (
         job.error_message
-        == "There is no folder or file '/no/such/folder'; `dataset` is a folder with train.npz and test.npz, or one "
-        "file with both splits."
+        == "There is no folder or file '/no/such/folder'; `dataset` is a folder with train.npz and test.npz or with "
+        "images, or one file with both splits."
     )
 
 

@@ -89,7 +89,8 @@ def _fisher(comparison: Comparison, evaluator: Evaluator, dataset: Path) -> Mapp
     preprocessing, device = evaluator.preprocessing, evaluator.device
     count = images_per_batch(_FISHER_IMAGES_PER_BATCH, preprocessing.input_size)
     generator = torch.Generator().manual_seed(_SEED)
-    images = StoredImages(read_image_set(dataset, "train").images, preprocessing, count, generator, device)
+    pixels = read_image_set(dataset, "train", preprocessing).images
+    images = StoredImages(pixels, preprocessing, count, generator, device)
     network = build_network(evaluator.architecture, comparison.original.tensors, device)
     batches = (images.draw() for _ in range(-(-_FISHER_IMAGES // count)))
     return kernel_fisher(network, batches, comparison.encoding.document.layers, generator)

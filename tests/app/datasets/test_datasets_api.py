@@ -12,7 +12,7 @@ from tests.app.conftest import serving, stored_files, submit
 from tests.app.uploads.test_checkpoints_api import content_digest
 from tests.app.uploads.test_uploads_api import begin, send
 from tests.conftest import DIGITS, EXAMPLE
-from tests.dataset_files import SMALL, digits_file, safetensors_file, small_file
+from tests.dataset_files import SMALL, Claim, digits_file, safetensors_file, small_file
 
 DIGITS_FILE = digits_file()
 SHA256 = hashlib.sha256(DIGITS_FILE).hexdigest()
@@ -62,6 +62,19 @@ def test_data_sets_are_listed_beside_those_of_the_operator(client: TestClient, s
     assert listed["any_folder"] is settings.embedded
 
 
+def test_arrays_and_images_without_labels_are_taken_too(client: TestClient) -> None:
+    arrays: dict[str, Claim] = {"inputs.ids": ("I64", (5, 7)), "labels": ("I64", (5,))}
+    assert upload(client, "words", content=safetensors_file(arrays)).status_code == 201
+    images = {name: claim for name, claim in SMALL.items() if name.endswith("images")}
+    assert upload(client, "photos", content=safetensors_file(images)).json()["train"]["images"] == 3
+    listed = {item["name"]: item for item in client.get("/datasets").json()["items"]}
+    assert listed["words"]["arrays"] == [
+        {"name": "inputs.ids", "dtype": "I64", "shape": [5, 7]},
+        {"name": "labels", "dtype": "I64", "shape": [5]},
+    ]
+    assert listed["photos"]["arrays"] is None
+
+
 def test_the_same_file_again_changes_nothing(client: TestClient) -> None:
     first, again = upload(client), upload(client)
     assert (again.status_code, again.json()) == (201, first.json())
@@ -96,7 +109,7 @@ BAD_FILES: list[tuple[bytes, str]] = [
     ((DIGITS / "train.npz").read_bytes(), "header is longer than the file"),
     (safetensors_file(SMALL)[:-1], "bytes of data, but its header declares"),
     (safetensors_file(SMALL | {"train.images": ("U8", (3, 3, 4, 5))}), "images are U8 (uint8) of shape N x H x W x 3"),
-    (safetensors_file({"train.images": ("U8", (1, 1, 1, 3))}), "has no tensor 'train.labels'"),
+    (safetensors_file({"train.images": ("U8", (1, 1, 1, 3))}), "has no tensor 'test.images'"),
 ]
 
 

@@ -22,6 +22,14 @@ def test_the_splits_are_those_of_the_row() -> None:
     assert view.test.images == 2
 
 
+def test_arrays_have_names_and_shapes() -> None:
+    array = {"name": "inputs.ids", "dtype": "I64", "shape": [640, 12]}
+    view = view_of({"arrays": [array]})
+    assert view.arrays is not None
+    assert [found.model_dump() for found in view.arrays] == [array]
+    assert (view.train, view.test) == (UNKNOWN, UNKNOWN)
+
+
 def test_parts_that_another_release_adds_or_leaves_out_change_nothing_else() -> None:
     view = view_of({"train": {**SPLIT, "colours": 3}, "test": {"bytes": 5}, "validation": SPLIT})
     assert (view.train, view.test) == (

@@ -25,9 +25,11 @@ from app.storage import StoredArtifact
 from app.storage.folder import FolderStore
 from app.uploads.models import Upload
 from app.uploads.repository import UploadRepository
+from nern_core.formats.dataset_structure import DatasetStructure
 
 CONTENTS = st.sampled_from([b"one", b"two", b"three"])
 NAMES = st.sampled_from(["small", "large"])
+NO_IMAGES = DatasetStructure(splits={}, arrays={}, is_labelled=False)
 HOUR = timedelta(hours=1)
 
 
@@ -74,7 +76,7 @@ class Files(RuleBasedStateMachine):
         if name not in self._datasets:
             with self._sessions.begin() as session:
                 stored = StoredArtifact(self._put(content), len(content))
-                DatasetRepository(session).add("default", name, stored, {})
+                DatasetRepository(session).add("default", name, stored, NO_IMAGES)
             self._datasets[name] = stored.sha256
 
     @rule(name=NAMES)

@@ -18,10 +18,44 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def test_tells_the_splits_of_a_file(tmp_path: Path) -> None:
-    assert read_dataset_structure(written(tmp_path, safetensors_file(SMALL))) == {
+    assert read_dataset_structure(written(tmp_path, safetensors_file(SMALL))).splits == {
         "train": SplitStructure(images=3, height=4, width=5, bytes=3 * 60 + 3 * 8),
         "test": SplitStructure(images=2, height=4, width=5, bytes=2 * 60 + 2 * 8),
     }
+
+
+def test_labels_may_be_missing_from_both_splits(tmp_path: Path) -> None:
+    images = {name: claim for name, claim in SMALL.items() if name.endswith("images")}
+    found = read_dataset_structure(written(tmp_path, safetensors_file(images)))
+    assert not found.is_labelled
+    assert found.splits["test"] == SplitStructure(images=2, height=4, width=5, bytes=2 * 60)
+
+
+def test_arrays_are_inputs_of_any_network(tmp_path: Path) -> None:
+    claims: dict[str, Claim] = {"inputs.ids": ("I64", (5, 7)), "inputs.mask": ("U8", (5, 7)), "labels": ("I64", (5,))}
+    found = read_dataset_structure(written(tmp_path, safetensors_file(claims)))
+    assert found.is_labelled
+    assert not found.splits
+    assert {name: (claim.dtype, claim.shape) for name, claim in found.arrays.items()} == claims
+
+
+@pytest.mark.parametrize(
+    ("claims", "sentence"),
+    [
+        ({"inputs": ("F32", (3, 2)), "mask": ("F32", (3,))}, "has an array 'mask'; name arrays `inputs`"),
+        ({"inputs": ("F32", (3, 2)), "inputs.b": ("F32", (3,))}, "has `inputs` and 'inputs.b'; name all"),
+        ({"inputs.a": ("F32", (3, 2)), "inputs.b": ("F32", (4,))}, "with 4 rows, and 'inputs.a' has 3"),
+        ({"inputs": ("F32", (0, 2))}, "'inputs' with 0 rows"),
+        ({"inputs": ("F32", ())}, "'inputs' with 0 rows"),
+        ({"inputs": ("F32", (3, 2)), "labels": ("F32", (3,))}, r"`labels` is F32 of shape \[3\]; use one integer"),
+        ({"inputs": ("F32", (3, 2)), "labels": ("I64", (3, 1))}, "use one integer for each example"),
+        ({"inputs": ("F32", (3, 2)), "train.images": ("U8", (3, 4, 5, 3))}, "has an array 'train.images'"),
+    ],
+)
+def test_other_arrays_are_explained(tmp_path: Path, claims: dict[str, Claim], sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as error:
+        read_dataset_structure(written(tmp_path, safetensors_file(claims)))
+    assert error.value.code == "not_a_dataset"
 
 
 def without(name: str) -> dict[str, Claim]:
@@ -80,7 +114,7 @@ def test_damage_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
 def test_what_the_metadata_say_of_preprocessing_is_checked(tmp_path: Path, preprocessing: Any, fits: bool) -> None:
     path = written(tmp_path, safetensors_file(SMALL, {"preprocessing": json.dumps(preprocessing)}))
     if fits:
-        assert set(read_dataset_structure(path)) == {"train", "test"}
+        assert set(read_dataset_structure(path).splits) == {"train", "test"}
         return
     with pytest.raises(NernError, match="entry `preprocessing` of the metadata is invalid") as error:
         read_dataset_structure(path)
@@ -89,7 +123,7 @@ def test_what_the_metadata_say_of_preprocessing_is_checked(tmp_path: Path, prepr
 
 def test_other_metadata_are_left_alone(tmp_path: Path) -> None:
     path = written(tmp_path, safetensors_file(SMALL, {"author": "somebody"}))
-    assert set(read_dataset_structure(path)) == {"train", "test"}
+    assert set(read_dataset_structure(path).splits) == {"train", "test"}
 
 
 def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> None:

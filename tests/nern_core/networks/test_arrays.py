@@ -43,9 +43,9 @@ def test_data_sets_of_images_and_other_files_are_none_of_arrays(tmp_path: Path) 
     [
         ({"inputs": IDS, "mask": IDS}, "has an array 'mask'; name arrays"),
         ({"inputs": IDS, "inputs.b": IDS}, "has `inputs` and 'inputs.b'"),
-        ({"inputs.a": IDS, "inputs.b": IDS[:3]}, "has 3 rows and 'inputs.a' has 70"),
-        ({"inputs": IDS[:0]}, "has 0 rows"),
-        ({"inputs": np.array(1)}, "has 0 rows"),
+        ({"inputs.a": IDS, "inputs.b": IDS[:3]}, "an array 'inputs.b' with 3 rows, and 'inputs.a' has 70"),
+        ({"inputs": IDS[:0]}, "with 0 rows"),
+        ({"inputs": np.array(1)}, "with 0 rows"),
         ({"inputs": IDS, "labels": IDS / 2}, "must be one integer for each example"),
         ({"inputs": np.array([{}])}, "is not a data set of arrays"),
     ],

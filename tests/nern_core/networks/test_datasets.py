@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from nern_core.contract.errors import NernError
 from nern_core.networks import Augmentation, Preprocessing, find_architecture
-from nern_core.networks.datasets import augment, dataset_preprocessing, read_image_set, to_inputs, write_dataset_file
+from nern_core.networks.dataset_files import write_dataset_file
+from nern_core.networks.datasets import augment, dataset_preprocessing, read_image_set, to_inputs
 from tests.conftest import DIGITS
 
 PLAIN = Preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0), input_size=4)

@@ -1,0 +1,34 @@
+"""The names of a data set of arrays: `inputs`, or `inputs.NAME` for several, and perhaps `labels`. Torch-free."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from nern_core.contract.errors import quoted
+
+INPUTS: Final = "inputs"
+LABELS: Final = "labels"
+
+
+def names_arrays(names: Iterable[str]) -> bool:
+    """Return True if a file with these names is a data set of arrays."""
+    return any(name == INPUTS or name.startswith(f"{INPUTS}.") for name in names)
+
+
+def problem_of_arrays(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Return a predicate of the file that says what is wrong with arrays of these names and shapes; None if nothing."""
+    arguments = [name for name in shapes if name != LABELS]
+    for name in arguments:
+        if name != INPUTS and not name.startswith(f"{INPUTS}."):
+            return f"has an array {quoted(name)}; name arrays `inputs` or `inputs.NAME`, and `labels`"
+    if INPUTS in arguments and len(arguments) > 1:
+        other = next(name for name in arguments if name != INPUTS)
+        return f"has `inputs` and {quoted(other)}; name all arrays `inputs.NAME`"
+    rows = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
+    first = rows[arguments[0]]
+    for name, count in rows.items():
+        if count != first or not count:
+            return (
+                f"has an array {quoted(name)} with {count:,} rows, and {quoted(arguments[0])} has {first:,}; all need "
+                "one row for each example"
+            )
+    return None

@@ -1,0 +1,55 @@
+"""Find the format of a data set of encoded images."""
+
+from pathlib import Path
+from typing import Final
+
+from nern_core.networks.image_files.folders import read_folder
+from nern_core.networks.image_files.parquet import read_parquet
+from nern_core.networks.image_files.parts import ImageFiles
+from nern_core.networks.image_files.saved import is_saved, read_saved
+from nern_core.networks.image_files.webdataset import read_webdataset
+
+_PARQUET_MAGIC: Final = b"PAR1"
+_ARRAYS: Final = ("train.npz", "test.npz")
+
+
+def find_image_files(path: Path) -> ImageFiles | None:
+    """Read the description of a data set of encoded images; None if it is another one, or does not exist.
+
+    Raises `NernError`: `bad_data`, or `missing_extra` if pyarrow is needed and not installed.
+    """
+    if path.is_file():
+        return _in_file(path)
+    if not path.is_dir() or any((path / name).exists() for name in _ARRAYS):
+        return None
+    return _in_folder(path)
+
+
+def _in_file(path: Path) -> ImageFiles | None:
+    if path.suffix == ".tar":
+        return read_webdataset(path, [path])
+    with path.open("rb") as file:
+        is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    return read_parquet(path, [path]) if is_parquet else None
+
+
+def _in_folder(path: Path) -> ImageFiles | None:
+    if is_saved(path):
+        return read_saved(path)
+    # A table may lie beside pictures for its description, and images beside the archive that they came in.
+    if tables := _files(path, ".parquet"):
+        return read_parquet(path, tables)
+    found = read_folder(path)
+    if found is None and (archives := _files(path, ".tar")):
+        return read_webdataset(path, archives)
+    return found
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    return sorted(file for file in folder.rglob(f"*{suffix}") if file.is_file() and not _is_outside(folder, file))
+
+
+def _is_outside(folder: Path, file: Path) -> bool:
+    """Return True for hidden files, and for links that lead out of the folder."""
+    relative = file.relative_to(folder)
+    return any(part.startswith(".") for part in relative.parts) or not file.resolve().is_relative_to(folder.resolve())
