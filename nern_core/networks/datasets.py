@@ -174,7 +174,7 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
 
 def read_override(dataset: Path) -> PreprocessingOverride | None:
     """Return the settings of a data set that override the preprocessing. Raises `NernError`."""
-    if dataset.is_dir():
+    if not dataset.is_file():
         return _override_of_folder(dataset)
     return None if find_image_files(dataset) is not None else _override_of_file(dataset)
 
