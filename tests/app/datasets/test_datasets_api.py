@@ -47,6 +47,7 @@ def test_an_uploaded_data_set_is_stored_described_and_can_be_found(client: TestC
         "sha256": SHA256,
         "train": {"bytes": 1297 * (192 + 8), "images": 1297, "shape": [8, 8, 3]},
         "test": {"bytes": 500 * (192 + 8), "images": 500, "shape": [8, 8, 3]},
+        "arrays": None,
     }
     assert client.get("/datasets/mine").json() == answer.json()
     assert FolderStore(settings.artifacts).path(SHA256).read_bytes() == DIGITS_FILE
