@@ -112,7 +112,7 @@ class EncodeOptions(BaseModel):
         Field(
             description="Outputs of the network to compare with the original's: names such as `logits`, or paths of "
             "modules, such as `backbone.layer4`. Default: all outputs.\n\n"
-            "For data sets of arrays and for networks in memory. Each output counts the same."
+            "Needs `dataset`, or inputs in memory. Each output counts the same."
         ),
     ] = None
     representation: Annotated[

@@ -101,11 +101,11 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
         refuse_input_size(network, architecture, preprocessing)
         classes = count_classes(network, preprocessing)
-        if classes is not None and has_labels(dataset):
+        if classes is not None and not options.outputs and has_labels(dataset):
             test_images = _read_images(dataset, "test", preprocessing, classes)
             training_images = _read_images(dataset, "train", preprocessing, classes) if reads_training_images else None
         else:
-            inputs = read_image_inputs(dataset, preprocessing)
+            inputs = replace(read_image_inputs(dataset, preprocessing), outputs=options.outputs or ())
     digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,

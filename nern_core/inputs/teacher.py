@@ -24,7 +24,7 @@ def make_teacher(
 ) -> Teacher | None:
     """Return the original network, if its architecture is known, with the stronger teacher if that can be used."""
     if options.outputs and source.inputs is None:
-        raise NernError("needs_inputs", "`outputs` needs inputs: a data set of arrays, or batches; omit it.")
+        raise NernError("needs_inputs", "`outputs` needs inputs: a data set, or batches; omit it.")
     if source.network is not None:
         _refuse_image_options(source, options, stronger)
         network = placed(copy.deepcopy(source.network), device)

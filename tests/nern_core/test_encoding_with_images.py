@@ -92,3 +92,12 @@ def test_a_network_that_is_no_classifier_gets_images_as_inputs(folders: Path, tm
     assert metrics.fidelity is not None
     assert [output.name for output in metrics.fidelity.outputs] == ["image"]
     assert metrics.fidelity.outputs[0].relative_error < 0.5
+
+
+def test_labelled_images_can_be_compared_by_outputs_within_the_network(folders: Path, tmp_path: Path) -> None:
+    options = EncodeOptions(
+        architecture="digits-cnn", dataset=str(folders / "classes"), steps=3, target_ratio=8, outputs=("features",)
+    )
+    metrics = encode(EXAMPLE, tmp_path / "x.nern", options).report.metrics
+    assert metrics.fidelity is not None
+    assert [output.name for output in metrics.fidelity.outputs] == ["features"]
