@@ -144,7 +144,10 @@ class OutboundClient:
             plain.settimeout(seconds)
             if not target.secure:
                 return plain
-            return self._context.wrap_socket(plain, server_hostname=target.host, do_handshake_on_connect=False)
+            try:
+                return self._context.wrap_socket(plain, server_hostname=target.host, do_handshake_on_connect=False)
+            except OSError:  # the server has already closed the connection
+                plain.close()
         raise OutboundError(f"The host {target.host} does not answer; try again.")
 
 

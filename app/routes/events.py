@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Response
 
 from app.http.problem_answers import describe
+from app.http.whole_numbers import WholeNumber
 from app.jobs.events.repository import Position
 from app.jobs.events.schemas import EventPage, EventView
 from app.jobs.events.stream import MEDIA_TYPE, EventStream
@@ -44,11 +45,11 @@ async def get_job_events(
     services: RequestServices,
     response: Response,
     jobs: Jobs,
-    after: Annotated[int, Query(ge=0, le=_LARGEST, description="Return events after this number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=5000, description="Events per page.")] = 100,
+    after: Annotated[WholeNumber, Query(ge=0, le=_LARGEST, description="Return events after this number.")] = 0,
+    limit: Annotated[WholeNumber, Query(ge=1, le=5000, description="Events per page.")] = 100,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=_LARGEST, description="Same as `after`, to resume a stream.")
+        WholeNumber | None, Header(ge=0, le=_LARGEST, description="Same as `after`, to resume a stream.")
     ] = None,
 ) -> EventPage | Response:
     """Events of a job so far. With `Accept: text/event-stream`, also new events, until the job's end.

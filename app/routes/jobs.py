@@ -17,6 +17,7 @@ from app.http.disconnection import while_connected
 from app.http.middleware.body_limits import accept_upload
 from app.http.problem_answers import describe
 from app.http.request_threads import TenantRoute, in_share
+from app.http.whole_numbers import WholeNumber
 from app.jobs.idempotency import parse_key
 from app.jobs.kinds import JobKind
 from app.jobs.models import JobStatus
@@ -188,7 +189,7 @@ def list_jobs(
         Query(max_length=16, description="Only jobs with this label, `key=value`; several mean all of them."),
     ] = (),
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
+    limit: Annotated[WholeNumber, Query(ge=1, le=100, description="Jobs per page.")] = 20,
 ) -> JobPage:
     """List jobs in pages, newest first."""
     return jobs.page(status=status, kind=kind, labels=parse_wanted(label), cursor=cursor, limit=limit)

@@ -17,6 +17,7 @@ from app.http.body import inspect, read_body
 from app.http.middleware.body_limits import accept_upload
 from app.http.problem_answers import describe, disk_full, store_unavailable
 from app.http.request_threads import TenantRoute
+from app.http.whole_numbers import WholeNumber
 from app.kit.durable_files import DiskFull
 from app.kit.file_names import name_of_file
 from app.kit.problems import FieldProblem, Problem
@@ -78,7 +79,7 @@ def _partial_uploads(request: Request, services: RequestServices) -> PartialUplo
 
 
 Uploads = Annotated[PartialUploads, Depends(_partial_uploads)]
-Size = Annotated[int, Header(ge=0, le=2**62)]
+Size = Annotated[WholeNumber, Header(ge=0, le=2**62)]
 TusVersion = Annotated[str | None, Header(alias="Tus-Resumable", json_schema_extra={"const": _VERSION})]
 
 
@@ -114,7 +115,7 @@ def begin_upload(
     response: Response,
     tenant: WritingTenant,
     uploads: Uploads,
-    upload_length: Annotated[int, Header(ge=1, le=2**62, description="Size of the whole checkpoint in bytes.")],
+    upload_length: Annotated[WholeNumber, Header(ge=1, le=2**62, description="Size of the whole checkpoint in bytes.")],
     upload_metadata: Annotated[
         str,
         Header(

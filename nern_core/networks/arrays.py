@@ -11,16 +11,23 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.array_names import INPUTS, LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.npz_claims import check_claim
 
 _EXAMPLES_PER_BATCH: Final = 32
 _ORDER_SEED: Final = 1
 _ZIP_MAGIC: Final = b"PK\x03\x04"
+# No network has more arguments; the sizes of each array are compared with all members of an archive.
+_MOST_ARRAYS: Final = 1000
+# Types whose rows can be chosen, and that networks take.
+_TYPES: Final = frozenset(
+    {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32}
+    | {torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
+)
 
 
 def has_arrays(path: Path) -> bool:
@@ -29,7 +36,7 @@ def has_arrays(path: Path) -> bool:
         return False
     try:
         return names_arrays(_names(path))
-    except (OSError, SafetensorError, zipfile.BadZipFile):
+    except Exception:  # noqa: BLE001 # zipfile and safetensors raise many types for damaged files
         return False
 
 
@@ -71,6 +78,8 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         else:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+        for name, tensor in tensors.items():
+            _check(name, tensor)
     except MemoryError:
         raise
     except Exception as error:  # numpy, zipfile, zlib and safetensors raise many types for damaged files
@@ -85,8 +94,18 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()}
 
 
+def _check(name: str, tensor: Tensor) -> None:
+    """Raise `ValueError` for an array of a type without rows, and for rows without values, which claim any number."""
+    if tensor.dtype not in _TYPES:
+        raise ValueError(f"the array {quoted(name)} has the type {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.ndim and len(tensor) and not tensor.numel():
+        raise ValueError(f"the rows of the array {quoted(name)} have no values")
+
+
 def _read_archive(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        if len(file.files) > _MOST_ARRAYS:
+            raise ValueError(f"it has {len(file.files):,} arrays, and may have {_MOST_ARRAYS:,}")
         for name in file.files:
             check_claim(file.zip, name)
         return {name: torch.from_numpy(file[name]) for name in file.files}

@@ -113,7 +113,7 @@ def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[st
     """Run an original; return the reader of its outputs.
 
     `wanted` are the names of the outputs to compare, or of modules within the network; by default all outputs are
-    compared. Raises `NernError` (`no_outputs`, `unknown_output`).
+    compared. Raises `NernError`: `no_outputs`, `unknown_output`, and `bad_data` for outputs that are not finite.
     """
     modules = {name for name, _ in network.named_modules() if name}
     with recorded_outputs(network, [name for name in wanted if name in modules]) as of_modules:
@@ -132,6 +132,13 @@ def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[st
             )
         names += [key for key in matching if key not in names]
     names = names or list(own)
+    for name in names:
+        if not found[name].isfinite().all():
+            raise NernError(
+                "bad_data",
+                f"For the first inputs, the original's {quoted(name)} has values that are not finite; check the inputs "
+                "and their scaling.",
+            )
     used = tuple(name for name in wanted if name in modules and name not in own)
     if len(names) == 1 and found[names[0]].ndim == _AXES_OF_LOGITS:
         return OutputReader(tuple(names), modules=used)

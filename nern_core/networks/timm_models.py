@@ -26,7 +26,10 @@ class TimmArchitectures:
         timm = _timm()
         if not timm.is_model(name):
             return None
-        configuration: dict[str, Any] = timm.get_pretrained_cfg(name).to_dict()
+        try:
+            configuration: dict[str, Any] = timm.get_pretrained_cfg(name).to_dict()
+        except RuntimeError:  # there is no such tag
+            return None
         _, height, _ = configuration["input_size"]
         return Architecture(
             name=f"{self.prefix}:{name}",

@@ -36,6 +36,7 @@ METRICS: dict[str, Any] = {
     "layer_errors": {"conv.weight": 0.1},
     "original_accuracy": 90.0,
     "reconstructed_accuracy": None,
+    "fidelity": None,
     "verdict": {"level": "degraded", "sentence": "96.00 % are right.", "advice": "Ask for more bytes."},
     "seconds": {"total": 1.5},
     "notes": [],
@@ -372,6 +373,17 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_not_kept(
 def test_an_architecture_that_there_is_not_is_refused(embedded_client: TestClient) -> None:
     answer = submit(embedded_client, {"architecture": "torchvision:nothing"})
     assert (answer.status_code, answer.json()["type"]) == (422, "unknown-architecture")
+
+
+@pytest.mark.parametrize(
+    "name", ["./net.py:Net", "os:system", "timm:", "timm:../net", "timm:hf-hub:a/b", "timm:a\x00", f"timm:{'a' * 101}"]
+)
+def test_code_that_a_request_names_and_names_of_another_form_are_refused(
+    embedded_client: TestClient, name: str
+) -> None:
+    answer = submit(embedded_client, {"architecture": name})
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-options")
+    assert "there is no such architecture" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("content", "slug", "sentence"), BAD_CHECKPOINTS)

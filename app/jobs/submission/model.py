@@ -16,7 +16,7 @@ from app.storage import StoredArtifact
 from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_encoding
 from app.webhooks.webhook import Webhook
 from nern_core.contract.catalogue import network_structure
-from nern_core.contract.catalogue.architectures import is_catalogued
+from nern_core.contract.catalogue.architectures import must_be_catalogued
 from nern_core.contract.options import EncodeOptions
 from nern_core.formats.checkpoint_structure import refuse_without_kernels, structure_of
 from nern_core.tensors.name_matching import match_names
@@ -65,7 +65,7 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
         structure = structure_of(file, options.key)
     with refusing("architecture"):
         # The tensors of other networks are known only to the worker.
-        if options.architecture is not None and is_catalogued(options.architecture):
+        if options.architecture is not None and must_be_catalogued(options.architecture):
             shapes = {name: claim.shape for name, claim in structure.tensors.items()}
             match_names(shapes, network_structure(options.architecture))
     with refusing("kernels" if options.kernels else "checkpoint"):

@@ -4,6 +4,7 @@ Installed packages add names with entry points of the group `nern.architectures`
 refers to a function without arguments that builds the network. Only `nern_core.networks` loads it.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -14,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn, torchvision:NAME or timm:NAME"
 ENTRY_POINTS: Final = "nern.architectures"
-# Prefixes of libraries that know more names than the catalogue lists.
-_LIBRARIES: Final = ("torchvision", "timm")
+# Libraries that know more names than the catalogue lists, with the form of these names.
+_OF_LIBRARIES: Final = re.compile(r"(torchvision|timm):[A-Za-z0-9_.-]{1,100}")
+# The catalogue lists all networks of this library.
+_CATALOGUED_LIBRARY: Final = "torchvision:"
 # The type of pydantic's error for a name that no provider knows.
 UNKNOWN_ARCHITECTURE: Final = "unknown_architecture"
 _FILE = Path(__file__).with_name("architectures.json")
@@ -70,18 +73,22 @@ def is_catalogued(name: str) -> bool:
     return any(entry.name == name for entry in _catalogued())
 
 
+def must_be_catalogued(name: str) -> bool:
+    """Return True if the tensors of an architecture of this name are known without torch, or there is none."""
+    return is_catalogued(name) or name.startswith(_CATALOGUED_LIBRARY)
+
+
 @cache
 def _catalogued() -> tuple[ArchitectureEntry, ...]:
     return TypeAdapter(tuple[ArchitectureEntry, ...]).validate_json(_FILE.read_bytes())
 
 
 def has_provider(name: str) -> bool:
-    """Return True if an architecture has this name, or if a library has the prefix of `prefix:name`.
+    """Return True if an architecture has this name, or if it has the form of a library's names.
 
     Libraries know more names than the catalogue lists, and refuse unknown ones themselves.
     """
-    prefix, separator, _ = name.partition(":")
-    return (bool(separator) and prefix in _LIBRARIES) or name in _names()
+    return name in _names() or _OF_LIBRARIES.fullmatch(name) is not None
 
 
 @cache

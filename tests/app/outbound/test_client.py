@@ -1,5 +1,6 @@
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -351,6 +353,31 @@ def test_a_server_that_says_nothing_ends_with_the_deadline(client: OutboundClien
         with pytest.raises(OutboundError), client.send("GET", url, seconds=0.5):
             pass
         assert time.monotonic() - start < 3
+
+
+class SlowContext(ssl.SSLContext):
+    """Starts TLS only after the server has had time to close the connection."""
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        time.sleep(0.1)
+        return super().wrap_socket(*arguments, **options)
+
+
+def test_a_server_that_resets_the_connection_before_tls_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reset_at_once() -> None:
+            connection, _ = listening.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        thread = threading.Thread(target=reset_at_once)
+        thread.start()
+        client = OutboundClient(LOOPBACK, context=SlowContext(ssl.PROTOCOL_TLS_CLIENT))
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(OutboundError, match="does not answer"), client.send("GET", url):
+            pass
+        thread.join()
 
 
 def test_an_answer_that_breaks_off_is_no_answer(plain_server: Server, client: OutboundClient) -> None:

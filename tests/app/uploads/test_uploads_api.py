@@ -108,6 +108,14 @@ def test_a_piece_for_another_offset_is_refused_with_the_right_one(client: TestCl
         )
 
 
+@pytest.mark.parametrize("number", ["+5", "5.0", "1_0", "-0", "5e0", "\u0665"])
+def test_a_length_or_offset_is_decimal_digits(embedded_client: TestClient, number: str) -> None:
+    address = begin(embedded_client).headers["Location"]
+    headers = TUS | {"Upload-Length": number.encode(), "Upload-Metadata": metadata(DIGEST)}  # type: ignore[operator] # bytes keep what no header may have
+    assert embedded_client.post("/uploads", headers=headers).status_code == 422  # type: ignore[arg-type] # the same
+    assert embedded_client.patch(address, headers=PIECE | {"Upload-Offset": number.encode()}).status_code == 422  # type: ignore[operator, arg-type] # the same
+
+
 def test_other_bytes_than_were_announced_are_refused_and_not_kept(client: TestClient, settings: Settings) -> None:
     address = begin(client, "0" * 64).headers["Location"]
     answer = send(client, address, 0, CONTENT)

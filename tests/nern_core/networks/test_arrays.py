@@ -1,3 +1,5 @@
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,45 @@ def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray],
     with pytest.raises(NernError, match=sentence) as error:
         next(array_batches(tmp_path / "x.npz"))
     assert error.value.code == "bad_data"
+
+
+def archive(path: Path, names: Sequence[str], content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, content)
+    return path
+
+
+def array(shape: str) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+def test_an_archive_that_zipfile_cannot_read_is_none_of_arrays(tmp_path: Path) -> None:
+    good = archive(tmp_path / "good", ["inputs\u00e9.npy"], b"x").read_bytes()
+    (tmp_path / "name").write_bytes(good.replace("\u00e9".encode(), b"\xff\xfe"))
+    entry = good.index(b"PK\x01\x02")
+    (tmp_path / "version").write_bytes(good[: entry + 6] + b"\x63" + good[entry + 7 :])
+    assert not has_arrays(tmp_path / "name")
+    assert not has_arrays(tmp_path / "version")
+
+
+def test_rows_without_values_are_refused_before_they_are_counted(tmp_path: Path) -> None:
+    for rows in (2**33, 2**60):
+        path = archive(tmp_path / "x.npz", ["inputs.npy"], array(f"({rows}, 0)"))
+        with pytest.raises(NernError, match="have no values") as error:
+            next(array_batches(path))
+        assert error.value.code == "bad_data"
+
+
+def test_more_arrays_than_a_network_has_arguments_are_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.npz", [f"inputs.{number}.npy" for number in range(1001)], array("(1,)") + b"\0" * 4)
+    with pytest.raises(NernError, match="it has 1,001 arrays, and may have 1,000"):
+        next(array_batches(path))
+
+
+def test_numbers_of_a_type_without_rows_are_refused(tmp_path: Path) -> None:
+    header = b'{"inputs":{"dtype":"F4","shape":[4,2],"data_offsets":[0,4]}}'
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(NernError, match="has the type float4_e2m1fn_x2"):
+        next(array_batches(tmp_path / "x.safetensors"))

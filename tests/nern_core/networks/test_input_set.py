@@ -110,3 +110,11 @@ def test_inputs_that_the_network_does_not_accept_are_refused() -> None:
     found = read_batches([torch.ones(4, 5), torch.ones(4, 5)], network)
     with pytest.raises(NernError, match="does not accept the inputs: mat1 and mat2 shapes"):
         found.reader(network)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_inputs_with_outputs_that_are_not_finite_are_refused(value: float) -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(NernError, match="'output' has values that are not finite; check the inputs") as error:
+        read_batches([torch.full((4, 3), value)] * 2, network).reader(network)
+    assert error.value.code == "bad_data"

@@ -22,9 +22,10 @@ def test_the_number_of_classes_is_open_in_its_structure() -> None:
     assert structure.shapes["head.bias"] == (None,)
 
 
-def test_a_name_that_timm_does_not_know_is_refused() -> None:
+@pytest.mark.parametrize("name", ["nothing", "resnet18.nothing", "resnet18.", "resnet18.a:/b"])
+def test_a_name_that_timm_does_not_know_is_refused(name: str) -> None:
     with pytest.raises(NernError) as error:
-        find_architecture("timm:nothing")
+        find_architecture(f"timm:{name}")
     assert error.value.code == "unknown_architecture"
 
 
