@@ -11,6 +11,7 @@ from app.access.caller import Caller, Scope
 from app.access.models import ApiKey
 from app.access.repository import ApiKeyRepository
 from app.access.token import Token
+from app.db.stored_documents import read_list
 from app.db.transactions import Sessions, transact
 from app.kit.problems import Problem
 from nern_core.contract.errors import NernError
@@ -93,7 +94,8 @@ def _holder(token: Token, key: ApiKey | None, now: datetime) -> Caller | Problem
     if key.last_used_at is None or now - key.last_used_at >= _BETWEEN_MARKS:
         key.last_used_at = now
     # Another release may know more scopes.
-    return Caller(key.tenant, frozenset(scope for scope in Scope if scope in key.scopes), key.id)
+    scopes = read_list(key.scopes)
+    return Caller(key.tenant, frozenset(scope for scope in Scope if scope in scopes), key.id)
 
 
 def _refusal(slug: str, sentence: str) -> Problem:

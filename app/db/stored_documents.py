@@ -25,3 +25,8 @@ def read_or_keep(model: type[Model], stored: Mapping[str, Any] | None) -> Model 
     """Read a document; one that does not fit the model is returned as stored."""
     found = read_document(model, stored)
     return dict(stored) if found is None and stored is not None else found
+
+
+def read_list(stored: object) -> list[Any]:
+    """Read a list; empty for a column of another form."""
+    return list(stored) if isinstance(stored, list) else []

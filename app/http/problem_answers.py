@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 
-from app.db.transactions import DATABASE_LOST
+from app.db.transactions import DATABASE_LOST, is_full_database
 from app.kit.durable_files import DiskFull
 from app.kit.explanations import of_request
 from app.kit.fair_shares import QueueFull
@@ -106,6 +106,8 @@ async def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_lost_database(request: Request, error: Exception) -> JSONResponse:
+    if is_full_database(error):
+        return await _on_full_disk(request, error)
     _log.error("database_lost", method=request.method, path=request.url.path, error=repr(error))
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,

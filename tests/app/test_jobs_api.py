@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from sqlalchemy import Connection, Engine, event
 from starlette.testclient import TestClient
 
 from app.datasets.folders import resolve_folder
@@ -396,6 +397,18 @@ def test_a_file_that_cannot_be_encoded_is_refused_and_not_kept(
     assert problem["type"] == slug
     assert sentence in problem["detail"]
     assert stored_files(embedded) == []
+
+
+def test_a_full_disk_of_the_database_is_answered_as_one(embedded_client: TestClient) -> None:
+    def allow_no_more_pages(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    event.listen(Engine, "begin", allow_no_more_pages)
+    try:
+        answer = submit(embedded_client, {"kernels": ["*"] * 3000})
+    finally:
+        event.remove(Engine, "begin", allow_no_more_pages)
+    assert (answer.status_code, answer.json()["type"]) == (507, "disk-full")
 
 
 @pytest.mark.parametrize(

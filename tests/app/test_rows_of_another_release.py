@@ -16,9 +16,11 @@ from app.access.service import ApiKeyService
 from app.datasets.models import Dataset
 from app.db.engine import create_sessions
 from app.jobs.deliveries.models import WebhookDelivery
+from app.jobs.deliveries.repository import DeliveryRepository
 from app.jobs.events.models import JobEvent
 from app.jobs.models import Job, JobStatus
 from app.jobs.repository import JobRepository
+from app.kit.fair_shares import FairShares
 from app.settings import Settings
 from tests.app.conftest import serving, submit
 from tests.app.routes.test_authentication import bearer
@@ -163,6 +165,19 @@ def test_events_and_deliveries_of_the_next_release_are_listed(client: TestClient
     assert (delivery["event"], delivery["attempts"]) == ("job.dreamt", [])
 
 
+@pytest.mark.parametrize("log", [{"first": 1}, 5, "text"])
+def test_a_log_of_another_form_is_an_empty_one(client: TestClient, settings: Settings, log: object) -> None:
+    job_id = submit(client).json()["id"]
+    with transaction(settings) as session:
+        row = {"id": "msg_1", "job_id": job_id, "tenant": "default", "event": "job.failed", "attempts": 0}
+        now = DeliveryRepository(session).now()
+        session.add(WebhookDelivery(**row, log=log, created_at=now, due_at=now))
+    assert client.get(f"/jobs/{job_id}/deliveries").json()["items"][0]["attempts"] == []
+    with transaction(settings) as session:
+        (due,) = DeliveryRepository(session).take(1, LEASE, FairShares(1))
+    assert due.log == []
+
+
 def test_a_data_set_of_the_next_release_is_listed(client: TestClient, settings: Settings) -> None:
     assert client.post("/datasets?name=small", content=small_file()).status_code == 201
     with transaction(settings) as session:
@@ -184,6 +199,16 @@ def test_a_key_with_a_scope_of_the_next_release_is_good_for_those_that_are_known
     with transaction(with_keys) as session:
         session.execute(update(ApiKey).values(scopes=["jobs:read", "models:write"]))
     assert with_keys_client.get("/jobs", headers=bearer(token.reveal())).status_code == 200
+
+
+@pytest.mark.parametrize("scopes", [5, "jobs:read", {"jobs:read": True}])
+def test_a_key_with_scopes_of_another_form_has_none(
+    with_keys_client: TestClient, with_keys: Settings, keys: ApiKeyService, scopes: object
+) -> None:
+    token = keys.create("acme", [Scope.READ])
+    with transaction(with_keys) as session:
+        session.execute(update(ApiKey).values(scopes=scopes))
+    assert with_keys_client.get("/jobs", headers=bearer(token.reveal())).status_code == 403
 
 
 def test_metrics_of_the_next_release_leave_those_of_the_service_to_be_read(

@@ -166,6 +166,10 @@ class Courier:
                 return _Response(answer.status, None, milliseconds(), _seconds(retry_after))
         except OutboundError as error:
             return _Response(None, str(error), milliseconds())
+        except Exception:  # noqa: BLE001 # logged with its traceback
+            # A delivery that counts no attempt would be repeated for ever.
+            _log.exception("delivery_not_sent", delivery=due.id, job=due.job_id)
+            return _Response(None, "The request could not be sent.", milliseconds())
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -9,6 +9,7 @@ import uuid_utils
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from app.db.stored_documents import read_list
 from app.db.transactions import current_time, rows_changed
 from app.jobs.deliveries.models import WebhookDelivery
 from app.kit.fair_shares import FairShares
@@ -79,7 +80,8 @@ class DeliveryRepository:
         for row in self._session.scalars(query).all():
             if planned.may_take(row.tenant) and self._hold(row, now + hold):
                 planned.take(row.tenant)
-                taken.append(Due(row.id, row.job_id, row.tenant, row.event, row.attempts, row.log, row.created_at))
+                log = read_list(row.log)
+                taken.append(Due(row.id, row.job_id, row.tenant, row.event, row.attempts, log, row.created_at))
         return taken
 
     def settle(self, due: Due, entry: Mapping[str, Any], *, delivered: bool, pause: timedelta | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.db.stored_documents import read_document
+from app.db.stored_documents import read_document, read_list
 from app.db.transactions import Sessions, transact
 from app.jobs.deliveries.models import WebhookDelivery
 from app.jobs.deliveries.repository import DeliveryRepository
@@ -53,7 +53,9 @@ class DeliveryView(BaseModel):
             created_at=delivery.created_at,
             next_attempt_at=delivery.due_at,
             delivered_at=delivery.delivered_at,
-            attempts=[view for entry in delivery.log if (view := read_document(AttemptView, entry)) is not None],
+            attempts=[
+                view for entry in read_list(delivery.log) if (view := read_document(AttemptView, entry)) is not None
+            ],
         )
 
 

@@ -5,20 +5,32 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from app.kit.file_names import UNFIT_CHARACTERS
 from app.kit.patterns import Matching
 from app.kit.problems import FieldProblem, Problem
 
 _KEY = r"^[a-z0-9._/-]{1,63}$"
 _PAIR = re.compile(r"([a-z0-9._/-]{1,63})=([^\x00-\x1f\x7f]{0,255})")
 
+_ONE_LINE = "the value of a label is one line of text without control characters"
+
+
+def _require_line(value: str) -> str:
+    """Raise `ValueError` for line breaks and control characters outside of ASCII, too."""
+    if UNFIT_CHARACTERS.search(value):
+        raise ValueError(_ONE_LINE)
+    return value
+
+
 Key = Annotated[str, Matching(_KEY, "the key of a label is 1 to 63 lowercase letters, digits and `._/-`")]
 # No NUL, which PostgreSQL cannot store, and no line breaks, which would break a list of jobs.
 Value = Annotated[
     str,
     Field(max_length=255),
-    Matching(r"^[^\x00-\x1f\x7f]*$", "the value of a label is one line of text without control characters"),
+    Matching(r"^[^\x00-\x1f\x7f]*$", _ONE_LINE),
+    AfterValidator(_require_line),
 ]
 Labels = Annotated[
     dict[Key, Value],

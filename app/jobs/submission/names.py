@@ -5,12 +5,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from app.kit.file_names import LONGEST_NAME, UNFIT_CHARACTERS
+from app.kit.file_names import LONGEST_NAME, UNFIT_CHARACTERS, is_visible
 from app.kit.problems import FieldProblem, Problem
 
 
 def _stripped(name: str) -> str:
-    if not name.strip():
+    if not is_visible(name):
         raise ValueError("a name needs at least one visible character")
     if UNFIT_CHARACTERS.search(name):
         raise ValueError("a name must be one line of text without control characters")

@@ -161,6 +161,16 @@ def test_a_receiver_that_is_not_there_is_told_in_the_log(
     )
 
 
+def test_an_attempt_that_fails_unexpectedly_counts(
+    client: TestClient, courier: Courier, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = canceled(client, receiver)
+    monkeypatch.setattr(OutboundClient, "send", lambda *_, **__: 1 / 0)
+    courier.round()
+    (delivery,) = deliveries(client, job_id)
+    assert [attempt["error"] for attempt in delivery["attempts"]] == ["The request could not be sent."]
+
+
 def test_who_is_gone_is_not_asked_again(client: TestClient, courier: Courier, receiver: Receiver) -> None:
     job_id = canceled(client, receiver)
     receiver.answers = [(410, {})]

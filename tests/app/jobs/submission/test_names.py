@@ -51,6 +51,8 @@ def test_an_upload_that_is_sent_again_without_a_name_keeps_the_one_it_has(client
         ("attachment; filename=model.pt", "model.pt"),
         ('attachment; filename="größer.pt"'.encode().decode("latin-1"), "größer.pt"),
         ('attachment; filename="../../etc/passwd"', "passwd"),
+        ('attachment; filename="\u200b.pt"'.encode().decode("latin-1"), "\u200b.pt"),
+        ('attachment; filename="\u200b"'.encode().decode("latin-1"), None),
         ("attachment", None),
         ("", None),
         (None, None),
@@ -60,7 +62,9 @@ def test_a_content_disposition_names_a_file(header: str | None, name: str | None
     assert name_in_disposition(header) == name
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\0b", "a\u202eb", "\ud800", "x" * 201, 7])
+@pytest.mark.parametrize(
+    "name", ["", "  ", "a\nb", "a\0b", "a\u202eb", "a\u200fb", "\u200b \ufeff", "\ud800", "x" * 201, 7]
+)
 def test_what_is_no_name_is_refused(embedded_client: TestClient, name: object) -> None:
     sha256 = embedded_client.post("/checkpoints", content=CONTENT).json()["sha256"]
     body = json.dumps({"checkpoint": {"sha256": sha256}, "name": name})
