@@ -3,6 +3,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,6 +31,14 @@ PIECE = TUS | {"Content-Type": "application/offset+octet-stream"}
 
 def metadata(sha256: str) -> str:
     return f"filename {base64.b64encode(b'a.pt').decode()},sha256 {base64.b64encode(sha256.encode()).decode()}"
+
+
+METADATA = metadata(DIGEST)
+
+
+def latin(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Return headers as bytes, which may be more than ASCII."""
+    return {name.encode(): value.encode() for name, value in headers.items()}
 
 
 def begin(client: TestClient, sha256: str = DIGEST, length: int = len(CONTENT)) -> httpx2.Response:
@@ -111,9 +120,11 @@ def test_a_piece_for_another_offset_is_refused_with_the_right_one(client: TestCl
 @pytest.mark.parametrize("number", ["+5", "5.0", "1_0", "-0", "5e0", "\u0665"])
 def test_a_length_or_offset_is_decimal_digits(embedded_client: TestClient, number: str) -> None:
     address = begin(embedded_client).headers["Location"]
-    headers = TUS | {"Upload-Length": number.encode(), "Upload-Metadata": metadata(DIGEST)}  # type: ignore[operator] # bytes keep what no header may have
-    assert embedded_client.post("/uploads", headers=headers).status_code == 422  # type: ignore[arg-type] # the same
-    assert embedded_client.patch(address, headers=PIECE | {"Upload-Offset": number.encode()}).status_code == 422  # type: ignore[operator, arg-type] # the same
+    begun = embedded_client.post(
+        "/uploads", headers=latin(TUS | {"Upload-Length": number, "Upload-Metadata": METADATA})
+    )
+    continued = embedded_client.patch(address, headers=latin(PIECE | {"Upload-Offset": number}))
+    assert (begun.status_code, continued.status_code) == (422, 422)
 
 
 def test_other_bytes_than_were_announced_are_refused_and_not_kept(client: TestClient, settings: Settings) -> None:
