@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from nern_core.contract.errors import NernError
 from nern_core.networks.image_files.folders import read_folder
 from nern_core.networks.image_files.parquet import read_parquet
 from nern_core.networks.image_files.parts import ImageFiles
@@ -10,13 +11,18 @@ from nern_core.networks.image_files.saved import is_saved, read_saved
 from nern_core.networks.image_files.webdataset import read_webdataset
 
 _PARQUET_MAGIC: Final = b"PAR1"
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+_TAR_MAGIC: Final = b"ustar"
+_TAR_MAGIC_END: Final = 257 + len(_TAR_MAGIC)
+# Place of the JSON in a safetensors file.
+_SAFETENSORS_JSON: Final = 8
 _ARRAYS: Final = ("train.npz", "test.npz")
 
 
 def find_image_files(path: Path) -> ImageFiles | None:
     """Read the description of a data set of encoded images; None if it is another one, or does not exist.
 
-    Raises `NernError`: `bad_data`, or `missing_extra` if pyarrow is needed and not installed.
+    Raises `NernError`: `bad_data`, `not_a_dataset`, or `missing_extra` if pyarrow is needed and not installed.
     """
     if path.is_file():
         return _in_file(path)
@@ -26,11 +32,21 @@ def find_image_files(path: Path) -> ImageFiles | None:
 
 
 def _in_file(path: Path) -> ImageFiles | None:
-    if path.suffix == ".tar":
-        return read_webdataset(path, [path])
+    """Read a file by its content: one that was sent to a service may have any name."""
     with path.open("rb") as file:
-        is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    return read_parquet(path, [path]) if is_parquet else None
+        head = file.read(_TAR_MAGIC_END)
+    if head.startswith(_PARQUET_MAGIC):
+        return read_parquet(path, [path])
+    if head.startswith(_ZIP_MAGIC):
+        raise NernError(
+            "not_a_dataset",
+            f"'{path}' is a zip archive; give the unpacked folder of images, the folder with train.npz and test.npz, "
+            "or an .npz file with `inputs`.",
+        )
+    is_safetensors = head[_SAFETENSORS_JSON:].startswith(b"{")
+    if not is_safetensors and (head.endswith(_TAR_MAGIC) or path.suffix == ".tar"):
+        return read_webdataset(path, [path])
+    return None
 
 
 def _in_folder(path: Path) -> ImageFiles | None:

@@ -13,6 +13,7 @@ from nern_core.networks.image_files.parts import ImageFiles, split_of, split_of_
 from nern_core.networks.image_files.tables import pyarrow, read_tables, reading
 
 _ROWS_AT_ONCE: Final = 64
+_BYTES_AT_ONCE: Final = 2**28
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,17 @@ class _ParquetFile:
         for group in range(self._file.num_row_groups):
             end = start + self._file.metadata.row_group(group).num_rows
             if ((wanted >= start) & (wanted < end)).any():
-                for batch in self._file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[name]):
+                for batch in self._file.iter_batches(self._rows_at_once(group), row_groups=[group], columns=[name]):
                     inside = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
                     column = batch.column(0)
                     yield from (column[row].as_py() for row in inside.tolist())
                     start += batch.num_rows
             start = end
+
+    def _rows_at_once(self, group: int) -> int:
+        """Return the number of rows of a group to read at once, fewer if they are large."""
+        claims = self._file.metadata.row_group(group)
+        return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * claims.num_rows // max(1, claims.total_byte_size)))
 
 
 def read_parquet(path: Path, files: Sequence[Path]) -> ImageFiles:

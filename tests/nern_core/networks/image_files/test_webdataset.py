@@ -1,9 +1,11 @@
 import gzip
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from nern_core.contract.errors import NernError
+from nern_core.networks.dataset_files import write_dataset_file
 from nern_core.networks.datasets import has_labels, read_image_set, read_pixels
 from tests.image_data import archive, png, shades
 
@@ -70,3 +72,18 @@ def test_an_archive_beside_its_images_is_not_read(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(png(99))
     assert shades(read_pixels(tmp_path, "train").images) == [99]
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    archive(tmp_path / "web", members(range(5)))
+    assert len(read_pixels(tmp_path / "web", "train").images) == 4
+    write_dataset_file(tmp_path / "web", tmp_path / "packed.tar")
+    assert len(read_pixels(tmp_path / "packed.tar", "train").images) == 4
+
+
+def test_a_zip_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as file:
+        file.writestr("cat/1.png", png(1))
+    with pytest.raises(NernError, match=r"pets\.zip' is a zip archive; give the unpacked folder") as error:
+        read_pixels(tmp_path / "pets.zip", "train")
+    assert error.value.code == "not_a_dataset"
