@@ -176,7 +176,7 @@ def encode(
 @app.command()
 def evaluate(
     weights: CheckpointPath,
-    dataset: Annotated[Path, typer.Option(help="Folder or file of labelled images.")],
+    dataset: Annotated[Path, typer.Option(help="Folder or file of labelled images, or labelled arrays.")],
     architecture: EncodingArchitecture = None,
     key: CheckpointKey = None,
     json: Json = False,
@@ -185,7 +185,7 @@ def evaluate(
     from nern_core.analysis.comparison import architecture_of
     from nern_core.decoder import decode_encoding
     from nern_core.formats.encoding_structure import is_encoding
-    from nern_core.networks.evaluate import open_evaluator
+    from nern_core.networks.input_evaluator import open_any_evaluator
     from nern_core.networks.registry import structure_of_architecture
     from nern_core.representations.files import read_encoding
     from nern_core.tensors.checkpoint import read_checkpoint
@@ -201,10 +201,12 @@ def evaluate(
         checkpoint = read_checkpoint(weights, key, structure_of_architecture(architecture))
     for note in checkpoint.notes:
         print_note(with_flags(note))
-    evaluator = open_evaluator(name, dataset)
-    for note in evaluator.images.notes:
+    evaluator = open_any_evaluator(name, checkpoint.tensors, dataset)
+    for note in evaluator.notes:
         print_note(note)
     accuracy = evaluator.accuracy(checkpoint.tensors)
+    if accuracy is None:
+        raise NernError("bad_data", f"'{dataset}' has no labels, with which an accuracy is measured.")
     if json:
         print_json({"accuracy": accuracy})
     else:

@@ -11,6 +11,7 @@ from nern_core.contract.errors import NernError
 from nern_core.decoder import decode_encoding
 from nern_core.networks import Architecture, find_architecture
 from nern_core.networks.evaluate import Evaluator, open_evaluator
+from nern_core.networks.input_evaluator import InputEvaluator, open_any_evaluator
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
@@ -62,6 +63,19 @@ def evaluator_of(
     Raises `NernError`, with the code `no_architecture` if neither names one.
     """
     return open_evaluator(architecture_of(encoding, architecture).name, dataset, images=images, device=device)
+
+
+def any_evaluator_of(
+    comparison: Comparison, architecture: str | None, dataset: Path, device: torch.device = _CPU
+) -> Evaluator | InputEvaluator:
+    """Open the test split or the held-out inputs of a data set for an encoding.
+
+    Raises `NernError` as `evaluator_of` does.
+    """
+    document = comparison.encoding.document
+    name = architecture_of(comparison.encoding, architecture).name
+    tensors, outputs = comparison.original.tensors, document.options.outputs or ()
+    return open_any_evaluator(name, tensors, dataset, outputs=outputs, device=device)
 
 
 def architecture_of(encoding: Encoding[Any], architecture: str | None) -> Architecture:

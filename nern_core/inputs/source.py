@@ -1,8 +1,7 @@
 """Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,13 +10,12 @@ from torch import Tensor, nn
 from nern_core.container.document import Source
 from nern_core.contract.options import EncodeOptions
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
-from nern_core.networks.arrays import array_batches, has_arrays
-from nern_core.networks.datasets import ImageSet, dataset_preprocessing, has_labels, read_image_set
-from nern_core.networks.evaluate import Evaluator, count_classes, refuse_input_size, refuse_labels
-from nern_core.networks.fidelity import Quality, compare_networks
-from nern_core.networks.image_inputs import read_image_inputs
-from nern_core.networks.input_set import InputSet, read_batches
-from nern_core.networks.registry import load_weights, placed, structure_of_architecture
+from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
+from nern_core.networks.evaluate import Evaluator, count_classes, refuse_labels
+from nern_core.networks.fidelity import Quality
+from nern_core.networks.input_evaluator import InputEvaluator, read_inputs
+from nern_core.networks.input_set import InputSet
+from nern_core.networks.registry import structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
 from nern_core.tensors.finite_weights import refuse_non_finite
@@ -71,10 +69,8 @@ class EncodingInput:
             return evaluator.compare(self.checkpoint.tensors, decoded)
         if self.network is None or self.inputs is None:
             return None
-        original = placed(copy.deepcopy(self.network), device)
-        changed = copy.deepcopy(original)
-        load_weights(changed, decoded)
-        return compare_networks(original, changed, self.inputs.held_out, self.inputs.reader(original))
+        by_inputs = InputEvaluator(network=self.network, inputs=self.inputs, device=device)
+        return by_inputs.compare(self.checkpoint.tensors, decoded)
 
 
 def read_input(path: Path, options: EncodeOptions, *, reads_training_images: bool) -> EncodingInput:
@@ -95,17 +91,13 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
     layers = choose_layers(checkpoint, options, order, tied)
     dataset = None if options.dataset is None else Path(options.dataset)
     test_images, training_images, inputs = None, None, None
-    if dataset is not None and network is not None and has_arrays(dataset):
-        inputs = replace(read_batches(array_batches(dataset), network), outputs=options.outputs or ())
-    elif dataset is not None and architecture is not None and network is not None:
-        preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
-        refuse_input_size(network, architecture, preprocessing)
-        classes = count_classes(network, preprocessing)
-        if classes is not None and not options.outputs and has_labels(dataset):
+    if dataset is not None and architecture is not None and network is not None:
+        inputs = read_inputs(dataset, architecture, network, options.outputs or ())
+        if inputs is None:
+            preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
+            classes = count_classes(network, preprocessing)
             test_images = _read_images(dataset, "test", preprocessing, classes)
             training_images = _read_images(dataset, "train", preprocessing, classes) if reads_training_images else None
-        else:
-            inputs = replace(read_image_inputs(dataset, preprocessing), outputs=options.outputs or ())
     digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,
@@ -141,7 +133,8 @@ def choose_layers(
     return refuse_non_finite(layers, checkpoint.tensors, options.represented)
 
 
-def _read_images(dataset: Path, split: str, preprocessing: Preprocessing, classes: int) -> ImageSet:
+def _read_images(dataset: Path, split: str, preprocessing: Preprocessing, classes: int | None) -> ImageSet:
     images = read_image_set(dataset, split, preprocessing)
-    refuse_labels(images.labels, classes)
+    if classes is not None:
+        refuse_labels(images.labels, classes)
     return images

@@ -100,6 +100,11 @@ class Evaluator:
     preprocessing: Preprocessing
     device: torch.device
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on how the images were read."""
+        return self.images.notes
+
     def accuracy(self, tensors: Mapping[str, Tensor]) -> float:
         """Return the accuracy in percent of the network with these tensors. Raises `NernError` if they do not fit."""
         return accuracy(self._network(tensors), self.images, self.preprocessing)

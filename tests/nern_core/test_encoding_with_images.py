@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from nern_core import EncodeOptions, encode
+from nern_core.analysis.comparison import open_comparison
+from nern_core.analysis.report.files import measure_comparison
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
 from nern_core.networks.own_code import import_architecture
@@ -101,3 +103,18 @@ def test_labelled_images_can_be_compared_by_outputs_within_the_network(folders: 
     metrics = encode(EXAMPLE, tmp_path / "x.nern", options).report.metrics
     assert metrics.fidelity is not None
     assert [output.name for output in metrics.fidelity.outputs] == ["features"]
+
+
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_a_report_measures_arrays_as_the_encoding_did(tmp_path: Path, has_labels: bool) -> None:
+    with np.load(DIGITS / "test.npz") as file:
+        inputs = (file["images"][:IMAGES].transpose(0, 3, 1, 2) / np.float32(127.5) - 1).astype(np.float32)
+        labels = {"labels": file["labels"][:IMAGES].astype(np.int64)} if has_labels else {}
+    np.savez(tmp_path / "x.npz", inputs=inputs, **labels)  # type: ignore[arg-type] # its annotation has no names
+    options = EncodeOptions(architecture="digits-cnn", dataset=str(tmp_path / "x.npz"), steps=3, target_ratio=8)
+    trained = encode(EXAMPLE, tmp_path / "x.nern", options).report
+    comparison = open_comparison(EXAMPLE, tmp_path / "x.nern")
+    report = measure_comparison(comparison, dataset=tmp_path / "x.npz").report
+    assert report.metrics.fidelity == trained.metrics.fidelity
+    assert report.metrics.original_accuracy == trained.metrics.original_accuracy
+    assert {alternative.accuracy is not None for alternative in report.alternatives} == {has_labels}

@@ -10,12 +10,13 @@ import torch
 from pydantic import ValidationError
 
 from nern_core.analysis.baselines import Alternative, standard_codecs
-from nern_core.analysis.comparison import Comparison, evaluator_of
+from nern_core.analysis.comparison import Comparison, any_evaluator_of, architecture_of
 from nern_core.analysis.report.measure import describe_lost, make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
 from nern_core.contract.report import AlternativeReport, Report
 from nern_core.networks.evaluate import Evaluator
+from nern_core.networks.input_evaluator import InputEvaluator
 from nern_core.tensors.digest import file_sha256
 
 _CPU = torch.device("cpu")
@@ -54,17 +55,17 @@ def measure_comparison(
             f"The report is not of '{comparison.path.name}'; give the one that was written when that file was encoded.",
         )
     report = trained or make_report(comparison, quality=None, curve=())
-    evaluator = None if dataset is None else evaluator_of(comparison.encoding, architecture, dataset, device=device)
-    has_accuracies = evaluator is not None and _has_accuracies(trained, evaluator, dataset)
+    evaluator = None if dataset is None else any_evaluator_of(comparison, architecture, dataset, device)
+    is_measured = evaluator is not None and _is_measured(trained, comparison, architecture, dataset)
     measured = [_measure(other, evaluator) for other in chain(standard_codecs(comparison.original.tensors), others)]
-    known = report.alternatives if evaluator is None or has_accuracies else ()
+    known = report.alternatives if evaluator is None or is_measured else ()
     # Without data, earlier measurements take precedence, because they may include accuracies.
     rows = (measured, known) if evaluator is None else (known, measured)
     changes: dict[str, Any] = {"alternatives": tuple({row.name: row for row in chain(*rows)}.values())}
     names = {row.name for row in changes["alternatives"]}
     every_failure = {**report.failed_alternatives, **(failed or {})}
     changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
-    if evaluator is not None and not has_accuracies:
+    if evaluator is not None and not is_measured:
         quality = evaluator.compare(comparison.original.tensors, comparison.decoded.tensors)
         found: dict[str, Any] = {
             "original_accuracy": quality.original_accuracy,
@@ -76,11 +77,14 @@ def measure_comparison(
     return MeasuredComparison(comparison=comparison, report=report.model_copy(update=changes).judged())
 
 
-def _has_accuracies(trained: Report | None, evaluator: Evaluator, dataset: Path | None) -> bool:
+def _is_measured(
+    trained: Report | None, comparison: Comparison, architecture: str | None, dataset: Path | None
+) -> bool:
     """Return True if `trained` was measured with the same architecture on the same data set."""
     if trained is None or trained.options.dataset is None:
         return False
-    return Path(trained.options.dataset) == dataset and trained.options.architecture == evaluator.architecture.name
+    name = architecture_of(comparison.encoding, architecture).name
+    return Path(trained.options.dataset) == dataset and trained.options.architecture == name
 
 
 def read_report(path: Path) -> Report:
@@ -93,7 +97,7 @@ def read_report(path: Path) -> Report:
         ) from error
 
 
-def _measure(alternative: Alternative, evaluator: Evaluator | None) -> AlternativeReport:
+def _measure(alternative: Alternative, evaluator: Evaluator | InputEvaluator | None) -> AlternativeReport:
     return AlternativeReport(
         name=alternative.name,
         bytes=alternative.bytes,

@@ -63,7 +63,8 @@ class _ParquetFile:
     def _rows_at_once(self, group: int) -> int:
         """Return the number of rows of a group to read at once, fewer if they are large."""
         claims = self._file.metadata.row_group(group)
-        return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * claims.num_rows // max(1, claims.total_byte_size)))
+        fitting = _BYTES_AT_ONCE * int(claims.num_rows) // max(1, int(claims.total_byte_size))
+        return max(1, min(_ROWS_AT_ONCE, fitting))
 
 
 def read_parquet(path: Path, files: Sequence[Path]) -> ImageFiles:

@@ -44,7 +44,7 @@ class QuantizedParameters(nn.Module):
         )
         self.log_steps = nn.ParameterList(nn.Parameter(step.double().log2().float()) for step in steps)
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
-        self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float()) for vector in vectors.values())
+        self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float().clone()) for vector in vectors.values())
 
     def weights(self) -> dict[str, Tensor]:
         """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""

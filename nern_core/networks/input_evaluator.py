@@ -1,0 +1,86 @@
+"""Read the inputs of any network from a data set, and measure its checkpoints on those that are held out."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nern_core.networks.architecture import Architecture
+from nern_core.networks.arrays import array_batches, has_arrays
+from nern_core.networks.datasets import dataset_preprocessing, has_labels
+from nern_core.networks.evaluate import Evaluator, count_classes, open_evaluator, refuse_input_size
+from nern_core.networks.fidelity import Quality, compare_networks
+from nern_core.networks.image_inputs import read_image_inputs
+from nern_core.networks.input_set import InputSet, read_batches
+from nern_core.networks.registry import build_network, find_architecture, load_weights, placed
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputEvaluator:
+    """Measures checkpoints of one network on the same held-out inputs. The network itself stays unchanged."""
+
+    network: nn.Module
+    inputs: InputSet
+    device: torch.device
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on how the inputs were read."""
+        return self.inputs.notes
+
+    def compare(self, original: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Quality:
+        """Measure the network with changed tensors. Raises `NernError` if they or the inputs do not fit."""
+        first, second = (self._with(tensors) for tensors in (original, changed))
+        return compare_networks(first, second, self.inputs.held_out, self.inputs.reader(first))
+
+    def accuracy(self, tensors: Mapping[str, Tensor]) -> float | None:
+        """Return the accuracy in percent; None without labels, or if the outputs are no logits."""
+        if any(batch.labels is None for batch in self.inputs.held_out):
+            return None
+        return self.compare(tensors, tensors).original_accuracy
+
+    def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        network = placed(copy.deepcopy(self.network), self.device)
+        load_weights(network, tensors)
+        return network
+
+
+def read_inputs(
+    dataset: Path, architecture: Architecture, network: nn.Module, outputs: Sequence[str] = ()
+) -> InputSet | None:
+    """Read a data set as batches of inputs; None for labelled images of a classifier, unless `outputs` are compared.
+
+    Raises `NernError` if the data set is invalid or does not fit the network.
+    """
+    if has_arrays(dataset):
+        return replace(read_batches(array_batches(dataset), network), outputs=tuple(outputs))
+    preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
+    refuse_input_size(network, architecture, preprocessing)
+    if not outputs and count_classes(network, preprocessing) is not None and has_labels(dataset):
+        return None
+    return replace(read_image_inputs(dataset, preprocessing), outputs=tuple(outputs))
+
+
+def open_any_evaluator(
+    architecture_name: str,
+    tensors: Mapping[str, Tensor],
+    dataset: Path,
+    *,
+    outputs: Sequence[str] = (),
+    device: torch.device = _CPU,
+) -> Evaluator | InputEvaluator:
+    """Open the test split of labelled images, or the held-out inputs of another data set.
+
+    `tensors` are those of a checkpoint. Raises `NernError` as `read_inputs` does.
+    """
+    architecture = find_architecture(architecture_name)
+    network = build_network(architecture, tensors)
+    inputs = read_inputs(dataset, architecture, network, outputs)
+    if inputs is None:
+        return open_evaluator(architecture_name, dataset, device=device)
+    return InputEvaluator(network=network, inputs=inputs, device=device)
