@@ -110,7 +110,7 @@ def test_a_report_measures_arrays_as_the_encoding_did(tmp_path: Path, has_labels
     with np.load(DIGITS / "test.npz") as file:
         inputs = (file["images"][:IMAGES].transpose(0, 3, 1, 2) / np.float32(127.5) - 1).astype(np.float32)
         labels = {"labels": file["labels"][:IMAGES].astype(np.int64)} if has_labels else {}
-    np.savez(tmp_path / "x.npz", inputs=inputs, **labels)  # type: ignore[arg-type] # its annotation has no names
+    np.savez(tmp_path / "x.npz", inputs=inputs, **labels)
     options = EncodeOptions(architecture="digits-cnn", dataset=str(tmp_path / "x.npz"), steps=3, target_ratio=8)
     trained = encode(EXAMPLE, tmp_path / "x.nern", options).report
     comparison = open_comparison(EXAMPLE, tmp_path / "x.nern")
