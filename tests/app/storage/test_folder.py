@@ -1,5 +1,6 @@
 import hashlib
 import json
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -142,6 +143,18 @@ def test_a_disk_that_fills_up_without_a_reserve_refuses_too(embedded: Settings, 
         answer = client.post("/checkpoints", content=iter([large[:1000], large[1000:]]))
     assert (answer.status_code, answer.json()["type"]) == (507, "disk-full")
     assert leftovers(FolderStore(small_disk)) == []
+
+
+def test_a_file_larger_than_a_process_may_write_is_refused_as_one_without_room(embedded: Settings) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with serving(embedded) as client:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, hard))
+        try:
+            answer = client.post("/checkpoints", content=large_checkpoint(5 * 2**20))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status_code, answer.json()["type"]) == (507, "disk-full")
+    assert leftovers(FolderStore(embedded.artifacts)) == []
 
 
 def large_checkpoint(size: int) -> bytes:
