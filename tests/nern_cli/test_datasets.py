@@ -41,7 +41,7 @@ def test_images_in_folders_are_decoded_and_uploaded_and_what_was_left_out_is_sai
     assert nern("datasets", "upload", "pets", str(tmp_path / "pets"), "--input-size", "16") == 0
     out, err = capsys.readouterr()
     assert out == "pets: 8 images to train on, 2 to test on\n"
-    assert "1 files with other names than images have were left out: 'dog/notes.txt'." in err
+    assert "Files left out because they have other names than images: 1 ('dog/notes.txt')." in " ".join(err.split())
     assert "of 10 images, 2 were held out for measuring" in " ".join(err.split())
     assert nern("datasets", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["datasets"][0]["train"]["shape"] == [16, 16, 3]

@@ -62,10 +62,6 @@ def _in_folder(path: Path) -> ImageFiles | None:
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    return sorted(file for file in folder.rglob(f"*{suffix}") if file.is_file() and not _is_outside(folder, file))
-
-
-def _is_outside(folder: Path, file: Path) -> bool:
-    """Return True for hidden files, and for links that lead out of the folder."""
-    relative = file.relative_to(folder)
-    return any(part.startswith(".") for part in relative.parts) or not file.resolve().is_relative_to(folder.resolve())
+    """Return the files with a suffix that are not hidden; they may be links, as in the cache of the Hub."""
+    found = (path for path in folder.rglob(f"*{suffix}") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))

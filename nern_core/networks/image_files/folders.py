@@ -23,6 +23,7 @@ from nern_core.networks.image_files.parts import (
 # macOS puts a folder of this name into zip archives.
 _IGNORED: Final = "__MACOSX"
 _DESCRIPTION: Final = "dataset.json"
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,11 @@ class _LeftOut:
     def notes(self) -> Iterator[str]:
         """Describe what is not read."""
         if self.links:
-            yield f"{len(self.links):,} links to folders or out of the folder are not followed: {_first(self.links)}."
+            yield f"Links to folders or out of the folder that were not followed: {_counted(self.links)}."
         if self.others:
-            yield f"{len(self.others):,} files with other names than images have were left out: {_first(self.others)}."
+            yield f"Files left out because they have other names than images: {_counted(self.others)}."
         if self.outside:
-            yield (
-                f"{len(self.outside):,} images outside the folders of splits or classes were left out: "
-                f"{_first(self.outside)}."
-            )
+            yield f"Images left out because they lie outside of splits or classes: {_counted(self.outside)}."
 
 
 def read_folder(path: Path) -> ImageFiles | None:
@@ -181,6 +179,6 @@ def _read(path: Path) -> bytes:
         return file.read(LARGEST_FILE + 1)
 
 
-def _first(names: list[str]) -> str:
-    shown = ", ".join(quoted(name) for name in sorted(names)[:3])
-    return shown if len(names) <= 3 else f"{shown}, …"
+def _counted(names: list[str]) -> str:
+    shown = ", ".join(quoted(name) for name in sorted(names)[:_NAMED])
+    return f"{len(names):,} ({shown if len(names) <= _NAMED else f'{shown}, …'})"

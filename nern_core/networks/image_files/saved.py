@@ -43,17 +43,23 @@ class _ArrowFile:
 
     def column(self, name: str) -> list[Any]:
         """Return all values of a column."""
-        return [value for batch in self._batches() for value in batch.column(name).to_pylist()]
+        return [value for column in self._columns(name) for value in column.to_pylist()]
 
     def values(self, name: str, rows: Sequence[int]) -> Iterator[Any]:
         """Yield the values of a column in these rows."""
         wanted = np.asarray(rows)
         start = 0
-        for batch in self._batches():
-            inside = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
-            column = batch.column(name)
+        for column in self._columns(name):
+            inside = wanted[(wanted >= start) & (wanted < start + len(column))] - start
             yield from (column[row].as_py() for row in inside.tolist())
-            start += batch.num_rows
+            start += len(column)
+
+    def _columns(self, name: str) -> Iterator[Any]:
+        """Yield the column of each batch. Arrow itself would follow invalid offsets out of the file."""
+        for batch in self._batches():
+            column = batch.column(name)
+            column.validate(full=True)
+            yield column
 
 
 def is_saved(folder: Path) -> bool:
@@ -66,7 +72,7 @@ def read_saved(folder: Path) -> ImageFiles:
     if (folder / _OF_ONE).is_file():
         splits = {"": _files(folder)}
     else:
-        below = sorted(path for path in folder.iterdir() if (path / _OF_ONE).is_file() and not path.is_symlink())
+        below = sorted(path for path in folder.iterdir() if (path / _OF_ONE).is_file())
         splits = {split_of(path.name) or path.name: _files(path) for path in below}
     splits = {split: files for split, files in splits.items() if files}
     if not splits:
@@ -75,7 +81,7 @@ def read_saved(folder: Path) -> ImageFiles:
 
 
 def _files(folder: Path) -> list[_ArrowFile]:
-    files = [_ArrowFile(path) for path in sorted(folder.glob("*.arrow")) if not path.is_symlink()]
+    files = [_ArrowFile(path) for path in sorted(folder.glob("*.arrow"))]
     for file in files:
         with reading(file.name):
             len(file)

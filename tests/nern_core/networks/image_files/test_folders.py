@@ -84,8 +84,8 @@ def test_hidden_files_are_ignored_and_others_named(tmp_path: Path) -> None:
     write(tmp_path / "loose.png", png(200))
     notes = read_image_set(tmp_path, "train").notes
     assert notes[:2] == (
-        "1 files with other names than images have were left out: 'a/picture.heic'.",
-        "1 images outside the folders of splits or classes were left out: 'loose.png'.",
+        "Files left out because they have other names than images: 1 ('a/picture.heic').",
+        "Images left out because they lie outside of splits or classes: 1 ('loose.png').",
     )
 
 
@@ -98,7 +98,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (root / "a" / "within.png").symlink_to(root / "b" / "0.png")
     train, test = (read_image_set(root, split) for split in ("train", "test"))
     assert sorted(shades(train.images) + shades(test.images)) == [0, 1, 2, 2, 3]
-    assert train.notes[0] == "2 links to folders or out of the folder are not followed: 'a/out.png', 'c'."
+    assert train.notes[0] == ("Links to folders or out of the folder that were not followed: 2 ('a/out.png', 'c').")
 
 
 def test_other_classes_than_those_of_the_training_images_are_refused(tmp_path: Path) -> None:

@@ -161,3 +161,11 @@ def test_a_damaged_or_empty_folder_of_save_to_disk_is_one_sentence(tmp_path: Pat
         file.unlink()
     with pytest.raises(NernError, match="without Arrow files"):
         read_pixels(tmp_path / "one", "train")
+
+
+def test_files_may_be_links_as_in_the_cache_of_the_hub(tmp_path: Path) -> None:
+    parquet(tmp_path / "blobs" / "abc", table(range(4), range(4)))
+    folder = tmp_path / "snapshots" / "main" / "data"
+    folder.mkdir(parents=True)
+    (folder / "train-00000-of-00001.parquet").symlink_to(tmp_path / "blobs" / "abc")
+    assert len(read_image_set(tmp_path / "snapshots" / "main", "train")) == 3
