@@ -105,7 +105,7 @@ def reading(name: str) -> Iterator[None]:
     """Turn the errors of a damaged file into `NernError` (`bad_data`)."""
     try:
         yield
-    except (pyarrow().ArrowException, OSError) as error:
+    except (pyarrow().ArrowException, OSError, ValueError) as error:  # a ValueError: names and paths that are not UTF-8
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise NernError("bad_data", f"'{name}' cannot be read: {reason}.") from error
 
@@ -114,8 +114,8 @@ def _columns(path: Path, file: TableFile) -> tuple[str, str | None]:
     """Return the names of the columns of the images and of the labels, which may be missing."""
     with reading(file.name):
         schema = file.schema()
+        names: list[str] = schema.names
     described = _described_types(schema)
-    names: list[str] = schema.names
     images = [
         name
         for name in (*_IMAGE_COLUMNS, *_of_type(described, "Image"))
