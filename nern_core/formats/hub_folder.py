@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,6 +32,8 @@ _USUAL: Final = tuple(
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,254}")
 _LARGEST_INDEX: Final = 16 * 2**20
 LARGEST_CONFIG: Final = 2**20
+# The document of a `.nern` file, which holds the configuration, can be read with 255 levels.
+_DEEPEST_CONFIG: Final = 100
 _MOST_SHARDS: Final = 2000
 _MOST_NAMED: Final = 4
 
@@ -117,12 +119,14 @@ class HubFolder:
         with self.files.open(CONFIG) as file:
             text = file.read(LARGEST_CONFIG + 1)
         try:
-            found = None if len(text) > LARGEST_CONFIG else json.loads(text, parse_constant=_refuse_constant)
+            found = None if len(text) > LARGEST_CONFIG else _written_again(json.loads(text))
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise NernError(
-                "bad_config", f"The {CONFIG} is not a JSON object of at most 1 MiB; use a complete copy of it."
+                "bad_config",
+                f"The {CONFIG} is not a JSON object of at most 1 MiB and {_DEEPEST_CONFIG} levels; use a complete "
+                "copy of it.",
             )
         return found
 
@@ -253,8 +257,20 @@ def _indexed(files: HubFiles, name: str) -> HubFolder:
     return HubFolder(files, tuple(shards), index)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _written_again(value: object) -> object:
+    """Return a value of JSON that can be written again. Raises `ValueError`, also for numbers that are not finite."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    level = [value]
+    for _ in range(_DEEPEST_CONFIG):
+        entries = [entry.values() if isinstance(entry, dict) else entry for entry in level if _is_nested(entry)]
+        level = [value for several in entries for value in several]
+        if not level:
+            return value
+    raise ValueError
+
+
+def _is_nested(value: object) -> TypeGuard[dict[str, object] | list[object]]:
+    return isinstance(value, dict | list)
 
 
 def _is_index(path: Path) -> bool:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_format import CheckpointFormat
 from nern_core.formats.checkpoint_structure import read_structure, structure_of
-from nern_core.formats.hub_folder import bytes_of_checkpoint
+from nern_core.formats.hub_folder import bytes_of_checkpoint, hub_folder_at
 from tests.hub_folders import make_folder, zipped
 
 
@@ -144,3 +144,34 @@ def test_names_of_an_archive_lead_nowhere(tmp_path: Path) -> None:
         archive.write(folder / "model.safetensors", "../../model.safetensors")
     assert list(read_structure(tmp_path / "net.zip").tensors) == ["a"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.zip"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": "\\ud800"}',
+        '{"\\ud800": 1}',
+        '{"a": ' + "[" * 100 + "]" * 100 + "}",
+        "[" * 100_000,
+        '{"a": "' + "x" * 2**20 + '"}',
+    ],
+)
+def test_a_configuration_that_cannot_be_written_again_is_refused(tmp_path: Path, text: str) -> None:
+    folder = make_folder(tmp_path / "x", {"a": torch.ones(2)})
+    (folder / "config.json").write_text(text)
+    found = hub_folder_at(folder)
+    assert found is not None
+    with pytest.raises(NernError, match="not a JSON object of at most 1 MiB and 100 levels") as error:
+        found.config()
+    assert error.value.code == "bad_config"
+
+
+def test_a_configuration_of_ninety_levels_is_read(tmp_path: Path) -> None:
+    config = {"a": json.loads("[" * 89 + "]" * 89)}
+    found = hub_folder_at(make_folder(tmp_path / "x", {"a": torch.ones(2)}, config=config))
+    assert found is not None
+    assert found.config() == config
