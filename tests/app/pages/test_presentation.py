@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from app.datasets.stored_structure import ArrayView
 from app.datasets.views import SplitView
 from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobView
@@ -184,6 +185,12 @@ def test_a_phase_that_was_not_expected_is_shown_in_its_place() -> None:
 )
 def test_images_are_counted_with_their_size(count: int | None, shape: list[int] | None, text: str) -> None:
     assert presentation.images(SplitView(bytes=1, images=count, shape=shape)) == text
+
+
+def test_arrays_are_counted_with_their_names() -> None:
+    names = ("inputs.ids", "inputs.mask", "labels")
+    found = [ArrayView(name=name, dtype="I64", shape=[6400, 12]) for name in names]
+    assert presentation.arrays(found) == "6,400 of ids, mask, labels"
 
 
 @pytest.mark.parametrize(
