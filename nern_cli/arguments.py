@@ -44,7 +44,7 @@ TestImages = Annotated[
 ]
 
 
-_CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
+_CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".onnx")
 
 
 class LocalDevice(StrEnum):

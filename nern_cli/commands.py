@@ -125,7 +125,7 @@ def encode(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, or a folder of the Hugging Face Hub) into a .nern file.
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, .onnx, or a folder of the Hugging Face Hub) into a .nern file.
 
     Ctrl-C and SIGTERM leave snapshots beside the output; the same command with --resume resumes from them.
     """

@@ -40,6 +40,7 @@ def encoding_facts(path: Path) -> dict[str, Any]:
         "integer_bytes": sizes.integers,
         "kept_bytes": sizes.kept,
         "header_bytes": sizes.header,
+        **({"graph_bytes": sizes.graph} if sizes.graph else {}),
         "ratio": round(tensor_bytes / sizes.file, 4),
     }
 
@@ -61,6 +62,7 @@ def checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
         "spatial_weights": sum(layer.weights for layer in spatial),
         "kernels": sum(layer.kernels for layer in spatial),
         "kernel_shapes": ", ".join(by_head(spatial)) or None,
+        **({} if checkpoint.graph is None else {"graph_bytes": len(checkpoint.graph)}),
         **({"notes": " ".join(checkpoint.notes)} if checkpoint.notes else {}),
     }
 

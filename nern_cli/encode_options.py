@@ -46,7 +46,7 @@ _LOCAL: Final[Mapping[str, Flag | None]] = MappingProxyType(
         "dataset": Flag(
             kind=str,
             default=None,
-            help="Folder or file of images, or a file of arrays. Needs --architecture.",
+            help="Folder or file of images, or a file of arrays. Needs --architecture, except for ONNX files.",
         ),
         "importance": None,
         "direct_quantization": None,
@@ -63,7 +63,8 @@ _JOB: Final[Mapping[str, Flag | None]] = MappingProxyType(
         "dataset": Flag(
             kind=str,
             default=None,
-            help="Name of an uploaded data set, or a folder or file on the service's machine. Needs --architecture.",
+            help="Name of an uploaded data set, or a folder or file on the service's machine. "
+            "Needs --architecture, except for ONNX files.",
         ),
         "device": Flag(kind=Device, default=Device.CPU, help="Kind of worker that runs the job."),
     }

@@ -16,6 +16,7 @@ EXTRAS: Final = {
     **dict.fromkeys(_SERVICE.split(), "service"),
     "mlflow": "mlflow",
     "pyarrow": "data",
+    "onnx": "onnx",
     "obstore": "s3",
     "opentelemetry": "opentelemetry",
 }

@@ -73,6 +73,7 @@ def _checkpoint_facts(path: Path, key: str | None) -> dict[str, Any]:
         "spatial_weights": sum(map(math.prod, spatial)),
         "kernels": sum(math.prod(shape[:2]) for shape in spatial),
         "kernel_shapes": ", ".join(sorted({"x".join(map(str, shape[2:])) for shape in spatial})) or None,
+        **({"graph_bytes": structure.graph_bytes} if structure.graph_bytes else {}),
         **({"notes": " ".join(structure.notes)} if structure.notes else {}),
     }
 

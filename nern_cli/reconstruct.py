@@ -25,7 +25,8 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
 
 
-_FORMATS = (".safetensors", ".pt", ".pth", ".th")
+_FORMATS = (".safetensors", ".pt", ".pth", ".th", ".onnx")
+_ARTIFACTS = {".safetensors": "weights.safetensors", ".onnx": "weights.onnx"}
 
 
 def reconstruct(
@@ -35,8 +36,8 @@ def reconstruct(
         typer.Option(
             "--output",
             "-o",
-            help="File to write: weights.safetensors or weights.pt; or a folder, for model.safetensors and the "
-            "config.json of a folder that was encoded.",
+            help="File to write: weights.safetensors, weights.pt, or weights.onnx for what was an ONNX file; or a "
+            "folder, for model.safetensors and the config.json of a folder that was encoded.",
         ),
     ],
     service: Annotated[
@@ -124,7 +125,7 @@ def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDev
 
 
 def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:
-    artifact = "weights.safetensors" if _format_of(output) == ".safetensors" else "weights.pt"
+    artifact = _ARTIFACTS.get(_format_of(output), "weights.pt")
     with open_service(url) as client, resumable_output(output, inputs=[encoding]) as file:
         job = client.reconstructions.create(encoding)
         job = follow(client, job.id, timeout, on_update=lambda job: None)

@@ -19,6 +19,7 @@ from nern_core.contract.options import EncodeOptions
 _ARTIFACTS = {
     ".safetensors": "weights.safetensors",
     ".pt": "weights.pt",
+    ".onnx": "weights.onnx",
     ".nern": "encoding.nern",
     ".json": "report.json",
     ".html": "report.html",
@@ -33,8 +34,8 @@ def submit(
         typer.Option(
             "--output",
             "-o",
-            help="Wait, then download the weights (.safetensors, .pt), the encoding (.nern) or the report (.json, "
-            ".html).",
+            help="Wait, then download the weights (.safetensors, .pt, .onnx), the encoding (.nern) or the report "
+            "(.json, .html).",
         ),
     ] = None,
     *,
@@ -56,7 +57,7 @@ def submit(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, or a folder of the Hugging Face Hub) with a service.
+    """Encode CHECKPOINT (.safetensors, .pt, .pth, .th, .onnx, or a folder of the Hugging Face Hub) with a service.
 
     Prints the job's id. Paths of data sets are paths on the service's machine. Exit status: 3 job failed, 4 job
     canceled, 5 timed out, 6 service unreachable.

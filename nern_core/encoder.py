@@ -60,9 +60,9 @@ def encode(
 ) -> EncodingResult:
     """Encode the file or network `checkpoint` into the file `encoding`.
 
-    A network is any module with its weights, which stays unchanged. `inputs` are batches as it takes them: tensors,
-    tuples of arguments or dictionaries, with or without labels (see `networks.input_set`). They are used for
-    distillation, except for a tenth of them, on which the fidelity is measured.
+    A network is any module with its weights, which stays unchanged, or an ONNX file. `inputs` are batches as it takes
+    them: tensors, tuples of arguments or dictionaries, with or without labels (see `networks.input_set`). They are used
+    for distillation, except for a tenth of them, on which the fidelity is measured.
 
     `recipe` replaces the settings that `options.recipe` names. Distillation matches the logits of the original, or of
     the `stronger_teacher`. The accuracies in the report are those of the original and of the weights decoded from the
@@ -83,7 +83,7 @@ def encode(
         _refuse_file_options(options)
         source = read_module(checkpoint, options, inputs)
     else:
-        source = read_input(Path(checkpoint), options, reads_training_images=not recipe.data_free)
+        source = read_input(Path(checkpoint), options, reads_training_images=not recipe.data_free, inputs=inputs)
     teacher = make_teacher(source, device, options, stronger_teacher, compares_features=recipe.compares_features)
     plan = _plan(options, recipe, source, teacher)
     budget = plan.budget

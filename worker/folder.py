@@ -87,9 +87,10 @@ class RunFolder:
         """Return the path of a result by its published name."""
         return self.results / name
 
-    def result_names(self) -> list[str]:
-        """Return the names of the results of a successful encoding."""
-        return [*RESULTS, *(name for name in OPTIONAL_RESULTS if self.result(name).exists())]
+    def result_names(self, *, encodes: bool = True) -> list[str]:
+        """Return the names of the results of a successful encoding or reconstruction."""
+        names, optional = (RESULTS, OPTIONAL_RESULTS) if encodes else (RECONSTRUCTED, ())
+        return [*names, *(name for name in (*optional, ONNX_RESULT) if self.result(name).exists())]
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -121,5 +122,7 @@ class RunSpec(BaseModel):
 RESULTS = ("weights.safetensors", "weights.pt", "encoding.nern", "report.html", "report.json")
 # Results of a reconstruction.
 RECONSTRUCTED = ("weights.safetensors", "weights.pt")
+# Of checkpoints that were ONNX files.
+ONNX_RESULT = "weights.onnx"
 # Results that exist only if the options ask for them and the checkpoint and the data allow them.
 OPTIONAL_RESULTS = ("importance.json", "importance.safetensors", "pruning-curve.svg")

@@ -8,7 +8,7 @@ from typing import Any
 from app.jobs.kinds import JobKind
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact, StoreUnavailable
 from nern_core.contract.progress import Phase
-from worker.folder import RECONSTRUCTED, RunFolder
+from worker.folder import RunFolder
 from worker.protocol import read_metrics
 
 # Slack for reports with pictures, which the expected size does not include.
@@ -35,7 +35,7 @@ class Results:
 def read_results(folder: RunFolder, kind: JobKind) -> Results:
     """Check the results of an ended runner. Raises `UnusableResults`, and `OSError` for faults of the disk."""
     encodes = kind is JobKind.ENCODING
-    names = folder.result_names() if encodes else RECONSTRUCTED
+    names = folder.result_names(encodes=encodes)
     try:
         # A link would publish another file of the worker as a result.
         found = {name: folder.result(name).lstat() for name in names}

@@ -20,7 +20,7 @@ from nern_core.contract.errors import NernError
 from nern_core.contract.options import Device, EncodeOptions
 from nern_core.contract.progress import OnProgress, Phase, Progress
 from nern_core.contract.system_errors import is_out_of_memory
-from worker.folder import INTERRUPTED, MACHINE_FAULT, RECONSTRUCTED, RunFolder, RunSpec
+from worker.folder import INTERRUPTED, MACHINE_FAULT, ONNX_RESULT, RECONSTRUCTED, RunFolder, RunSpec
 from worker.machine_faults import fault_of_folder
 from worker.protocol import LONGEST_MESSAGE, ErrorLine, RunnerLine, printable
 from worker.runner_faults import NotPrepared, fault_of_machine, importing
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nern_core.analysis.baselines import Alternative
     from nern_core.analysis.report.files import MeasuredComparison
     from nern_core.encoder import EncodingResult
+    from nern_core.tensors.checkpoint import Checkpoint
 
 FAILED = 1
 _PR_SET_PDEATHSIG = 1
@@ -120,18 +121,16 @@ def _confine(folder: RunFolder, spec: RunSpec) -> None:
 
 
 def _reconstruct(folder: RunFolder, write_line: Callable[[str], None]) -> int:
-    """Decode, write the weights in both formats, and return the exit status."""
+    """Decode, write the weights in all formats, and return the exit status."""
     report_progress = _progress_within(write_line, 0.0, 1.0)
     report_progress(Progress(phase=Phase.STARTING))
     with importing():
         from nern_core.decoder import decode
-        from nern_core.tensors.checkpoint import write_checkpoint
 
     report_progress(Progress(phase=Phase.READING))
     decoded = decode(folder.encoding)
     report_progress(Progress(phase=Phase.WRITING, fraction=0.5))
-    for name in RECONSTRUCTED:
-        write_checkpoint(decoded, folder.result(name))
+    _write_weights(decoded, folder)
     report_progress(Progress(phase=Phase.WRITING, fraction=1.0))
     return 0
 
@@ -151,7 +150,6 @@ def _encode(
     with importing():
         from nern_core.analysis.report.page import render_page
         from nern_core.encoder import encode
-        from nern_core.tensors.checkpoint import write_checkpoint
         from nern_core.training.snapshots import Interrupted, Snapshots
 
     encoding = folder.result("encoding.nern")
@@ -166,8 +164,7 @@ def _encode(
     except Interrupted:
         return INTERRUPTED
     result.stopwatch.begin(Phase.WRITING)
-    write_checkpoint(result.comparison.decoded, folder.result("weights.safetensors"))
-    write_checkpoint(result.comparison.decoded, folder.result("weights.pt"))
+    _write_weights(result.comparison.decoded, folder)
     result.stopwatch.begin(Phase.COMPARISON, at=1.0)
     on_comparison = _progress_within(write_line, encoded_at, compared_at)
     comparison = _compare(options, result, on_comparison)
@@ -179,6 +176,14 @@ def _encode(
     report = comparison.report.with_seconds(result.stopwatch.seconds())
     folder.report.write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return 0
+
+
+def _write_weights(decoded: "Checkpoint", folder: RunFolder) -> None:
+    """Write the weights in all formats."""
+    from nern_core.tensors.checkpoint import write_checkpoint
+
+    for name in RECONSTRUCTED if decoded.graph is None else (*RECONSTRUCTED, ONNX_RESULT):
+        write_checkpoint(decoded, folder.result(name))
 
 
 def _progress_within(write_line: Callable[[str], None], start: float, end: float) -> OnProgress:

@@ -184,6 +184,7 @@ class JobPage(BaseModel):
 ARTIFACT_ADDRESSES = {
     "weights.safetensors": "/weights?format=safetensors",
     "weights.pt": "/weights?format=pt",
+    "weights.onnx": "/weights?format=onnx",
     "encoding.nern": "/encoding",
     "report.json": "/report",
     "report.html": "/report?format=html",

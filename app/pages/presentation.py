@@ -45,6 +45,7 @@ DEFAULT_BUDGET: Final = (
 _RESULTS: Final = {
     "weights.safetensors": "Reconstructed weights",
     "weights.pt": "Reconstructed weights for PyTorch",
+    "weights.onnx": "Reconstructed ONNX file",
     "encoding.nern": "Compact representation",
     "report.json": "Report for programs",
     "report.html": "Report for people",

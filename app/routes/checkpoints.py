@@ -32,7 +32,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "string",
                     "format": "binary",
-                    "description": "A .safetensors, .pt, .pth or .th file.",
+                    "description": "A .safetensors, .pt, .pth, .th or .onnx file.",
                 }
             }
         },

@@ -28,6 +28,7 @@ class WeightsFormat(StrEnum):
 
     SAFETENSORS = "safetensors"
     PT = "pt"
+    ONNX = "onnx"
 
 
 class ReportFormat(StrEnum):
@@ -89,7 +90,7 @@ def get_weights(
     results: Results,
     format: Annotated[WeightsFormat, Query(description="File format.")] = WeightsFormat.SAFETENSORS,  # noqa: A002 # the parameter's public name
 ) -> Response:
-    """The reconstructed checkpoint, with the names, shapes and dtypes of the original."""
+    """The reconstructed checkpoint, with the names, shapes and dtypes of the original; `onnx` for ONNX files."""
     return results.answer(job_id, f"weights.{format}")
 
 

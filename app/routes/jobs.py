@@ -66,7 +66,7 @@ _FORM: dict[str, Any] = {
         "checkpoint": {
             "type": "string",
             "format": "binary",
-            "description": "A .safetensors, .pt, .pth or .th file.",
+            "description": "A .safetensors, .pt, .pth, .th or .onnx file.",
         },
         "options": {"$ref": "#/components/schemas/EncodeOptions"},
         **COMMON_PARTS,

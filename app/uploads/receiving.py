@@ -17,9 +17,9 @@ from app.settings import Settings
 from app.storage import ArtifactStore, ArtifactWriter, StoredArtifact
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_structure import ALREADY_ENCODED, CheckpointStructure, structure_of
-from nern_core.formats.encoding_structure import check_open_encoding, decoded_bytes
+from nern_core.formats.encoding_structure import check_open_encoding, decoded_bytes, graph_bytes
 
-# Two formats of the weights, and an encoding as large as the checkpoint.
+# Two formats of the weights, and an encoding as large as the checkpoint; an ONNX file is a third format.
 _RESULTS_OF_ENCODING = 3
 _RESULTS_OF_RECONSTRUCTION = 2
 # For reports and headers.
@@ -102,15 +102,18 @@ def check_checkpoint(file: BinaryIO) -> int:
 
 
 def results_of_encoding(structure: CheckpointStructure) -> int:
-    """Return the space in bytes that the weights in two formats, the encoding, report and importance may take."""
-    return _RESULTS_OF_ENCODING * structure.logical_bytes + _BYTES_OF_DOCUMENTS
+    """Return the space in bytes that the weights in all formats, the encoding, report and importance may take."""
+    onnx = structure.logical_bytes + 2 * structure.graph_bytes if structure.graph_bytes else 0
+    return _RESULTS_OF_ENCODING * structure.logical_bytes + onnx + _BYTES_OF_DOCUMENTS
 
 
 def check_encoding(file: BinaryIO) -> int:
-    """Raise `Problem` unless the file is a complete `.nern` file; return the bytes of its weights in two formats."""
+    """Raise `Problem` unless the file is a complete `.nern` file; return the bytes of its weights in all formats."""
     try:
         check_open_encoding(file)
-        return _RESULTS_OF_RECONSTRUCTION * decoded_bytes(file) + _BYTES_OF_DOCUMENTS
+        decoded, graph = decoded_bytes(file), graph_bytes(file)
+        onnx = decoded + graph if graph else 0
+        return _RESULTS_OF_RECONSTRUCTION * decoded + onnx + _BYTES_OF_DOCUMENTS
     except NernError as error:
         raise Problem.of_input(error, "encoding") from error
 

@@ -75,7 +75,8 @@ class Document(_Part):
     `layers` is the coordinate table: entry l holds the kernels of the coordinates (l, f, c), where f is less than its
     filters and c less than its channels. `tensor_order` lists every tensor of the checkpoint; `tied` maps each tensor
     that repeats another one to the name of that one. `file_names`, `metadata`, `extra_states` and `config` are those of
-    the `Checkpoint`; empty ones are left out of the file.
+    the `Checkpoint`; empty ones are left out of the file. `graph` is beside the document in the file,
+    because it is no JSON.
     """
 
     architecture: str | None
@@ -89,6 +90,7 @@ class Document(_Part):
     metadata: dict[Name, JsonValue] | None = None
     extra_states: dict[Name, JsonValue] = {}
     config: dict[str, JsonValue] | None = None
+    graph: Annotated[bytes | None, Field(exclude=True)] = None
 
     @model_serializer(mode="wrap")
     def _without_empty_parts(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The envelope of a `.nern` file: a safetensors file with a document, packed weights and kept tensors.
 
 Tensors of the file: `document` is compressed JSON; `streams` are the concatenated byte streams of the representation,
-which may add tensors of its own, under other names; `kept.<dtype>` or, compressed, `zstd.<dtype>` hold the kept values.
+which may add tensors of its own, under other names; `graph` is the rest of an ONNX file, compressed;
+`kept.<dtype>` or, compressed, `zstd.<dtype>` hold the kept values.
 The metadata holds the format version and a checksum of the whole file.
 """
 
@@ -26,11 +27,14 @@ from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
 from nern_core.formats.encoding_structure import (
     DOCUMENT,
     FORMAT_VERSION,
+    GRAPH,
     LARGEST_DOCUMENT,
     METADATA_KEY,
     VERSION,
+    VERSION_WITH_GRAPH,
     check_encoding_structure,
 )
+from nern_core.formats.graph_compression import compress_graph, decompress_graph
 from nern_core.formats.plain_values import NotPlainError, from_json
 
 _STREAMS = "streams"
@@ -46,11 +50,12 @@ class PackedWeights:
 
 @dataclass(frozen=True, slots=True)
 class PackedEncoding:
-    """The contents of a file with its weights and kept tensors still packed."""
+    """The contents of a file with its weights and kept tensors still packed; `graph_bytes` are those of its graph."""
 
     contents: Contents
     weights: PackedWeights
     kept: Mapping[str, Tensor]
+    graph_bytes: int = 0
 
     def unpack_kept(self) -> dict[str, Kept]:
         """Decompress the kept tensors. Raises `NernError` (`bad_encoding`)."""
@@ -59,13 +64,13 @@ class PackedEncoding:
 
 def write_packed(document: Document, weights: PackedWeights, kept: Mapping[str, Kept], path: Path) -> None:
     """Write a file."""
-    safetensors.torch.save_file(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata()})
+    safetensors.torch.save_file(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata(document)})
     seal(path)
 
 
 def packed_size(document: Document, weights: PackedWeights, kept: Mapping[str, Kept]) -> int:
     """Return the size in bytes of the file that would be written."""
-    return len(safetensors.torch.save(_tensors(document, weights, kept), {METADATA_KEY: _metadata()}))
+    return len(safetensors.torch.save(_tensors(document, weights, kept), {METADATA_KEY: _metadata(document)}))
 
 
 def read_packed(path: Path) -> PackedEncoding:
@@ -74,16 +79,19 @@ def read_packed(path: Path) -> PackedEncoding:
     Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
     """
     tensors = _read_tensors(path)
-    contents = _read_contents(tensors.pop(DOCUMENT), path.name)
+    graph = tensors.pop(GRAPH, None)
+    contents = _read_contents(tensors.pop(DOCUMENT), None if graph is None else _bytes_of(graph), path.name)
     _check_names(contents)
     streams = _split(tensors.pop(_STREAMS, None), contents.streams)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith((PLAIN, COMPRESSED))}
     own = {name: tensor for name, tensor in tensors.items() if name not in kept}
-    return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept)
+    graph_bytes = 0 if graph is None else graph.nbytes
+    return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept, graph_bytes)
 
 
-def _metadata() -> str:
-    return json.dumps({CHECKSUM: UNSEALED, VERSION: FORMAT_VERSION}, separators=(",", ":"))
+def _metadata(document: Document) -> str:
+    version = FORMAT_VERSION if document.graph is None else VERSION_WITH_GRAPH
+    return json.dumps({CHECKSUM: UNSEALED, VERSION: version}, separators=(",", ":"))
 
 
 def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept]) -> dict[str, Tensor]:
@@ -94,6 +102,8 @@ def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept
     tensors = {**weights.tensors, DOCUMENT: bytes_tensor(text)} | compress_kept(flat)
     if weights.streams:
         tensors[_STREAMS] = bytes_tensor(b"".join(weights.streams))
+    if document.graph is not None:
+        tensors[GRAPH] = bytes_tensor(compress_graph(document.graph))
     return tensors
 
 
@@ -107,11 +117,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise NernError("not_an_encoding", f"{called} is not a .nern file: {error}.") from error
 
 
-def _read_contents(tensor: Tensor, file_name: str) -> Contents:
+def _read_contents(tensor: Tensor, graph: bytes | None, file_name: str) -> Contents:
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(tensor.numpy().tobytes(), LARGEST_DOCUMENT)
-        return Contents.model_validate_json(text, context={ANY_ARCHITECTURE})
+        text = inflater.decompress(_bytes_of(tensor), LARGEST_DOCUMENT)
+        contents = Contents.model_validate_json(text, context={ANY_ARCHITECTURE})
     except zlib.error as error:
         raise NernError("bad_encoding", f"'{file_name}' is damaged: its document cannot be read.") from error
     except ValidationError as error:
@@ -119,6 +129,10 @@ def _read_contents(tensor: Tensor, file_name: str) -> Contents:
             "bad_encoding",
             f"'{file_name}' cannot be decoded: {error.error_count()} fields of its document are invalid.",
         ) from error
+    if contents.document.graph is not None:
+        raise NernError("bad_encoding", f"'{file_name}' is damaged: it has a graph within its document.")
+    unpacked = None if graph is None else decompress_graph(graph)
+    return contents.model_copy(update={"document": contents.document.model_copy(update={"graph": unpacked})})
 
 
 def _check_names(contents: Contents) -> None:
@@ -148,10 +162,14 @@ def _check_plain(value: JsonValue) -> None:
 
 
 def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:
-    joined = b"" if tensor is None else tensor.numpy().tobytes()
+    joined = b"" if tensor is None else _bytes_of(tensor)
     if sum(lengths) != len(joined):
         raise NernError("bad_encoding", "The .nern file is damaged: its streams do not have the declared lengths.")
     return [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
 
 
 def bytes_tensor(data: bytes) -> Tensor:

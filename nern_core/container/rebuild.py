@@ -18,6 +18,7 @@ def rebuild_checkpoint(document: Document, represented: Mapping[str, Tensor], ke
         metadata=document.metadata,
         extra_states=document.extra_states,
         config=document.config,
+        graph=document.graph,
     )
 
 

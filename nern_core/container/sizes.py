@@ -8,6 +8,8 @@ from dataclasses import dataclass
 class Sizes:
     """Bytes of a `.nern` file by purpose; `header` is the rest: the document, and names and shapes of tensors.
 
+    `graph` is the part of the header that holds the graph of an ONNX file.
+
     `weights` are the parts of the representation by name. `integers` are quantized weights, including the description
     of their distributions.
     """
@@ -15,6 +17,7 @@ class Sizes:
     file: int
     weights: Mapping[str, int]
     kept: int
+    graph: int = 0
 
     @property
     def predictor(self) -> int:

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from nern_core.contract.catalogue import RecipeName
 from nern_core.contract.catalogue.architectures import UNKNOWN_ARCHITECTURE, has_provider
+from nern_core.contract.errors import NernError
 from nern_core.contract.representations import PREDICTOR, QUANTIZED, RepresentationEntry, representation_entries
 
 AUTO: Final = "auto"
@@ -82,8 +83,8 @@ class EncodeOptions(BaseModel):
         AfterValidator(_known_architecture),
         Field(
             description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
-            "`-110`, `digits-cnn`, `torchvision:NAME`, `timm:NAME`, or that of an installed package.\n\n"
-            "Without it, the encoding is fitted to the weights alone.",
+            "`-110`, `digits-cnn`, `torchvision:NAME`, `timm:NAME`, or that of an installed package. An ONNX file "
+            "holds its own.\n\nWithout it, the encoding is fitted to the weights alone.",
         ),
     ] = None
     key: Annotated[
@@ -101,7 +102,7 @@ class EncodeOptions(BaseModel):
         Field(
             min_length=1,
             description="Images by class or arrays: a folder, a file or, for a service, the name of an uploaded data "
-            "set. Needs `architecture`.\n\n"
+            "set. Needs `architecture`, except for ONNX files.\n\n"
             "They are used for distillation, and to measure the accuracy, or without labels the agreement.",
         ),
     ] = None
@@ -302,8 +303,6 @@ class EncodeOptions(BaseModel):
     def _consistent(self) -> Self:
         if self.seconds is not None and self.steps is not None:
             raise OptionConflict("steps", "give a budget in `seconds` or in `steps`, not both")
-        if self.dataset is not None and self.architecture is None:
-            raise OptionConflict("dataset", "`dataset` needs `architecture`, to measure the accuracy")
         if self.fail_over is not None and self.dataset is None:
             raise OptionConflict("fail_over", "`fail_over` needs a `dataset`, to measure the accuracy")
         if self.direct_quantization and self.dataset is None:
@@ -340,3 +339,9 @@ class EncodeOptions(BaseModel):
             shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
             others = "`hidden_size`, `rounds` or `kernels_per_coordinate`"
             raise OptionConflict(shape, f"{what} cannot be used with {others}; omit one of them")
+
+
+def refuse_dataset_alone(options: EncodeOptions) -> None:
+    """Raise `NernError` (`no_architecture`) for a data set without an architecture; only an ONNX file needs none."""
+    if options.dataset is not None and options.architecture is None:
+        raise NernError("no_architecture", "`dataset` needs `architecture`, to measure the accuracy.")

@@ -1,7 +1,7 @@
 """Read names, shapes and dtypes of an uploaded file's tensors, without reading the tensors. Torch-free.
 
 Nothing in the file is run, and its claims are checked against limits before they are used (see `torch_files`,
-`safetensors_header` and `tensor_claims`).
+`onnx_files`, `safetensors_header` and `tensor_claims`).
 """
 
 import math
@@ -18,6 +18,7 @@ from nern_core.contract.kernel_policy import choose_tensors
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.encoding_structure import is_marked_as_encoding
 from nern_core.formats.hub_folder import HubFolder, hub_archive, hub_folder_at, is_hub_archive
+from nern_core.formats.onnx_files import folder_of_values, read_onnx_file
 from nern_core.formats.other_formats import other_format
 from nern_core.formats.plain_names import plain_names
 from nern_core.formats.safetensors_header import read_header
@@ -45,11 +46,15 @@ _OTHER_DTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStructure:
-    """Format of a file, its tensors by name, and notes on which of its state dicts was selected."""
+    """Format of a file, its tensors by name, and notes on which of its state dicts was selected.
+
+    `graph_bytes` are those of an ONNX file besides its tensors.
+    """
 
     format: CheckpointFormat
     tensors: Mapping[str, TensorClaim]
     notes: tuple[str, ...] = ()
+    graph_bytes: int = 0
 
     @property
     def logical_bytes(self) -> int:
@@ -62,22 +67,23 @@ def read_structure(path: Path, key: str | None = None) -> CheckpointStructure:
 
     Raises `NernError`, as `structure_of` does.
     """
-    folder = hub_folder_at(path)
-    if folder is not None:
-        return _structure_of_folder(folder, key)
+    found = hub_folder_at(path)
+    if found is not None:
+        return _structure_of_folder(found, key)
     with open_checkpoint(path) as file:
-        return structure_of(file, key)
+        return structure_of(file, key, folder_of_values(path))
 
 
-def structure_of(file: BinaryIO, key: str | None = None) -> CheckpointStructure:
+def structure_of(file: BinaryIO, key: str | None = None, beside: Path | None = None) -> CheckpointStructure:
     """Read the structure of an open file, at any position, from its beginning and a few places in it.
 
-    `key` is a dotted path to the state dict, or the prefix of the names of the wanted tensors. Raises `NernError` with
-    the code `already_encoded`, `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
+    `key` is a dotted path to the state dict, or the prefix of the names of the wanted tensors. `beside` is the folder
+    that may hold the values of an ONNX file. Raises `NernError` with the code
+    `already_encoded`, `ambiguous_checkpoint`, `empty_checkpoint`, `executable_checkpoint`, `no_tensors`,
     `not_a_checkpoint`, `unknown_weights`, `unreadable_checkpoint`, `unsupported_format` or `unsupported_tensor`.
     """
     folder = archived_folder(file)
-    return _structure_of_file(file, key) if folder is None else _structure_of_folder(folder, key)
+    return _structure_of_file(file, key, beside) if folder is None else _structure_of_folder(folder, key)
 
 
 def archived_folder(file: BinaryIO) -> HubFolder | None:
@@ -101,13 +107,18 @@ def _structure_of_folder(folder: HubFolder, key: str | None) -> CheckpointStruct
     return CheckpointStructure(CheckpointFormat.HUB_FOLDER, {name: tensors[name] for name in names}, notes)
 
 
-def _structure_of_file(file: BinaryIO, key: str | None) -> CheckpointStructure:
+def _structure_of_file(file: BinaryIO, key: str | None, beside: Path | None = None) -> CheckpointStructure:
     found = detect_format(file)
     if found is CheckpointFormat.SAFETENSORS:
         claims = read_header(file, file.seek(0, os.SEEK_END))
         if is_marked_as_encoding(file, claims):
             raise NernError(ALREADY_ENCODED, _ALREADY_ENCODED)
         return CheckpointStructure(found, {name: claims[name] for name in names_under(claims, key)})
+    if found is CheckpointFormat.ONNX:
+        refuse_key(key)
+        onnx = read_onnx_file(file, beside)
+        weights = {name: weight.claim for name, weight in onnx.weights.items()}
+        return CheckpointStructure(found, weights, graph_bytes=onnx.graph_bytes)
     read = read_torch_file(file, zipped=found is CheckpointFormat.TORCH_ZIP, key=key)
     return CheckpointStructure(found, {name: tensor.claim for name, tensor in read.tensors.items()}, read.notes)
 
@@ -132,6 +143,18 @@ def names_under(names: Collection[str], key: str | None) -> list[str]:
             f"The checkpoint has no tensors whose names begin with {quoted(f'{key}.')}; omit `key`.",
         )
     return found
+
+
+def refuse_key(key: str | None) -> None:
+    """Raise `NernError` (`unknown_weights`) for a key into an ONNX file."""
+    if key is not None:
+        raise NernError("unknown_weights", "An ONNX file holds the weights of one network; omit `key`.")
+
+
+def refuse_own_architecture(name: str | None) -> None:
+    """Raise `NernError` (`own_architecture`) for an architecture beside an ONNX file."""
+    if name is not None:
+        raise NernError("own_architecture", "An ONNX file holds its architecture itself; omit `architecture`.")
 
 
 @contextmanager
@@ -165,8 +188,8 @@ def detect_format(file: BinaryIO) -> CheckpointFormat:
         raise other
     raise NernError(
         "not_a_checkpoint",
-        "The file is neither a safetensors nor a torch checkpoint; save the network's state_dict() with "
-        "safetensors or torch.save and use that.",
+        "The file is neither a safetensors nor a torch checkpoint, nor an ONNX file; save the network's "
+        "state_dict() with safetensors or torch.save and use that.",
     )
 
 

@@ -17,16 +17,20 @@ from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.checksum import is_intact
 from nern_core.formats.decoded_extent import check_decoded_extent
+from nern_core.formats.graph_compression import measure_graph
 from nern_core.formats.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
 from nern_core.formats.tensor_claims import Shape
 
 FORMAT_VERSION: Final = 5
 OLDEST_VERSION: Final = 4
+# Of files that hold a graph, which earlier versions of this package would take for damage.
+VERSION_WITH_GRAPH: Final = 6
 # Larger numbers are damage, and too long for a message.
 _LARGEST_VERSION = 2**31 - 1
 METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
+GRAPH: Final = "graph"
 # Bytes of the document, compressed or not.
 LARGEST_DOCUMENT: Final = 1 << 24
 # Keyed by torch's names; unknown dtypes count as the largest.
@@ -136,6 +140,15 @@ def decoded_bytes(file: BinaryIO, called: str = "The file") -> int:
     return sum(sizes.values()) + sum(sizes.get(name, 0) for name in tied)
 
 
+def graph_bytes(file: BinaryIO) -> int:
+    """Return the bytes of the graph of an ONNX file that a file decodes to; 0 if it was another checkpoint.
+
+    The file must have passed `check_open_encoding`. Raises `NernError` (`bad_encoding`).
+    """
+    tensors = read_header(file, file.seek(0, os.SEEK_END))
+    return measure_graph(read_tensor_bytes(file, GRAPH)) if GRAPH in tensors else 0
+
+
 def read_contents(file: BinaryIO, model: type[Contents], called: str = "The file") -> Contents:
     """Read the fields of `nern_core.container.document.Contents` that the model has; other fields are skipped.
 
@@ -184,9 +197,9 @@ def _check_version(text: str, called: str) -> None:
         version = _Version.model_validate_json(text).format_version
     except ValidationError as error:
         raise NernError("bad_encoding", f"{called} is damaged: it has no valid format version.") from error
-    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
+    if not OLDEST_VERSION <= version <= VERSION_WITH_GRAPH:
         raise NernError(
             "unsupported_version",
-            f"{called} has format {version}, but this version of nern reads {OLDEST_VERSION} to {FORMAT_VERSION}; "
+            f"{called} has format {version}, but this version of nern reads {OLDEST_VERSION} to {VERSION_WITH_GRAPH}; "
             "decode it with the version that wrote it, or encode the checkpoint again.",
         )

@@ -30,11 +30,6 @@ def _is_html(head: bytes) -> bool:
     return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<body"))
 
 
-def _is_onnx(head: bytes) -> bool:
-    """Recognize the first fields, because protocol buffers have no magic: the version, then the producer's name."""
-    return len(head) > 3 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in b"\x12\x1a\x3a\x42"
-
-
 _FORMATS: Final = (
     _OtherFormat(
         "not_a_checkpoint",
@@ -75,7 +70,6 @@ _FORMATS: Final = (
         "is an HDF5 file, probably from Keras",
         "load it in Keras, save its weights by name with safetensors.numpy.save_file, and use that",
     ),
-    _OtherFormat("not_a_checkpoint", _is_onnx, "is an ONNX model", _SAVE),
     _OtherFormat(
         "unsupported_format",
         lambda head: head[_TAR_MAGIC_AT:].startswith(b"ustar"),

@@ -1,20 +1,23 @@
 """Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nern_core.container.document import Source
-from nern_core.contract.options import EncodeOptions
+from nern_core.contract.errors import NernError
+from nern_core.contract.options import EncodeOptions, refuse_dataset_alone
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
 from nern_core.networks.evaluate import Evaluator, count_classes, refuse_labels
 from nern_core.networks.fidelity import Quality
 from nern_core.networks.input_evaluator import InputEvaluator, read_inputs
-from nern_core.networks.input_set import InputSet
+from nern_core.networks.input_set import InputSet, read_batches
+from nern_core.networks.onnx_graph import build_onnx_network, onnx_batches
 from nern_core.networks.registry import structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
@@ -26,7 +29,8 @@ from nern_core.tensors.kernels import KernelLayer, select_layers
 class EncodingInput:
     """All input, read before any computation.
 
-    Images need an `architecture`. A network that was given itself is `network`, with its `inputs` if there are any.
+    Images need an `architecture`. A network that was given itself, or as an ONNX file, is `network`, with its `inputs`
+    if there are any.
     """
 
     checkpoint: Checkpoint
@@ -43,7 +47,7 @@ class EncodingInput:
     @property
     def tensor_bytes(self) -> int:
         """Return the bytes of the tensors that are encoded; the file may hold more, such as an optimizer's state."""
-        return min(self.source.bytes, sum(tensor.nbytes for tensor in self.checkpoint.tensors.values()))
+        return min(self.source.bytes, self.checkpoint.tensor_bytes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -73,12 +77,20 @@ class EncodingInput:
         return by_inputs.compare(self.checkpoint.tensors, decoded)
 
 
-def read_input(path: Path, options: EncodeOptions, *, reads_training_images: bool) -> EncodingInput:
+def read_input(
+    path: Path, options: EncodeOptions, *, reads_training_images: bool, inputs: Iterable[Any] | None = None
+) -> EncodingInput:
     """Read the checkpoint and the data; the training images only if the recipe uses them.
 
-    Raises `NernError` if they are invalid or do not fit each other.
+    `inputs` are batches for the network of an ONNX file, in place of a data set. Raises `NernError` if they are invalid
+    or do not fit each other.
     """
     checkpoint = _read(path, options)
+    if checkpoint.graph is not None:
+        return _read_onnx(path, checkpoint, checkpoint.graph, options, inputs)
+    if inputs is not None:
+        raise NernError("no_network", "Only an ONNX file has a network that takes `inputs`; give the network instead.")
+    refuse_dataset_alone(options)
     tied = find_tied(checkpoint.tensors)
     architecture, network, order, preprocessing = None, None, None, None
     if options.architecture is not None:
@@ -90,10 +102,10 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         order += [name for name in checkpoint.tensors if name not in set(order)]
     layers = choose_layers(checkpoint, options, order, tied)
     dataset = None if options.dataset is None else Path(options.dataset)
-    test_images, training_images, inputs = None, None, None
+    test_images, training_images, batches = None, None, None
     if dataset is not None and architecture is not None and network is not None:
-        inputs = read_inputs(dataset, architecture, network, options.outputs or ())
-        if inputs is None:
+        batches = read_inputs(dataset, architecture, network, options.outputs or ())
+        if batches is None:
             preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
             classes = count_classes(network, preprocessing)
             test_images = _read_images(dataset, "test", preprocessing, classes)
@@ -108,8 +120,36 @@ def read_input(path: Path, options: EncodeOptions, *, reads_training_images: boo
         preprocessing=preprocessing,
         test_images=test_images,
         training_images=training_images,
-        network=network if inputs is not None else None,
-        inputs=inputs,
+        network=network if batches is not None else None,
+        inputs=batches,
+    )
+
+
+def _read_onnx(
+    path: Path, checkpoint: Checkpoint, graph: bytes, options: EncodeOptions, inputs: Iterable[Any] | None
+) -> EncodingInput:
+    """Read an ONNX file; its network is built only for inputs, because it may have operators that cannot be trained."""
+    tied = find_tied(checkpoint.tensors)
+    network, batches = None, None
+    if options.dataset is not None or inputs is not None:
+        network = build_onnx_network(graph, checkpoint.tensors)
+        given: Iterable[Any] = inputs or ()
+        if options.dataset is not None:
+            given = onnx_batches(Path(options.dataset), network)
+        batches = replace(read_batches(given, network), outputs=options.outputs or ())
+    digest = digest_checkpoint(path)
+    return EncodingInput(
+        checkpoint=checkpoint,
+        # The values may lie in another file.
+        source=Source(sha256=digest.sha256, bytes=max(digest.bytes, checkpoint.tensor_bytes)),
+        layers=choose_layers(checkpoint, options, list(checkpoint.tensors), tied),
+        tied=tied,
+        architecture=None,
+        preprocessing=None,
+        training_images=None,
+        test_images=None,
+        network=network,
+        inputs=batches,
     )
 
 

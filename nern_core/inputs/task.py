@@ -52,6 +52,7 @@ class EncodingTask:
             metadata=None if checkpoint.metadata is None else dict(checkpoint.metadata),
             extra_states=dict(checkpoint.extra_states),
             config=_small(checkpoint.config),
+            graph=checkpoint.graph,
         )
 
 

@@ -18,7 +18,7 @@ from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.array_names import INPUTS, LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.npz_claims import check_claim
 
-_EXAMPLES_PER_BATCH: Final = 32
+EXAMPLES_PER_BATCH: Final = 32
 _ORDER_SEED: Final = 1
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 # No network has more arguments; the sizes of each array are compared with all members of an archive.
@@ -40,15 +40,17 @@ def has_arrays(path: Path) -> bool:
         return False
 
 
-def array_batches(path: Path) -> Iterator[Mapping[str, Tensor] | tuple[Tensor, ...]]:
-    """Read a file and yield batches of 32 examples in a random order, always the same, as `read_batches` takes them.
+def array_batches(
+    path: Path, examples: int = EXAMPLES_PER_BATCH
+) -> Iterator[Mapping[str, Tensor] | tuple[Tensor, ...]]:
+    """Read a file and yield batches of examples in a random order, always the same, as `read_batches` takes them.
 
     Raises `NernError` (`bad_data`).
     """
     tensors = read_arrays(path)
     labels = tensors.pop(LABELS, None)
     order = torch.from_numpy(np.random.default_rng(_ORDER_SEED).permutation(len(next(iter(tensors.values())))))
-    for rows in order.split(_EXAMPLES_PER_BATCH):
+    for rows in order.split(examples):
         chosen = {name: tensor[rows] for name, tensor in tensors.items()}
         inputs = {name.removeprefix(f"{INPUTS}."): tensor for name, tensor in chosen.items()}
         if INPUTS in chosen:

@@ -1,4 +1,4 @@
-"""Checkpoints: read `.safetensors` and torch files and folders of the hub into named tensors, and write the formats.
+"""Checkpoints: read `.safetensors`, torch and ONNX files and folders of the hub into tensors, and write the formats.
 
 Published checkpoints are messy: the weights sit under `state_dict` or `model` beside epochs and scores, and names carry
 the `module.` prefix of a data-parallel wrapper. Reading returns only the state dict, under the names of the network,
@@ -32,6 +32,8 @@ from nern_core.formats.checkpoint_structure import (
     no_tensors,
     open_checkpoint,
     read_structure,
+    refuse_key,
+    refuse_own_architecture,
 )
 from nern_core.formats.hub_folder import HubFolder, hub_folder_at
 from nern_core.formats.plain_names import plain_names
@@ -40,6 +42,7 @@ from nern_core.formats.safetensors_header import read_placed_header
 from nern_core.formats.tensor_claims import TensorClaim
 from nern_core.formats.torch_files import TorchTensor, read_torch_file
 from nern_core.tensors.name_matching import match_names
+from nern_core.tensors.onnx_files import read_onnx, write_onnx
 
 _DTYPES: Final = {
     "F64": torch.float64,
@@ -70,8 +73,8 @@ class Checkpoint:
     If a file keeps no order (safetensors sorts), the order is the natural order of the names. `file_names` maps names
     in `tensors` to names in the file where the two differ. `metadata` holds the versions of the network's modules (the
     `_metadata` of a state dict), and `extra_states` the entries `_extra_state` that are not tensors; both use the names
-    in the file and are written as in `plain_values`. `config` is the `config.json` of a folder of the hub. `notes` are
-    sentences about decisions made while reading the file.
+    in the file and are written as in `plain_values`. `config` is the `config.json` of a folder of the hub, and `graph`
+    an ONNX file without its weights. `notes` are sentences about decisions made while reading the file.
     """
 
     tensors: dict[str, Tensor]
@@ -79,7 +82,13 @@ class Checkpoint:
     metadata: Mapping[str, JsonValue] | None = None
     extra_states: Mapping[str, JsonValue] = field(default_factory=dict)
     config: Mapping[str, JsonValue] | None = None
+    graph: bytes | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Return the bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def named_as_in_file(self) -> dict[str, Tensor]:
         """Return the tensors under their names in the file."""
@@ -97,7 +106,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, key: str | None = None, network: NetworkStructure | None = None) -> Checkpoint:
-    """Read a `.safetensors` or torch (`.pt`, `.pth`, `.th`) file; the content decides the format, not the suffix.
+    """Read a `.safetensors`, torch (`.pt`, `.pth`, `.th`) or ONNX file; the content decides the format, not the suffix.
 
     A folder of the hub, the index of its shards, or a zip archive of it is read whole (see `formats.hub_folder`). `key`
     says where in the file the weights are. The names are those of the `network` or, without one, those of the file
@@ -107,6 +116,9 @@ def read_checkpoint(path: Path, key: str | None = None, network: NetworkStructur
     checkpoint = _read(path, key)
     if not checkpoint.tensors:
         raise no_tensors()
+    if checkpoint.graph is not None:
+        refuse_own_architecture(None if network is None else network.name)
+        return checkpoint
     if network is None:
         return checkpoint.renamed(plain_names(checkpoint.tensors))
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.named_as_in_file().items()}
@@ -139,7 +151,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a state dict under the names in the file that it was read from.
 
     Safetensors files hold only the tensors; torch files, for the suffixes `.pt`, `.pth` and `.th`, also hold the extra
-    states and the `_metadata`. Raises `NernError` (`unknown_format`) for any other suffix.
+    states and the `_metadata`; ONNX files, for `.onnx`, the graph. Raises `NernError`: `unknown_format` for any other
+    suffix, `no_graph` for an ONNX file of weights that were not in one.
     """
     tensors = checkpoint.named_as_in_file()
     if path.suffix == ".safetensors":
@@ -148,6 +161,12 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     elif path.suffix in {".pt", ".pth", ".th"}:
         with path.open("wb") as file:
             torch.save(_state_dict(checkpoint, tensors), file)
+    elif path.suffix == ".onnx":
+        if checkpoint.graph is None:
+            raise NernError(
+                "no_graph", "These weights are not from an ONNX file; name the file *.safetensors or *.pt instead."
+            )
+        write_onnx(checkpoint.graph, tensors, path)
     else:
         raise NernError(
             "unknown_format", f"Cannot write '{path.name}': name the file *.safetensors or *.pt to choose its format."
@@ -174,9 +193,10 @@ def _read(path: Path, key: str | None) -> Checkpoint:
         folder = archived_folder(file)
         if folder is not None:
             return _read_folder(folder, key)
-        if detect_format(file) is CheckpointFormat.SAFETENSORS:
+        found = detect_format(file)
+        if found is CheckpointFormat.SAFETENSORS:
             return _read_safetensors(path, key)
-        return _read_open(file, key)
+        return _read_onnx(file, path, key) if found is CheckpointFormat.ONNX else _read_open(file, key)
 
 
 def _read_folder(folder: HubFolder, key: str | None) -> Checkpoint:
@@ -224,6 +244,12 @@ def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
         raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
     names = sorted(names_under(tensors, key), key=_natural_order)
     return Checkpoint(separate({name: tensors[name] for name in names}))
+
+
+def _read_onnx(file: BinaryIO, path: Path, key: str | None) -> Checkpoint:
+    refuse_key(key)
+    tensors, file_names, graph = read_onnx(file, path)
+    return Checkpoint(tensors, file_names=file_names, graph=graph)
 
 
 def _read_torch(file: BinaryIO, *, zipped: bool, key: str | None) -> Checkpoint:

@@ -21,6 +21,7 @@ from app.storage import open_store
 from app.storage.folder import FolderStore
 from tests.app.conftest import serving, stored_files, submit
 from tests.conftest import DIGITS, EXAMPLE, transaction
+from tests.onnx_models import small_model
 
 PROBLEM = "application/problem+json"
 NO_STEPS = {"step": 0, "total": None, "loss": None, "steps_per_second": None, "seconds_left": None}
@@ -164,12 +165,25 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
         "invalid-options",
         "Use only one of `target_bytes`, `target_ratio` and `max_drop`.",
     ),
-    ({"dataset": "digits"}, "invalid-options", "`dataset` needs `architecture`"),
     ("{", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
     ("[]", "invalid-options", 'options: send a JSON object, such as {"steps": 200}.'),
     ({"steps": "x"}, "invalid-options", "steps: this must be a whole number."),
     ('{"seconds": NaN}', "invalid-options", "seconds: this must be a finite number."),
 ]
+
+
+def test_a_data_set_of_an_unknown_network_is_refused(embedded_client: TestClient) -> None:
+    answer = submit(embedded_client, {"dataset": str(DIGITS)})
+    assert (answer.status_code, answer.json()["type"]) == (422, "no-architecture")
+    assert answer.json()["detail"] == "`dataset` needs `architecture`, to measure the accuracy."
+
+
+def test_an_onnx_file_is_accepted_and_holds_its_own_architecture(embedded_client: TestClient) -> None:
+    files = {"checkpoint": ("net.onnx", small_model().SerializeToString())}
+    assert embedded_client.post("/jobs", files=files).status_code == 202
+    options = json.dumps({"architecture": "cifar-resnet20"})
+    answer = embedded_client.post("/jobs", files=files, data={"options": options})
+    assert (answer.status_code, answer.json()["type"]) == (422, "own-architecture")
 
 
 @pytest.mark.parametrize(("options", "slug", "sentence"), BAD_OPTIONS)

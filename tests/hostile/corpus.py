@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.hostile import archives, headers, pickles
+from tests.hostile import archives, headers, onnx_files, pickles
 from tests.hostile.forge import HostileFile
 
 
@@ -25,6 +25,7 @@ def corpus(canary: Path) -> list[HostileFile]:
         *archives.legacy_files(),
         *archives.other_formats(canary),
         *headers.headers(),
+        *onnx_files.models(),
     ]
 
 

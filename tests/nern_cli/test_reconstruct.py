@@ -1,7 +1,9 @@
+import json
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from tests.conftest import EXAMPLE, ROOT
 from tests.nern_cli.conftest import Run
 from tests.nern_client.conftest import fail, succeed
 from tests.nern_client.wire import Wire
+from tests.onnx_models import answers, saved, small_model
 
 ENCODING = ROOT / "tests" / "golden" / "quantized-v4.nern"
 
@@ -118,3 +121,25 @@ def test_weights_that_would_be_read_instead_of_the_new_ones_are_not_left_beside_
 def test_only_a_folder_has_shards(nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "w.pt"), "--shard-bytes", "1") == 2
     assert "Only a folder has shards" in capsys.readouterr().err
+
+
+def test_an_onnx_file_is_encoded_inspected_and_reconstructed(
+    nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, encoding, back = saved(small_model(), tmp_path), tmp_path / "x.nern", tmp_path / "back.onnx"
+    assert nern("encode", str(model), "-o", str(encoding)) == 0
+    assert nern("reconstruct", str(encoding), "-o", str(back)) == 0
+    assert f"6 tensors written to {back}" in capsys.readouterr().out
+    assert answers(back, {"x": np.zeros((2, 3, 8, 8), "float32")})["logits"].shape == (2, 10)
+    for file, kind in ((model, "checkpoint"), (encoding, "encoding")):
+        assert nern("inspect", str(file), "--json") == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["kind"] == kind
+        assert facts["graph_bytes"] > 0
+
+
+def test_other_weights_are_not_written_as_an_onnx_file(
+    nern: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nern("reconstruct", str(ENCODING), "-o", str(tmp_path / "back.onnx")) == 9
+    assert "These weights are not from an ONNX file" in " ".join(capsys.readouterr().err.split())

@@ -248,8 +248,8 @@ def test_what_is_not_there_or_not_allowed_is_said_with_what_to_do(
     assert error.endswith("Start a service with `nern serve`, or set another address with --url or NERN_URL.\n")
     assert nern("jobs", "list", "--url", "localhost:8000") == 1
     assert "must start with http:// or https://" in capsys.readouterr().err
-    assert nern("submit", str(EXAMPLE), "-o", "weights.onnx") == 2
-    assert "must end in .safetensors, .pt, .nern, .json, .html" in " ".join(
+    assert nern("submit", str(EXAMPLE), "-o", "weights.gguf") == 2
+    assert "must end in .safetensors, .pt, .onnx, .nern, .json, .html" in " ".join(
         capsys.readouterr().err.replace("│", " ").split()
     )
     assert nern("submit", str(EXAMPLE), "-o", "no/such/weights.pt") == 10

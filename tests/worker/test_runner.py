@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.digest import file_sha256
 from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
+from tests.onnx_models import answers, small_model
 from tests.small_disks import fill, needs_mounts, small_disk
 from tests.worker.in_process import RunHere
 from tests.worker.supervision import nothing
@@ -249,6 +252,26 @@ def test_a_runner_without_options_reconstructs(tmp_path: Path) -> None:
         found = read_checkpoint(folder.result(name)).tensors
         assert set(found) == set(expected)
         assert all(torch.equal(found[tensor], expected[tensor]) for tensor in expected)
+
+
+def test_an_onnx_file_comes_back_as_one(tmp_path: Path) -> None:
+    folder, again = RunFolder(tmp_path / "encoded"), RunFolder(tmp_path / "decoded")
+    arrays = io.BytesIO()
+    np.savez(arrays, inputs=np.random.default_rng(0).normal(size=(64, 3, 8, 8)).astype("float32"))
+    options = EncodeOptions(dataset="images.npz", steps=2)
+    ended = run(folder, options, small_model().SerializeToString(), {"images.npz": arrays.getvalue()})
+    assert ended.returncode == 0, ended.stdout
+    assert folder.result_names() == [*RESULTS, "weights.onnx"]
+    report = Report.model_validate_json(folder.report.read_bytes())
+    assert report.metrics.fidelity is not None
+    again.make()
+    CACHES.copy_to(again.caches, nothing)
+    shutil.copy(folder.result("encoding.nern"), again.encoding)
+    assert start(again, RunSpec(options=None)).returncode == 0
+    assert again.result_names(encodes=False) == [*RECONSTRUCTED, "weights.onnx"]
+    assert file_sha256(again.result("weights.onnx")) == file_sha256(folder.result("weights.onnx"))
+    images = {"x": np.zeros((2, 3, 8, 8), "float32")}
+    assert answers(again.result("weights.onnx"), images)["logits"].shape == (2, 10)
 
 
 def test_a_runner_that_cannot_confine_itself_as_is_required_blames_the_machine(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from app.uploads.receiving import CHECKPOINT, ENCODING, FileKind, results_of_enc
 from app.webhooks.webhook import Webhook
 from nern_core.contract.catalogue import network_structure
 from nern_core.contract.catalogue.architectures import must_be_catalogued
-from nern_core.contract.options import EncodeOptions
-from nern_core.formats.checkpoint_structure import refuse_without_kernels, structure_of
+from nern_core.contract.options import EncodeOptions, refuse_dataset_alone
+from nern_core.formats.checkpoint_format import CheckpointFormat
+from nern_core.formats.checkpoint_structure import refuse_own_architecture, refuse_without_kernels, structure_of
 from nern_core.tensors.name_matching import match_names
 
 LARGEST_OPTIONS = 64 * 2**10
@@ -65,9 +66,14 @@ def _refuse_unfit(options: EncodeOptions, file: BinaryIO) -> int:
         structure = structure_of(file, options.key)
     with refusing("architecture"):
         # The tensors of other networks are known only to the worker.
-        if options.architecture is not None and must_be_catalogued(options.architecture):
+        if structure.format is CheckpointFormat.ONNX:
+            refuse_own_architecture(options.architecture)
+        elif options.architecture is not None and must_be_catalogued(options.architecture):
             shapes = {name: claim.shape for name, claim in structure.tensors.items()}
             match_names(shapes, network_structure(options.architecture))
+    with refusing("dataset"):
+        if structure.format is not CheckpointFormat.ONNX:
+            refuse_dataset_alone(options)
     with refusing("kernels" if options.kernels else "checkpoint"):
         refuse_without_kernels(structure, options.represented, options.predictor_width, options.kernels_per_coordinate)
     return results_of_encoding(structure)

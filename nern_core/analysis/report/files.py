@@ -55,7 +55,9 @@ def measure_comparison(
             f"The report is not of '{comparison.path.name}'; give the one that was written when that file was encoded.",
         )
     report = trained or make_report(comparison, quality=None, curve=())
-    evaluator = None if dataset is None else any_evaluator_of(comparison, architecture, dataset, device)
+    # An ONNX file has no architecture by name, and its fidelity was measured during encoding.
+    data = None if comparison.original.graph is not None else dataset
+    evaluator = None if data is None else any_evaluator_of(comparison, architecture, data, device)
     is_measured = evaluator is not None and _is_measured(trained, comparison, architecture, dataset)
     measured = [_measure(other, evaluator) for other in chain(standard_codecs(comparison.original.tensors), others)]
     known = report.alternatives if evaluator is None or is_measured else ()

@@ -22,7 +22,6 @@ FILES = {
     "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(64), "is a GGUF file"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "is an HDF5 file, probably from Keras; load it in Keras"),
-    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.4.0" + bytes(64), "is an ONNX model; save the network's state_dict"),
     "gzip": (b"\x1f\x8b\x08" + bytes(64), "is compressed by gzip; unpack it"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), "is a compressed archive; unpack it"),
     "xz": (b"\xfd7zXZ\x00" + bytes(64), "is a compressed archive; unpack it"),

@@ -164,5 +164,5 @@ def test_finds_tensors_that_repeat_an_earlier_one_bit_for_bit() -> None:
 
 def test_refuses_to_write_an_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(NernError) as error:
-        write_checkpoint(Checkpoint(tensors()), tmp_path / "weights.onnx")
+        write_checkpoint(Checkpoint(tensors()), tmp_path / "weights.gguf")
     assert error.value.code == "unknown_format"

@@ -1,0 +1,188 @@
+"""A network that runs the graph of an ONNX file with torch's operators."""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from nern_core.contract.errors import NernError, quoted
+from nern_core.networks.onnx_graph.graph import Graph, Input, Node, read_graph
+from nern_core.networks.onnx_graph.operators import OPERATORS, Call
+from nern_core.networks.onnx_graph.operators.call import Result, computed, unsupported
+from nern_core.tensors.onnx_files import PROGRAM, names_in_modules, parse_model, weight_names
+
+_MOST_ITERATIONS: Final = 10_000
+
+
+def build_onnx_network(graph: bytes, tensors: Mapping[str, Tensor]) -> "OnnxNetwork":
+    """Build the network of a graph with the tensors of its checkpoint.
+
+    Raises `NernError`: `unsupported_operator` names the first operator that cannot be computed.
+    """
+    model = parse_model(graph)
+    program, opset = read_graph(model)
+    return OnnxNetwork(program, opset, names_in_modules(weight_names(model)), tensors)
+
+
+class OnnxNetwork(nn.Module):
+    """The graph of an ONNX file. Its state dict has the weights of the file, under their names in the checkpoint.
+
+    What is kept exactly, such as running means and single numbers, are buffers. Networks in half precision are computed
+    in float32.
+    """
+
+    def __init__(self, graph: Graph, opset: int, names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+        """`names` are those in the checkpoint by those in the file."""
+        super().__init__()
+        exact = graph.exact()
+        for name, in_checkpoint in names.items():
+            tensor = tensors[in_checkpoint].clone()
+            # Single numbers, such as the 0.5 of an activation, are constants more often than not.
+            _register(self, in_checkpoint, tensor, is_parameter=name not in exact and tensor.numel() > 1)
+        setattr(self, PROGRAM, _Program(graph, opset, names))
+
+    @property
+    def graph_inputs(self) -> tuple[Input, ...]:
+        """Return the inputs that a call must give."""
+        program: _Program = getattr(self, PROGRAM)
+        return program.graph.inputs
+
+    def forward(self, *arguments: Tensor, **named: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name, given the inputs in their order or by name."""
+        program: _Program = getattr(self, PROGRAM)
+        expected = [of.name for of in program.graph.inputs]
+        given = {**dict(zip(expected, arguments, strict=False)), **named}
+        if len(arguments) > len(expected) or set(given) != set(expected):
+            raise NernError(
+                "bad_data",
+                f"the ONNX network takes the inputs {', '.join(map(quoted, expected))}, not "
+                f"{', '.join(map(quoted, given)) or 'none'}",
+            )
+        return program.run(self, given)
+
+
+class _Program:
+    """Runs a graph. The weights are read from the module at each call, because training replaces them."""
+
+    def __init__(self, graph: Graph, opset: int, names: Mapping[str, str]) -> None:
+        self.graph = graph
+        self._opset = opset
+        self._weights = {name: attrgetter(in_checkpoint) for name, in_checkpoint in names.items()}
+        self._released = _released(graph)
+
+    def run(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs."""
+        weights = {name: computed(read(module)) for name, read in self._weights.items()}
+        values: dict[str, Tensor | None] = {name: computed(tensor) for name, tensor in inputs.items()}
+        found = self._run(self.graph, weights, values, self._released)
+        return {name: tensor for name, tensor in zip(self.graph.outputs, found, strict=True) if tensor is not None}
+
+    def _run(
+        self,
+        graph: Graph,
+        weights: Mapping[str, Tensor],
+        values: dict[str, Tensor | None],
+        released: tuple[tuple[str, ...], ...] = (),
+    ) -> list[Tensor | None]:
+        """Run the nodes of a graph. `values` are its inputs, and those of the graphs around it; they are changed."""
+        values.update(graph.constants)
+        values.update((name, weights[of]) for name, of in graph.weights.items())
+        for position, node in enumerate(graph.nodes):
+            results = self._results(node, weights, values)
+            values.update(zip((name for name in node.outputs), results, strict=False))
+            for name in released[position] if released else ():
+                values.pop(name, None)
+        return [_value(values, name) for name in graph.outputs]
+
+    def _results(
+        self, node: Node, weights: Mapping[str, Tensor], values: dict[str, Tensor | None]
+    ) -> list[Tensor | None]:
+        inputs = [_value(values, name) if name else None for name in node.inputs]
+        if node.operator == "If":
+            return self._branch(node, inputs, weights, values)
+        if node.operator == "Loop":
+            return self._loop(node, inputs, weights, values)
+        call = Call(node.attributes, _last_used(node), self._opset)
+        result: Result = OPERATORS[node.operator](call, *inputs)
+        return [result] if isinstance(result, Tensor) else list(result)
+
+    def _branch(
+        self,
+        node: Node,
+        inputs: list[Tensor | None],
+        weights: Mapping[str, Tensor],
+        values: dict[str, Tensor | None],
+    ) -> list[Tensor | None]:
+        (condition,) = inputs
+        assert condition is not None
+        branch = node.attributes["then_branch" if bool(condition) else "else_branch"]
+        return self._run(branch, weights, dict(values))
+
+    def _loop(
+        self,
+        node: Node,
+        inputs: list[Tensor | None],
+        weights: Mapping[str, Tensor],
+        values: dict[str, Tensor | None],
+    ) -> list[Tensor | None]:
+        """Run the body until its condition is false; collect what it yields in each iteration."""
+        body: Graph = node.attributes["body"]
+        limit, condition, *carried = inputs
+        most = _MOST_ITERATIONS + 1 if limit is None else int(limit)
+        runs, count = condition is None or bool(condition), 0
+        collected: list[list[Tensor]] = [[] for _ in body.outputs[1 + len(carried) :]]
+        while runs and count < most:
+            if count >= _MOST_ITERATIONS:
+                raise unsupported(f"a loop of more than {_MOST_ITERATIONS:,} iterations")
+            given = [torch.tensor(count), torch.tensor(True), *carried]  # a value
+            names = [of.name for of in body.inputs]
+            after = self._run(body, weights, {**values, **dict(zip(names, given, strict=True))})
+            carried = after[1 : 1 + len(carried)]
+            for part, value in zip(collected, after[1 + len(carried) :], strict=True):
+                assert value is not None
+                part.append(value)
+            runs, count = bool(after[0]), count + 1
+        return [*carried, *(torch.stack(part) if part else torch.empty(0) for part in collected)]
+
+
+def _value(values: Mapping[str, Tensor | None], name: str) -> Tensor | None:
+    if name not in values:
+        raise NernError("unreadable_checkpoint", f"The ONNX file uses a value {quoted(name)} before it is computed.")
+    return values[name]
+
+
+def _last_used(node: Node) -> int:
+    """Return the number of outputs up to the last one that has a name."""
+    return max((place for place, name in enumerate(node.outputs, 1) if name), default=0)
+
+
+def _released(graph: Graph) -> tuple[tuple[str, ...], ...]:
+    """Return, for each node, the values that no later one uses."""
+    last: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        within = set[str]().union(*(branch.used() for branch in node.branches()))
+        for name in (*node.inputs, *node.outputs, *within):
+            last[name] = position
+    kept = set(graph.outputs)
+    by_node: list[list[str]] = [[] for _ in graph.nodes]
+    for name, position in last.items():
+        if name and name not in kept:
+            by_node[position].append(name)
+    return tuple(map(tuple, by_node))
+
+
+def _register(module: nn.Module, name: str, tensor: Tensor, *, is_parameter: bool) -> None:
+    """Register a tensor under a dotted name, in modules for the parts before the last one."""
+    *parts, last = name.split(".")
+    for part in parts:
+        inner: Any = module._modules.get(part)  # noqa: SLF001 # getattr would raise
+        if inner is None:
+            inner = nn.Module()
+            module.add_module(part, inner)
+        module = inner
+    if is_parameter:
+        module.register_parameter(last, nn.Parameter(tensor))
+    else:
+        module.register_buffer(last, tensor)

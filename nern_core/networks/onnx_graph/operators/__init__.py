@@ -1,0 +1,19 @@
+"""The operators of ONNX as functions of torch tensors, by subject; importing this package registers them all."""
+
+from nern_core.networks.onnx_graph.operators import (
+    arithmetic,
+    convolutions,
+    gathering,
+    logic,
+    normalization,
+    pooling,
+    recurrent,
+    reductions,
+    resizing,
+    shapes,
+)
+from nern_core.networks.onnx_graph.operators.call import OPERATORS, Call, Operator
+
+__all__ = ["OPERATORS", "Call", "Operator"]
+__all__ += ["arithmetic", "convolutions", "gathering", "logic", "normalization"]
+__all__ += ["pooling", "recurrent", "reductions", "resizing", "shapes"]

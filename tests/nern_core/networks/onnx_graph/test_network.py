@@ -1,0 +1,222 @@
+"""Networks of ONNX files compute what onnxruntime computes, and can be trained."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from nern_core.contract.errors import NernError
+from tests.onnx_models import answers, differences, model_of, network_of, saved, small_model, weights
+
+CLOSE = 1e-5
+
+
+def numbers(*shape: int, seed: int = 1) -> Any:
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def node(operator: str, *inputs: str, **attributes: Any) -> Any:
+    return helper.make_node(operator, ["x", *inputs], ["y"], **attributes)
+
+
+def constant(name: str, *values: float, dtype: str = "int64") -> TensorProto:
+    return numpy_helper.from_array(np.array(values, dtype), name)
+
+
+# Name of the case: node, initializers, input.
+NODES: dict[str, tuple[Any, list[TensorProto], Any]] = {
+    "asymmetric pads of a convolution": (
+        node("Conv", "w", pads=[0, 1, 2, 1], group=2),
+        weights(w=(4, 2, 3, 3)),
+        numbers(2, 4, 7, 8),
+    ),
+    "same pads": (
+        node("Conv", "w", auto_pad="SAME_UPPER", strides=[2, 2]),
+        weights(w=(4, 2, 3, 3)),
+        numbers(1, 2, 7, 8),
+    ),
+    "transposed convolution": (
+        node("ConvTranspose", "w", strides=[2, 2], pads=[1, 0, 1, 2], output_padding=[1, 1]),
+        weights(w=(2, 3, 3, 3)),
+        numbers(1, 2, 5, 6),
+    ),
+    "pooling that rounds up": (
+        node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 1, 1], ceil_mode=1),
+        [],
+        numbers(1, 2, 8, 9),
+    ),
+    "clip": (node("Clip", "low", "high"), [*weights(low=()), constant("high", 0.5, dtype="float32")], numbers(3, 4)),
+    "layer normalization": (node("LayerNormalization", "s", "b"), weights(s=(8,), b=(8,)), numbers(2, 3, 8)),
+    "resize to sizes": (
+        node("Resize", "", "", "sizes", mode="linear"),
+        [constant("sizes", 1, 2, 13, 4)],
+        numbers(1, 2, 7, 9),
+    ),
+    "resize by scales": (
+        node("Resize", "", "scales", mode="nearest"),
+        [constant("scales", 1, 1, 0.6, 2.0, dtype="float32")],
+        numbers(1, 2, 7, 9),
+    ),
+    "lstm in two directions": (
+        node("LSTM", "w", "r", "b", hidden_size=4, direction="bidirectional"),
+        weights(w=(2, 16, 3), r=(2, 16, 4), b=(2, 32)),
+        numbers(5, 2, 3),
+    ),
+    "gru that resets before": (
+        node("GRU", "w", "r", "b", hidden_size=4),
+        weights(w=(1, 12, 3), r=(1, 12, 4), b=(1, 24)),
+        numbers(5, 2, 3),
+    ),
+    "gru that resets after": (
+        node("GRU", "w", "r", "b", hidden_size=4, linear_before_reset=1),
+        weights(w=(1, 12, 3), r=(1, 12, 4), b=(1, 24)),
+        numbers(5, 2, 3),
+    ),
+    "backward slice": (
+        node("Slice", "from", "to", "axes", "steps"),
+        [constant("from", -1), constant("to", -100), constant("axes", 1), constant("steps", -2)],
+        numbers(2, 7),
+    ),
+    "reflected pads": (node("Pad", "pads", mode="reflect"), [constant("pads", 0, 2, 0, 3)], numbers(2, 5)),
+    "gather": (node("Gather", "i", axis=1), [constant("i", 0, -1, 2)], numbers(2, 5)),
+    "einsum": (node("Einsum", "w", equation="bij,jk->bik"), weights(w=(4, 3)), numbers(2, 5, 4)),
+    "hard swish": (node("HardSwish"), [], numbers(2, 5)),
+    "mean of axes": (node("ReduceMean", axes=[1], keepdims=0), [], numbers(2, 5)),
+}
+
+
+@pytest.mark.parametrize("case", NODES)
+def test_an_operator_gives_what_onnxruntime_gives(case: str, tmp_path: Path) -> None:
+    of, held, x = NODES[case]
+    path = saved(model_of([of], held), tmp_path)
+    assert differences(path, {"x": x})["y"] < CLOSE
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 18, 21])
+def test_versions_of_operators_take_axes_as_attributes_or_inputs(opset: int, tmp_path: Path) -> None:
+    axes: dict[str, Any] = {"axes": [1]} if opset < 13 else {}
+    inputs = ["axes"] if opset >= 13 else []
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", *inputs], ["a"], **axes),
+        helper.make_node("Softmax", ["a"], ["b"], axis=2),
+        helper.make_node("Squeeze", ["b", *inputs], ["y"], **axes),
+    ]
+    path = saved(model_of(nodes, [constant("axes", 1)] if inputs else [], opset=opset), tmp_path)
+    assert differences(path, {"x": numbers(3, 4)})["y"] < CLOSE
+
+
+class Exported(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Hardswish())
+        self.norm, self.mix = nn.LayerNorm(8), nn.Linear(8, 24)
+        self.up, self.head = nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        count, channels, height, width = x.shape
+        q, k, v = self.mix(self.norm(x.flatten(2).transpose(1, 2))).chunk(3, dim=-1)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = attended.transpose(1, 2).reshape(count, channels, height, width) + x
+        found: torch.Tensor = self.head(nn.functional.gelu(self.up(x)))
+        return found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_exported_by_torch_is_the_same_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, path = Exported().eval(), tmp_path / "exported.onnx"
+    x = torch.randn(2, 3, 12, 16)
+    torch.onnx.export(network, (x,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n", 2: "h"}})
+    (found,) = network_of(path)(x=x).values()
+    torch.testing.assert_close(found, network(x), rtol=1e-4, atol=1e-5)
+
+
+def branches() -> Any:
+    """Return a model that multiplies by one of two weights of the same name, each in a branch."""
+    parts = {}
+    for branch, seed in (("then_branch", 1), ("else_branch", 2)):
+        out = [helper.make_tensor_value_info(f"{branch}.y", TensorProto.FLOAT, None)]
+        nodes = [helper.make_node("MatMul", ["x", "w"], [f"{branch}.y"])]
+        parts[branch] = helper.make_graph(nodes, branch, [], out, weights(seed, w=(4, 3)))
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Greater", ["s", "zero"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], **parts),
+    ]
+    return model_of(nodes, [numpy_helper.from_array(np.zeros((), "float32"), "zero")])
+
+
+def test_weights_of_branches_have_names_of_their_own(tmp_path: Path) -> None:
+    path = saved(branches(), tmp_path)
+    network = network_of(path)
+    assert [name for name, _ in network.named_parameters()] == ["w", "w@2"]
+    for sign in (1, -1):
+        assert differences(path, {"x": sign * np.abs(numbers(2, 4))})["y"] < CLOSE
+
+
+def test_constants_of_two_or_more_values_are_weights_and_single_numbers_are_kept(tmp_path: Path) -> None:
+    held = {name: numpy_helper.from_array(numbers(*shape), name) for name, shape in (("a", (4, 3)), ("b", (1,)))}
+    nodes = [
+        helper.make_node("Constant", [], ["a"], value=held["a"]),
+        helper.make_node("Constant", [], ["b"], value=held["b"]),
+        helper.make_node("MatMul", ["x", "a"], ["c"]),
+        helper.make_node("Mul", ["c", "b"], ["d"]),
+        helper.make_node("Pow", ["d", "e"], ["y"]),
+    ]
+    path = saved(model_of(nodes, [constant("e", 2.0, dtype="float32")]), tmp_path)
+    network = network_of(path)
+    assert [name for name, _ in network.named_parameters()] == ["a"]
+    assert [name for name, _ in network.named_buffers()] == ["e"]
+    assert differences(path, {"x": numbers(2, 4)})["y"] < CLOSE
+
+
+def test_all_parameters_have_gradients_also_in_copies(tmp_path: Path) -> None:
+    network = copy.deepcopy(network_of(saved(small_model(), tmp_path)))
+    network(torch.randn(2, 3, 8, 8))["logits"].sum().backward()
+    assert {name for name, tensor in network.named_parameters() if tensor.grad is not None} == {
+        *("stem.weight", "stem.bias", "body.weight", "head.weight", "head.bias")
+    }
+
+
+def test_a_network_in_half_precision_is_computed_in_float32(tmp_path: Path) -> None:
+    held = numpy_helper.from_array(numbers(4, 3).astype("float16"), "w")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["h", "w"], ["m"]),
+    ]
+    path = saved(model_of([*nodes, helper.make_node("Cast", ["m"], ["y"], to=TensorProto.FLOAT)], [held]), tmp_path)
+    network, x = network_of(path), numbers(2, 4)
+    assert network.w.dtype == torch.float16
+    found = network(torch.from_numpy(x))["y"]
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.detach().numpy(), answers(path, {"x": x})["y"], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("of", "named"),
+    [
+        (helper.make_node("Unique", ["x"], ["y"]), "Unique"),
+        (helper.make_node("Run", ["x"], ["y"], domain="evil.example"), "evil.example.Run"),
+    ],
+)
+def test_the_first_operator_that_is_missing_is_named(of: Any, named: str, tmp_path: Path) -> None:
+    path = saved(model_of([helper.make_node("Relu", ["x"], ["a"]), of], weights(w=(4, 4))), tmp_path)
+    with pytest.raises(NernError) as error:
+        network_of(path)
+    assert error.value.code == "unsupported_operator"
+    assert error.value.message == (
+        f"The ONNX network uses the operator '{named}', which cannot be trained here; omit the data to encode its "
+        "weights as they are."
+    )
+
+
+def test_other_inputs_are_refused_with_the_names_of_the_right_ones(tmp_path: Path) -> None:
+    network = network_of(saved(small_model(), tmp_path))
+    with pytest.raises(NernError, match=r"takes the inputs 'x', not 'image'"):
+        network(image=torch.zeros(1, 3, 8, 8))
