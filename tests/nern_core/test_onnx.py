@@ -106,7 +106,7 @@ def recurrent() -> Any:
         onnx.helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["", "last", "cell"], hidden_size=16),
         onnx.helper.make_node("Mul", ["last", "switch"], ["y"]),
     ]
-    shapes = {"x": [5, "n", 8], "h": [1, "n", 16], "c": [1, "n", 16], "switch": []}
+    shapes: dict[str, Any] = {"x": [5, "n", 8], "h": [1, "n", 16], "c": [1, "n", 16], "switch": []}
     return model_of(nodes, weights(w=(1, 64, 8), r=(1, 64, 16)), shapes)
 
 
