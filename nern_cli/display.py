@@ -138,8 +138,10 @@ def print_result(title: str, metrics: Mapping[str, Any], layers: int | None = No
 
 
 def _fidelity_rows(fidelity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a fidelity by name, without nested lists."""
+    """Return the figures of a fidelity by name, without nested lists and without the perplexities of other networks."""
     rows = {name: value for name, value in fidelity.items() if name != "outputs"}
+    if rows.get("original_perplexity") is None:
+        rows = {name: value for name, value in rows.items() if not name.endswith("_perplexity")}
     for output in fidelity["outputs"]:
         rows |= {f"{figure} of {output['name']}": output[figure] for figure in ("relative_error", "cosine")}
     return rows

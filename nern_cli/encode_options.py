@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import GenericAlias, MappingProxyType, NoneType
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -14,6 +15,7 @@ from nern_cli.option_words import bounds_of, choices_of, flag_of, help_of
 from nern_cli.own_code import own_architecture
 from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES
 from nern_core.contract.options import ANY_ARCHITECTURE, Device, EncodeOptions
+from nern_core.formats.hub_folder import named_architecture
 
 _PARAMETER: Final = "options"
 
@@ -88,6 +90,9 @@ def _with_flags(
     @functools.wraps(command)
     def with_flags(**given: Any) -> None:  # noqa: ANN401 # values parsed by typer
         values = {name: flag.convert(given.pop(name)) for name, flag in flags.items()}
+        checkpoint = given.get("checkpoint")
+        if values["dataset"] is not None and values["architecture"] is None and isinstance(checkpoint, Path):
+            values["architecture"] = _architecture_of(checkpoint)
         command(**given, options=EncodeOptions.model_validate(values, context=context))
 
     shown = [_parameter(name, flag) for name, flag in flags.items()]
@@ -96,6 +101,12 @@ def _with_flags(
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     with_flags.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined] # what typer reads
     return with_flags
+
+
+def _architecture_of(checkpoint: Path) -> str | None:
+    """Return the architecture that the configuration beside a checkpoint names, for a folder of the hub."""
+    name = named_architecture(checkpoint)
+    return None if name is None else f"transformers:{name}"
 
 
 def _flags(different: Mapping[str, Flag | None]) -> Mapping[str, Flag]:

@@ -16,10 +16,12 @@ from nern_core.contract.progress import OnProgress, Phase, Progress
 from nern_core.contract.report import Report
 from nern_core.contract.verdict import accuracy_drop
 from nern_core.decoder import decode
+from nern_core.inputs.hub_network import read_hub_network
 from nern_core.inputs.module import read_module
 from nern_core.inputs.source import EncodingInput, read_input
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.inputs.teacher import make_teacher
+from nern_core.networks.transformers_models.names import is_transformers
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.recipes.default_budget import choose_budget
 from nern_core.representations.files import write_encoding
@@ -82,6 +84,8 @@ def encode(
     if isinstance(checkpoint, nn.Module):
         _refuse_file_options(options)
         source = read_module(checkpoint, options, inputs)
+    elif is_transformers(options.architecture):
+        source = read_hub_network(Path(checkpoint), options)
     else:
         source = read_input(Path(checkpoint), options, reads_training_images=not recipe.data_free, inputs=inputs)
     teacher = make_teacher(source, device, options, stronger_teacher, compares_features=recipe.compares_features)
@@ -116,7 +120,13 @@ def encode(
     decoded = decode(encoding)
     stopwatch.begin(Phase.EVALUATION, at=TRAINING_ENDS)
     quality = source.quality(decoded.tensors, device)
-    comparison = Comparison(original=source.checkpoint, encoding=encoded.encoding, decoded=decoded, path=encoding)
+    comparison = Comparison(
+        original=source.checkpoint,
+        encoding=encoded.encoding,
+        decoded=decoded,
+        path=encoding,
+        source=None if isinstance(checkpoint, nn.Module) else Path(checkpoint),
+    )
     report = make_report(
         comparison,
         quality=quality,

@@ -106,8 +106,9 @@ def figures_of(job: Job) -> dict[str, float]:
     seconds: Mapping[str, float] = given.pop("seconds", {})
     fidelity: Mapping[str, Any] = given.pop("fidelity", None) or {"outputs": ()}
     figures = {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
-    if fidelity.get("agreement") is not None:
-        figures["agreement"] = float(fidelity["agreement"])
+    for name in ("agreement", "original_perplexity", "reconstructed_perplexity"):
+        if fidelity.get(name) is not None:
+            figures[name] = float(fidelity[name])
     if fidelity["outputs"]:
         figures["output_error"] = max(float(output["relative_error"]) for output in fidelity["outputs"])
     if {"original_accuracy", "reconstructed_accuracy"} <= figures.keys():

@@ -9,9 +9,11 @@ import torch
 from nern_core.container.encoding import Encoding
 from nern_core.contract.errors import NernError
 from nern_core.decoder import decode_encoding
+from nern_core.inputs.hub_network import open_hub_evaluator
 from nern_core.networks import Architecture, find_architecture
 from nern_core.networks.evaluate import Evaluator, open_evaluator
 from nern_core.networks.input_evaluator import InputEvaluator, open_any_evaluator
+from nern_core.networks.transformers_models.names import is_transformers
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
@@ -21,12 +23,13 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """An original beside its encoding in the file `path` and the decoded checkpoint."""
+    """An original, read from `source` unless it was in memory, its encoding in the file `path`, and the decoded one."""
 
     original: Checkpoint
     encoding: Encoding[Any]
     decoded: Checkpoint
     path: Path
+    source: Path | None = None
 
 
 def open_comparison(checkpoint: Path, encoding: Path) -> Comparison:
@@ -47,7 +50,8 @@ def open_comparison(checkpoint: Path, encoding: Path) -> Comparison:
     if set(original.tensors) != set(document.tensor_order):
         file_names = document.file_names.by_name(document.tensor_order)
         original = original.renamed({found: name for name, found in file_names.items()})
-    return Comparison(original=original, encoding=contents, decoded=decode_encoding(contents), path=encoding)
+    decoded = decode_encoding(contents)
+    return Comparison(original=original, encoding=contents, decoded=decoded, path=encoding, source=checkpoint)
 
 
 def evaluator_of(
@@ -72,18 +76,27 @@ def any_evaluator_of(
 
     Raises `NernError` as `evaluator_of` does.
     """
-    document = comparison.encoding.document
-    name = architecture_of(comparison.encoding, architecture).name
-    tensors, outputs = comparison.original.tensors, document.options.outputs or ()
+    name, outputs = (
+        architecture_name(comparison.encoding, architecture),
+        comparison.encoding.document.options.outputs or (),
+    )
+    if is_transformers(name) and comparison.source is not None:
+        return open_hub_evaluator(comparison.source, comparison.original, name, dataset, outputs, device)
+    tensors = comparison.original.tensors
     return open_any_evaluator(name, tensors, dataset, outputs=outputs, device=device)
 
 
 def architecture_of(encoding: Encoding[Any], architecture: str | None) -> Architecture:
-    """Return the architecture of an encoding's network; `architecture` overrides the one that the encoding names.
+    """Return the architecture of an encoding's network. Raises `NernError` as `architecture_name` does."""
+    return find_architecture(architecture_name(encoding, architecture))
+
+
+def architecture_name(encoding: Encoding[Any], architecture: str | None) -> str:
+    """Return the name of an encoding's architecture; `architecture` overrides the one that the encoding names.
 
     Raises `NernError`, with the code `no_architecture` if neither names one.
     """
     name = architecture or encoding.document.architecture
     if name is None:
         raise NernError("no_architecture", "The encoding names no architecture; give --architecture to use a data set.")
-    return find_architecture(name)
+    return name

@@ -28,6 +28,13 @@ class Fidelity(BaseModel):
         float | None,
         Field(description="Percentage of equal answers: the largest logit is the same. Null if there are no logits."),
     ] = None
+    original_perplexity: Annotated[
+        float | None,
+        Field(description="Perplexity of the original on the inputs, if it is a causal language model. Null if not."),
+    ] = None
+    reconstructed_perplexity: Annotated[
+        float | None, Field(description="The same of the network with the decoded weights.")
+    ] = None
 
     @property
     def relative_error(self) -> float:

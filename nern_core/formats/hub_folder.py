@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, Final, Protocol, TypeGuard
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.file_section import section
 from nern_core.formats.tensor_claims import MOST_TENSORS, check_name, too_many_tensors
-from nern_core.formats.torch_files.zip_archive import Entry, compressed_names, read_entries
+from nern_core.formats.torch_files.zip_archive import Entry, compressed_names, read_entries, read_names
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -165,6 +166,43 @@ def hub_folder_at(path: Path) -> HubFolder | None:
     if path.name.endswith(".json") and path.is_file() and _is_index(path):
         return _indexed(FolderFiles(path.parent), path.name)
     return None
+
+
+@contextmanager
+def open_hub(path: Path) -> Iterator[HubFolder | None]:
+    """Open the folder, index or zip archive of a folder at a path; None for any other file. Raises `NernError`."""
+    folder = hub_folder_at(path)
+    if folder is not None or not path.is_file():
+        yield folder
+        return
+    with path.open("rb") as file:
+        is_zip = format_of(file.read(HEAD_BYTES)) is CheckpointFormat.TORCH_ZIP
+        yield hub_archive(file) if is_zip and is_hub_archive(read_names(file)) else None
+
+
+def read_beside(path: Path, name: str, most: int) -> bytes | None:
+    """Return a file of the folder that `open_hub` opens, of at most `most` bytes; None if there is none."""
+    with open_hub(path) as folder:
+        if folder is None or name not in folder.files.names():
+            return None
+        with folder.files.open(name) as file:
+            content = file.read(most + 1)
+    return None if len(content) > most else content
+
+
+def named_architecture(path: Path) -> str | None:
+    """Return the first of the `architectures` in the configuration of the folder that `open_hub` opens; None without.
+
+    A folder that cannot be read has none, too: reading its weights tells why.
+    """
+    try:
+        with open_hub(path) as folder:
+            config = None if folder is None else folder.config()
+    except NernError:
+        return None
+    names = (config or {}).get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    return name if isinstance(name, str) and name.isidentifier() else None
 
 
 def bytes_of_checkpoint(path: Path) -> int:

@@ -31,6 +31,7 @@ class EncodingInput:
 
     Images need an `architecture`. A network that was given itself, or as an ONNX file, is `network`, with its `inputs`
     if there are any.
+    `beside` are the names of tensors that the checkpoint has beside those of the `network`.
     """
 
     checkpoint: Checkpoint
@@ -43,6 +44,7 @@ class EncodingInput:
     test_images: ImageSet | None
     network: nn.Module | None = None
     inputs: InputSet | None = None
+    beside: frozenset[str] = frozenset()
 
     @property
     def tensor_bytes(self) -> int:
@@ -73,7 +75,7 @@ class EncodingInput:
             return evaluator.compare(self.checkpoint.tensors, decoded)
         if self.network is None or self.inputs is None:
             return None
-        by_inputs = InputEvaluator(network=self.network, inputs=self.inputs, device=device)
+        by_inputs = InputEvaluator(network=self.network, inputs=self.inputs, device=device, beside=self.beside)
         return by_inputs.compare(self.checkpoint.tensors, decoded)
 
 

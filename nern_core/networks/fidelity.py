@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nern_core.contract.fidelity import Fidelity, OutputFidelity
@@ -19,6 +20,10 @@ _DIGITS = 6
 _LARGEST_ERROR = 1e6
 LOGITS: Final = "logits"
 _AXES_OF_LOGITS: Final = 2
+# Ends of the names of causal language models in transformers.
+_CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
+# exp(200), about 7e86, is reported instead of larger perplexities, and of those that are no numbers.
+_MOST_NATS: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class QualityMeter:
         self._examples = 0
         self._answers = self._equal = 0
         self._labelled = self._right = self._still_right = 0
+        self._tokens = 0
+        self._surprisal = self._changed_surprisal = 0.0
 
     def add(
         self, original: dict[str, Tensor], changed: dict[str, Tensor], examples: int, labels: Tensor | None = None
@@ -57,6 +64,13 @@ class QualityMeter:
             self._right += int((answers == labels).sum())
             self._still_right += int((others == labels).sum())
 
+    def add_tokens(self, original: Tensor, changed: Tensor, tokens: Tensor, mask: Tensor | None) -> None:
+        """Add the logits (n, t, words) of causal language models for tokens (n, t); `mask` is 0 at padding."""
+        counted = torch.ones_like(tokens[:, 1:]) if mask is None else mask[:, 1:] * mask[:, :-1]
+        self._tokens += int((counted != 0).sum())
+        self._surprisal += _surprisal(original, tokens, counted)
+        self._changed_surprisal += _surprisal(changed, tokens, counted)
+
     def _add_output(self, name: str, original: Tensor, changed: Tensor) -> None:
         error = float((changed - original).square().sum())
         norms = float(original.square().sum()), float(changed.square().sum())
@@ -70,7 +84,13 @@ class QualityMeter:
         agreement = _percentage(self._equal, self._answers) if has_answers else None
         has_accuracy = has_answers and self._labelled == self._answers
         return Quality(
-            Fidelity(examples=self._examples, outputs=outputs, agreement=agreement),
+            Fidelity(
+                examples=self._examples,
+                outputs=outputs,
+                agreement=agreement,
+                original_perplexity=_perplexity(self._surprisal, self._tokens),
+                reconstructed_perplexity=_perplexity(self._changed_surprisal, self._tokens),
+            ),
             _percentage(self._right, self._labelled) if has_accuracy else None,
             _percentage(self._still_right, self._labelled) if has_accuracy else None,
         )
@@ -83,6 +103,32 @@ def _name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
         ((only, tensor),) = outputs.items()
         return only if tensor.ndim == _AXES_OF_LOGITS and tensor.shape[1] > 1 else None
     return named
+
+
+def _surprisal(logits: Tensor, tokens: Tensor, counted: Tensor) -> float:
+    """Return the negative log-likelihood in nats of the counted tokens after the first of each row."""
+    lost = F.cross_entropy(logits[:, :-1].transpose(1, 2).double(), tokens[:, 1:].long(), reduction="none")
+    return float(lost[counted != 0].sum())
+
+
+def _perplexity(surprisal: float, tokens: int) -> float | None:
+    """Return the perplexity, rounded, and at most a finite number; None without tokens."""
+    if not tokens:
+        return None
+    nats = surprisal / tokens
+    return round(math.exp(min(nats, _MOST_NATS)), _DIGITS) if not math.isnan(nats) else math.exp(_MOST_NATS)
+
+
+def _tokens_of(network: nn.Module, inputs: ModelInputs, logits: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
+    """Return the tokens that a causal language model predicts, and their mask; None for any other network."""
+    if not type(network).__name__.endswith(_CAUSAL) or not isinstance(inputs, Mapping) or logits is None:
+        return None
+    tokens, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or logits.shape[:-1] != tokens.shape or tokens.shape[1] < 2:
+        return None
+    if int(tokens.max()) >= logits.shape[-1] or int(tokens.min()) < 0:
+        return None
+    return tokens, mask if isinstance(mask, Tensor) and mask.shape == tokens.shape else None
 
 
 @torch.no_grad()
@@ -102,6 +148,8 @@ def compare_networks(
             batch.examples,
             batch.labels,
         )
+        if (predicted := _tokens_of(original, inputs, first.get(LOGITS))) is not None:
+            meter.add_tokens(first[LOGITS], second[LOGITS], *predicted)
     return meter.quality()
 
 

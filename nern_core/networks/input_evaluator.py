@@ -1,7 +1,7 @@
 """Read the inputs of any network from a data set, and measure its checkpoints on those that are held out."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +22,15 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputEvaluator:
-    """Measures checkpoints of one network on the same held-out inputs. The network itself stays unchanged."""
+    """Measures checkpoints of one network on the same held-out inputs. The network itself stays unchanged.
+
+    `beside` are the names of tensors that checkpoints have beside those of the network.
+    """
 
     network: nn.Module
     inputs: InputSet
     device: torch.device
+    beside: Collection[str] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -46,7 +50,7 @@ class InputEvaluator:
 
     def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
         network = placed(copy.deepcopy(self.network), self.device)
-        load_weights(network, tensors)
+        load_weights(network, {name: tensor for name, tensor in tensors.items() if name not in self.beside})
         return network
 
 

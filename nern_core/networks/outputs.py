@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nern_core.contract.errors import NernError, quoted
 
 # What language models return for their next call, and the loss of given labels, are no answers.
-_NO_ANSWERS: Final = ("past_key_values", "loss")
+_NO_ANSWERS: Final = ("past_key_values", "cache", "cache_params", "loss")
 _ONLY: Final = "output"
 _AXES_OF_LOGITS: Final = 2
 

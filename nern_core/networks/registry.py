@@ -15,8 +15,10 @@ from nern_core.networks.architecture import Architecture
 from nern_core.networks.built_in import BuiltInArchitectures
 from nern_core.networks.installed_architectures import find_installed
 from nern_core.networks.provider import ArchitectureProvider
+from nern_core.networks.shared_tensors import shared_names, with_shared
 from nern_core.networks.timm_models import TimmArchitectures
 from nern_core.networks.torchvision_models import TorchvisionArchitectures
+from nern_core.networks.transformers_models.names import TransformersArchitectures
 from nern_core.tensors.name_matching import match_names
 
 _CPU = torch.device("cpu")
@@ -24,7 +26,7 @@ _CPU = torch.device("cpu")
 _AXES_OF_IMAGES = 4
 _SOME_CLASSES = 10
 _CATALOGUED: tuple[ArchitectureProvider, ...] = (BuiltInArchitectures(), TorchvisionArchitectures())
-_PROVIDERS: tuple[ArchitectureProvider, ...] = (*_CATALOGUED, TimmArchitectures())
+_PROVIDERS: tuple[ArchitectureProvider, ...] = (*_CATALOGUED, TimmArchitectures(), TransformersArchitectures())
 # Architectures of the user's own code, which a command imported.
 _registered: dict[str, Architecture] = {}
 
@@ -106,8 +108,11 @@ def placed(network: nn.Module, device: torch.device = _CPU) -> nn.Module:
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a checkpoint's tensors into a network. Names changed by wrappers are recognized.
 
+    Tensors that the network shares may be given under one of their names.
+
     Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes do not fit.
     """
+    tensors = with_shared(tensors, shared_names(network))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     match = match_names(shapes, structure_of(network))
     _load_found(network, {match.names[name]: tensor for name, tensor in tensors.items() if name in match.names})

@@ -7,6 +7,7 @@ from torch.func import functional_call
 
 from nern_core.networks.model_inputs import ModelInputs, arguments_of
 from nern_core.networks.outputs import LOGITS, OutputReader
+from nern_core.networks.shared_tensors import shared_names, with_shared
 
 
 class Student:
@@ -25,16 +26,19 @@ class Student:
         `reader` reads the outputs, as those of the teacher are read.
         """
         # The parameters themselves, because `functional_call` recognizes shared ones by identity.
-        state = network.state_dict(keep_vars=True) | dict(changed or {})
+        # A state dict lacks buffers that are not saved.
+        buffers = dict(network.named_buffers(remove_duplicate=False))
+        state = buffers | network.state_dict(keep_vars=True) | dict(changed or {})
         self._state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
         self._network = network
         self._tied = dict(tied or {})
+        self._shared = shared_names(network)
         self._reader = reader
 
     def logits(self, weights: Mapping[str, Tensor], inputs: ModelInputs) -> Tensor:
         """Return the network's outputs for `inputs` with these weights, differentiable, as `OutputReader` does."""
         repeated = {alias: weights[name] for alias, name in self._tied.items() if name in weights}
-        tensors = {**self._state, **weights, **repeated}
+        tensors = {**self._state, **with_shared({**weights, **repeated}, self._shared)}
         positional, keywords = arguments_of(inputs)
         return self._reader.read(
             self._network, lambda: functional_call(self._network, tensors, positional, keywords, strict=True)

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from nern_core.analysis.baselines import Alternative, standard_codecs
-from nern_core.analysis.comparison import Comparison, any_evaluator_of, architecture_of
+from nern_core.analysis.comparison import Comparison, any_evaluator_of, architecture_name
 from nern_core.analysis.report.measure import describe_lost, make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
@@ -85,7 +85,7 @@ def _is_measured(
     """Return True if `trained` was measured with the same architecture on the same data set."""
     if trained is None or trained.options.dataset is None:
         return False
-    name = architecture_of(comparison.encoding, architecture).name
+    name = architecture_name(comparison.encoding, architecture)
     return Path(trained.options.dataset) == dataset and trained.options.architecture == name
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn, torchvision:NAME or timm:NAME"
 ENTRY_POINTS: Final = "nern.architectures"
 # Libraries that know more names than the catalogue lists, with the form of these names.
-_OF_LIBRARIES: Final = re.compile(r"(torchvision|timm):[A-Za-z0-9_.-]{1,100}")
+_OF_LIBRARIES: Final = re.compile(r"(torchvision|timm|transformers):[A-Za-z0-9_.-]{1,100}")
 # The catalogue lists all networks of this library.
 _CATALOGUED_LIBRARY: Final = "torchvision:"
 # The type of pydantic's error for a name that no provider knows.
