@@ -11,6 +11,7 @@ from nern_core.networks.image_files.saved import is_saved, read_saved
 from nern_core.networks.image_files.webdataset import read_webdataset
 
 _PARQUET_MAGIC: Final = b"PAR1"
+_NPY_MAGIC: Final = b"\x93NUMPY"
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _TAR_MAGIC: Final = b"ustar"
 _TAR_MAGIC_END: Final = 257 + len(_TAR_MAGIC)
@@ -37,6 +38,12 @@ def _in_file(path: Path) -> ImageFiles | None:
         head = file.read(_TAR_MAGIC_END)
     if head.startswith(_PARQUET_MAGIC):
         return read_parquet(path, [path])
+    if not head:
+        raise NernError("bad_data", f"'{path}' is an empty file; write it again.")
+    if head.startswith(_NPY_MAGIC):
+        raise NernError(
+            "bad_data", f"'{path}' holds one array (.npy); write `inputs`, and `labels` if known, with numpy.savez."
+        )
     if head.startswith(_ZIP_MAGIC):
         raise NernError(
             "not_a_dataset",

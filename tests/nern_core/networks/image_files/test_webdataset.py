@@ -87,3 +87,12 @@ def test_a_zip_archive_is_to_be_unpacked(tmp_path: Path) -> None:
     with pytest.raises(NernError, match=r"pets\.zip' is a zip archive; give the unpacked folder") as error:
         read_pixels(tmp_path / "pets.zip", "train")
     assert error.value.code == "not_a_dataset"
+
+
+def test_an_empty_file_and_one_array_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    for content, sentence in ((b"", "x.npz' is an empty file"), (b"\x93NUMPY\x01\x00", r"x.npz' holds one array")):
+        path.write_bytes(content)
+        with pytest.raises(NernError, match=sentence) as error:
+            read_pixels(path, "train")
+        assert error.value.code == "bad_data"
