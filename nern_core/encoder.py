@@ -85,7 +85,7 @@ def encode(
         _refuse_file_options(options)
         source = read_module(checkpoint, options, inputs)
     elif is_transformers(options.architecture):
-        source = read_hub_network(Path(checkpoint), options)
+        source = read_hub_network(Path(checkpoint), options, inputs)
     else:
         source = read_input(Path(checkpoint), options, reads_training_images=not recipe.data_free, inputs=inputs)
     teacher = make_teacher(source, device, options, stronger_teacher, compares_features=recipe.compares_features)

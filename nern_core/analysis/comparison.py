@@ -76,10 +76,8 @@ def any_evaluator_of(
 
     Raises `NernError` as `evaluator_of` does.
     """
-    name, outputs = (
-        architecture_name(comparison.encoding, architecture),
-        comparison.encoding.document.options.outputs or (),
-    )
+    name = architecture_name(comparison.encoding, architecture)
+    outputs = comparison.encoding.document.options.outputs or ()
     if is_transformers(name) and comparison.source is not None:
         return open_hub_evaluator(comparison.source, comparison.original, name, dataset, outputs, device)
     tensors = comparison.original.tensors

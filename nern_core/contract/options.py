@@ -84,7 +84,8 @@ class EncodeOptions(BaseModel):
         Field(
             description="The network that the checkpoint belongs to: `cifar-resnet20`, `-32`, `-44`, `-56`, "
             "`-110`, `digits-cnn`, `torchvision:NAME`, `timm:NAME`, or that of an installed package. An ONNX file "
-            "holds its own.\n\nWithout it, the encoding is fitted to the weights alone.",
+            "holds its own.\n\n`transformers:auto` is the network of the `config.json` in a folder. "
+            "Without an architecture, the encoding is fitted to the weights alone.",
         ),
     ] = None
     key: Annotated[
@@ -101,8 +102,8 @@ class EncodeOptions(BaseModel):
         str | None,
         Field(
             min_length=1,
-            description="Images by class or arrays: a folder, a file or, for a service, the name of an uploaded data "
-            "set. Needs `architecture`, except for ONNX files.\n\n"
+            description="Images by class, arrays or text lines: a folder, a file or, for a service, the name of an "
+            "uploaded data set. Needs `architecture`, except for ONNX files.\n\n"
             "They are used for distillation, and to measure the accuracy, or without labels the agreement.",
         ),
     ] = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,11 @@ class _Read:
     beside: frozenset[str]
 
 
-def read_hub_network(path: Path, options: EncodeOptions) -> EncodingInput:
-    """Read the checkpoint, build its network, and read arrays or text lines. Raises `NernError`."""
+def read_hub_network(path: Path, options: EncodeOptions, inputs: Iterable[Any] | None = None) -> EncodingInput:
+    """Read the checkpoint, build its network, and read arrays or text lines.
+
+    `inputs` are batches for the network, in place of a data set. Raises `NernError`.
+    """
     read = _with_network(read_checkpoint(path, options.key), str(options.architecture))
     tensors = read.checkpoint.tensors
     # Other tensors are not trained, and kept exactly.
@@ -43,9 +46,11 @@ def read_hub_network(path: Path, options: EncodeOptions) -> EncodingInput:
     order = [name for name in read.network.state_dict() if name in own.tensors]
     tied = find_tied(own.tensors)
     digest = digest_checkpoint(path)
-    inputs = None
-    if options.dataset is not None:
-        inputs = _inputs(path, Path(options.dataset), read, options.outputs or ())
+    batches = None
+    if inputs is not None:
+        batches = replace(read_batches(inputs, read.network), outputs=options.outputs or ())
+    elif options.dataset is not None:
+        batches = _inputs(path, Path(options.dataset), read, options.outputs or ())
     return EncodingInput(
         checkpoint=read.checkpoint,
         source=Source(sha256=digest.sha256, bytes=digest.bytes),
@@ -56,7 +61,7 @@ def read_hub_network(path: Path, options: EncodeOptions) -> EncodingInput:
         training_images=None,
         test_images=None,
         network=read.network,
-        inputs=inputs,
+        inputs=batches,
         beside=read.beside,
     )
 

@@ -91,7 +91,10 @@ def read_input(
     if checkpoint.graph is not None:
         return _read_onnx(path, checkpoint, checkpoint.graph, options, inputs)
     if inputs is not None:
-        raise NernError("no_network", "Only an ONNX file has a network that takes `inputs`; give the network instead.")
+        raise NernError(
+            "no_network",
+            "Only an ONNX file and `transformers:auto` have a network that takes `inputs`; give the network instead.",
+        )
     refuse_dataset_alone(options)
     tied = find_tied(checkpoint.tensors)
     architecture, network, order, preprocessing = None, None, None, None

@@ -128,6 +128,14 @@ def test_encoding_a_causal_language_model_measures_the_perplexity(
     assert fidelity.agreement is not None
 
 
+def test_batches_in_memory_replace_a_data_set(bert_folder: Path, tmp_path: Path) -> None:
+    batches = [{"input_ids": IDS}, {"input_ids": IDS + 1}]
+    options = EncodeOptions(architecture="transformers:auto", steps=2, target_ratio=6)
+    fidelity = encode(bert_folder, tmp_path / "bert.nern", options, inputs=batches).report.metrics.fidelity
+    assert fidelity is not None
+    assert fidelity.examples == 2
+
+
 def test_a_tensor_that_the_network_lacks_is_kept_exactly(bert_folder: Path, arrays: Path, tmp_path: Path) -> None:
     tensors = read_checkpoint(bert_folder).tensors
     other = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))

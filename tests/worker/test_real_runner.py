@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from app.db.schema import migrate
@@ -24,6 +25,7 @@ from tests.conftest import DIGITS, EXAMPLE, ROOT
 from tests.dataset_files import digits_file
 from tests.encoding_files import changed
 from tests.hub_folders import make_folder, zipped
+from tests.transformers_folders import BERT, folder_of, network_of
 from tests.worker.conftest import Jobs
 from tests.worker.supervision import nothing
 from worker.child import RunnerStarter
@@ -151,6 +153,20 @@ def test_a_job_with_an_uploaded_data_set_gives_the_same_weights_as_one_with_the_
     report = json.loads(jobs.folder.path(uploaded.artifacts["report.json"]["sha256"]).read_bytes())
     assert report["options"]["dataset"] == "mine"
     assert report["metrics"]["reconstructed_accuracy"] is not None
+
+
+@pytest.mark.slow
+def test_the_network_of_an_archive_is_built_in_the_sandbox(
+    embedded_jobs: Jobs, starter: RunnerStarter, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "bert", network_of(BERT), BERT)
+    safetensors.torch.save_file({"inputs.input_ids": torch.arange(256).reshape(32, 8) % 32}, tmp_path / "ids")
+    options: dict[str, Any] = {"architecture": "transformers:auto", "steps": 2, "target_ratio": 6}
+    job_id = embedded_jobs.submit(zipped(folder), dataset_file=tmp_path / "ids", dataset="mine", **options)
+    job = run(embedded_jobs, starter, job_id)
+    assert (job.status, job.error_message) == (JobStatus.SUCCEEDED, None)
+    assert job.metrics is not None
+    assert len(job.metrics["fidelity"]["outputs"]) == 2
 
 
 @pytest.mark.alone

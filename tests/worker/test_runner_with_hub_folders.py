@@ -15,6 +15,7 @@ from worker.folder import RunFolder
 pytest.importorskip("transformers")
 
 
+@pytest.mark.slow
 def test_an_archive_of_a_folder_brings_its_network(tmp_path: Path, run_here: RunHere) -> None:
     from tests.transformers_folders import GPT2, folder_of, network_of
 

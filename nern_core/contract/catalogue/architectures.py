@@ -13,7 +13,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-ARCHITECTURE_NAMES: Final = "cifar-resnet20, -32, -44, -56, -110, digits-cnn, torchvision:NAME or timm:NAME"
+ARCHITECTURE_NAMES: Final = (
+    "cifar-resnet20, -32, -44, -56, -110, digits-cnn, torchvision:NAME, timm:NAME or transformers:auto"
+)
 ENTRY_POINTS: Final = "nern.architectures"
 # Libraries that know more names than the catalogue lists, with the form of these names.
 _OF_LIBRARIES: Final = re.compile(r"(torchvision|timm|transformers):[A-Za-z0-9_.-]{1,100}")
