@@ -33,7 +33,8 @@ def run_in_process(
     datasets: Mapping[str, bytes] | None = None,
 ) -> Ended:
     """Run the runner on a checkpoint, or on an encoding without options; None: the file is there already."""
-    folder.make()
+    if not folder.datasets.exists():
+        folder.make()
     for name, content in (datasets or {}).items():
         (folder.datasets / name).write_bytes(content)
     if file is not None:
