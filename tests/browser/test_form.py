@@ -137,9 +137,12 @@ def test_labels_that_do_not_fit_are_refused_in_words(page: Page, labels: str, se
 
 def test_what_the_service_refuses_is_said_with_the_labels_of_the_form(page: Page) -> None:
     begin(page)
-    page.get_by_label("Data set").fill("digits")
+    page.get_by_text("More options").click()
+    page.locator("#fail_over").fill("1")
     submit(page)
-    expect(page.locator("#error-dataset")).to_have_text("“Data set” needs “Architecture”, to measure the accuracy.")
+    expect(page.locator("#error-fail_over")).to_have_text(
+        "“Fail above accuracy drop” needs a “Data set”, to measure the accuracy."
+    )
 
 
 def test_all_wrong_fields_are_marked_at_once(page: Page) -> None:
