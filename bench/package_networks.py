@@ -50,11 +50,11 @@ def package_networks(folder: Path) -> Iterator[PackageNetwork]:
 
 
 def _rnet(folder: Path) -> PackageNetwork:
-    return _face_network("facenet-pytorch RNet", folder / "facenet_pytorch/data/rnet.pt", _RNet(), side=24)
+    return _face_network("facenet-pytorch RNet", folder / "facenet_pytorch/data/rnet.pt", RNet(), side=24)
 
 
 def _onet(folder: Path) -> PackageNetwork:
-    return _face_network("facenet-pytorch ONet", folder / "facenet_pytorch/data/onet.pt", _ONet(), side=48)
+    return _face_network("facenet-pytorch ONet", folder / "facenet_pytorch/data/onet.pt", ONet(), side=48)
 
 
 def _face_network(name: str, path: Path, module: nn.Module, *, side: int) -> PackageNetwork:
@@ -68,7 +68,7 @@ def _face_network(name: str, path: Path, module: nn.Module, *, side: int) -> Pac
 
 
 def _silero(folder: Path) -> PackageNetwork:
-    module, sound = _Silero(), speech(seconds=4.0, voices=8)
+    module, sound = Silero(), speech(seconds=4.0, voices=8)
     return PackageNetwork(
         name="silero-vad",
         tensors=read_checkpoint(folder / "silero_vad/data/silero_vad_16k.safetensors").tensors,
@@ -99,7 +99,7 @@ def _pesto(folder: Path) -> PackageNetwork:
 
 
 def _resemblyzer(folder: Path) -> PackageNetwork:
-    module, mels = _VoiceEncoder(), mel_spectrograms(speech(seconds=1.6, voices=32), channels=40)
+    module, mels = VoiceEncoder(), mel_spectrograms(speech(seconds=1.6, voices=32), channels=40)
     return PackageNetwork(
         name="resemblyzer",
         tensors=read_checkpoint(folder / "resemblyzer/pretrained.pt").tensors,
@@ -142,7 +142,7 @@ def _run(module: nn.Module, tensors: Tensors, inputs: Tensor) -> Tensor:
     return outputs
 
 
-class _RNet(nn.Module):
+class RNet(nn.Module):
     """The second network of MTCNN (Zhang et al., 2016)."""
 
     def __init__(self) -> None:
@@ -154,6 +154,7 @@ class _RNet(nn.Module):
         self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits of faces and boxes (n, 6) of images (n, 3, 24, 24)."""
         x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
         x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
         x = self.prelu3(self.conv3(x)).permute(0, 3, 2, 1).flatten(1)
@@ -161,7 +162,7 @@ class _RNet(nn.Module):
         return torch.cat([self.dense5_1(x), self.dense5_2(x)], dim=1)
 
 
-class _ONet(nn.Module):
+class ONet(nn.Module):
     """The third network of MTCNN."""
 
     def __init__(self) -> None:
@@ -174,6 +175,7 @@ class _ONet(nn.Module):
         self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits of faces, boxes and landmarks (n, 16) of images (n, 3, 48, 48)."""
         x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
         x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
         x = F.max_pool2d(self.prelu3(self.conv3(x)), 2, 2, ceil_mode=True)
@@ -182,7 +184,7 @@ class _ONet(nn.Module):
         return torch.cat([self.dense6_1(x), self.dense6_2(x), self.dense6_3(x)], dim=1)
 
 
-class _Silero(nn.Module):
+class Silero(nn.Module):
     """Silero's detector of voices for 16 kHz: a Fourier transform, four convolutions, a recurrent cell."""
 
     def __init__(self) -> None:
@@ -196,6 +198,7 @@ class _Silero(nn.Module):
         self.final_conv = nn.Conv1d(128, 1, 1)
 
     def forward(self, sound: Tensor) -> Tensor:
+        """Return logits (n, windows) of sounds (n, samples) at 16 kHz."""
         logits, state = [], None
         for start in range(64, sound.shape[1] - 511, 512):
             x = F.pad(sound[:, None, start - 64 : start + 512], (0, 64), mode="reflect")
@@ -208,7 +211,7 @@ class _Silero(nn.Module):
         return torch.cat(logits, dim=1)
 
 
-class _VoiceEncoder(nn.Module):
+class VoiceEncoder(nn.Module):
     """Resemblyzer's embedding of voices (Wan et al., 2018)."""
 
     def __init__(self) -> None:
@@ -217,6 +220,7 @@ class _VoiceEncoder(nn.Module):
         self.linear = nn.Linear(256, 256)
 
     def forward(self, mels: Tensor) -> Tensor:
+        """Return embeddings (n, 256) of mel spectrograms (n, frames, 40)."""
         _, (hidden, _) = self.lstm(mels)
         return F.normalize(self.linear(hidden[-1]).relu(), dim=1)
 

@@ -16,21 +16,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import zstandard
-from torch import Tensor
-
 from bench.assets import RESULTS
 from bench.machine import describe_machine
 from bench.package_networks import PACKAGES, PackageNetwork, Tensors, package_networks
+from bench.rounded_rows import rounded_rows
 from nern_core.contract.options import EncodeOptions
 from nern_core.decoder import decode
 from nern_core.encoder import encode
 from nern_core.tensors.checkpoint import Checkpoint, write_checkpoint
-from nern_core.tensors.rounding import round_to_nearest
 
 _RECORD, _TABLE = RESULTS / "unseen_networks.json", RESULTS / "unseen_networks.md"
-_ZSTD_LEVEL = 19
 
 
 def main() -> None:
@@ -56,7 +51,7 @@ def _measure(network: PackageNetwork) -> dict[str, Any]:
         "inputs": network.inputs,
     }
     for bits in (8, 4):
-        tensors, size = _rounded(network.tensors, bits)
+        tensors, size = rounded_rows(network.tensors, bits)
         result[f"int{bits}"] = {"bytes": size, "error": error(tensors)}
     for name, target in (("default", None), ("at_int8", result["int8"]), ("at_int4", result["int4"])):
         options = EncodeOptions() if target is None else EncodeOptions(target_bytes=target["bytes"])
@@ -74,26 +69,6 @@ def _encoded(tensors: Tensors, options: EncodeOptions) -> tuple[Tensors, int, fl
         encode(source, encoding, options)
         seconds = time.perf_counter() - started
         return decode(encoding).tensors, encoding.stat().st_size, seconds
-
-
-def _rounded(tensors: Tensors, bits: int) -> tuple[Tensors, int]:
-    """Round each row to nearest, and count the bytes."""
-    values, size = {}, 0
-    for name, tensor in tensors.items():
-        values[name] = tensor
-        if tensor.is_floating_point() and tensor.ndim > 1:
-            rounded = round_to_nearest(tensor, bits)
-            values[name] = rounded.values().to(tensor.dtype)
-            size += _compressed(rounded.symbols.to(torch.int8)) + _compressed(rounded.scales)
-        elif tensor.numel():
-            size += _compressed(tensor)
-    return values, size
-
-
-def _compressed(tensor: Tensor) -> int:
-    """Return the bytes after zstd. Integers of 4 bits compress better with one per byte than with two."""
-    data = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    return min(len(data), len(zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data)))
 
 
 def _record(result: dict[str, Any]) -> None:
