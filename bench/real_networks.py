@@ -32,6 +32,7 @@ from bench.rounded_rows import rounded_rows
 from nern_core import EncodeOptions, encode, load
 from nern_core.networks.fidelity import compare_networks
 from nern_core.networks.input_set import InputBatch
+from nern_core.networks.outputs import OutputReader
 from nern_core.tensors.checkpoint import read_checkpoint
 
 _RECORD = RESULTS / "real_networks.json"
@@ -101,8 +102,7 @@ def _measure(subject: RealNetwork, ratio: int, steps: int | None) -> dict[str, A
 def _quality(subject: RealNetwork, original: nn.Module, tensors: Tensors, test: list[InputBatch]) -> dict[str, Any]:
     changed = _copy(original)
     changed.load_state_dict(tensors)
-    names = ("output",)
-    fidelity = compare_networks(original, changed.eval(), test, names).fidelity
+    fidelity = compare_networks(original, changed.eval(), test, OutputReader(("output",))).fidelity
     return {"error": round(fidelity.relative_error, 5), "agreement": fidelity.agreement}
 
 
