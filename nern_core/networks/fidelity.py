@@ -20,6 +20,9 @@ _DIGITS = 6
 _LARGEST_ERROR = 1e6
 LOGITS: Final = "logits"
 _AXES_OF_LOGITS: Final = 2
+# A lone output of two axes is taken for logits if the original is at least this certain on average: embeddings and
+# estimated quantities are not.
+_CERTAIN: Final = 0.3
 # Ends of the names of causal language models in transformers.
 _CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
 # exp(200), about 7e86, is reported instead of larger perplexities, and of those that are no numbers.
@@ -42,6 +45,9 @@ class QualityMeter:
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
         self._examples = 0
         self._answers = self._equal = 0
+        # Of outputs that may be logits: how certain the original is of its answers, 0 to 1.
+        self._certainty = 0.0
+        self._are_named = False
         self._labelled = self._right = self._still_right = 0
         self._tokens = 0
         self._surprisal = self._changed_surprisal = 0.0
@@ -57,6 +63,8 @@ class QualityMeter:
         if logits is None:
             return
         answers, others = original[logits].argmax(dim=-1), changed[logits].argmax(dim=-1)
+        self._are_named = logits.rpartition(".")[2] == LOGITS
+        self._certainty += _certainty(original[logits])
         self._answers += answers.numel()
         self._equal += int((answers == others).sum())
         if labels is not None and labels.shape == answers.shape:
@@ -81,8 +89,9 @@ class QualityMeter:
         """Return the result for everything added."""
         outputs = tuple(_output_fidelity(name, sums) for name, sums in self._sums.items())
         has_answers = self._answers > 0
-        agreement = _percentage(self._equal, self._answers) if has_answers else None
         has_accuracy = has_answers and self._labelled == self._answers
+        are_logits = self._are_named or has_accuracy or self._certainty >= _CERTAIN * self._answers
+        agreement = _percentage(self._equal, self._answers) if has_answers and are_logits else None
         return Quality(
             Fidelity(
                 examples=self._examples,
@@ -103,6 +112,13 @@ def _name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
         ((only, tensor),) = outputs.items()
         return only if tensor.ndim == _AXES_OF_LOGITS and tensor.shape[1] > 1 else None
     return named
+
+
+def _certainty(logits: Tensor) -> float:
+    """Sum over all answers the probability of the largest logit: 0 if all are equally probable, 1 if it is certain."""
+    classes = logits.shape[-1]
+    largest = logits.double().softmax(dim=-1).amax(dim=-1)
+    return float(((largest - 1 / classes) / (1 - 1 / classes)).sum())
 
 
 def _surprisal(logits: Tensor, tokens: Tensor, counted: Tensor) -> float:

@@ -34,6 +34,17 @@ def test_a_network_that_is_no_classifier_has_no_agreement() -> None:
     assert quality.fidelity.outputs[0].cosine == 1.0
 
 
+def test_an_embedding_has_no_agreement_unless_there_are_labels() -> None:
+    embedding = torch.nn.functional.normalize(torch.randn(8, 64, generator=torch.Generator().manual_seed(0)), dim=1)
+    for labels, agreement in ((None, None), (torch.zeros(8, dtype=torch.int64), 100.0)):
+        meter = QualityMeter()
+        meter.add({"output": embedding}, {"output": embedding}, 8, labels)
+        assert meter.quality().fidelity.agreement == agreement
+    meter = QualityMeter()
+    meter.add({"output": 100 * embedding}, {"output": embedding}, 8)
+    assert meter.quality().fidelity.agreement == 100.0
+
+
 def test_the_answers_of_a_sequence_are_counted_one_by_one() -> None:
     meter = QualityMeter()
     logits = torch.eye(4)[None]
