@@ -89,7 +89,7 @@ def _measure(subject: RealNetwork, ratio: int, steps: int | None) -> dict[str, A
         started = time.perf_counter()
         encoded = encode(original, encoding, EncodeOptions(target_bytes=target, steps=steps), inputs=subject.inputs(0))
         seconds = time.perf_counter() - started
-        decoded = load(encoding, _copy(original)).state_dict()
+        decoded = load(encoding, copy.deepcopy(original)).state_dict()
         result["ours"] = {"bytes": encoding.stat().st_size} | _quality(subject, original, decoded, test)
     result["ours"] |= {
         "seconds": round(seconds, 1),
@@ -100,15 +100,10 @@ def _measure(subject: RealNetwork, ratio: int, steps: int | None) -> dict[str, A
 
 
 def _quality(subject: RealNetwork, original: nn.Module, tensors: Tensors, test: list[InputBatch]) -> dict[str, Any]:
-    changed = _copy(original)
+    changed = copy.deepcopy(original)
     changed.load_state_dict(tensors)
     fidelity = compare_networks(original, changed.eval(), test, OutputReader(("output",))).fidelity
     return {"error": round(fidelity.relative_error, 5), "agreement": fidelity.agreement}
-
-
-def _copy(network: nn.Module) -> nn.Module:
-
-    return copy.deepcopy(network)
 
 
 def _loaded(network: nn.Module, path: Path) -> nn.Module:
@@ -120,7 +115,6 @@ def _loaded(network: nn.Module, path: Path) -> nn.Module:
 
 
 def _rnet(folder: Path) -> RealNetwork:
-
     return RealNetwork(
         name="facenet-pytorch RNet",
         network=_loaded(RNet(), folder / "facenet_pytorch/data/rnet.pt"),
@@ -130,7 +124,6 @@ def _rnet(folder: Path) -> RealNetwork:
 
 
 def _onet(folder: Path) -> RealNetwork:
-
     return RealNetwork(
         name="facenet-pytorch ONet",
         network=_loaded(ONet(), folder / "facenet_pytorch/data/onet.pt"),
@@ -140,7 +133,6 @@ def _onet(folder: Path) -> RealNetwork:
 
 
 def _silero(folder: Path) -> RealNetwork:
-
     return RealNetwork(
         name="silero-vad",
         network=_loaded(Silero(), folder / "silero_vad/data/silero_vad_16k.safetensors"),
@@ -150,7 +142,6 @@ def _silero(folder: Path) -> RealNetwork:
 
 
 def _resemblyzer(folder: Path) -> RealNetwork:
-
     return RealNetwork(
         name="resemblyzer",
         network=_loaded(VoiceEncoder(), folder / "resemblyzer/pretrained.pt"),

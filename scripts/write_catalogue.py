@@ -11,7 +11,13 @@ from nern_core.contract.catalogue import ArchitectureEntry, NetworkStructure, Re
 from nern_core.contract.catalogue.networks import write_networks
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL, Shape, choose_tensors, kernel_shape_of
-from nern_core.networks.registry import WeightlessModules, catalogued_names, find_architecture
+from nern_core.networks.registry import (
+    WeightlessModules,
+    catalogued_names,
+    find_architecture,
+    open_class_sizes,
+    structure_of,
+)
 
 FILE = Path(__file__).parent.parent / "nern_core" / "contract" / "catalogue" / "architectures.json"
 _CLASSES, _TORCHVISION_CLASSES = 10, 1000
@@ -39,13 +45,8 @@ def structure(name: str) -> NetworkStructure:
     """List the tensors of one architecture; a size that depends on the number of classes is None."""
     found = find_architecture(name)
     with WeightlessModules():
-        small, large = (found.build(classes).state_dict() for classes in (_CLASSES, _CLASSES + 1))
-    shapes = {name: _class_sizes_left_open(tensor.shape, large[name].shape) for name, tensor in small.items()}
-    return NetworkStructure(name=name, auxiliary=found.auxiliary, shapes=shapes)
-
-
-def _class_sizes_left_open(small: Shape, large: Shape) -> tuple[int | None, ...]:
-    return tuple(size if size == other else None for size, other in zip(small, large, strict=True))
+        small, large = (structure_of(found.build(classes)) for classes in (_CLASSES, _CLASSES + 1))
+    return NetworkStructure(name=name, auxiliary=found.auxiliary, shapes=open_class_sizes(small, large))
 
 
 def _floating_shapes(network: nn.Module) -> dict[str, Shape]:

@@ -25,3 +25,8 @@ def sentence_case(text: str) -> str:
     """Begin a sentence with a capital, unless its first word is a name: an option, a path or the command."""
     first, _, _ = text.partition(" ")
     return f"{text[0].upper()}{text[1:]}" if first.isalpha() and first != "nern" else text
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type if it has none, as the end of a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

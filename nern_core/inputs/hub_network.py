@@ -48,7 +48,7 @@ def read_hub_network(path: Path, options: EncodeOptions, inputs: Iterable[Any] |
     digest = digest_checkpoint(path)
     batches = None
     if inputs is not None:
-        batches = replace(read_batches(inputs, read.network), outputs=options.outputs or ())
+        batches = read_batches(inputs, read.network, options.outputs or ())
     elif options.dataset is not None:
         batches = _inputs(path, Path(options.dataset), read, options.outputs or ())
     return EncodingInput(
@@ -56,10 +56,6 @@ def read_hub_network(path: Path, options: EncodeOptions, inputs: Iterable[Any] |
         source=Source(sha256=digest.sha256, bytes=digest.bytes),
         layers=choose_layers(own, options, order, tied),
         tied=tied,
-        architecture=None,
-        preprocessing=None,
-        training_images=None,
-        test_images=None,
         network=read.network,
         inputs=batches,
         beside=read.beside,
@@ -85,8 +81,7 @@ def _with_network(read: Checkpoint, architecture: str) -> _Read:
 
 
 def _inputs(path: Path, dataset: Path, read: _Read, outputs: Sequence[str]) -> InputSet:
-    batches = _batches(path, dataset, read)
-    return replace(read_batches(batches, read.network), outputs=tuple(outputs))
+    return read_batches(_batches(path, dataset, read), read.network, outputs)
 
 
 def _batches(path: Path, dataset: Path, read: _Read) -> Iterable[Mapping[str, Tensor] | tuple[Tensor, ...]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import safetensors.torch
@@ -26,10 +25,6 @@ def read_module(network: nn.Module, options: EncodeOptions, inputs: Iterable[Any
         source=Source(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
         layers=choose_layers(checkpoint, options, list(checkpoint.tensors), tied),
         tied=tied,
-        architecture=None,
-        preprocessing=None,
-        training_images=None,
-        test_images=None,
         network=network,
-        inputs=None if inputs is None else replace(read_batches(inputs, network), outputs=options.outputs or ()),
+        inputs=None if inputs is None else read_batches(inputs, network, options.outputs or ()),
     )

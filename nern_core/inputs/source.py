@@ -1,7 +1,7 @@
 """Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ class EncodingInput:
     source: Source
     layers: tuple[KernelLayer, ...]
     tied: Mapping[str, str]
-    architecture: Architecture | None
-    preprocessing: Preprocessing | None
-    training_images: ImageSet | None
-    test_images: ImageSet | None
+    architecture: Architecture | None = None
+    preprocessing: Preprocessing | None = None
+    training_images: ImageSet | None = None
+    test_images: ImageSet | None = None
     network: nn.Module | None = None
     inputs: InputSet | None = None
     beside: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ def _read_onnx(
         given: Iterable[Any] = inputs or ()
         if options.dataset is not None:
             given = onnx_batches(Path(options.dataset), network)
-        batches = replace(read_batches(given, network), outputs=options.outputs or ())
+        batches = read_batches(given, network, options.outputs or ())
     digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,
@@ -149,10 +149,6 @@ def _read_onnx(
         source=Source(sha256=digest.sha256, bytes=max(digest.bytes, checkpoint.tensor_bytes)),
         layers=choose_layers(checkpoint, options, list(checkpoint.tensors), tied),
         tied=tied,
-        architecture=None,
-        preprocessing=None,
-        training_images=None,
-        test_images=None,
         network=network,
         inputs=batches,
     )

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted, reason_of
 from nern_core.formats.array_names import INPUTS, LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.npz_claims import check_claim
 
@@ -85,7 +85,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # numpy, zipfile, zlib and safetensors raise many types for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = reason_of(error)
         raise NernError("bad_data", f"'{path}' is not a data set of arrays: {reason}.") from error
     problem = problem_of_arrays({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if problem is not None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from torch import Tensor
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.errors import NernError, reason_of
 from nern_core.formats.dataset_structure import (
     PREPROCESSING,
     DatasetStructure,
@@ -140,7 +140,7 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except MemoryError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many types for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = reason_of(error)
         raise NernError("bad_data", f"'{path}' is not an .npz file with `images` and `labels`: {reason}.") from error
 
 

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.errors import NernError, reason_of
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set, to_inputs
 from nern_core.networks.fidelity import LOGITS, Quality, QualityMeter
@@ -70,7 +70,7 @@ def refuse_input_size(network: nn.Module, architecture: Architecture, preprocess
             raise NernError(
                 "bad_data",
                 f"The network {architecture.name} does not accept images of {size} x {size} pixels: "
-                f"{_first_line(error)}.",
+                f"{reason_of(error)}.",
             ) from error
         raise NernError(
             "bad_data",
@@ -85,10 +85,6 @@ def count_classes(network: nn.Module, preprocessing: Preprocessing) -> int | Non
     size = preprocessing.input_size
     logits = network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
     return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == _AXES_OF_LOGITS else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,7 +62,7 @@ def read_inputs(
     Raises `NernError` if the data set is invalid or does not fit the network.
     """
     if has_arrays(dataset):
-        return replace(read_batches(array_batches(dataset), network), outputs=tuple(outputs))
+        return read_batches(array_batches(dataset), network, outputs)
     preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
     refuse_input_size(network, architecture, preprocessing)
     if not outputs and count_classes(network, preprocessing) is not None and has_labels(dataset):

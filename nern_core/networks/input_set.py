@@ -1,14 +1,14 @@
 """Batches of inputs for any network, in memory, with labels if there are any."""
 
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.errors import NernError, reason_of
 from nern_core.networks.model_inputs import ModelInputs, call, join, split, to_device
 from nern_core.networks.outputs import OutputReader, reader_of
 
@@ -62,16 +62,15 @@ class InputSet:
         except NernError:
             raise
         except Exception as error:  # the user's own network may raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise NernError("bad_data", f"The network does not accept the inputs: {reason}.") from error
+            raise NernError("bad_data", f"The network does not accept the inputs: {reason_of(error)}.") from error
 
 
-def read_batches(inputs: Iterable[Any], network: nn.Module) -> InputSet:
+def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[str] = ()) -> InputSet:
     """Read batches up to a gibibyte, and hold out a tenth of them.
 
     An item is a batch: a tensor, a tuple or list of positional arguments, or a dictionary of keyword arguments. The
     last argument, or the entry `labels`, holds the labels if the network does not take it. All batches must have the
-    same structure. Raises `NernError` (`bad_data`).
+    same structure. `outputs` are those of the result. Raises `NernError` (`bad_data`).
     """
     batches: list[InputBatch] = []
     notes: tuple[str, ...] = ()
@@ -86,7 +85,7 @@ def read_batches(inputs: Iterable[Any], network: nn.Module) -> InputSet:
     if not batches:
         raise NernError("bad_data", "There are no inputs; give at least one batch.")
     _refuse_other_structures(batches)
-    return _hold_out(batches, notes)
+    return replace(_hold_out(batches, notes), outputs=tuple(outputs))
 
 
 def _batch_of(item: object, network: nn.Module) -> InputBatch:

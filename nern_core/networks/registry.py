@@ -65,12 +65,16 @@ def structure_of_architecture(name: str) -> NetworkStructure:
     small = structure_of(architecture.build(_SOME_CLASSES))
     if not architecture.takes_classes:
         return small.model_copy(update={"name": name})
-    large = structure_of(architecture.build(_SOME_CLASSES + 1)).shapes
-    shapes = {
-        tensor: tuple(size if size == other else None for size, other in zip(shape, large[tensor], strict=True))
-        for tensor, shape in small.shapes.items()
+    large = structure_of(architecture.build(_SOME_CLASSES + 1))
+    return NetworkStructure(name=name, shapes=open_class_sizes(small, large))
+
+
+def open_class_sizes(small: NetworkStructure, large: NetworkStructure) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of a network that was built with two numbers of classes; sizes that differ are None."""
+    return {
+        name: tuple(size if size == other else None for size, other in zip(shape, large.shapes[name], strict=True))
+        for name, shape in small.shapes.items()
     }
-    return NetworkStructure(name=name, shapes=shapes)
 
 
 def _full_name(provider: ArchitectureProvider, name: str) -> str:

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nern_core.contract.errors import reason_of
+
 # A larger file is not read whole.
 LARGEST_FILE: Final = 2**28
 _MOST_PIXELS: Final = 10**8
@@ -66,7 +68,7 @@ def _rgb(content: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many types for damaged files
-        raise UndecodableImage((str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")) from error
+        raise UndecodableImage(reason_of(error)) from error
 
 
 def _refuse_many_pixels(image: Image.Image) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted, reason_of
 from nern_core.networks.image_files.parts import EncodedImage, ImageFiles, choose_splits, numbered
 
 _IMAGE_COLUMNS: Final = ("image", "img", "images", "jpg", "png")
@@ -106,7 +106,7 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except (pyarrow().ArrowException, OSError, ValueError) as error:  # a ValueError: names and paths that are not UTF-8
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = reason_of(error)
         raise NernError("bad_data", f"'{name}' cannot be read: {reason}.") from error
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted, reason_of
 from nern_core.networks.image_files.decoding import LARGEST_FILE
 from nern_core.networks.image_files.parts import IMAGE_SUFFIXES, EncodedImage, ImageFiles, choose_splits, split_of_path
 
@@ -92,7 +92,7 @@ def _members(path: Path) -> Iterator[_Member]:
             if image is not None:
                 yield _Member(path, *image, label)
     except (tarfile.TarError, OSError, OverflowError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = reason_of(error)
         raise NernError(
             "bad_data", f"'{path}' is not a readable tar archive: {reason}; decompress it if it is compressed."
         ) from error
