@@ -132,7 +132,7 @@ def encode(
         quality=quality,
         curve=observer.curve,
         size_trials=encoded.size_trials,
-        notes=(*source.notes, *_notes(options, plan, is_trained=bool(observer.curve))),
+        notes=(*source.notes, *encoded.notes, *_notes(options, plan, is_trained=bool(observer.curve))),
         recommended_steps=plan.recommended_steps if observer.curve else None,
     )
     _refuse_loss(report, options.fail_over)

@@ -41,10 +41,11 @@ EXACT = Arithmetic()
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A new encoding, and the sizes that were tried for it, if any."""
+    """A new encoding, the sizes that were tried for it, if any, and sentences on it for the report."""
 
     encoding: Encoding[Any]
     size_trials: tuple[SizeTrial, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Representation(Protocol):

@@ -130,6 +130,41 @@ def test_labels_beside_the_inputs_give_accuracies(tmp_path: Path) -> None:
     assert metrics.reconstructed_accuracy == metrics.fidelity.agreement
 
 
+class Branches(nn.Module):
+    """Two branches, of which inputs choose one, and a table of which they use some rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(60, 32)
+        self.used, self.unused, self.last = nn.Linear(32, 64), nn.Linear(32, 64), nn.Linear(64, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        branch = self.used if bool((ids < 60).all()) else self.unused
+        found: Tensor = self.last(branch(self.words(ids).mean(dim=1)).relu())
+        return found
+
+
+def test_weights_that_no_batch_reaches_are_rounded_and_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, inputs = Branches(), [torch.randint(20, (8, 6)) for _ in range(10)]
+    decoded: dict[int, dict[str, Tensor]] = {}
+    for steps in (1, 400):
+        options = EncodeOptions(steps=steps, target_ratio=7)
+        result = nern_core.encode(network, tmp_path / "x.nern", options, inputs=inputs)
+        decoded[steps] = nern_core.decode(tmp_path / "x.nern").tensors
+    before = network.state_dict()
+
+    def error(steps: int, name: str, rows: slice = slice(None)) -> float:
+        return float((decoded[steps][name] - before[name])[rows].norm() / before[name][rows].norm())
+
+    assert error(400, "unused.weight") < 1.1 * error(1, "unused.weight") < 0.2
+    assert error(400, "words.weight", slice(20, None)) < 1.1 * error(1, "words.weight", slice(20, None))
+    assert (
+        "No batch of the training reached 40 of 60 filters of 'words.weight', 'unused.weight'; these weights were "
+        "rounded without training. If they are needed, give inputs that use them, or more steps."
+    ) in result.report.metrics.notes
+
+
 def certain(network: nn.Sequential) -> None:
     """Make a classifier as certain of its answers as trained ones are."""
     last = network[-1]

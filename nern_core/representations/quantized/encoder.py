@@ -19,6 +19,7 @@ from nern_core.representations.quantized.layer_streams import pack_layers
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.trainer import Stage, TrainingInputs
+from nern_core.representations.quantized.untaught import describe_untaught
 from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
 from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
@@ -63,7 +64,7 @@ class QuantizedEncoder:
             else:
                 quantized, trained = self._faithfully()
             seconds[Phase.DISTILLATION] = trained
-        return Encoded(self._encoding(quantized), trials)
+        return Encoded(self._encoding(quantized), trials, describe_untaught(quantized, self._task.source.layers))
 
     def _goal(self) -> DropGoal | None:
         """Return the accuracy drop that decides the size; None without training images or time to train."""

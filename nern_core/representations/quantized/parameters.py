@@ -1,6 +1,7 @@
 """Trainable parameters of quantized weights: real numbers that are rounded to compute the weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,11 @@ class QuantizedParameters(nn.Module):
     """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
 
     `log_steps` are real numbers, in octaves, but each step used is the nearest one of the grid; `latents` count those.
-    Rounding passes gradients through unchanged (straight through).
+    Rounding passes gradients through unchanged (straight through). `reached` is True for each filter of all layers that
+    a gradient of the weights has reached so far.
     """
+
+    reached: Tensor
 
     def __init__(
         self,
@@ -43,18 +47,42 @@ class QuantizedParameters(nn.Module):
             for layer, step in zip(layers, steps, strict=True)
         )
         self.log_steps = nn.ParameterList(nn.Parameter(step.double().log2().float()) for step in steps)
+        self.register_buffer("reached", torch.zeros(sum(layer.filters for layer in layers), dtype=torch.bool))
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float().clone()) for vector in vectors.values())
 
     def weights(self) -> dict[str, Tensor]:
         """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
-        for layer, latent, log_step in zip(self.layers, self.latents, self.log_steps, strict=True):
-            weights[layer.name] = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
+        parts = zip(self.layers, self.latents, self.log_steps, self._reached_by_layer(), strict=True)
+        for layer, latent, log_step, reached in parts:
+            weight = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
+            if weight.requires_grad:
+                weight.register_hook(partial(_mark, reached))
+            weights[layer.name] = weight
         steps = _step(_byte_exponents(self.vectors).double())
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
+
+    def priced(self) -> list[Tensor]:
+        """Return the numbers of steps of each layer, differentiable where a gradient of the weights has reached them.
+
+        The loss says nothing about the other filters: a price of their bits alone would shrink them to zero.
+        """
+        return [
+            torch.where(reached[:, None, None], latent, latent.detach())
+            for latent, reached in zip(self.latents, self._reached_by_layer(), strict=True)
+        ]
+
+    def unreached(self) -> dict[str, int]:
+        """Count the filters of each layer that no gradient has reached, if there are any."""
+        parts = zip(self.layers, self._reached_by_layer(), strict=True)
+        counts = {layer.name: layer.filters - int(reached.sum()) for layer, reached in parts}
+        return {name: count for name, count in counts.items() if count}
+
+    def _reached_by_layer(self) -> tuple[Tensor, ...]:
+        return self.reached.split([layer.filters for layer in self.layers])
 
     @torch.no_grad()
     def enlarge_steps(self, octaves: float | Tensor) -> None:
@@ -95,6 +123,11 @@ class QuantizedParameters(nn.Module):
             integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
             rounded[name] = RoundedTensor(integers, exponent, dtype)
         return rounded
+
+
+def _mark(reached: Tensor, gradient: Tensor) -> None:
+    """Mark the filters of a layer to which a gradient of its tensor is not zero, in place."""
+    reached.logical_or_((gradient.reshape(len(reached), -1) != 0).any(dim=1))
 
 
 def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tensor:

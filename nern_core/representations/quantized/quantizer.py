@@ -1,7 +1,7 @@
 """Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -22,11 +22,15 @@ from nern_core.training.teacher import Teacher
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """The contents of the file: the represented layers, the kept tensors, and the tied tensors (alias to name)."""
+    """The contents of the file: the represented layers, the kept tensors, and the tied tensors (alias to name).
+
+    `untaught` counts the filters of each layer that no batch of the training has reached, if there are any.
+    """
 
     layers: tuple[QuantizedLayer, ...]
     kept: dict[str, Kept]
     tied: dict[str, str]
+    untaught: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def integers(self) -> list[Tensor]:
@@ -83,7 +87,8 @@ class Quantizer:
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""
         layers = parameters.quantized_layers(parameters.integers())
-        return Quantized(layers, {**self._kept, **parameters.rounded_vectors()}, self._tied)
+        kept = {**self._kept, **parameters.rounded_vectors()}
+        return Quantized(layers, kept, self._tied, parameters.unreached())
 
     def filter_norms(self) -> list[Tensor]:
         """Return the root mean square of the weights of each filter, float64 (F,) for each layer."""

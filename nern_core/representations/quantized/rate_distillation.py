@@ -1,7 +1,8 @@
 """Train quantized weights for a number of bits: the loss of distillation plus a price for every bit.
 
-The price shapes the weights: those that matter little move to integers that take few bits. The total is held at the
-target by making all steps larger or smaller together, which hardly changes the current weights.
+The price shapes the weights: those that matter little move to integers that take few bits. It leaves out filters that
+the loss has not depended on so far, such as those of a branch that no input takes: they are only rounded. The total is
+held at the target by making all steps larger or smaller together, which hardly changes the current weights.
 """
 
 import math
@@ -66,11 +67,13 @@ class RateDistillation(Loss):
             "present_loss": self._present_loss,
             "steps": self._steps,
             "wanted_bits": self.wanted_bits,
+            "reached": self._parameters.reached,
         }
 
     def restore(self, state: State) -> None:
         """Restore a state."""
         self._rate.restore(state["rate"])
+        self._parameters.reached.copy_(state["reached"])
         self._present_loss.copy_(state["present_loss"])
         self._steps = state["steps"]
         self.wanted_bits = state["wanted_bits"]
@@ -97,7 +100,7 @@ class RateDistillation(Loss):
         self._hold_target()
         loss = self._distance(self._images.inputs(*batch.tensors["images"]))
         price = self._config.price * self._present(loss.detach()) / self.weights
-        total: Tensor = loss + price * self._rate.bits(list(self._parameters.latents))
+        total: Tensor = loss + price * self._rate.bits(self._parameters.priced())
         return total
 
     def _distance(self, inputs: ModelInputs) -> Tensor:
