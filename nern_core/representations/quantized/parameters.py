@@ -82,7 +82,8 @@ class QuantizedParameters(nn.Module):
         return {name: count for name, count in counts.items() if count}
 
     def _reached_by_layer(self) -> tuple[Tensor, ...]:
-        return self.reached.split([layer.filters for layer in self.layers])
+        parts: tuple[Tensor, ...] = self.reached.split([layer.filters for layer in self.layers])
+        return parts
 
     @torch.no_grad()
     def enlarge_steps(self, octaves: float | Tensor) -> None:

@@ -87,7 +87,7 @@ class Quantizer:
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""
         layers = parameters.quantized_layers(parameters.integers())
-        kept = {**self._kept, **parameters.rounded_vectors()}
+        kept: dict[str, Kept] = {**self._kept, **parameters.rounded_vectors()}
         return Quantized(layers, kept, self._tied, parameters.unreached())
 
     def filter_norms(self) -> list[Tensor]:
