@@ -13,6 +13,7 @@ from nern_core.inputs.hub_network import open_hub_evaluator
 from nern_core.networks import Architecture, find_architecture
 from nern_core.networks.evaluate import Evaluator, open_evaluator
 from nern_core.networks.input_evaluator import InputEvaluator, open_any_evaluator
+from nern_core.networks.onnx_graph import open_onnx_evaluator
 from nern_core.networks.transformers_models.names import is_transformers
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint
@@ -76,11 +77,13 @@ def any_evaluator_of(
 
     Raises `NernError` as `evaluator_of` does.
     """
-    name = architecture_name(comparison.encoding, architecture)
     outputs = comparison.encoding.document.options.outputs or ()
+    tensors, graph = comparison.original.tensors, comparison.original.graph
+    if graph is not None:
+        return open_onnx_evaluator(graph, tensors, dataset, outputs, device)
+    name = architecture_name(comparison.encoding, architecture)
     if is_transformers(name) and comparison.source is not None:
         return open_hub_evaluator(comparison.source, comparison.original, name, dataset, outputs, device)
-    tensors = comparison.original.tensors
     return open_any_evaluator(name, tensors, dataset, outputs=outputs, device=device)
 
 

@@ -31,6 +31,7 @@ class LayerReport(BaseModel):
 class AlternativeReport(BaseModel):
     """The original tensors stored by another method: bytes, and accuracy in percent (null: not measured).
 
+    `output_error` is the relative error of the outputs on held-out inputs (null: not measured, as for labelled images).
     `seconds` is the method's run time (null: almost none).
     """
 
@@ -39,6 +40,7 @@ class AlternativeReport(BaseModel):
     name: str
     bytes: int
     accuracy: float | None
+    output_error: float | None = None
     seconds: float | None = None
 
 
@@ -152,14 +154,20 @@ class Report(BaseModel):
     )
     @property
     def better_alternatives(self) -> tuple[str, ...]:
-        """Return the names of the alternatives that are a better choice; empty if no accuracy is known."""
-        accuracy = self.metrics.reconstructed_accuracy
-        if accuracy is None:
-            return ()
+        """Return the names of the alternatives that are a better choice; empty if nothing was measured.
+
+        Without accuracies, the errors of the outputs are compared.
+        """
         return tuple(
             alternative.name
             for alternative in self.alternatives
-            if alternative.accuracy is not None
-            and alternative.accuracy >= accuracy
-            and alternative.bytes <= self.metrics.file_bytes
+            if alternative.bytes <= self.metrics.file_bytes and self._is_as_accurate(alternative)
         )
+
+    def _is_as_accurate(self, alternative: AlternativeReport) -> bool:
+        accuracy, fidelity = self.metrics.reconstructed_accuracy, self.metrics.fidelity
+        if accuracy is not None:
+            return alternative.accuracy is not None and alternative.accuracy >= accuracy
+        if fidelity is None or alternative.output_error is None:
+            return False
+        return alternative.output_error <= fidelity.relative_error

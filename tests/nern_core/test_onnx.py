@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 import nern_core
+from nern_core.analysis.report.files import measure_comparison
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
+from nern_core.contract.report import AlternativeReport
 from nern_core.formats.encoding_structure import graph_bytes, read_format_version
 from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
 from tests.onnx_models import answers, model_of, saved, small_model, weights
@@ -84,6 +86,39 @@ def test_weights_are_trained_and_the_fidelity_is_that_of_the_decoded_file(model:
     x = images(200)
     found, wanted = answers(decoded(tmp_path / "x.nern", tmp_path), {"x": x}), answers(model, {"x": x})
     assert relative_error(found["logits"], wanted["logits"]) == pytest.approx(output.relative_error, rel=0.3)
+
+
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_alternatives_are_measured_on_the_held_out_inputs(model: Path, tmp_path: Path, has_labels: bool) -> None:
+    x = images()
+    labels = {"labels": answers(model, {"x": x})["logits"].argmax(axis=1)} if has_labels else {}
+    np.savez(tmp_path / "images.npz", inputs=x, **labels)
+    data = tmp_path / "images.npz"
+    result = nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(dataset=str(data), steps=2))
+    report = measure_comparison(result.comparison, trained=result.report, dataset=data).report
+    by_name = {rival.name: rival for rival in report.alternatives}
+    assert list(by_name) == ["zstd", "fp16", "int8", "int6", "int4"]
+    assert by_name["zstd"].output_error == 0
+    assert by_name["zstd"].accuracy == (100 if has_labels else None)
+    errors = [by_name[name].output_error or 0.0 for name in ("int8", "int6", "int4")]
+    assert 0 < errors[0] < errors[1] < errors[2]
+
+
+def test_an_alternative_that_is_no_larger_and_changes_the_outputs_less_is_a_better_choice(
+    model: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "images.npz", inputs=images())
+    options = EncodeOptions(dataset=str(tmp_path / "images.npz"), steps=1)
+    report = nern_core.encode(model, tmp_path / "x.nern", options).report
+    assert report.metrics.fidelity is not None
+    size, error = report.metrics.file_bytes, report.metrics.fidelity.relative_error
+    rivals = [
+        AlternativeReport(name="better", bytes=size, accuracy=None, output_error=error),
+        AlternativeReport(name="larger", bytes=size + 1, accuracy=None, output_error=0),
+        AlternativeReport(name="worse", bytes=1, accuracy=None, output_error=error * 1.01),
+        AlternativeReport(name="unknown", bytes=1, accuracy=None),
+    ]
+    assert report.model_copy(update={"alternatives": tuple(rivals)}).better_alternatives == ("better",)
 
 
 def test_inputs_can_be_given_in_python(model: Path, tmp_path: Path) -> None:

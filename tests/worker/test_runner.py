@@ -264,6 +264,7 @@ def test_an_onnx_file_comes_back_as_one(tmp_path: Path) -> None:
     assert folder.result_names() == [*RESULTS, "weights.onnx"]
     report = Report.model_validate_json(folder.report.read_bytes())
     assert report.metrics.fidelity is not None
+    assert all(rival.output_error is not None for rival in report.alternatives)
     again.make()
     CACHES.copy_to(again.caches, nothing)
     shutil.copy(folder.result("encoding.nern"), again.encoding)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from nern_core.analysis.baselines import Alternative, standard_codecs
-from nern_core.analysis.comparison import Comparison, any_evaluator_of, architecture_name
+from nern_core.analysis.comparison import Comparison, any_evaluator_of
 from nern_core.analysis.report.measure import describe_lost, make_report
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
@@ -55,11 +56,10 @@ def measure_comparison(
             f"The report is not of '{comparison.path.name}'; give the one that was written when that file was encoded.",
         )
     report = trained or make_report(comparison, quality=None, curve=())
-    # An ONNX file has no architecture by name, and its fidelity was measured during encoding.
-    data = None if comparison.original.graph is not None else dataset
-    evaluator = None if data is None else any_evaluator_of(comparison, architecture, data, device)
+    evaluator = None if dataset is None else any_evaluator_of(comparison, architecture, dataset, device)
     is_measured = evaluator is not None and _is_measured(trained, comparison, architecture, dataset)
-    measured = [_measure(other, evaluator) for other in chain(standard_codecs(comparison.original.tensors), others)]
+    original = comparison.original.tensors
+    measured = [_measure(other, original, evaluator) for other in chain(standard_codecs(original), others)]
     known = report.alternatives if evaluator is None or is_measured else ()
     # Without data, earlier measurements take precedence, because they may include accuracies.
     rows = (measured, known) if evaluator is None else (known, measured)
@@ -68,7 +68,7 @@ def measure_comparison(
     every_failure = {**report.failed_alternatives, **(failed or {})}
     changes["failed_alternatives"] = {name: why for name, why in every_failure.items() if name not in names}
     if evaluator is not None and not is_measured:
-        quality = evaluator.compare(comparison.original.tensors, comparison.decoded.tensors)
+        quality = evaluator.compare(original, comparison.decoded.tensors)
         found: dict[str, Any] = {
             "original_accuracy": quality.original_accuracy,
             "reconstructed_accuracy": quality.reconstructed_accuracy,
@@ -85,7 +85,8 @@ def _is_measured(
     """Return True if `trained` was measured with the same architecture on the same data set."""
     if trained is None or trained.options.dataset is None:
         return False
-    name = architecture_name(comparison.encoding, architecture)
+    # An ONNX file has no architecture by name.
+    name = architecture or comparison.encoding.document.architecture
     return Path(trained.options.dataset) == dataset and trained.options.architecture == name
 
 
@@ -99,10 +100,19 @@ def read_report(path: Path) -> Report:
         ) from error
 
 
-def _measure(alternative: Alternative, evaluator: Evaluator | InputEvaluator | None) -> AlternativeReport:
+def _measure(
+    alternative: Alternative, original: Mapping[str, Tensor], evaluator: Evaluator | InputEvaluator | None
+) -> AlternativeReport:
+    accuracy, error = None, None
+    if isinstance(evaluator, InputEvaluator):
+        quality = evaluator.compare(original, alternative.tensors)
+        accuracy, error = quality.reconstructed_accuracy, quality.fidelity.relative_error
+    elif evaluator is not None:
+        accuracy = evaluator.accuracy(alternative.tensors)
     return AlternativeReport(
         name=alternative.name,
         bytes=alternative.bytes,
-        accuracy=None if evaluator is None else evaluator.accuracy(alternative.tensors),
+        accuracy=accuracy,
+        output_error=error,
         seconds=alternative.seconds,
     )

@@ -29,12 +29,16 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Codec:
-    """A way to store the checkpoint; `share` is its size relative to the largest one, 0 to 1."""
+    """A way to store the checkpoint; `share` is its size relative to the largest one, 0 to 1.
+
+    `output_error` is the relative error of the outputs, if no accuracy is known.
+    """
 
     name: str
     bytes: int
     share: float
     accuracy: float | None
+    output_error: float | None
     this: bool = False
 
 
@@ -106,14 +110,15 @@ def _parts(report: Report) -> list[_Part]:
 def _codecs(report: Report) -> list[_Codec]:
     """List the original checkpoint, the alternatives and this encoding, the largest first."""
     metrics = report.metrics
-    sizes = {alternative.name: (alternative.bytes, alternative.accuracy) for alternative in report.alternatives}
-    sizes = {"original": (metrics.source_bytes, metrics.original_accuracy)} | sizes
+    error = None if metrics.fidelity is None else metrics.fidelity.relative_error
     this = "this encoding"
-    sizes[this] = (metrics.file_bytes, metrics.reconstructed_accuracy)
-    largest = max(size for size, _ in sizes.values())
+    stored = {"original": (metrics.source_bytes, metrics.original_accuracy, None if error is None else 0.0)}
+    stored |= {one.name: (one.bytes, one.accuracy, one.output_error) for one in report.alternatives}
+    stored[this] = (metrics.file_bytes, metrics.reconstructed_accuracy, error)
+    largest = max(size for size, _, _ in stored.values())
     rows = [
-        _Codec(name=name, bytes=size, share=size / largest, accuracy=accuracy, this=name == this)
-        for name, (size, accuracy) in sizes.items()
+        _Codec(name=name, bytes=size, share=size / largest, accuracy=accuracy, output_error=of, this=name == this)
+        for name, (size, accuracy, of) in stored.items()
     ]
     return sorted(rows, key=lambda row: -row.bytes)
 

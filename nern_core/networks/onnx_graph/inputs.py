@@ -4,7 +4,7 @@ The arrays have one row for each example, whatever the graph does with its axes:
 (examples, 2, 128). An input without axes has the same value in all rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.array_names import INPUTS, LABELS
 from nern_core.networks.arrays import EXAMPLES_PER_BATCH, array_batches, has_arrays
+from nern_core.networks.input_evaluator import InputEvaluator
+from nern_core.networks.input_set import read_batches
 from nern_core.networks.onnx_graph.graph import Input
-from nern_core.networks.onnx_graph.network import OnnxNetwork
+from nern_core.networks.onnx_graph.network import OnnxNetwork, build_onnx_network
 
 _EXAMPLES_OF_CHECK = 2
 _LARGEST_DIFFERENCE = 1e-3
@@ -44,6 +46,15 @@ def onnx_batches(dataset: Path, network: OnnxNetwork) -> Iterator[dict[str, Tens
         named_batch = _named(batch, inputs)
         if size is None or len(next(iter(named_batch.values()))) == size:
             yield _arranged(named_batch, axes)
+
+
+def open_onnx_evaluator(
+    graph: bytes, tensors: Mapping[str, Tensor], dataset: Path, outputs: Sequence[str], device: torch.device
+) -> InputEvaluator:
+    """Open the held-out inputs of a data set for the network of a graph. Raises `NernError` as `onnx_batches` does."""
+    network = build_onnx_network(graph, tensors)
+    inputs = read_batches(onnx_batches(dataset, network), network, outputs)
+    return InputEvaluator(network=network, inputs=inputs, device=device)
 
 
 def _named(batch: Mapping[str, Tensor] | tuple[Tensor, ...], inputs: tuple[Input, ...]) -> dict[str, Tensor]:
