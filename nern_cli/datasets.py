@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 datasets = typer.Typer(help="Upload, list and delete the data sets of a service.", no_args_is_help=True)
 # Zip archives, such as `.npz` files, and Parquet.
 _CONVERTED_HEADS = {b"PK\x03\x04", b"PAR1"}
-_CONVERTED_SUFFIXES = {".npz", ".tar"}
+_CONVERTED_SUFFIXES = {".npz", ".tar", ".txt"}
 Name = Annotated[
     str,
     typer.Argument(
@@ -39,7 +39,7 @@ def upload(
             exists=True,
             readable=True,
             metavar="FILE|FOLDER",
-            help="Images in folders by class, Parquet, a folder of `datasets`, WebDataset or .npz; or arrays.",
+            help="Images in folders by class, Parquet, a folder of `datasets`, WebDataset or .npz; arrays; or text.",
         ),
     ],
     input_size: Annotated[
@@ -54,13 +54,18 @@ def upload(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Upload a data set for jobs to use. Images are decoded here. Uploading the same one again is a no-op."""
+    """Upload a data set for jobs to use. Images are decoded here. Uploading the same one again is a no-op.
+
+    Each line of a .txt file is an example for networks of transformers.
+    """
     with _one_file(source, input_size or 0) as file, service(url) as client:
         dataset = client.datasets.upload(name, file)
     if json:
         print_json(dataset.model_dump(mode="json"))
     elif dataset.arrays:
         print_line(f"{name}: {_examples(dataset)} examples of {_names(dataset)}")
+    elif dataset.text_bytes is not None:
+        print_line(f"{name}: {dataset.text_bytes} bytes of text lines")
     else:
         print_line(
             f"{name}: {_count(dataset.train.images)} images to train on, {_count(dataset.test.images)} to test on"

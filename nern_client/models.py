@@ -143,7 +143,7 @@ class Array(_Model):
 class Dataset(_Model):
     """A data set that jobs can use: an uploaded one, or one that the operator offers.
 
-    Those for any network have `arrays`, and no images.
+    Those for any network have `arrays`, and no images. Text lines have `text_bytes`.
     """
 
     name: str
@@ -151,6 +151,7 @@ class Dataset(_Model):
     train: Split
     test: Split
     arrays: tuple[Array, ...] | None = None
+    text_bytes: int | None = None
     bytes: int | None = None
     sha256: str | None = None
     created_at: datetime | None = None

@@ -26,17 +26,20 @@ class ArrayView(BaseModel):
 
 
 class StoredStructure(BaseModel):
-    """The splits of images, or the arrays of another data set."""
+    """The splits of images, the arrays of another data set, or the bytes of text lines."""
 
     train: StoredSplit = StoredSplit()
     test: StoredSplit = StoredSplit()
     arrays: list[ArrayView] = []
+    text_bytes: int | None = None
 
 
 def stored_structure(structure: DatasetStructure) -> dict[str, Any]:
     """Return the structure as a row describes it."""
     if structure.splits:
         return {split: asdict(found) for split, found in structure.splits.items()}
+    if structure.text_bytes is not None:
+        return {"text_bytes": structure.text_bytes}
     arrays = [
         ArrayView(name=name, dtype=claim.dtype, shape=list(claim.shape)) for name, claim in structure.arrays.items()
     ]

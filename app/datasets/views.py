@@ -33,15 +33,16 @@ class SplitView(BaseModel):
 
 
 class DatasetView(BaseModel):
-    """A data set: images in two splits, or arrays. `name` is the value for the option `dataset`."""
+    """A data set: images in two splits, arrays or text lines. `name` is the value for the option `dataset`."""
 
     name: str
     source: Annotated[DatasetSource, Field(description="`operator`: offered to everybody. `upload`: uploaded by you.")]
     train: SplitView
     test: SplitView
     arrays: Annotated[
-        list[ArrayView] | None, Field(description="Arrays of a data set for any network; null for images.")
+        list[ArrayView] | None, Field(description="Arrays of a data set for any network; null for others.")
     ] = None
+    text_bytes: Annotated[int | None, Field(description="Size of text lines in UTF-8; null for others.")] = None
     bytes: Annotated[int | None, Field(description="Size of an uploaded file.")] = None
     sha256: Annotated[str | None, Field(description="SHA-256 of an uploaded file.")] = None
     created_at: datetime | None = None
@@ -56,6 +57,7 @@ class DatasetView(BaseModel):
             train=SplitView.of(found.train),
             test=SplitView.of(found.test),
             arrays=found.arrays or None,
+            text_bytes=found.text_bytes,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
             created_at=dataset.created_at,

@@ -51,7 +51,8 @@ _BODY: dict[str, Any] = {
                     "x 3 (RGB), and `train.labels` and `test.labels`, I64 of shape N, or without labels. An entry "
                     "`preprocessing` of its metadata may override any of `mean`, `std`, `input_size`, `crop_padding` "
                     "and `horizontal_flip`. Or one with `inputs`, or `inputs.NAME` for each argument of a network, and "
-                    "perhaps `labels`, with one row for each example.",
+                    "perhaps `labels`, with one row for each example. Or one with `text`, U8 of shape N: the bytes of "
+                    "text in UTF-8, with one example on each line.",
                 }
             },
             "application/json": {"schema": FinishedUpload.model_json_schema()},

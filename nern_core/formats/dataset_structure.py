@@ -3,7 +3,8 @@
 The file is a safetensors file. One of images has `train.images` and `test.images`, uint8 of shape N x H x W x 3 (RGB),
 and `train.labels` and `test.labels`, int64 of shape N, or no labels. The optional entry `preprocessing` of its metadata
 is a JSON text that overrides the architecture's preprocessing. One of arrays has `inputs`, or `inputs.NAME` for each
-argument of a network, and perhaps `labels`, all with one row for each example.
+argument of a network, and perhaps `labels`, all with one row for each example. One of text lines has `text`, U8 of
+shape N: the bytes of lines in UTF-8.
 """
 
 import os
@@ -18,6 +19,7 @@ from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.array_names import LABELS, names_arrays, problem_of_arrays
 from nern_core.formats.safetensors_header import read_header, read_metadata
 from nern_core.formats.tensor_claims import TensorClaim
+from nern_core.formats.text_files import TEXT, is_text_claim
 
 SPLITS: Final = ("train", "test")
 PREPROCESSING: Final = "preprocessing"
@@ -51,11 +53,15 @@ class SplitStructure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetStructure:
-    """The splits of a data set of images by name, or the arrays of another one; one of both is empty."""
+    """The splits of a data set of images by name, the arrays of another one, or the bytes of text lines.
+
+    The others are empty.
+    """
 
     splits: Mapping[str, SplitStructure]
     arrays: Mapping[str, TensorClaim]
     is_labelled: bool
+    text_bytes: int | None = None
 
 
 def read_dataset_structure(path: Path) -> DatasetStructure:
@@ -73,6 +79,8 @@ def dataset_structure_of(file: BinaryIO) -> DatasetStructure:
         raise NernError("not_a_dataset", error.message) from error
     if names_arrays(tensors):
         return _arrays(tensors)
+    if TEXT in tensors:
+        return _text(tensors)
     parse_preprocessing(metadata.get(PREPROCESSING))
     labelled = any(name.endswith(".labels") for name in tensors)
     expected = [f"{split}.{part}" for split in SPLITS for part in (("images", "labels") if labelled else ("images",))]
@@ -82,7 +90,7 @@ def dataset_structure_of(file: BinaryIO) -> DatasetStructure:
         raise NernError(
             "not_a_dataset",
             f"The file {problem}; a data set of images has {', '.join(_ALL)} and no others, one of arrays has `inputs` "
-            f"or `inputs.NAME`, and {_HOW_TO}.",
+            f"or `inputs.NAME`, one of text lines has `{TEXT}`, and {_HOW_TO}.",
         )
     splits = {split: _split(split, tensors[f"{split}.images"], tensors.get(f"{split}.labels")) for split in SPLITS}
     return DatasetStructure(splits=splits, arrays={}, is_labelled=labelled)
@@ -121,6 +129,21 @@ def _arrays(tensors: Mapping[str, TensorClaim]) -> DatasetStructure:
             f"`{LABELS}` is {labels.dtype} of shape {list(labels.shape)}; use one integer for each example.",
         )
     return DatasetStructure(splits={}, arrays=tensors, is_labelled=labels is not None)
+
+
+def _text(tensors: Mapping[str, TensorClaim]) -> DatasetStructure:
+    claim = tensors[TEXT]
+    if other := next((name for name in tensors if name != TEXT), None):
+        raise NernError(
+            "not_a_dataset", f"The file has `{TEXT}` and {quoted(other)}; a data set of text lines has `{TEXT}` alone."
+        )
+    if not is_text_claim(claim):
+        raise NernError(
+            "not_a_dataset",
+            f"`{TEXT}` is {claim.dtype} of shape {list(claim.shape)}; text lines are U8 (uint8) of shape N, the bytes "
+            "of text in UTF-8.",
+        )
+    return DatasetStructure(splits={}, arrays={}, is_labelled=False, text_bytes=claim.logical_bytes)
 
 
 def _split(name: str, images: TensorClaim, labels: TensorClaim | None) -> SplitStructure:

@@ -1,22 +1,23 @@
 """Read the input of an encoding from a folder of the hub whose network transformers builds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nern_core.container.document import Source
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.formats.hub_folder import read_beside
+from nern_core.formats.text_files import has_text, read_lines
 from nern_core.inputs.source import EncodingInput, choose_layers
 from nern_core.networks.arrays import array_batches, has_arrays
 from nern_core.networks.input_evaluator import InputEvaluator
 from nern_core.networks.input_set import InputSet, read_batches
-from nern_core.networks.text_lines import Tokenizer, has_text, text_batches
+from nern_core.networks.text_lines import Tokenizer, text_batches
 from nern_core.networks.transformers_models.network import build_hub_network
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
@@ -81,12 +82,8 @@ def _with_network(read: Checkpoint, architecture: str) -> _Read:
 
 
 def _inputs(path: Path, dataset: Path, read: _Read, outputs: Sequence[str]) -> InputSet:
-    return read_batches(_batches(path, dataset, read), read.network, outputs)
-
-
-def _batches(path: Path, dataset: Path, read: _Read) -> Iterable[Mapping[str, Tensor] | tuple[Tensor, ...]]:
     if has_arrays(dataset):
-        return array_batches(dataset)
+        return read_batches(array_batches(dataset), read.network, outputs)
     if not has_text(dataset):
         raise NernError(
             "bad_data",
@@ -100,4 +97,7 @@ def _batches(path: Path, dataset: Path, read: _Read) -> Iterable[Mapping[str, Te
             f"Text needs a {_TOKENIZER} of at most 64 MiB in the checkpoint's folder; write it with "
             "tokenizer.save_pretrained(FOLDER), or give arrays.",
         )
-    return text_batches(dataset, Tokenizer(content), read.network, read.checkpoint.config or {})
+    text = read_lines(dataset)
+    batches = text_batches(text.lines, Tokenizer(content), read.network, read.checkpoint.config or {})
+    found = read_batches(batches, read.network, outputs)
+    return replace(found, notes=(*text.notes, *found.notes))

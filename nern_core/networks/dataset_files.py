@@ -3,9 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import safetensors.numpy
 import safetensors.torch
 
 from nern_core.formats.dataset_structure import PREPROCESSING, SPLITS
+from nern_core.formats.text_files import TEXT, has_text, read_lines
 from nern_core.networks.architecture import UNCHANGED
 from nern_core.networks.arrays import has_arrays, read_arrays
 from nern_core.networks.datasets import read_override, read_pixels
@@ -15,8 +18,13 @@ def write_dataset_file(source: Path, path: Path, input_size: int = 0) -> tuple[s
     """Write a data set into one file; return sentences on how it was read.
 
     Image files are decoded into images of `input_size` pixels, or, if that is 0, of the size that `dataset.json` or the
-    images themselves have. Raises `NernError` as `read_pixels` and `read_arrays` do.
+    images themselves have. Raises `NernError` as `read_pixels`, `read_arrays` and `read_lines` do.
     """
+    if has_text(source):
+        text = read_lines(source)
+        content = np.frombuffer("\n".join(text.lines).encode(), np.uint8)
+        safetensors.numpy.save_file({TEXT: content}, path)
+        return text.notes
     if has_arrays(source):
         tensors = {name: tensor.contiguous() for name, tensor in read_arrays(source).items()}
         safetensors.torch.save_file(tensors, path)

@@ -26,6 +26,7 @@ from nern_core.formats.dataset_structure import (
     read_dataset_structure,
 )
 from nern_core.formats.npz_claims import check_claim
+from nern_core.formats.text_files import has_text
 from nern_core.networks import image_files
 from nern_core.networks.architecture import UNCHANGED, Augmentation, Preprocessing
 from nern_core.networks.image_files import ImageFiles, Pixels, TargetSize, find_image_files, stored_size
@@ -101,6 +102,10 @@ def _read_from_file(path: Path, split: str) -> Pixels:
 
 def _structure(path: Path) -> DatasetStructure:
     """Return the structure of a file with images. Raises `NernError` (`bad_data`, `not_a_dataset`)."""
+    if has_text(path):
+        raise NernError(
+            "bad_data", f"'{path}' has text lines, which only networks of transformers take; give a data set of images."
+        )
     structure = read_dataset_structure(path)
     if not structure.splits:
         raise NernError("bad_data", f"'{path}' has arrays, and no images; give a data set of images.")

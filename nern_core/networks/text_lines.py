@@ -1,12 +1,10 @@
-"""Data sets of text: one example on each line of a `.txt` file, with the network's own fast tokenizer.
+"""Batches of text lines, with the network's own fast tokenizer.
 
 Only the `tokenizer.json` is read, by the library tokenizers: it describes a tokenizer and holds no code.
 """
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,9 +13,6 @@ from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError
 
-_SUFFIX: Final = ".txt"
-_MOST_LINES: Final = 50_000
-_LONGEST_LINE: Final = 2**16
 _MOST_TOKENS: Final = 128
 _LINES_PER_BATCH: Final = 32
 # Values of an output in one batch: a language model has one for each token and each word of its vocabulary.
@@ -25,11 +20,6 @@ _MOST_VALUES: Final = 2**24
 _ORDER_SEED: Final = 1
 # Some networks count positions from behind the padding.
 _SPARE_POSITIONS: Final = 2
-
-
-def has_text(path: Path) -> bool:
-    """Return True if a file is a data set of text lines, judged by its suffix."""
-    return path.suffix == _SUFFIX and path.is_file()
 
 
 class Tokenizer:
@@ -58,17 +48,16 @@ class Tokenizer:
 
 
 def text_batches(
-    path: Path, tokenizer: Tokenizer, network: nn.Module, config: Mapping[str, Any]
+    lines: Sequence[str], tokenizer: Tokenizer, network: nn.Module, config: Mapping[str, Any]
 ) -> Iterator[dict[str, Tensor]]:
     """Yield batches of lines of similar length in a random order, always the same, as `read_batches` takes them.
 
     Lines are cut off after 128 tokens, or after as many as the network takes. Raises `NernError` (`bad_data`,
     `bad_tokenizer`).
     """
-    lines = _lines(path)
     ids = [found for found in tokenizer.encode(lines, _longest(config)) if found]
     if not ids:
-        raise NernError("bad_data", f"'{path}' has no line with a token; write one example on each line.")
+        raise NernError("bad_data", "No line of the text has a token; write one example on each line.")
     rows = _embedded(network)
     largest = max(map(max, ids))
     if rows is not None and largest >= rows:
@@ -82,19 +71,6 @@ def text_batches(
     batches = _grouped(sorted(ids, key=len), rows or 1)
     for index in np.random.default_rng(_ORDER_SEED).permutation(len(batches)):
         yield _batch(batches[index], padding, takes)
-
-
-def _lines(path: Path) -> list[str]:
-    """Read the lines that are not empty. Raises `NernError` (`bad_data`)."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = [line.strip()[:_LONGEST_LINE] for line in islice(file, _MOST_LINES)]
-    except UnicodeDecodeError as error:
-        raise NernError("bad_data", f"'{path}' is not text in UTF-8; save it in this encoding.") from error
-    found = [line for line in lines if line]
-    if not found:
-        raise NernError("bad_data", f"'{path}' has no lines; write one example on each line.")
-    return found
 
 
 def _longest(config: Mapping[str, Any]) -> int:

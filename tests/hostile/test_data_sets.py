@@ -10,8 +10,10 @@ from PIL import Image
 
 from bench.fuzz_mutations import mutate
 from nern_core.contract.errors import NernError
+from nern_core.formats.text_files import read_lines
 from nern_core.networks.datasets import read_pixels
 from nern_core.networks.image_files.decoding import TargetSize, UndecodableImage, decode_image
+from tests.dataset_files import safetensors_file
 from tests.image_data import archive, encoded, image, parquet, png, saved, table
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
@@ -74,6 +76,20 @@ def outcome_of(path: Path) -> str:
     except NernError as error:
         return error.code if "\n" not in error.message else error.message
     return "read"
+
+
+def test_a_mutated_file_of_text_lines_is_read_or_refused(tmp_path: Path) -> None:
+    text = "a cat\nä wall\n".encode() * 9
+    seeds = [safetensors_file({"text": ("U8", (len(text),))}, data=text)]
+    outcomes = set()
+    for number in range(2000):
+        (tmp_path / "lines.txt").write_bytes(mutate(random.Random(number), seeds))
+        try:
+            read_lines(tmp_path / "lines.txt")
+            outcomes.add("read")
+        except NernError as error:
+            outcomes.add(error.code)
+    assert outcomes == {"read", "bad_data"}
 
 
 def test_no_type_of_an_arrow_file_is_loaded_from_it(tmp_path: Path) -> None:

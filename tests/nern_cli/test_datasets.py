@@ -65,6 +65,17 @@ def test_arrays_are_uploaded_and_listed_with_the_number_of_examples(
     assert capsys.readouterr().out == "words\tupload\t6\t\n"
 
 
+def test_text_lines_are_uploaded_without_the_empty_ones(
+    nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "lines.txt").write_text("a cat\n\n a warm wall\n")
+    assert nern("datasets", "upload", "lines", str(tmp_path / "lines.txt")) == 0
+    assert capsys.readouterr().out == f"lines: {len('a cat' + chr(10) + 'a warm wall')} bytes of text lines\n"
+    (tmp_path / "latin.txt").write_bytes(b"\xe4")
+    assert nern("datasets", "upload", "latin", str(tmp_path / "latin.txt")) == 9
+    assert "latin.txt' is not text in UTF-8; save it in this encoding." in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and nothing more", b"PAR1 and nothing more"])
 def test_broken_files_are_one_sentence(
     nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes

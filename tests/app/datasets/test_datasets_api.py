@@ -48,6 +48,7 @@ def test_an_uploaded_data_set_is_stored_described_and_can_be_found(client: TestC
         "train": {"bytes": 1297 * (192 + 8), "images": 1297, "shape": [8, 8, 3]},
         "test": {"bytes": 500 * (192 + 8), "images": 500, "shape": [8, 8, 3]},
         "arrays": None,
+        "text_bytes": None,
     }
     assert client.get("/datasets/mine").json() == answer.json()
     assert FolderStore(settings.artifacts).path(SHA256).read_bytes() == DIGITS_FILE
@@ -74,6 +75,15 @@ def test_arrays_and_images_without_labels_are_taken_too(client: TestClient) -> N
         {"name": "labels", "dtype": "I64", "shape": [5]},
     ]
     assert listed["photos"]["arrays"] is None
+
+
+def test_text_lines_are_taken_and_only_counted(client: TestClient) -> None:
+    # Whether it is text, the job finds out.
+    view = upload(client, "lines", content=safetensors_file({"text": ("U8", (5,))}, data=b"\xffcat\n")).json()
+    assert (view["text_bytes"], view["arrays"], view["train"]["images"]) == (5, None, None)
+    assert client.get("/datasets/lines").json() == view
+    job = submit(client, {"architecture": "transformers:auto", "dataset": "lines"})
+    assert job.json()["dataset_sha256"] == view["sha256"]
 
 
 def test_the_same_file_again_changes_nothing(client: TestClient) -> None:

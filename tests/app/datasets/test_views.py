@@ -30,6 +30,12 @@ def test_arrays_have_names_and_shapes() -> None:
     assert (view.train, view.test) == (UNKNOWN, UNKNOWN)
 
 
+def test_text_lines_have_a_size() -> None:
+    view = view_of({"text_bytes": 12})
+    assert (view.text_bytes, view.arrays, view.train) == (12, None, UNKNOWN)
+    assert view_of({"train": SPLIT}).text_bytes is None
+
+
 def test_parts_that_another_release_adds_or_leaves_out_change_nothing_else() -> None:
     view = view_of({"train": {**SPLIT, "colours": 3}, "test": {"bytes": 5}, "validation": SPLIT})
     assert (view.train, view.test) == (

@@ -13,7 +13,7 @@ from nern_core.contract.options import EncodeOptions
 from tests.app.conftest import serving, submit
 from tests.app.test_jobs_api import finish
 from tests.conftest import DIGITS, EXAMPLE, ROOT
-from tests.dataset_files import small_file
+from tests.dataset_files import safetensors_file, small_file
 
 GOLDEN = ROOT / "tests" / "golden" / "quantized-v4.nern"
 PAGES = ["/", "/new", "/data", "/docs", "/sign-in", "/view/job_unknown"]
@@ -195,6 +195,13 @@ def test_data_sets_are_listed_with_what_they_hold(embedded: Settings) -> None:
     assert rows.keys() == {"mine", "digits"}
     # Data sets of the operator cannot be deleted here.
     assert re.findall(r'hx-delete="([^"]+)"', page) == ["/datasets/mine"]
+
+
+def test_text_lines_are_listed_with_their_size(embedded_client: TestClient) -> None:
+    lines = safetensors_file({"text": ("U8", (1200,))})
+    embedded_client.post("/datasets", params={"name": "lines"}, content=lines)
+    page = embedded_client.get("/data").text
+    assert re.search(r'<th scope="row">lines</th>\s*<td[^>]*>1.2 KB of text lines</td>', page)
 
 
 def test_where_there_are_no_data_sets_the_page_says_what_else_jobs_may_name(embedded_client: TestClient) -> None:

@@ -39,6 +39,28 @@ def test_arrays_are_inputs_of_any_network(tmp_path: Path) -> None:
     assert {name: (claim.dtype, claim.shape) for name, claim in found.arrays.items()} == claims
 
 
+def test_text_lines_are_bytes(tmp_path: Path) -> None:
+    found = read_dataset_structure(written(tmp_path, safetensors_file({"text": ("U8", (7,))})))
+    assert found.text_bytes == 7
+    assert not found.splits
+    assert not found.arrays
+
+
+@pytest.mark.parametrize(
+    ("claims", "sentence"),
+    [
+        ({"text": ("U8", (7,)), "labels": ("I64", (7,))}, "has `text` and 'labels'; .* has `text` alone"),
+        ({"text": ("I32", (7,))}, r"`text` is I32 of shape \[7\]; text lines are U8"),
+        ({"text": ("U8", (7, 1))}, r"`text` is U8 of shape \[7, 1\]"),
+        ({"text": ("U8", (0,))}, r"`text` is U8 of shape \[0\]"),
+    ],
+)
+def test_other_text_is_explained(tmp_path: Path, claims: dict[str, Claim], sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as error:
+        read_dataset_structure(written(tmp_path, safetensors_file(claims)))
+    assert error.value.code == "not_a_dataset"
+
+
 @pytest.mark.parametrize(
     ("claims", "sentence"),
     [
