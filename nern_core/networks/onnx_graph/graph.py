@@ -1,5 +1,6 @@
 """The graph of an ONNX model as plain objects, checked: every operator is one that can be computed here."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,7 @@ from nern_core.formats.onnx_files.problems import damaged, unsupported
 from nern_core.networks.onnx_graph.operators import OPERATORS
 from nern_core.networks.onnx_graph.operators.call import computed
 from nern_core.networks.onnx_graph.operators.call import unsupported as unsupported_operator
+from nern_core.networks.onnx_graph.operators.normalization import EPSILON
 from nern_core.tensors.onnx_files import import_onnx, is_weight, weight_names
 
 _OLDEST_OPSET, _NEWEST_OPSET = 7, 28
@@ -54,6 +56,21 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """The names of the tensors of a batch normalization, and the number that is added to its variance."""
+
+    weight: str
+    bias: str
+    mean: str
+    variance: str
+    epsilon: float
+
+    def renamed(self, names: Mapping[str, str]) -> "BatchNorm":
+        """Return the same with other names."""
+        return BatchNorm(names[self.weight], names[self.bias], names[self.mean], names[self.variance], self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes in their order, constants by name, and weights: their names in the file by those in the graph."""
 
@@ -65,8 +82,7 @@ class Graph:
 
     def used(self) -> set[str]:
         """Return the names that this graph and its branches use."""
-        names = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
-        return names.union(*(branch.used() for node in self.nodes for branch in node.branches()))
+        return set(self._uses())
 
     def exact(self) -> set[str]:
         """Return the names of weights in the file that are no parameters."""
@@ -77,6 +93,25 @@ class Graph:
             if name in self.weights and place in _EXACT_INPUTS.get(node.operator, ())
         }
         return found.union(*(branch.exact() for node in self.nodes for branch in node.branches()))
+
+    def batch_norms(self) -> Iterator[BatchNorm]:
+        """Yield the batch normalizations of this graph whose four tensors are weights that no other node uses."""
+        uses = Counter(self._uses())
+        for node in self.nodes:
+            names = node.inputs[1:]
+            if node.operator != "BatchNormalization" or not all(name in self.weights for name in names):
+                continue
+            if all(uses[name] == 1 for name in names):
+                weight, bias, mean, variance = (self.weights[name] for name in names)
+                yield BatchNorm(weight, bias, mean, variance, node.attributes.get("epsilon", EPSILON))
+
+    def _uses(self) -> Iterator[str]:
+        """Yield each name once for each use in this graph and its branches."""
+        yield from self.outputs
+        for node in self.nodes:
+            yield from node.inputs
+            for branch in node.branches():
+                yield from branch._uses()  # noqa: SLF001 # its own
 
 
 def read_graph(model: Any) -> tuple[Graph, int]:  # noqa: ANN401 # a ModelProto

@@ -1,6 +1,6 @@
 """A network that runs the graph of an ONNX file with torch's operators."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
-from nern_core.networks.onnx_graph.graph import Graph, Input, Node, read_graph
+from nern_core.networks.onnx_graph.graph import BatchNorm, Graph, Input, Node, read_graph
 from nern_core.networks.onnx_graph.operators import OPERATORS, Call
 from nern_core.networks.onnx_graph.operators.call import Result, computed, unsupported
 from nern_core.tensors.onnx_files import PROGRAM, names_in_modules, parse_model, weight_names
@@ -49,6 +49,11 @@ class OnnxNetwork(nn.Module):
         program: _Program = getattr(self, PROGRAM)
         return program.graph.inputs
 
+    def batch_norms(self) -> Iterator[BatchNorm]:
+        """Yield the batch normalizations whose tensors are weights that nothing else uses."""
+        program: _Program = getattr(self, PROGRAM)
+        return (norm.renamed(program.names) for norm in program.graph.batch_norms())
+
     def forward(self, *arguments: Tensor, **named: Tensor) -> dict[str, Tensor]:
         """Return the outputs by name, given the inputs in their order or by name."""
         program: _Program = getattr(self, PROGRAM)
@@ -68,6 +73,7 @@ class _Program:
 
     def __init__(self, graph: Graph, opset: int, names: Mapping[str, str]) -> None:
         self.graph = graph
+        self.names = names
         self._opset = opset
         self._weights = {name: attrgetter(in_checkpoint) for name, in_checkpoint in names.items()}
         self._released = _released(graph)

@@ -1,24 +1,26 @@
 """Normalizations: of batches, of channels, of the last axes."""
 
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nern_core.networks.onnx_graph.operators.call import Call, operator, unsupported
 
-_EPSILON = 1e-5
+EPSILON: Final = 1e-5
 
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     if call.get("training_mode", 0) or call.outputs > 1:
         raise unsupported("BatchNormalization in training mode")
-    return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=call.get("epsilon", _EPSILON))
+    return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=call.get("epsilon", EPSILON))
 
 
 @operator("InstanceNormalization")
 def instance_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    return F.instance_norm(x, weight=scale, bias=bias, eps=call.get("epsilon", _EPSILON))
+    return F.instance_norm(x, weight=scale, bias=bias, eps=call.get("epsilon", EPSILON))
 
 
 @operator("GroupNormalization")
@@ -27,7 +29,7 @@ def group_normalization(call: Call, x: Tensor, scale: Tensor, bias: Tensor) -> T
     if len(scale) != channels:
         # Before version 21, one number for each group.
         scale, bias = (tensor.repeat_interleave(channels // groups) for tensor in (scale, bias))
-    return F.group_norm(x, groups, scale, bias, eps=call.get("epsilon", _EPSILON))
+    return F.group_norm(x, groups, scale, bias, eps=call.get("epsilon", EPSILON))
 
 
 @operator("LayerNormalization")
@@ -35,7 +37,7 @@ def layer_normalization(
     call: Call, x: Tensor, scale: Tensor, bias: Tensor | None = None
 ) -> Tensor | tuple[Tensor, ...]:
     axis = call.get("axis", -1) % x.ndim
-    epsilon, shape = call.get("epsilon", _EPSILON), list(x.shape[axis:])
+    epsilon, shape = call.get("epsilon", EPSILON), list(x.shape[axis:])
     if call.outputs == 1 and list(scale.shape) == shape and (bias is None or list(bias.shape) == shape):
         return F.layer_norm(x, shape, scale, bias, epsilon)
     axes = tuple(range(axis, x.ndim))
@@ -48,7 +50,7 @@ def layer_normalization(
 @operator("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(call: Call, x: Tensor, scale: Tensor) -> Tensor:
     axes = tuple(range(call.get("axis", -1) % x.ndim, x.ndim))
-    return x * torch.rsqrt(x.square().mean(dim=axes, keepdim=True) + call.get("epsilon", _EPSILON)) * scale
+    return x * torch.rsqrt(x.square().mean(dim=axes, keepdim=True) + call.get("epsilon", EPSILON)) * scale
 
 
 @operator("MeanVarianceNormalization")
