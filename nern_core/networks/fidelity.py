@@ -14,6 +14,7 @@ from nern_core.contract.fidelity import Fidelity, OutputFidelity
 from nern_core.networks.input_set import InputBatch
 from nern_core.networks.model_inputs import ModelInputs, call, to_device
 from nern_core.networks.outputs import OutputReader
+from nern_core.networks.padding import without_padding
 
 _DIGITS = 6
 # Reported instead of an error that is not finite.
@@ -151,7 +152,7 @@ def _tokens_of(network: nn.Module, inputs: ModelInputs, logits: Tensor | None) -
 def compare_networks(
     original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], reader: OutputReader
 ) -> Quality:
-    """Compare the outputs of two networks in evaluation mode on the same device."""
+    """Compare the outputs of two networks in evaluation mode on the same device, except for padding."""
     meter = QualityMeter()
     device = next(original.parameters()).device
     for batch in batches:
@@ -159,8 +160,8 @@ def compare_networks(
         first, second = (_outputs(network, inputs, reader) for network in (original, changed))
         used = [name for name, tensor in first.items() if name in second and tensor.shape == second[name].shape]
         meter.add(
-            {name: first[name].cpu() for name in used},
-            {name: second[name].cpu() for name in used},
+            {name: without_padding(name, first[name], inputs).cpu() for name in used},
+            {name: without_padding(name, second[name], inputs).cpu() for name in used},
             batch.examples,
             batch.labels,
         )

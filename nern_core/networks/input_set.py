@@ -58,7 +58,7 @@ class InputSet:
         device = next(network.parameters()).device
         inputs = to_device(self.training[0].inputs, device)
         try:
-            return reader_of(network, lambda: call(network, inputs), self.outputs)
+            return reader_of(network, lambda: call(network, inputs), self.outputs, inputs)
         except NernError:
             raise
         except Exception as error:  # the user's own network may raise anything

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.networks.model_inputs import ModelInputs
+from nern_core.networks.padding import without_padding, zero_padding
 
 # What language models return for their next call, and the loss of given labels, are no answers.
 _NO_ANSWERS: Final = ("past_key_values", "cache", "cache_params", "loss")
@@ -75,15 +77,18 @@ class OutputReader:
     Without `names`, the network returns logits (n, classes). Outputs of `modules` within the network are read, too.
     With `scales`, which are the root mean squares of the original's outputs, each output is divided by its own, and all
     are joined so that each one counts the same: the mean squared difference of two results is then the mean over the
-    outputs of their squared relative errors.
+    outputs of their squared relative errors. Padding of the `inputs` is left out.
     """
 
     names: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
     modules: tuple[str, ...] = ()
 
-    def read(self, network: nn.Module, run: Callable[[], object]) -> Tensor:
-        """Run the network; return float32: logits (n, classes), or all values of the joined outputs (1, values)."""
+    def read(self, network: nn.Module, run: Callable[[], object], inputs: ModelInputs | None = None) -> Tensor:
+        """Run the network; return float32: logits (n, classes), or all values of the joined outputs (1, values).
+
+        `inputs` are those of the run.
+        """
         if not self.names:
             logits = run()
             assert isinstance(logits, Tensor)
@@ -93,10 +98,10 @@ class OutputReader:
             return found[self.names[0]].float()
         scales = dict(zip(self.names, self.scales, strict=True))
         values = sum(tensor.numel() for tensor in found.values())
-        parts = [
-            tensor.float().flatten() * ((values / (len(found) * tensor.numel())) ** 0.5 / scales[name])
-            for name, tensor in found.items()
-        ]
+        parts = []
+        for name, tensor in found.items():
+            padded, compared = zero_padding(name, tensor.float(), inputs)
+            parts.append(padded.flatten() * ((values / (len(found) * compared)) ** 0.5 / scales[name]))
         return torch.cat(parts)[None]
 
     def named(self, network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
@@ -109,11 +114,14 @@ class OutputReader:
 LOGITS: Final = OutputReader()
 
 
-def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[str] = ()) -> OutputReader:
+def reader_of(
+    network: nn.Module, run: Callable[[], object], wanted: Sequence[str] = (), inputs: ModelInputs | None = None
+) -> OutputReader:
     """Run an original; return the reader of its outputs.
 
     `wanted` are the names of the outputs to compare, or of modules within the network; by default all outputs are
-    compared. Raises `NernError`: `no_outputs`, `unknown_output`, and `bad_data` for outputs that are not finite.
+    compared. `inputs` are those of the run. Raises `NernError`: `no_outputs`, `unknown_output`, and `bad_data` for
+    outputs that are not finite.
     """
     modules = {name for name, _ in network.named_modules() if name}
     with recorded_outputs(network, [name for name in wanted if name in modules]) as of_modules:
@@ -132,8 +140,9 @@ def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[st
             )
         names += [key for key in matching if key not in names]
     names = names or list(own)
+    compared = {name: without_padding(name, found[name], inputs) for name in names}
     for name in names:
-        if not found[name].isfinite().all():
+        if not compared[name].isfinite().all():
             raise NernError(
                 "bad_data",
                 f"For the first inputs, the original's {quoted(name)} has values that are not finite; check the inputs "
@@ -142,9 +151,9 @@ def reader_of(network: nn.Module, run: Callable[[], object], wanted: Sequence[st
     used = tuple(name for name in wanted if name in modules and name not in own)
     if len(names) == 1 and found[names[0]].ndim == _AXES_OF_LOGITS:
         return OutputReader(tuple(names), modules=used)
-    return OutputReader(tuple(names), tuple(_scale(found[name]) for name in names), used)
+    return OutputReader(tuple(names), tuple(_scale(compared[name]) for name in names), used)
 
 
 def _scale(tensor: Tensor) -> float:
-    """Return the root mean square; 1 for zeros."""
-    return float(tensor.double().square().mean().sqrt()) or 1.0
+    """Return the root mean square; 1 for zeros, and for no values, if all positions are padding."""
+    return float(tensor.double().square().mean().sqrt()) or 1.0 if tensor.numel() else 1.0

@@ -41,5 +41,5 @@ class Student:
         tensors = {**self._state, **with_shared({**weights, **repeated}, self._shared)}
         positional, keywords = arguments_of(inputs)
         return self._reader.read(
-            self._network, lambda: functional_call(self._network, tensors, positional, keywords, strict=True)
+            self._network, lambda: functional_call(self._network, tensors, positional, keywords, strict=True), inputs
         )

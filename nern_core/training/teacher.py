@@ -50,7 +50,7 @@ class Teacher:
     def logits(self, inputs: ModelInputs) -> Tensor:
         """Return the target outputs as `reader` does, of the stronger network if there is one."""
         network = self.stronger or self.network
-        return self.reader.read(network, lambda: call(network, inputs))
+        return self.reader.read(network, lambda: call(network, inputs), inputs)
 
     def example(self) -> tuple[ModelInputs, int] | None:
         """Return inputs on the network's device, to count operations with, and the number of their examples.

@@ -1,5 +1,6 @@
 """Networks of transformers, built from the configuration in a folder of the hub alone."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.encoder import encode
 from nern_core.formats.hub_folder import named_architecture
+from nern_core.networks.fidelity import compare_networks
+from nern_core.networks.input_set import InputBatch, InputSet
 from nern_core.networks.transformers_models.network import HubNetwork, build_hub_network
 from nern_core.tensors.checkpoint import read_checkpoint
 
@@ -134,6 +137,27 @@ def test_batches_in_memory_replace_a_data_set(bert_folder: Path, tmp_path: Path)
     fidelity = encode(bert_folder, tmp_path / "bert.nern", options, inputs=batches).report.metrics.fidelity
     assert fidelity is not None
     assert fidelity.examples == 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_lines_of_different_lengths_are_compared_as_each_one_alone(kind: str, request: pytest.FixtureRequest) -> None:
+    original: nn.Module = request.getfixturevalue(kind)
+    changed = copy.deepcopy(original)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in changed.parameters():
+            tensor.add_(torch.randn(tensor.shape, generator=generator), alpha=0.1)
+    ids = torch.arange(16).reshape(2, 8)
+    mask = torch.tensor([[1] * 8, [1] * 3 + [0] * 5])
+    together = [InputBatch({"input_ids": ids, "attention_mask": mask})]
+    alone = [InputBatch({"input_ids": ids[:1]}), InputBatch({"input_ids": ids[1:, :3]})]
+    inputs = InputSet(tuple(together), tuple(together))
+    reader = inputs.reader(original)
+    found, expected = (compare_networks(original, changed, batches, reader).fidelity for batches in (together, alone))
+    assert [output.name for output in found.outputs] == [output.name for output in expected.outputs]
+    for output, other in zip(found.outputs, expected.outputs, strict=True):
+        assert output.relative_error == pytest.approx(other.relative_error, rel=1e-4)
+    assert found.agreement == expected.agreement
 
 
 def test_a_tensor_that_the_network_lacks_is_kept_exactly(bert_folder: Path, arrays: Path, tmp_path: Path) -> None:
