@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -34,10 +35,15 @@ class Scaled(nn.Module):
         }
 
 
+def reader_for(original: nn.Module, wanted: Sequence[str] = ()) -> OutputReader:
+    """Return the reader of the outputs for the inputs."""
+    with torch.no_grad():
+        return reader_of(original, lambda: original(**INPUTS), wanted, INPUTS)
+
+
 def difference(original: nn.Module, changed: nn.Module) -> Tensor:
     """Return the loss of distillation for the inputs."""
-    with torch.no_grad():
-        reader = reader_of(original, lambda: original(**INPUTS), (), INPUTS)
+    reader = reader_for(original)
     first, second = (
         reader.read(network, lambda network=network: network(**INPUTS), INPUTS)  # type: ignore[misc] # bound at once
         for network in (original, changed)
@@ -110,7 +116,7 @@ def test_labels_of_lines_are_no_labels_of_tokens() -> None:
 def test_a_batch_of_padding_alone_costs_nothing() -> None:
     inputs = {**INPUTS, "attention_mask": torch.zeros(2, 3)}
     network = Scaled(1.0, 3.0)
-    reader = reader_of(network, lambda: network(**INPUTS), ["logits"], INPUTS)
+    reader = reader_for(network, ["logits"])
     assert not reader.read(network, lambda: network(**inputs), inputs).any()
     fidelity = compare_networks(network, Scaled(2.0, 3.0), [InputBatch(inputs)], reader).fidelity
     assert fidelity.outputs[0].relative_error == 0.0
