@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from nern_core.contract.errors import quoted
 from nern_core.formats.onnx_files.problems import damaged, unsupported
+from nern_core.networks.onnx_graph.functions import inlined
 from nern_core.networks.onnx_graph.operators import OPERATORS
 from nern_core.networks.onnx_graph.operators.call import computed
 from nern_core.networks.onnx_graph.operators.call import unsupported as unsupported_operator
@@ -24,11 +26,23 @@ BRANCHES: Final = {"If", "Loop"}
 _EXACT_INPUTS: Final[Mapping[str, range]] = {
     "BatchNormalization": range(3, 5),
     "Clip": range(1, 3),
+    "DequantizeLinear": range(1, 2),
     "Pad": range(2, 3),
     "Pow": range(1, 2),
+    "QuantizeLinear": range(1, 2),
     "Range": range(3),
     "Resize": range(1, 3),
     "Upsample": range(1, 2),
+}
+
+
+# Dtypes of constants that torch does not compute with, and those in their place.
+_IN_PLACE_OF: Final = {
+    "bfloat16": "float32",
+    "int4": "int8",
+    "uint4": "uint8",
+    "uint16": "int32",
+    "uint32": "int64",
 }
 
 
@@ -124,10 +138,14 @@ def read_graph(model: Any) -> tuple[Graph, int]:  # noqa: ANN401 # a ModelProto
         raise unsupported(
             f"has operators of version {opset}", f"export it with a version from {_OLDEST_OPSET} to {_NEWEST_OPSET}"
         )
-    return _read(model.graph, iter(weight_names(model))), opset
+    names = weight_names(model)
+    # Constants within functions are not weights.
+    own = {part for name in names for part in (name, name.rpartition("@")[0])}
+    return _read(inlined(model).graph, iter(names), own), opset
 
 
-def _read(graph: Any, names: Iterator[str]) -> Graph:  # noqa: ANN401 # a GraphProto
+def _read(graph: Any, names: Iterator[str], own: AbstractSet[str]) -> Graph:  # noqa: ANN401 # a GraphProto
+    """Read a graph; `names` are those of the weights in their order, and `own` their names in the graphs."""
     constants: dict[str, Tensor] = {}
     weights: dict[str, str] = {}
     for tensor in graph.initializer:
@@ -137,12 +155,12 @@ def _read(graph: Any, names: Iterator[str]) -> Graph:  # noqa: ANN401 # a GraphP
             constants[tensor.name] = _values(tensor)
     nodes = []
     for node in graph.node:
-        _check(node)
-        if node.op_type == "Constant" and is_weight(node):
+        operator = _operator(node)
+        if operator == "Constant" and is_weight(node) and node.output[0] in own:
             weights[node.output[0]] = next(names)
             continue
-        attributes = {attribute.name: _attribute(attribute, names) for attribute in node.attribute}
-        nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes))
+        attributes = {attribute.name: _attribute(attribute, names, own) for attribute in node.attribute}
+        nodes.append(Node(operator, tuple(node.input), tuple(node.output), attributes))
     given = constants.keys() | weights.keys()
     return Graph(
         nodes=tuple(nodes),
@@ -153,17 +171,18 @@ def _read(graph: Any, names: Iterator[str]) -> Graph:  # noqa: ANN401 # a GraphP
     )
 
 
-def _check(node: Any) -> None:  # noqa: ANN401 # a NodeProto
-    if node.domain not in _STANDARD:
-        raise unsupported_operator(f"the operator {quoted(f'{node.domain}.{node.op_type}')}")
-    if node.op_type not in OPERATORS and node.op_type not in BRANCHES:
-        raise unsupported_operator(f"the operator {quoted(node.op_type)}")
+def _operator(node: Any) -> str:  # noqa: ANN401 # a NodeProto
+    """Return the name of a node's operator, with its domain unless that is ONNX itself. Raises `NernError`."""
+    name: str = node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}"
+    if name not in OPERATORS and name not in BRANCHES:
+        raise unsupported_operator(f"the operator {quoted(name)}")
+    return name
 
 
-def _attribute(attribute: Any, names: Iterator[str]) -> Any:  # noqa: ANN401 # an AttributeProto, and its value
+def _attribute(attribute: Any, names: Iterator[str], own: AbstractSet[str]) -> Any:  # noqa: ANN401 # an AttributeProto, and its value
     kinds = import_onnx().AttributeProto
     if attribute.type == kinds.GRAPH:
-        return _read(attribute.g, names)
+        return _read(attribute.g, names, own)
     if attribute.type == kinds.TENSOR:
         return _values(attribute.t)
     if attribute.type == kinds.STRING:
@@ -183,9 +202,7 @@ def _values(tensor: Any) -> Tensor:  # noqa: ANN401 # a TensorProto
         raise unsupported("keeps integers in another file", "save it as one file with onnx.save and use that")
     try:
         array = onnx.numpy_helper.to_array(tensor)
-        if tensor.data_type == onnx.TensorProto.BFLOAT16:
-            array = array.astype("float32")
-        return computed(torch.from_numpy(array.copy()))
+        return computed(torch.from_numpy(array.astype(_IN_PLACE_OF.get(array.dtype.name, array.dtype))))
     except (TypeError, ValueError, KeyError) as error:
         raise damaged(f"its constant {quoted(tensor.name)} has no readable values") from error
 

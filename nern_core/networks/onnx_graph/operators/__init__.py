@@ -3,10 +3,12 @@
 from nern_core.networks.onnx_graph.operators import (
     arithmetic,
     convolutions,
+    fused,
     gathering,
     logic,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reductions,
     resizing,
@@ -15,5 +17,5 @@ from nern_core.networks.onnx_graph.operators import (
 from nern_core.networks.onnx_graph.operators.call import OPERATORS, Call, Operator
 
 __all__ = ["OPERATORS", "Call", "Operator"]
-__all__ += ["arithmetic", "convolutions", "gathering", "logic", "normalization"]
-__all__ += ["pooling", "recurrent", "reductions", "resizing", "shapes"]
+__all__ += ["arithmetic", "convolutions", "fused", "gathering", "logic", "normalization"]
+__all__ += ["pooling", "quantization", "recurrent", "reductions", "resizing", "shapes"]

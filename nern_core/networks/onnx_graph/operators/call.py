@@ -5,7 +5,7 @@ Integers that describe shapes stay on the CPU, wherever the network is; `togethe
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from nern_core.contract.errors import NernError
 
 Result: TypeAlias = Tensor | Sequence[Tensor | None]
 Operator: TypeAlias = Callable[..., Result]
+_Function = TypeVar("_Function", bound=Operator)
 OPERATORS: Final[dict[str, Operator]] = {}
 # Numbers of ONNX's types. Networks in half precision are computed in float32, because training needs it.
 DTYPES: Final = {
@@ -44,10 +45,10 @@ class Call:
         return self.attributes.get(name, default)
 
 
-def operator(*names: str) -> Callable[[Operator], Operator]:
+def operator(*names: str) -> Callable[[_Function], _Function]:
     """Register a function for operators of these names: it takes a `Call` and the inputs, None for omitted ones."""
 
-    def register(function: Operator) -> Operator:
+    def register(function: _Function) -> _Function:
         for name in names:
             OPERATORS[name] = function
         return function
