@@ -15,14 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
-from nern_core.formats.onnx_files import FLOATING_POINT, OnnxWeight, folder_of_values, open_external, read_onnx_file
-from nern_core.formats.onnx_files.problems import damaged
+from nern_core.formats.onnx_files import (
+    FLOATING_POINT,
+    LARGEST_GRAPH,
+    OnnxWeight,
+    folder_of_values,
+    open_external,
+    read_onnx_file,
+)
+from nern_core.formats.onnx_files.problems import damaged, unsupported
 from nern_core.formats.onnx_files.weights import unused_name
 
 _DTYPES: Final = {"F16": torch.float16, "F32": torch.float32, "F64": torch.float64, "BF16": torch.bfloat16}
 # The attribute of a network beside its weights.
 PROGRAM: Final = "_program"
 _MODULE: Final = nn.Module()
+# Digits of a place in another file.
+_LONGEST_NUMBER: Final = 18
 
 
 def import_onnx() -> ModuleType:
@@ -42,7 +51,8 @@ def read_onnx(file: BinaryIO, path: Path) -> tuple[dict[str, Tensor], dict[str, 
     Raises `NernError` as `read_onnx_file` does, and `missing_extra`.
     """
     folder = folder_of_values(path)
-    weights = read_onnx_file(file, folder).weights
+    read = read_onnx_file(file, folder)
+    weights = read.weights
     file.seek(0)
     model = parse_model(file.read())
     slots = dict(weight_slots(model))
@@ -54,6 +64,7 @@ def read_onnx(file: BinaryIO, path: Path) -> tuple[dict[str, Tensor], dict[str, 
     tensors = {name: _values(name, slot, weights[name], folder) for name, slot in slots.items()}
     for slot in slots.values():
         _clear(slot)
+    _take_in(model.graph, folder, LARGEST_GRAPH - read.graph_bytes)
     for node in _nodes(model.graph):
         # Stack traces of the exporter.
         node.ClearField("doc_string")
@@ -210,6 +221,38 @@ def _values(name: str, slot: Any, weight: OnnxWeight, folder: Path | None) -> Te
     if not content:
         return torch.empty(weight.claim.shape, dtype=dtype)
     return torch.frombuffer(bytearray(content), dtype=dtype).view(weight.claim.shape)
+
+
+def _take_in(graph: Any, folder: Path | None, room: int) -> int:  # noqa: ANN401 # a GraphProto
+    """Read the constants that another file holds, such as tables of indices, into the graph; return the room left.
+
+    Raises `NernError` (`unsupported_format`, `unreadable_checkpoint`) for more than `room` bytes.
+    """
+    held = [attribute.t for node in graph.node for attribute in node.attribute]
+    for tensor in (*graph.initializer, *held):
+        if not tensor.external_data:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        places = entries.get("offset", "0"), entries.get("length", "")
+        if not all(place.isascii() and place.isdecimal() and len(place) <= _LONGEST_NUMBER for place in places):
+            raise damaged(f"the place of its tensor {quoted(tensor.name)} is no number")
+        start, size = map(int, places)
+        room -= size
+        if room < 0:
+            raise unsupported(f"has a graph of more than {LARGEST_GRAPH:,} bytes besides its weights")
+        with open_external(folder, entries.get("location", "")) as (file, _):
+            file.seek(start)
+            content = file.read(size)
+        if len(content) != size:
+            raise damaged(f"the values of its tensor {quoted(tensor.name)} are incomplete")
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+        tensor.raw_data = content
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                room = _take_in(attribute.g, folder, room)
+    return room
 
 
 def _clear(slot: Any) -> None:  # noqa: ANN401 # a TensorProto

@@ -224,6 +224,23 @@ def test_the_values_may_lie_in_one_file_beside(tmp_path: Path) -> None:
     assert onnx.load(decoded(tmp_path / "x.nern", tmp_path)).graph.initializer[0].raw_data
 
 
+def test_integers_beside_become_part_of_the_graph(tmp_path: Path) -> None:
+    table = onnx.numpy_helper.from_array(np.arange(400, dtype="int64")[::-1].copy() % 16, "table")
+    nodes = [
+        onnx.helper.make_node("Gather", ["w", "table"], ["g"]),
+        onnx.helper.make_node("MatMul", ["x", "g"], ["y"]),
+    ]
+    model, path = model_of(nodes, [*weights(w=SQUARE), table], {"x": [1, 400]}), tmp_path / "big.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="big.bin", size_threshold=0)
+    assert all(of.external_data for of in onnx.load(path, load_external_data=False).graph.initializer)
+    nern_core.encode(path, tmp_path / "x.nern", EncodeOptions(steps=2), inputs=[torch.ones(1, 400)] * 4)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    back, x = decoded(tmp_path / "x.nern", elsewhere), {"x": np.ones((1, 400), "float32")}
+    assert relative_error(answers(back, x)["y"], answers(path, x)["y"]) < 0.1
+    assert onnx.load(back).graph.initializer[1] == table
+
+
 @pytest.mark.parametrize("spoil", ["missing", "short", "link", "renamed"])
 def test_values_beside_are_refused_unless_they_are_a_whole_file(spoil: str, tmp_path: Path) -> None:
     path, values = external(tmp_path), tmp_path / "big.bin"

@@ -198,8 +198,6 @@ def _attribute(attribute: Any, names: Iterator[str], own: AbstractSet[str]) -> A
 def _values(tensor: Any) -> Tensor:  # noqa: ANN401 # a TensorProto
     """Return the values of a constant, in the dtype that is computed in."""
     onnx = import_onnx()
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise unsupported("keeps integers in another file", "save it as one file with onnx.save and use that")
     try:
         array = onnx.numpy_helper.to_array(tensor)
         return computed(torch.from_numpy(array.astype(_IN_PLACE_OF.get(array.dtype.name, array.dtype))))
