@@ -19,7 +19,6 @@ from nern_cli import FIRST_IMPORT
 from nern_cli.arguments import (
     CheckpointKey,
     CheckpointPath,
-    EncodingArchitecture,
     Json,
     refuse_checkpoint_name,
 )
@@ -29,6 +28,7 @@ from nern_cli.display import ProgressDisplay, print_json, print_result, print_ta
 from nern_cli.download import download
 from nern_cli.encode_options import takes_encode_options
 from nern_cli.encode_snapshots import EncodeSnapshots
+from nern_cli.evaluate import evaluate as measure_weights
 from nern_cli.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from nern_cli.extras import missing_extra, needs_extra
 from nern_cli.huggingface import huggingface
@@ -173,44 +173,7 @@ def encode(
         raise typer.Exit(ExitCode.TARGET_MISSED)
 
 
-@app.command()
-def evaluate(
-    weights: CheckpointPath,
-    dataset: Annotated[Path, typer.Option(help="Folder or file of labelled images, or labelled arrays.")],
-    architecture: EncodingArchitecture = None,
-    key: CheckpointKey = None,
-    json: Json = False,
-) -> None:
-    """Measure the accuracy of WEIGHTS (a checkpoint or a .nern file) on the test split."""
-    from nern_core.analysis.comparison import architecture_of
-    from nern_core.decoder import decode_encoding
-    from nern_core.formats.encoding_structure import is_encoding
-    from nern_core.networks.input_evaluator import open_any_evaluator
-    from nern_core.networks.registry import structure_of_architecture
-    from nern_core.representations.files import read_encoding
-    from nern_core.tensors.checkpoint import read_checkpoint
-
-    if is_encoding(weights):
-        encoding = read_encoding(weights)
-        name = architecture_of(encoding, architecture).name
-        checkpoint = decode_encoding(encoding)
-    elif architecture is None:
-        raise NernError("no_architecture", "A checkpoint names no architecture: give its --architecture.")
-    else:
-        name = architecture
-        checkpoint = read_checkpoint(weights, key, structure_of_architecture(architecture))
-    for note in checkpoint.notes:
-        print_note(with_flags(note))
-    evaluator = open_any_evaluator(name, checkpoint.tensors, dataset)
-    for note in evaluator.notes:
-        print_note(note)
-    accuracy = evaluator.accuracy(checkpoint.tensors)
-    if accuracy is None:
-        raise NernError("bad_data", f"'{dataset}' has no labels, with which an accuracy is measured.")
-    if json:
-        print_json({"accuracy": accuracy})
-    else:
-        print_line(f"{accuracy:.2f} % on the test split of {dataset}")
+app.command("evaluate")(measure_weights)
 
 
 @app.command()

@@ -92,7 +92,7 @@ def _with_flags(
         values = {name: flag.convert(given.pop(name)) for name, flag in flags.items()}
         checkpoint = given.get("checkpoint")
         if values["dataset"] is not None and values["architecture"] is None and isinstance(checkpoint, Path):
-            values["architecture"] = _architecture_of(checkpoint)
+            values["architecture"] = architecture_in_folder(checkpoint)
         command(**given, options=EncodeOptions.model_validate(values, context=context))
 
     shown = [_parameter(name, flag) for name, flag in flags.items()]
@@ -103,7 +103,7 @@ def _with_flags(
     return with_flags
 
 
-def _architecture_of(checkpoint: Path) -> str | None:
+def architecture_in_folder(checkpoint: Path) -> str | None:
     """Return the architecture that the configuration beside a checkpoint names, for a folder of the hub."""
     name = named_architecture(checkpoint)
     return None if name is None else f"transformers:{name}"

@@ -1,5 +1,6 @@
 """A checkpoint and its encoding, opened together, and the images that both are evaluated on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from nern_core.container.encoding import Encoding
-from nern_core.contract.errors import NernError
+from nern_core.contract.errors import NernError, quoted
 from nern_core.decoder import decode_encoding
 from nern_core.inputs.hub_network import open_hub_evaluator
 from nern_core.networks import Architecture, find_architecture
@@ -77,27 +78,50 @@ def any_evaluator_of(
 
     Raises `NernError` as `evaluator_of` does.
     """
-    outputs = comparison.encoding.document.options.outputs or ()
-    tensors, graph = comparison.original.tensors, comparison.original.graph
-    if graph is not None:
-        return open_onnx_evaluator(graph, tensors, dataset, outputs, device)
-    name = architecture_name(comparison.encoding, architecture)
-    if is_transformers(name) and comparison.source is not None:
-        return open_hub_evaluator(comparison.source, comparison.original, name, dataset, outputs, device)
-    return open_any_evaluator(name, tensors, dataset, outputs=outputs, device=device)
+    document = comparison.encoding.document
+    name, outputs = architecture or document.architecture, document.options.outputs or ()
+    return evaluator_for(comparison.source, comparison.original, name, dataset, outputs=outputs, device=device)
+
+
+def evaluator_for(
+    source: Path | None,
+    checkpoint: Checkpoint,
+    architecture: str | None,
+    dataset: Path,
+    *,
+    outputs: Sequence[str] = (),
+    device: torch.device = _CPU,
+) -> Evaluator | InputEvaluator:
+    """Open the test split or the held-out inputs of a data set for a checkpoint that was read from `source`.
+
+    ONNX files need no `architecture`. Raises `NernError` (`no_architecture`), and if the data do not fit.
+    """
+    if checkpoint.graph is not None:
+        return open_onnx_evaluator(checkpoint.graph, checkpoint.tensors, dataset, outputs, device)
+    name = _known(architecture, "The weights name no architecture")
+    if is_transformers(name) and source is not None:
+        return open_hub_evaluator(source, checkpoint, name, dataset, outputs, device)
+    return open_any_evaluator(name, checkpoint.tensors, dataset, outputs=outputs, device=device)
 
 
 def architecture_of(encoding: Encoding[Any], architecture: str | None) -> Architecture:
-    """Return the architecture of an encoding's network. Raises `NernError` as `architecture_name` does."""
-    return find_architecture(architecture_name(encoding, architecture))
+    """Return the architecture of an encoding's network, for measurements on labelled images.
 
-
-def architecture_name(encoding: Encoding[Any], architecture: str | None) -> str:
-    """Return the name of an encoding's architecture; `architecture` overrides the one that the encoding names.
-
-    Raises `NernError`, with the code `no_architecture` if neither names one.
+    `architecture` overrides the one that the encoding names. Raises `NernError`, with the code `no_architecture` if
+    neither names one, and `needs_images` for networks of transformers.
     """
-    name = architecture or encoding.document.architecture
+    name = _known(architecture or encoding.document.architecture, "The encoding names no architecture")
+    if is_transformers(name):
+        raise NernError(
+            "needs_images",
+            "Fisher information, pruning curves, compressed predictors and direct quantization are measured with "
+            f"labelled images, which {quoted(name)} does not take; omit the data set.",
+        )
+    return find_architecture(name)
+
+
+def _known(name: str | None, problem: str) -> str:
+    """Return the name of an architecture. Raises `NernError` (`no_architecture`) without one."""
     if name is None:
-        raise NernError("no_architecture", "The encoding names no architecture; give --architecture to use a data set.")
+        raise NernError("no_architecture", f"{problem}; give --architecture to use a data set.")
     return name

@@ -42,11 +42,10 @@ class InputEvaluator:
         first, second = (self._with(tensors) for tensors in (original, changed))
         return compare_networks(first, second, self.inputs.held_out, self.inputs.reader(first))
 
-    def accuracy(self, tensors: Mapping[str, Tensor]) -> float | None:
-        """Return the accuracy in percent; None without labels, or if the outputs are no logits."""
-        if any(batch.labels is None for batch in self.inputs.held_out):
-            return None
-        return self.compare(tensors, tensors).original_accuracy
+    def measure(self) -> Quality:
+        """Measure the network itself: its accuracy, or its perplexity."""
+        network = placed(copy.deepcopy(self.network), self.device)
+        return compare_networks(network, network, self.inputs.held_out, self.inputs.reader(network))
 
     def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
         network = placed(copy.deepcopy(self.network), self.device)

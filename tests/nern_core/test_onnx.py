@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import nern_core
+from nern_core.analysis.comparison import evaluator_for
 from nern_core.analysis.report.files import measure_comparison
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.report import AlternativeReport
 from nern_core.formats.encoding_structure import graph_bytes, read_format_version
+from nern_core.networks.input_evaluator import InputEvaluator
 from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
 from tests.onnx_models import answers, model_of, saved, small_model, weights
 
@@ -119,6 +121,17 @@ def test_an_alternative_that_is_no_larger_and_changes_the_outputs_less_is_a_bett
         AlternativeReport(name="unknown", bytes=1, accuracy=None),
     ]
     assert report.model_copy(update={"alternatives": tuple(rivals)}).better_alternatives == ("better",)
+
+
+@pytest.mark.parametrize("right", [0, 40])
+def test_the_accuracy_of_a_file_needs_no_architecture(model: Path, tmp_path: Path, right: int) -> None:
+    x = images()
+    found = answers(model, {"x": x})["logits"].argmax(axis=1)
+    labels = found if right else (found + 1) % 5
+    np.savez(tmp_path / "x.npz", inputs=x, labels=labels)
+    quality = evaluator_for(model, read_checkpoint(model), None, tmp_path / "x.npz")
+    assert isinstance(quality, InputEvaluator)
+    assert quality.measure().original_accuracy == 2.5 * right
 
 
 def test_inputs_can_be_given_in_python(model: Path, tmp_path: Path) -> None:

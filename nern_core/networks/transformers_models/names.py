@@ -21,8 +21,8 @@ class TransformersArchitectures:
         """Raise `NernError` (`no_config`), because a name alone describes no network."""
         raise NernError(
             "no_config",
-            f"The architecture {PREFIX}:{name} needs the config.json of the checkpoint's folder, and data of arrays or "
-            "text lines; give the folder to `nern encode`, which measures the fidelity.",
+            f"{PREFIX}:{name} is described by the config.json in a checkpoint's folder, and not by its name alone; "
+            "it can be encoded, evaluated and compared, but cannot be a stronger teacher.",
         )
 
 
