@@ -2,6 +2,8 @@
 
 from nern_core.networks.onnx_graph.operators import (
     arithmetic,
+    attention,
+    boxes,
     convolutions,
     fused,
     gathering,
@@ -13,9 +15,10 @@ from nern_core.networks.onnx_graph.operators import (
     reductions,
     resizing,
     shapes,
+    signals,
 )
 from nern_core.networks.onnx_graph.operators.call import OPERATORS, Call, Operator
 
 __all__ = ["OPERATORS", "Call", "Operator"]
-__all__ += ["arithmetic", "convolutions", "fused", "gathering", "logic", "normalization"]
-__all__ += ["pooling", "quantization", "recurrent", "reductions", "resizing", "shapes"]
+__all__ += ["arithmetic", "attention", "boxes", "convolutions", "fused", "gathering", "logic", "normalization"]
+__all__ += ["pooling", "quantization", "recurrent", "reductions", "resizing", "shapes", "signals"]

@@ -21,12 +21,16 @@ DTYPES: Final = {
     1: torch.float32,
     2: torch.uint8,
     3: torch.int8,
+    # torch does not compute with other unsigned integers.
+    4: torch.int32,
     5: torch.int16,
     6: torch.int32,
     7: torch.int64,
     9: torch.bool,
     10: torch.float32,
     11: torch.float64,
+    12: torch.int64,
+    13: torch.int64,
     16: torch.float32,
 }
 _HALVES: Final = {torch.float16, torch.bfloat16}

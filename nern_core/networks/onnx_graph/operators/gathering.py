@@ -131,3 +131,32 @@ def grid_sample(call: Call, x: Tensor, grid: Tensor) -> Tensor:
         padding_mode=call.get("padding_mode", "zeros"),
         align_corners=bool(call.get("align_corners", 0)),
     )
+
+
+@operator("AffineGrid")
+def affine_grid(call: Call, theta: Tensor, size: Tensor) -> Tensor:
+    return F.affine_grid(theta, integers(size), align_corners=bool(call.get("align_corners", 0)))
+
+
+@operator("Unique")
+def unique(call: Call, x: Tensor) -> list[Tensor]:
+    axis, is_sorted = call.get("axis"), bool(call.get("sorted", 1))
+    values, inverse, counts = torch.unique(x, sorted=True, return_inverse=True, return_counts=True, dim=axis)
+    places = torch.arange(len(inverse.flatten()), device=x.device)
+    first = torch.full_like(counts, len(places)).scatter_reduce(0, inverse.flatten(), places, "amin")
+    if is_sorted:
+        return [values, first, inverse.flatten(), counts]
+    order = first.argsort()
+    rank = torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=x.device))
+    return [values.index_select(axis or 0, order), first[order], rank[inverse.flatten()], counts[order]]
+
+
+@operator("ReverseSequence")
+def reverse_sequence(call: Call, x: Tensor, lengths: Tensor) -> Tensor:
+    time, batch = call.get("time_axis", 0), call.get("batch_axis", 1)
+    rows = x.movedim((batch, time), (0, 1))
+    places = torch.arange(rows.shape[1], device=x.device)
+    ends = lengths.to(x.device)[:, None]
+    at = torch.where(places < ends, ends - 1 - places, places)
+    found = rows[torch.arange(len(rows), device=x.device)[:, None], at]
+    return found.movedim((0, 1), (batch, time))

@@ -1,4 +1,4 @@
-"""Comparisons, and choices between values."""
+"""Comparisons, bits of integers, and choices between values."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +11,9 @@ from nern_core.networks.onnx_graph.operators.call import OPERATORS, Call, operat
 
 _PAIRS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "And": torch.logical_and,
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
     "Equal": torch.eq,
     "Greater": torch.gt,
     "GreaterOrEqual": torch.ge,
@@ -32,6 +35,17 @@ for _name, _function in _PAIRS.items():
 @operator("Not")
 def not_(call: Call, x: Tensor) -> Tensor:
     return torch.logical_not(x)
+
+
+@operator("BitwiseNot")
+def bitwise_not(call: Call, x: Tensor) -> Tensor:
+    return torch.bitwise_not(x)
+
+
+@operator("BitShift")
+def bit_shift(call: Call, a: Tensor, b: Tensor) -> Tensor:
+    a, b = together(a, b)
+    return torch.bitwise_left_shift(a, b) if call.get("direction") == "LEFT" else torch.bitwise_right_shift(a, b)
 
 
 @operator("IsNaN")

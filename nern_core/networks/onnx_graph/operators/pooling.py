@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nern_core.networks.onnx_graph.operators.call import Call, operator, unsupported
+from nern_core.networks.onnx_graph.operators.call import Call, integers, operator, together, unsupported
 from nern_core.networks.onnx_graph.operators.windows import Windows
 
 _MAXIMA: Final[tuple[Callable[..., Tensor], ...]] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
@@ -16,10 +16,10 @@ _MEANS: Final[tuple[Callable[..., Tensor], ...]] = (F.avg_pool1d, F.avg_pool2d, 
 
 
 @operator("MaxPool")
-def max_pool(call: Call, x: Tensor) -> Tensor:
-    if call.outputs > 1:
-        raise unsupported("the indices of MaxPool")
+def max_pool(call: Call, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     windows, ceil = Windows.of(call, x, call.get("kernel_shape")), bool(call.get("ceil_mode", 0))
+    if call.outputs > 1:
+        return _max_pool_with_indices(call, x, windows, ceil=ceil)
     padding: int | tuple[int, ...] = windows.before
     if not windows.fits_pooling or not x.is_floating_point():
         lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
@@ -33,6 +33,38 @@ def max_pool(call: Call, x: Tensor) -> Tensor:
     return _MAXIMA[len(windows.sizes) - 1](
         x, windows.sizes, windows.strides, padding=padding, dilation=windows.dilations, ceil_mode=ceil
     )
+
+
+def _max_pool_with_indices(call: Call, x: Tensor, windows: Windows, *, ceil: bool) -> tuple[Tensor, Tensor]:
+    """Return maxima, and their places in the whole tensor."""
+    if not windows.fits_pooling or call.get("storage_order", 0) or not x.is_floating_point():
+        raise unsupported("the indices of MaxPool with these pads, this order or integers")
+    pooled, places = _MAXIMA[len(windows.sizes) - 1](
+        x,
+        windows.sizes,
+        windows.strides,
+        padding=windows.before,
+        dilation=windows.dilations,
+        ceil_mode=ceil,
+        return_indices=True,
+    )
+    channels = torch.arange(x.shape[0] * x.shape[1], device=x.device) * x.shape[2:].numel()
+    return pooled, places + channels.reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+
+
+@operator("MaxUnpool")
+def max_unpool(call: Call, x: Tensor, places: Tensor, wanted: Tensor | None = None) -> Tensor:
+    x, places = together(x, places)
+    windows = Windows.of(call, x, call.get("kernel_shape"))
+    parts = zip(x.shape[2:], windows.strides, windows.sizes, windows.before, windows.after, strict=True)
+    inner = [(length - 1) * stride + size - before - after for length, stride, size, before, after in parts]
+    shape = [*x.shape[:2], *inner]
+    # The places are those in a tensor of that size, also if the output is larger.
+    filled = x.new_zeros(math.prod(shape)).scatter(0, places.flatten(), x.flatten()).reshape(shape)
+    if wanted is None:
+        return filled
+    sizes = integers(wanted)
+    return F.pad(filled, [pad for axis in reversed(range(2, x.ndim)) for pad in (0, sizes[axis] - shape[axis])])
 
 
 @operator("AveragePool")

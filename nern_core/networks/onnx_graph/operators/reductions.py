@@ -78,16 +78,18 @@ def top_k(call: Call, x: Tensor, count: Tensor | None = None) -> tuple[Tensor, T
     return values.narrow(axis, 0, chosen), indices.narrow(axis, 0, chosen)
 
 
-@operator("CumSum")
-def cumulative_sum(call: Call, x: Tensor, axis: Tensor) -> Tensor:
+def _cumulative(function: Callable[..., Tensor], first: float, call: Call, x: Tensor, axis: Tensor) -> Tensor:
     along = int(axis)
     backwards = bool(call.get("reverse", 0))
-    summed = (x.flip(along) if backwards else x).cumsum(dim=along, dtype=x.dtype)
+    found = function(x.flip(along) if backwards else x, dim=along, dtype=x.dtype)
     if call.get("exclusive", 0):
-        summed = torch.cat(
-            [torch.zeros_like(summed.narrow(along, 0, 1)), summed.narrow(along, 0, x.shape[along] - 1)], dim=along
-        )
-    return summed.flip(along) if backwards else summed
+        before = torch.full_like(found.narrow(along, 0, 1), first)
+        found = torch.cat([before, found.narrow(along, 0, x.shape[along] - 1)], dim=along)
+    return found.flip(along) if backwards else found
+
+
+OPERATORS["CumSum"] = partial(_cumulative, torch.cumsum, 0.0)
+OPERATORS["CumProd"] = partial(_cumulative, torch.cumprod, 1.0)
 
 
 @operator("Softmax")

@@ -186,3 +186,30 @@ def _outside(size: int, before: int, after: int, mode: str) -> Tensor:
         folded = positions % period
         return torch.minimum(folded, period - folded)
     raise unsupported(f"padding of the kind {mode!r}")
+
+
+@operator("Col2Im")
+def col2im(call: Call, x: Tensor, image: Tensor, block: Tensor) -> Tensor:
+    sizes = integers(image)
+    pads = call.get("pads") or [0] * (2 * len(sizes))
+    if len(sizes) != 2:
+        raise unsupported(f"Col2Im of {len(sizes)} axes")
+    # torch pads equally on both sides.
+    top, left, bottom, right = pads
+    full = (sizes[0] + top + bottom, sizes[1] + left + right)
+    dilations, strides = (tuple(call.get(name) or (1, 1)) for name in ("dilations", "strides"))
+    summed = F.fold(x, full, tuple(integers(block)), dilation=dilations, stride=strides)
+    return summed[..., top : top + sizes[0], left : left + sizes[1]]
+
+
+@operator("CenterCropPad")
+def center_crop_pad(call: Call, x: Tensor, wanted: Tensor) -> Tensor:
+    for axis, size in zip(call.get("axes") or range(x.ndim), integers(wanted), strict=True):
+        length = x.shape[axis]
+        if size < length:
+            x = x.narrow(axis, (length - size) // 2, size)
+        else:
+            before = (size - length) // 2
+            pads = [0, 0] * (x.ndim - 1 - axis % x.ndim) + [before, size - length - before]
+            x = F.pad(x, pads)
+    return x

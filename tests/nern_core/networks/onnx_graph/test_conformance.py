@@ -20,7 +20,7 @@ AS_ONNXRUNTIME = {
 }
 # Kinds of numbers that torch hardly computes with.
 TYPES = {"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"}
-FEWEST = 1000
+FEWEST = 1300
 
 
 def network(model: Any) -> OnnxNetwork:
