@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from nern_core.contract.errors import NernError
+from nern_core.contract.extras import install
 
 _ENCODE = "constriction jinja2 matplotlib numba numpy PIL pytorch_optimizer safetensors torch torchvision zstandard"
 _SERVICE = (
@@ -25,11 +26,6 @@ EXTRAS: Final = {
 def missing_extra(error: ModuleNotFoundError) -> str | None:
     """Return the extra that installs the missing module, or None if no extra does."""
     return EXTRAS.get((error.name or "").partition(".")[0])
-
-
-def install(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install 'nern[{extra}]'"
 
 
 def needs_extra(command: str, extra: str) -> NernError:

@@ -8,9 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nern_cli.extras import install, missing_extra
+from nern_cli.extras import missing_extra
 from nern_cli.terminal_text import print_note
 from nern_core.contract.errors import NernError
+from nern_core.contract.extras import install
 from nern_core.contract.kernel_policy import ALL, SPATIAL
 from nern_core.formats.checkpoint_structure import CheckpointStructure, no_tensors, read_structure, represented_shapes
 from nern_core.formats.encoding_structure import is_encoding

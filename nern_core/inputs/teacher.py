@@ -1,6 +1,5 @@
 """Make the teacher of an encoding from its input."""
 
-import copy
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from nern_core.contract.errors import NernError, sentence_case
 from nern_core.contract.options import EncodeOptions
 from nern_core.inputs.source import EncodingInput
 from nern_core.networks import build_network
-from nern_core.networks.registry import placed
+from nern_core.networks.registry import copy_network
 from nern_core.training.teacher import StrongerTeacher, Teacher, read_stronger_teacher
 
 
@@ -27,7 +26,7 @@ def make_teacher(
         raise NernError("needs_inputs", "`outputs` needs inputs: a data set, or batches; omit it.")
     if source.network is not None:
         _refuse_image_options(source, options, stronger)
-        network = placed(copy.deepcopy(source.network), device)
+        network = copy_network(source.network, device)
         if source.inputs is None:
             return Teacher(network=network)
         return Teacher(network=network, batches=source.inputs.training, reader=source.inputs.reader(network))
@@ -43,20 +42,22 @@ def make_teacher(
 
 
 def _refuse_image_options(source: EncodingInput, options: EncodeOptions, stronger: StrongerTeacher | None) -> None:
-    """Raise `NernError` (`needs_images`) for options that only a data set of labelled images supports."""
-    refused = {
+    """Raise `NernError` (`needs_images`) for options that need labelled images, or at least labels."""
+    need_images = {
         "a stronger teacher": stronger is not None,
         "`max_drop`": options.max_drop is not None,
         "`direct_quantization`": options.direct_quantization,
         "`importance`": options.importance and options.dataset is not None,
         "the recipe `paper`": options.recipe is RecipeName.PAPER,
         "the recipe `data-free`": options.recipe is RecipeName.DATA_FREE,
-        "`fail_over`": options.fail_over is not None and not _has_labels(source),
     }
-    for what, is_asked_for in refused.items():
+    for what, is_asked_for in need_images.items():
         if is_asked_for:
-            needed = "labels" if what == "`fail_over`" else "a classifier and a data set of labelled images"
-            raise NernError("needs_images", f"{sentence_case(what)} needs {needed}; omit it.")
+            raise NernError(
+                "needs_images", f"{sentence_case(what)} needs a classifier and a data set of labelled images; omit it."
+            )
+    if options.fail_over is not None and not _has_labels(source):
+        raise NernError("needs_images", "`fail_over` needs labels; omit it.")
 
 
 def _has_labels(source: EncodingInput) -> bool:

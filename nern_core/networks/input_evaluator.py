@@ -1,6 +1,5 @@
 """Read the inputs of any network from a data set, and measure its checkpoints on those that are held out."""
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from nern_core.networks.evaluate import Evaluator, count_classes, open_evaluator
 from nern_core.networks.fidelity import Quality, compare_networks
 from nern_core.networks.image_inputs import read_image_inputs
 from nern_core.networks.input_set import InputSet, read_batches
-from nern_core.networks.registry import build_network, find_architecture, load_weights, placed
+from nern_core.networks.registry import build_network, copy_network, find_architecture, load_weights
 
 _CPU = torch.device("cpu")
 
@@ -44,11 +43,11 @@ class InputEvaluator:
 
     def measure(self) -> Quality:
         """Measure the network itself: its accuracy, or its perplexity."""
-        network = placed(copy.deepcopy(self.network), self.device)
+        network = copy_network(self.network, self.device)
         return compare_networks(network, network, self.inputs.held_out, self.inputs.reader(network))
 
     def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        network = placed(copy.deepcopy(self.network), self.device)
+        network = copy_network(self.network, self.device)
         load_weights(network, {name: tensor for name, tensor in tensors.items() if name not in self.beside})
         return network
 

@@ -1,5 +1,6 @@
 """Find an architecture by its name and build the network of a checkpoint."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -107,6 +108,11 @@ def placed(network: nn.Module, device: torch.device = _CPU) -> nn.Module:
     format_ = torch.channels_last if has_images and not has_volumes else torch.preserve_format
     moved: nn.Module = network.to(device=device, memory_format=format_)  # type: ignore[call-overload] # not in its annotations
     return moved.eval().requires_grad_(requires_grad=False)
+
+
+def copy_network(network: nn.Module, device: torch.device = _CPU) -> nn.Module:
+    """Return a copy that shares nothing with the network, prepared for inference as `placed` does."""
+    return placed(copy.deepcopy(network), device)
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError
+from nern_core.contract.extras import extra_error
 
 _MOST_TOKENS: Final = 128
 _LINES_PER_BATCH: Final = 32
@@ -29,9 +30,7 @@ class Tokenizer:
         try:
             import tokenizers
         except ModuleNotFoundError as error:
-            raise NernError(
-                "missing_extra", "Text needs the extra `transformers`: pip install 'nern[transformers]'."
-            ) from error
+            raise extra_error("Text needs", "transformers") from error
         self._tokenizer: Any = _guarded(lambda: tokenizers.Tokenizer.from_buffer(content))
         _guarded(self._tokenizer.no_padding)
 

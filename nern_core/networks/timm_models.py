@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.extras import extra_error
 from nern_core.networks.architecture import USUAL_CROP_SHARE, Architecture, Augmentation, Preprocessing
 from nern_core.networks.torchvision_models import import_models
 
@@ -63,5 +63,5 @@ def _timm() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        raise NernError("missing_extra", "Networks of timm need the extra `timm`: pip install 'nern[timm]'.") from error
+        raise extra_error("Networks of timm need", "timm") from error
     return timm

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.extras import extra_error
 from nern_core.formats.onnx_files import (
     FLOATING_POINT,
     LARGEST_GRAPH,
@@ -41,7 +42,7 @@ def import_onnx() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
-        raise NernError("missing_extra", "ONNX files need the extra `onnx`: pip install 'nern[onnx]'.") from error
+        raise extra_error("ONNX files need", "onnx") from error
     return onnx
 
 

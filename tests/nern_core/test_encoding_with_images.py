@@ -56,16 +56,26 @@ def test_unlabelled_images_train_the_encoding_and_measure_its_fidelity(folders: 
     assert report.curve
 
 
-@pytest.mark.parametrize("option", [{"max_drop": 1.0}, {"fail_over": 1.0}, {"direct_quantization": True}])
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"max_drop": 1.0}, "`max_drop` needs a classifier and a data set of labelled images; omit it."),
+        ({"fail_over": 1.0}, "`fail_over` needs labels; omit it."),
+        (
+            {"direct_quantization": True},
+            "`direct_quantization` needs a classifier and a data set of labelled images; omit it.",
+        ),
+    ],
+)
 def test_options_that_need_labels_are_refused_without_them(
-    folders: Path, tmp_path: Path, option: dict[str, float | bool]
+    folders: Path, tmp_path: Path, option: dict[str, float | bool], sentence: str
 ) -> None:
     options = EncodeOptions.model_validate(
         {"architecture": "digits-cnn", "dataset": str(folders / "flat"), "steps": 5, **option}
     )
-    with pytest.raises(NernError, match="needs") as error:
+    with pytest.raises(NernError) as error:
         encode(EXAMPLE, tmp_path / "x.nern", options)
-    assert error.value.code == "needs_images"
+    assert (error.value.code, error.value.message) == ("needs_images", sentence)
 
 
 def test_how_the_images_were_read_is_in_the_notes(folders: Path, tmp_path: Path) -> None:

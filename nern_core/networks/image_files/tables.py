@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from nern_core.contract.errors import NernError, quoted, reason_of
+from nern_core.contract.extras import extra_error
 from nern_core.networks.image_files.parts import EncodedImage, ImageFiles, choose_splits, numbered
 
 _IMAGE_COLUMNS: Final = ("image", "img", "images", "jpg", "png")
@@ -94,9 +95,7 @@ def pyarrow() -> ModuleType:
     try:
         import pyarrow as pa
     except ModuleNotFoundError as error:
-        raise NernError(
-            "missing_extra", "Data sets in Parquet and Arrow files need the extra `data`: pip install 'nern[data]'."
-        ) from error
+        raise extra_error("Data sets in Parquet and Arrow files need", "data") from error
     return pa  # type: ignore[no-any-return] # pyarrow has no type information
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 
-from nern_core.contract.errors import NernError
+from nern_core.contract.extras import extra_error
 from nern_core.networks.torchvision_models import import_models
 
 _OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -46,9 +46,7 @@ def _import() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "transformers":
             raise
-        raise NernError(
-            "missing_extra", "Networks of transformers need the extra `transformers`: pip install 'nern[transformers]'."
-        ) from error
+        raise extra_error("Networks of transformers need", "transformers") from error
     transformers.logging.set_verbosity_error()
     module: ModuleType = transformers
     return module

@@ -8,7 +8,7 @@ from nern_core.contract.catalogue import network_structure
 from nern_core.contract.errors import NernError
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.evaluate import evaluate_checkpoint
-from nern_core.networks.registry import WeightlessModules
+from nern_core.networks.registry import WeightlessModules, copy_network
 from nern_core.networks.torchvision_models import TorchvisionArchitectures
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import select_layers
@@ -120,3 +120,15 @@ def test_the_public_checkpoints_have_their_published_accuracy(
 ) -> None:
     checkpoint = read_checkpoint(real.checkpoints / f"cifar10-{name}.th")
     assert evaluate_checkpoint(checkpoint, f"cifar-{name}", real.cifar10) == pytest.approx(accuracy, abs=0.02)
+
+
+def test_a_copied_network_shares_nothing_and_keeps_what_is_shared_within() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    network.append(network[0])
+    copied = copy_network(network)
+    places = {tensor.data_ptr() for tensor in network.state_dict().values()}
+    assert places.isdisjoint(tensor.data_ptr() for tensor in copied.state_dict().values())
+    assert copied.get_submodule("2") is copied.get_submodule("0")
+    assert network.training
+    assert not copied.training
+    assert not any(parameter.requires_grad for parameter in copied.parameters())
