@@ -1,6 +1,7 @@
 """A network that runs the graph of an ONNX file with torch's operators."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
@@ -81,58 +82,39 @@ class _Program:
     def run(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs."""
         weights = {name: computed(read(module)) for name, read in self._weights.items()}
-        values: dict[str, Tensor | None] = {name: computed(tensor) for name, tensor in inputs.items()}
-        found = self._run(self.graph, weights, values, self._released)
+        scope = _Scope(weights, {name: computed(tensor) for name, tensor in inputs.items()})
+        found = self._run(self.graph, scope, self._released)
         return {name: tensor for name, tensor in zip(self.graph.outputs, found, strict=True) if tensor is not None}
 
-    def _run(
-        self,
-        graph: Graph,
-        weights: Mapping[str, Tensor],
-        values: dict[str, Tensor | None],
-        released: tuple[tuple[str, ...], ...] = (),
-    ) -> list[Tensor | None]:
-        """Run the nodes of a graph. `values` are its inputs, and those of the graphs around it; they are changed."""
+    def _run(self, graph: Graph, scope: "_Scope", released: tuple[tuple[str, ...], ...] = ()) -> list[Tensor | None]:
+        """Run the nodes of a graph, whose inputs are in the scope; its values are added there."""
+        values = scope.values
         values.update(graph.constants)
-        values.update((name, weights[of]) for name, of in graph.weights.items())
+        values.update((name, scope.weights[of]) for name, of in graph.weights.items())
         for position, node in enumerate(graph.nodes):
-            results = self._results(node, weights, values)
+            results = self._results(node, scope)
             values.update(zip((name for name in node.outputs), results, strict=False))
             for name in released[position] if released else ():
                 values.pop(name, None)
         return [_value(values, name) for name in graph.outputs]
 
-    def _results(
-        self, node: Node, weights: Mapping[str, Tensor], values: dict[str, Tensor | None]
-    ) -> list[Tensor | None]:
-        inputs = [_value(values, name) if name else None for name in node.inputs]
+    def _results(self, node: Node, scope: "_Scope") -> list[Tensor | None]:
+        inputs = [_value(scope.values, name) if name else None for name in node.inputs]
         if node.operator == "If":
-            return self._branch(node, inputs, weights, values)
+            return self._branch(node, inputs, scope)
         if node.operator == "Loop":
-            return self._loop(node, inputs, weights, values)
+            return self._loop(node, inputs, scope)
         call = Call(node.attributes, _last_used(node), self._opset)
         result: Result = OPERATORS[node.operator](call, *inputs)
         return [result] if isinstance(result, Tensor) else list(result)
 
-    def _branch(
-        self,
-        node: Node,
-        inputs: list[Tensor | None],
-        weights: Mapping[str, Tensor],
-        values: dict[str, Tensor | None],
-    ) -> list[Tensor | None]:
+    def _branch(self, node: Node, inputs: list[Tensor | None], scope: "_Scope") -> list[Tensor | None]:
         (condition,) = inputs
         assert condition is not None
         branch = node.attributes["then_branch" if bool(condition) else "else_branch"]
-        return self._run(branch, weights, dict(values))
+        return self._run(branch, scope.inner({}))
 
-    def _loop(
-        self,
-        node: Node,
-        inputs: list[Tensor | None],
-        weights: Mapping[str, Tensor],
-        values: dict[str, Tensor | None],
-    ) -> list[Tensor | None]:
+    def _loop(self, node: Node, inputs: list[Tensor | None], scope: "_Scope") -> list[Tensor | None]:
         """Run the body until its condition is false; collect what it yields in each iteration."""
         body: Graph = node.attributes["body"]
         limit, condition, *carried = inputs
@@ -144,13 +126,25 @@ class _Program:
                 raise unsupported(f"a loop of more than {_MOST_ITERATIONS:,} iterations")
             given = [torch.tensor(count), torch.tensor(True), *carried]  # a value
             names = [of.name for of in body.inputs]
-            after = self._run(body, weights, {**values, **dict(zip(names, given, strict=True))})
+            after = self._run(body, scope.inner(dict(zip(names, given, strict=True))))
             carried = after[1 : 1 + len(carried)]
             for part, value in zip(collected, after[1 + len(carried) :], strict=True):
                 assert value is not None
                 part.append(value)
             runs, count = bool(after[0]), count + 1
         return [*carried, *(torch.stack(part) if part else torch.empty(0) for part in collected)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The weights, by their names in the file, and the values that the nodes of a graph can use, by name."""
+
+    weights: Mapping[str, Tensor]
+    values: dict[str, Tensor | None]
+
+    def inner(self, values: Mapping[str, Tensor | None]) -> "_Scope":
+        """Return the scope of a graph within this one, with these values of its own."""
+        return _Scope(self.weights, {**self.values, **values})
 
 
 def _value(values: Mapping[str, Tensor | None], name: str) -> Tensor | None:

@@ -27,13 +27,23 @@ _ACTIVATIONS: Final[dict[str, Callable[..., Tensor]]] = {
 # Gates of torch by their places in ONNX: input, output, forget, cell; update, reset, hidden.
 _ORDER_OF_LSTM: Final = (0, 2, 3, 1)
 _ORDER_OF_GRU: Final = (1, 0, 2)
+# The input, weights (W, R, B), lengths, first states (h, c) and peepholes.
+_INPUTS: Final = 8
 _Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 class _Layer:
-    """The inputs of a node, in the form (time, batch, features), and the weights of one direction after another."""
+    """The inputs of a node, in the form (time, batch, features), and the weights of one direction after another.
 
-    def __init__(self, call: Call, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, lengths: Tensor | None) -> None:
+    `h` and `c` are the first states, and `peepholes` the weights from the cell to the gates, None unless given.
+    """
+
+    def __init__(self, call: Call, inputs: Sequence[Tensor | None]) -> None:
+        given = [*inputs, *[None] * (_INPUTS - len(inputs))]
+        x, w, r, b, lengths, self.h, self.c, self.peepholes = given
+        assert x is not None
+        assert w is not None
+        assert r is not None
         self.call, self.w, self.r = call, w, r
         self.hidden = call.get("hidden_size") or r.shape[-1]
         self.batch_first = bool(call.get("layout", 0))
@@ -126,21 +136,11 @@ class _Layer:
 
 
 @operator("LSTM")
-def lstm(
-    call: Call,
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None = None,
-    lengths: Tensor | None = None,
-    h: Tensor | None = None,
-    c: Tensor | None = None,
-    p: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    layer = _Layer(call, x, w, r, b, lengths)
-    states = (layer.state(h), layer.state(c))
+def lstm(call: Call, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    layer = _Layer(call, inputs)
+    states = (layer.state(layer.h), layer.state(layer.c))
     usual = ("sigmoid", "tanh", "tanh")
-    if layer.is_usual(usual) and p is None and not call.get("input_forget", 0):
+    if layer.is_usual(usual) and layer.peepholes is None and not call.get("input_forget", 0):
         weights = layer.flat_weights(_ORDER_OF_LSTM)
         return layer.by_torch(*_torch(_VF.lstm, layer, states, weights))
     functions = layer.activations(usual)
@@ -148,7 +148,7 @@ def lstm(
     def make(direction: int) -> _Step:
         f, g, last = functions[3 * direction : 3 * direction + 3]
         before, after = layer.b[direction].chunk(2)
-        peep_i, peep_o, peep_f = (None,) * 3 if p is None else p[direction].chunk(3)
+        peep_i, peep_o, peep_f = (None,) * 3 if layer.peepholes is None else layer.peepholes[direction].chunk(3)
 
         def step(now: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             hidden, cell = states
@@ -170,17 +170,9 @@ def lstm(
 
 
 @operator("GRU")
-def gru(
-    call: Call,
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None = None,
-    lengths: Tensor | None = None,
-    h: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    layer = _Layer(call, x, w, r, b, lengths)
-    states = (layer.state(h),)
+def gru(call: Call, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    layer = _Layer(call, inputs)
+    states = (layer.state(layer.h),)
     usual = ("sigmoid", "tanh")
     resets_after = bool(call.get("linear_before_reset", 0))
     if layer.is_usual(usual) and resets_after:
@@ -210,16 +202,8 @@ def gru(
 
 
 @operator("RNN")
-def rnn(
-    call: Call,
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None = None,
-    lengths: Tensor | None = None,
-    h: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    layer = _Layer(call, x, w, r, b, lengths)
+def rnn(call: Call, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+    layer = _Layer(call, inputs)
     functions = layer.activations(("tanh",))
 
     def make(direction: int) -> _Step:
@@ -231,7 +215,7 @@ def rnn(
 
         return step
 
-    return layer.by_steps(make, (layer.state(h),))
+    return layer.by_steps(make, (layer.state(layer.h),))
 
 
 def _torch(function: Any, layer: _Layer, states: Any, weights: list[Tensor]) -> tuple[Tensor, ...]:  # noqa: ANN401 # untyped in torch
