@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from nern_core.formats.hub_folder import CONFIG, HubFolder, folder_of, hub_folder_at
+from nern_core.formats.hub_config import CONFIG
+from nern_core.formats.hub_folder import HubFolder, folder_of, hub_folder_at
 
 # The smallest date of zip archives: the same folder always gives the same archive, which is then sent only once.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)

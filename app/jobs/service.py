@@ -1,13 +1,9 @@
 """Operations on jobs for the routes; each method is one unit of work."""
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from app.accounting.accounts import lock_tenant
 from app.accounting.discards import DiscardRepository, Discards, lock_files
@@ -17,22 +13,22 @@ from app.datasets.service import dataset_lost
 from app.db.transactions import Sessions, current_time, transact
 from app.jobs.accounts import ACCOUNTS
 from app.jobs.deliveries.repository import DeliveryRepository
+from app.jobs.draft import Draft
 from app.jobs.idempotency import BoundKey, HeldKey, fingerprint, key_reused
 from app.jobs.ids import new_job_id, unknown_job
 from app.jobs.kinds import JobKind
-from app.jobs.models import TERMINAL, Job, JobStatus
+from app.jobs.models import Job, JobStatus
 from app.jobs.reader import JobReader
 from app.jobs.relay import Relay
 from app.jobs.repository import JobRepository, NewJob
+from app.jobs.results import result_of
 from app.jobs.schemas import JobPage, JobView
 from app.jobs.submission.labels import Label
 from app.jobs.submission.model import Submission
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore, StoredArtifact
-from app.storage.artifacts import is_described
 from app.uploads.service import unknown_checkpoint
-from nern_core.contract.errors import quoted
 from nern_core.contract.options import Device
 
 
@@ -79,7 +75,7 @@ class TenantJobs:
         self._quotas = quotas
         self._reader = reader
 
-    def begin(self, key: str | None, traceparent: str | None = None) -> "Draft":
+    def begin(self, key: str | None, traceparent: str | None = None) -> Draft:
         """Start a submission. Raises `Problem` (`request-in-progress`) if another request holds its key."""
         job_id = new_job_id()
         if key is None:
@@ -87,7 +83,7 @@ class TenantJobs:
         held = HeldKey(self._sessions, self._tenant, key, job_id)
         return Draft(self._tenant, job_id, held, held.take(), traceparent)
 
-    def admit(self, draft: "Draft") -> int:
+    def admit(self, draft: Draft) -> int:
         """Check the quotas before the file arrives. Raises `Problem` (`too-many-jobs`, `storage-full`).
 
         Returns the bytes not counted again: a repeated request sends a file that is in the quota already.
@@ -102,7 +98,7 @@ class TenantJobs:
         self._quotas.refuse(usage)
         return 0
 
-    def submit(self, draft: "Draft", submission: Submission, room: ReservedRoom) -> JobView:
+    def submit(self, draft: Draft, submission: Submission, room: ReservedRoom) -> JobView:
         """Queue the job, or return the one that its key has already created. On return, its row is committed.
 
         The job's bytes replace the reservation of its file. Raises `Problem` (`idempotency-key-reused`, `job-deleted`,
@@ -129,9 +125,7 @@ class TenantJobs:
             )
         return self._view(job)
 
-    def _add(
-        self, session: Session, draft: "Draft", submission: Submission, request: str, room: ReservedRoom
-    ) -> JobView:
+    def _add(self, session: Session, draft: Draft, submission: Submission, request: str, room: ReservedRoom) -> JobView:
         repository = JobRepository(session)
         committed = repository.get(draft.job_id, self._tenant)
         if committed is not None:
@@ -259,18 +253,7 @@ class TenantJobs:
         Raises `Problem` (`unknown-job`, `not-asked-for`, `no-results`, `no-such-result`).
         """
         job = transact(self._sessions, lambda session: self._existing(JobRepository(session), job_id))
-        status, error, artifacts = job.status, job.error_message, job.artifacts or {}
-        encodes = job.kind == JobKind.ENCODING
-        missing = [option for option in needs if encodes and not (job.options or {}).get(option)]
-        if missing:
-            raise Problem(HTTPStatus.NOT_FOUND, "not-asked-for", _how_to_ask(missing))
-        if status != JobStatus.SUCCEEDED:
-            raise Problem(HTTPStatus.CONFLICT, "no-results", _why_no_results(status, error))
-        if job.data_removed:
-            raise Problem(HTTPStatus.GONE, "results-expired", _EXPIRED)
-        if not is_described(artifacts.get(name)):
-            raise Problem(HTTPStatus.NOT_FOUND, "no-such-result", _no_such_result(name, artifacts))
-        return StoredArtifact.of(artifacts[name])
+        return result_of(job, name, needs)
 
     def _existing(self, repository: JobRepository, job_id: str) -> Job:
         job = repository.get(job_id, self._tenant)
@@ -280,54 +263,3 @@ class TenantJobs:
 
     def _view(self, job: Job) -> JobView:
         return JobView.of(job, self._settings.keep_results)
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A submission in progress: the id of the future job, and the key it holds or the job that its key is bound to.
-
-    `traceparent` is the span of the request, if requests are traced.
-    """
-
-    tenant: str
-    job_id: str
-    held: HeldKey | None
-    bound: BoundKey | None = None
-    traceparent: str | None = None
-
-    @asynccontextmanager
-    async def holding_its_key(self) -> AsyncIterator[None]:
-        """Hold the key while the request arrives; release it if the request is refused."""
-        if self.held is None:
-            yield
-            return
-        extending = asyncio.create_task(self.held.extend_regularly())
-        try:
-            yield
-        except BaseException:
-            await run_in_threadpool(self.held.release)
-            raise
-        finally:
-            extending.cancel()
-            await asyncio.wait((extending,))
-
-
-_EXPIRED = "The results have expired and were removed; submit the job again."
-
-
-def _no_such_result(name: str, artifacts: Collection[str]) -> str:
-    there_are = f"its results are {', '.join(sorted(artifacts))}" if artifacts else "it has none"
-    return f"The job has no result named {quoted(name)}; {there_are}."
-
-
-def _how_to_ask(missing: Sequence[str]) -> str:
-    options = " and ".join(f"`{option}`" for option in missing)
-    return f"This result was not requested: submit the checkpoint again with the option {options}."
-
-
-def _why_no_results(status: str, error: str | None) -> str:
-    if status == JobStatus.FAILED:
-        return f"The job has failed and has no results: {error}"
-    if status in TERMINAL:
-        return "The job was canceled and has no results; submit it again."
-    return f"The job is {status}; its results are available once it has succeeded."

@@ -7,13 +7,10 @@ the store has the file. Without the marker, the file may be on another machine's
 because nobody may get a checkpoint by a digest without having sent it.
 """
 
-import fcntl
 import hashlib
-import os
 from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
-from io import FileIO
 from pathlib import Path
 
 import uuid_utils
@@ -28,12 +25,12 @@ from app.kit.durable_files import LockFile, flush_folder, full_disk_told, is_loc
 from app.kit.problems import Problem
 from app.settings import Settings
 from app.storage import ArtifactMissing, ArtifactStore
+from app.uploads.appender import Appender, lock
 from app.uploads.models import PartialUpload
 from app.uploads.partial_repository import PartialUploadRepository
 from app.uploads.receiving import CHECKPOINT, check_checkpoint
 from app.uploads.repository import UploadRepository
 
-_BYTES_BETWEEN_FLUSHES = 16 * 2**20
 _CHECKED = ".checked"
 
 
@@ -89,7 +86,7 @@ class PartialUploads:
             return self._note_finished(upload)
         return upload
 
-    def append(self, tenant: str, upload_id: str, offset: int) -> "Appender":
+    def append(self, tenant: str, upload_id: str, offset: int) -> Appender:
         """Resume from the offset. The appender must be closed in all cases.
 
         Raises `Problem` (`unknown-upload`, `upload-locked`, `wrong-offset`).
@@ -100,7 +97,7 @@ class PartialUploads:
         except FileNotFoundError as error:
             raise _unknown() from error
         try:
-            _lock(file)
+            lock(file)
             # Another request may have appended before it released the lock.
             return Appender(self, self._expect(tenant, upload_id, offset), file)
         except BaseException:
@@ -166,7 +163,7 @@ class PartialUploads:
         """
         self.find(tenant, upload_id)
         with suppress(FileNotFoundError), self._path(upload_id).open("rb+", buffering=0) as file:
-            _lock(file)
+            lock(file)
             self._forget(tenant, upload_id)
             return
         self._forget(tenant, upload_id)
@@ -217,83 +214,12 @@ class PartialUploads:
         return self.folder / f"{upload_id}{_CHECKED}"
 
 
-class Appender:
-    """Writes the bytes of one request. Created by `PartialUploads.append`."""
-
-    def __init__(self, uploads: PartialUploads, upload: PartialUpload, file: FileIO) -> None:
-        self._uploads = uploads
-        self._upload = upload
-        self._file = file
-        self._flushed = self._written = upload.received
-        file.truncate(upload.received)
-        file.seek(upload.received)
-
-    def write(self, data: bytes) -> None:
-        """Append bytes. Raises `Problem` (`beyond-upload-length`) and `DiskFull`."""
-        if self._written + len(data) > self._upload.length:
-            raise _beyond(self._upload.length, self._written)
-        self._uploads.require_room(len(data))
-        rest = memoryview(data)
-        with full_disk_told(self._uploads.folder):
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self._written += len(data)
-        if self._written - self._flushed >= _BYTES_BETWEEN_FLUSHES:
-            self._flush()
-
-    def end(self) -> PartialUpload:
-        """End the request; return the upload, which is finished if this was the last piece. Raises `Problem`."""
-        self._flush()
-        if self._written == self._upload.length:
-            return self._uploads.finish(self._upload)
-        return self._uploads.find(self._upload.tenant, self._upload.id)
-
-    def close(self) -> None:
-        """Keep the received bytes, and release the lock. Raises `Problem` (`unknown-upload`)."""
-        with self._file:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Flush the written bytes to the disk and update the row.
-
-        Only `finish` records the last byte, because a complete row means a usable checkpoint.
-        """
-        if self._flushed < self._written:
-            with full_disk_told(self._uploads.folder):
-                os.fsync(self._file.fileno())
-            if self._written < self._upload.length:
-                self._uploads.advance(self._upload, self._written)
-            self._flushed = self._written
-
-
-def _lock(file: FileIO) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Problem(
-            HTTPStatus.LOCKED,
-            "upload-locked",
-            "Another request is writing to this upload; wait until it ends, ask with HEAD for the offset, and resume.",
-            headers={"Retry-After": "2"},
-        ) from error
-
-
 def _wrong_offset(received: int) -> Problem:
     return Problem(
         HTTPStatus.CONFLICT,
         "wrong-offset",
         f"The upload has {received} bytes; send the rest from there, with Upload-Offset: {received}.",
         headers={"Upload-Offset": str(received)},
-    )
-
-
-def _beyond(length: int, received: int) -> Problem:
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "beyond-upload-length",
-        f"The upload was begun with Upload-Length: {length}, and more bytes than that have come. Send the file from "
-        f"byte {received} to its end and no more, or begin another upload with its right length.",
-        headers={"Connection": "close"},
     )
 
 

@@ -5,7 +5,8 @@ from pydantic_core import ErrorDetails
 from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, UNKNOWN_ARCHITECTURE
 from nern_core.contract.catalogue.networks import closest_architecture
 from nern_core.contract.invalid_values import explain_value
-from nern_core.contract.options import EncodeOptions, OptionConflict
+from nern_core.contract.option_conflicts import OptionConflict
+from nern_core.contract.options import EncodeOptions
 
 
 def explain_invalid(detail: ErrorDetails) -> str:

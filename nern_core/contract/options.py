@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from nern_core.contract.catalogue import RecipeName
 from nern_core.contract.catalogue.architectures import UNKNOWN_ARCHITECTURE, has_provider
 from nern_core.contract.errors import NernError
+from nern_core.contract.option_conflicts import refuse_conflicts
 from nern_core.contract.representations import PREDICTOR, QUANTIZED, RepresentationEntry, representation_entries
 
 AUTO: Final = "auto"
@@ -59,14 +60,6 @@ def _known_architecture(name: str | None, info: ValidationInfo) -> str | None:
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-class OptionConflict(ValueError):
-    """An option that conflicts with the others."""
-
-    def __init__(self, option: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.option = option
 
 
 class EncodeOptions(BaseModel):
@@ -268,9 +261,7 @@ class EncodeOptions(BaseModel):
         if self.representation != AUTO:
             return self.representation
         asks_for_predictor = not self.has_target and (
-            self._shapes_predictor
-            or self.recipe is RecipeName.PAPER
-            or self.permutation is not Permutation.CROSS_FILTER
+            self.shapes_predictor or self.recipe is RecipeName.PAPER or self.permutation is not Permutation.CROSS_FILTER
         )
         return PREDICTOR if asks_for_predictor else QUANTIZED
 
@@ -280,7 +271,7 @@ class EncodeOptions(BaseModel):
         return representation_entries()[self.representation_kind]
 
     @property
-    def _shapes_predictor(self) -> bool:
+    def shapes_predictor(self) -> bool:
         """Return True if an option is given that only applies to a predictor."""
         return self.hidden_size is not None or self.rounds > 1 or self.kernels_per_coordinate > 1
 
@@ -302,44 +293,8 @@ class EncodeOptions(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.seconds is not None and self.steps is not None:
-            raise OptionConflict("steps", "give a budget in `seconds` or in `steps`, not both")
-        if self.fail_over is not None and self.dataset is None:
-            raise OptionConflict("fail_over", "`fail_over` needs a `dataset`, to measure the accuracy")
-        if self.direct_quantization and self.dataset is None:
-            raise OptionConflict("direct_quantization", "`direct_quantization` needs a `dataset`, to distill on")
-        targets = [name for name in ("target_bytes", "target_ratio", "max_drop") if getattr(self, name) is not None]
-        if len(targets) > 1:
-            raise OptionConflict(targets[1], "use only one of `target_bytes`, `target_ratio` and `max_drop`")
-        if self.max_drop is not None and (self.dataset is None or self.recipe is not RecipeName.FAST):
-            raise OptionConflict(
-                "max_drop", "`max_drop` needs a `dataset` and the recipe `fast`, to train and to measure"
-            )
-        self._check_representation()
-        if self.recipe is RecipeName.DATA_FREE and self.architecture is None:
-            raise OptionConflict(
-                "recipe", "the recipe `data-free` needs `architecture`: it makes images from the network"
-            )
+        refuse_conflicts(self)
         return self
-
-    def _check_representation(self) -> None:
-        """Raise `OptionConflict` if options ask for both representations."""
-        if self.has_target and not self.representation_entry.takes_target:
-            alternative = "give `hidden_size`, or choose" if self.representation == PREDICTOR else "choose"
-            raise OptionConflict(
-                "representation", f"a `{self.representation}` has no target size; {alternative} `quantized`"
-            )
-        if self.has_target and self.recipe is RecipeName.PAPER:
-            raise OptionConflict("recipe", "the recipe `paper` has no target size; choose `fast` or `data-free`")
-        if self.representation == QUANTIZED and self.recipe is RecipeName.PAPER:
-            raise OptionConflict("recipe", "the recipe `paper` trains a `predictor`; choose `fast` or `data-free`")
-        quantized = self.has_target or self.representation == QUANTIZED
-        if quantized and self._shapes_predictor:
-            what = "a target size" if self.has_target else "`representation` `quantized`"
-            shapes = {"hidden_size": self.hidden_size is not None, "rounds": self.rounds > 1}
-            shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
-            others = "`hidden_size`, `rounds` or `kernels_per_coordinate`"
-            raise OptionConflict(shape, f"{what} cannot be used with {others}; omit one of them")
 
 
 def refuse_dataset_alone(options: EncodeOptions) -> None:

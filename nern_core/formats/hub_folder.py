@@ -4,23 +4,22 @@ A folder is read on this machine, or within a zip archive whose entries are not 
 folder count, and an index may name no others.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Protocol, TypeGuard
+from typing import Any, BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
-from nern_core.formats.file_section import section
+from nern_core.formats.hub_config import read_config
+from nern_core.formats.hub_files import ArchiveFiles, FolderFiles, HubFiles
 from nern_core.formats.tensor_claims import MOST_TENSORS, check_name, too_many_tensors
-from nern_core.formats.torch_files.zip_archive import Entry, compressed_names, read_entries, read_names
+from nern_core.formats.torch_files.zip_archive import compressed_names, read_entries, read_names
 
-CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = f"{WEIGHTS}.index.json"
 _INDEX_SUFFIX: Final = ".index.json"
@@ -32,65 +31,8 @@ _USUAL: Final = tuple(
 )
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,254}")
 _LARGEST_INDEX: Final = 16 * 2**20
-LARGEST_CONFIG: Final = 2**20
-# The document of a `.nern` file, which holds the configuration, can be read with 255 levels.
-_DEEPEST_CONFIG: Final = 100
 _MOST_SHARDS: Final = 2000
 _MOST_NAMED: Final = 4
-
-
-class HubFiles(Protocol):
-    """The files of a folder, without those in folders within it."""
-
-    @property
-    def name(self) -> str:
-        """Return the name of the folder or archive."""
-
-    def names(self) -> Collection[str]:
-        """Return the names of all files."""
-
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file for reading."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderFiles:
-    """The files of a folder on this machine."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Return the name of the folder."""
-        return self.path.resolve().name
-
-    def names(self) -> Collection[str]:
-        """Return the names of all files; pipes and devices are none."""
-        return sorted(path.name for path in self.path.iterdir() if path.is_file())
-
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file for reading."""
-        return (self.path / name).open("rb")
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveFiles:
-    """The files of the folder in an open zip archive that holds the weights."""
-
-    file: BinaryIO
-    entries: Mapping[str, Entry]
-    name: str = "the archive"
-
-    def names(self) -> Collection[str]:
-        """Return the names of all files."""
-        return sorted(self.entries)
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file for reading."""
-        entry = self.entries[name]
-        with section(self.file, entry.start, entry.length) as opened:
-            yield opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +57,7 @@ class HubFolder:
 
     def config(self) -> dict[str, Any] | None:
         """Return the content of `config.json`; None without one. Raises `NernError` (`bad_config`)."""
-        if CONFIG not in self.files.names():
-            return None
-        with self.files.open(CONFIG) as file:
-            text = file.read(LARGEST_CONFIG + 1)
-        try:
-            found = None if len(text) > LARGEST_CONFIG else _written_again(json.loads(text))
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise NernError(
-                "bad_config",
-                f"The {CONFIG} is not a JSON object of at most 1 MiB and {_DEEPEST_CONFIG} levels; use a complete "
-                "copy of it.",
-            )
-        return found
+        return read_config(self.files)
 
     def refuse_other_tensors(self, names: Mapping[str, Collection[str]]) -> None:
         """Raise `NernError` (`unreadable_checkpoint`) unless the tensors of each file are those of the index."""
@@ -293,22 +221,6 @@ def _indexed(files: HubFiles, name: str) -> HubFolder:
     if missing := [shard for shard in shards if shard not in present]:
         raise _damaged(f"{len(missing)} of {len(shards)} files of the index are missing, such as {quoted(missing[0])}")
     return HubFolder(files, tuple(shards), index)
-
-
-def _written_again(value: object) -> object:
-    """Return a value of JSON that can be written again. Raises `ValueError`, also for numbers that are not finite."""
-    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    level = [value]
-    for _ in range(_DEEPEST_CONFIG):
-        entries = [entry.values() if isinstance(entry, dict) else entry for entry in level if _is_nested(entry)]
-        level = [value for several in entries for value in several]
-        if not level:
-            return value
-    raise ValueError
-
-
-def _is_nested(value: object) -> TypeGuard[dict[str, object] | list[object]]:
-    return isinstance(value, dict | list)
 
 
 def _is_index(path: Path) -> bool:

@@ -7,7 +7,8 @@ from typing import Final
 import safetensors.torch
 from torch import Tensor
 
-from nern_core.formats.hub_folder import CONFIG, INDEX, WEIGHTS
+from nern_core.formats.hub_config import CONFIG
+from nern_core.formats.hub_folder import INDEX, WEIGHTS
 from nern_core.tensors.checkpoint import Checkpoint, separate
 
 # Without it, transformers takes a file for one of another framework.

@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from app.db.engine import create_sessions
 from app.db.schema import migrate
 from app.db.transactions import current_time
+from app.jobs.draft import Draft
 from app.jobs.idempotency import HeldKey, IdempotencyKeys, parse_key
 from app.jobs.models import IdempotencyKey, Job
-from app.jobs.service import Draft
 from app.kit.problems import Problem
 from app.kit.tenants import DEFAULT_TENANT
 from app.settings import Settings
