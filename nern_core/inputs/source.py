@@ -100,7 +100,8 @@ def read_input(
     architecture, network, order, preprocessing = None, None, None, None
     if options.architecture is not None:
         architecture = find_architecture(options.architecture)
-        preprocessing = architecture.preprocessing if architecture.preprocessing.input_size else None
+        has_images = architecture.is_classifier and architecture.preprocessing.input_size
+        preprocessing = architecture.preprocessing if has_images else None
         # The network's own order of layers, because a safetensors file does not keep it. Other tensors come after them.
         network = build_network(architecture, checkpoint.tensors)
         order = [name for name in network.state_dict() if name in checkpoint.tensors]

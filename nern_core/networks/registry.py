@@ -63,19 +63,24 @@ def structure_of_architecture(name: str) -> NetworkStructure:
     if is_catalogued(name):
         return network_structure(name)
     architecture = find_architecture(name)
-    small = structure_of(architecture.build(_SOME_CLASSES))
     if not architecture.takes_classes:
-        return small.model_copy(update={"name": name})
-    large = structure_of(architecture.build(_SOME_CLASSES + 1))
-    return NetworkStructure(name=name, shapes=open_class_sizes(small, large))
+        return structure_of(architecture.build(_SOME_CLASSES)).model_copy(update={"name": name})
+    return structure_of_any_classes(architecture)
 
 
-def open_class_sizes(small: NetworkStructure, large: NetworkStructure) -> dict[str, tuple[int | None, ...]]:
-    """Return the shapes of a network that was built with two numbers of classes; sizes that differ are None."""
-    return {
-        name: tuple(size if size == other else None for size, other in zip(shape, large.shapes[name], strict=True))
-        for name, shape in small.shapes.items()
-    }
+def structure_of_any_classes(architecture: Architecture) -> NetworkStructure:
+    """Return the names and shapes of the tensors of a network; sizes that depend on the number of classes are open."""
+    network, larger = (structure_of(architecture.build(classes)).shapes for classes in (_SOME_CLASSES, _SOME_CLASSES + 1))
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    multiples: dict[str, int] = {}
+    for name, shape in network.items():
+        added = [(other or 0) - (size or 0) for size, other in zip(shape, larger[name], strict=True)]
+        shapes[name] = tuple(None if more else size for size, more in zip(shape, added, strict=True))
+        if max(added, default=0) > 1:
+            multiples[name] = max(added)
+    return NetworkStructure(
+        name=architecture.name, auxiliary=architecture.auxiliary, shapes=shapes, multiples=multiples
+    )
 
 
 def _full_name(provider: ArchitectureProvider, name: str) -> str:

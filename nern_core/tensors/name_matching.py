@@ -135,10 +135,10 @@ def _is_no_weight(name: str) -> bool:
 
 
 def _classes(shapes: Mapping[str, Shape], names: Mapping[str, str], network: NetworkStructure) -> int:
-    """Return the number of rows of the classifier."""
+    """Return the number of classes, from the rows of the classifier."""
     name = next((name for name, found in names.items() if found == network.classifier), None)
     shape = () if name is None else shapes[name]
-    return shape[0] if len(shape) >= 2 else _DEFAULT_CLASSES
+    return network.classes_of(shape[0]) if len(shape) >= 2 else _DEFAULT_CLASSES
 
 
 def _changes(shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[str]:

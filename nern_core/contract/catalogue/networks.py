@@ -24,8 +24,9 @@ Shape = tuple[int, ...]
 class NetworkStructure(BaseModel):
     """The tensors of a network by name, in the network's order.
 
-    A size of None is the number of classes. `auxiliary` names modules that only training uses: a checkpoint may lack
-    all tensors of such a module.
+    A size of None is the number of classes, times the `multiples` of the tensor, if there are any: a detection network
+    has a logit of every class for each of its anchors. `auxiliary` names modules that only training uses: a checkpoint
+    may lack all tensors of such a module.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,15 +34,25 @@ class NetworkStructure(BaseModel):
     name: str
     auxiliary: tuple[str, ...] = ()
     shapes: dict[str, tuple[int | None, ...]]
+    multiples: dict[str, int] = {}
 
     @property
     def classifier(self) -> str:
-        """Return the name of the last matrix; its rows are the classes."""
-        return [name for name, shape in self.shapes.items() if len(shape) >= 2][-1]
+        """Return the name of the last matrix whose rows are classes, or of the last matrix."""
+        matrices = [name for name, shape in self.shapes.items() if len(shape) >= 2]
+        main = [name for name in matrices if name.partition(".")[0] not in self.auxiliary]
+        return ([name for name in main if self.shapes[name][0] is None] or main)[-1]
+
+    def classes_of(self, rows: int) -> int:
+        """Return the number of classes if the classifier has this many rows."""
+        return rows // self.multiples.get(self.classifier, 1)
 
     def with_classes(self, classes: int) -> dict[str, Shape]:
         """Return the shapes with the number of classes filled in."""
-        return {name: tuple(classes if size is None else size for size in shape) for name, shape in self.shapes.items()}
+        return {
+            name: tuple(classes * self.multiples.get(name, 1) if size is None else size for size in shape)
+            for name, shape in self.shapes.items()
+        }
 
 
 @cache
@@ -57,7 +68,7 @@ def unknown_architecture(name: str) -> NernError:
     """Make the error for an unknown architecture name."""
     meant = closest_architecture(name)
     if name.startswith(_TORCHVISION):
-        sentence = f"torchvision has no classifier {quoted(name.removeprefix(_TORCHVISION))}"
+        sentence = f"torchvision has no network {quoted(name.removeprefix(_TORCHVISION))}"
         names = "names are for example resnet18 or mobilenet_v3_small."
     else:
         sentence, names = f"There is no architecture {quoted(name)}", f"use {ARCHITECTURE_NAMES}."
