@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -137,11 +137,17 @@ def print_result(title: str, metrics: Mapping[str, Any], layers: int | None = No
         )
 
 
+# Figures of a fidelity that only some kinds of networks have.
+_OF_SOME_NETWORKS: Final = frozenset({"mean_iou", "box_f1", "original_perplexity", "reconstructed_perplexity"})
+
+
 def _fidelity_rows(fidelity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a fidelity by name, without nested lists and without the perplexities of other networks."""
-    rows = {name: value for name, value in fidelity.items() if name != "outputs"}
-    if rows.get("original_perplexity") is None:
-        rows = {name: value for name, value in rows.items() if not name.endswith("_perplexity")}
+    """Return the figures of a fidelity by name, without nested lists and without those of other kinds of networks."""
+    rows = {
+        name: value
+        for name, value in fidelity.items()
+        if name != "outputs" and (value is not None or name not in _OF_SOME_NETWORKS)
+    }
     for output in fidelity["outputs"]:
         rows |= {f"{figure} of {output['name']}": output[figure] for figure in ("relative_error", "cosine")}
     return rows

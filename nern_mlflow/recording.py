@@ -106,7 +106,7 @@ def figures_of(job: Job) -> dict[str, float]:
     seconds: Mapping[str, float] = given.pop("seconds", {})
     fidelity: Mapping[str, Any] = given.pop("fidelity", None) or {"outputs": ()}
     figures = {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
-    for name in ("agreement", "original_perplexity", "reconstructed_perplexity"):
+    for name in ("agreement", "mean_iou", "box_f1", "original_perplexity", "reconstructed_perplexity"):
         if fidelity.get(name) is not None:
             figures[name] = float(fidelity[name])
     if fidelity["outputs"]:

@@ -26,7 +26,25 @@ class Fidelity(BaseModel):
     outputs: tuple[OutputFidelity, ...]
     agreement: Annotated[
         float | None,
-        Field(description="Percentage of equal answers: the largest logit is the same. Null if there are no logits."),
+        Field(
+            description="Percentage of equal answers: the largest logit is the same. Of a segmentation network, "
+            "percentage of pixels with the same class. Null if there are no logits."
+        ),
+    ] = None
+    mean_iou: Annotated[
+        float | None,
+        Field(
+            description="Mean intersection over union of the classes of a segmentation network, in percent, with the "
+            "original's pixels as the truth. Null for other networks."
+        ),
+    ] = None
+    box_f1: Annotated[
+        float | None,
+        Field(
+            description="F1 score of the boxes of a detection network, in percent, with the original's boxes as the "
+            "truth: boxes of the same class with scores of at least 0.5 match from an intersection over union of 0.5. "
+            "Null for other networks, and if there is no such box."
+        ),
     ] = None
     original_perplexity: Annotated[
         float | None,

@@ -18,9 +18,12 @@ from nern_core.contract.fidelity import Fidelity
 # Points of accuracy.
 FAITHFUL_DROP: Final = 0.5
 DEGRADED_DROP: Final = 5.0
-# Without labels: percentages of equal answers, and relative errors of outputs that are no answers.
+# Without labels: percentages of equal answers, mean overlaps of masks and F1 scores of boxes, and relative errors of
+# outputs that are no answers.
 FAITHFUL_AGREEMENT: Final = 98.0
 DEGRADED_AGREEMENT: Final = 90.0
+FAITHFUL_OVERLAP: Final = 95.0
+DEGRADED_OVERLAP: Final = 80.0
 FAITHFUL_OUTPUT_ERROR: Final = 0.1
 DEGRADED_OUTPUT_ERROR: Final = 0.5
 # Relative errors of all weights together, for weights that were rounded or fitted. The errors of rounding cancel in the
@@ -111,17 +114,23 @@ def judge(evidence: Evidence) -> Verdict:
 def _level(evidence: Evidence) -> VerdictLevel:
     if evidence.drop is not None:
         return _graded(evidence.drop, FAITHFUL_DROP, DEGRADED_DROP)
-    fidelity = evidence.fidelity
-    if fidelity is not None and fidelity.agreement is not None:
-        return _graded(100 - fidelity.agreement, 100 - FAITHFUL_AGREEMENT, 100 - DEGRADED_AGREEMENT)
-    if fidelity is not None:
-        return _graded(fidelity.relative_error, FAITHFUL_OUTPUT_ERROR, DEGRADED_OUTPUT_ERROR)
+    if evidence.fidelity is not None:
+        return _level_of_outputs(evidence.fidelity)
     if evidence.lost_layers:
         return VerdictLevel.RUINED
     if evidence.is_distilled:
         return _graded(evidence.relative_error, FAITHFUL_DISTILLED_ERROR, DEGRADED_DISTILLED_ERROR)
     degraded = DEGRADED_PREDICTION_ERROR if evidence.has_predictor else DEGRADED_ROUNDING_ERROR
     return _graded(evidence.relative_error, FAITHFUL_ERROR, degraded)
+
+
+def _level_of_outputs(fidelity: Fidelity) -> VerdictLevel:
+    overlap = fidelity.mean_iou if fidelity.mean_iou is not None else fidelity.box_f1
+    if overlap is not None:
+        return _graded(100 - overlap, 100 - FAITHFUL_OVERLAP, 100 - DEGRADED_OVERLAP)
+    if fidelity.agreement is not None:
+        return _graded(100 - fidelity.agreement, 100 - FAITHFUL_AGREEMENT, 100 - DEGRADED_AGREEMENT)
+    return _graded(fidelity.relative_error, FAITHFUL_OUTPUT_ERROR, DEGRADED_OUTPUT_ERROR)
 
 
 def _graded(loss: float, faithful: float, degraded: float) -> VerdictLevel:
@@ -156,8 +165,15 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 def _sentence_on_outputs(fidelity: Fidelity) -> str:
     examples = f"{fidelity.examples:,} held-out input{'' if fidelity.examples == 1 else 's'}"
     error = f"the outputs differ by {_percent(fidelity.relative_error)} %"
+    if fidelity.box_f1 is not None:
+        return f"On {examples}, the boxes match the original's with an F1 score of {fidelity.box_f1:.2f} %; {error}."
     if fidelity.agreement is None:
         return f"On {examples}, {error} from the original's."
+    if fidelity.mean_iou is not None:
+        return (
+            f"On {examples}, {fidelity.agreement:.2f} % of the pixels have the original's class, and the mean IoU is "
+            f"{fidelity.mean_iou:.2f} %; {error}."
+        )
     return f"On {examples}, {fidelity.agreement:.2f} % of the answers are the original's; {error}."
 
 

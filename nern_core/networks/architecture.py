@@ -41,7 +41,8 @@ UNCHANGED: Final = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), inpu
 class Architecture:
     """A network by name. `build(classes)` makes it with fresh weights; classes count if it `takes_classes`.
 
-    `is_classifier` is False for networks known to return something else than logits of one image. `auxiliary` are the names of modules that only training uses; a checkpoint may lack them.
+    `is_classifier` is False for networks that are known to return something else than the logits of images.
+    `auxiliary` are the names of modules that only training uses; a checkpoint may lack them.
     """
 
     name: str

@@ -14,8 +14,7 @@ _SCHEMAS: Final = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     # Declared without an implementation, because the import of torchvision describes it.
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
-    "int sampling_ratio, bool aligned) -> Tensor",
+    "roi_align(Tensor input, Tensor rois, float scale, int height, int width, int ratio, bool aligned) -> Tensor",
 )
 # Modules that have imported torchvision's answer to the question whether its operators are loaded.
 _ASKED: Final = ("torchvision.extension", "torchvision.ops.roi_align")
@@ -62,7 +61,7 @@ def roi_align(
     pooled_height: int,
     pooled_width: int,
     sampling_ratio: int,
-    aligned: bool,  # noqa: FBT001 # the operator has positional arguments
+    aligned: bool,  # the operator has positional arguments
 ) -> Tensor:
     """Average features (n, c, h, w) in each cell of regions of interest (k, 5): image, left, top, right, bottom.
 

@@ -3,14 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nern_core.contract.fidelity import Fidelity, OutputFidelity
+from nern_core.networks.answers import AnswerMeter
 from nern_core.networks.input_set import InputBatch
 from nern_core.networks.model_inputs import ModelInputs, call, to_device
 from nern_core.networks.outputs import OutputReader
@@ -24,10 +24,6 @@ _AXES_OF_LOGITS: Final = 2
 # A lone output of two axes is taken for logits if the original is at least this certain on average: embeddings and
 # estimated quantities are not.
 _CERTAIN: Final = 0.3
-# Ends of the names of causal language models in transformers.
-_CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
-# exp(200), about 7e86, is reported instead of larger perplexities, and of those that are no numbers.
-_MOST_NATS: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +46,6 @@ class QualityMeter:
         self._certainty = 0.0
         self._are_named = False
         self._labelled = self._right = self._still_right = 0
-        self._tokens = 0
-        self._surprisal = self._changed_surprisal = 0.0
 
     def add(
         self, original: dict[str, Tensor], changed: dict[str, Tensor], examples: int, labels: Tensor | None = None
@@ -73,13 +67,6 @@ class QualityMeter:
             self._right += int((answers == labels).sum())
             self._still_right += int((others == labels).sum())
 
-    def add_tokens(self, original: Tensor, changed: Tensor, tokens: Tensor, mask: Tensor | None) -> None:
-        """Add the logits (n, t, words) of causal language models for tokens (n, t); `mask` is 0 at padding."""
-        counted = torch.ones_like(tokens[:, 1:]) if mask is None else mask[:, 1:] * mask[:, :-1]
-        self._tokens += int((counted != 0).sum())
-        self._surprisal += _surprisal(original, tokens, counted)
-        self._changed_surprisal += _surprisal(changed, tokens, counted)
-
     def _add_output(self, name: str, original: Tensor, changed: Tensor) -> None:
         error = float((changed - original).square().sum())
         norms = float(original.square().sum()), float(changed.square().sum())
@@ -94,13 +81,7 @@ class QualityMeter:
         are_logits = self._are_named or has_accuracy or self._certainty >= _CERTAIN * self._answers
         agreement = _percentage(self._equal, self._answers) if has_answers and are_logits else None
         return Quality(
-            Fidelity(
-                examples=self._examples,
-                outputs=outputs,
-                agreement=agreement,
-                original_perplexity=_perplexity(self._surprisal, self._tokens),
-                reconstructed_perplexity=_perplexity(self._changed_surprisal, self._tokens),
-            ),
+            Fidelity(examples=self._examples, outputs=outputs, agreement=agreement),
             _percentage(self._right, self._labelled) if has_accuracy else None,
             _percentage(self._still_right, self._labelled) if has_accuracy else None,
         )
@@ -122,52 +103,25 @@ def _certainty(logits: Tensor) -> float:
     return float(((largest - 1 / classes) / (1 - 1 / classes)).sum())
 
 
-def _surprisal(logits: Tensor, tokens: Tensor, counted: Tensor) -> float:
-    """Return the negative log-likelihood in nats of the counted tokens after the first of each row."""
-    lost = F.cross_entropy(logits[:, :-1].transpose(1, 2).double(), tokens[:, 1:].long(), reduction="none")
-    return float(lost[counted != 0].sum())
-
-
-def _perplexity(surprisal: float, tokens: int) -> float | None:
-    """Return the perplexity, rounded, and at most a finite number; None without tokens."""
-    if not tokens:
-        return None
-    nats = surprisal / tokens
-    return round(math.exp(min(nats, _MOST_NATS)), _DIGITS) if not math.isnan(nats) else math.exp(_MOST_NATS)
-
-
-def _tokens_of(network: nn.Module, inputs: ModelInputs, logits: Tensor | None) -> tuple[Tensor, Tensor | None] | None:
-    """Return the tokens that a causal language model predicts, and their mask; None for any other network."""
-    if not type(network).__name__.endswith(_CAUSAL) or not isinstance(inputs, Mapping) or logits is None:
-        return None
-    tokens, mask = inputs.get("input_ids"), inputs.get("attention_mask")
-    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or logits.shape[:-1] != tokens.shape or tokens.shape[1] < 2:
-        return None
-    if int(tokens.max()) >= logits.shape[-1] or int(tokens.min()) < 0:
-        return None
-    return tokens, mask if isinstance(mask, Tensor) and mask.shape == tokens.shape else None
-
-
 @torch.no_grad()
 def compare_networks(
     original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], reader: OutputReader
 ) -> Quality:
     """Compare the outputs of two networks in evaluation mode on the same device, except for padding."""
-    meter = QualityMeter()
+    meter, answers = QualityMeter(), AnswerMeter(original, changed)
     device = next(original.parameters()).device
     for batch in batches:
         inputs = to_device(batch.inputs, device)
         first, second = (_outputs(network, inputs, reader) for network in (original, changed))
         used = [name for name, tensor in first.items() if name in second and tensor.shape == second[name].shape]
-        meter.add(
-            {name: without_padding(name, first[name], inputs).cpu() for name in used},
-            {name: without_padding(name, second[name], inputs).cpu() for name in used},
-            batch.examples,
-            batch.labels,
+        first, second = ({name: of[name] for name in used} for of in (first, second))
+        answers.add(inputs, first, second)
+        first, second = (
+            {name: without_padding(name, tensor, inputs).cpu() for name, tensor in of.items()} for of in (first, second)
         )
-        if (predicted := _tokens_of(original, inputs, first.get(LOGITS))) is not None:
-            meter.add_tokens(first[LOGITS], second[LOGITS], *predicted)
-    return meter.quality()
+        meter.add(first, second, batch.examples, batch.labels)
+    quality = meter.quality()
+    return replace(quality, fidelity=quality.fidelity.model_copy(update=answers.figures()))
 
 
 def _outputs(network: nn.Module, inputs: ModelInputs, reader: OutputReader) -> dict[str, Tensor]:

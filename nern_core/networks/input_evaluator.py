@@ -63,7 +63,8 @@ def read_inputs(
         return read_batches(array_batches(dataset), network, outputs)
     preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
     refuse_input_size(network, architecture, preprocessing)
-    if not outputs and count_classes(network, preprocessing) is not None and has_labels(dataset):
+    is_classifier = architecture.is_classifier and count_classes(network, preprocessing) is not None
+    if not outputs and is_classifier and has_labels(dataset):
         return None
     return replace(read_image_inputs(dataset, preprocessing), outputs=tuple(outputs))
 

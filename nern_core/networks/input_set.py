@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, reason_of
+from nern_core.networks.detection.heads import is_detector
+from nern_core.networks.detection.inputs import images_of
 from nern_core.networks.model_inputs import ModelInputs, call, join, split, to_device
 from nern_core.networks.outputs import OutputReader, reader_of
 
@@ -20,14 +22,20 @@ _SHARE_HELD_OUT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class InputBatch:
-    """The inputs of one call of a network; `labels` are the true classes, int64 (n,), if known."""
+    """The inputs of one call of a network; `labels` are the true classes, int64 (n,), if known.
+
+    `count` is the number of examples if these are a list; otherwise, it is the first size of all tensors.
+    """
 
     inputs: ModelInputs
     labels: Tensor | None = None
+    count: int | None = None
 
     @property
     def examples(self) -> int:
-        """Return the first size of the first tensor."""
+        """Return the number of examples."""
+        if self.count is not None:
+            return self.count
         tensors, _, _ = split(self.inputs)
         return len(tensors[0]) if tensors and tensors[0].ndim else 1
 
@@ -89,6 +97,8 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
 
 
 def _batch_of(item: object, network: nn.Module) -> InputBatch:
+    if is_detector(network) and (images := images_of(item)) is not None:
+        return InputBatch(images) if isinstance(images, Tensor) else InputBatch((images,), count=len(images))
     if isinstance(item, Mapping):
         entries = dict(item)
         label = next((key for key in LABEL_KEYS if key in entries), None)
@@ -153,7 +163,7 @@ def _divided(batch: InputBatch) -> tuple[InputBatch, InputBatch] | None:
     """Divide a batch whose tensors all have one row for each example; None if that is not possible."""
     tensors, structure, constants = split(batch.inputs)
     rows = batch.examples
-    if rows < 2 or any(not tensor.ndim or len(tensor) != rows for tensor in tensors):
+    if batch.count is not None or rows < 2 or any(not tensor.ndim or len(tensor) != rows for tensor in tensors):
         return None
     count = max(1, round(_SHARE_HELD_OUT * rows))
 
@@ -170,4 +180,4 @@ def _detached(batch: InputBatch) -> InputBatch:
     """Return the batch on the CPU, without gradients."""
     tensors, structure, constants = split(batch.inputs)
     inputs = join(tuple(tensor.detach().cpu() for tensor in tensors), structure, constants)
-    return InputBatch(inputs, None if batch.labels is None else batch.labels.cpu())
+    return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels.cpu())

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.networks.detection.heads import Forward, forward_of_heads
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.networks.padding import without_padding, zero_padding
+from nern_core.networks.segmentation import compared_outputs
 
 # What language models return for their next call, and the loss of given labels, are no answers.
 _NO_ANSWERS: Final = ("past_key_values", "cache", "cache_params", "loss")
@@ -66,6 +69,19 @@ def recorded_outputs(network: nn.Module, modules: Sequence[str]) -> Iterator[dic
             handle.remove()
 
 
+@contextmanager
+def _replaced_forward(network: nn.Module, forward: Forward | None) -> Iterator[None]:
+    """Let a network run this function while the context is open; None leaves its own."""
+    if forward is None:
+        yield
+        return
+    network.forward = partial(forward, network)
+    try:
+        yield
+    finally:
+        del network.forward
+
+
 def _under(module: str, output: str) -> str:
     return module if output == _ONLY else f"{module}.{output}"
 
@@ -77,12 +93,14 @@ class OutputReader:
     Without `names`, the network returns logits (n, classes). Outputs of `modules` within the network are read, too.
     With `scales`, which are the root mean squares of the original's outputs, each output is divided by its own, and all
     are joined so that each one counts the same: the mean squared difference of two results is then the mean over the
-    outputs of their squared relative errors. Padding of the `inputs` is left out.
+    outputs of their squared relative errors. Padding of the `inputs` is left out. A network that does not return what
+    can be compared runs `forward` in place of its own.
     """
 
     names: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
     modules: tuple[str, ...] = ()
+    forward: Forward | None = None
 
     def read(self, network: nn.Module, run: Callable[[], object], inputs: ModelInputs | None = None) -> Tensor:
         """Run the network; return float32: logits (n, classes), or all values of the joined outputs (1, values).
@@ -106,7 +124,7 @@ class OutputReader:
 
     def named(self, network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
         """Run the network; return the outputs that are compared, by name, without those that are missing this time."""
-        with recorded_outputs(network, self.modules) as of_modules:
+        with _replaced_forward(network, self.forward), recorded_outputs(network, self.modules) as of_modules:
             outputs = named_outputs(run()) | of_modules
         return {name: outputs[name] for name in self.names if name in outputs}
 
@@ -119,19 +137,22 @@ def reader_of(
 ) -> OutputReader:
     """Run an original; return the reader of its outputs.
 
-    `wanted` are the names of the outputs to compare, or of modules within the network; by default all outputs are
-    compared. `inputs` are those of the run. Raises `NernError`: `no_outputs`, `unknown_output`, and `bad_data` for
-    outputs that are not finite.
+    `wanted` are the names of the outputs to compare, or of modules within the network. By default, all outputs are
+    compared: of detection networks those of their heads, of segmentation networks those without the auxiliary one.
+    `inputs` are those of the run. Raises `NernError`: `no_outputs`, `unknown_output`, and `bad_data` for outputs that
+    are not finite.
     """
     modules = {name for name, _ in network.named_modules() if name}
-    with recorded_outputs(network, [name for name in wanted if name in modules]) as of_modules:
+    forward = forward_of_heads(network)
+    of_wanted = recorded_outputs(network, [name for name in wanted if name in modules])
+    with _replaced_forward(network, forward), of_wanted as of_modules:
         own = named_outputs(run())
     # An output comes before a module of the same name.
     found = of_modules | own
     if not (found if wanted else own):
         raise NernError("no_outputs", "The network returns no floating-point tensor that could be compared.")
     names: list[str] = []
-    for name in wanted:
+    for name in wanted or [name for name in compared_outputs(network) if name in own]:
         matching = [key for key in found if key == name or (name not in found and key.startswith(f"{name}."))]
         if not matching:
             raise NernError(
@@ -150,8 +171,8 @@ def reader_of(
             )
     used = tuple(name for name in wanted if name in modules and name not in own)
     if len(names) == 1 and found[names[0]].ndim == _AXES_OF_LOGITS:
-        return OutputReader(tuple(names), modules=used)
-    return OutputReader(tuple(names), tuple(_scale(compared[name]) for name in names), used)
+        return OutputReader(tuple(names), modules=used, forward=forward)
+    return OutputReader(tuple(names), tuple(_scale(compared[name]) for name in names), used, forward)
 
 
 def _scale(tensor: Tensor) -> float:

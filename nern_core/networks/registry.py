@@ -70,7 +70,8 @@ def structure_of_architecture(name: str) -> NetworkStructure:
 
 def structure_of_any_classes(architecture: Architecture) -> NetworkStructure:
     """Return the names and shapes of the tensors of a network; sizes that depend on the number of classes are open."""
-    network, larger = (structure_of(architecture.build(classes)).shapes for classes in (_SOME_CLASSES, _SOME_CLASSES + 1))
+    network = structure_of(architecture.build(_SOME_CLASSES)).shapes
+    larger = structure_of(architecture.build(_SOME_CLASSES + 1)).shapes
     shapes: dict[str, tuple[int | None, ...]] = {}
     multiples: dict[str, int] = {}
     for name, shape in network.items():

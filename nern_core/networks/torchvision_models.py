@@ -25,7 +25,11 @@ _ARGUMENTS = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 _AUXILIARY_OF_MASKS: Final = "aux_classifier"
 # Detection networks normalize images themselves, and scale them so that the shorter side has these pixels.
-_SIDES: Final = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320, "fasterrcnn_mobilenet_v3_large_320_fpn": 320}
+_SIDES: Final = {
+    "ssd300_vgg16": 300,
+    "ssdlite320_mobilenet_v3_large": 320,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": 320,
+}
 _USUAL_SIDE: Final = 800
 
 
