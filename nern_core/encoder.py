@@ -21,6 +21,7 @@ from nern_core.inputs.module import read_module
 from nern_core.inputs.source import EncodingInput, read_input
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.inputs.teacher import make_teacher
+from nern_core.networks.architecture import Architecture
 from nern_core.networks.transformers_models.names import is_transformers
 from nern_core.recipes import RECIPES, Recipe
 from nern_core.recipes.default_budget import choose_budget
@@ -132,7 +133,11 @@ def encode(
         quality=quality,
         curve=observer.curve,
         size_trials=encoded.size_trials,
-        notes=(*source.notes, *encoded.notes, *_notes(options, plan, is_trained=bool(observer.curve))),
+        notes=(
+            *source.notes,
+            *encoded.notes,
+            *_notes(options, plan, source.architecture, is_trained=bool(observer.curve)),
+        ),
         recommended_steps=plan.recommended_steps if observer.curve else None,
     )
     _refuse_loss(report, options.fail_over)
@@ -147,13 +152,20 @@ def _refuse_file_options(options: EncodeOptions) -> None:
         raise NernError("no_file", f"The option `{given[0]}` is for checkpoint files; omit it to encode a network.")
 
 
-def _notes(options: EncodeOptions, plan: "_Plan", *, is_trained: bool) -> tuple[str, ...]:
-    """Say that a training budget was not used, and why."""
+def _notes(
+    options: EncodeOptions, plan: "_Plan", architecture: Architecture | None, *, is_trained: bool
+) -> tuple[str, ...]:
+    """Say that no images were made, or that a training budget was not used, and why."""
+    is_other = architecture is not None and not architecture.is_classifier
+    if plan.synthesis is not None and is_other:
+        return ("No images were made, because that is possible for classifiers of images only; give a `dataset`.",)
     if is_trained or (options.steps is None and options.seconds is None):
         return ()
     budget = "steps" if options.seconds is None else "seconds"
     if plan.synthesis is not None:
         why = "the network has no batch normalization, from which images could be made; give a `dataset`"
+    elif is_other:
+        why = "there are no inputs; give a `dataset`"
     else:
         why = "there are no images; give a `dataset`, or choose the recipe `data-free`"
     return (f"Nothing was trained, and the budget in `{budget}` not used: {why}.",)

@@ -50,7 +50,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     while len(left):
         kept.append(int(left[0]))
         overlaps = box_iou(rest[:1], rest[1:])[0]
-        rest, left = (of[1:][overlaps <= iou_threshold] for of in (rest, left))
+        # Boxes without area have no overlap, which is not a number.
+        rest, left = (of[1:][~(overlaps > iou_threshold)] for of in (rest, left))
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
 
 

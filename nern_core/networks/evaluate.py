@@ -65,7 +65,7 @@ def refuse_input_size(network: nn.Module, architecture: Architecture, preprocess
     try:
         with torch.inference_mode():
             network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         if not own:
             raise NernError(
                 "bad_data",

@@ -244,7 +244,7 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
         (["encode", "{text}", "-o", "{out}"], 9, "neither a safetensors nor a torch checkpoint"),
         (["encode", "{example}", "-o", "/no/such/folder/x.nern"], 10, "choose another output."),
         (["encode", "{example}", "-o", "{out}", "--architecture", "vgg"], 2, "did you mean torchvision:vgg19?"),
-        (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 2, "has no classifier 'vgg'"),
+        (["encode", "{example}", "-o", "{out}", "--architecture", "torchvision:vgg"], 2, "has no network 'vgg'"),
         (["encode", "{example}", "-o", "{out}", "--architecture", "x"], 2, "no architecture 'x'; use cifar-resnet20"),
         (
             ["encode", "{example}", "-o", "{out}", "--architecture", "resnet18"],

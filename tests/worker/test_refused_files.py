@@ -53,7 +53,7 @@ CIFAR = {"features.0.weight": torch.ones(32, 3, 5, 5)}
         ({"conv.weight": torch.full((4, 3, 3, 3), float("nan"))}, {}, "non_finite", "'conv.weight' has 108 NaN"),
         ({"epoch": 3}, {}, "no_tensors", "holds no named tensors"),
         (CONV, {"architecture": "cifar-resnet20"}, "architecture_mismatch", "it has no tensor 'conv1.weight'"),
-        (CONV, {"architecture": "torchvision:nothing"}, "unknown_architecture", "has no classifier 'nothing'"),
+        (CONV, {"architecture": "torchvision:nothing"}, "unknown_architecture", "has no network 'nothing'"),
         (
             "cifar",
             {"architecture": "digits-cnn"},

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from nern_core.contract.fidelity import Fidelity, OutputFidelity
 from nern_core.contract.verdict import Evidence, VerdictLevel, judge
 
 
@@ -127,3 +128,26 @@ def test_a_predictor_that_costs_accuracy_leads_to_quantized_weights() -> None:
 )
 def test_better_alternatives_are_named_even_where_nothing_is_lost(names: tuple[str, ...], advice: str) -> None:
     assert judge(evidence(better_alternatives=names)).advice == advice
+
+
+def of_outputs(**figures: float) -> Fidelity:
+    outputs = (OutputFidelity(name="out", relative_error=0.2, cosine=0.9),)
+    return Fidelity(examples=3, outputs=outputs, **figures)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "level"), [(95.0, "faithful"), (94.9, "degraded"), (80.0, "degraded"), (79.9, "ruined")]
+)
+def test_the_overlap_of_masks_or_boxes_decides_for_networks_that_have_them(overlap: float, level: str) -> None:
+    boxes = judge(evidence(fidelity=of_outputs(box_f1=overlap)))
+    assert boxes.level == level
+    assert boxes.sentence == (
+        f"On 3 held-out inputs, the boxes match the original's with an F1 score of {overlap:.2f} %; "
+        "the outputs differ by 20 %."
+    )
+    masks = judge(evidence(fidelity=of_outputs(agreement=99.0, mean_iou=overlap)))
+    assert masks.level == level
+    assert masks.sentence == (
+        f"On 3 held-out inputs, 99.00 % of the pixels have the original's class, and the mean IoU is {overlap:.2f} %; "
+        "the outputs differ by 20 %."
+    )

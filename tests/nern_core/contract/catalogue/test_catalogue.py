@@ -20,7 +20,9 @@ def test_the_architectures_are_those_of_the_providers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["digits-cnn", "cifar-resnet20", "torchvision:resnet18", "torchvision:googlenet", "torchvision:vit_b_16"]
+    "name",
+    ["digits-cnn", "cifar-resnet20", "torchvision:resnet18", "torchvision:googlenet", "torchvision:vit_b_16"]
+    + ["torchvision:lraspp_mobilenet_v3_large", "torchvision:raft_small"],
 )
 def test_an_architecture_is_described_as_it_is_built(name: str) -> None:
     assert next(found for found in architectures() if found.name == name) == write_catalogue.entry(name)
@@ -33,9 +35,10 @@ def test_the_tensors_of_an_architecture_are_those_that_it_is_built_with(name: st
 
 def test_the_tensors_of_every_architecture_are_known() -> None:
     for found in architectures():
-        assert found.classes is not None
+        # Optical flow has no classes.
+        assert (found.classes is None) == found.name.startswith("torchvision:raft_")
         assert found.parameters is not None
-        shapes = network_structure(found.name).with_classes(found.classes)
+        shapes = network_structure(found.name).with_classes(found.classes or 0)
         assert sum(map(math.prod, shapes.values())) >= found.parameters
 
 
@@ -47,8 +50,16 @@ def test_the_sizes_that_follow_the_number_of_classes_are_open() -> None:
     assert googlenet.with_classes(7)["fc.weight"] == (7, 1024)
 
 
+def test_a_detection_network_has_several_logits_of_each_class() -> None:
+    retinanet = network_structure("torchvision:retinanet_resnet50_fpn")
+    assert retinanet.classifier == "head.classification_head.cls_logits.weight"
+    assert retinanet.multiples[retinanet.classifier] == 9
+    assert retinanet.with_classes(7)[retinanet.classifier] == (63, 256, 3, 3)
+    assert retinanet.classes_of(63) == 7
+
+
 def test_an_architecture_without_known_tensors_is_named() -> None:
-    with pytest.raises(NernError, match="torchvision has no classifier 'vgg'") as error:
+    with pytest.raises(NernError, match="torchvision has no network 'vgg'") as error:
         network_structure("torchvision:vgg")
     assert error.value.code == "unknown_architecture"
 

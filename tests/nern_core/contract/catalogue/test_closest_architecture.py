@@ -22,9 +22,9 @@ def test_an_unknown_name_has_the_known_one_that_it_resembles(name: str, closest:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("torchvision:resnet1", "torchvision has no classifier 'resnet1'; did you mean torchvision:resnet18?"),
+        ("torchvision:resnet1", "torchvision has no network 'resnet1'; did you mean torchvision:resnet18?"),
         ("resnet18", "There is no architecture 'resnet18'; did you mean torchvision:resnet18?"),
-        ("torchvision:x", "torchvision has no classifier 'x'; names are for example resnet18 or mobilenet_v3_small."),
+        ("torchvision:x", "torchvision has no network 'x'; names are for example resnet18 or mobilenet_v3_small."),
     ],
 )
 def test_an_unknown_architecture_is_answered_with_the_closest_name_or_examples(name: str, sentence: str) -> None:
