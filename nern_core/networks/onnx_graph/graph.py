@@ -21,7 +21,7 @@ from nern_core.tensors.onnx_files import import_onnx, is_weight, weight_names
 _OLDEST_OPSET, _NEWEST_OPSET = 7, 28
 _STANDARD: Final = {"", "ai.onnx"}
 # Operators with branches, which the network itself runs.
-BRANCHES: Final = {"If", "Loop"}
+BRANCHES: Final = {"If", "Loop", "Scan"}
 # Inputs that are no weights although they may be floating-point initializers: they are kept exactly.
 _EXACT_INPUTS: Final[Mapping[str, range]] = {
     "BatchNormalization": range(3, 5),

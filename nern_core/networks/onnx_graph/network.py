@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from nern_core.contract.errors import NernError, quoted
 from nern_core.networks.onnx_graph.graph import BatchNorm, Graph, Input, Node, read_graph
 from nern_core.networks.onnx_graph.operators import OPERATORS, Call
-from nern_core.networks.onnx_graph.operators.call import Result, computed, unsupported
+from nern_core.networks.onnx_graph.operators.call import Result, Value, computed, unsupported
 from nern_core.tensors.onnx_files import PROGRAM, names_in_modules, parse_model, weight_names
 
 _MOST_ITERATIONS: Final = 10_000
+_OPSET_OF_SCAN: Final = 9
 
 
 def build_onnx_network(graph: bytes, tensors: Mapping[str, Tensor]) -> "OnnxNetwork":
@@ -84,9 +85,13 @@ class _Program:
         weights = {name: computed(read(module)) for name, read in self._weights.items()}
         scope = _Scope(weights, {name: computed(tensor) for name, tensor in inputs.items()})
         found = self._run(self.graph, scope, self._released)
-        return {name: tensor for name, tensor in zip(self.graph.outputs, found, strict=True) if tensor is not None}
+        outputs = {name: value for name, value in zip(self.graph.outputs, found, strict=True) if value is not None}
+        for name, value in outputs.items():
+            if not isinstance(value, Tensor):
+                raise unsupported(f"a sequence as its output {quoted(name)}")
+        return {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
 
-    def _run(self, graph: Graph, scope: "_Scope", released: tuple[tuple[str, ...], ...] = ()) -> list[Tensor | None]:
+    def _run(self, graph: Graph, scope: "_Scope", released: tuple[tuple[str, ...], ...] = ()) -> list[Value]:
         """Run the nodes of a graph, whose inputs are in the scope; its values are added there."""
         values = scope.values
         values.update(graph.constants)
@@ -98,27 +103,29 @@ class _Program:
                 values.pop(name, None)
         return [_value(values, name) for name in graph.outputs]
 
-    def _results(self, node: Node, scope: "_Scope") -> list[Tensor | None]:
+    def _results(self, node: Node, scope: "_Scope") -> list[Value]:
         inputs = [_value(scope.values, name) if name else None for name in node.inputs]
         if node.operator == "If":
             return self._branch(node, inputs, scope)
         if node.operator == "Loop":
             return self._loop(node, inputs, scope)
+        if node.operator == "Scan":
+            return self._scan(node, inputs, scope)
         call = Call(node.attributes, _last_used(node), self._opset)
         result: Result = OPERATORS[node.operator](call, *inputs)
         return [result] if isinstance(result, Tensor) else list(result)
 
-    def _branch(self, node: Node, inputs: list[Tensor | None], scope: "_Scope") -> list[Tensor | None]:
+    def _branch(self, node: Node, inputs: list[Value], scope: "_Scope") -> list[Value]:
         (condition,) = inputs
-        assert condition is not None
+        assert isinstance(condition, Tensor)
         branch = node.attributes["then_branch" if bool(condition) else "else_branch"]
         return self._run(branch, scope.inner({}))
 
-    def _loop(self, node: Node, inputs: list[Tensor | None], scope: "_Scope") -> list[Tensor | None]:
+    def _loop(self, node: Node, inputs: list[Value], scope: "_Scope") -> list[Value]:
         """Run the body until its condition is false; collect what it yields in each iteration."""
         body: Graph = node.attributes["body"]
         limit, condition, *carried = inputs
-        most = _MOST_ITERATIONS + 1 if limit is None else int(limit)
+        most = int(limit) if isinstance(limit, Tensor) else _MOST_ITERATIONS + 1
         runs, count = condition is None or bool(condition), 0
         collected: list[list[Tensor]] = [[] for _ in body.outputs[1 + len(carried) :]]
         while runs and count < most:
@@ -129,10 +136,34 @@ class _Program:
             after = self._run(body, scope.inner(dict(zip(names, given, strict=True))))
             carried = after[1 : 1 + len(carried)]
             for part, value in zip(collected, after[1 + len(carried) :], strict=True):
-                assert value is not None
+                assert isinstance(value, Tensor)
                 part.append(value)
             runs, count = bool(after[0]), count + 1
         return [*carried, *(torch.stack(part) if part else torch.empty(0) for part in collected)]
+
+    def _scan(self, node: Node, inputs: list[Value], scope: "_Scope") -> list[Value]:
+        """Run the body for each part of the scanned inputs, along their axes; collect what it yields."""
+        if self._opset < _OPSET_OF_SCAN:
+            raise unsupported("Scan of a version before 9")
+        body: Graph = node.attributes["body"]
+        scanned = [value for value in inputs[-node.attributes["num_scan_inputs"] :] if isinstance(value, Tensor)]
+        carried = inputs[: -len(scanned)]
+        axes = node.attributes.get("scan_input_axes") or [0] * len(scanned)
+        backwards = node.attributes.get("scan_input_directions") or [0] * len(scanned)
+        moved = [value.movedim(axis, 0) for value, axis in zip(scanned, axes, strict=True)]
+        moved = [value.flip(0) if back else value for value, back in zip(moved, backwards, strict=True)]
+        collected: list[list[Tensor]] = [[] for _ in body.outputs[len(carried) :]]
+        for parts in zip(*moved, strict=True):
+            given = dict(zip((of.name for of in body.inputs), [*carried, *parts], strict=True))
+            after = self._run(body, scope.inner(given))
+            carried = after[: len(carried)]
+            for of_output, value in zip(collected, after[len(carried) :], strict=True):
+                assert isinstance(value, Tensor)
+                of_output.append(value)
+        out_axes = node.attributes.get("scan_output_axes") or [0] * len(collected)
+        out_backwards = node.attributes.get("scan_output_directions") or [0] * len(collected)
+        joined = zip(collected, out_axes, out_backwards, strict=True)
+        return [*carried, *(torch.stack(of[::-1] if back else of, dim=axis) for of, axis, back in joined)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +171,14 @@ class _Scope:
     """The weights, by their names in the file, and the values that the nodes of a graph can use, by name."""
 
     weights: Mapping[str, Tensor]
-    values: dict[str, Tensor | None]
+    values: dict[str, Value]
 
-    def inner(self, values: Mapping[str, Tensor | None]) -> "_Scope":
+    def inner(self, values: Mapping[str, Value]) -> "_Scope":
         """Return the scope of a graph within this one, with these values of its own."""
         return _Scope(self.weights, {**self.values, **values})
 
 
-def _value(values: Mapping[str, Tensor | None], name: str) -> Tensor | None:
+def _value(values: Mapping[str, Value], name: str) -> Value:
     if name not in values:
         raise NernError("unreadable_checkpoint", f"The ONNX file uses a value {quoted(name)} before it is computed.")
     return values[name]

@@ -14,6 +14,7 @@ from nern_core.networks.onnx_graph.operators import (
     recurrent,
     reductions,
     resizing,
+    sequences,
     shapes,
     signals,
 )
@@ -21,4 +22,4 @@ from nern_core.networks.onnx_graph.operators.call import OPERATORS, Call, Operat
 
 __all__ = ["OPERATORS", "Call", "Operator"]
 __all__ += ["arithmetic", "attention", "boxes", "convolutions", "fused", "gathering", "logic", "normalization"]
-__all__ += ["pooling", "quantization", "recurrent", "reductions", "resizing", "shapes", "signals"]
+__all__ += ["pooling", "quantization", "recurrent", "reductions", "resizing", "sequences", "shapes", "signals"]

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from nern_core.contract.errors import NernError
 
-Result: TypeAlias = Tensor | Sequence[Tensor | None]
+# A tensor, a sequence of tensors, or None for one that is omitted.
+Value: TypeAlias = Tensor | list[Tensor] | None
+Result: TypeAlias = Tensor | Sequence[Value]
 Operator: TypeAlias = Callable[..., Result]
 _Function = TypeVar("_Function", bound=Operator)
 OPERATORS: Final[dict[str, Operator]] = {}

@@ -141,6 +141,45 @@ def test_columns_are_summed_to_an_image(tmp_path: Path) -> None:
     assert differences(path, {"x": numbers(2, 12, 21)})["y"] < CLOSE
 
 
+def test_sequences_are_split_changed_and_joined(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("SplitToSequence", ["x", "sizes"], ["parts"], axis=1),
+        helper.make_node("SequenceAt", ["parts", "last"], ["part"]),
+        helper.make_node("SequenceErase", ["parts", "first"], ["fewer"]),
+        helper.make_node("SequenceInsert", ["fewer", "part"], ["more"]),
+        helper.make_node("ConcatFromSequence", ["more"], ["y"], axis=1),
+    ]
+    places = [numpy_helper.from_array(np.array(at), name) for name, at in (("first", 0), ("last", -1))]
+    held = [constant("sizes", 2, 1, 3), *places]
+    assert differences(saved(model_of(nodes, held), tmp_path), {"x": numbers(2, 6)})["y"] == 0
+
+
+def test_a_scan_carries_a_state_and_collects_what_it_yields(tmp_path: Path) -> None:
+    def value(name: str, features: int = 3) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, features])
+
+    inner = [
+        helper.make_node("MatMul", ["part", "w"], ["m"]),
+        helper.make_node("Add", ["state", "m"], ["after"]),
+        helper.make_node("Tanh", ["after"], ["seen"]),
+    ]
+    body = helper.make_graph(inner, "body", [value("state"), value("part", 4)], [value("after"), value("seen")])
+    scan = helper.make_node(
+        "Scan",
+        ["start", "x"],
+        ["end", "y"],
+        body=body,
+        num_scan_inputs=1,
+        scan_input_axes=[1],
+        scan_input_directions=[1],
+        scan_output_axes=[1],
+        scan_output_directions=[1],
+    )
+    path = saved(model_of([scan], weights(w=(4, 3), start=(2, 3)), outputs=["end", "y"]), tmp_path)
+    found = differences(path, {"x": numbers(2, 5, 4)})
+    assert max(found.values()) < CLOSE
+
+
 def test_maxima_are_put_back_to_their_places(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MaxPool", ["x"], ["m", "i"], kernel_shape=[2, 2], strides=[2, 2]),
