@@ -8,6 +8,7 @@ from nern_core.formats.onnx_files import LARGEST_GRAPH
 from nern_core.formats.onnx_files.problems import unsupported
 
 _Name = tuple[str, str, str]
+_DEEPEST_CALL: Final = 50
 _WITHOUT_FUNCTIONS: Final = "export it without functions, or omit the data to encode its weights as they are"
 
 
@@ -46,8 +47,10 @@ def _size_of_node(node: Any, functions: Mapping[_Name, Any], sizes: dict[_Name, 
 
 def _size_of_function(name: _Name, functions: Mapping[_Name, Any], sizes: dict[_Name, int | None]) -> int:
     if name not in sizes:
-        # Unknown until all of its nodes are.
+        # Unknown until those of all of its nodes are known.
         sizes[name] = None
+        if sum(size is None for size in sizes.values()) > _DEEPEST_CALL:
+            raise unsupported(f"has functions that call each other more than {_DEEPEST_CALL} deep", _WITHOUT_FUNCTIONS)
         sizes[name] = sum(_size_of_node(node, functions, sizes) for node in functions[name].node)
     size = sizes[name]
     if size is None:

@@ -62,3 +62,11 @@ def test_functions_that_take_too_much_room_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NernError, match=r"has functions that take [\d,]+ bytes, more than") as error:
         network_of(path)
     assert error.value.code == "unsupported_format"
+
+
+def test_functions_that_call_each_other_too_deep_are_refused(tmp_path: Path) -> None:
+    each = [function(f"F{depth}", call(f"F{depth + 1}", "a", "b")) for depth in range(3000)]
+    last = function("F3000", helper.make_node("Relu", ["a"], ["b"]))
+    path = saved(model([call("F0", "x", "y")], *each, last), tmp_path)
+    with pytest.raises(NernError, match="has functions that call each other more than 50 deep"):
+        network_of(path)
