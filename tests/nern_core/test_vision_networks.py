@@ -91,6 +91,7 @@ def test_a_segmentation_network_is_measured_by_its_masks(tmp_path: Path, images:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_video_network_is_encoded_with_clips_and_their_labels(tmp_path: Path) -> None:
     clips = GENERATOR.normal(size=(10, 3, 4, 32, 32)).astype(np.float32)
     np.savez(tmp_path / "clips.npz", inputs=clips, labels=np.zeros(10, np.int64))

@@ -45,6 +45,11 @@ def test_nothing_is_measured_without_masks() -> None:
     assert output_of_classes(nn.Linear(2, 2)) is None
 
 
+def test_networks_of_transformers_are_known_by_their_names() -> None:
+    kind = type("TinyForSemanticSegmentation", (nn.Linear,), {})
+    assert output_of_classes(kind(2, 2)) == "logits"
+
+
 def test_the_auxiliary_output_is_compared_only_if_it_is_named() -> None:
     network, images = tiny_network(), torch.rand(1, 3, 8, 8)
     assert output_of_classes(network) == "out"
