@@ -119,6 +119,13 @@ def sentences(vocabulary: Path) -> list[list[int]]:
     return [[places["[CLS]"], *_tokens(text.lower(), places), places["[SEP]"]] for text in _SENTENCES]
 
 
+def pairs_of_sentences(count: int, seed: int = 0) -> list[str]:
+    """Return lines of two English sentences each, other ones for each seed."""
+    total = len(_SENTENCES)
+    numbers = torch.randperm(total * total, generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    return [f"{_SENTENCES[number // total]} {_SENTENCES[number % total]}" for number in numbers]
+
+
 def _tokens(text: str, places: dict[str, int]) -> list[int]:
     tokens = []
     for word in "".join(letter if letter.isalnum() else f" {letter} " for letter in text).split():
