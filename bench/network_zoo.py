@@ -6,6 +6,7 @@ downloaded.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,10 @@ def _exported(folder: Path, packages: Path) -> ZooNetwork:
     checkpoint = folder / "network.onnx"
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     names["dynamic_axes"] = {"images": {0: "n"}, "logits": {0: "n"}}
-    torch.onnx.export(network, (torch.zeros(1, 3, 8, 8),), checkpoint, dynamo=False, **names)
+    with warnings.catch_warnings():
+        # The exporter that most files in use were made by is deprecated.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (torch.zeros(1, 3, 8, 8),), checkpoint, dynamo=False, **names)
     return ZooNetwork(
         checkpoint=checkpoint,
         dataset=write_arrays(folder / "data.npz", arrays(0)),
@@ -133,7 +137,6 @@ def _minilm(folder: Path, packages: Path) -> ZooNetwork:
     return ZooNetwork(
         checkpoint=checkpoint,
         dataset=folder / "lines.txt",
-        uploaded=write_arrays(folder / "data.npz", joined(inputs(0))),
         inputs=inputs,
         build=build,
         served=_HUB,

@@ -52,7 +52,7 @@ class FailedWay(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a way made of the `original` tensors: the `.nern` file, the reconstruction (file or folder), the metrics."""
+    """The `.nern` file of the `original` tensors, the reconstruction (a file or a folder), and the metrics."""
 
     original: Tensors
     encoding: Path
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Places:
-    """Where networks are encoded: a running service, and the variables of processes that have the packages."""
+    """A running service, and the environment variables of processes that find the packages."""
 
     service: Client
     variables: Mapping[str, str]
@@ -73,7 +73,7 @@ class Places:
 def places(folder: Path) -> Iterator[Places]:
     """Install the packages whose entry points name networks, here too, and run `nern serve`, all in a folder."""
     site = _installed(folder)
-    # Settings of a service elsewhere are none of this one.
+    # The settings of another service would change this one.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("NERN_")}
     variables["PYTHONPATH"] = os.pathsep.join([str(site), str(_ROOT)])
     port, log = free_port(), folder / "service.log"
@@ -152,7 +152,7 @@ def _by_command(network: ZooNetwork, folder: Path, options: Mapping[str, Any], p
 def _by_service(network: ZooNetwork, folder: Path, options: Mapping[str, Any], places: Places) -> Outcome:
     """Upload the data set, post a job, wait for its end and download its results."""
     dataset, client, started = f"data-{secrets.token_hex(4)}", places.service, time.perf_counter()
-    _nern(places, "datasets", "upload", dataset, str(network.uploaded or network.dataset))
+    _nern(places, "datasets", "upload", dataset, str(network.dataset))
     asked = {**options, "dataset": dataset}
     if network.served is not None:
         asked["architecture"] = network.served

@@ -18,7 +18,7 @@ _TEST_SEED = 1
 
 
 class MissingPart(Exception):
-    """What a network needs and this machine does not have."""
+    """A network needs something that this machine does not have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,6 @@ class ZooNetwork:
 
     `build` makes it without its weights; None for an ONNX file. `inputs` are batches of keyword arguments by seed.
     `architecture` is its name on the command line, `served` its name for a service; None if its file describes it.
-    `uploaded` is the data set for a service, if another than on the command line.
     """
 
     checkpoint: Path
@@ -36,7 +35,6 @@ class ZooNetwork:
     build: Callable[[], nn.Module] | None = None
     architecture: str | None = None
     served: str | None = None
-    uploaded: Path | None = None
 
     @property
     def test_inputs(self) -> Batch:
