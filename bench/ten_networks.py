@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ from bench.zoo_network import MissingPart, ZooNetwork
 _RECORD, _TABLE = RESULTS / "ten_networks.json", RESULTS / "ten_networks.md"
 _SEED = 0
 _RATIO = 6.0
+_LIBRARIES = ("onnx", "onnxruntime", "timm", "torchvision", "transformers")
+# Parts of the metrics.
+_TOLD = (
+    "source_bytes",
+    "file_bytes",
+    "ratio",
+    "relative_error",
+    "original_accuracy",
+    "reconstructed_accuracy",
+    "fidelity",
+    "verdict",
+    "notes",
+)
 
 
 def main() -> int:
@@ -74,25 +88,14 @@ def _went(way: str, network: ZooNetwork, folder: Path, options: Mapping[str, Any
     )
 
 
-_TOLD = (
-    "source_bytes",
-    "file_bytes",
-    "ratio",
-    "relative_error",
-    "original_accuracy",
-    "reconstructed_accuracy",
-    "fidelity",
-    "verdict",
-    "notes",
-)
-
-
 def _record(result: dict[str, Any], options: Mapping[str, Any]) -> None:
     print(json.dumps(result), flush=True)
     record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {"networks": []}
     known = {one["network"]: one for one in record["networks"]} | {result["network"]: result}
     networks = [known[entry.name] for entry in ZOO if entry.name in known]
-    record = {"machine": describe_machine(), "packages": PACKAGES, "options": dict(options), "networks": networks}
+    versions = {name: version(name) for name in _LIBRARIES}
+    record = {"machine": describe_machine(), "versions": versions, "packages": PACKAGES, "options": dict(options)}
+    record["networks"] = networks
     _RECORD.write_text(json.dumps(record, indent=2) + "\n")
     _TABLE.write_text(_table(record))
 
@@ -122,7 +125,8 @@ def _table(record: Mapping[str, Any]) -> str:
         lines.append(f"| {network['network']} | {network['kind']} | {network['trained_weights']} | {ratio} | {cells} |")
     skipped = [network for network in record["networks"] if "skipped" in network]
     lines += ["", *(f"{network['network']} was skipped: {network['skipped']}." for network in skipped)]
-    lines += [f"The packages: {', '.join(record['packages'])}."]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    lines += [f"The packages: {', '.join(record['packages'])}. The versions: {versions}."]
     return "\n".join(lines) + "\n"
 
 

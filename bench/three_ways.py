@@ -119,7 +119,7 @@ def _by_library(network: ZooNetwork, folder: Path, options: Mapping[str, Any]) -
         nern_core.write_checkpoint(nern_core.decode(encoding), decoded)
     else:
         decoded, subject = folder / "decoded.pt", loaded(network.build(), original)
-        original = subject.state_dict()
+        original = {name: tensor.clone() for name, tensor in subject.state_dict().items()}
         report = nern_core.encode(subject, encoding, chosen, inputs=inputs).report
         torch.save(nern_core.load(encoding, network.build()).state_dict(), decoded)
     return Outcome(

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,26 +23,33 @@ class Small(nn.Module):
         return self.second(self.first(x).relu())
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> ZooNetwork:
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> ZooNetwork:
+    folder = tmp_path_factory.mktemp("network")
     torch.manual_seed(0)
-    torch.save(Small().state_dict(), tmp_path / "weights.pt")
+    torch.save(Small().state_dict(), folder / "weights.pt")
     return ZooNetwork(
-        checkpoint=tmp_path / "weights.pt",
-        dataset=tmp_path,
+        checkpoint=folder / "weights.pt",
+        dataset=folder,
         inputs=lambda seed: divided({"x": torch.randn(32, 16, generator=torch.Generator().manual_seed(seed))}),
         build=Small,
     )
 
 
-@pytest.fixture
-def outcome(network: ZooNetwork, tmp_path: Path) -> Outcome:
-    encoding, decoded = tmp_path / "x.nern", tmp_path / "decoded.pt"
+@pytest.fixture(scope="module")
+def encoded(network: ZooNetwork) -> Outcome:
+    encoding, decoded = network.dataset / "x.nern", network.dataset / "decoded.pt"
     original = torch.load(network.checkpoint)
     report = nern_core.encode(loaded(Small(), original), encoding, inputs=network.inputs(0)).report
     torch.save(nern_core.decode(encoding).tensors, decoded)
     metrics = report.metrics.model_dump(mode="json")
     return Outcome(original=original, encoding=encoding, decoded=decoded, metrics=metrics, seconds=1.0)
+
+
+@pytest.fixture
+def outcome(encoded: Outcome, tmp_path: Path) -> Outcome:
+    """The outcome with a reconstruction that a test may change."""
+    return replace(encoded, decoded=shutil.copyfile(encoded.decoded, tmp_path / "decoded.pt"))
 
 
 def test_a_whole_network_has_no_faults_and_its_outputs_are_compared(network: ZooNetwork, outcome: Outcome) -> None:
