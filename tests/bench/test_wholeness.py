@@ -20,7 +20,9 @@ class Small(nn.Module):
         self.first, self.second = nn.Linear(16, 32), nn.Linear(32, 16, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x).relu())
+        hidden: Tensor = self.first(x).relu()
+        answer: Tensor = self.second(hidden)
+        return answer
 
 
 @pytest.fixture(scope="module")
