@@ -27,6 +27,7 @@ WAYS = ("library", "command", "service")
 _ROOT = Path(__file__).parent.parent
 _ONNX = ".onnx"
 _SECONDS_OF_A_JOB = 1800.0
+_SECONDS_OF_A_REQUEST = 60.0
 # The package in which a service finds the bench's own networks; its modules are those of the bench.
 _PROJECT = f"""
 [build-system]
@@ -160,7 +161,7 @@ def _by_service(network: ZooNetwork, folder: Path, options: Mapping[str, Any], p
         answer = client.http.post("/jobs", files={"checkpoint": file}, data={"options": json.dumps(asked)})
     if answer.status_code != httpx2.codes.ACCEPTED:
         raise FailedWay(answer.text)
-    job = client.ended(answer.headers["Location"], _SECONDS_OF_A_JOB)
+    job = _ended(client, answer.headers["Location"])
     if job["status"] != "succeeded":
         raise FailedWay(f"the job is {job['status']}: {job['message']} {job['error']}")
     _nern(places, "jobs", "show", job["id"])
@@ -177,6 +178,17 @@ def _by_service(network: ZooNetwork, folder: Path, options: Mapping[str, Any], p
         metrics=job["metrics"],
         seconds=time.perf_counter() - started,
     )
+
+
+def _ended(client: Client, address: str) -> dict[str, Any]:
+    """Wait for the end of a job. Raises `FailedWay` if it takes too long."""
+    deadline = time.monotonic() + _SECONDS_OF_A_JOB
+    while time.monotonic() < deadline:
+        answer = client.http.get(f"{address}?wait_for=end", timeout=2 * _SECONDS_OF_A_REQUEST)
+        job: dict[str, Any] = answer.raise_for_status().json()
+        if job["finished_at"] is not None:
+            return job
+    raise FailedWay(f"the job did not end in {_SECONDS_OF_A_JOB:.0f} s")
 
 
 def _suffix(network: ZooNetwork) -> str:
