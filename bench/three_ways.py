@@ -27,7 +27,8 @@ WAYS = ("library", "command", "service")
 _ROOT = Path(__file__).parent.parent
 _ONNX = ".onnx"
 _SECONDS_OF_A_JOB = 1800.0
-_SECONDS_OF_A_REQUEST = 60.0
+# The service answers after a minute at the latest.
+_SECONDS_OF_A_POLL = 90.0
 # The package in which a service finds the bench's own networks; its modules are those of the bench.
 _PROJECT = f"""
 [build-system]
@@ -184,7 +185,7 @@ def _ended(client: Client, address: str) -> dict[str, Any]:
     """Wait for the end of a job. Raises `FailedWay` if it takes too long."""
     deadline = time.monotonic() + _SECONDS_OF_A_JOB
     while time.monotonic() < deadline:
-        answer = client.http.get(f"{address}?wait_for=end", timeout=2 * _SECONDS_OF_A_REQUEST)
+        answer = client.http.get(f"{address}?wait_for=end", timeout=_SECONDS_OF_A_POLL)
         job: dict[str, Any] = answer.raise_for_status().json()
         if job["finished_at"] is not None:
             return job

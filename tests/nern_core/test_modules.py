@@ -199,6 +199,16 @@ def test_the_file_belongs_to_the_saved_state_dict_of_the_network(tmp_path: Path)
     assert set(compared.original.tensors) == {"stack", "gate"}
 
 
+def test_shared_tensors_count_once_in_the_size_that_a_ratio_is_of(tmp_path: Path) -> None:
+    words, scores = nn.Embedding(100, 64), nn.Linear(64, 100, bias=False)
+    scores.weight = words.weight
+    network = nn.Sequential(words, scores)
+    metrics = nern_core.encode(network, tmp_path / "x.nern", EncodeOptions(target_ratio=6.0)).report.metrics
+    assert words.weight.nbytes <= metrics.tensor_bytes < words.weight.nbytes + 1000
+    assert 6 * (tmp_path / "x.nern").stat().st_size <= metrics.tensor_bytes
+    assert nern_core.load(tmp_path / "x.nern", network)[1].weight is words.weight
+
+
 def test_a_predictor_is_distilled_on_any_inputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = EncodeOptions(representation="predictor", hidden_size=8, kernels=("all",), steps=20)
