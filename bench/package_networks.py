@@ -218,6 +218,9 @@ class VoiceEncoder(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(40, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
+        # Only its training used them, but its checkpoint has them.
+        self.similarity_weight = nn.Parameter(torch.tensor([10.0]))
+        self.similarity_bias = nn.Parameter(torch.tensor([-5.0]))
 
     def forward(self, mels: Tensor) -> Tensor:
         """Return embeddings (n, 256) of mel spectrograms (n, frames, 40)."""
