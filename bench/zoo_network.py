@@ -56,7 +56,9 @@ def tensors_of(path: Path) -> Tensors:
 
 def loaded(network: nn.Module, tensors: Tensors) -> nn.Module:
     """Load tensors strictly: the network has them all, shared ones under one of their names. Others are left out."""
-    own = network.state_dict()
+    # Batch normalization counts its batches; files of early versions of torch have no such counters.
+    counters = {name: of for name, of in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    own, tensors = network.state_dict(), {**counters, **tensors}
     shared = {own[name].data_ptr(): tensor for name, tensor in tensors.items() if name in own and own[name].numel()}
     complete = {name: tensors[name] if name in tensors else shared[tensor.data_ptr()] for name, tensor in own.items()}
     network.load_state_dict(complete, strict=True)

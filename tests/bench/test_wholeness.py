@@ -100,3 +100,10 @@ def test_a_network_without_one_of_its_tensors_is_not_loaded() -> None:
     del tensors["second.weight"]
     with pytest.raises(KeyError):
         loaded(Small(), tensors)
+
+
+def test_counters_of_batch_normalization_may_be_missing() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    tensors = network.state_dict()
+    del tensors["1.num_batches_tracked"]
+    assert loaded(network, tensors) is network
