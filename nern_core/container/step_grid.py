@@ -1,36 +1,26 @@
-"""The grid of quantization steps: eight steps per octave, each identified by an integer exponent.
+"""The grid of quantization steps for tensors: their exponents, and the steps of exponents (see `codec.steps`)."""
 
-A weight is an integer times a step. Steps are computed from square roots and powers of two, which every machine rounds
-in the same way, and the product is rounded once: decoded weights have the same bits everywhere.
-"""
-
-import math
-from typing import Final
-
-import numpy as np
 import torch
 from torch import Tensor
 
-STEPS_PER_OCTAVE: Final = 8
-# Steps beyond 2 ** +-1000 are outside of the range of float64.
-LARGEST_EXPONENT: Final = 8000
-SMALLEST_STEP: Final = 2.0 ** (-LARGEST_EXPONENT // STEPS_PER_OCTAVE)
-_ROOT = math.sqrt(math.sqrt(math.sqrt(2.0)))
-_WITHIN_OCTAVE = [1.0]
-for _ in range(STEPS_PER_OCTAVE - 1):
-    _WITHIN_OCTAVE.append(_WITHIN_OCTAVE[-1] * _ROOT)
+from nern_core.codec import steps as grid
+from nern_core.codec.steps import LARGEST_EXPONENT, SMALLEST_STEP, STEPS_PER_OCTAVE, step_of
 
-
-def step_of(exponent: int) -> float:
-    """Return the step 2 ** (exponent / 8)."""
-    octave, within = divmod(exponent, STEPS_PER_OCTAVE)
-    return math.ldexp(_WITHIN_OCTAVE[within], octave)
+__all__ = [
+    "LARGEST_EXPONENT",
+    "SMALLEST_STEP",
+    "STEPS_PER_OCTAVE",
+    "exponents_of",
+    "exponents_of_logarithms",
+    "nearest_steps",
+    "step_of",
+    "steps_of",
+]
 
 
 def steps_of(exponents: Tensor) -> Tensor:
     """Return the steps of exponents int32 (n,): float64 (n,)."""
-    octaves, within = np.divmod(exponents.numpy(), STEPS_PER_OCTAVE)
-    return torch.from_numpy(np.ldexp(np.array(_WITHIN_OCTAVE)[within], octaves))
+    return torch.from_numpy(grid.steps_of(exponents.numpy()))
 
 
 def exponents_of(steps: Tensor) -> Tensor:

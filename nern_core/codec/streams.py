@@ -1,0 +1,86 @@
+"""Quantized layers as streams of bytes: the distributions, the tables of all layers, and one stream for each layer."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nern_core.codec.backend import Backend, default_backend
+from nern_core.codec.distributions import (
+    SHIFTS,
+    coding_tables,
+    fit_continuations,
+    pack_distributions,
+    unpack_distributions,
+)
+from nern_core.codec.lanes import join_lanes, lane_size
+from nern_core.codec.layers import CLASSES, ClassedIntegers, CodedLayer, LayerShape, WeightType
+from nern_core.codec.packed_layer import PackedLayer
+from nern_core.codec.reconstruction import require_finite
+from nern_core.codec.table_stream import TABLE_KINDS, pack_tables, unpack_tables
+from nern_core.contract.errors import NernError
+
+# Streams in front of those of the layers: the distributions, and the tables of all layers.
+STREAMS_BEFORE_LAYERS: Final = 2
+
+
+def pack_layers(layers: Sequence[CodedLayer], backend: Backend | None = None) -> list[bytes]:
+    """Pack layers into streams: the distributions, the tables, and one stream for each layer."""
+    backend = backend or default_backend()
+    of_tables, tables = pack_tables([layer.tables for layer in layers], backend)
+    parts = [_classed(layer) for layer in layers]
+    counts = sum((backend.count_levels(part, SHIFTS) for part in parts), np.zeros((CLASSES, 1), np.int64))
+    of_layers = [fit_continuations(row) for row in counts]
+    lanes = backend.encode(parts, coding_tables(of_layers, SHIFTS)) if parts else []
+    return [pack_distributions([*of_tables, *of_layers]), tables, *map(join_lanes, lanes)]
+
+
+def unpack_layers(
+    streams: Sequence[bytes], shapes: Sequence[LayerShape], backend: Backend | None = None
+) -> tuple[CodedLayer, ...]:
+    """Undo `pack_layers` for layers of these shapes. Raises `NernError` (`bad_encoding`)."""
+    packed = open_layers(streams, shapes, backend)
+    found = (backend or default_backend()).decode_integers(packed)
+    return tuple(
+        CodedLayer(integers, layer.tables, layer.shape.sides) for integers, layer in zip(found, packed, strict=True)
+    )
+
+
+def open_layers(
+    streams: Sequence[bytes], shapes: Sequence[LayerShape], backend: Backend | None = None
+) -> tuple[PackedLayer, ...]:
+    """Return the layers of `pack_layers`, with their tables decoded. Raises `NernError` (`bad_encoding`)."""
+    if len(streams) != STREAMS_BEFORE_LAYERS + len(shapes):
+        raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream per layer.")
+    distributions = unpack_distributions(streams[0], TABLE_KINDS + CLASSES)
+    tables = unpack_tables(streams[1], shapes, distributions[:TABLE_KINDS], backend or default_backend())
+    coding = coding_tables(distributions[TABLE_KINDS:], SHIFTS)
+    return tuple(
+        PackedLayer(shape, of_layer, stream, coding, lane_size(shape.positions))
+        for shape, of_layer, stream in zip(shapes, tables, streams[STREAMS_BEFORE_LAYERS:], strict=True)
+    )
+
+
+def decode_layers(
+    layers: Sequence[PackedLayer], weight_types: Sequence[WeightType], backend: Backend | None = None
+) -> list[NDArray[np.generic]]:
+    """Return the weights of layers, each (F, C, P) of its type. Raises `NernError` (`bad_encoding`)."""
+    found = (backend or default_backend()).decode_weights(layers, weight_types)
+    for layer, weights, weight_type in zip(layers, found, weight_types, strict=True):
+        if layer.may_overflow(weight_type):
+            require_finite(weights, weight_type)
+    return found
+
+
+def decode_kernel(layer: PackedLayer, filter_index: int, channel: int, weight_type: WeightType) -> NDArray[np.generic]:
+    """Return the weights of one kernel, (P,), by decoding its lane up to there. Raises `NernError` (`bad_encoding`)."""
+    weights = layer.kernel(filter_index, channel, weight_type)
+    require_finite(weights, weight_type)
+    return weights
+
+
+def _classed(layer: CodedLayer) -> ClassedIntegers:
+    """Return the integers of a layer with their classes."""
+    classes = layer.tables.classes().reshape(-1)
+    return ClassedIntegers(np.ascontiguousarray(layer.integers).reshape(-1), classes, lane_size(layer.shape.positions))

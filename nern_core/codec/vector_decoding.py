@@ -1,0 +1,130 @@
+"""Decode many lanes at once with NumPy: in each step, one integer of every lane (see `single_lane`)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nern_core.codec.distributions import FREQUENCY_SHIFT, OFFSET_SHIFT, PROBABILITY_BITS, CodingTables
+from nern_core.codec.lane_groups import BLOCK_STEPS, Block, LaneGroup, LaneGroups
+from nern_core.codec.lanes import LEAST_STATE, MOST_VARINT_BYTES, STATE_BYTES, damaged_lane
+from nern_core.codec.layers import LARGEST_INTEGER
+
+# NumPy converts a Python number at every use, which takes longer than adding a row.
+_SLOT_MASK, _PROBABILITY_BITS, _FREQUENCY_SHIFT, _OFFSET_SHIFT, _LEAST_STATE, _WORD_BITS, _ONE = (
+    np.array(number, np.int64)
+    for number in ((1 << PROBABILITY_BITS) - 1, PROBABILITY_BITS, FREQUENCY_SHIFT, OFFSET_SHIFT, LEAST_STATE, 16, 1)
+)
+
+
+def decode_lanes(groups: Sequence[LaneGroup], streams: Sequence[bytes], tables: CodingTables) -> None:
+    """Set the integers of all lanes; `streams` has the bytes of each one. Raises `NernError` (`bad_encoding`)."""
+    lanes = LaneGroups(groups)
+    decoder = _Decoder([streams[lane] for lane in lanes.order.tolist()])
+    slots = tables.slots.reshape(-1).astype(np.int64)
+    for start in range(0, lanes.steps, BLOCK_STEPS):
+        stop = min(start + BLOCK_STEPS, lanes.steps)
+        _, classes = lanes.read(start, stop)
+        shifts = tables.shifts[classes]
+        has_raw = shifts.max(axis=1)
+        places = classes << PROBABILITY_BITS
+        found, raw = np.zeros_like(classes), np.zeros_like(classes)
+        for step, active in enumerate(lanes.active(start, stop)):
+            decoder.pop(slots, places[step, :active], found[step, :active])
+            if has_raw[step]:
+                decoder.pop_raw(shifts[step, :active], raw[step, :active])
+        integers = (found >> 1 & 63 ^ 32) - 32
+        escaped = found & 1
+        if escaped.any():
+            decoder.read_escapes(integers, escaped, tables.levels[classes], shifts)
+        integers <<= shifts
+        integers |= raw
+        if np.abs(integers).max() > LARGEST_INTEGER:
+            raise damaged_lane()
+        lanes.write(start, stop, integers)
+    decoder.require_end()
+
+
+class _Decoder:
+    """States of all lanes, and their places in the bytes."""
+
+    def __init__(self, streams: Sequence[bytes]) -> None:
+        heads = b"".join(stream[:STATE_BYTES] for stream in streams)
+        self._states = np.frombuffer(heads, "<u4").astype(np.int64)
+        if (self._states < LEAST_STATE).any():
+            raise damaged_lane()
+        lengths = np.array([len(stream) for stream in streams], np.int64)
+        self._bytes = np.frombuffer(b"".join(streams), np.uint8)
+        self._ends = lengths.cumsum()
+        self._escapes = self._ends - 1
+        bodies = [stream[STATE_BYTES : len(stream) - len(stream) % 2] for stream in streams]
+        self._words = np.frombuffer(b"".join([*bodies, b"\0\0"]), "<u2").astype(np.uint16)
+        self._first_words = np.cumsum([0, *(len(body) // 2 for body in bodies[:-1])])
+        self._places = self._first_words.copy()
+        self._free = lengths - STATE_BYTES
+
+    def pop(self, slots: Block, first_slots: Block, found: Block) -> None:
+        """Take one symbol from the states, and store its slot in `found`."""
+        states = self._states[: len(found)]
+        places = np.bitwise_and(states, _SLOT_MASK)
+        places += first_slots
+        slots.take(places, out=found, mode="clip")
+        np.right_shift(states, _PROBABILITY_BITS, states)
+        np.right_shift(found, _FREQUENCY_SHIFT, places)
+        states *= places
+        np.right_shift(found, _OFFSET_SHIFT, places)
+        np.bitwise_and(places, _SLOT_MASK, places)
+        states += places
+        self._grow(states)
+
+    def pop_raw(self, shifts: Block, found: Block) -> None:
+        """Take raw bits from the states, and store them in `found`."""
+        states = self._states[: len(found)]
+        np.bitwise_and(states, (1 << shifts) - 1, out=found)
+        states >>= shifts
+        self._grow(states)
+
+    def _grow(self, states: Block) -> None:
+        """Append a word to small states. A damaged lane may read those of the next one: `require_end` finds this."""
+        small = np.less(states, _LEAST_STATE).nonzero()[0]
+        if len(small):
+            places = self._places[small]
+            grown = states[small]
+            np.left_shift(grown, _WORD_BITS, grown)
+            grown |= self._words.take(places, mode="clip")
+            states[small] = grown
+            places += _ONE
+            self._places[small] = places
+
+    def read_escapes(self, integers: Block, escaped: Block, levels: Block, shifts: Block) -> None:
+        """Replace escape symbols by the numbers at the ends of the lanes."""
+        # Sorted by lanes; each round reads the next number of every lane.
+        lanes, steps = np.nonzero(escaped.T)
+        counts = np.bincount(lanes, minlength=integers.shape[1])
+        rounds = np.arange(len(lanes)) - np.repeat(counts.cumsum() - counts, counts)
+        order = np.argsort(rounds, kind="stable")
+        for members in np.split(order, np.bincount(rounds).cumsum()[:-1]):
+            step, lane = steps[members], lanes[members]
+            level = levels[step, lane] + self._varints(lane)
+            is_negative = integers[step, lane] < 0
+            negative = np.where(shifts[step, lane] > 0, ~level, -level)
+            integers[step, lane] = np.where(is_negative, negative, level)
+
+    def _varints(self, lanes: Block) -> Block:
+        """Read one number of each of these lanes, backwards."""
+        numbers = np.zeros(len(lanes), np.int64)
+        unfinished = np.arange(len(lanes))
+        for index in range(MOST_VARINT_BYTES):
+            places = self._escapes[lanes[unfinished]]
+            read = self._bytes.take(places, mode="clip").astype(np.int64)
+            self._escapes[lanes[unfinished]] = places - 1
+            numbers[unfinished] |= (read & 127) << 7 * index
+            unfinished = unfinished[read > 127]
+            if not len(unfinished):
+                return numbers
+        raise damaged_lane()
+
+    def require_end(self) -> None:
+        """Raise `NernError` (`bad_encoding`) unless all lanes are decoded to their ends."""
+        used = 2 * (self._places - self._first_words) + self._ends - 1 - self._escapes
+        if (used != self._free).any() or (self._states != LEAST_STATE).any():
+            raise damaged_lane()
