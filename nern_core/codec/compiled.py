@@ -148,6 +148,7 @@ def _steps(layer: PackedLayer) -> Steps:
         least,
         exponents.filters,
         exponents.channels,
+        layer.tables.is_transformed,
         (first, second, third),
         (_basis(first), _basis(second), _basis(third)),
     )
@@ -159,5 +160,10 @@ def _basis(side: int) -> NDArray[np.float64]:
 
 def _in_threads(work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> list[_Result]:
     """Return the results of all tasks; compiled loops run at the same time in several threads."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(_processors()) as threads:
         return list(threads.map(work, tasks))
+
+
+def _processors() -> int:
+    """Return the number of processors that this process may use, where the system says it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from nern_core.codec.layers import CLASSES, LARGEST_INTEGER
 
 LANES_TOGETHER: Final = 4
 # Integers of each lane that are decoded at once, if kernels are not larger.
-_CHUNK = 1 << 11
+_CHUNK = 1 << 9
 _SLOT_MASK = np.uint64((1 << PROBABILITY_BITS) - 1)
 _PROBABILITY_BITS = np.uint64(PROBABILITY_BITS)
 _FREQUENCY_SHIFT = np.uint64(FREQUENCY_SHIFT)
@@ -76,7 +76,7 @@ def decode_lanes(first: int, count: int, source: Source, coding: Coding, out: Ar
     data = lanes.words.view(np.uint8)
     if states[:count].min() < _LEAST_STATE:
         return False
-    classes, found = np.zeros((4, chunk), np.int32), np.zeros((4, chunk), np.int32)
+    classes, found = np.zeros((4, chunk), np.uint8), np.zeros((4, chunk), np.int32)
     for start in range(0, lanes.sizes[0], chunk):
         has_raw = False
         counts = np.minimum(np.maximum(lanes.sizes - start, 0), chunk)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nern_core.codec.layers import Integers
 
 # Integers of each lane that are brought into the order of steps together.
-BLOCK_STEPS = 128
+BLOCK_STEPS = 64
 
 # Numbers of some steps, (steps, lanes).
 Block = NDArray[np.int64]
@@ -55,26 +55,33 @@ class LaneGroups:
         counts: list[int] = np.searchsorted(-self._sizes, -np.arange(start, stop), side="left").tolist()
         return counts
 
-    def read(self, start: int, stop: int) -> tuple[Block, Block]:
-        """Return the integers and classes of these steps; both are 0 after the end of a lane."""
-        integers, classes = (np.zeros((stop - start, self.count), np.int64) for _ in range(2))
-        for group, part in self._parts(start, stop):
-            integers[part] = group.integers[:, start:stop].T
-            classes[part] = group.classes[:, start:stop].T
-        return integers, classes
+    def classes(self, start: int, stop: int) -> Block:
+        """Return the classes of these steps, 0 after the end of a lane."""
+        return self._read(start, stop, [group.classes for group in self._groups])
+
+    def integers(self, start: int, stop: int) -> Block:
+        """Return the integers of these steps, 0 after the end of a lane."""
+        return self._read(start, stop, [group.integers for group in self._groups])
+
+    def _read(self, start: int, stop: int, arrays: Sequence[NDArray[np.integer]]) -> Block:
+        block = np.zeros((stop - start, self.count), np.int64)
+        for index, part in self._parts(start, stop):
+            # Lanes are far apart in memory. A copy side by side makes the transposition twice as fast.
+            block[part] = np.ascontiguousarray(arrays[index][:, start:stop]).T
+        return block
 
     def write(self, start: int, stop: int, integers: Block) -> None:
         """Set the integers of these steps."""
-        for group, part in self._parts(start, stop):
-            group.integers[:, start:stop] = integers[part].T
+        for index, part in self._parts(start, stop):
+            self._groups[index].integers[:, start:stop] = np.ascontiguousarray(integers[part].T, np.int32)
 
-    def _parts(self, start: int, stop: int) -> Iterator[tuple[LaneGroup, tuple[slice, slice]]]:
-        """Yield each group that has integers in these steps, and their place in a block."""
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, tuple[slice, slice]]]:
+        """Yield the index of each group that has integers in these steps, and their place in a block."""
         first = 0
-        for group in self._groups:
+        for index, group in enumerate(self._groups):
             count, size = group.integers.shape
             if size > start:
-                yield group, (slice(0, min(stop, size) - start), slice(first, first + count))
+                yield index, (slice(0, min(stop, size) - start), slice(first, first + count))
             first += count
 
 

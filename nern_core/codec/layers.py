@@ -107,8 +107,8 @@ class LayerTables:
 
     def fill_classes(self, classes: Integers) -> None:
         """Set the class of every integer, (F, C, P)."""
-        kernels = self.scales.filters[:, None] + self.scales.channels
-        np.add(kernels[:, :, None], self.scales.positions, out=classes)
+        of_filter = self.scales.channels[:, None] + self.scales.positions
+        np.add(self.scales.filters[:, None, None], of_filter, out=classes)
         np.clip(classes, 0, CLASSES - 1, out=classes)
 
     def used_classes(self) -> NDArray[np.int32]:

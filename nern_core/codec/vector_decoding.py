@@ -16,29 +16,30 @@ _SLOT_MASK, _PROBABILITY_BITS, _FREQUENCY_SHIFT, _OFFSET_SHIFT, _LEAST_STATE, _W
 )
 
 
-def decode_lanes(groups: Sequence[LaneGroup], streams: Sequence[bytes], tables: CodingTables) -> None:
+def decode_lanes(groups: Sequence[LaneGroup], streams: Sequence[memoryview], tables: CodingTables) -> None:
     """Set the integers of all lanes; `streams` has the bytes of each one. Raises `NernError` (`bad_encoding`)."""
     lanes = LaneGroups(groups)
     decoder = _Decoder([streams[lane] for lane in lanes.order.tolist()])
     slots = tables.slots.reshape(-1).astype(np.int64)
     for start in range(0, lanes.steps, BLOCK_STEPS):
         stop = min(start + BLOCK_STEPS, lanes.steps)
-        _, classes = lanes.read(start, stop)
+        classes = lanes.classes(start, stop)
         shifts = tables.shifts[classes]
         has_raw = shifts.max(axis=1)
-        places = classes << PROBABILITY_BITS
-        found, raw = np.zeros_like(classes), np.zeros_like(classes)
+        classes <<= PROBABILITY_BITS
+        found, raw = np.zeros_like(classes), np.zeros_like(classes) if has_raw.any() else None
         for step, active in enumerate(lanes.active(start, stop)):
-            decoder.pop(slots, places[step, :active], found[step, :active])
-            if has_raw[step]:
+            decoder.pop(slots, classes[step, :active], found[step, :active])
+            if raw is not None and has_raw[step]:
                 decoder.pop_raw(shifts[step, :active], raw[step, :active])
-        integers = (found >> 1 & 63 ^ 32) - 32
         escaped = found & 1
+        integers = (found >> 1 & 63 ^ 32) - 32
         if escaped.any():
-            decoder.read_escapes(integers, escaped, tables.levels[classes], shifts)
-        integers <<= shifts
-        integers |= raw
-        if np.abs(integers).max() > LARGEST_INTEGER:
+            decoder.read_escapes(integers, escaped, tables.levels[classes >> PROBABILITY_BITS], shifts)
+        if raw is not None:
+            integers <<= shifts
+            integers |= raw
+        if max(int(integers.max()), -int(integers.min())) > LARGEST_INTEGER:
             raise damaged_lane()
         lanes.write(start, stop, integers)
     decoder.require_end()
@@ -47,20 +48,20 @@ def decode_lanes(groups: Sequence[LaneGroup], streams: Sequence[bytes], tables: 
 class _Decoder:
     """States of all lanes, and their places in the bytes."""
 
-    def __init__(self, streams: Sequence[bytes]) -> None:
-        heads = b"".join(stream[:STATE_BYTES] for stream in streams)
-        self._states = np.frombuffer(heads, "<u4").astype(np.int64)
+    def __init__(self, streams: Sequence[memoryview]) -> None:
+        # Every lane begins at an even place, so that the same bytes are words, too.
+        padded = b"".join(part for stream in streams for part in (stream, b"\0" * (len(stream) % 2)))
+        self._bytes = np.frombuffer(padded, np.uint8)
+        self._words = self._bytes.view("<u2")
+        lengths = np.array([len(stream) for stream in streams], np.int64)
+        starts = np.cumsum(lengths + lengths % 2) - lengths - lengths % 2
+        heads = self._words[(starts // 2)[:, None] + np.arange(STATE_BYTES // 2)].astype(np.int64)
+        self._states = heads[:, 0] | heads[:, 1] << 16
         if (self._states < LEAST_STATE).any():
             raise damaged_lane()
-        lengths = np.array([len(stream) for stream in streams], np.int64)
-        self._bytes = np.frombuffer(b"".join(streams), np.uint8)
-        self._ends = lengths.cumsum()
-        self._escapes = self._ends - 1
-        bodies = [stream[STATE_BYTES : len(stream) - len(stream) % 2] for stream in streams]
-        self._words = np.frombuffer(b"".join([*bodies, b"\0\0"]), "<u2").astype(np.uint16)
-        self._first_words = np.cumsum([0, *(len(body) // 2 for body in bodies[:-1])])
-        self._places = self._first_words.copy()
-        self._free = lengths - STATE_BYTES
+        self._places = (starts + STATE_BYTES) // 2
+        # The place behind the next escape.
+        self._escapes = starts + lengths
 
     def pop(self, slots: Block, first_slots: Block, found: Block) -> None:
         """Take one symbol from the states, and store its slot in `found`."""
@@ -114,9 +115,9 @@ class _Decoder:
         numbers = np.zeros(len(lanes), np.int64)
         unfinished = np.arange(len(lanes))
         for index in range(MOST_VARINT_BYTES):
-            places = self._escapes[lanes[unfinished]]
+            places = self._escapes[lanes[unfinished]] - 1
             read = self._bytes.take(places, mode="clip").astype(np.int64)
-            self._escapes[lanes[unfinished]] = places - 1
+            self._escapes[lanes[unfinished]] = places
             numbers[unfinished] |= (read & 127) << 7 * index
             unfinished = unfinished[read > 127]
             if not len(unfinished):
@@ -125,6 +126,5 @@ class _Decoder:
 
     def require_end(self) -> None:
         """Raise `NernError` (`bad_encoding`) unless all lanes are decoded to their ends."""
-        used = 2 * (self._places - self._first_words) + self._ends - 1 - self._escapes
-        if (used != self._free).any() or (self._states != LEAST_STATE).any():
+        if (2 * self._places != self._escapes).any() or (self._states != LEAST_STATE).any():
             raise damaged_lane()

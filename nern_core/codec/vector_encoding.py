@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nern_core.codec.distributions import PROBABILITY_BITS, CodingTables
+from nern_core.codec.distributions import PROBABILITY_BITS, SYMBOLS, CodingTables
 from nern_core.codec.lane_groups import BLOCK_STEPS, Block, LaneGroup, LaneGroups
 from nern_core.codec.lanes import LEAST_STATE, STATE_BYTES, varint
 
@@ -18,16 +18,16 @@ def encode_lanes(groups: Sequence[LaneGroup], tables: CodingTables) -> list[byte
     encoder = _Encoder(lanes.count)
     for start in reversed(range(0, lanes.steps, BLOCK_STEPS)):
         stop = min(start + BLOCK_STEPS, lanes.steps)
-        integers, classes = lanes.read(start, stop)
-        frequencies, offsets = encoder.escape(integers, classes, tables)
+        integers, classes = lanes.integers(start, stop), lanes.classes(start, stop)
         shifts = tables.shifts[classes]
-        raw = integers & (1 << shifts) - 1
+        frequencies, offsets = encoder.escape(integers, classes, shifts, tables)
         has_raw = shifts.max(axis=1)
+        integers &= (1 << shifts) - 1
         counts = lanes.active(start, stop)
         for step in reversed(range(stop - start)):
             active = counts[step]
             if has_raw[step]:
-                encoder.push_raw(raw[step, :active], shifts[step, :active])
+                encoder.push_raw(integers[step, :active], shifts[step, :active])
             encoder.push(frequencies[step, :active], offsets[step, :active])
     streams = [b""] * lanes.count
     for lane, stream in zip(lanes.order.tolist(), encoder.streams(), strict=True):
@@ -43,20 +43,27 @@ class _Encoder:
         self._senders, self._words = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         self._escapes = [bytearray() for _ in range(count)]
 
-    def escape(self, integers: Block, classes: Block, tables: CodingTables) -> tuple[Block, Block]:
+    def escape(self, integers: Block, classes: Block, shifts: Block, tables: CodingTables) -> tuple[Block, Block]:
         """Return the frequency and the start of each integer's symbol, and store escaped numbers."""
-        shifts, limits = tables.shifts[classes], tables.levels[classes]
         symbols = integers >> shifts
-        has_shift = shifts > 0
-        levels = np.where(has_shift, symbols ^ symbols >> 63, np.abs(symbols))
+        levels = np.abs(symbols)
+        # With a shift, the level of a negative symbol is one less.
+        levels -= (shifts > 0) & (symbols < 0)
+        limits = tables.levels[classes]
         # After the end of a lane, there may be no distribution.
         steps, lanes = np.nonzero((levels >= limits) & (limits > 0))
-        excess = (levels - limits)[steps, lanes]
-        for lane, number in zip(lanes[::-1].tolist(), excess[::-1].tolist(), strict=True):
-            self._escapes[lane] += varint(number)[::-1]
-        largest = np.minimum(levels, limits)
-        symbols = np.where(symbols >= 0, largest, np.where(has_shift, ~largest, -largest))
-        return tables.frequencies[classes, symbols], tables.starts[classes, symbols]
+        if len(steps):
+            limit, symbol = limits[steps, lanes], symbols[steps, lanes]
+            excess = levels[steps, lanes] - limit
+            for lane, number in zip(lanes[::-1].tolist(), excess[::-1].tolist(), strict=True):
+                self._escapes[lane] += varint(number)[::-1]
+            negative = np.where(shifts[steps, lanes] > 0, ~limit, -limit)
+            symbols[steps, lanes] = np.where(symbol >= 0, limit, negative)
+        # Negative symbols are counted from the end.
+        classes *= SYMBOLS
+        symbols &= SYMBOLS - 1
+        classes += symbols
+        return tables.frequencies.take(classes), tables.starts.take(classes)
 
     def push_raw(self, bits: Block, shifts: Block) -> None:
         """Append raw bits to the states."""

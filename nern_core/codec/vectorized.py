@@ -19,8 +19,9 @@ from nern_core.codec.vector_encoding import encode_lanes
 _FEWEST_LANES = 16
 # Integers whose levels or weights are computed at once.
 _PART = 1 << 16
-# Integers decoded together, if they can be where their weights will be, and if not.
-_MOST_IN_PLACE, _MOST_ELSEWHERE = 1 << 25, 1 << 23
+# Integers decoded together if they can be where their weights will be. If not, they take up to a quarter of the memory
+# of all weights, or 16 MiB.
+_MOST_IN_PLACE, _FEWEST_ELSEWHERE, _BYTES_PER_INTEGER_ELSEWHERE = 1 << 25, 1 << 22, 16
 
 
 def count_levels(part: ClassedIntegers, shifts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -66,8 +67,11 @@ def decode_weights(layers: Sequence[PackedLayer], weight_types: Sequence[WeightT
         np.empty(layer.shape.dimensions, weight_type.storage)
         for layer, weight_type in zip(layers, weight_types, strict=True)
     ]
-    of_single = all(weights.dtype == np.float32 for weights in found)
-    for batch in _batches(layers, _MOST_IN_PLACE if of_single else _MOST_ELSEWHERE):
+    most = _MOST_IN_PLACE
+    if any(weights.dtype != np.float32 for weights in found):
+        size = sum(weights.nbytes for weights in found)
+        most = min(most, max(_FEWEST_ELSEWHERE, size // _BYTES_PER_INTEGER_ELSEWHERE))
+    for batch in _batches(layers, most):
         integers = [
             found[index].view(np.int32)
             if found[index].dtype == np.float32
@@ -102,13 +106,13 @@ def _decode(layers: Sequence[PackedLayer], integers: Sequence[Integers]) -> None
         flat = found.reshape(-1)
         groups += layer_groups(flat, flat, layer.lane_size)
         bounds = layer.bounds().tolist()
-        lanes += [layer.stream[start:stop] for start, stop in pairwise(bounds)]
+        lanes += [memoryview(layer.stream)[start:stop] for start, stop in pairwise(bounds)]
     if len(lanes) >= _FEWEST_LANES:
         decode_lanes(groups, lanes, layers[0].coding)
         return
     rows = [row for group in groups for row in group.integers]
     for row, lane in zip(rows, lanes, strict=True):
-        row[:] = decode_lane(lane, row.tolist(), layers[0].coding)
+        row[:] = decode_lane(bytes(lane), row.tolist(), layers[0].coding)
 
 
 def _replace(integers: Integers, layer: PackedLayer, weight_type: WeightType, weights: NDArray[np.generic]) -> None:

@@ -24,7 +24,7 @@ def test_a_weight_is_an_integer_times_the_steps_of_its_filter_channel_and_positi
     weights = weights_of(integers, layer, LayerShape(2, 3, (2,)), WeightType.FLOAT64)
     expected = integers.reshape(2, 3, 2) * np.array([0.5, 1.0])[:, None, None] * np.array([1.0, 2.0])
     expected *= np.array([1.0, 4.0, step_of(3)])[:, None]
-    np.testing.assert_allclose(weights.reshape(2, 3, 2), expected, rtol=1e-7)
+    np.testing.assert_allclose(weights.reshape(2, 3, 2).astype(np.float64), expected, rtol=1e-7)
 
 
 def test_the_product_with_a_positions_step_is_rounded_to_float32_also_for_float64_weights() -> None:
