@@ -126,9 +126,19 @@ def _row(dataset: "Dataset") -> dict[str, str]:
     return {
         "name": dataset.name,
         "source": dataset.source,
-        "train": _examples(dataset) if dataset.arrays else _count(dataset.train.images),
-        "test": "" if dataset.arrays else _count(dataset.test.images),
+        "train": _content(dataset),
+        "test": "" if _has_no_images(dataset) else _count(dataset.test.images),
     }
+
+
+def _has_no_images(dataset: "Dataset") -> bool:
+    return bool(dataset.arrays) or dataset.text_bytes is not None
+
+
+def _content(dataset: "Dataset") -> str:
+    if dataset.text_bytes is not None:
+        return f"{dataset.text_bytes} bytes of text"
+    return _examples(dataset) if dataset.arrays else _count(dataset.train.images)
 
 
 def _examples(dataset: "Dataset") -> str:

@@ -143,10 +143,11 @@ _OF_SOME_NETWORKS: Final = frozenset({"mean_iou", "box_f1", "original_perplexity
 
 def _fidelity_rows(fidelity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of a fidelity by name, without nested lists and without those of other kinds of networks."""
+    # The verdict says whether the inputs were held out.
     rows = {
         name: value
         for name, value in fidelity.items()
-        if name != "outputs" and (value is not None or name not in _OF_SOME_NETWORKS)
+        if name not in {"outputs", "is_held_out"} and (value is not None or name not in _OF_SOME_NETWORKS)
     }
     for output in fidelity["outputs"]:
         rows |= {f"{figure} of {output['name']}": output[figure] for figure in ("relative_error", "cosine")}

@@ -48,7 +48,8 @@ _LOCAL: Final[Mapping[str, Flag | None]] = MappingProxyType(
         "dataset": Flag(
             kind=str,
             default=None,
-            help="Folder or file of images, or a file of arrays. Needs --architecture, except for ONNX files.",
+            help="Folder or file of images, arrays or text lines, to train on and to measure the result. Needs "
+            "--architecture, except for ONNX files and folders of transformers.",
         ),
         "importance": None,
         "direct_quantization": None,
@@ -66,7 +67,7 @@ _JOB: Final[Mapping[str, Flag | None]] = MappingProxyType(
             kind=str,
             default=None,
             help="Name of an uploaded data set, or a folder or file on the service's machine. "
-            "Needs --architecture, except for ONNX files.",
+            "Needs --architecture, except for ONNX files and folders of transformers.",
         ),
         "device": Flag(kind=Device, default=Device.CPU, help="Kind of worker that runs the job."),
     }

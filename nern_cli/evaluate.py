@@ -57,8 +57,8 @@ def evaluate(
     if not found:
         raise NernError(
             "bad_data",
-            f"'{dataset}' has no labels, with which an accuracy is measured; `nern report` compares the outputs with "
-            "those of the original.",
+            f"`nern evaluate` needs labels, and '{dataset}' has none; `nern report` compares the outputs with those of "
+            "the original.",
         )
     if json:
         print_json(found)

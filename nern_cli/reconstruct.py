@@ -10,7 +10,7 @@ from nern_cli.arguments import InputFile, LocalDevice
 from nern_cli.output_files import is_stream, output_file, output_folder, results_beside, resumable_output
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
-from nern_cli.terminal_text import print_line
+from nern_cli.terminal_text import print_line, print_note
 from nern_core.contract.errors import NernError
 from nern_core.formats.hub_folder import is_weights
 
@@ -94,6 +94,8 @@ def _decode_folder(
         _refuse_other_weights(output, names)
     named = ", ".join(dict.fromkeys([names[0], *names[-2:]]))
     print_line(f"{len(decoded.tensors)} tensors written to {output}: {named}")
+    if decoded.config is not None:
+        print_note("The file holds no tokenizer and no generation_config.json; copy them from the original folder.")
 
 
 def _refuse_other_weights(folder: Path, names: list[str]) -> None:

@@ -36,6 +36,7 @@ from nern_core.formats.encoding_structure import (
 )
 from nern_core.formats.graph_compression import compress_graph, decompress_graph
 from nern_core.formats.plain_values import NotPlainError, from_json
+from nern_core.tensors.safetensors_files import write_safetensors
 
 _STREAMS = "streams"
 
@@ -64,7 +65,7 @@ class PackedEncoding:
 
 def write_packed(document: Document, weights: PackedWeights, kept: Mapping[str, Kept], path: Path) -> None:
     """Write a file."""
-    safetensors.torch.save_file(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata(document)})
+    write_safetensors(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata(document)})
     seal(path)
 
 

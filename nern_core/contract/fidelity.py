@@ -22,7 +22,10 @@ class Fidelity(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    examples: Annotated[int, Field(description="Number of held-out inputs.")]
+    examples: Annotated[int, Field(description="Number of inputs that were measured on.")]
+    is_held_out: Annotated[
+        bool, Field(description="False if these inputs were used for training, too, because there was only one.")
+    ] = True
     outputs: tuple[OutputFidelity, ...]
     agreement: Annotated[
         float | None,

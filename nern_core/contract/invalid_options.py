@@ -1,12 +1,18 @@
 """Plain sentences on invalid options of an encoding."""
 
+import re
+from typing import Final
+
 from pydantic_core import ErrorDetails
 
-from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, UNKNOWN_ARCHITECTURE
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, ENTRY_POINTS, UNKNOWN_ARCHITECTURE
 from nern_core.contract.catalogue.networks import closest_architecture
 from nern_core.contract.invalid_values import explain_value
 from nern_core.contract.option_conflicts import OptionConflict
 from nern_core.contract.options import EncodeOptions
+
+# A file, or a class in a module: names of installed packages do not begin with a capital letter.
+_OWN_CODE: Final = re.compile(r".+\.py(:.*)?|[\w.]+:[A-Z]\w*|\w+(\.\w+)+:\w+")
 
 
 def explain_invalid(detail: ErrorDetails) -> str:
@@ -14,6 +20,11 @@ def explain_invalid(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"there is no such option; the options are {', '.join(EncodeOptions.model_fields)}."
     if detail["type"] == UNKNOWN_ARCHITECTURE:
+        if _OWN_CODE.fullmatch(detail["input"]):
+            return (
+                "a service takes no code of yours; install it there as a package with entry points of the group "
+                f"{ENTRY_POINTS}, or encode on this machine."
+            )
         meant = closest_architecture(detail["input"])
         return f"there is no such architecture; {f'did you mean {meant}?' if meant else f'use {ARCHITECTURE_NAMES}.'}"
     return explain_value(detail)

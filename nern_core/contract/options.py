@@ -298,6 +298,10 @@ class EncodeOptions(BaseModel):
 
 
 def refuse_dataset_alone(options: EncodeOptions) -> None:
-    """Raise `NernError` (`no_architecture`) for a data set without an architecture; only an ONNX file needs none."""
+    """Raise `NernError` (`no_architecture`) for a data set without an architecture."""
     if options.dataset is not None and options.architecture is None:
-        raise NernError("no_architecture", "`dataset` needs `architecture`, to measure the accuracy.")
+        raise NernError(
+            "no_architecture",
+            "`dataset` needs `architecture`, for training and measuring; only ONNX files and folders of transformers "
+            "need none.",
+        )

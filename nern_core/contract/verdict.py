@@ -1,14 +1,15 @@
 """Judge whether an encoding can replace its original: a level, a sentence and advice. Torch-free.
 
-If the accuracy was measured, the accuracy drop decides. Without data, the relative errors of the weights decide, based
-on the usual drop for such errors (docs/encoding.md has the figures).
+If the accuracy was measured, the accuracy drop decides, unless the outputs have little to do with the original's.
+Without data, the relative errors of the weights decide, based on the usual drop for such errors (docs/encoding.md has
+the figures).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,10 @@ FAITHFUL_OVERLAP: Final = 95.0
 DEGRADED_OVERLAP: Final = 80.0
 FAITHFUL_OUTPUT_ERROR: Final = 0.1
 DEGRADED_OUTPUT_ERROR: Final = 0.5
+# With labels: below this percentage of equal answers, the network gives other answers, however many of them are right.
+OTHER_ANSWERS_AGREEMENT: Final = 50.0
+# Of fewer examples, one more wrong answer is more than a point of accuracy.
+FEW_EXAMPLES: Final = 100
 # Relative errors of all weights together, for weights that were rounded or fitted. The errors of rounding cancel in the
 # outputs, those of a predictor do not.
 FAITHFUL_ERROR: Final = 0.03
@@ -54,6 +59,9 @@ class VerdictLevel(StrEnum):
     FAITHFUL = "faithful"
     DEGRADED = "degraded"
     RUINED = "ruined"
+
+
+_BY_SEVERITY: Final = tuple(VerdictLevel)
 
 
 class Verdict(BaseModel):
@@ -113,7 +121,8 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _level(evidence: Evidence) -> VerdictLevel:
     if evidence.drop is not None:
-        return _graded(evidence.drop, FAITHFUL_DROP, DEGRADED_DROP)
+        by_drop = _graded(evidence.drop, FAITHFUL_DROP, DEGRADED_DROP)
+        return max(by_drop, _level_of_likeness(evidence.fidelity), key=_BY_SEVERITY.index)
     if evidence.fidelity is not None:
         return _level_of_outputs(evidence.fidelity)
     if evidence.lost_layers:
@@ -133,6 +142,16 @@ def _level_of_outputs(fidelity: Fidelity) -> VerdictLevel:
     return _graded(fidelity.relative_error, FAITHFUL_OUTPUT_ERROR, DEGRADED_OUTPUT_ERROR)
 
 
+def _level_of_likeness(fidelity: Fidelity | None) -> VerdictLevel:
+    """Return the best level that an accuracy can justify, by the likeness of the outputs.
+
+    Networks that are often wrong change many wrong answers without harm, so it is milder than without labels.
+    """
+    if fidelity is None or fidelity.agreement is None:
+        return VerdictLevel.FAITHFUL
+    return _graded(100 - fidelity.agreement, 100 - DEGRADED_AGREEMENT, 100 - OTHER_ANSWERS_AGREEMENT)
+
+
 def _graded(loss: float, faithful: float, degraded: float) -> VerdictLevel:
     if loss <= faithful:
         return VerdictLevel.FAITHFUL
@@ -143,16 +162,24 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
     drop = evidence.drop
     if drop is not None:
         change = "the same as" if drop == 0 else f"{abs(drop):.2f} points {'below' if drop > 0 else 'above'}"
-        return f"The accuracy is {evidence.reconstructed_accuracy:.2f} %, {change} the original's."
+        sentence = f"The accuracy is {evidence.reconstructed_accuracy:.2f} %, {change} the original's"
+        if _level_of_likeness(evidence.fidelity) is VerdictLevel.FAITHFUL or evidence.fidelity is None:
+            return f"{sentence}."
+        fidelity = evidence.fidelity
+        return (
+            f"{sentence}, but only {fidelity.agreement:.2f} % of the answers are the original's; the outputs differ by "
+            f"{_percent(fidelity.relative_error)} %."
+        )
     if evidence.fidelity is not None:
         return _sentence_on_outputs(evidence.fidelity)
-    degraded = "usually costs some" if evidence.is_distilled else "costs from no to many"
+    degraded = "usually costs some" if evidence.is_distilled else "may cost nothing or many"
     cost = {
         VerdictLevel.FAITHFUL: "usually costs less than half a point of accuracy",
         VerdictLevel.DEGRADED: f"{degraded} points of accuracy",
         VerdictLevel.RUINED: "usually costs most of the accuracy",
     }[level]
-    differ = f"The weights differ by {_percent(evidence.relative_error)} %, which {cost}."
+    measure = "; measure it with a data set" if cost.startswith("may cost") else ""
+    differ = f"The weights differ by {_percent(evidence.relative_error)} %, which {cost}{measure}."
     sentence = f"The accuracy was not measured. {differ}"
     lost = evidence.lost_layers
     if not lost:
@@ -163,7 +190,12 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 
 
 def _sentence_on_outputs(fidelity: Fidelity) -> str:
-    examples = f"{fidelity.examples:,} held-out input{'' if fidelity.examples == 1 else 's'}"
+    inputs = f"input{'' if fidelity.examples == 1 else 's'}"
+    examples = (
+        f"{fidelity.examples:,} held-out {inputs}"
+        if fidelity.is_held_out
+        else f"{fidelity.examples:,} {inputs} of the training"
+    )
     error = f"the outputs differ by {_percent(fidelity.relative_error)} %"
     if fidelity.box_f1 is not None:
         return f"On {examples}, the boxes match the original's with an F1 score of {fidelity.box_f1:.2f} %; {error}."
@@ -185,6 +217,10 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
             f"The original's accuracy is only {evidence.original_accuracy:.2f} %, so this says little: check that "
             "the data set, its labels and its scaling match this network."
         )
+    if _is_rough(evidence.fidelity):
+        count = evidence.fidelity.examples
+        measured = "example was" if count == 1 else "examples were"
+        advice.append(f"Only {count:,} {measured} measured, so the percentages are rough; more data make them certain.")
     if evidence.better_alternatives:
         verb = "is" if len(evidence.better_alternatives) == 1 else "are"
         advice.append(f"{_listed(evidence.better_alternatives)} {verb} no larger and at least as accurate.")
@@ -203,6 +239,11 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
     elif not _is_short(evidence):
         advice.append(f"Choose a larger target size, such as {_larger(evidence):,} bytes.")
     return " ".join(advice)
+
+
+def _is_rough(fidelity: Fidelity | None) -> TypeGuard[Fidelity]:
+    """Return True if answers were counted on so few examples that chance has a large part in it."""
+    return fidelity is not None and fidelity.agreement is not None and fidelity.examples < FEW_EXAMPLES
 
 
 def _percent(share: float) -> str:

@@ -1,12 +1,13 @@
 """The names of a data set of arrays: `inputs`, or `inputs.NAME` for several, and perhaps `labels`. Torch-free."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from nern_core.contract.errors import quoted
 
 INPUTS: Final = "inputs"
 LABELS: Final = "labels"
+_MOST_SHOWN: Final = 6
 
 
 def names_arrays(names: Iterable[str]) -> bool:
@@ -14,12 +15,27 @@ def names_arrays(names: Iterable[str]) -> bool:
     return any(name == INPUTS or name.startswith(f"{INPUTS}.") for name in names)
 
 
+def problem_of_names(names: Sequence[str]) -> str:
+    """Return a predicate of a file whose arrays have other names than those of a data set, and how to rename them."""
+    if not names:
+        return "has no arrays"
+    shown = ", ".join(quoted(name) for name in names[:_MOST_SHOWN]) + (", …" if len(names) > _MOST_SHOWN else "")
+    example = next((name for name in names if name not in {LABELS, "label"}), names[0])
+    return (
+        f"has the arrays {shown}, and none named `{INPUTS}`; rename the only argument to `{INPUTS}`, or each one as in "
+        f"{quoted(f'{INPUTS}.{example}')}, and the classes to `{LABELS}`"
+    )
+
+
 def problem_of_arrays(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Return a predicate of the file that says what is wrong with arrays of these names and shapes; None if nothing."""
     arguments = [name for name in shapes if name != LABELS]
     for name in arguments:
         if name != INPUTS and not name.startswith(f"{INPUTS}."):
-            return f"has an array {quoted(name)}; name arrays `inputs` or `inputs.NAME`, and `labels`"
+            return (
+                f"has an array {quoted(name)}, which is no argument by its name; rename it to "
+                f"{quoted(f'{INPUTS}.{name}')}, or leave it out"
+            )
     if INPUTS in arguments and len(arguments) > 1:
         other = next(name for name in arguments if name != INPUTS)
         return f"has `inputs` and {quoted(other)}; name all arrays `inputs.NAME`"

@@ -16,7 +16,8 @@ from typing import Annotated, BinaryIO, Final
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from nern_core.contract.errors import NernError, quoted
-from nern_core.formats.array_names import LABELS, names_arrays, problem_of_arrays
+from nern_core.formats.array_names import LABELS, names_arrays, problem_of_arrays, problem_of_names
+from nern_core.formats.other_datasets import HEAD_BYTES, other_dataset
 from nern_core.formats.safetensors_header import read_header, read_metadata
 from nern_core.formats.tensor_claims import TensorClaim
 from nern_core.formats.text_files import TEXT, is_text_claim
@@ -67,11 +68,18 @@ class DatasetStructure:
 def read_dataset_structure(path: Path) -> DatasetStructure:
     """Return the structure of a single-file data set. Raises `NernError` (`not_a_dataset`)."""
     with path.open("rb") as file:
-        return dataset_structure_of(file)
+        return dataset_structure_of(file, str(path))
 
 
-def dataset_structure_of(file: BinaryIO) -> DatasetStructure:
-    """Return the structure of a data set in an open file (at any position). Raises `NernError` (`not_a_dataset`)."""
+def dataset_structure_of(file: BinaryIO, name: str = "") -> DatasetStructure:
+    """Return the structure of a data set in an open file (at any position), which messages call `name`.
+
+    Raises `NernError` (`not_a_dataset`).
+    """
+    file.seek(0)
+    other = other_dataset(file.read(HEAD_BYTES), name)
+    if other is not None:
+        raise other
     try:
         tensors = read_header(file, file.seek(0, os.SEEK_END))
         metadata = read_metadata(file)
@@ -81,6 +89,10 @@ def dataset_structure_of(file: BinaryIO) -> DatasetStructure:
         return _arrays(tensors)
     if TEXT in tensors:
         return _text(tensors)
+    if not any(name in _ALL for name in tensors):
+        raise NernError(
+            "not_a_dataset", f"{f'{quoted(name)}' if name else 'The file'} {problem_of_names(list(tensors))}."
+        )
     parse_preprocessing(metadata.get(PREPROCESSING))
     labelled = any(name.endswith(".labels") for name in tensors)
     expected = [f"{split}.{part}" for split in SPLITS for part in (("images", "labels") if labelled else ("images",))]

@@ -11,12 +11,13 @@ from torch import nn
 from nern_core.container.document import Source
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
+from nern_core.formats.encoding_structure import is_encoding
 from nern_core.formats.hub_folder import read_beside
 from nern_core.formats.text_files import has_text, read_lines
 from nern_core.inputs.source import EncodingInput, choose_layers
 from nern_core.networks.arrays import array_batches, has_arrays
 from nern_core.networks.input_evaluator import InputEvaluator
-from nern_core.networks.input_set import InputSet, read_batches
+from nern_core.networks.input_set import InputSet, floating_type, read_batches
 from nern_core.networks.text_lines import Tokenizer, text_batches
 from nern_core.networks.transformers_models.network import build_hub_network
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
@@ -83,7 +84,7 @@ def _with_network(read: Checkpoint, architecture: str) -> _Read:
 
 def _inputs(path: Path, dataset: Path, read: _Read, outputs: Sequence[str]) -> InputSet:
     if has_arrays(dataset):
-        return read_batches(array_batches(dataset), read.network, outputs)
+        return read_batches(array_batches(dataset, dtype=floating_type(read.network)), read.network, outputs)
     if not has_text(dataset):
         raise NernError(
             "bad_data",
@@ -92,6 +93,12 @@ def _inputs(path: Path, dataset: Path, read: _Read, outputs: Sequence[str]) -> I
         )
     content = read_beside(path, _TOKENIZER, _LARGEST_TOKENIZER)
     if content is None:
+        if is_encoding(path):
+            raise NernError(
+                "no_tokenizer",
+                f"'{path.name}' has no tokenizer for text; decode it into a folder, copy the original's {_TOKENIZER} "
+                "there and give the folder, or give arrays.",
+            )
         raise NernError(
             "no_tokenizer",
             f"Text needs a {_TOKENIZER} of at most 64 MiB in the checkpoint's folder; write it with "

@@ -1,7 +1,7 @@
 """Read and check the input of an encoding: the checkpoint, the layers to represent, the data and the teacher."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from nern_core.container.document import Source
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, refuse_dataset_alone
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
-from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set
-from nern_core.networks.evaluate import Evaluator, count_classes, refuse_labels
+from nern_core.networks.datasets import ImageSet, dataset_preprocessing, preprocessing_notes, read_image_set
+from nern_core.networks.evaluate import Evaluator, count_classes
 from nern_core.networks.fidelity import Quality
 from nern_core.networks.input_evaluator import InputEvaluator, read_inputs
 from nern_core.networks.input_set import InputSet, read_batches
-from nern_core.networks.onnx_graph import build_onnx_network, onnx_batches
+from nern_core.networks.labels import refuse_labels
+from nern_core.networks.onnx_graph import build_onnx_network, read_onnx_inputs
 from nern_core.networks.registry import structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
@@ -114,7 +115,9 @@ def read_input(
         if batches is None:
             preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
             classes = count_classes(network, preprocessing)
-            test_images = _read_images(dataset, "test", preprocessing, classes)
+            read = _read_images(dataset, "test", preprocessing, classes)
+            notes = preprocessing_notes(architecture.preprocessing, preprocessing)
+            test_images = replace(read, notes=(*read.notes, *notes))
             training_images = _read_images(dataset, "train", preprocessing, classes) if reads_training_images else None
     digest = digest_checkpoint(path)
     return EncodingInput(
@@ -139,10 +142,11 @@ def _read_onnx(
     network, batches = None, None
     if options.dataset is not None or inputs is not None:
         network = build_onnx_network(graph, checkpoint.tensors)
-        given: Iterable[Any] = inputs or ()
+        outputs = options.outputs or ()
         if options.dataset is not None:
-            given = onnx_batches(Path(options.dataset), network)
-        batches = read_batches(given, network, options.outputs or ())
+            batches = read_onnx_inputs(Path(options.dataset), network, outputs)
+        else:
+            batches = read_batches(inputs or (), network, outputs)
     digest = digest_checkpoint(path)
     return EncodingInput(
         checkpoint=checkpoint,

@@ -41,13 +41,15 @@ def has_arrays(path: Path) -> bool:
 
 
 def array_batches(
-    path: Path, examples: int = EXAMPLES_PER_BATCH
+    path: Path, examples: int = EXAMPLES_PER_BATCH, dtype: torch.dtype = torch.float32
 ) -> Iterator[Mapping[str, Tensor] | tuple[Tensor, ...]]:
     """Read a file and yield batches of examples in a random order, always the same, as `read_batches` takes them.
 
-    Raises `NernError` (`bad_data`).
+    Floating-point arrays get this `dtype`. Raises `NernError` (`bad_data`).
     """
-    tensors = read_arrays(path)
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in read_arrays(path).items()
+    }
     labels = tensors.pop(LABELS, None)
     order = torch.from_numpy(np.random.default_rng(_ORDER_SEED).permutation(len(next(iter(tensors.values())))))
     for rows in order.split(examples):

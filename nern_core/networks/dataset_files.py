@@ -3,15 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import safetensors.numpy
-import safetensors.torch
+import torch
 
 from nern_core.formats.dataset_structure import PREPROCESSING, SPLITS
 from nern_core.formats.text_files import TEXT, has_text, read_lines
 from nern_core.networks.architecture import UNCHANGED
 from nern_core.networks.arrays import has_arrays, read_arrays
 from nern_core.networks.datasets import read_override, read_pixels
+from nern_core.tensors.safetensors_files import write_safetensors
 
 
 def write_dataset_file(source: Path, path: Path, input_size: int = 0) -> tuple[str, ...]:
@@ -22,12 +21,12 @@ def write_dataset_file(source: Path, path: Path, input_size: int = 0) -> tuple[s
     """
     if has_text(source):
         text = read_lines(source)
-        content = np.frombuffer("\n".join(text.lines).encode(), np.uint8)
-        safetensors.numpy.save_file({TEXT: content}, path)
+        content = torch.frombuffer(bytearray("\n".join(text.lines).encode()), dtype=torch.uint8)
+        write_safetensors({TEXT: content}, path)
         return text.notes
     if has_arrays(source):
         tensors = {name: tensor.contiguous() for name, tensor in read_arrays(source).items()}
-        safetensors.torch.save_file(tensors, path)
+        write_safetensors(tensors, path)
         return ()
     override = read_override(source)
     size = input_size or (override and override.input_size) or 0
@@ -40,7 +39,7 @@ def write_dataset_file(source: Path, path: Path, input_size: int = 0) -> tuple[s
         if is_labelled and pixels.labels is not None:
             tensors[f"{split}.labels"] = pixels.labels
     metadata = {} if override is None else {PREPROCESSING: override.model_dump_json(exclude_none=True)}
-    safetensors.torch.save_file(tensors, path, metadata)
+    write_safetensors(tensors, path, metadata)
     notes = [note for pixels in splits.values() for note in pixels.notes]
     if not is_labelled:
         notes.append("There are no labels: jobs compare outputs with those of the original, and measure no accuracy.")

@@ -19,6 +19,7 @@ from torch import Tensor
 from nern_core.contract.errors import NernError, reason_of
 from nern_core.formats.dataset_structure import (
     PREPROCESSING,
+    SPLITS,
     DatasetStructure,
     PreprocessingOverride,
     explain_override,
@@ -26,13 +27,13 @@ from nern_core.formats.dataset_structure import (
     read_dataset_structure,
 )
 from nern_core.formats.npz_claims import check_claim
+from nern_core.formats.other_datasets import DATASET_KINDS
 from nern_core.formats.text_files import has_text
 from nern_core.networks import image_files
 from nern_core.networks.architecture import UNCHANGED, Augmentation, Preprocessing
 from nern_core.networks.image_files import ImageFiles, Pixels, TargetSize, find_image_files, stored_size
 from nern_core.networks.image_files.reading import MOST_BYTES
 
-_FORMS = "a folder with train.npz and test.npz or with images, or one file with both splits"
 _NPY_MAGIC = b"\x93NUMPY"
 # Labels become int64.
 _LARGEST_LABEL = 2**63 - 1
@@ -115,9 +116,11 @@ def _structure(path: Path) -> DatasetStructure:
 def _read_from_folder(folder: Path, split: str) -> Pixels:
     path = folder / f"{split}.npz"
     if not folder.is_dir():
-        raise NernError("missing_data", f"There is no folder or file '{folder}'; `dataset` is {_FORMS}.")
+        raise NernError("missing_data", f"There is no folder or file '{folder}'. A data set is {DATASET_KINDS}.")
+    if not any((folder / f"{name}.npz").exists() for name in SPLITS):
+        raise NernError("missing_data", f"There is no data set in the folder '{folder}': give {DATASET_KINDS}.")
     if not path.is_file():
-        raise NernError("missing_data", f"There is no {split}.npz in the folder '{folder}'; a data set is {_FORMS}.")
+        raise NernError("missing_data", f"There is no {split}.npz in the folder '{folder}', beside the other split.")
     images, labels = _read_arrays(path)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size:
         raise NernError(
@@ -175,6 +178,18 @@ def dataset_preprocessing(dataset: Path, default: Preprocessing) -> Preprocessin
             f"{found.input_size} pixels of `input_size`.",
         )
     return found
+
+
+def preprocessing_notes(own: Preprocessing, used: Preprocessing) -> tuple[str, ...]:
+    """Say how images become inputs of a network about whose images nothing is known, unless the data set says it."""
+    if own.input_size or used.mean != own.mean or used.std != own.std:
+        return ()
+    return (
+        (
+            f"The images become inputs of {used.input_size} x {used.input_size} pixels from 0 to 1, without "
+            "normalization; a dataset.json in the folder sets `mean`, `std` and `input_size`."
+        ),
+    )
 
 
 def read_override(dataset: Path) -> PreprocessingOverride | None:

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, reason_of
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
-from nern_core.networks.datasets import ImageSet, dataset_preprocessing, read_image_set, to_inputs
-from nern_core.networks.fidelity import LOGITS, Quality, QualityMeter
+from nern_core.networks.datasets import (
+    ImageSet,
+    dataset_preprocessing,
+    preprocessing_notes,
+    read_image_set,
+    to_inputs,
+)
+from nern_core.networks.fidelity import Quality, QualityMeter
+from nern_core.networks.labels import refuse_labels
+from nern_core.networks.outputs import ONLY
 from nern_core.tensors.checkpoint import Checkpoint
 
 _IMAGES_PER_BATCH = 250
@@ -43,17 +51,6 @@ def _batches(network: nn.Module, images: ImageSet, preprocessing: Preprocessing)
         found = network(to_inputs(pixels.to(device), preprocessing)).float().cpu()
         refuse_labels(labels, found.shape[1])
         yield found, labels
-
-
-def refuse_labels(labels: Tensor, classes: int) -> None:
-    """Raise `NernError` (`bad_data`) if a label, of integers of any shape, is not in the range of `classes` classes."""
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if len(wrong):
-        raise NernError(
-            "bad_data",
-            f"The dataset has the label {int(wrong[0])}, but the network has {classes} classes, from 0 to "
-            f"{classes - 1}.",
-        )
 
 
 def refuse_input_size(network: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> None:
@@ -116,7 +113,7 @@ class Evaluator:
         networks = [self._network(tensors) for tensors in (original, changed)]
         batches = [_batches(network, self.images, self.preprocessing) for network in networks]
         for (logits, labels), (others, _) in zip(*batches, strict=True):
-            meter.add({LOGITS: logits}, {LOGITS: others}, len(labels), labels)
+            meter.add({ONLY: logits}, {ONLY: others}, len(labels), labels)
         return meter.quality()
 
     def with_images(self, count: int) -> Self:
@@ -141,9 +138,11 @@ def open_evaluator(
     """
     architecture = find_architecture(architecture_name)
     preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
+    read = read_image_set(dataset, "test", preprocessing)
+    notes = preprocessing_notes(architecture.preprocessing, preprocessing)
     evaluator = Evaluator(
         architecture=architecture,
-        images=read_image_set(dataset, "test", preprocessing),
+        images=replace(read, notes=(*read.notes, *notes)),
         preprocessing=preprocessing,
         device=device,
     )

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -13,14 +14,12 @@ from nern_core.contract.fidelity import Fidelity, OutputFidelity
 from nern_core.networks.answers import AnswerMeter
 from nern_core.networks.input_set import InputBatch
 from nern_core.networks.model_inputs import ModelInputs, call, to_device
-from nern_core.networks.outputs import OutputReader
+from nern_core.networks.outputs import NAME_OF_LOGITS, OutputReader, name_of_logits
 from nern_core.networks.padding import without_padding
 
 _DIGITS = 6
 # Reported instead of an error that is not finite.
 _LARGEST_ERROR = 1e6
-LOGITS: Final = "logits"
-_AXES_OF_LOGITS: Final = 2
 # A lone output of two axes is taken for logits if the original is at least this certain on average: embeddings and
 # estimated quantities are not.
 _CERTAIN: Final = 0.3
@@ -50,16 +49,22 @@ class QualityMeter:
     def add(
         self, original: dict[str, Tensor], changed: dict[str, Tensor], examples: int, labels: Tensor | None = None
     ) -> None:
-        """Add the outputs of a batch by name; `labels`, int64 (n,), are its true classes."""
+        """Add the outputs of a batch by name, which may include answers; `labels`, int64 (n,), are its true classes."""
+        self.add_outputs(original, changed, examples)
+        if (logits := name_of_logits(original)) is not None:
+            self.add_answers(logits, original[logits], changed[logits], labels)
+
+    def add_outputs(self, original: Mapping[str, Tensor], changed: Mapping[str, Tensor], examples: int) -> None:
+        """Add the outputs of a batch by name, without answers."""
         self._examples += examples
         for name, tensor in original.items():
             self._add_output(name, tensor.double().flatten(), changed[name].double().flatten())
-        logits = _name_of_logits(original)
-        if logits is None:
-            return
-        answers, others = original[logits].argmax(dim=-1), changed[logits].argmax(dim=-1)
-        self._are_named = logits.rpartition(".")[2] == LOGITS
-        self._certainty += _certainty(original[logits])
+
+    def add_answers(self, name: str, original: Tensor, changed: Tensor, labels: Tensor | None = None) -> None:
+        """Add the logits of a batch, which the networks return under this name; `labels` are its true classes."""
+        answers, others = original.argmax(dim=-1), changed.argmax(dim=-1)
+        self._are_named = name.rpartition(".")[2] == NAME_OF_LOGITS
+        self._certainty += _certainty(original)
         self._answers += answers.numel()
         self._equal += int((answers == others).sum())
         if labels is not None and labels.shape == answers.shape:
@@ -87,15 +92,6 @@ class QualityMeter:
         )
 
 
-def _name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
-    """Return the output that holds logits: that of this name, or a lone one of two axes; None if there is none."""
-    named = next((name for name in outputs if name.rpartition(".")[2] == LOGITS and outputs[name].ndim > 1), None)
-    if named is None and len(outputs) == 1:
-        ((only, tensor),) = outputs.items()
-        return only if tensor.ndim == _AXES_OF_LOGITS and tensor.shape[1] > 1 else None
-    return named
-
-
 def _certainty(logits: Tensor) -> float:
     """Sum over all answers the probability of the largest logit: 0 if all are equally probable, 1 if it is certain."""
     classes = logits.shape[-1]
@@ -107,25 +103,39 @@ def _certainty(logits: Tensor) -> float:
 def compare_networks(
     original: nn.Module, changed: nn.Module, batches: Iterable[InputBatch], reader: OutputReader
 ) -> Quality:
-    """Compare the outputs of two networks in evaluation mode on the same device, except for padding."""
+    """Compare the outputs of two networks in evaluation mode on the same device, except for padding.
+
+    Answers are those of the networks themselves, whatever the reader compares.
+    """
     meter, answers = QualityMeter(), AnswerMeter(original, changed)
     device = next(original.parameters()).device
     for batch in batches:
         inputs = to_device(batch.inputs, device)
-        first, second = (_outputs(network, inputs, reader) for network in (original, changed))
-        used = [name for name, tensor in first.items() if name in second and tensor.shape == second[name].shape]
-        first, second = ({name: of[name] for name in used} for of in (first, second))
-        answers.add(inputs, first, second)
-        first, second = (
-            {name: without_padding(name, tensor, inputs).cpu() for name, tensor in of.items()} for of in (first, second)
+        (first, own), (second, changed_own) = (
+            reader.named_and_own(network, partial(call, network, inputs)) for network in (original, changed)
         )
-        meter.add(first, second, batch.examples, batch.labels)
+        own, changed_own = _comparable(own, changed_own)
+        answers.add(inputs, own, changed_own)
+        meter.add_outputs(*(_without_padding(of, inputs) for of in _comparable(first, second)), batch.examples)
+        chosen = {name: tensor for name, tensor in own.items() if name in reader.names}
+        logits = name_of_logits(own) or name_of_logits(chosen)
+        if logits is not None:
+            found = (without_padding(logits, of[logits], inputs).cpu() for of in (own, changed_own))
+            meter.add_answers(logits, *found, batch.labels)
     quality = meter.quality()
     return replace(quality, fidelity=quality.fidelity.model_copy(update=answers.figures()))
 
 
-def _outputs(network: nn.Module, inputs: ModelInputs, reader: OutputReader) -> dict[str, Tensor]:
-    return reader.named(network, lambda: call(network, inputs))
+def _comparable(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the outputs that both networks have in the same shape."""
+    used = [name for name, tensor in first.items() if name in second and tensor.shape == second[name].shape]
+    return {name: first[name] for name in used}, {name: second[name] for name in used}
+
+
+def _without_padding(outputs: Mapping[str, Tensor], inputs: ModelInputs) -> dict[str, Tensor]:
+    return {name: without_padding(name, tensor, inputs).cpu() for name, tensor in outputs.items()}
 
 
 def _output_fidelity(name: str, sums: Sequence[float]) -> OutputFidelity:

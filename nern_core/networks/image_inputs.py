@@ -19,25 +19,27 @@ _BYTES_OF_INPUT: Final = 4
 _ORDER_SEED: Final = 1
 
 
-def read_image_inputs(dataset: Path, preprocessing: Preprocessing) -> InputSet:
+def read_image_inputs(dataset: Path, preprocessing: Preprocessing, examples: int | None = None) -> InputSet:
     """Read the training images as batches to train on, and the test images as batches to measure on.
 
-    Each split may take half a gibibyte as inputs; an even sample of more images is used. Raises `NernError` as
-    `read_pixels` does.
+    With `examples`, all batches have as many, and the rest is left out. Each split may take half a gibibyte as inputs;
+    an even sample of more images is used. Raises `NernError` as `read_pixels` does.
     """
     train, test = (read_pixels(dataset, split, preprocessing, MOST_BYTES // 2 // _BYTES_OF_INPUT) for split in SPLITS)
     is_labelled = train.labels is not None and test.labels is not None
     notes = dict.fromkeys([*train.notes, *test.notes])
     return InputSet(
-        _batches(train, preprocessing, is_labelled=is_labelled),
-        _batches(test, preprocessing, is_labelled=is_labelled),
+        _batches(train, preprocessing, examples, is_labelled=is_labelled),
+        _batches(test, preprocessing, examples, is_labelled=is_labelled),
         tuple(notes),
     )
 
 
-def _batches(pixels: Pixels, preprocessing: Preprocessing, *, is_labelled: bool) -> tuple[InputBatch, ...]:
+def _batches(
+    pixels: Pixels, preprocessing: Preprocessing, examples: int | None, *, is_labelled: bool
+) -> tuple[InputBatch, ...]:
     """Make batches in a random order, always the same."""
-    count = max(1, min(_IMAGES_PER_BATCH, _PIXELS_PER_BATCH // preprocessing.input_size**2))
+    count = examples or max(1, min(_IMAGES_PER_BATCH, _PIXELS_PER_BATCH // preprocessing.input_size**2))
     most = max(1, MOST_BYTES // 2 // (3 * preprocessing.input_size**2 * _BYTES_OF_INPUT))
     order = torch.from_numpy(np.random.default_rng(_ORDER_SEED).permutation(len(pixels.images)))[:most]
     return tuple(
@@ -46,4 +48,5 @@ def _batches(pixels: Pixels, preprocessing: Preprocessing, *, is_labelled: bool)
             pixels.labels[rows] if is_labelled and pixels.labels is not None else None,
         )
         for rows in order.split(count)
+        if examples is None or len(rows) == examples
     )

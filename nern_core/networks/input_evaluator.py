@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from nern_core.networks.architecture import Architecture
 from nern_core.networks.arrays import array_batches, has_arrays
-from nern_core.networks.datasets import dataset_preprocessing, has_labels
+from nern_core.networks.datasets import dataset_preprocessing, has_labels, preprocessing_notes
 from nern_core.networks.evaluate import Evaluator, count_classes, open_evaluator, refuse_input_size
 from nern_core.networks.fidelity import Quality, compare_networks
 from nern_core.networks.image_inputs import read_image_inputs
-from nern_core.networks.input_set import InputSet, read_batches
+from nern_core.networks.input_set import InputSet, floating_type, read_batches
 from nern_core.networks.registry import build_network, copy_network, find_architecture, load_weights
 
 _CPU = torch.device("cpu")
@@ -39,7 +39,9 @@ class InputEvaluator:
     def compare(self, original: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Quality:
         """Measure the network with changed tensors. Raises `NernError` if they or the inputs do not fit."""
         first, second = (self._with(tensors) for tensors in (original, changed))
-        return compare_networks(first, second, self.inputs.held_out, self.inputs.reader(first))
+        quality = compare_networks(first, second, self.inputs.held_out, self.inputs.reader(first))
+        fidelity = quality.fidelity.model_copy(update={"is_held_out": self.inputs.is_held_out})
+        return replace(quality, fidelity=fidelity)
 
     def measure(self) -> Quality:
         """Measure the network itself: its accuracy, or its perplexity."""
@@ -60,13 +62,15 @@ def read_inputs(
     Raises `NernError` if the data set is invalid or does not fit the network.
     """
     if has_arrays(dataset):
-        return read_batches(array_batches(dataset), network, outputs)
+        return read_batches(array_batches(dataset, dtype=floating_type(network)), network, outputs)
     preprocessing = dataset_preprocessing(dataset, architecture.preprocessing)
     refuse_input_size(network, architecture, preprocessing)
     is_classifier = architecture.is_classifier and count_classes(network, preprocessing) is not None
     if not outputs and is_classifier and has_labels(dataset):
         return None
-    return replace(read_image_inputs(dataset, preprocessing), outputs=tuple(outputs))
+    read = read_image_inputs(dataset, preprocessing)
+    notes = preprocessing_notes(architecture.preprocessing, preprocessing)
+    return replace(read, outputs=tuple(outputs), notes=(*read.notes, *notes))
 
 
 def open_any_evaluator(

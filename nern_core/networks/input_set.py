@@ -1,23 +1,30 @@
 """Batches of inputs for any network, in memory, with labels if there are any."""
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from torch.utils.data import Dataset, IterableDataset
 
-from nern_core.contract.errors import NernError, reason_of
+from nern_core.contract.errors import NernError, quoted, reason_of
 from nern_core.networks.detection.heads import is_detector
 from nern_core.networks.detection.inputs import images_of
+from nern_core.networks.labels import refuse_labels
 from nern_core.networks.model_inputs import ModelInputs, call, join, split, to_device
-from nern_core.networks.outputs import OutputReader, reader_of
+from nern_core.networks.outputs import OutputReader, name_of_logits, named_outputs, reader_of
+from nern_core.networks.trial_calls import accepts, checked_tokens, takes
 
 LABEL_KEYS: Final = ("labels", "label")
 # Of all batches together; more are not read.
 MOST_BYTES: Final = 2**30
 _SHARE_HELD_OUT: Final = 0.1
+# A tenth of fewer batches is no whole one.
+_FEWEST_WHOLE: Final = 10
+_AXES_OF_LOGITS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,11 @@ class InputSet:
     notes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
+    @property
+    def is_held_out(self) -> bool:
+        """Return False if the inputs to measure on are those to train on."""
+        return self.held_out is not self.training
+
     @torch.no_grad()
     def reader(self, network: nn.Module) -> OutputReader:
         """Return the reader of the outputs of an original, in evaluation mode.
@@ -65,26 +77,63 @@ class InputSet:
         """
         device = next(network.parameters()).device
         inputs = to_device(self.training[0].inputs, device)
+        outputs: list[object] = []
+
+        def run() -> object:
+            outputs.append(call(network, inputs))
+            return outputs[-1]
+
         try:
-            return reader_of(network, lambda: call(network, inputs), self.outputs, inputs)
+            with checked_tokens(network):
+                reader = reader_of(network, run, self.outputs, inputs)
+                if (batch := self._with_largest_number()) is not None:
+                    call(network, to_device(batch.inputs, device))
         except NernError:
             raise
         except Exception as error:  # the user's own network may raise anything
-            raise NernError("bad_data", f"The network does not accept the inputs: {reason_of(error)}.") from error
+            types = _types_beside(network, self.training[0])
+            raise NernError(
+                "bad_data", f"The network does not accept the inputs: {reason_of(error)}{types}."
+            ) from error
+        self._refuse_labels(named_outputs(outputs[0]))
+        return reader
+
+    def _with_largest_number(self) -> InputBatch | None:
+        """Return the batch with the largest integer, such as a token that no embedding has; None without integers."""
+        largest: dict[int, int] = {}
+        batches = (*self.training, *self.held_out)
+        for index, batch in enumerate(batches):
+            integers = [tensor for tensor in split(batch.inputs)[0] if tensor.numel() and _is_integer(tensor)]
+            largest |= {index: max(int(tensor.max()) for tensor in integers)} if integers else {}
+        return batches[max(largest, key=lambda index: largest[index])] if largest else None
+
+    def _refuse_labels(self, outputs: Mapping[str, Tensor]) -> None:
+        """Raise `NernError` (`bad_data`) for labels that the outputs of the first batch have no class for."""
+        name = name_of_logits(outputs)
+        if name is None or outputs[name].ndim != _AXES_OF_LOGITS:
+            return
+        for batch in (*self.training, *self.held_out):
+            if batch.labels is not None:
+                refuse_labels(batch.labels, outputs[name].shape[-1])
 
 
 def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[str] = ()) -> InputSet:
     """Read batches up to a gibibyte, and hold out a tenth of them.
 
     An item is a batch: a tensor, a tuple or list of positional arguments, or a dictionary of keyword arguments. The
-    last argument, or the entry `labels`, holds the labels if the network does not take it. All batches must have the
-    same structure. `outputs` are those of the result. Raises `NernError` (`bad_data`).
+    last argument, or the entry `labels`, holds the labels if the network does not take it. NumPy arrays become tensors,
+    floating-point ones of the network's type. All batches must have the same structure. `outputs` are those of the
+    result. Raises `NernError` (`bad_data`).
     """
+    _refuse_single_examples(inputs)
+    dtype = floating_type(network)
     batches: list[InputBatch] = []
     notes: tuple[str, ...] = ()
     used = 0
     for item in inputs:
-        batch = _detached(_batch_of(item, network))
+        batch = _detached(_batch_of(_with_tensors(item, dtype), network))
+        if not split(batch.inputs)[0]:
+            raise NernError("bad_data", f"Batch {len(batches) + 1} of the inputs has no tensor or array.")
         used += batch.bytes
         if batches and used > MOST_BYTES:
             notes = (f"Only the first {len(batches):,} batches of the inputs were used, which fill a gibibyte.",)
@@ -93,7 +142,54 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
     if not batches:
         raise NernError("bad_data", "There are no inputs; give at least one batch.")
     _refuse_other_structures(batches)
-    return replace(_hold_out(batches, notes), outputs=tuple(outputs))
+    return replace(_hold_out(batches, notes, network), outputs=tuple(outputs))
+
+
+def floating_type(network: nn.Module) -> torch.dtype:
+    """Return the type of the network's floating-point weights."""
+    return next((of.dtype for of in network.parameters() if of.is_floating_point()), torch.float32)
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _types_beside(network: nn.Module, batch: InputBatch) -> str:
+    """Name the types of the inputs and of the weights, as the end of a sentence; empty if these are equal."""
+    weights = floating_type(network)
+    types = {tensor.dtype for tensor in split(batch.inputs)[0]}
+    if types <= {weights}:
+        return ""
+    given = ", ".join(sorted(str(of).removeprefix("torch.") for of in types))
+    return f"; the inputs have the type {given}, the weights {str(weights).removeprefix('torch.')}"
+
+
+def _refuse_single_examples(inputs: object) -> None:
+    if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+        raise NernError(
+            "bad_data",
+            f"The inputs are a {type(inputs).__name__} of single examples; give batches: torch.utils.data.DataLoader("
+            "dataset, batch_size=32).",
+        )
+
+
+def _with_tensors(item: object, dtype: torch.dtype) -> object:
+    """Return an item with tensors in the places of NumPy arrays. Raises `NernError` (`bad_data`)."""
+
+    def converted(leaf: object) -> object:
+        if not isinstance(leaf, np.ndarray):
+            return leaf
+        try:
+            # A copy, because torch refuses negative strides and warns of memory that cannot be written.
+            tensor = torch.from_numpy(np.array(leaf))
+        except TypeError as error:
+            raise NernError(
+                "bad_data", f"The inputs have an array of the type {quoted(str(leaf.dtype))}; give numbers."
+            ) from error
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    converted_item: object = tree_map(converted, item)
+    return converted_item
 
 
 def _batch_of(item: object, network: nn.Module) -> InputBatch:
@@ -105,7 +201,7 @@ def _batch_of(item: object, network: nn.Module) -> InputBatch:
         return InputBatch(entries) if label is None else InputBatch(entries, _labels(entries.pop(label)))
     if isinstance(item, (tuple, list)):
         arguments = tuple(item)
-        if len(arguments) > 1 and not _accepts(network, arguments):
+        if len(arguments) > 1 and not takes(network, arguments):
             return InputBatch(arguments[:-1], _labels(arguments[-1]))
         return InputBatch(arguments)
     if isinstance(item, Tensor):
@@ -115,15 +211,6 @@ def _batch_of(item: object, network: nn.Module) -> InputBatch:
         f"The inputs are batches of the type {type(item).__name__}; give tensors, tuples or dictionaries of tensors, "
         "as the network takes them.",
     )
-
-
-def _accepts(network: nn.Module, arguments: tuple[object, ...]) -> bool:
-    """Return True if the network can be called with these positional arguments."""
-    try:
-        inspect.signature(network.forward).bind(*arguments)
-    except TypeError:
-        return False
-    return True
 
 
 def _labels(value: object) -> Tensor | None:
@@ -145,27 +232,36 @@ def _refuse_other_structures(batches: Iterable[InputBatch]) -> None:
             )
 
 
-def _hold_out(batches: list[InputBatch], notes: tuple[str, ...]) -> InputSet:
-    """Hold out a tenth of the batches, spread over all, at least one; of a single batch, a tenth of its examples."""
-    if len(batches) == 1:
-        parts = _divided(batches[0])
-        if parts is None:
+def _hold_out(batches: list[InputBatch], notes: tuple[str, ...], network: nn.Module) -> InputSet:
+    """Hold out a tenth of the batches, spread over all; of fewer than ten, a tenth of the examples, from one of them.
+
+    Batches that cannot be divided are held out whole.
+    """
+    if len(batches) < _FEWEST_WHOLE:
+        middle = len(batches) // 2
+        count = max(1, round(_SHARE_HELD_OUT * sum(batch.examples for batch in batches)))
+        parts = _divided(batches[middle], count, network)
+        if parts is not None:
+            return InputSet((*batches[:middle], parts[0], *batches[middle + 1 :]), parts[1:], notes)
+        if len(batches) == 1:
             note = "The fidelity was measured on the inputs of the training, because there is only one."
-            return InputSet(tuple(batches), tuple(batches), (*notes, note))
-        return InputSet(parts[:1], parts[1:], notes)
+            training = tuple(batches)
+            return InputSet(training, training, (*notes, note))
     count = max(1, round(_SHARE_HELD_OUT * len(batches)))
     chosen = {(2 * number + 1) * len(batches) // (2 * count) for number in range(count)}
     held_out = tuple(batch for number, batch in enumerate(batches) if number in chosen)
     return InputSet(tuple(batch for number, batch in enumerate(batches) if number not in chosen), held_out, notes)
 
 
-def _divided(batch: InputBatch) -> tuple[InputBatch, InputBatch] | None:
-    """Divide a batch whose tensors all have one row for each example; None if that is not possible."""
+def _divided(batch: InputBatch, count: int, network: nn.Module) -> tuple[InputBatch, InputBatch] | None:
+    """Divide off `count` examples of a batch whose tensors all have one row for each example.
+
+    None if that is not possible, or if the network does not take so few.
+    """
     tensors, structure, constants = split(batch.inputs)
     rows = batch.examples
-    if batch.count is not None or rows < 2 or any(not tensor.ndim or len(tensor) != rows for tensor in tensors):
+    if batch.count is not None or rows <= count or any(not tensor.ndim or len(tensor) != rows for tensor in tensors):
         return None
-    count = max(1, round(_SHARE_HELD_OUT * rows))
 
     def part(of: slice) -> InputBatch:
         return InputBatch(
@@ -173,7 +269,8 @@ def _divided(batch: InputBatch) -> tuple[InputBatch, InputBatch] | None:
             None if batch.labels is None else batch.labels[of],
         )
 
-    return part(slice(count, None)), part(slice(count))
+    rest, held_out = part(slice(count, None)), part(slice(count))
+    return (rest, held_out) if accepts(network, held_out.inputs) else None
 
 
 def _detached(batch: InputBatch) -> InputBatch:

@@ -17,14 +17,26 @@ from nern_core.networks.segmentation import compared_outputs
 
 # What language models return for their next call, and the loss of given labels, are no answers.
 _NO_ANSWERS: Final = ("past_key_values", "cache", "cache_params", "loss")
-_ONLY: Final = "output"
+ONLY: Final = "output"
+NAME_OF_LOGITS: Final = "logits"
 _AXES_OF_LOGITS: Final = 2
 
 
 def named_outputs(outputs: object) -> dict[str, Tensor]:
     """Return the floating-point tensors with values, by name: `logits`, `0`, `boxes.1`; a lone tensor is `output`."""
     found = {name: tensor for name, tensor in _tensors(outputs, "") if tensor.is_floating_point() and tensor.numel()}
-    return {name or _ONLY: tensor for name, tensor in found.items()}
+    return {name or ONLY: tensor for name, tensor in found.items()}
+
+
+def name_of_logits(outputs: Mapping[str, Tensor]) -> str | None:
+    """Return the output that holds logits: that of this name, or a lone one of two axes; None if there is none."""
+    named = next(
+        (name for name in outputs if name.rpartition(".")[2] == NAME_OF_LOGITS and outputs[name].ndim > 1), None
+    )
+    if named is None and len(outputs) == 1:
+        ((only, tensor),) = outputs.items()
+        return only if tensor.ndim == _AXES_OF_LOGITS and tensor.shape[1] > 1 else None
+    return named
 
 
 def _tensors(value: object, name: str) -> list[tuple[str, Tensor]]:
@@ -83,7 +95,7 @@ def _replaced_forward(network: nn.Module, forward: Forward | None) -> Iterator[N
 
 
 def _under(module: str, output: str) -> str:
-    return module if output == _ONLY else f"{module}.{output}"
+    return module if output == ONLY else f"{module}.{output}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +136,16 @@ class OutputReader:
 
     def named(self, network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
         """Run the network; return the outputs that are compared, by name, without those that are missing this time."""
+        return self.named_and_own(network, run)[0]
+
+    def named_and_own(
+        self, network: nn.Module, run: Callable[[], object]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run the network; return what `named` does, and all outputs of the network itself."""
         with _replaced_forward(network, self.forward), recorded_outputs(network, self.modules) as of_modules:
-            outputs = named_outputs(run()) | of_modules
-        return {name: outputs[name] for name in self.names if name in outputs}
+            own = named_outputs(run())
+        outputs = own | of_modules
+        return {name: outputs[name] for name in self.names if name in outputs}, own
 
 
 LOGITS: Final = OutputReader()

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from nern_core.contract.catalogue import NetworkStructure, network_structure
 from nern_core.contract.catalogue.architectures import is_catalogued
 from nern_core.contract.catalogue.networks import unknown_architecture
+from nern_core.contract.errors import NernError, quoted
 from nern_core.networks.architecture import Architecture
 from nern_core.networks.built_in import BuiltInArchitectures
 from nern_core.networks.installed_architectures import find_installed
@@ -20,7 +21,7 @@ from nern_core.networks.shared_tensors import shared_names, with_shared
 from nern_core.networks.timm_models import TimmArchitectures
 from nern_core.networks.torchvision_models import TorchvisionArchitectures
 from nern_core.networks.transformers_models.names import TransformersArchitectures
-from nern_core.tensors.name_matching import match_names
+from nern_core.tensors.name_matching import match_names, plain_names
 
 _CPU = torch.device("cpu")
 # Of the weights of two-dimensional convolutions.
@@ -50,10 +51,19 @@ def find_architecture(name: str) -> Architecture:
     prefix, separator, rest = name.partition(":")
     if not separator:
         prefix, rest = "", name
-    found = next((provider.find(rest) for provider in _PROVIDERS if provider.prefix == prefix), None)
+    provider = next((of for of in _PROVIDERS if of.prefix == prefix), None)
+    found = None if provider is None else provider.find(rest)
     found = found or find_installed(name) or _registered.get(name)
+    if found is None and separator and provider is None:
+        raise NernError(
+            "unknown_architecture",
+            f"No installed package has the architecture {quoted(name)}, and code of yours is imported only if you name "
+            "it with `architecture`.",
+        )
     if found is None:
-        raise unknown_architecture(name)
+        raise unknown_architecture(
+            name, [] if provider is None else [_full_name(provider, of) for of in provider.names()]
+        )
     return found
 
 
@@ -122,16 +132,28 @@ def copy_network(network: nn.Module, device: torch.device = _CPU) -> nn.Module:
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load a checkpoint's tensors into a network. Names changed by wrappers are recognized.
+    """Load a checkpoint's tensors into a network. Names changed by wrappers of either are recognized.
 
     Tensors that the network shares may be given under one of their names.
 
     Raises `NernError` (`ambiguous_checkpoint`, `architecture_mismatch`) if names or shapes do not fit.
     """
-    tensors = with_shared(tensors, shared_names(network))
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    match = match_names(shapes, structure_of(network))
-    _load_found(network, {match.names[name]: tensor for name, tensor in tensors.items() if name in match.names})
+    own = structure_of(network)
+    problem: NernError | None = None
+    for plain in plain_names(own.shapes):
+        shared = {plain[name]: tuple(plain[other] for other in of) for name, of in shared_names(network).items()}
+        given = with_shared(tensors, shared)
+        structure = own.model_copy(update={"shapes": {plain[name]: own.shapes[name] for name in plain}})
+        try:
+            match = match_names({name: tuple(tensor.shape) for name, tensor in given.items()}, structure)
+        except NernError as error:
+            problem = problem or error
+            continue
+        names = {new: name for name, new in plain.items()}
+        _load_found(network, {names[match.names[n]]: tensor for n, tensor in given.items() if n in match.names})
+        return
+    assert problem is not None
+    raise problem
 
 
 def structure_of(network: nn.Module) -> NetworkStructure:

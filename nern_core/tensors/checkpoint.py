@@ -43,6 +43,7 @@ from nern_core.formats.tensor_claims import TensorClaim
 from nern_core.formats.torch_files import TorchTensor, read_torch_file
 from nern_core.tensors.name_matching import match_names
 from nern_core.tensors.onnx_files import read_onnx, write_onnx
+from nern_core.tensors.safetensors_files import write_safetensors
 
 _DTYPES: Final = {
     "F64": torch.float64,
@@ -157,7 +158,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = checkpoint.named_as_in_file()
     if path.suffix == ".safetensors":
         # safetensors rejects tensors that share memory or have strides.
-        safetensors.torch.save_file(separate(tensors), path)
+        write_safetensors(separate(tensors), path)
     elif path.suffix in {".pt", ".pth", ".th"}:
         with path.open("wb") as file:
             torch.save(_state_dict(checkpoint, tensors), file)

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Final
 
-import safetensors.torch
 from torch import Tensor
 
 from nern_core.formats.hub_config import CONFIG
 from nern_core.formats.hub_folder import INDEX, WEIGHTS
 from nern_core.tensors.checkpoint import Checkpoint, separate
+from nern_core.tensors.safetensors_files import write_safetensors
 
 # Without it, transformers takes a file for one of another framework.
 _METADATA: Final = {"format": "pt"}
@@ -29,7 +29,7 @@ def write_hub_folder(checkpoint: Checkpoint, folder: Path, shard_bytes: int | No
         names = [f"{stem}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     for name, shard in zip(names, shards, strict=True):
         # safetensors rejects tensors that share memory or have strides.
-        safetensors.torch.save_file(separate(shard), folder / name, _METADATA)
+        write_safetensors(separate(shard), folder / name, _METADATA)
     if len(shards) > 1:
         index = {
             "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())},

@@ -6,7 +6,7 @@ differently. These changes are undone if the names then fit.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,21 @@ def match_names(shapes: Mapping[str, Shape], network: NetworkStructure) -> NameM
     if beside:
         raise _not_alone(beside[0], names, network)
     return NameMatch(names, _classes(shapes, names, network), tuple(_changes(shapes, names)))
+
+
+def plain_names(names: Collection[str]) -> Iterator[dict[str, str]]:
+    """Yield the names of a network by its own names: without wrappers, then without each prefix that all of them have.
+
+    The counter of averaged weights is left out, because checkpoints of the network itself lack it.
+    """
+    own = [name for name in names if name != AVERAGED_COUNTER]
+    plain = {name: _without_wrappers(name) for name in own}
+    if len(set(plain.values())) < len(plain):
+        plain = {name: name for name in own}
+    yield plain
+    while len({name.partition(".")[0] for name in plain.values()}) == 1 and all("." in new for new in plain.values()):
+        plain = {name: new.partition(".")[2] for name, new in plain.items()}
+        yield plain
 
 
 def _without_wrappers(name: str) -> str:

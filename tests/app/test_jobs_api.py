@@ -152,6 +152,11 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
         "invalid-options",
         "architecture: there is no such architecture; did you mean cifar-resnet20?",
     ),
+    (
+        {"architecture": "two:Two"},
+        "invalid-options",
+        "architecture: a service takes no code of yours; install it there as a package with entry points of",
+    ),
     ({"seconds": -1}, "invalid-options", "seconds: this must be more than 0."),
     ({"steps": 2**53}, "invalid-options", "steps: this must be at most 9007199254740991."),
     (
@@ -175,7 +180,10 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
 def test_a_data_set_of_an_unknown_network_is_refused(embedded_client: TestClient) -> None:
     answer = submit(embedded_client, {"dataset": str(DIGITS)})
     assert (answer.status_code, answer.json()["type"]) == (422, "no-architecture")
-    assert answer.json()["detail"] == "`dataset` needs `architecture`, to measure the accuracy."
+    assert answer.json()["detail"] == (
+        "`dataset` needs `architecture`, for training and measuring; only ONNX files and folders of transformers need "
+        "none."
+    )
 
 
 def test_an_onnx_file_is_accepted_and_holds_its_own_architecture(embedded_client: TestClient) -> None:

@@ -71,6 +71,8 @@ def test_text_lines_are_uploaded_without_the_empty_ones(
     (tmp_path / "lines.txt").write_text("a cat\n\n a warm wall\n")
     assert nern("datasets", "upload", "lines", str(tmp_path / "lines.txt")) == 0
     assert capsys.readouterr().out == f"lines: {len('a cat' + chr(10) + 'a warm wall')} bytes of text lines\n"
+    assert nern("datasets", "list") == 0
+    assert capsys.readouterr().out == "lines\tupload\t17 bytes of text\t\n"
     (tmp_path / "latin.txt").write_bytes(b"\xe4")
     assert nern("datasets", "upload", "latin", str(tmp_path / "latin.txt")) == 9
     assert "latin.txt' is not text in UTF-8; save it in this encoding." in " ".join(capsys.readouterr().err.split())

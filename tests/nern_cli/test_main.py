@@ -279,7 +279,7 @@ def test_help_has_the_bounds_of_options(monkeypatch: pytest.MonkeyPatch, capsys:
         (
             ["evaluate", "{example}", "--architecture", "digits-cnn", "--dataset", "/no"],
             9,
-            "There is no folder or file '/no'; --dataset is a folder with train.npz and test.npz or with images,",
+            "There is no folder or file '/no'. A data set is a folder of images, by class or without classes; Parquet,",
         ),
         (["encode", "{pipe}", "-o", "{out}"], 2, "is a pipe or a device"),
         (["encode", "{several}", "-o", "{out}"], 9, "several state dicts, under 'a', 'net.g'"),

@@ -104,6 +104,7 @@ def test_a_network_that_is_no_classifier_gets_images_as_inputs(folders: Path, tm
     assert metrics.fidelity is not None
     assert [output.name for output in metrics.fidelity.outputs] == ["image"]
     assert metrics.fidelity.outputs[0].relative_error < 0.5
+    assert any("pixels from 0 to 1, without normalization; a dataset.json" in note for note in metrics.notes)
 
 
 def test_labelled_images_can_be_compared_by_outputs_within_the_network(folders: Path, tmp_path: Path) -> None:
@@ -113,6 +114,8 @@ def test_labelled_images_can_be_compared_by_outputs_within_the_network(folders: 
     metrics = encode(EXAMPLE, tmp_path / "x.nern", options).report.metrics
     assert metrics.fidelity is not None
     assert [output.name for output in metrics.fidelity.outputs] == ["features"]
+    assert metrics.original_accuracy == pytest.approx(100 * 59 / 60)
+    assert not any("without normalization" in note for note in metrics.notes)
 
 
 @pytest.mark.parametrize("has_labels", [True, False])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import nern_core
 from nern_core import EncodeOptions, NernError, open_comparison
@@ -254,3 +255,43 @@ def test_extra_states_are_kept(tmp_path: Path) -> None:
 
     nern_core.encode(Counting(32, 32), tmp_path / "x.nern")
     assert nern_core.decode(tmp_path / "x.nern").extra_states == {"_extra_state": {"seen": 3}}
+
+
+class Held(nn.Module):
+    """A network that holds another one, as the modules of Lightning do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    wrapper: nn.Module = torch.compile(network, backend="eager")  # type: ignore[assignment] # a wrapper of the network
+    return wrapper
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, compiled, AveragedModel, Held], ids=lambda of: of.__name__)
+def test_weights_are_put_into_a_wrapped_network_and_those_of_one_into_the_network(
+    wrap: Callable[[nn.Module], nn.Module], tmp_path: Path
+) -> None:
+    network, other, third = Tagger(), Tagger(), Tagger()
+    nern_core.encode(network, tmp_path / "plain.nern")
+    decoded = nern_core.decode(tmp_path / "plain.nern").tensors
+    nern_core.load(tmp_path / "plain.nern", wrap(other))
+    assert all(torch.equal(tensor, decoded[name]) for name, tensor in other.state_dict().items()) is (
+        wrap is not AveragedModel
+    )
+    loaded = nern_core.load(tmp_path / "plain.nern", wrap(third))
+    nern_core.encode(loaded, tmp_path / "wrapped.nern")
+    back = nern_core.load(tmp_path / "wrapped.nern", Tagger()).state_dict()
+    assert all(tensor.shape == back[name].shape for name, tensor in decoded.items())
+
+
+def test_the_permissions_of_a_file_are_those_of_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    path = tmp_path / "x.nern"
+    nern_core.encode(nn.Linear(8, 8), path)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    path.chmod(0o640)
+    nern_core.encode(nn.Linear(8, 8), path)
+    assert path.stat().st_mode & 0o777 == 0o640

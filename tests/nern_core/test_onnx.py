@@ -18,6 +18,7 @@ from nern_core.contract.report import AlternativeReport
 from nern_core.formats.encoding_structure import graph_bytes, read_format_version
 from nern_core.networks.input_evaluator import InputEvaluator
 from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
+from tests.image_data import class_folders
 from tests.onnx_models import answers, model_of, saved, small_model, weights
 
 SQUARE: Any = (16, 16)
@@ -177,7 +178,6 @@ def test_arrays_have_a_row_for_each_example_wherever_the_graph_has_its_examples(
         ({"inputs.image": (4, 3, 8, 8)}, r"has no array `inputs.x`"),
         ({"inputs.x": (4, 3, 8, 8), "inputs.z": (4, 1)}, r"takes no input 'z'; its inputs are 'x'"),
         ({"inputs": (4, 3, 8)}, r"Each row of 'x' has the shape \(3, 8\), .* \(any, 3, 8, 8\)"),
-        ({"images": (4, 3, 8, 8)}, r"an .npz or safetensors file with `inputs.x`"),
     ],
 )
 def test_other_arrays_are_refused(model: Path, arrays: Any, sentence: str, tmp_path: Path) -> None:
@@ -186,6 +186,12 @@ def test_other_arrays_are_refused(model: Path, arrays: Any, sentence: str, tmp_p
     with pytest.raises(NernError, match=sentence) as error:
         nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(dataset=str(tmp_path / "d.npz")))
     assert error.value.code == "bad_data"
+
+
+def test_arrays_without_inputs_are_listed_with_their_new_names(model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", images=images())
+    with pytest.raises(NernError, match=r"has the arrays 'images', and none named `inputs`; rename the only argument"):
+        nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(dataset=str(tmp_path / "d.npz")))
 
 
 def test_an_architecture_and_a_key_are_refused(model: Path, tmp_path: Path) -> None:
@@ -276,3 +282,36 @@ def test_weights_of_another_file_make_no_onnx_file(tmp_path: Path) -> None:
     with pytest.raises(NernError) as error:
         write_checkpoint(checkpoint, tmp_path / "w.onnx")
     assert error.value.code == "no_graph"
+
+
+def test_the_last_of_more_arguments_than_the_graph_takes_holds_the_labels(model: Path, tmp_path: Path) -> None:
+    x = images()
+    labels = answers(model, {"x": x})["logits"].argmax(axis=1)
+    result = nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(steps=1), inputs=[(x, labels)])
+    assert result.report.metrics.original_accuracy == 100
+
+
+def test_more_arguments_than_the_graph_takes_are_refused(model: Path, tmp_path: Path) -> None:
+    x = images()
+    with pytest.raises(NernError, match=r"The ONNX network takes 1 input \('x'\), not 3\."):
+        nern_core.encode(model, tmp_path / "x.nern", inputs=[(x, x, x[:, 0, 0, 0])])
+
+
+@pytest.mark.parametrize("override", [None, '{"mean": [0.5, 0.5, 0.5]}'])
+def test_images_are_data_for_a_graph_with_one_input_for_them(model: Path, tmp_path: Path, override: str | None) -> None:
+    class_folders(tmp_path / "images", {"a": 20, "b": 20})
+    if override is not None:
+        (tmp_path / "images" / "dataset.json").write_text(override)
+    options = EncodeOptions(dataset=str(tmp_path / "images"), steps=1)
+    metrics = nern_core.encode(model, tmp_path / "x.nern", options).report.metrics
+    assert metrics.fidelity is not None
+    assert metrics.fidelity.examples == 8
+    assert metrics.original_accuracy is not None
+    assert any("inputs of 8 x 8 pixels from 0 to 1" in note for note in metrics.notes) is (override is None)
+
+
+def test_images_of_another_size_than_the_graph_takes_are_refused(model: Path, tmp_path: Path) -> None:
+    class_folders(tmp_path / "images", {"a": 5, "b": 5})
+    (tmp_path / "images" / "dataset.json").write_text('{"input_size": 16}')
+    with pytest.raises(NernError, match="sets an `input_size` of 16; the ONNX network takes 8"):
+        nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(dataset=str(tmp_path / "images")))

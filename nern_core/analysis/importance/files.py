@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Final
 
-import safetensors.torch
 from torch import Tensor
 
 from nern_core.analysis.charts import Panel, Series, line_panels
 from nern_core.analysis.importance.measure import Measured
 from nern_core.analysis.importance.model import Granularity, Importance
 from nern_core.analysis.importance.scores import Scores
+from nern_core.tensors.safetensors_files import write_safetensors
 
 JSON_NAME: Final = "importance.json"
 SCORES_NAME: Final = "importance.safetensors"
@@ -28,7 +28,7 @@ def write(measured: Measured, folder: Path) -> list[Path]:
     document.write_text(importance.model_dump_json(indent=2) + "\n", encoding="utf-8")
     # One entry, because several entries would be written in random order.
     metadata = importance.model_dump_json(include={"nern_version", "source_sha256", "encoding_sha256"})
-    safetensors.torch.save_file(_named(measured.scores), scores, {"nern": metadata})
+    write_safetensors(_named(measured.scores), scores, {"nern": metadata})
     if not importance.pruning:
         return [document, scores]
     curve.write_text(draw_pruning(importance), encoding="utf-8")

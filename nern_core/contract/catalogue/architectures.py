@@ -18,7 +18,8 @@ ARCHITECTURE_NAMES: Final = (
 )
 ENTRY_POINTS: Final = "nern.architectures"
 # Libraries that know more names than the catalogue lists, with the form of these names.
-_OF_LIBRARIES: Final = re.compile(r"(torchvision|timm|transformers):[A-Za-z0-9_.-]{1,100}")
+LIBRARIES: Final = ("torchvision", "timm", "transformers")
+_OF_LIBRARIES: Final = re.compile(rf"({'|'.join(LIBRARIES)}):[A-Za-z0-9_.-]{{1,100}}")
 # The catalogue lists all networks of this library.
 _CATALOGUED_LIBRARY: Final = "torchvision:"
 # The type of pydantic's error for a name that no provider knows.

@@ -5,17 +5,20 @@
 
 import difflib
 import lzma
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, architectures
+from nern_core.contract.catalogue.architectures import ARCHITECTURE_NAMES, LIBRARIES, architectures
 from nern_core.contract.errors import NernError, quoted
 
 FILE = Path(__file__).with_name("networks.jsonl.xz")
 _TORCHVISION = "torchvision:"
+# A path to code without a name in it.
+_OF_FILE = re.compile(r"[^:]+\.py")
 # Longer texts are not compared with the names, because that takes long.
 _LONGEST_COMPARED = 64
 Shape = tuple[int, ...]
@@ -64,9 +67,13 @@ def network_structure(architecture: str) -> NetworkStructure:
     return NetworkStructure.model_validate_json(line)
 
 
-def unknown_architecture(name: str) -> NernError:
-    """Make the error for an unknown architecture name."""
-    meant = closest_architecture(name)
+def unknown_architecture(name: str, known: Iterable[str] = ()) -> NernError:
+    """Make the error for an unknown architecture name; `known` are names that the catalogue does not list."""
+    if _OF_FILE.fullmatch(name):
+        return NernError(
+            "unknown_architecture", f"{quoted(name)} is a file; add the name of a class or function in it: {name}:NAME."
+        )
+    meant = closest_architecture(name, known)
     if name.startswith(_TORCHVISION):
         sentence = f"torchvision has no network {quoted(name.removeprefix(_TORCHVISION))}"
         names = "names are for example resnet18 or mobilenet_v3_small."
@@ -75,11 +82,18 @@ def unknown_architecture(name: str) -> NernError:
     return NernError("unknown_architecture", f"{sentence}; {f'did you mean {meant}?' if meant else names}")
 
 
-def closest_architecture(name: str) -> str | None:
-    """Return the known name that an unknown one resembles: the same behind a prefix, or a similar one."""
+def closest_architecture(name: str, others: Iterable[str] = ()) -> str | None:
+    """Return the known name that an unknown one resembles: the same behind a prefix, or a similar one.
+
+    A name with the prefix of a library or package resembles only names with this prefix.
+    """
     if len(name) > _LONGEST_COMPARED:
         return None
-    known = {entry.name.rpartition(":")[2]: entry.name for entry in architectures()}
+    names = [*(entry.name for entry in architectures()), *others]
+    prefix, separator, _ = name.lower().partition(":")
+    if separator and (prefix in LIBRARIES or any(of.startswith(f"{prefix}:") for of in names)):
+        names = [of for of in names if of.startswith(f"{prefix}:")]
+    known = {of.rpartition(":")[2]: of for of in names}
     wanted = name.lower().rpartition(":")[2]
     for prefix in ("", "cifar-"):
         if prefix + wanted in known:

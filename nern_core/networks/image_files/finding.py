@@ -1,9 +1,11 @@
 """Find the format of a data set of encoded images."""
 
+import zipfile
 from pathlib import Path
 from typing import Final
 
 from nern_core.contract.errors import NernError
+from nern_core.formats.array_names import problem_of_names
 from nern_core.networks.image_files.folders import read_folder
 from nern_core.networks.image_files.parquet import read_parquet
 from nern_core.networks.image_files.parts import ImageFiles
@@ -45,6 +47,8 @@ def _in_file(path: Path) -> ImageFiles | None:
             "bad_data", f"'{path}' holds one array (.npy); write `inputs`, and `labels` if known, with numpy.savez."
         )
     if head.startswith(_ZIP_MAGIC):
+        if arrays := _arrays_in(path):
+            raise NernError("not_a_dataset", f"'{path}' {problem_of_names(arrays)}.")
         raise NernError(
             "not_a_dataset",
             f"'{path}' is a zip archive; give the unpacked folder of images, the folder with train.npz and test.npz, "
@@ -54,6 +58,16 @@ def _in_file(path: Path) -> ImageFiles | None:
     if not is_safetensors and (head.endswith(_TAR_MAGIC) or path.suffix == ".tar"):
         return read_webdataset(path, [path])
     return None
+
+
+def _arrays_in(path: Path) -> list[str]:
+    """Return the names of the arrays in a zip archive; none if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
+    return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
 
 
 def _in_folder(path: Path) -> ImageFiles | None:

@@ -51,6 +51,7 @@ class _LeftOut:
     links: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     def notes(self) -> Iterator[str]:
         """Describe what is not read."""
@@ -60,6 +61,8 @@ class _LeftOut:
             yield f"Files left out because they have other names than images: {_counted(self.others)}."
         if self.outside:
             yield f"Images left out because they lie outside of splits or classes: {_counted(self.outside)}."
+        if self.empty:
+            yield f"Folders without images that count as classes: {_counted(self.empty)}; remove any that is none."
 
 
 def read_folder(path: Path) -> ImageFiles | None:
@@ -113,6 +116,8 @@ def _parts(root: Path, folders: dict[str, str], paths: list[str], left_out: _Lef
             named = [name for name in names if name is not None]
             _refuse_other_classes(root, folder, named, known)
             labels = numbered(known, named)
+            if classes[split] is known:
+                left_out.empty += sorted(set(known).difference(named))
         parts[split] = _FolderPart(root, members, labels)
     if used < len(paths):
         left_out.outside += [path for path in paths if Path(path).parts[0] not in folders.values()]

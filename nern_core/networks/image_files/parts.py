@@ -123,8 +123,8 @@ def choose_splits(path: Path, parts: Mapping[str, Part], notes: Sequence[str] = 
     )
     rest = np.setdiff1d(np.arange(len(part)), held_out)
     note = (
-        f"'{path}' has no separate test images: of {len(part):,} images, {len(held_out):,} were held out for "
-        "measuring, chosen by a fixed seed."
+        f"'{path}' has no separate test images: of {len(part):,} images, {len(held_out):,} "
+        f"{'was' if len(held_out) == 1 else 'were'} held out for measuring, chosen by a fixed seed."
     )
     return ImageFiles(train=Rows(part, rest), test=Rows(part, held_out), notes=(*notes, note))
 

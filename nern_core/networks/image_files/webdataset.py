@@ -64,6 +64,12 @@ def read_webdataset(path: Path, archives: Sequence[Path]) -> ImageFiles:
                 f"{len(members) - len(labels):,} of {len(members):,} images have no label (`KEY.cls`), so all count as "
                 "unlabelled."
             )
+        folders = {str(PurePosixPath(member.name).parent) for member in members}
+        if not labels and len(folders) > 1:
+            notes.append(
+                f"The images in the archive have no labels (`KEY.cls`), but lie in {len(folders):,} folders: unpack "
+                "it to use these as classes."
+            )
         parts[split] = _ArchivePart(tuple(members), np.array(labels, dtype=np.int64) if is_labelled else None)
     return choose_splits(path, parts, notes)
 

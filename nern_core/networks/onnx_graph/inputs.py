@@ -5,6 +5,7 @@ The arrays have one row for each example, whatever the graph does with its axes:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,14 +13,57 @@ from torch import Tensor
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.array_names import INPUTS, LABELS
+from nern_core.formats.text_files import has_text
+from nern_core.networks.architecture import UNCHANGED
 from nern_core.networks.arrays import EXAMPLES_PER_BATCH, array_batches, has_arrays
+from nern_core.networks.datasets import dataset_preprocessing, preprocessing_notes
+from nern_core.networks.image_inputs import read_image_inputs
 from nern_core.networks.input_evaluator import InputEvaluator
-from nern_core.networks.input_set import read_batches
+from nern_core.networks.input_set import InputSet, read_batches
 from nern_core.networks.onnx_graph.graph import Input
 from nern_core.networks.onnx_graph.network import OnnxNetwork, build_onnx_network
 
 _EXAMPLES_OF_CHECK = 2
 _LARGEST_DIFFERENCE = 1e-3
+
+
+def read_onnx_inputs(dataset: Path, network: OnnxNetwork, outputs: Sequence[str] = ()) -> InputSet:
+    """Read arrays, or images if the network has one input for them. Raises `NernError` as `onnx_batches` does."""
+    images = None if has_arrays(dataset) or has_text(dataset) else _input_for_images(network.graph_inputs)
+    if images is None:
+        return read_batches(onnx_batches(dataset, network), network, outputs)
+    count, size = images
+    default = replace(UNCHANGED, input_size=size)
+    preprocessing = dataset_preprocessing(dataset, default)
+    if preprocessing.input_size != size:
+        raise NernError(
+            "bad_data",
+            f"The dataset sets an `input_size` of {preprocessing.input_size}; the ONNX network takes {size}.",
+        )
+    pair = {
+        network.graph_inputs[0].name: torch.rand(
+            _EXAMPLES_OF_CHECK, 3, size, size, generator=torch.Generator().manual_seed(0)
+        )
+    }
+    if count == 1 and _takes_more(network, pair, dict.fromkeys(pair, 0)):
+        count = None
+    read = read_image_inputs(dataset, preprocessing, count)
+    if not read.training or not read.held_out:
+        raise NernError(
+            "bad_data", f"The ONNX network takes {count} images at once, and the data set has fewer; add some."
+        )
+    notes = preprocessing_notes(replace(default, input_size=0), preprocessing)
+    return replace(read, outputs=tuple(outputs), notes=(*read.notes, *notes))
+
+
+def _input_for_images(inputs: tuple[Input, ...]) -> tuple[int | None, int] | None:
+    """Return the number of images that a network takes at once, None for any, and their size; None for other inputs."""
+    if len(inputs) != 1 or not inputs[0].is_floating_point or inputs[0].shape is None:
+        return None
+    match inputs[0].shape:
+        case (count, 3, int(height), int(width)) if height == width:
+            return count, height
+    return None
 
 
 def onnx_batches(dataset: Path, network: OnnxNetwork) -> Iterator[dict[str, Tensor]]:
@@ -32,7 +76,9 @@ def onnx_batches(dataset: Path, network: OnnxNetwork) -> Iterator[dict[str, Tens
     if not has_arrays(dataset):
         named = ", ".join(f"`{INPUTS}.{of.name}`" for of in inputs)
         raise NernError(
-            "bad_data", f"An ONNX network takes a data set of arrays: an .npz or safetensors file with {named}."
+            "bad_data",
+            f"This ONNX network takes a data set of arrays: an .npz or safetensors file with {named}. Images need one "
+            "input of the shape N x 3 x S x S with a known S.",
         )
     first = _named(next(array_batches(dataset, _EXAMPLES_OF_CHECK)), inputs)
     axes = {of.name: _axis_of_examples(of, first[of.name]) for of in inputs}
@@ -53,7 +99,7 @@ def open_onnx_evaluator(
 ) -> InputEvaluator:
     """Open the held-out inputs of a data set for the network of a graph. Raises `NernError` as `onnx_batches` does."""
     network = build_onnx_network(graph, tensors)
-    inputs = read_batches(onnx_batches(dataset, network), network, outputs)
+    inputs = read_onnx_inputs(dataset, network, outputs)
     return InputEvaluator(network=network, inputs=inputs, device=device)
 
 

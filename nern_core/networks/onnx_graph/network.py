@@ -61,11 +61,17 @@ class OnnxNetwork(nn.Module):
         program: _Program = getattr(self, PROGRAM)
         expected = [of.name for of in program.graph.inputs]
         given = {**dict(zip(expected, arguments, strict=False)), **named}
-        if len(arguments) > len(expected) or set(given) != set(expected):
+        if len(arguments) > len(expected):
             raise NernError(
                 "bad_data",
-                f"the ONNX network takes the inputs {', '.join(map(quoted, expected))}, not "
-                f"{', '.join(map(quoted, given)) or 'none'}",
+                f"The ONNX network takes {len(expected)} input{'' if len(expected) == 1 else 's'} "
+                f"({', '.join(map(quoted, expected))}), not {len(arguments)}.",
+            )
+        if set(given) != set(expected):
+            raise NernError(
+                "bad_data",
+                f"The ONNX network takes the inputs {', '.join(map(quoted, expected))}, not "
+                f"{', '.join(map(quoted, given)) or 'none'}.",
             )
         return program.run(self, given)
 

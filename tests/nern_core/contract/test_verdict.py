@@ -42,8 +42,8 @@ def test_the_points_that_are_lost_decide_where_they_are_known(reconstructed: flo
     ("error", "is_distilled", "level", "cost"),
     [
         (0.03, False, "faithful", "usually costs less than half a point of accuracy"),
-        (0.031, False, "degraded", "costs from no to many points of accuracy"),
-        (0.6, False, "degraded", "costs from no to many points of accuracy"),
+        (0.031, False, "degraded", "may cost nothing or many points of accuracy; measure it with a data set"),
+        (0.6, False, "degraded", "may cost nothing or many points of accuracy; measure it with a data set"),
         (0.61, False, "ruined", "usually costs most of the accuracy"),
         (0.12, True, "faithful", "usually costs less than half a point of accuracy"),
         (0.13, True, "degraded", "usually costs some points of accuracy"),
@@ -151,3 +151,35 @@ def test_the_overlap_of_masks_or_boxes_decides_for_networks_that_have_them(overl
         f"On 3 held-out inputs, 99.00 % of the pixels have the original's class, and the mean IoU is {overlap:.2f} %; "
         "the outputs differ by 20 %."
     )
+
+
+def fidelity(
+    agreement: float | None, *, error: float = 0.05, examples: int = 1000, is_held_out: bool = True
+) -> Fidelity:
+    output = OutputFidelity(name="output", relative_error=error, cosine=0.9)
+    return Fidelity(examples=examples, outputs=(output,), agreement=agreement, is_held_out=is_held_out)
+
+
+@pytest.mark.parametrize(("agreement", "level"), [(90.0, "faithful"), (89.9, "degraded"), (49.9, "ruined")])
+def test_an_accuracy_that_is_kept_with_other_answers_is_not_faithful(agreement: float, level: str) -> None:
+    found = judge(
+        evidence(original_accuracy=30.0, reconstructed_accuracy=65.0, fidelity=fidelity(agreement, error=0.99))
+    )
+    assert found.level == level
+    assert found.sentence.startswith("The accuracy is 65.00 %, 35.00 points above the original's")
+    assert found.sentence.endswith(
+        f"but only {agreement:.2f} % of the answers are the original's; the outputs differ by 99 %."
+    ) is (level != "faithful")
+
+
+def test_percentages_of_few_examples_are_called_rough() -> None:
+    for examples, sentence in ((1, "Only 1 example was measured"), (99, "Only 99 examples were measured")):
+        advice = judge(evidence(fidelity=fidelity(100.0, examples=examples))).advice
+        assert advice == f"{sentence}, so the percentages are rough; more data make them certain."
+    assert judge(evidence(fidelity=fidelity(100.0, examples=100))).advice is None
+    assert judge(evidence(fidelity=fidelity(None, examples=1))).advice is None
+
+
+def test_inputs_of_the_training_are_not_called_held_out() -> None:
+    found = judge(evidence(fidelity=fidelity(None, examples=1, is_held_out=False)))
+    assert found.sentence == "On 1 input of the training, the outputs differ by 5 % from the original's."

@@ -8,6 +8,7 @@ import pytest
 from bench.fuzz_mutations import mutate
 from nern_core.contract.errors import NernError
 from nern_core.formats.dataset_structure import SplitStructure, read_dataset_structure
+from nern_core.formats.other_datasets import DATASET_KINDS
 from tests.dataset_files import SMALL, Claim, safetensors_file
 
 
@@ -64,7 +65,10 @@ def test_other_text_is_explained(tmp_path: Path, claims: dict[str, Claim], sente
 @pytest.mark.parametrize(
     ("claims", "sentence"),
     [
-        ({"inputs": ("F32", (3, 2)), "mask": ("F32", (3,))}, "has an array 'mask'; name arrays `inputs`"),
+        (
+            {"inputs": ("F32", (3, 2)), "mask": ("F32", (3,))},
+            "has an array 'mask', which is no argument by its name; rename it to 'inputs.mask'",
+        ),
         ({"inputs": ("F32", (3, 2)), "inputs.b": ("F32", (3,))}, "has `inputs` and 'inputs.b'; name all"),
         ({"inputs.a": ("F32", (3, 2)), "inputs.b": ("F32", (4,))}, "with 4 rows, and 'inputs.a' has 3"),
         ({"inputs": ("F32", (0, 2))}, "'inputs' with 0 rows"),
@@ -110,7 +114,7 @@ def test_other_contents_are_explained(tmp_path: Path, claims: dict[str, Claim], 
     ("content", "sentence"),
     [
         (b"", "header is longer than the file"),
-        (b"PK\x03\x04 and so on", "header is longer than the file"),
+        (b"PK\x03\x04 and so on", "is a zip archive"),
         (safetensors_file(SMALL)[:-1], "bytes of data, but its header declares"),
         (safetensors_file(SMALL) + b"x", "bytes of data, but its header declares"),
         (safetensors_file(SMALL, {"note": "x" * 70_000}), "header is longer than 64 KiB"),
@@ -159,3 +163,34 @@ def test_whatever_is_changed_in_a_file_it_is_read_or_refused(tmp_path: Path) -> 
         except NernError as error:
             outcomes.add(error.code)
     assert outcomes == {"read", "not_a_dataset"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("cat.png", b"\x89PNG\r\n\x1a\n", "is a single image"),
+        ("cat.jpg", b"\xff\xd8\xff\xe0", "is a single image"),
+        ("images.tar.gz", b"\x1f\x8b\x08", "is compressed by gzip; unpack it"),
+        ("rows.csv", b"a,b\n1,2\n", "is a table of text"),
+        ("net.onnx", b"\x08\x07\x12", "is a checkpoint, which comes before the options"),
+        ("data", b"nothing known", "has an unknown format"),
+    ],
+)
+def test_other_files_are_named_with_the_kinds_of_data_sets(
+    tmp_path: Path, name: str, content: bytes, what: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(NernError) as error:
+        read_dataset_structure(tmp_path / name)
+    assert error.value.code == "not_a_dataset"
+    assert error.value.message == f"'{tmp_path / name}' {what}. A data set is {DATASET_KINDS}."
+
+
+def test_arrays_with_other_names_are_listed_with_their_new_names(tmp_path: Path) -> None:
+    path = written(tmp_path, safetensors_file({"image": ("F32", (5, 3)), "labels": ("I64", (5,))}))
+    with pytest.raises(NernError) as error:
+        read_dataset_structure(path)
+    assert error.value.message == (
+        f"'{path}' has the arrays 'image', 'labels', and none named `inputs`; rename the only argument to `inputs`, or "
+        "each one as in 'inputs.image', and the classes to `labels`."
+    )

@@ -43,7 +43,10 @@ def test_data_sets_of_images_and_other_files_are_none_of_arrays(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"inputs": IDS, "mask": IDS}, "has an array 'mask'; name arrays"),
+        (
+            {"inputs": IDS, "mask": IDS},
+            "has an array 'mask', which is no argument by its name; rename it to 'inputs.mask'",
+        ),
         ({"inputs": IDS, "inputs.b": IDS}, "has `inputs` and 'inputs.b'"),
         ({"inputs.a": IDS, "inputs.b": IDS[:3]}, "an array 'inputs.b' with 3 rows, and 'inputs.a' has 70"),
         ({"inputs": IDS[:0]}, "with 0 rows"),

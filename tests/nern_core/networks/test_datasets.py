@@ -52,12 +52,15 @@ def test_other_contents_are_explained(tmp_path: Path, content: dict[str, Any], s
 
 
 def test_a_missing_or_broken_file_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(NernError, match=r"There is no test\.npz") as error:
+    with pytest.raises(NernError, match="There is no data set in the folder") as error:
         read_image_set(tmp_path, "test")
     assert error.value.code == "missing_data"
     with pytest.raises(NernError, match="There is no folder or file '/nope'") as error:
         read_image_set(Path("/nope"), "test")
     assert error.value.code == "missing_data"
+    (tmp_path / "train.npz").touch()
+    with pytest.raises(NernError, match=r"There is no test\.npz in the folder '.*', beside the other split\."):
+        read_image_set(tmp_path, "test")
     (tmp_path / "test.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(NernError, match="not an .npz file"):
         read_image_set(tmp_path, "test")

@@ -7,7 +7,8 @@ import torch
 from nern_core.contract.errors import NernError
 from nern_core.networks import build_network, find_architecture
 from nern_core.networks.datasets import read_image_set, to_inputs
-from nern_core.networks.evaluate import evaluate_checkpoint, open_evaluator, refuse_input_size, refuse_labels
+from nern_core.networks.evaluate import evaluate_checkpoint, open_evaluator, refuse_input_size
+from nern_core.networks.labels import refuse_labels
 from nern_core.networks.registry import WeightlessModules
 from nern_core.tensors.checkpoint import read_checkpoint
 from tests.conftest import DIGITS, EXAMPLE

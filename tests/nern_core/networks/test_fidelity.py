@@ -1,10 +1,10 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nern_core.networks.fidelity import QualityMeter, compare_networks
 from nern_core.networks.input_set import InputBatch
-from nern_core.networks.outputs import OutputReader
+from nern_core.networks.outputs import OutputReader, reader_of
 
 
 def test_the_figures_of_logits_are_those_of_all_batches_together() -> None:
@@ -66,3 +66,26 @@ def test_two_networks_are_compared_on_all_batches() -> None:
     batches = [InputBatch(torch.ones(4, 3)), InputBatch(torch.ones(1, 3))]
     fidelity = compare_networks(network, doubled, batches, OutputReader(("output",))).fidelity
     assert (fidelity.examples, fidelity.outputs[0].relative_error) == (5, 1.0)
+
+
+class Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.pool(self.body(images)))
+        return logits
+
+
+@pytest.mark.parametrize("compared", ["body", "pool", "output"])
+def test_answers_are_those_of_the_network_whatever_outputs_are_compared(compared: str) -> None:
+    network = Parts().requires_grad_(requires_grad=False)
+    images = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    batches = [InputBatch(images, network(images).argmax(dim=1))]
+    reader = reader_of(network, lambda: network(images), (compared,))
+    quality = compare_networks(network, network, batches, reader)
+    assert [output.name for output in quality.fidelity.outputs] == [compared]
+    assert (quality.original_accuracy, quality.fidelity.agreement) == (100.0, 100.0)

@@ -1,13 +1,15 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from nern_core.contract.errors import NernError
 from nern_core.networks import input_set
 from nern_core.networks.input_set import InputBatch, read_batches
-from nern_core.networks.model_inputs import call
+from nern_core.networks.model_inputs import call, split
 
 
 class OneArgument(nn.Module):
@@ -86,7 +88,7 @@ def test_inputs_without_end_are_read_up_to_a_limit(monkeypatch: pytest.MonkeyPat
             yield torch.ones(2, 5)
 
     found = read_batches(endless(), OneArgument())
-    assert len(found.training) + len(found.held_out) == 2
+    assert sum(batch.examples for batch in (*found.training, *found.held_out)) == 4
     assert found.notes[0].startswith("Only the first 2 batches")
 
 
@@ -118,3 +120,101 @@ def test_inputs_with_outputs_that_are_not_finite_are_refused(value: float) -> No
     with pytest.raises(NernError, match="'output' has values that are not finite; check the inputs") as error:
         read_batches([torch.full((4, 3), value)] * 2, network).reader(network)
     assert error.value.code == "bad_data"
+
+
+@pytest.mark.parametrize("sizes", [(32, 32, 32, 32, 32, 32, 8), (50, 150), (100, 50, 50)])
+def test_of_few_batches_a_tenth_of_the_examples_is_held_out(sizes: tuple[int, ...]) -> None:
+    rows = torch.arange(200.0)[:, None].split(sizes)
+    found = read_batches(rows, OneArgument())
+    assert sum(batch.examples for batch in found.held_out) == 20
+    assert sum(batch.examples for batch in found.training) == 180
+    together = [batch.inputs for batch in (*found.training, *found.held_out) if isinstance(batch.inputs, Tensor)]
+    assert torch.cat(together).sort(dim=0).values.equal(torch.cat(rows))
+
+
+class OfFour(nn.Module):
+    """A network that takes four examples at once, as graphs exported for a batch do."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.reshape(4, 2)
+
+
+def test_batches_are_held_out_whole_if_the_network_takes_no_others() -> None:
+    found = read_batches([torch.ones(4, 2)] * 5, OfFour())
+    assert [batch.examples for batch in found.held_out] == [4]
+    assert [batch.examples for batch in found.training] == [4, 4, 4, 4]
+
+
+class Anything(nn.Module):
+    def forward(self, *arguments: Tensor) -> Tensor:
+        (only,) = arguments
+        return only
+
+
+def wrapped_by_compilation() -> nn.Module:
+    compiled: nn.Module = torch.compile(OneArgument(), backend="eager")  # type: ignore[assignment] # not compiled before it is called
+    return compiled
+
+
+@pytest.mark.parametrize("make", [Anything, lambda: nn.DataParallel(OneArgument()), wrapped_by_compilation])
+def test_labels_are_found_if_a_network_or_its_wrapper_has_any_number_of_arguments(make: Any) -> None:
+    batch = first_of([(torch.ones(4, 3), torch.tensor([0, 1, 2, 1]))] * 2, make())
+    assert batch.labels is not None
+    assert len(split(batch.inputs)[0]) == 1
+
+
+def test_arrays_become_tensors_of_the_type_of_the_weights() -> None:
+    network = nn.Linear(3, 2).half()
+    images, labels = np.ones((40, 3))[::-1], np.arange(40, dtype=np.int32)
+    for item in (images, (images, labels), [images], {"input": images, "labels": labels}):
+        batch = first_of([item], network)
+        (tensor,), _, _ = split(batch.inputs)
+        assert tensor.dtype == torch.float16
+        assert (batch.labels is not None) is (len(item) == 2)
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ([np.array(["cat", "dog"])], "The inputs have an array of the type '<U3'; give numbers."),
+        ([{"input_ids": [1, 2]}], "Batch 1 of the inputs has no tensor or array."),
+        (
+            TensorDataset(torch.ones(4, 3), torch.zeros(4)),
+            (
+                "The inputs are a TensorDataset of single examples; give batches: "
+                "torch.utils.data.DataLoader(dataset, batch_size=32)."
+            ),
+        ),
+    ],
+)
+def test_inputs_that_are_no_batches_are_refused_in_a_sentence(items: Any, sentence: str) -> None:
+    with pytest.raises(NernError) as error:
+        read_batches(items, Keywords())
+    assert error.value.message == sentence
+
+
+def test_the_type_of_inputs_is_named_if_the_network_refuses_it() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    found = read_batches([torch.ones(4, 3, dtype=torch.uint8)] * 2, network)
+    with pytest.raises(NernError, match=r"; the inputs have the type uint8, the weights float32\.$"):
+        found.reader(network)
+
+
+def test_tokens_beyond_the_vocabulary_are_named_in_whichever_batch_they_are() -> None:
+    network = nn.Sequential(nn.Embedding(10, 4))
+    items = [torch.tensor([[number, 1]]) for number in (1, 2, 3, 4, 5, 10, 6, 7)]
+    with pytest.raises(NernError) as error:
+        read_batches(items, network).reader(network)
+    assert error.value.message == "The inputs have the token 10, but the network embeds only 10, from 0 to 9."
+
+
+def test_labels_without_a_class_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    found = read_batches([(torch.ones(4, 3), torch.tensor([0, 1, number, 0])) for number in (0, 1, 1, 2)], network)
+    with pytest.raises(NernError, match="has the label 2, but the network has 2 classes, from 0 to 1"):
+        found.reader(network)
+
+
+def test_inputs_of_the_training_are_not_held_out() -> None:
+    assert not read_batches([torch.ones(1, 3)], OneArgument()).is_held_out
+    assert read_batches([torch.ones(2, 3)], OneArgument()).is_held_out

@@ -178,3 +178,13 @@ def test_a_copied_network_shares_nothing_and_keeps_what_is_shared_within() -> No
     assert network.training
     assert not copied.training
     assert not any(parameter.requires_grad for parameter in copied.parameters())
+
+
+@pytest.mark.parametrize("name", ["./clf.py:Clf", "clf:Clf", "acme:nothing"])
+def test_code_of_the_user_that_was_not_named_is_not_imported_and_that_is_said(name: str) -> None:
+    with pytest.raises(NernError) as error:
+        find_architecture(name)
+    assert error.value.message == (
+        f"No installed package has the architecture '{name}', and code of yours is imported only if you name it with "
+        "`architecture`."
+    )

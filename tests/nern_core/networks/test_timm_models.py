@@ -34,3 +34,8 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(NernError, match=r"pip install 'nern\[timm\]'") as error:
         find_architecture("timm:test_vit")
     assert error.value.code == "missing_extra"
+
+
+def test_an_unknown_name_is_answered_with_the_closest_of_timm() -> None:
+    with pytest.raises(NernError, match=r"did you mean timm:mobilenetv3_small_100\?"):
+        find_architecture("timm:mobilenetv3_smal_100")

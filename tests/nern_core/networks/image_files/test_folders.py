@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from nern_core.contract.errors import NernError
+from nern_core.formats.other_datasets import DATASET_KINDS
 from nern_core.networks.datasets import has_labels, read_image_set, read_pixels
 from tests.image_data import class_folders, png, shades, write
 
@@ -134,3 +135,22 @@ def test_a_single_image_is_too_few(tmp_path: Path) -> None:
     write(tmp_path / "1.png", png(0))
     with pytest.raises(NernError, match="only one image"):
         read_pixels(tmp_path, "train")
+
+
+def test_folders_without_images_that_count_as_classes_are_named(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 5, "c": 5})
+    (tmp_path / "b").mkdir()
+    found = read_image_set(tmp_path, "train")
+    assert found.labels.unique().tolist() == [0, 2]
+    assert found.notes[0] == "Folders without images that count as classes: 1 ('b'); remove any that is none."
+
+
+def test_a_folder_without_images_is_answered_with_the_kinds_of_data_sets(tmp_path: Path) -> None:
+    with pytest.raises(NernError) as error:
+        read_pixels(tmp_path, "train")
+    assert error.value.message == f"There is no data set in the folder '{tmp_path}': give {DATASET_KINDS}."
+
+
+def test_a_lone_image_that_was_held_out_is_singular(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 1, "b": 1})
+    assert "of 2 images, 1 was held out" in read_image_set(tmp_path, "test").notes[0]

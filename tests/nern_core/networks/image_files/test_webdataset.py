@@ -96,3 +96,10 @@ def test_an_empty_file_and_one_array_are_named(tmp_path: Path) -> None:
         with pytest.raises(NernError, match=sentence) as error:
             read_pixels(path, "train")
         assert error.value.code == "bad_data"
+
+
+def test_folders_in_an_archive_are_no_classes_and_that_is_said(tmp_path: Path) -> None:
+    archive(tmp_path / "all.tar", {"cat/1.png": png(1), "cat/2.png": png(2), "dog/3.png": png(3)})
+    assert read_pixels(tmp_path / "all.tar", "test").notes[0] == (
+        "The images in the archive have no labels (`KEY.cls`), but lie in 2 folders: unpack it to use these as classes."
+    )
