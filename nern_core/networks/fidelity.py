@@ -116,12 +116,13 @@ def compare_networks(
         )
         own, changed_own = _comparable(own, changed_own)
         answers.add(inputs, own, changed_own)
-        meter.add_outputs(*(_without_padding(of, inputs) for of in _comparable(first, second)), batch.examples)
+        first, second = _comparable(first, second)
+        meter.add_outputs(_without_padding(first, inputs), _without_padding(second, inputs), batch.examples)
         chosen = {name: tensor for name, tensor in own.items() if name in reader.names}
         logits = name_of_logits(own) or name_of_logits(chosen)
         if logits is not None:
-            found = (without_padding(logits, of[logits], inputs).cpu() for of in (own, changed_own))
-            meter.add_answers(logits, *found, batch.labels)
+            given, found = (without_padding(logits, of[logits], inputs).cpu() for of in (own, changed_own))
+            meter.add_answers(logits, given, found, batch.labels)
     quality = meter.quality()
     return replace(quality, fidelity=quality.fidelity.model_copy(update=answers.figures()))
 

@@ -130,7 +130,7 @@ def test_better_alternatives_are_named_even_where_nothing_is_lost(names: tuple[s
     assert judge(evidence(better_alternatives=names)).advice == advice
 
 
-def of_outputs(**figures: float) -> Fidelity:
+def of_outputs(**figures: Any) -> Fidelity:
     outputs = (OutputFidelity(name="out", relative_error=0.2, cosine=0.9),)
     return Fidelity(examples=3, outputs=outputs, **figures)
 
