@@ -50,7 +50,7 @@ def test_a_detection_network_learns_the_boxes_of_its_original(tmp_path: Path) ->
     assert metrics.fidelity.agreement is None
     assert metrics.verdict is not None
     assert metrics.verdict.sentence.startswith(
-        "On 4 held-out inputs, the boxes match the original's with an F1 score of "
+        "On 2 held-out inputs, the boxes match the original's with an F1 score of "
     )
 
 

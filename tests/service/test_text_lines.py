@@ -39,6 +39,6 @@ def test_a_job_divides_uploaded_lines_by_the_tokenizer_of_its_network(
     assert job["status"] == "succeeded", job["message"]
     assert job["dataset_sha256"] == uploaded["sha256"]
     fidelity = job["metrics"]["fidelity"]
-    # A tenth of the two batches, at least one: 24 lines.
-    assert fidelity["examples"] == 16
+    # A tenth of the 48 lines.
+    assert fidelity["examples"] == 5
     assert fidelity["original_perplexity"] > 1
