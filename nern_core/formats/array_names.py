@@ -19,6 +19,8 @@ def problem_of_names(names: Sequence[str]) -> str:
     """Return a predicate of a file whose arrays have other names than those of a data set, and how to rename them."""
     if not names:
         return "has no arrays"
+    if any(name.endswith(".weight") for name in names):
+        return f"has the weights of a network, such as {quoted(names[0])}, and no data set"
     shown = ", ".join(quoted(name) for name in names[:_MOST_SHOWN]) + (", …" if len(names) > _MOST_SHOWN else "")
     example = next((name for name in names if name not in {LABELS, "label"}), names[0])
     return (

@@ -155,7 +155,7 @@ BAD_OPTIONS: list[tuple[Any, str, str]] = [
     (
         {"architecture": "two:Two"},
         "invalid-options",
-        "architecture: a service takes no code of yours; install it there as a package with entry points of",
+        "architecture: there is no such architecture; a service takes no code of yours, so install it there as",
     ),
     ({"seconds": -1}, "invalid-options", "seconds: this must be more than 0."),
     ({"steps": 2**53}, "invalid-options", "steps: this must be at most 9007199254740991."),

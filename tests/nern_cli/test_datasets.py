@@ -92,8 +92,11 @@ def test_broken_files_are_one_sentence(
 
 def test_what_goes_wrong_is_one_sentence(nern: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert nern("datasets", "upload", "weights", str(EXAMPLE)) == 9
-    assert "has no tensor 'train.images'" in capsys.readouterr().err
+    assert (
+        "has the weights of a network, such as 'features.1.num_batches_tracked', and no data set."
+        in capsys.readouterr().err
+    )
     assert nern("datasets", "upload", "nothing", str(tmp_path)) == 9
-    assert "There is no train.npz" in capsys.readouterr().err
+    assert "There is no data set in the folder" in capsys.readouterr().err
     assert nern("datasets", "delete", "nothing") == 1
     assert capsys.readouterr().err == "nern: You have not uploaded a data set named 'nothing'.\n"
