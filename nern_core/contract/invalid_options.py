@@ -22,8 +22,8 @@ def explain_invalid(detail: ErrorDetails) -> str:
     if detail["type"] == UNKNOWN_ARCHITECTURE:
         if _OWN_CODE.fullmatch(detail["input"]):
             return (
-                "there is no such architecture; a service takes no code of yours, so install it there as a package with "
-                f"entry points of the group {ENTRY_POINTS}, or encode on this machine."
+                "there is no such architecture; a service takes no code of yours, so install it there as a package "
+                f"with entry points of the group {ENTRY_POINTS}, or encode on this machine."
             )
         meant = closest_architecture(detail["input"])
         return f"there is no such architecture; {f'did you mean {meant}?' if meant else f'use {ARCHITECTURE_NAMES}.'}"
