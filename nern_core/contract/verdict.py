@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nern_core.contract.errors import quoted
 from nern_core.contract.fidelity import Fidelity
+from nern_core.contract.plural import plural
 
 # Points of accuracy.
 FAITHFUL_DROP: Final = 0.5
@@ -190,7 +191,7 @@ def _sentence(evidence: Evidence, level: VerdictLevel) -> str:
 
 
 def _sentence_on_outputs(fidelity: Fidelity) -> str:
-    inputs = f"input{'' if fidelity.examples == 1 else 's'}"
+    inputs = plural(fidelity.examples, "input", "inputs")
     examples = (
         f"{fidelity.examples:,} held-out {inputs}"
         if fidelity.is_held_out
@@ -219,7 +220,7 @@ def _advice(evidence: Evidence, level: VerdictLevel) -> str | None:
         )
     if _is_rough(evidence.fidelity):
         count = evidence.fidelity.examples
-        measured = "example was" if count == 1 else "examples were"
+        measured = plural(count, "example was", "examples were")
         advice.append(f"Only {count:,} {measured} measured, so the percentages are rough; more data make them certain.")
     if evidence.better_alternatives:
         verb = "is" if len(evidence.better_alternatives) == 1 else "are"

@@ -12,6 +12,7 @@ from typing import Final
 
 from nern_core.contract.catalogue.networks import NetworkStructure, Shape
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.plural import plural
 from nern_core.formats.plain_names import AVERAGED_COUNTER
 
 _WRAPPERS: Final = ("module", "_orig_mod")
@@ -165,5 +166,8 @@ def _changes(shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[str]
         changes.append(f"{which} were changed to the network's, such as {quoted(name)} to {quoted(new)}.")
     others = [name for name in shapes if name not in names]
     if others:
-        changes.append(f"{len(others)} tensors that the network does not have are kept, such as {quoted(others[0])}.")
+        kept = plural(
+            len(others), "tensor that the network does not have is", "tensors that the network does not have are"
+        )
+        changes.append(f"{len(others)} {kept} kept, such as {quoted(others[0])}.")
     return changes

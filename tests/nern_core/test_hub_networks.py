@@ -167,7 +167,7 @@ def test_a_tensor_that_the_network_lacks_is_kept_exactly(bert_folder: Path, arra
     options = EncodeOptions(architecture="transformers:auto", dataset=str(arrays), steps=2, target_ratio=6)
     result = encode(bert_folder, tmp_path / "bert.nern", options)
     assert torch.equal(result.comparison.decoded.tensors["cls.weight"], other)
-    assert "1 tensors that the network does not have are kept, such as 'cls.weight'." in result.report.metrics.notes
+    assert "1 tensor that the network does not have is kept, such as 'cls.weight'." in result.report.metrics.notes
 
 
 def test_a_report_on_the_files_measures_the_same(bert_folder: Path, lines: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.plural import plural
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 # Words for the parts, in names of folders and files.
@@ -124,7 +125,7 @@ def choose_splits(path: Path, parts: Mapping[str, Part], notes: Sequence[str] = 
     rest = np.setdiff1d(np.arange(len(part)), held_out)
     note = (
         f"'{path}' has no separate test images: of {len(part):,} images, {len(held_out):,} "
-        f"{'was' if len(held_out) == 1 else 'were'} held out for measuring, chosen by a fixed seed."
+        f"{plural(len(held_out), 'was', 'were')} held out for measuring, chosen by a fixed seed."
     )
     return ImageFiles(train=Rows(part, rest), test=Rows(part, held_out), notes=(*notes, note))
 

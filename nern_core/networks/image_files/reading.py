@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.plural import plural
 from nern_core.networks.image_files.decoding import TargetSize, UndecodableImage, decode_image, size_of_image
 from nern_core.networks.image_files.parts import EncodedImage, ImageFiles, Rows
 
@@ -64,8 +65,8 @@ def read_pixels(split: str, rows: Rows, target: TargetSize, most_bytes: int = MO
     chosen = rows.evenly(max(1, most_bytes // (3 * target.height * target.width)))
     if len(chosen.rows) < len(rows.rows):
         notes.append(
-            f"Of {len(rows.rows):,} images of the {split} split, {len(chosen.rows):,} were used, evenly spaced: more "
-            "do not fit into memory."
+            f"Of {len(rows.rows):,} images of the {split} split, {len(chosen.rows):,} "
+            f"{plural(len(chosen.rows), 'was', 'were')} used, evenly spaced: more do not fit into memory."
         )
     pixels = np.empty((len(chosen.rows), target.height, target.width, 3), dtype=np.uint8)
     kept: list[int] = []
@@ -82,8 +83,8 @@ def read_pixels(split: str, rows: Rows, target: TargetSize, most_bytes: int = MO
     if broken:
         named = ", ".join(broken[:_NAMED]) + (", …" if len(broken) > _NAMED else "")
         notes.append(
-            f"{len(broken):,} of {len(chosen.rows):,} images of the {split} split cannot be read and were left out: "
-            f"{named}."
+            f"{len(broken):,} of {len(chosen.rows):,} images of the {split} split cannot be read and "
+            f"{plural(len(broken), 'was', 'were')} left out: {named}."
         )
     labels = chosen.labels
     return Pixels(

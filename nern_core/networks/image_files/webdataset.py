@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from nern_core.contract.errors import NernError, quoted, reason_of
+from nern_core.contract.plural import plural
 from nern_core.networks.image_files.decoding import LARGEST_FILE
 from nern_core.networks.image_files.parts import IMAGE_SUFFIXES, EncodedImage, ImageFiles, choose_splits, split_of_path
 
@@ -59,10 +60,11 @@ def read_webdataset(path: Path, archives: Sequence[Path]) -> ImageFiles:
     for split, members in splits.items():
         labels = [member.label for member in members if member.label is not None]
         is_labelled = len(labels) == len(members) > 0
+        missing = len(members) - len(labels)
         if labels and not is_labelled:
             notes.append(
-                f"{len(members) - len(labels):,} of {len(members):,} images have no label (`KEY.cls`), so all count as "
-                "unlabelled."
+                f"{missing:,} of {len(members):,} images {plural(missing, 'has', 'have')} no label (`KEY.cls`), so all "
+                "count as unlabelled."
             )
         folders = {str(PurePosixPath(member.name).parent) for member in members}
         if not labels and len(folders) > 1:

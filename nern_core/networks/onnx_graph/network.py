@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.plural import plural
 from nern_core.networks.onnx_graph.graph import BatchNorm, Graph, Input, Node, read_graph
 from nern_core.networks.onnx_graph.operators import OPERATORS, Call
 from nern_core.networks.onnx_graph.operators.call import Result, Value, computed, unsupported
@@ -64,7 +65,7 @@ class OnnxNetwork(nn.Module):
         if len(arguments) > len(expected):
             raise NernError(
                 "bad_data",
-                f"The ONNX network takes {len(expected)} input{'' if len(expected) == 1 else 's'} "
+                f"The ONNX network takes {len(expected)} {plural(len(expected), 'input', 'inputs')} "
                 f"({', '.join(map(quoted, expected))}), not {len(arguments)}.",
             )
         if set(given) != set(expected):

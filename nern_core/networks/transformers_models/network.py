@@ -14,6 +14,7 @@ from torch.nn.modules.module import (
 )
 
 from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.plural import plural
 from nern_core.networks.registry import placed
 from nern_core.networks.shared_tensors import shared_names
 from nern_core.networks.transformers_models.configuration import bad_config, make_configuration, network_class
@@ -181,4 +182,7 @@ def _with_shared(network: nn.Module, state: dict[str, Any], given: set[str]) -> 
 def _notes(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Iterator[str]:
     others = [name for name in tensors if name not in names]
     if others:
-        yield f"{len(others)} tensors that the network does not have are kept, such as {quoted(others[0])}."
+        kept = plural(
+            len(others), "tensor that the network does not have is", "tensors that the network does not have are"
+        )
+        yield f"{len(others)} {kept} kept, such as {quoted(others[0])}."

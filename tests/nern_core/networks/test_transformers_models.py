@@ -81,7 +81,7 @@ def test_names_without_the_prefix_of_the_base_network_are_translated(tmp_path: P
     bare = {name.removeprefix("transformer."): tensor for name, tensor in checkpoint.tensors.items()}
     found = build_hub_network("transformers:auto", checkpoint.config, bare | {"h.0.attn.bias": torch.ones(1, 1)})
     assert found.names["wte.weight"] == "transformer.wte.weight"
-    assert found.notes == ("1 tensors that the network does not have are kept, such as 'h.0.attn.bias'.",)
+    assert found.notes == ("1 tensor that the network does not have is kept, such as 'h.0.attn.bias'.",)
 
 
 def test_text_lines_are_distilled_and_the_perplexity_is_measured(tmp_path: Path) -> None:

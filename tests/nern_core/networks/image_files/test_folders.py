@@ -63,7 +63,7 @@ def test_one_broken_image_of_a_thousand_is_counted_and_named(tmp_path: Path) -> 
     assert found.labels.tolist() == [0, 0, 1, 1]
     assert found.notes == (
         (
-            "1 of 5 images of the test split cannot be read and were left out: 'test/dog/broken.jpg' (it is no image "
+            "1 of 5 images of the test split cannot be read and was left out: 'test/dog/broken.jpg' (it is no image "
             "of a known format)."
         ),
     )

@@ -44,7 +44,7 @@ def test_images_without_classes_are_unlabelled_and_counted_if_others_have_one(tm
     archive(tmp_path / "all.tar", {"1.png": png(1), "2.png": png(2), "2.cls": b"2"})
     assert not has_labels(tmp_path)
     assert read_pixels(tmp_path, "test").notes[0] == (
-        "1 of 2 images have no label (`KEY.cls`), so all count as unlabelled."
+        "1 of 2 images has no label (`KEY.cls`), so all count as unlabelled."
     )
 
 
