@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +13,7 @@ from torch import Tensor
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a file with the permissions of the replaced one, or those of the umask.
 
-    The library itself gives it to its owner alone.
+    The library itself gives it to its owner alone. So it stays where the process may not change permissions.
     """
     is_new = not path.exists()
     with path.open("ab") as file:
@@ -23,4 +24,6 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
         if is_new:
             path.unlink(missing_ok=True)
         raise
-    path.chmod(mode)
+    # The sandbox of a service's runner forbids it; there, nobody but the service reads the file.
+    with suppress(PermissionError):
+        path.chmod(mode)
