@@ -127,9 +127,9 @@ def _source(layer: PackedLayer) -> Source:
 def _coding(layer: PackedLayer) -> Coding:
     scales, coding = layer.tables.scales, layer.coding
     return Coding(
-        scales.filters,
-        scales.channels,
-        scales.positions,
+        _table(scales.filters),
+        _table(scales.channels),
+        _table(scales.positions),
         coding.slots.reshape(-1),
         coding.shifts.astype(np.int32),
         coding.levels.astype(np.int32),
@@ -146,12 +146,17 @@ def _steps(layer: PackedLayer) -> Steps:
         steps_of(exponents.positions),
         steps_of(np.arange(least, most + 1, dtype=np.int32)),
         least,
-        exponents.filters,
-        exponents.channels,
+        _table(exponents.filters),
+        _table(exponents.channels),
         layer.tables.is_transformed,
         (first, second, third),
         (_basis(first), _basis(second), _basis(third)),
     )
+
+
+def _table(table: Integers) -> Integers:
+    """Return a copy, because numba compiles its loops again for a table that is read-only or has gaps."""
+    return np.array(table, np.int32)
 
 
 def _basis(side: int) -> NDArray[np.float64]:

@@ -135,6 +135,8 @@ class CodedLayer:
             raise ValueError("the tables of a layer do not fit its integers")
         if self.tables.is_transformed and not shape.can_be_transformed:
             raise ValueError(f"kernels of {self.sides} cannot be transformed")
+        if self.integers.dtype != np.int32:
+            raise ValueError(f"integers are int32, not {self.integers.dtype}")
         if max(int(self.integers.max()), -int(self.integers.min())) > LARGEST_INTEGER:
             raise ValueError(f"integers are within +-{LARGEST_INTEGER}")
 

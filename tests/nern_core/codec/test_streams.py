@@ -100,6 +100,23 @@ def test_a_kernel_is_decoded_alone() -> None:
         assert decode_kernel(packed, *place, WeightType.FLOAT32).tobytes() == weights[place].tobytes()
 
 
+@BACKENDS
+def test_kernels_larger_than_a_lane_are_lanes_of_their_own(backend: Backend) -> None:
+    layer = random_layer(1, 3, (40_000,))
+    assert are_equal(unpacked(layer, backend), layer)
+    (packed,) = open_layers(pack_layers([layer]), [layer.shape])
+    (weights,) = decode_layers([packed], [WeightType.FLOAT32], backend)
+    assert packed.lanes == 3
+    assert weights.tobytes() == decode_layers([packed], [WeightType.FLOAT32], numpy_backend())[0].tobytes()
+
+
+@BACKENDS
+def test_tables_of_zeros_take_no_bits(backend: Backend) -> None:
+    """Only the byte of flags and the state of the lane are left, and two means in each layer."""
+    streams = pack_layers([layer_of([0] * 1000, scale=0)] * 20, backend)
+    assert len(streams[1]) <= 20 + 4
+
+
 def test_a_layer_is_decoded_without_the_streams_of_the_others() -> None:
     layers = [random_layer(4, 5, (3, 3), seed=seed) for seed in range(3)]
     streams = pack_layers(layers)
@@ -130,6 +147,25 @@ def test_lanes_are_whole_kernels() -> None:
 def test_integers_that_cannot_be_packed_are_refused() -> None:
     with pytest.raises(ValueError, match="integers are within"):
         layer_of([LARGEST_INTEGER + 1])
+
+
+def test_integers_of_another_type_are_refused() -> None:
+    layer = random_layer(2, 3, (3, 3))
+    with pytest.raises(ValueError, match="integers are int32, not int64"):
+        CodedLayer(layer.integers.astype("int64"), layer.tables, layer.sides)
+
+
+def test_tables_that_do_not_fit_the_integers_are_refused() -> None:
+    layer, other = random_layer(2, 3, (3, 3)), random_layer(3, 2, (3, 3))
+    with pytest.raises(ValueError, match="do not fit its integers"):
+        CodedLayer(layer.integers, other.tables, layer.sides)
+
+
+@pytest.mark.parametrize("sides", [(513,), (1, 1, 1, 2)])
+def test_kernels_with_a_long_side_or_four_axes_cannot_be_transformed(sides: tuple[int, ...]) -> None:
+    assert are_equal(unpacked(random_layer(1, 2, sides), default_backend()), random_layer(1, 2, sides))
+    with pytest.raises(ValueError, match="cannot be transformed"):
+        random_layer(1, 2, sides, is_transformed=True)
 
 
 def test_a_missing_stream_is_an_error() -> None:
