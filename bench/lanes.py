@@ -36,11 +36,15 @@ _WITH_NNCODEC = "resnet50"
 _SCALES = (13, 16, 19, 22, 26, 28, 41)
 # A tenth of float32.
 _SCALE_OF_A_TENTH = 26
+_BASELINES = HERE.parent / "nern_core" / "analysis" / "baselines"
 _REPETITIONS = 5
 _MOST_SECONDS = 20.0
 # Finds the parameter for about as many bytes as given on the largest tensor, and codes all tensors with it.
 _NNCODEC = """
-import json, sys, time, safetensors.numpy, nncodec
+import json, sys, time, safetensors.numpy
+sys.path.append(sys.argv[4])
+import nncodec_program
+nncodec = nncodec_program._nncodec()
 tensors = safetensors.numpy.load_file(sys.argv[1])
 name, largest = max(tensors.items(), key=lambda pair: pair[1].size)
 share = largest.size / sum(tensor.size for tensor in tensors.values())
@@ -139,7 +143,7 @@ def _nncodec(layers: list[CodedLayer], size: int, interpreter: Path) -> dict[str
             for index, (array, layer) in enumerate(zip(weights, layers, strict=True))
         }
         safetensors.numpy.save_file(tensors, path)
-        command = [str(interpreter), "-c", _NNCODEC, str(path), str(size), folder]
+        command = [str(interpreter), "-c", _NNCODEC, str(path), str(size), folder, str(_BASELINES)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     result: dict[str, Any] = json.loads(output.splitlines()[-1])
     count = sum(layer.shape.weights for layer in layers)

@@ -27,7 +27,9 @@ def decode_lanes(groups: Sequence[LaneGroup], streams: Sequence[memoryview], tab
         shifts = tables.shifts[classes]
         has_raw = shifts.max(axis=1)
         classes <<= PROBABILITY_BITS
-        found, raw = np.zeros_like(classes), np.zeros_like(classes) if has_raw.any() else None
+        found = np.zeros_like(classes)
+        # Masks, which become raw bits.
+        raw = (1 << shifts) - 1 if has_raw.any() else None
         for step, active in enumerate(lanes.active(start, stop)):
             decoder.pop(slots, classes[step, :active], found[step, :active])
             if raw is not None and has_raw[step]:
@@ -77,11 +79,11 @@ class _Decoder:
         states += places
         self._grow(states)
 
-    def pop_raw(self, shifts: Block, found: Block) -> None:
-        """Take raw bits from the states, and store them in `found`."""
-        states = self._states[: len(found)]
-        np.bitwise_and(states, (1 << shifts) - 1, out=found)
-        states >>= shifts
+    def pop_raw(self, shifts: Block, masks: Block) -> None:
+        """Take raw bits from the states, and store them in `masks`."""
+        states = self._states[: len(masks)]
+        np.bitwise_and(states, masks, masks)
+        np.right_shift(states, shifts, states)
         self._grow(states)
 
     def _grow(self, states: Block) -> None:
