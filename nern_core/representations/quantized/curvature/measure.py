@@ -1,0 +1,52 @@
+"""Measure the curvature of all layers of a network on some inputs."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nern_core.networks.model_inputs import ModelInputs
+from nern_core.representations.quantized.curvature.gradient_energy import GradientEnergy, gradient_energies
+from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
+from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes, diagonal_blocks
+from nern_core.tensors.kernels import KernelLayer
+from nern_core.training.student import Student
+
+
+def measure_curvature(
+    student: Student,
+    layers: Sequence[KernelLayer],
+    weights: Mapping[str, Tensor],
+    batches: Sequence[ModelInputs],
+    generator: torch.Generator,
+) -> dict[str, LayerCurvature]:
+    """Return the curvature of each layer; of layers that the outputs do not depend on, none.
+
+    `weights` are the tensors of the layers, in evaluation mode, float32, on the device of the batches.
+    """
+    with torch.no_grad(), InputMoments(layers, weights) as moments:
+        for inputs in batches:
+            student.logits(weights, inputs)
+    energies = gradient_energies(student, layers, weights, batches, generator)
+    return {
+        layer.name: _curvature(layer, energies[layer.name], moments.found.get(layer.name))
+        for layer in layers
+        if bool(energies[layer.name].rows.sum() > 0)
+    }
+
+
+def _curvature(layer: KernelLayer, energy: GradientEnergy, moments: Moments | None) -> LayerCurvature:
+    if moments is None:
+        # The squared derivative at a row and column is taken for the product of a part of each.
+        sizes = block_sizes(layer.inputs, 1 if layer.tile is not None else layer.kernel_values, LARGEST_BLOCK)
+        columns = energy.columns / energy.columns.mean()
+        return LayerCurvature(moments=diagonal_blocks(columns, sizes), outputs=energy.rows / layer.inputs)
+    blocks = tuple((block / moments.count).cpu() for block in moments.blocks)
+    diagonals = torch.cat([block.diagonal(dim1=1, dim2=2) for block in blocks], dim=1).double()
+    of_outputs = energy.columns if moments.inputs_first else energy.rows
+    sums = diagonals.sum(dim=1).repeat_interleave(len(of_outputs) // len(diagonals))
+    return LayerCurvature(
+        moments=blocks,
+        outputs=of_outputs / sums.clamp(min=torch.finfo(torch.float64).tiny),
+        inputs_first=moments.inputs_first,
+    )

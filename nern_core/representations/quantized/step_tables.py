@@ -1,0 +1,40 @@
+"""Steps of a layer as a product of a step for each filter, channel and position."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of_logarithms, steps_of
+from nern_core.tensors.kernels import KernelLayer
+
+
+@dataclass(frozen=True, slots=True)
+class StepTables:
+    """Logarithms of steps in octaves, float64: `filters` (F,), `channels` (C,), `positions` (P,); a step is their sum."""
+
+    filters: Tensor
+    channels: Tensor
+    positions: Tensor
+
+    def enlarged(self, octaves: float) -> "StepTables":
+        """Return the steps times 2^octaves."""
+        return StepTables(self.filters + octaves, self.channels, self.positions)
+
+    def exponents(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the exponents of the nearest steps of the grid, int32, by table."""
+        return tuple(exponents_of_logarithms(table) for table in (self.filters, self.channels, self.positions))  # type: ignore[return-value]
+
+    def steps(self) -> Tensor:
+        """Return the steps on the grid, float64 (F, C, P)."""
+        filters, channels, positions = self.exponents()
+        total = filters[:, None, None] + channels[:, None] + positions
+        return steps_of(total.flatten()).view(total.shape)
+
+
+def coordinates_of(layer: KernelLayer) -> tuple[int, int, int]:
+    """Return the numbers of filters, channels and positions that a layer is quantized with: of a matrix, F, inputs, 1."""
+    if layer.tile is not None:
+        return layer.filters, layer.inputs, 1
+    return layer.filters, layer.channels, layer.kernel_values
