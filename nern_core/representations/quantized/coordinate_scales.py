@@ -6,17 +6,19 @@ class for each integer, and with it the distribution that the integer was coded 
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
-CLASSES: Final = 64
+from nern_core.codec.layers import CLASSES
+
 _CLASSES_PER_OCTAVE = 3
 _CLASS_OF_ONE = 24
 # Keeps the scale of a filter of zeros positive.
 _SMALLEST_MAGNITUDE = 0.02
 _ROUNDS = 4
+# Bits for coding an entry of a table.
+_BITS_OF_AN_ENTRY = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def fit_scales(integers: Tensor) -> CoordinateScales:
         channels = (1 / filters) @ over_positions / (filter_count * position_count)
         positions = torch.outer(1 / filters, 1 / channels).flatten() @ kernels / (filter_count * channel_count)
     logarithms = [factors.log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
+    logarithms = [_if_worth_it(table, magnitudes.numel()) for table in logarithms]
     # The common offset goes to the filters' table, so that the other tables are centred at zero.
     for index in (1, 2):
         middle = logarithms[index].mean()
@@ -52,3 +55,17 @@ def fit_scales(integers: Tensor) -> CoordinateScales:
         logarithms[0] = logarithms[0] + middle
     logarithms[0] = logarithms[0] + _CLASS_OF_ONE
     return CoordinateScales(*(logarithm.round().to(torch.int32) for logarithm in logarithms))
+
+
+def _if_worth_it(table: Tensor, integers: int) -> Tensor:
+    """Return the table of a layer with this number of integers, or equal values if it saves fewer bits than it takes.
+
+    The bits of an integer grow with the logarithm of its scale: by how much less with different scales than with their
+    common mean, is the saving.
+    """
+    scales = table / _CLASSES_PER_OCTAVE
+    mean = scales.exp2().mean().log2()
+    saved = integers * (mean - scales.mean())
+    if saved > _BITS_OF_AN_ENTRY * len(table):
+        return table
+    return torch.full_like(table, float(mean) * _CLASSES_PER_OCTAVE)

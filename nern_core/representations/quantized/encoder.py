@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from nern_core.codec.streams import pack_layers
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights, packed_size
 from nern_core.container.rebuild import rebuild_checkpoint
@@ -14,15 +16,17 @@ from nern_core.contract.report import SizeTrial
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.networks.evaluate import Evaluator
 from nern_core.representations.protocol import Encoded
+from nern_core.representations.quantized.curvature.measure import measure_curvature
 from nern_core.representations.quantized.for_size import quantize_for_rate, quantize_for_size
-from nern_core.representations.quantized.layer_streams import pack_layers
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
+from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.trainer import Stage, TrainingInputs
 from nern_core.representations.quantized.untaught import describe_untaught
-from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
+from nern_core.representations.quantized.weights import QuantizedWeights, decoded_tensor, describe_quantized
 from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
+from nern_core.training.clock import Budget
 from nern_core.training.expected_drop import OriginalAnswers
 from nern_core.training.held_out import hold_out
 from nern_core.training.image_source import input_source
@@ -35,10 +39,20 @@ _SHARE_OF_MEASURE = 0.02
 _IMAGES_OF_PROBE = 100
 # The cost of a training step in forward passes of its images: one of the teacher, three of the student.
 _ANSWERS_PER_IMAGE = 4
+# Batches that the curvature is measured with, as a share of those of the training, and limits on their number.
+_SHARE_OF_CURVATURE = 0.03
+_FEWEST_BATCHES, _MOST_BATCHES = 2, 12
 # The goal if no size is requested. Below `least_bits`, a few images cannot estimate the drop closely enough.
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
 # Inputs without labels cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
 _BITS_WITHOUT_LABELS = 4.0
+
+
+def _batches_to_measure(budget: Budget) -> int:
+    """Return the number of batches to measure the curvature with: a small part of those of the training."""
+    if budget.steps is None:
+        return _MOST_BATCHES
+    return min(max(_FEWEST_BATCHES, round(_SHARE_OF_CURVATURE * budget.steps)), _MOST_BATCHES)
 
 
 class QuantizedEncoder:
@@ -77,15 +91,18 @@ class QuantizedEncoder:
         """Quantize for a file of `target` bytes, with training if there are images; also return its seconds."""
         training = None if self._task.teacher is None else self._training(self._task.teacher)
         quantizer = self._quantizer(training)
+        plan = self._rounding_plan(quantizer, self._task.teacher)
         if training is None:
-            return quantize_without_training(quantizer, target, self._size), 0.0
-        return quantize_for_size(quantizer, target, self._size, training)
+            return quantize_without_training(quantizer, plan, target, self._size), 0.0
+        return quantize_for_size(quantizer, plan, target, self._size, training)
 
     def _within_drop(self, goal: DropGoal) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
         rest, measure = self._hold_out()
         training = self._training(rest)
         assert training is not None
-        return quantize_within_drop(self._quantizer(training), goal, measure, training, self._untrained)
+        quantizer = self._quantizer(training)
+        plan = self._rounding_plan(quantizer, rest)
+        return quantize_within_drop(quantizer, plan, goal, measure, training, self._untrained)
 
     def _faithfully(self) -> tuple[Quantized, float]:
         """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
@@ -94,11 +111,29 @@ class QuantizedEncoder:
         training = self._training(teacher) if teacher is not None and has_inputs else None
         if training is None:
             return self._untrained(), 0.0
-        return quantize_for_rate(self._quantizer(training), _BITS_WITHOUT_LABELS, training)
+        quantizer = self._quantizer(training)
+        plan = self._rounding_plan(quantizer, teacher)
+        return quantize_for_rate(quantizer, plan, _BITS_WITHOUT_LABELS, training)
 
     def _untrained(self) -> Quantized:
         """Round the weights without training: no larger than int8 with zstd, and more accurate."""
-        return quantize_faithfully(self._quantizer(None), self._size)
+        quantizer = self._quantizer(None)
+        return quantize_faithfully(quantizer, self._rounding_plan(quantizer, self._task.teacher), self._size)
+
+    def _rounding_plan(self, quantizer: Quantizer, teacher: Teacher | None) -> RoundingPlan:
+        """Plan the rounding by the curvature of the outputs on some inputs, if there are any."""
+        if teacher is None:
+            return quantizer.plan()
+        # Numbers of its own, so that the training draws the same inputs after an interruption.
+        generator = torch.Generator().manual_seed(self._task.options.seed)
+        inputs = input_source(replace(self._plan.images, mixup=False), teacher, generator)
+        if inputs is None:
+            return quantizer.plan()
+        batches = [inputs.inputs(*inputs.choose()) for _ in range(_batches_to_measure(self._plan.budget))]
+        state = teacher.network.state_dict()
+        layers = [layer for layer in quantizer.layers if layer.name in state]
+        weights = {layer.name: state[layer.name].detach() for layer in layers}
+        return quantizer.plan(measure_curvature(quantizer.student(teacher), layers, weights, batches, generator))
 
     def _quantizer(self, training: TrainingInputs | None) -> Quantizer:
         teacher, options = self._task.teacher, self._task.options
@@ -172,7 +207,7 @@ class QuantizedEncoder:
         """Return all tensors as a file of these weights decodes to."""
         encoding = self._encoding(quantized)
         parts = zip(encoding.document.layers, quantized.layers, strict=True)
-        represented = {layer.name: of_layer.weights(layer) for layer, of_layer in parts}
+        represented = {layer.name: decoded_tensor(coded, layer) for layer, coded in parts}
         return rebuild_checkpoint(encoding.document, represented, quantized.kept).tensors
 
     def _size(self, quantized: Quantized) -> int:

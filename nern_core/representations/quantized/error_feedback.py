@@ -90,7 +90,14 @@ def _round_block(
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _round_rows(values, steps, factor, order, latents):  # type: ignore[no-untyped-def] # compiled for arrays
+def _round_rows(
+    values: NDArray[np.float32],
+    steps: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    order: NDArray[np.int64],
+    latents: NDArray[np.float32],
+) -> None:
+    """Round some rows (rows, n) of a block, and set their `latents`."""
     rows, columns = values.shape
     rest = np.empty((rows, columns), np.float32)
     for row in range(rows):

@@ -8,6 +8,7 @@ from nern_core.contract.errors import NernError
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
+from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
 from nern_core.representations.quantized.trim import trimmed
 
@@ -24,26 +25,26 @@ SizeOf = Callable[[Quantized], int]
 
 
 def quantize_for_size(
-    quantizer: Quantizer, target: int, size_of: SizeOf, training: TrainingInputs
+    quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: SizeOf, training: TrainingInputs
 ) -> tuple[Quantized, float]:
     """Quantize and train for a file of at most `target` bytes; `size_of` returns the size of a file.
 
     Also returns the seconds of training. Raises `NernError` (`target_too_small`, `diverged`).
     """
-    parameters, wanted_bits = _started(quantizer, target, size_of)
+    parameters, wanted_bits = _started(quantizer, plan, target, size_of)
     seconds = _train(training, quantizer, parameters, wanted_bits)
     return _fitted(quantizer, parameters, target, size_of), seconds
 
 
 def quantize_for_rate(
-    quantizer: Quantizer, bits_per_weight: float, training: TrainingInputs
+    quantizer: Quantizer, plan: RoundingPlan, bits_per_weight: float, training: TrainingInputs
 ) -> tuple[Quantized, float]:
     """Quantize and train at about `bits_per_weight` bits per weight; also return the seconds of training.
 
     Raises `NernError` (`diverged`).
     """
     bits = bits_per_weight * quantizer.weights
-    parameters = quantizer.start(bits)
+    parameters = quantizer.start(plan, bits)
     seconds = _train(training, quantizer, parameters, bits)
     return quantizer.rounded(parameters), seconds
 
@@ -65,12 +66,14 @@ def too_small(quantizer: Quantizer, target: int, smallest: int) -> NernError:
     )
 
 
-def _started(quantizer: Quantizer, target: int, size_of: SizeOf) -> tuple[QuantizedParameters, float]:
+def _started(
+    quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: SizeOf
+) -> tuple[QuantizedParameters, float]:
     """Return parameters that take about the target's bytes, and the target for the bits of their integers."""
     bits = float(quantizer.weights)
     # The rest of the file hardly depends on the integers: the second estimate is exact to within some bytes.
     for _ in range(2):
-        parameters = quantizer.start(bits)
+        parameters = quantizer.start(plan, bits)
         integer_bits = float(RateModel(parameters.integers()).bits_of_rounded(list(parameters.latents)))
         others = size_of(quantizer.rounded(parameters)) - integer_bits / 8
         bits = 8 * _AIM * (target - others)

@@ -11,6 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nern_core.tensors.kernels import KernelLayer
+
+# Of neighbouring inputs along an axis of a kernel.
+_CORRELATION = 0.8
+
 
 def frequencies_of(kernels: Tensor, kernel_shape: Sequence[int]) -> Tensor:
     """Transform kernels (..., P) into frequencies, in the same layout. Differentiable."""
@@ -30,6 +35,35 @@ def moments_of_frequencies(moments: Tensor, kernel_shape: Sequence[int]) -> Tens
     split = moments.reshape(groups, size // values, values, size // values, values)
     rotated = torch.einsum("kp,gapbq,lq->gakbl", basis, split, basis)
     return rotated.reshape(groups, size, size)
+
+
+def gains_from_frequencies(layer: KernelLayer, tensor: Tensor) -> bool:
+    """Return True if a layer's kernels have axes, and their energy is spread less evenly over frequencies than places.
+
+    The bits that a basis saves are half the logarithm of the ratio of the arithmetic and the geometric mean of the
+    variances along it, those of the weights and of typical inputs (Jayant and Noll, 1984).
+    """
+    if layer.tile is not None or layer.kernel_values == 1:
+        return False
+    kernels = tensor.detach().double().reshape(-1, layer.kernel_values)
+    in_places, in_frequencies = (
+        values.square().mean(dim=0).clamp(min=2.0**-500).log2().mean()
+        for values in (kernels, frequencies_of(kernels, layer.kernel_shape))
+    )
+    typical = typical_spatial_moments(tuple(layer.kernel_shape))
+    basis = _basis(tuple(layer.kernel_shape))
+    of_inputs = (basis @ typical.double() @ basis.T).diagonal().log2().mean()
+    return bool(in_frequencies + of_inputs < in_places + typical.diagonal().log2().mean())
+
+
+@lru_cache(maxsize=64)
+def typical_spatial_moments(kernel_shape: tuple[int, ...]) -> Tensor:
+    """Return the correlations of the inputs of a kernel, (P, P), as in images and feature maps."""
+    moments = torch.ones(1, 1)
+    for side in kernel_shape:
+        places = torch.arange(side)
+        moments = torch.kron(moments, _CORRELATION ** (places[:, None] - places).abs().float())
+    return moments
 
 
 @lru_cache(maxsize=64)

@@ -7,63 +7,68 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from nern_core.codec.layers import CodedLayer
 from nern_core.container.kept import RoundedTensor
-from nern_core.container.step_grid import (
-    STEPS_PER_OCTAVE,
-    exponents_of,
-    exponents_of_logarithms,
-    nearest_steps,
-    step_of,
-)
-from nern_core.representations.quantized.layer import QuantizedLayer, quantized_layer
-from nern_core.tensors.kernels import KernelLayer, assemble, cut
+from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of, step_of
+from nern_core.representations.quantized.coded_layer import coded_layer
+from nern_core.representations.quantized.kernel_frequencies import kernels_of
+from nern_core.representations.quantized.scaled_layer import ScaledLayer
+from nern_core.representations.quantized.step_tables import StepTables
 
 _LARGEST_BYTE = 127
 _SMALLEST_STEP = 2.0**-40
 
 
 class QuantizedParameters(nn.Module):
-    """The represented layers in numbers of steps, the steps of their filters, and vectors in 8 bits.
+    """The represented layers in numbers of steps, their steps, and vectors in 8 bits.
 
-    `log_steps` are real numbers, in octaves, but each step used is the nearest one of the grid; `latents` count those.
-    Rounding passes gradients through unchanged (straight through). `reached` is True for each filter of all layers that
-    a gradient of the weights has reached so far.
+    `latents` are kernels or their frequencies, float32 (F, C, P), in the steps of the grid. A step is the product of
+    one for each filter, channel and position: their logarithms, real numbers in octaves, are `filter_steps` (F,),
+    `channel_steps` (C,) and `position_steps` (P,) of each layer, each rounded to the grid for use. Rounding passes
+    gradients through unchanged (straight through). `reached` is True for each filter of all layers that a gradient of
+    the weights has reached so far.
     """
 
     reached: Tensor
 
-    def __init__(
-        self,
-        layers: Sequence[KernelLayer],
-        tensors: Mapping[str, Tensor],
-        steps: Sequence[Tensor],
-        vectors: Mapping[str, Tensor],
-    ) -> None:
-        """`steps` are the initial steps (F,) of each layer; `vectors` are the tensors to keep in 8 bits."""
+    def __init__(self, layers: Sequence[ScaledLayer], vectors: Mapping[str, Tensor]) -> None:
+        """`layers` are the initial weights and steps; `vectors` are the tensors to keep in 8 bits."""
         super().__init__()
-        self.layers = tuple(layers)
-        self.latents = nn.ParameterList(
-            nn.Parameter(numbers_of_steps(tensors[layer.name], layer, nearest_steps(step)))
-            for layer, step in zip(layers, steps, strict=True)
-        )
-        self.log_steps = nn.ParameterList(nn.Parameter(step.double().log2().float()) for step in steps)
-        self.register_buffer("reached", torch.zeros(sum(layer.filters for layer in layers), dtype=torch.bool))
+        self.layers = tuple(scaled.layer for scaled in layers)
+        self._transformed = tuple(scaled.is_transformed for scaled in layers)
+        self.latents = nn.ParameterList(nn.Parameter(scaled.latents.float()) for scaled in layers)
+        self.filter_steps = nn.ParameterList(nn.Parameter(scaled.tables.filters.float()) for scaled in layers)
+        self.channel_steps = nn.ParameterList(nn.Parameter(scaled.tables.channels.float()) for scaled in layers)
+        self.position_steps = nn.ParameterList(nn.Parameter(scaled.tables.positions.float()) for scaled in layers)
+        filters = sum(layer.filters for layer in self.layers)
+        self.register_buffer("reached", torch.zeros(filters, dtype=torch.bool))
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float().clone()) for vector in vectors.values())
 
     def weights(self) -> dict[str, Tensor]:
         """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""
         weights = {}
-        parts = zip(self.layers, self.latents, self.log_steps, self._reached_by_layer(), strict=True)
-        for layer, latent, log_step, reached in parts:
-            weight = assemble(_rounded(latent) * _grid_steps(log_step)[:, None, None], layer)
+        reached_by_layer = self._reached_by_layer()
+        for index, layer in enumerate(self.layers):
+            kernels = _rounded(self.latents[index]) * self._steps(index)
+            if self._transformed[index]:
+                kernels = kernels_of(kernels, layer.kernel_shape)
+            weight = kernels.reshape(layer.shape)
             if weight.requires_grad:
-                weight.register_hook(partial(_mark, reached))
+                weight.register_hook(partial(_mark, reached_by_layer[index]))
             weights[layer.name] = weight
         steps = _step(_byte_exponents(self.vectors).double())
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
+
+    def _steps(self, index: int) -> Tensor:
+        """Return the steps of a layer, (F, C, P), differentiable."""
+        filters, channels, positions = (
+            _rounded(of_layers[index] * STEPS_PER_OCTAVE)
+            for of_layers in (self.filter_steps, self.channel_steps, self.position_steps)
+        )
+        return _step(filters)[:, None, None] * _step(channels)[:, None] * _step(positions)
 
     def priced(self) -> list[Tensor]:
         """Return the numbers of steps of each layer, differentiable where a gradient of the weights has reached them.
@@ -91,7 +96,7 @@ class QuantizedParameters(nn.Module):
 
         Changes smaller than a cell of the grid add up until a step reaches the next one.
         """
-        for latent, log_step in zip(self.latents, self.log_steps, strict=True):
+        for latent, log_step in zip(self.latents, self.filter_steps, strict=True):
             before = _grid_steps(log_step)
             log_step.add_(octaves)
             latent.mul_((before / _grid_steps(log_step))[:, None, None])
@@ -108,12 +113,16 @@ class QuantizedParameters(nn.Module):
         return first.device
 
     @torch.no_grad()
-    def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[QuantizedLayer, ...]:
+    def quantized_layers(self, integers: Sequence[Tensor]) -> tuple[CodedLayer, ...]:
         """Return the layers with these integers, as stored in the file."""
         return tuple(
-            quantized_layer(values.cpu(), exponents_of_logarithms(log_step).cpu(), layer)
-            for values, log_step, layer in zip(integers, self.log_steps, self.layers, strict=True)
+            coded_layer(values.cpu(), self._tables(index).exponents(), layer, is_transformed=self._transformed[index])
+            for index, (values, layer) in enumerate(zip(integers, self.layers, strict=True))
         )
+
+    def _tables(self, index: int) -> StepTables:
+        tables = (self.filter_steps, self.channel_steps, self.position_steps)
+        return StepTables(*(of_layers[index].detach().double().cpu() for of_layers in tables))
 
     @torch.no_grad()
     def rounded_vectors(self) -> dict[str, RoundedTensor]:
@@ -129,15 +138,6 @@ class QuantizedParameters(nn.Module):
 def _mark(reached: Tensor, gradient: Tensor) -> None:
     """Mark the filters of a layer to which a gradient of its tensor is not zero, in place."""
     reached.logical_or_((gradient.reshape(len(reached), -1) != 0).any(dim=1))
-
-
-def numbers_of_steps(tensor: Tensor, layer: KernelLayer, steps: Tensor) -> Tensor:
-    """Express a layer's kernels in steps of their filters, float32 (F, C, P); `steps` (F,) are on the grid.
-
-    The quotient is computed in float64, so that neither huge nor tiny weights leave its range.
-    """
-    kernels = cut(tensor, layer, torch.float64).view(layer.filters, layer.channels, layer.kernel_values)
-    return (kernels / steps.double()[:, None, None]).float()
 
 
 @torch.no_grad()

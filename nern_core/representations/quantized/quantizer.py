@@ -3,21 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
+from nern_core.codec.layers import CodedLayer
 from nern_core.container import Kept
-from nern_core.container.step_grid import exponents_of
 from nern_core.contract.kernel_policy import ALL
-from nern_core.representations.quantized.balance import FEWEST_VALUES_OF_A_KERNEL, round_balanced
 from nern_core.representations.quantized.batch_norm import fold_batch_norm
-from nern_core.representations.quantized.layer import QuantizedLayer, quantized_layer
-from nern_core.representations.quantized.parameters import QuantizedParameters, numbers_of_steps
-from nern_core.representations.quantized.start import RelativeSteps, filter_norms, relative_steps, starting_steps
+from nern_core.representations.quantized.coded_layer import coded_layer
+from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.parameters import QuantizedParameters
+from nern_core.representations.quantized.rate import bits_of
+from nern_core.representations.quantized.rounding_plan import RoundingPlan, plan_rounding
+from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.tensors.checkpoint import find_tied
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
+
+# Of the size of steps, after error feedback has changed the number of bits.
+_CORRECTIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Quantized:
     `untaught` counts the filters of each layer that no batch of the training has reached, if there are any.
     """
 
-    layers: tuple[QuantizedLayer, ...]
+    layers: tuple[CodedLayer, ...]
     kept: dict[str, Kept]
     tied: dict[str, str]
     untaught: Mapping[str, int] = field(default_factory=dict)
@@ -35,7 +41,7 @@ class Quantized:
     @property
     def integers(self) -> list[Tensor]:
         """Return the integers (F, C, P) of each layer."""
-        return [layer.integers for layer in self.layers]
+        return [torch.from_numpy(layer.integers) for layer in self.layers]
 
 
 class Quantizer:
@@ -78,37 +84,38 @@ class Quantizer:
         """Return all tensors in the file, represented or kept."""
         return {name: tensor for name, tensor in self._tensors.items() if name not in self._tied}
 
-    def start(self, bits: float) -> QuantizedParameters:
-        """Return parameters whose integers are nearest to the weights and take about `bits` bits."""
-        steps = starting_steps(self.layers, self._tensors, bits)
-        trained = {name: self._tensors[name] for name in self._trained}
-        return QuantizedParameters(self.layers, self._tensors, steps, trained)
+    def plan(self, curvatures: Mapping[str, LayerCurvature] | None = None) -> RoundingPlan:
+        """Plan the rounding by the measured curvatures of layers; without any, by norms and typical inputs."""
+        return plan_rounding(self.layers, self._tensors, curvatures)
+
+    def start(self, plan: RoundingPlan, bits: float) -> QuantizedParameters:
+        """Return parameters whose integers take about `bits` bits, rounded by the plan."""
+        octaves = plan.octaves_for(bits)
+        scaled = plan.scaled(octaves)
+        for _ in range(_CORRECTIONS):
+            # One bit per weight and octave.
+            octaves += (bits_of([of_layer.latents for of_layer in scaled]) - bits) / self.weights
+            scaled = plan.scaled(octaves)
+        return QuantizedParameters(scaled, {name: self._tensors[name] for name in self._trained})
+
+    def rounded_to(self, scaled: Sequence[ScaledLayer]) -> Quantized:
+        """Return the contents of the file for layers in numbers of steps; everything else stays exact."""
+        layers = tuple(
+            coded_layer(
+                of_layer.latents.round().to(torch.int32),
+                of_layer.tables.exponents(),
+                of_layer.layer,
+                is_transformed=of_layer.is_transformed,
+            )
+            for of_layer in scaled
+        )
+        return Quantized(layers, dict(self._kept), self._tied)
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""
         layers = parameters.quantized_layers(parameters.integers())
         kept: dict[str, Kept] = {**self._kept, **parameters.rounded_vectors()}
         return Quantized(layers, kept, self._tied, parameters.unreached())
-
-    def filter_norms(self) -> list[Tensor]:
-        """Return the root mean square of the weights of each filter, float64 (F,) for each layer."""
-        return [filter_norms(self._tensors[layer.name], layer) for layer in self.layers]
-
-    def relative_steps(self) -> RelativeSteps:
-        """Return the relative sizes of the steps of all filters."""
-        return relative_steps(self.layers, self._tensors)
-
-    def balanced(self, steps: Sequence[Tensor]) -> Quantized:
-        """Round the weights to these steps (F,) of the grid, so that errors cancel; everything else stays exact."""
-        layers = tuple(
-            self._balanced_layer(layer, of_layer) for layer, of_layer in zip(self.layers, steps, strict=True)
-        )
-        return Quantized(layers, dict(self._kept), self._tied)
-
-    def _balanced_layer(self, layer: KernelLayer, steps: Tensor) -> QuantizedLayer:
-        values = numbers_of_steps(self._tensors[layer.name], layer, steps)
-        by_kernel = layer.tile is None and layer.kernel_values >= FEWEST_VALUES_OF_A_KERNEL
-        return quantized_layer(round_balanced(values, by_kernel=by_kernel), exponents_of(steps), layer)
 
     def student(self, teacher: Teacher) -> Student:
         """Return the network to train, with folded batch normalization."""

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nern_core.representations.quantized.coordinate_scales import CLASSES, fit_scales
-from nern_core.representations.quantized.integers import LARGEST_MAGNITUDE, magnitude_bits
-from nern_core.representations.quantized.layer_streams import fit_distributions
+from nern_core.codec.layers import CLASSES
+from nern_core.representations.quantized.class_bits import LARGEST_MAGNITUDE, count_levels, fitted_bits
+from nern_core.representations.quantized.coordinate_scales import fit_scales
 from nern_core.training.snapshots import State
 
 # Small layers are counted together, because each operation has a fixed overhead; large ones would need much memory.
@@ -47,11 +47,10 @@ class RateModel:
     def fit(self, integers: Sequence[Tensor]) -> None:
         """Refit scales and distributions to integers (F, C, P) of each layer, in place."""
         classes = [fit_scales(values).classes() for values in integers]
-        rows = [
-            magnitude_bits(stops) if len(stops) else np.zeros(LARGEST_MAGNITUDE + 1)
-            for stops in fit_distributions(integers, classes)
+        counts = [
+            count_levels(values.flatten(), members.flatten()) for values, members in zip(integers, classes, strict=True)
         ]
-        bits = np.stack(rows)
+        bits = fitted_bits(torch.stack(counts).sum(dim=0))
         self._exact_bits.copy_(torch.from_numpy(bits))
         # Bits never decrease with the magnitude, so that the rate pulls towards zero everywhere.
         self._bits.copy_(torch.from_numpy(np.maximum.accumulate(bits, axis=1)))
@@ -103,3 +102,8 @@ def _grouped(sizes: Sequence[int]) -> list[list[int]]:
         groups[-1].append(index)
         room -= size
     return groups
+
+
+def bits_of(latents: Sequence[Tensor]) -> float:
+    """Return the bits of numbers (F, C, P) of each layer after rounding, under distributions fitted to them."""
+    return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))

@@ -125,7 +125,9 @@ def quantization_optimizers(config: QuantizationConfig, parameters: QuantizedPar
     """Make Adam with the learning rates of a configuration, for parameters on their current device."""
     peaks = (
         (parameters.latents, config.learning_rate),
-        (parameters.log_steps, config.step_learning_rate),
+        (parameters.filter_steps, config.step_learning_rate),
+        (parameters.channel_steps, config.step_learning_rate),
+        (parameters.position_steps, config.step_learning_rate),
         (parameters.vectors, config.vector_learning_rate),
     )
     device = parameters.device

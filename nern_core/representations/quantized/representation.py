@@ -5,18 +5,25 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from torch import Tensor
 
+from nern_core.codec.streams import pack_layers, unpack_layers
 from nern_core.container.document import Document
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
-from nern_core.container.step_grid import step_of
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.protocol import Arithmetic, Encoded, Representation
+from nern_core.representations.quantized.coded_layer import shape_of
 from nern_core.representations.quantized.encoder import QuantizedEncoder
-from nern_core.representations.quantized.layer_streams import pack_layers, unpack_layers
+from nern_core.representations.quantized.first_coding.layer_streams import unpack_first_coding
 from nern_core.representations.quantized.settings import QuantizationConfig
-from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
+from nern_core.representations.quantized.weights import (
+    QuantizedWeights,
+    decoded_kernel,
+    decoded_tensor,
+    describe_first_coding,
+    describe_quantized,
+)
 from nern_core.tensors.kernels import KernelLayer
 
 QuantizedEncoding = Encoding[QuantizedWeights]
@@ -47,9 +54,11 @@ class QuantizedRepresentation:
 
     def unpack(self, document: Document, packed: PackedWeights) -> QuantizedWeights:
         """Undo `pack`. Raises `NernError` (`bad_encoding`)."""
+        if not packed.tensors and document.representation == describe_first_coding():
+            return QuantizedWeights(unpack_first_coding(packed.streams, document.layers))
         if packed.tensors or document.representation != describe_quantized():
             raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
-        return QuantizedWeights(unpack_layers(packed.streams, document.layers))
+        return QuantizedWeights(unpack_layers(packed.streams, [shape_of(layer) for layer in document.layers]))
 
     def scratch_values(self, document: Document) -> int:
         """Return 0: the integers take less than the decoded tensors."""
@@ -60,12 +69,11 @@ class QuantizedRepresentation:
     ) -> list[Tensor]:
         """Multiply integers and steps; the result is the same everywhere."""
         layers = encoding.document.layers
-        return [encoding.weights.layers[index].weights(layers[index]) for index in indices]
+        return [decoded_tensor(encoding.weights.layers[index], layers[index]) for index in indices]
 
     def decode_kernel(self, encoding: QuantizedEncoding, index: int, filter_: int, channel: int) -> Tensor:
-        """Multiply the integers of one kernel by their step, in float64."""
-        quantized = encoding.weights.layers[index]
-        return quantized.integers[filter_, channel].double() * step_of(int(quantized.exponents[filter_]))
+        """Decode one kernel, in float64."""
+        return decoded_kernel(encoding.weights.layers[index], encoding.document.layers[index], filter_, channel)
 
     def kernel_order(self, encoding: QuantizedEncoding, index: int) -> None:
         """Return None: kernels are in raster order."""

@@ -2,21 +2,24 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of_logarithms, steps_of
+from nern_core.container.step_grid import exponents_of_logarithms, steps_of
 from nern_core.tensors.kernels import KernelLayer
 
 
 @dataclass(frozen=True, slots=True)
 class StepTables:
-    """Logarithms of steps in octaves, float64: `filters` (F,), `channels` (C,), `positions` (P,); a step is their sum."""
+    """Logarithms of steps in octaves, float64, to be added up: `filters` (F,), `channels` (C,), `positions` (P,)."""
 
     filters: Tensor
     channels: Tensor
     positions: Tensor
+
+    @property
+    def level(self) -> float:
+        """Return the mean logarithm of all steps."""
+        return float(self.filters.mean() + self.channels.mean() + self.positions.mean())
 
     def enlarged(self, octaves: float) -> "StepTables":
         """Return the steps times 2^octaves."""
@@ -34,7 +37,7 @@ class StepTables:
 
 
 def coordinates_of(layer: KernelLayer) -> tuple[int, int, int]:
-    """Return the numbers of filters, channels and positions that a layer is quantized with: of a matrix, F, inputs, 1."""
+    """Return the numbers of filters, channels and positions that a layer is quantized in: of a matrix, F, inputs, 1."""
     if layer.tile is not None:
         return layer.filters, layer.inputs, 1
     return layer.filters, layer.channels, layer.kernel_values

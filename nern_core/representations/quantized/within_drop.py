@@ -17,6 +17,7 @@ from nern_core.contract.report import SizeTrial
 from nern_core.representations.quantized.for_size import FEWEST_BITS_PER_WEIGHT, MOST_BITS_PER_WEIGHT
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate_distillation import RateDistillation
+from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
 from nern_core.training.expected_drop import PointsLost, expected_drop
 from nern_core.training.loss import Batch, Loss
@@ -81,6 +82,7 @@ class _Result:
 
 def quantize_within_drop(
     quantizer: Quantizer,
+    plan: RoundingPlan,
     goal: DropGoal,
     measure: Callable[[Quantized], Measured],
     training: TrainingInputs,
@@ -94,7 +96,7 @@ def quantize_within_drop(
     """
     max_drop = goal.max_drop
     bits = max(_FIRST_BITS_PER_WEIGHT, goal.least_bits) * quantizer.weights
-    trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
+    trainer = Trainer(training, quantizer, quantizer.start(plan, bits), bits)
     search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), goal)
 
     def result(quantized: Quantized) -> _Result:

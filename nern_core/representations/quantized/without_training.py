@@ -1,6 +1,5 @@
 """Quantize without training: the most accurate file of a size, or one no larger than int8 and more accurate."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,16 +11,14 @@ from torch import Tensor
 from nern_core.contract.errors import NernError
 from nern_core.representations.quantized.for_size import SizeOf, too_small
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
-from nern_core.representations.quantized.start import SMALLEST_SIZE, RelativeSteps
+from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.rounding import round_to_nearest
 
 # A file this close to its target is large enough.
 _NEAR_ENOUGH: Final = 0.003
 _MOST_TRIES = 12
-# Of the logarithm of the steps. Coarser steps than `_COARSEST` leave larger errors than zeros in place of the weights.
-_FINEST, _COARSEST = math.log(SMALLEST_SIZE), math.log(3.5)
-# In the natural logarithm of the steps: smaller changes are not tried.
+# In octaves: smaller changes are not tried.
 _SMALLEST_CHANGE = 1e-3
 # int8 with another compressor may be a little smaller than here.
 _OF_INT8: Final = 0.985
@@ -31,30 +28,30 @@ _ZSTD_LEVEL = 9
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Weights rounded to steps of a size, in natural logarithms, and the bytes of their file."""
+    """Weights rounded to steps of a size, in natural octavess, and the bytes of their file."""
 
-    logarithm: float
+    octaves: float
     quantized: Quantized
     bytes: int
 
 
-def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf) -> Quantized:
+def quantize_without_training(quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: SizeOf) -> Quantized:
     """Round the weights for a file of at most `target` bytes; `size_of` returns the size of a file.
 
     Raises `NernError` (`target_too_small`).
     """
-    relative = quantizer.relative_steps()
+    finest, coarsest = plan.range
 
-    def attempt(logarithm: float) -> _Attempt:
-        quantized = quantizer.balanced(relative.at(math.exp(logarithm)))
-        return _Attempt(logarithm, quantized, size_of(quantized))
+    def attempt(octaves: float) -> _Attempt:
+        quantized = quantizer.rounded_to(plan.scaled(octaves))
+        return _Attempt(octaves, quantized, size_of(quantized))
 
-    search = _StepSearch(target, bytes_of_change=quantizer.weights / 8 / math.log(2))
-    logarithm = _first_guess(relative, quantizer, target)
+    search = _StepSearch(target, (finest, coarsest), bytes_of_change=quantizer.weights / 8)
+    octaves = plan.octaves_for(8 * target)
     while not search.has_ended:
-        search.note(attempt(logarithm))
-        logarithm = search.following()
-    found = search.coarse or attempt(_COARSEST)
+        search.note(attempt(octaves))
+        octaves = search.following()
+    found = search.coarse or attempt(coarsest)
     if found.bytes > target:
         raise too_small(quantizer, target, found.bytes)
     return found.quantized
@@ -63,9 +60,10 @@ def quantize_without_training(quantizer: Quantizer, target: int, size_of: SizeOf
 class _StepSearch:
     """Search for the size of steps that fills a target: larger steps make smaller files."""
 
-    def __init__(self, target: int, *, bytes_of_change: float) -> None:
-        """A file shrinks by about `bytes_of_change` per unit of the logarithm: one bit per weight and octave."""
+    def __init__(self, target: int, limits: tuple[float, float], *, bytes_of_change: float) -> None:
+        """A file shrinks by about `bytes_of_change` per octave; `limits` are the finest and the coarsest steps."""
         self._target = target
+        self._finest, self._coarsest = limits
         self._bytes_of_change = bytes_of_change
         self._tries = 0
         # The nearest attempts above and within the target.
@@ -78,8 +76,8 @@ class _StepSearch:
         fine, coarse = self.fine, self.coarse
         if coarse is not None and coarse.bytes >= (1 - _NEAR_ENOUGH) * self._target:
             return True
-        least = _FINEST if fine is None else fine.logarithm
-        most = _COARSEST if coarse is None else coarse.logarithm
+        least = self._finest if fine is None else fine.octaves
+        most = self._coarsest if coarse is None else coarse.octaves
         return self._tries >= _MOST_TRIES or most - least <= _SMALLEST_CHANGE
 
     def note(self, tried: _Attempt) -> None:
@@ -91,31 +89,31 @@ class _StepSearch:
             self.coarse = tried
 
     def following(self) -> float:
-        """Return the logarithm to try next."""
+        """Return the octaves to try next."""
         fine, coarse = self.fine, self.coarse
         # Slightly below the target, so that the next file is more likely too small than too large.
         aim = (1 - _NEAR_ENOUGH / 2) * self._target
         if fine is not None and coarse is not None:
             # Interpolation alone can approach from one side only, in ever smaller steps.
             share = 0.5 if self._tries % 2 else (fine.bytes - aim) / (fine.bytes - coarse.bytes)
-            return fine.logarithm + share * (coarse.logarithm - fine.logarithm)
+            return fine.octaves + share * (coarse.octaves - fine.octaves)
         known = fine or coarse
         assert known is not None
         # With few bits per weight, files shrink more slowly than assumed: changes double until both sides are known.
         change = (known.bytes - aim) / self._bytes_of_change * 2.0 ** (self._tries - 1)
-        return min(max(known.logarithm + change, _FINEST), _COARSEST)
+        return min(max(known.octaves + change, self._finest), self._coarsest)
 
 
-def quantize_faithfully(quantizer: Quantizer, size_of: SizeOf) -> Quantized:
+def quantize_faithfully(quantizer: Quantizer, plan: RoundingPlan, size_of: SizeOf) -> Quantized:
     """Round the weights for a file no larger than int8 with zstd, with smaller errors of the network's outputs.
 
     For a very small network, the description in the file takes more than is saved, and the file is larger.
     """
     size = round(_OF_INT8 * int8_bytes(quantizer.layers, quantizer.tensors))
     try:
-        return quantize_without_training(quantizer, size, size_of)
+        return quantize_without_training(quantizer, plan, size, size_of)
     except NernError:
-        return quantizer.balanced(quantizer.relative_steps().at(SMALLEST_SIZE))
+        return quantizer.rounded_to(plan.scaled(plan.range[0]))
 
 
 def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:
@@ -134,24 +132,3 @@ def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> 
         elif tensor.numel():
             size += len(compressor.compress(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()))
     return size
-
-
-def _first_guess(relative: RelativeSteps, quantizer: Quantizer, target: int) -> float:
-    """Return the logarithm of the step size with which normally distributed weights would fill the target."""
-    norms = quantizer.filter_norms()
-
-    def overflows(logarithm: float) -> bool:
-        # The bits of a weight: half the logarithm of 1 + its variance in squared steps times 2 pi e.
-        bits = sum(
-            float((1 + 2 * math.pi * math.e * (of_layer / steps).square()).log2().sum()) / 2 * layer.inputs
-            for of_layer, steps, layer in zip(
-                norms, relative.exactly_at(math.exp(logarithm)), quantizer.layers, strict=True
-            )
-        )
-        return bits > 8 * target
-
-    low, high = _FINEST, _COARSEST
-    while high - low > _SMALLEST_CHANGE:
-        middle = (low + high) / 2
-        low, high = (middle, high) if overflows(middle) else (low, middle)
-    return high

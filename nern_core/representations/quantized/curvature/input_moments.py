@@ -42,13 +42,17 @@ class InputMoments(TorchDispatchMode):
 
     def __init__(self, layers: Sequence[KernelLayer], weights: Mapping[str, Tensor]) -> None:
         """`weights` are the tensors that the network computes with."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # untyped in torch
         self._layers = {weights[layer.name].data_ptr(): layer for layer in layers if layer.name in weights}
         self._strides = {layer.name: weights[layer.name].stride() for layer in layers if layer.name in weights}
         self.found: dict[str, Moments] = {}
 
     def __torch_dispatch__(
-        self, function: Callable[..., Any], types: Any, arguments: tuple[Any, ...] = (), options: Any = None  # noqa: ANN401
+        self,
+        function: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        arguments: tuple[Any, ...] = (),
+        options: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401 # operations return anything
         """Execute an operation, and record the inputs if it multiplies them by the weights of a layer."""
         if function is _aten.convolution.default:
@@ -61,12 +65,12 @@ class InputMoments(TorchDispatchMode):
 
     def _add_product(self, inputs: Tensor, weight: Tensor) -> None:
         layer = self._layers.get(weight.data_ptr())
-        if layer is None or len(layer.shape) != 2 or weight.numel() != layer.weights:  # noqa: PLR2004
+        if layer is None or len(layer.shape) != 2 or weight.numel() != layer.weights:
             return
         inputs_first = weight.shape == layer.shape and weight.stride() == self._strides[layer.name]
         self._add(layer, _thinned(inputs)[:, None], 1, inputs_first=inputs_first)
 
-    def _add_convolution(  # noqa: PLR0913 # the arguments of the operation
+    def _add_convolution(  # the arguments of the operation
         self,
         inputs: Tensor,
         weight: Tensor,
@@ -74,7 +78,7 @@ class InputMoments(TorchDispatchMode):
         stride: Sequence[int],
         padding: Sequence[int],
         dilation: Sequence[int],
-        is_transposed: bool,  # noqa: FBT001
+        is_transposed: bool,
         output_padding: Sequence[int],
         groups: int,
     ) -> None:
@@ -98,8 +102,7 @@ class InputMoments(TorchDispatchMode):
         if known is None:
             self.found[layer.name] = Moments(products, len(vectors), inputs_first)
         elif known.inputs_first == inputs_first:
-            for block, product in zip(known.blocks, products, strict=True):
-                block += product
+            known.blocks = [block + product for block, product in zip(known.blocks, products, strict=True)]
             known.count += len(vectors)
 
 
@@ -119,6 +122,11 @@ def _patches(
         windows = windows.unfold(2 + axis, extent, stride[axis])[..., :: dilation[axis]]
     positions = math.prod(windows.shape[2 : 2 + axes])
     every = max(1, round((len(windows) * positions / _MOST_VECTORS) ** (1 / axes)))
-    spaced = windows[(slice(None), slice(None), *(slice(every // 2, None, every) if size > every else slice(0, 1)
-                                                   for size in windows.shape[2 : 2 + axes]))]
+    spaced = windows[
+        (
+            slice(None),
+            slice(None),
+            *(slice(every // 2, None, every) if size > every else slice(0, 1) for size in windows.shape[2 : 2 + axes]),
+        )
+    ]
     return spaced.movedim(1, 1 + axes).reshape(-1, inputs.shape[1], math.prod(kernel))

@@ -1,4 +1,4 @@
-"""The curvature of the outputs by the weights of one layer, as a Kronecker product (K-FAC, Martens and Grosse, 2015)."""
+"""The curvature of the outputs by the weights of a layer, as a Kronecker product (K-FAC, Martens and Grosse, 2015)."""
 
 from dataclasses import dataclass
 
@@ -38,10 +38,7 @@ def block_sizes(inputs: int, kernel_values: int, largest: int) -> list[int]:
     """Divide inputs into blocks of whole kernels, each with at most about `largest` inputs, of almost equal sizes."""
     kernels = inputs // kernel_values
     count = max(1, -(-kernels // max(1, largest // kernel_values)))
-    return [
-        kernel_values * ((number + 1) * kernels // count - number * kernels // count)
-        for number in range(count)
-    ]
+    return [kernel_values * ((number + 1) * kernels // count - number * kernels // count) for number in range(count)]
 
 
 def diagonal_blocks(diagonal: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:

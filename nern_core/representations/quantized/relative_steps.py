@@ -8,17 +8,14 @@ The relative sizes of the steps follow from the weights alone:
 - Within a layer, steps grow with the norms of the filters, if that saves more bits than coding the steps takes.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from nern_core.container.step_grid import SMALLEST_STEP, nearest_steps
-from nern_core.representations.quantized.parameters import numbers_of_steps
-from nern_core.representations.quantized.rate import RateModel
+from nern_core.container.step_grid import SMALLEST_STEP
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.norms import root_mean_square
 
@@ -35,8 +32,6 @@ _SIZE_OF_HALF_AN_EXPONENT = 1.5
 # Smaller relative norms of filters, as a part of the root mean square of all, are clamped to this.
 _SMALLEST_RELATIVE_NORM = 1e-3
 _SMALLEST_DEVIATION = 128 * SMALLEST_STEP
-_MOST_TRIES = 16
-_NEAR_ENOUGH = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +47,7 @@ class RelativeSteps:
     sizes: tuple[float, ...]
 
     def at(self, size: float) -> list[Tensor]:
-        """Return steps on the grid, float64 (F,) each, with which those of the largest layer are `size` deviations."""
-        return [nearest_steps(steps) for steps in self.exactly_at(size)]
-
-    def exactly_at(self, size: float) -> list[Tensor]:
-        """Return the same before rounding to the grid."""
+        """Return steps, float64 (F,) each, with which those of the largest layer are `size` deviations."""
         # Relative errors cannot exceed 1: large steps are alike in all layers, otherwise the largest layer would be
         # lost.
         exponent = 0.5 / (1 + (size / _SIZE_OF_HALF_AN_EXPONENT) ** 2)
@@ -83,46 +74,9 @@ def filter_norms(tensor: Tensor, layer: KernelLayer) -> Tensor:
     return root_mean_square(tensor.detach().reshape(layer.filters, layer.inputs), dim=1)
 
 
-def starting_steps(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], wanted_bits: float) -> list[Tensor]:
-    """Choose steps (F,) of each layer such that the nearest integers take `wanted_bits`, or a few more."""
-    relative = relative_steps(layers, tensors)
-
-    def bits(logarithm: float) -> float:
-        latents = [
-            numbers_of_steps(tensors[layer.name], layer, steps)
-            for layer, steps in zip(layers, relative.at(math.exp(-logarithm)), strict=True)
-        ]
-        return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
-
-    logarithm = _solve(bits, -math.log(LARGEST_SIZE), -math.log(SMALLEST_SIZE), wanted_bits)
-    return relative.at(math.exp(-logarithm))
-
-
 def _shape_of_steps(norms: Tensor, inputs: int) -> Tensor:
     """Return relative steps of a layer's filters from their norms; both have a root mean square of 1."""
     shape = norms.clamp(min=_SMALLEST_RELATIVE_NORM) ** _EXPONENT_OF_NORM
     mean_square = shape.square().mean()
     saved = 0.5 * (mean_square.log2() - shape.square().log2().mean()) * inputs
     return torch.ones_like(shape) if saved < _BITS_OF_A_STEP else shape / mean_square.sqrt()
-
-
-def _solve(rising: Callable[[float], float], low: float, high: float, wanted: float) -> float:
-    """Find where a rising function with jumps reaches a value, by false position, with bisection every other time.
-
-    The function's value at the result is the wanted one, or close to it, or the next one above it. If the value is
-    outside of the range, the result is the nearer end.
-    """
-    at_low, at_high = rising(low), rising(high)
-    if at_low >= wanted or at_high <= wanted:
-        return low if at_low >= wanted else high
-    for number in range(_MOST_TRIES):
-        if high - low <= _NEAR_ENOUGH or at_high - wanted <= _NEAR_ENOUGH * wanted:
-            break
-        share = 0.5 if number % 2 else (wanted - at_low) / (at_high - at_low)
-        middle = low + share * (high - low)
-        value = rising(middle)
-        if value < wanted:
-            low, at_low = middle, value
-        else:
-            high, at_high = middle, value
-    return high

@@ -1,4 +1,4 @@
-"""Code integers in close to their entropy, each with the distribution of its class.
+"""Decode integers of files of the format versions 4 to 6, each with the distribution of its class.
 
 The distribution of a class is symmetric and described by *stop probabilities* in 256ths: stop probability k is the
 probability that the magnitude is k, given that it is at least k. The last one holds for all larger magnitudes. So a
@@ -22,7 +22,6 @@ Uniform = constriction.stream.model.Uniform
 
 # Larger magnitudes are coded as this symbol and an escaped excess.
 LARGEST_MAGNITUDE: Final = 255
-_NUMBERS_OF_STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 255)
 _DENOMINATOR = 256
 _PROBABILITY_BITS = 22
 _ESCAPED_BITS = (16, 8)
@@ -32,61 +31,11 @@ Integers = NDArray[np.int32]
 Classes = NDArray[np.uint8]
 
 
-def fit_stops(counts: NDArray[np.float64]) -> Stops:
-    """Fit stop probabilities to the counts of the magnitudes 0 to `LARGEST_MAGNITUDE` in one class, (256,).
-
-    Returns as many of them as save more bytes than they take; empty for an empty class.
-    """
-    if not counts.any():
-        return np.empty(0, np.uint8)
-    reached = counts[::-1].cumsum()[::-1]
-    shares = (counts + 0.5) / (reached + 1.0)
-    best, smallest = np.empty(0, np.uint8), np.inf
-    for length in _NUMBERS_OF_STOPS:
-        tail = (reached[length - 1] + 0.5) / (reached[length - 1 :].sum() + 1.0)
-        rounded = np.clip(np.rint(np.append(shares[: length - 1], tail) * _DENOMINATOR), 1, _DENOMINATOR - 1)
-        stops = rounded.astype(np.uint8)
-        bits = _ideal_bits(counts, reached, stops) + 8 * length
-        if bits < smallest:
-            best, smallest = stops, bits
-        if reached[length - 1] == 0:
-            break
-    return best
-
-
-def _ideal_bits(counts: NDArray[np.float64], reached: NDArray[np.float64], stops: Stops) -> float:
-    """Return the bits of all integers with these counts, without their signs and the coder's rounding."""
-    share = np.append(stops, np.full(len(counts) - len(stops), stops[-1])) / _DENOMINATOR
-    return -float(counts @ np.log2(share) + (reached - counts) @ np.log2(1 - share))
-
-
-def magnitude_bits(stops: Stops) -> NDArray[np.float64]:
-    """Return the bits of an integer of each magnitude, 0 to `LARGEST_MAGNITUDE` and above, with its sign: (256,)."""
-    bits: NDArray[np.float64] = -np.log2(_probabilities(stops.tobytes())[[0, *range(1, 2 * LARGEST_MAGNITUDE + 1, 2)]])
-    bits[-1] += sum(_ESCAPED_BITS)
-    return bits
-
-
-def pack_integers(values: Integers, classes: Classes, stops: Sequence[Stops]) -> bytes:
-    """Pack integers (n,) of the classes (n,); `stops` holds the stop probabilities of each class."""
-    magnitudes = np.abs(values)
-    clipped = np.minimum(magnitudes, LARGEST_MAGNITUDE)
-    symbols = np.where(values > 0, 2 * clipped - 1, 2 * clipped).astype(np.int32)
-    encoder = constriction.stream.queue.RangeEncoder()
-    for index in np.unique(classes):
-        encoder.encode(symbols[classes == index], _model(stops[index].tobytes()))
-    above = magnitudes[magnitudes >= LARGEST_MAGNITUDE] - LARGEST_MAGNITUDE
-    for bits in _ESCAPED_BITS:
-        encoder.encode((above & (2**bits - 1)).astype(np.int32), Uniform(2**bits))
-        above = above >> bits
-    if above.any():
-        raise ValueError("an integer is too large to pack")
-    packed: bytes = encoder.get_compressed().astype("<u4").tobytes()
-    return packed
-
-
 def unpack_integers(packed: bytes, classes: Classes, stops: Sequence[Stops]) -> Integers:
-    """Undo `pack_integers`. Raises `NernError` (`bad_encoding`) if bytes are missing or left over."""
+    """Unpack integers of the classes (n,), int32 (n,); `stops` holds the stop probabilities of each class.
+
+    Raises `NernError` (`bad_encoding`) if bytes are missing or left over.
+    """
     if len(packed) % 4:
         raise NernError("bad_encoding", "The .nern file is damaged: a stream of integers is cut short.")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(packed, "<u4").astype(np.uint32))

@@ -1,0 +1,116 @@
+"""Steps from the curvature of the outputs: every weight causes the same expected error, after error feedback.
+
+This is reverse water-filling: the bits that are saved by a coarser step where the outputs hardly change pay for finer
+steps where they change most (WaterSIC; Gray and Neuhoff, 1998). The step of a weight is in proportion to the inverse
+root of the curvature of its output, times the variance of its input that later weights cannot make up for.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block, round_with_feedback
+from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies
+from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
+from nern_core.representations.quantized.step_tables import StepTables
+from nern_core.tensors.kernels import KernelLayer
+
+# Octaves of a step, around that of the layer's median filter.
+_LARGEST_DEVIATION = 6.0
+# Bits for coding an entry of a table.
+_BITS_OF_AN_ENTRY = 3.0
+_FEWEST_FILTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CurvedLayer:
+    """A layer with its curvature, in the basis that it is quantized in.
+
+    `values` float64 (F, C, P) are kernels or their frequencies; `tables` are steps for which an error of one squared
+    step costs the same for all weights of all layers. A sample has one of `every` few filters.
+    """
+
+    layer: KernelLayer
+    values: Tensor
+    blocks: tuple[FeedbackBlock, ...]
+    tables: StepTables
+    inputs_first: bool
+    is_transformed: bool
+    every: int = 1
+
+    def scaled(self, tables: StepTables) -> ScaledLayer:
+        """Return the weights in numbers of steps, after error feedback."""
+        # Steps and weights are divided by a common power of two, so that they stay in the range of float32.
+        unit = 2.0 ** round(tables.level)
+        steps, values = (tables.steps() / unit).float(), (self.values / unit).float()
+        rounded = torch.from_numpy(round_with_feedback(self._matrix(values), self._matrix(steps), self.blocks))
+        latents = (rounded.T.contiguous() if self.inputs_first else rounded).view(self.values.shape)
+        return ScaledLayer(self.layer, latents, tables, self.is_transformed)
+
+    def with_relative_step(self, octaves: float) -> "CurvedLayer":
+        """Return the layer with steps in this proportion to its weights."""
+        deviation = self.values.double().square().mean().sqrt().clamp(min=2.0**-500).log2()
+        return replace(self, tables=self.tables.enlarged(float(deviation) + octaves - self.tables.level))
+
+    def sample(self, share: float) -> "CurvedLayer":
+        """Return about this share of the filters, evenly spaced, and at least a few."""
+        every = max(1, min(int(1 / share), len(self.values) // _FEWEST_FILTERS))
+        tables = replace(self.tables, filters=self.tables.filters[::every])
+        return replace(self, values=self.values[::every], tables=tables, every=every)
+
+    def _matrix(self, values: Tensor) -> NDArray[np.float32]:
+        """Return values (F, C, P) as a matrix of outputs x inputs."""
+        matrix = values.reshape(len(values), -1)
+        return np.ascontiguousarray((matrix.T if self.inputs_first else matrix).numpy())
+
+
+def curved_layer(layer: KernelLayer, tensor: Tensor, curvature: LayerCurvature, *, is_transformed: bool) -> CurvedLayer:
+    """Prepare a layer."""
+    values = values_of(tensor, layer, is_transformed=is_transformed)
+    moments = curvature.moments
+    if is_transformed and not curvature.inputs_first:
+        moments = tuple(moments_of_frequencies(block, layer.kernel_shape) for block in moments)
+    blocks = tuple(feedback_block(block) for block in moments)
+    variances = torch.from_numpy(np.concatenate([block.variances() for block in blocks], axis=1)).mean(dim=0)
+    tables = _tables((values.shape[0], values.shape[1], values.shape[2]), variances, curvature)
+    return CurvedLayer(layer, values, blocks, tables, curvature.inputs_first, is_transformed)
+
+
+def _tables(shape: tuple[int, int, int], variances: Tensor, curvature: LayerCurvature) -> StepTables:
+    """Return steps of filters, channels and positions; a table that saves less than it takes has equal entries."""
+    outputs, inputs = _octaves(curvature.outputs), _octaves(variances)
+    filters, grid = (inputs, outputs) if curvature.inputs_first else (outputs, inputs)
+    grid = grid.view(shape[1:])
+    level = grid.mean()
+    weights = shape[0] * shape[1] * shape[2]
+    channels, positions = (
+        _if_worth_it(table, weights) for table in (grid.mean(dim=1) - level, grid.mean(dim=0) - level)
+    )
+    return StepTables(_if_worth_it(filters, weights) + level, channels, positions)
+
+
+def _if_worth_it(table: Tensor, weights: int) -> Tensor:
+    """Return the table of a layer with this number of weights, or equal entries if it saves fewer bits than it takes.
+
+    For the same expected error, equal steps are the root mean square of different ones; the bits of a weight grow with
+    the logarithm of its step.
+    """
+    saved = weights * ((-2 * (table - table.mean())).exp2().mean().log2() / 2)
+    return table if saved > _BITS_OF_AN_ENTRY * len(table) else torch.full_like(table, float(table.mean()))
+
+
+def _octaves(curvature: Tensor) -> Tensor:
+    """Return the logarithms of steps for curvatures (n,); extremes are moved towards the median.
+
+    Where inputs have not reached the outputs, so that the curvature is 0, it is taken for the median.
+    """
+    reached = curvature[curvature > 0]
+    if not len(reached):
+        return torch.zeros_like(curvature)
+    median = reached.median()
+    relative = torch.where(curvature > 0, curvature / median, 1.0).clamp(min=2.0**-200).log2() / -2
+    return relative.clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION) - median.log2() / 2

@@ -1,0 +1,142 @@
+"""Steps for all layers at every size, and the weights rounded to them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer
+from nern_core.representations.quantized.kernel_frequencies import gains_from_frequencies
+from nern_core.representations.quantized.prior_curvature import prior_curvature
+from nern_core.representations.quantized.rate import bits_of
+from nern_core.representations.quantized.relative_steps import (
+    LARGEST_SIZE,
+    SMALLEST_SIZE,
+    RelativeSteps,
+    relative_steps,
+)
+from nern_core.representations.quantized.scaled_layer import ScaledLayer
+from nern_core.representations.quantized.step_tables import StepTables
+from nern_core.tensors.kernels import KernelLayer
+
+# Weights that estimates of bits are made from.
+_SAMPLED_WEIGHTS: Final = 2**21
+_MOST_TRIES = 16
+_NEAR_ENOUGH = 0.002
+# In octaves.
+_SMALLEST_CHANGE = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingPlan:
+    """Layers with their curvature and steps; `unmeasured` are those whose steps follow from their norms.
+
+    The size of all steps is one number, `octaves`: steps double from one to the next.
+    """
+
+    layers: tuple[CurvedLayer, ...]
+    unmeasured: RelativeSteps | None = None
+
+    @property
+    def weights(self) -> int:
+        """Return the number of weights of all layers."""
+        return sum(curved.values.numel() for curved in self.layers)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Return the smallest and the largest useful size in octaves."""
+        if self.unmeasured is not None:
+            return math.log2(SMALLEST_SIZE), math.log2(LARGEST_SIZE)
+        levels = [
+            math.log2(max(float(curved.values.double().square().mean().sqrt()), 2.0**-500)) - curved.tables.level
+            for curved in self.layers
+        ]
+        return min(levels) + math.log2(SMALLEST_SIZE), max(levels) + math.log2(LARGEST_SIZE)
+
+    def tables(self, octaves: float) -> list[StepTables]:
+        """Return the steps of each layer at a size."""
+        if self.unmeasured is None:
+            return [curved.tables.enlarged(octaves) for curved in self.layers]
+        return [
+            StepTables(steps.log2(), curved.tables.channels, curved.tables.positions)
+            for curved, steps in zip(self.layers, self.unmeasured.at(2.0**octaves), strict=True)
+        ]
+
+    def scaled(self, octaves: float) -> list[ScaledLayer]:
+        """Return the weights in numbers of steps at a size, after error feedback."""
+        return [curved.scaled(tables) for curved, tables in zip(self.layers, self.tables(octaves), strict=True)]
+
+    def octaves_for(self, bits: float) -> float:
+        """Return the size at which the integers take about these bits, estimated without error feedback."""
+        low, high = self.range
+        samples = [curved.sample(_SAMPLED_WEIGHTS / self.weights) for curved in self.layers]
+        scale = self.weights / sum(sample.values.numel() for sample in samples)
+        plan = RoundingPlan(tuple(samples), None if self.unmeasured is None else self._sampled_norms(samples))
+
+        def bits_at(octaves: float) -> float:
+            latents = [
+                (curved.values / tables.steps()).float()
+                for curved, tables in zip(plan.layers, plan.tables(octaves), strict=True)
+            ]
+            return scale * bits_of(latents)
+
+        at_low, at_high = bits_at(low), bits_at(high)
+        if at_low <= bits or at_high >= bits:
+            return low if at_low <= bits else high
+        for number in range(_MOST_TRIES):
+            share = 0.5 if number % 2 else (at_low - bits) / (at_low - at_high)
+            middle = low + share * (high - low)
+            value = bits_at(middle)
+            if abs(value - bits) <= _NEAR_ENOUGH * bits or high - low <= _SMALLEST_CHANGE:
+                return middle
+            if value > bits:
+                low, at_low = middle, value
+            else:
+                high, at_high = middle, value
+        return high
+
+    def _sampled_norms(self, samples: Sequence[CurvedLayer]) -> RelativeSteps:
+        assert self.unmeasured is not None
+        norms = self.unmeasured
+        return RelativeSteps(
+            tuple(steps[:: sample.every] for steps, sample in zip(norms.steps, samples, strict=True)),
+            tuple(smallest[:: sample.every] for smallest, sample in zip(norms.smallest, samples, strict=True)),
+            norms.sizes,
+        )
+
+
+def plan_rounding(
+    layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], curvatures: Mapping[str, LayerCurvature] | None
+) -> RoundingPlan:
+    """Plan the rounding of layers by their measured curvature; without any, by their norms and typical inputs.
+
+    If only some layers have a measured curvature, the others get steps in the same proportion to their weights.
+    """
+    if not curvatures:
+        curved = tuple(_curved(layer, tensors[layer.name], prior_curvature(layer)) for layer in layers)
+        return RoundingPlan(curved, relative_steps(layers, tensors))
+    measured = {
+        layer.name: _curved(layer, tensors[layer.name], curvatures[layer.name])
+        for layer in layers
+        if layer.name in curvatures
+    }
+    relative = [
+        curved.tables.level - float(curved.values.double().square().mean().sqrt().clamp(min=2.0**-500).log2())
+        for curved in measured.values()
+    ]
+    usual = sorted(relative)[len(relative) // 2]
+    return RoundingPlan(
+        tuple(
+            measured[layer.name]
+            if layer.name in measured
+            else _curved(layer, tensors[layer.name], prior_curvature(layer)).with_relative_step(usual)
+            for layer in layers
+        )
+    )
+
+
+def _curved(layer: KernelLayer, tensor: Tensor, curvature: LayerCurvature) -> CurvedLayer:
+    return curved_layer(layer, tensor, curvature, is_transformed=gains_from_frequencies(layer, tensor))

@@ -1,0 +1,32 @@
+"""Weights of a layer in numbers of steps, not yet rounded."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nern_core.representations.quantized.kernel_frequencies import frequencies_of
+from nern_core.representations.quantized.step_tables import StepTables, coordinates_of
+from nern_core.tensors.kernels import KernelLayer
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledLayer:
+    """The weights of a layer, or the frequencies of its kernels, in the steps of `tables`: `latents` (F, C, P)."""
+
+    layer: KernelLayer
+    latents: Tensor
+    tables: StepTables
+    is_transformed: bool
+
+
+def values_of(tensor: Tensor, layer: KernelLayer, *, is_transformed: bool) -> Tensor:
+    """Return the weights of a layer, or the frequencies of its kernels, float64 (F, C, P)."""
+    kernels = tensor.detach().double().reshape(coordinates_of(layer))
+    return frequencies_of(kernels, layer.kernel_shape) if is_transformed else kernels
+
+
+def scaled_layer(tensor: Tensor, layer: KernelLayer, tables: StepTables, *, is_transformed: bool) -> ScaledLayer:
+    """Divide weights by their steps, in float64, so that neither huge nor tiny weights leave its range."""
+    latents = values_of(tensor, layer, is_transformed=is_transformed) / tables.steps()
+    return ScaledLayer(layer, latents.to(torch.float32), tables, is_transformed)
