@@ -43,10 +43,14 @@ _STREAMS = "streams"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedWeights:
-    """Weights as they are stored: byte streams, and tensors of the representation's own by name."""
+    """Weights as they are stored: byte streams, and tensors of the representation's own by name.
+
+    `version` is the lowest format version of a file with these weights.
+    """
 
     streams: Sequence[bytes] = ()
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,13 @@ class PackedEncoding:
 
 def write_packed(document: Document, weights: PackedWeights, kept: Mapping[str, Kept], path: Path) -> None:
     """Write a file."""
-    write_safetensors(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata(document)})
+    write_safetensors(_tensors(document, weights, kept), path, {METADATA_KEY: _metadata(document, weights)})
     seal(path)
 
 
 def packed_size(document: Document, weights: PackedWeights, kept: Mapping[str, Kept]) -> int:
     """Return the size in bytes of the file that would be written."""
-    return len(safetensors.torch.save(_tensors(document, weights, kept), {METADATA_KEY: _metadata(document)}))
+    return len(safetensors.torch.save(_tensors(document, weights, kept), {METADATA_KEY: _metadata(document, weights)}))
 
 
 def read_packed(path: Path) -> PackedEncoding:
@@ -90,8 +94,8 @@ def read_packed(path: Path) -> PackedEncoding:
     return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept, graph_bytes)
 
 
-def _metadata(document: Document) -> str:
-    version = FORMAT_VERSION if document.graph is None else VERSION_WITH_GRAPH
+def _metadata(document: Document, weights: PackedWeights) -> str:
+    version = weights.version if document.graph is None else max(weights.version, VERSION_WITH_GRAPH)
     return json.dumps({CHECKSUM: UNSEALED, VERSION: version}, separators=(",", ":"))
 
 

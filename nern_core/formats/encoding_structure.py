@@ -21,10 +21,14 @@ from nern_core.formats.graph_compression import measure_graph
 from nern_core.formats.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
 from nern_core.formats.tensor_claims import Shape
 
+# Each file has the lowest version that its contents need.
 FORMAT_VERSION: Final = 5
 OLDEST_VERSION: Final = 4
 # Of files that hold a graph, which earlier versions of this package would take for damage.
 VERSION_WITH_GRAPH: Final = 6
+# Of files whose quantized layers are coded in lanes.
+VERSION_WITH_LANES: Final = 7
+NEWEST_VERSION: Final = VERSION_WITH_LANES
 # Larger numbers are damage, and too long for a message.
 _LARGEST_VERSION = 2**31 - 1
 METADATA_KEY: Final = "nern"
@@ -197,9 +201,9 @@ def _check_version(text: str, called: str) -> None:
         version = _Version.model_validate_json(text).format_version
     except ValidationError as error:
         raise NernError("bad_encoding", f"{called} is damaged: it has no valid format version.") from error
-    if not OLDEST_VERSION <= version <= VERSION_WITH_GRAPH:
+    if not OLDEST_VERSION <= version <= NEWEST_VERSION:
         raise NernError(
             "unsupported_version",
-            f"{called} has format {version}, but this version of nern reads {OLDEST_VERSION} to {VERSION_WITH_GRAPH}; "
+            f"{called} has format {version}, but this version of nern reads {OLDEST_VERSION} to {NEWEST_VERSION}; "
             "decode it with the version that wrote it, or encode the checkpoint again.",
         )

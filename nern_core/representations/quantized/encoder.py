@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nern_core.codec.streams import pack_layers
 from nern_core.container.encoding import Encoding
-from nern_core.container.file import PackedWeights, packed_size
+from nern_core.container.file import packed_size
 from nern_core.container.rebuild import rebuild_checkpoint
 from nern_core.contract.progress import Phase
 from nern_core.contract.report import SizeTrial
@@ -23,7 +22,12 @@ from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.trainer import Stage, TrainingInputs
 from nern_core.representations.quantized.untaught import describe_untaught
-from nern_core.representations.quantized.weights import QuantizedWeights, decoded_tensor, describe_quantized
+from nern_core.representations.quantized.weights import (
+    QuantizedWeights,
+    decoded_tensor,
+    describe_quantized,
+    pack_quantized,
+)
 from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
 from nern_core.training.clock import Budget
@@ -213,7 +217,7 @@ class QuantizedEncoder:
     def _size(self, quantized: Quantized) -> int:
         """Return the bytes of a file of these weights."""
         document = self._encoding(quantized).document
-        return packed_size(document, PackedWeights(streams=pack_layers(quantized.layers)), quantized.kept)
+        return packed_size(document, pack_quantized(QuantizedWeights(quantized.layers)), quantized.kept)
 
     def _encoding(self, quantized: Quantized) -> Encoding[QuantizedWeights]:
         return Encoding(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from torch import Tensor
 
-from nern_core.codec.streams import pack_layers, unpack_layers
+from nern_core.codec.streams import unpack_layers
 from nern_core.container.document import Document
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
@@ -23,6 +23,7 @@ from nern_core.representations.quantized.weights import (
     decoded_tensor,
     describe_first_coding,
     describe_quantized,
+    pack_quantized,
 )
 from nern_core.tensors.kernels import KernelLayer
 
@@ -50,7 +51,7 @@ class QuantizedRepresentation:
 
     def pack(self, encoding: QuantizedEncoding) -> PackedWeights:
         """Entropy-code the integers."""
-        return PackedWeights(streams=pack_layers(encoding.weights.layers))
+        return pack_quantized(encoding.weights)
 
     def unpack(self, document: Document, packed: PackedWeights) -> QuantizedWeights:
         """Undo `pack`. Raises `NernError` (`bad_encoding`)."""

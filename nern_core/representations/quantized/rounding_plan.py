@@ -45,16 +45,15 @@ class RoundingPlan:
         """Return the number of weights of all layers."""
         return sum(curved.values.numel() for curved in self.layers)
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Return the smallest and the largest useful size in octaves."""
+    def limits(self, largest: float = LARGEST_SIZE) -> tuple[float, float]:
+        """Return the smallest useful size in octaves, and the one with steps of `largest` deviations of the weights."""
         if self.unmeasured is not None:
-            return math.log2(SMALLEST_SIZE), math.log2(LARGEST_SIZE)
+            return math.log2(SMALLEST_SIZE), math.log2(largest)
         levels = [
-            math.log2(max(float(curved.values.double().square().mean().sqrt()), 2.0**-500)) - curved.tables.level
+            math.log2(max(float(curved.values.square().mean().sqrt()), 2.0**-500)) - curved.tables.level
             for curved in self.layers
         ]
-        return min(levels) + math.log2(SMALLEST_SIZE), max(levels) + math.log2(LARGEST_SIZE)
+        return min(levels) + math.log2(SMALLEST_SIZE), max(levels) + math.log2(largest)
 
     def tables(self, octaves: float) -> list[StepTables]:
         """Return the steps of each layer at a size."""
@@ -71,7 +70,7 @@ class RoundingPlan:
 
     def octaves_for(self, bits: float) -> float:
         """Return the size at which the integers take about these bits, estimated without error feedback."""
-        low, high = self.range
+        low, high = self.limits()
         samples = [curved.sample(_SAMPLED_WEIGHTS / self.weights) for curved in self.layers]
         scale = self.weights / sum(sample.values.numel() for sample in samples)
         plan = RoundingPlan(tuple(samples), None if self.unmeasured is None else self._sampled_norms(samples))

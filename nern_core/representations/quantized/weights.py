@@ -11,7 +11,10 @@ from torch import Tensor
 
 from nern_core.codec.layers import CodedLayer, WeightType
 from nern_core.codec.reconstruction import weights_of
+from nern_core.codec.streams import pack_layers
+from nern_core.container.file import PackedWeights
 from nern_core.contract.representations import QUANTIZED
+from nern_core.formats.encoding_structure import VERSION_WITH_LANES
 from nern_core.tensors.kernels import KernelLayer
 
 _CODING: Final = "coding"
@@ -33,6 +36,11 @@ def describe_quantized() -> dict[str, JsonValue]:
 def describe_first_coding() -> dict[str, JsonValue]:
     """Return the description in documents of the format versions 4 to 6."""
     return {"kind": QUANTIZED}
+
+
+def pack_quantized(weights: QuantizedWeights) -> PackedWeights:
+    """Code the integers by their entropy."""
+    return PackedWeights(streams=pack_layers(weights.layers), version=VERSION_WITH_LANES)
 
 
 def decoded_tensor(coded: CodedLayer, layer: KernelLayer) -> Tensor:

@@ -18,6 +18,8 @@ from nern_core.tensors.rounding import round_to_nearest
 # A file this close to its target is large enough.
 _NEAR_ENOUGH: Final = 0.003
 _MOST_TRIES = 12
+# In deviations of the weights: coarser steps leave larger errors than zeros in place of the weights.
+_COARSEST: Final = 3.5
 # In octaves: smaller changes are not tried.
 _SMALLEST_CHANGE = 1e-3
 # int8 with another compressor may be a little smaller than here.
@@ -40,14 +42,14 @@ def quantize_without_training(quantizer: Quantizer, plan: RoundingPlan, target: 
 
     Raises `NernError` (`target_too_small`).
     """
-    finest, coarsest = plan.range
+    finest, coarsest = plan.limits(_COARSEST)
 
     def attempt(octaves: float) -> _Attempt:
         quantized = quantizer.rounded_to(plan.scaled(octaves))
         return _Attempt(octaves, quantized, size_of(quantized))
 
     search = _StepSearch(target, (finest, coarsest), bytes_of_change=quantizer.weights / 8)
-    octaves = plan.octaves_for(8 * target)
+    octaves = min(plan.octaves_for(8 * target), coarsest)
     while not search.has_ended:
         search.note(attempt(octaves))
         octaves = search.following()
@@ -113,7 +115,7 @@ def quantize_faithfully(quantizer: Quantizer, plan: RoundingPlan, size_of: SizeO
     try:
         return quantize_without_training(quantizer, plan, size, size_of)
     except NernError:
-        return quantizer.rounded_to(plan.scaled(plan.range[0]))
+        return quantizer.rounded_to(plan.scaled(plan.limits()[0]))
 
 
 def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:

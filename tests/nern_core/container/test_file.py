@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,12 +18,11 @@ from nern_core.container.kept import RoundedTensor
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.formats.checksum import seal
-from nern_core.formats.encoding_structure import VERSION_WITH_GRAPH
+from nern_core.formats.encoding_structure import NEWEST_VERSION
 from nern_core.representations.files import measure_sizes, read_encoding, write_encoding
 from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
 from nern_core.representations.predicted.weights import PredictedWeights, PredictorDescription, predicted_weights
-from nern_core.representations.quantized.coordinate_scales import fit_scales
-from nern_core.representations.quantized.layer import QuantizedLayer
+from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
 from nern_core.tensors.kernels import select_layers
 
@@ -59,7 +59,8 @@ def predicted(permutation: Permutation = Permutation.CROSS_FILTER) -> Encoding[A
 
 def quantized() -> Encoding[Any]:
     integers = torch.arange(-54, 54, dtype=torch.int32).view(4, 3, 9)
-    layer = QuantizedLayer(integers, torch.tensor([-30, -20, -25, -28], dtype=torch.int32), fit_scales(integers))
+    exponents = [torch.tensor(table, dtype=torch.int32) for table in ([-30, -20, -25, -28], [0, 1, 2], [0] * 9)]
+    layer = coded_layer(integers, (exponents[0], exponents[1], exponents[2]), LAYERS[0], is_transformed=True)
     return encoding_of(describe_quantized(), QuantizedWeights((layer,)))
 
 
@@ -80,8 +81,8 @@ def test_reading_gives_back_what_was_written(tmp_path: Path, written: Encoding[A
 
 
 def _plain(value: Any) -> Any:
-    """Convert tensors to lists at any depth of an encoding."""
-    if isinstance(value, torch.Tensor):
+    """Convert tensors and arrays to lists at any depth of an encoding."""
+    if isinstance(value, torch.Tensor | np.ndarray):
         return (value.dtype, value.tolist())
     if dataclasses.is_dataclass(value):
         return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
@@ -179,7 +180,7 @@ def test_a_file_of_another_format_version_is_named(tmp_path: Path) -> None:
     write_encoding(predicted(), path)
     metadata = json.dumps({"checksum": "0" * 64, "format_version": 1}, separators=(",", ":"))
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"nern": metadata})
-    with pytest.raises(NernError, match=f"has format 1, but .* reads 4 to {VERSION_WITH_GRAPH}") as error:
+    with pytest.raises(NernError, match=f"has format 1, but .* reads 4 to {NEWEST_VERSION}") as error:
         read_encoding(path)
     assert error.value.code == "unsupported_version"
 

@@ -1,6 +1,7 @@
 import torch
 
-from nern_core.representations.quantized.coordinate_scales import CLASSES, CoordinateScales, fit_scales
+from nern_core.codec.layers import CLASSES
+from nern_core.representations.quantized.coordinate_scales import CoordinateScales, fit_scales
 
 
 def test_a_class_is_the_sum_of_a_row_of_each_table() -> None:
@@ -29,3 +30,14 @@ def test_factors_of_the_axes_are_found() -> None:
 
 def test_a_layer_of_zeros_has_the_lowest_classes() -> None:
     assert fit_scales(torch.zeros(2, 3, 9, dtype=torch.int32)).classes().max() < 10
+
+
+def test_a_table_of_noise_is_left_out() -> None:
+    integers = torch.randn(4, 200, 1, generator=torch.Generator().manual_seed(0)).mul(3).round().to(torch.int32)
+    assert fit_scales(integers).channels.unique().numel() == 1
+
+
+def test_a_table_that_saves_more_than_it_takes_is_kept() -> None:
+    columns = torch.logspace(0, 3, 200, base=2)[:, None]
+    values = torch.randn(64, 200, 1, generator=torch.Generator().manual_seed(0)) * 3 * columns
+    assert fit_scales(values.round().to(torch.int32)).channels.unique().numel() > 5

@@ -76,9 +76,9 @@ def test_what_training_leaves_as_it_is_repeats_nothing_that_it_changes(tmp_path:
     assert (decoded["layer3.0.bn1.bias"] != 0).any()
 
 
-def test_without_data_weights_are_the_nearest_integers(tmp_path: Path) -> None:
+def test_without_data_weights_are_close_to_the_original(tmp_path: Path) -> None:
     report = run(tmp_path, target_bytes=30_000)
-    assert report.metrics.relative_error < 0.1
+    assert report.metrics.relative_error < 0.12
     assert report.curve == ()
 
 

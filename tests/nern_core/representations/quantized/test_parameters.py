@@ -3,9 +3,12 @@ import math
 import pytest
 import torch
 
-from nern_core.container.step_grid import step_of, steps_of
+from nern_core.container.step_grid import step_of
 from nern_core.representations.quantized.parameters import QuantizedParameters
-from nern_core.representations.quantized.start import starting_steps
+from nern_core.representations.quantized.rounding_plan import plan_rounding
+from nern_core.representations.quantized.scaled_layer import scaled_layer
+from nern_core.representations.quantized.step_tables import StepTables
+from nern_core.representations.quantized.weights import decoded_tensor
 from nern_core.tensors.kernels import KernelLayer
 
 LAYER = KernelLayer(name="w", shape=(2, 2, 3), tile=None, dtype="float32")
@@ -13,9 +16,11 @@ WEIGHTS = torch.tensor([[[0.9, -0.4, 0.1], [2.2, 0.0, -1.1]], [[4.1, 8.3, -3.0],
 VECTOR = torch.tensor([0.5, -2.0, 0.1])
 
 
-def parameters() -> QuantizedParameters:
-    steps = [torch.tensor([1.0, 2.0])]
-    return QuantizedParameters([LAYER], {"w": WEIGHTS, "v": VECTOR}, steps, {"v": VECTOR})
+TABLES = StepTables(*(torch.tensor(table, dtype=torch.float64) for table in ([0.0, 1.0], [0.0, 0.0], [0.0] * 3)))
+
+
+def parameters(vector: torch.Tensor = VECTOR, *, is_transformed: bool = False) -> QuantizedParameters:
+    return QuantizedParameters([scaled_layer(WEIGHTS, LAYER, TABLES, is_transformed=is_transformed)], {"v": vector})
 
 
 def test_weights_are_rounded_to_the_steps_of_their_filters() -> None:
@@ -23,13 +28,16 @@ def test_weights_are_rounded_to_the_steps_of_their_filters() -> None:
     assert weights.tolist() == [[[1.0, 0.0, 0.0], [2.0, 0.0, -1.0]], [[4.0, 8.0, -4.0], [0.0, 2.0, 6.0]]]
 
 
-def test_what_is_trained_is_what_is_decoded() -> None:
-    made = parameters()
+@pytest.mark.parametrize("is_transformed", [False, True])
+def test_what_is_trained_is_what_is_decoded(is_transformed: bool) -> None:
+    made = parameters(is_transformed=is_transformed)
     with torch.no_grad():
-        made.log_steps[0].add_(torch.tensor([0.3, -1.7]))
+        made.filter_steps[0].add_(torch.tensor([0.3, -1.7]))
+        made.channel_steps[0].add_(torch.tensor([0.4, -0.2]))
+        made.position_steps[0].add_(torch.tensor([0.6, 0.0, -0.9]))
     weights = made.weights()
     (layer,) = made.quantized_layers(made.integers())
-    torch.testing.assert_close(layer.weights(LAYER), weights["w"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(decoded_tensor(layer, LAYER), weights["w"], rtol=2e-6, atol=1e-6)
     vector = made.rounded_vectors()["v"]
     torch.testing.assert_close(vector.values(), weights["v"], rtol=1e-6, atol=0)
 
@@ -41,8 +49,7 @@ def test_vectors_use_the_whole_of_8_bits() -> None:
 
 
 def test_a_vector_of_zeros_stays_one() -> None:
-    zeros = torch.zeros(3)
-    made = QuantizedParameters([LAYER], {"w": WEIGHTS}, [torch.ones(2)], {"v": zeros})
+    made = parameters(torch.zeros(3))
     assert made.rounded_vectors()["v"].values().tolist() == [0.0] * 3
 
 
@@ -50,12 +57,13 @@ def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
     made = parameters()
     weights = made.weights()
     (weights["w"].sum() + weights["v"].sum()).backward()
-    latent, log_steps, vector = made.latents[0], made.log_steps[0], made.vectors[0]
+    latent, vector = made.latents[0], made.vectors[0]
     assert latent.grad is not None
-    assert log_steps.grad is not None
     assert vector.grad is not None
     assert latent.grad.tolist() == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
-    assert (log_steps.grad != 0).all()
+    for table in (made.filter_steps[0], made.channel_steps[0], made.position_steps[0]):
+        assert table.grad is not None
+        assert (table.grad != 0).all()
     assert vector.grad.tolist() == pytest.approx([1.0] * 3)
 
 
@@ -71,13 +79,14 @@ def test_small_changes_of_the_steps_add_up() -> None:
     made = parameters()
     for _ in range(10):
         made.enlarge_steps(0.1)
-    assert made.quantized_layers(made.integers())[0].exponents.tolist() == [8, 16]
+    assert made.quantized_layers(made.integers())[0].tables.exponents.filters.tolist() == [8, 16]
 
 
 def real_weights(made: QuantizedParameters) -> torch.Tensor:
     """Return the weights before rounding, computed with the steps in the file."""
-    (layer,) = made.quantized_layers(made.integers())
-    weights: torch.Tensor = made.latents[0].detach() * steps_of(layer.exponents).float()[:, None, None]
+    (tables,) = (layer.tables for layer in made.quantized_layers(made.integers()))
+    steps = torch.tensor([step_of(exponent) for exponent in tables.exponents.filters.tolist()])
+    weights: torch.Tensor = made.latents[0].detach() * steps[:, None, None]
     return weights
 
 
@@ -85,9 +94,9 @@ def real_weights(made: QuantizedParameters) -> torch.Tensor:
 def test_rounding_neither_enlarges_nor_shrinks_weights_whatever_their_scale(sixty_fourths: int) -> None:
     weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 2 ** (sixty_fourths / 64)
     layer = KernelLayer(name="w", shape=(64, 64), tile=16, dtype="float32")
-    (start,) = starting_steps([layer], {"w": weights}, 8.0 * weights.numel())
-    made = QuantizedParameters([layer], {"w": weights}, [start], {})
+    plan = plan_rounding([layer], {"w": weights}, None)
+    made = QuantizedParameters(plan.scaled(plan.octaves_for(8.0 * weights.numel())), {})
     (quantized,) = made.quantized_layers(made.integers())
-    decoded = quantized.weights(layer)
+    decoded = decoded_tensor(quantized, layer)
     assert float((decoded * weights).sum() / weights.square().sum()) == pytest.approx(1, abs=0.001)
     assert float((decoded - weights).norm() / weights.norm()) < 0.006

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from nern_core.representations.quantized.coordinate_scales import fit_scales
-from nern_core.representations.quantized.layer import QuantizedLayer
-from nern_core.representations.quantized.layer_streams import STREAMS_BEFORE_LAYERS, pack_layers
-from nern_core.representations.quantized.rate import RateModel
+from nern_core.codec.streams import STREAMS_BEFORE_LAYERS, pack_layers
+from nern_core.representations.quantized.coded_layer import coded_layer
+from nern_core.representations.quantized.rate import RateModel, bits_of
+from nern_core.tensors.kernels import KernelLayer
 
 
 def latents() -> list[torch.Tensor]:
@@ -16,18 +16,34 @@ def rounded(values: list[torch.Tensor]) -> list[torch.Tensor]:
     return [latent.round().to(torch.int32) for latent in values]
 
 
+def zeros(size: int) -> torch.Tensor:
+    return torch.zeros(size, dtype=torch.int32)
+
+
+def packed_bytes(integers: list[torch.Tensor]) -> int:
+    """Return the bytes of the streams of layers with these integers and steps of 1."""
+    layers = [
+        coded_layer(
+            values,
+            (zeros(len(values)), zeros(values.shape[1]), zeros(values.shape[2])),
+            KernelLayer(name="w", shape=(*values.shape[:2], 3, 3), tile=None, dtype="float32"),
+            is_transformed=False,
+        )
+        for values in integers
+    ]
+    return sum(map(len, pack_layers(layers)[STREAMS_BEFORE_LAYERS:]))
+
+
 def test_the_bits_of_integers_are_those_that_their_streams_take() -> None:
     integers = rounded(latents())
-    layers = [QuantizedLayer(v, torch.zeros(len(v), dtype=torch.int32), fit_scales(v)) for v in integers]
-    packed = sum(map(len, pack_layers(layers)[STREAMS_BEFORE_LAYERS:]))
+    packed = packed_bytes(integers)
     assert float(RateModel(integers).bits_of_rounded(latents())) == pytest.approx(8 * packed, abs=128)
 
 
 @pytest.mark.parametrize("steps_per_deviation", [10, 60])
 def test_the_bits_of_large_integers_are_those_of_their_streams_too(steps_per_deviation: int) -> None:
     integers = rounded([latent * steps_per_deviation for latent in latents()])
-    layers = [QuantizedLayer(v, torch.zeros(len(v), dtype=torch.int32), fit_scales(v)) for v in integers]
-    packed = sum(map(len, pack_layers(layers)[STREAMS_BEFORE_LAYERS:]))
+    packed = packed_bytes(integers)
     bits = RateModel(integers).bits_of_rounded([values.float() for values in integers])
     assert float(bits) == pytest.approx(8 * packed, abs=128)
 
@@ -65,3 +81,8 @@ def test_bits_between_neighbours_add_up() -> None:
         rel=1e-4,
     )
     assert all((bits == 0).all() for bits in of_second)
+
+
+def test_bits_of_latents_are_those_of_the_nearest_integers() -> None:
+    exact = [values.float() for values in rounded(latents())]
+    assert bits_of(latents()) == bits_of(exact)

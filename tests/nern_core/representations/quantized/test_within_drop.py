@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nern_core.container.step_grid import steps_of
+from nern_core.codec.steps import steps_of
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
@@ -60,7 +60,7 @@ def no_fallback() -> Quantized:
 def search_with(drop: float) -> tuple[SizeSearch, Trainer]:
     quantizer, training = quantizer_and_training()
     bits = 2.0 * quantizer.weights
-    trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
+    trainer = Trainer(training, quantizer, quantizer.start(quantizer.plan(), bits), bits)
     measure = measure_with(lambda size: drop)
     return SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), DropGoal(0.5)), trainer
 
@@ -105,7 +105,10 @@ def test_other_bits_leave_the_weights_before_rounding_as_they_are(bits_per_weigh
     def before_rounding() -> list[torch.Tensor]:
         layers = trainer.parameters.quantized_layers(trainer.parameters.integers())
         parts = zip(trainer.parameters.latents, layers, strict=True)
-        return [latent.detach() * steps_of(layer.exponents).float()[:, None, None] for latent, layer in parts]
+        return [
+            latent.detach() * torch.from_numpy(steps_of(layer.tables.exponents.filters)).float()[:, None, None]
+            for latent, layer in parts
+        ]
 
     before = before_rounding()
     trainer.loss.want(bits_per_weight * trainer.loss.weights)
@@ -155,7 +158,7 @@ def test_a_first_part_that_ends_near_what_is_allowed_is_the_result() -> None:
     stages: list[Stage] = []
     quantizer, training = quantizer_and_training(stages)
     quantized, trials, seconds = quantize_within_drop(
-        quantizer, DropGoal(0.5), measure_in_turn(0.9, 0.9, 0.45), training, no_fallback
+        quantizer, quantizer.plan(), DropGoal(0.5), measure_in_turn(0.9, 0.9, 0.45), training, no_fallback
     )
     assert [trial.drop for trial in trials] == [0.9, 0.9, 0.45]
     assert trials[-1].bytes == bytes_of(quantized)
@@ -187,9 +190,11 @@ def test_another_first_part_is_followed_by_a_second_one(ends: tuple[float, ...],
         return measure(quantized)
 
     def untrained() -> Quantized:
-        return quantizer.rounded(quantizer.start(8.0 * quantizer.weights))
+        return quantizer.rounded(quantizer.start(quantizer.plan(), 8.0 * quantizer.weights))
 
-    quantized, trials, _ = quantize_within_drop(quantizer, DropGoal(0.5), remembered, training, untrained)
+    quantized, trials, _ = quantize_within_drop(
+        quantizer, quantizer.plan(), DropGoal(0.5), remembered, training, untrained
+    )
     assert sorted({(stage.start, stage.share) for stage in stages}) == [(0.0, 0.6), (0.6, 0.4)]
     assert stages[-1].earlier_steps == 24
     assert (sizes[3] > sizes[2]) is larger
@@ -210,6 +215,11 @@ def test_with_a_budget_in_seconds_the_total_of_steps_is_estimated_from_the_speed
 def test_a_search_stays_at_the_fewest_bits_that_it_is_given() -> None:
     quantizer, training = quantizer_and_training()
     quantized, _, _ = quantize_within_drop(
-        quantizer, DropGoal(0.5, least_bits=3.0), measure_with(lambda size: 0.0), training, no_fallback
+        quantizer,
+        quantizer.plan(),
+        DropGoal(0.5, least_bits=3.0),
+        measure_with(lambda size: 0.0),
+        training,
+        no_fallback,
     )
     assert bytes_of(quantized) == pytest.approx(3.0 * quantizer.weights / 8, rel=0.05)

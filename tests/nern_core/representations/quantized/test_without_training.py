@@ -6,9 +6,10 @@ import torch
 import zstandard
 from torch import nn
 
+from nern_core.codec.streams import pack_layers
 from nern_core.contract.errors import NernError
-from nern_core.representations.quantized.layer_streams import pack_layers
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
+from nern_core.representations.quantized.weights import decoded_tensor
 from nern_core.representations.quantized.without_training import (
     int8_bytes,
     quantize_faithfully,
@@ -37,6 +38,9 @@ def quantizer() -> Quantizer:
     return Quantizer(checkpoint, select_layers(checkpoint, ("all",), 0), None, training=False)
 
 
+PLAN = quantizer().plan()
+
+
 def size_of(quantized: Quantized) -> int:
     return DESCRIPTION + sum(map(len, pack_layers(quantized.layers)))
 
@@ -55,7 +59,7 @@ def output_error(weights: dict[str, torch.Tensor]) -> float:
 
 def decoded(quantized: Quantized) -> dict[str, torch.Tensor]:
     layers = quantizer().layers
-    weights = {layer.name: q.weights(layer) for layer, q in zip(layers, quantized.layers, strict=True)}
+    weights = {layer.name: decoded_tensor(q, layer) for layer, q in zip(layers, quantized.layers, strict=True)}
     return tensors() | weights
 
 
@@ -74,39 +78,39 @@ def rounded(bits: int) -> tuple[dict[str, torch.Tensor], int]:
 
 @pytest.mark.parametrize("target", [12_000, 25_000, 45_000])
 def test_the_file_fills_its_target(target: int) -> None:
-    assert 0.99 * target < size_of(quantize_without_training(quantizer(), target, size_of)) <= target
+    assert 0.99 * target < size_of(quantize_without_training(quantizer(), PLAN, target, size_of)) <= target
 
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_outputs_are_nearer_to_the_original_than_those_of_plain_rounding_in_as_many_bytes(bits: int) -> None:
     weights, size = rounded(bits)
-    ours = decoded(quantize_without_training(quantizer(), size, size_of))
+    ours = decoded(quantize_without_training(quantizer(), PLAN, size, size_of))
     assert output_error(ours) < 0.8 * output_error(weights)
 
 
 def test_a_faithful_file_is_no_larger_than_int8_and_nearer_to_the_original() -> None:
     weights, size = rounded(8)
-    quantized = quantize_faithfully(quantizer(), size_of)
+    quantized = quantize_faithfully(quantizer(), PLAN, size_of)
     assert size_of(quantized) <= size
     assert output_error(decoded(quantized)) < 0.8 * output_error(weights)
 
 
 def test_a_network_smaller_than_its_description_is_faithful_all_the_same() -> None:
-    quantized = quantize_faithfully(quantizer(), lambda draft: size_of(draft) + 100_000)
+    quantized = quantize_faithfully(quantizer(), PLAN, lambda draft: size_of(draft) + 100_000)
     assert output_error(decoded(quantized)) < output_error(rounded(8)[0])
 
 
 def smallest_target() -> int:
     """Return the target that the refusal of a far too small one advises."""
     with pytest.raises(NernError, match=r"use a target of at least [\d,]+ bytes") as refused:
-        quantize_without_training(quantizer(), 300, size_of)
+        quantize_without_training(quantizer(), PLAN, 300, size_of)
     assert refused.value.code == "target_too_small"
     return int(re.findall(r"at least ([\d,]+) bytes", refused.value.message)[0].replace(",", ""))
 
 
 def test_the_target_that_a_refusal_advises_makes_a_file_nearer_to_the_original_than_zeros() -> None:
     target = smallest_target()
-    quantized = quantize_without_training(quantizer(), target, size_of)
+    quantized = quantize_without_training(quantizer(), PLAN, target, size_of)
     assert size_of(quantized) <= target
     original, ours = tensors(), decoded(quantized)
     for name in ("hidden.weight", "out.weight"):
@@ -116,7 +120,7 @@ def test_the_target_that_a_refusal_advises_makes_a_file_nearer_to_the_original_t
 @pytest.mark.parametrize("factor", [1.1, 1.3, 1.7])
 def test_small_targets_are_filled_too(factor: float) -> None:
     target = round(factor * smallest_target())
-    assert 0.9 * target < size_of(quantize_without_training(quantizer(), target, size_of)) <= target
+    assert 0.9 * target < size_of(quantize_without_training(quantizer(), PLAN, target, size_of)) <= target
 
 
 def test_int8_counts_what_is_kept_as_well() -> None:
