@@ -28,6 +28,7 @@ from nern_core.networks.evaluate import Evaluator
 from nern_core.recipes.fast import FAST
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.trainer import Trainer, TrainingInputs
+from nern_core.representations.quantized.weights import decoded_tensor
 from nern_core.training.clock import Budget
 from nern_core.training.expected_drop import OriginalAnswers, PointsLost, expected_drop
 from nern_core.training.held_out import hold_out
@@ -139,7 +140,7 @@ def _train(
     answers = OriginalAnswers(blends.logits(original), blends.images.labels)
     quantizer = Quantizer(original, source.layers, teacher.network, training=True)
     bits = bits_per_weight * quantizer.weights
-    trainer = Trainer(training, quantizer, quantizer.start(bits), bits)
+    trainer = Trainer(training, quantizer, quantizer.start(quantizer.plan(), bits), bits)
     losses, start, tensors = [], 0.0, original
     for end in _FRACTIONS:
         trainer.run(end - start, (start, end - start))
@@ -152,7 +153,9 @@ def _train(
 def decoded(quantizer: Quantizer, quantized: Quantized) -> dict[str, Tensor]:
     """Return all tensors as decoded from the file."""
     parts = zip(quantizer.layers, quantized.layers, strict=True)
-    return all_tensors({layer.name: x.weights(layer) for layer, x in parts}, quantized.kept, quantized.tied)
+    return all_tensors(
+        {layer.name: decoded_tensor(coded, layer) for layer, coded in parts}, quantized.kept, quantized.tied
+    )
 
 
 def page(runs: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ def draw_integers(path: Path) -> dict[str, Any]:
     encoding, sizes = read_encoding(path), measure_sizes(path)
     assert isinstance(encoding.weights, QuantizedWeights)
     index = max(range(len(encoding.document.layers)), key=lambda i: encoding.document.layers[i].weights)
-    integers = encoding.weights.layers[index].integers
+    integers = torch.from_numpy(encoding.weights.layers[index].integers)
     spread = integers.double().flatten(1).std(dim=1).argsort()
     figure, (axes,) = _figure(1, height=2.6)
     for place, colour, label in ((0.05, _COLOURS[0], "a quiet filter"), (0.95, _COLOURS[1], "a loud filter")):
