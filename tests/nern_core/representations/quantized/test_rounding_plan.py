@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.rate import bits_of
+from nern_core.representations.quantized.rounding_plan import plan_rounding
+from nern_core.tensors.kernels import KernelLayer
+
+LAYERS = [
+    KernelLayer(name="a", shape=(16, 16, 3, 3), tile=None, dtype="float32"),
+    KernelLayer(name="b", shape=(32, 40), tile=16, dtype="float32"),
+]
+WEIGHTS = 2304 + 1280
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"a": torch.randn(16, 16, 3, 3, generator=generator), "b": 0.01 * torch.randn(32, 40, generator=generator)}
+
+
+def curvatures(of_b: float = 1.0) -> dict[str, LayerCurvature]:
+    return {
+        "a": LayerCurvature(moments=(torch.eye(144)[None],), outputs=torch.ones(16, dtype=torch.float64)),
+        "b": LayerCurvature(moments=(torch.eye(40)[None],), outputs=torch.full((32,), of_b, dtype=torch.float64)),
+    }
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("bits_per_weight", [0.7, 1.6, 3.0, 5.5])
+def test_the_integers_take_about_the_wanted_bits(bits_per_weight: float, measured: bool) -> None:
+    plan = plan_rounding(LAYERS, tensors(), curvatures(1e4) if measured else None)
+    scaled = plan.scaled(plan.octaves_for(bits_per_weight * WEIGHTS))
+    bits = bits_of([of_layer.latents for of_layer in scaled])
+    assert bits / WEIGHTS == pytest.approx(bits_per_weight, rel=0.1)
+
+
+def test_a_layer_whose_outputs_count_a_hundredfold_has_a_tenth_of_the_step() -> None:
+    first, second = plan_rounding(LAYERS, tensors(), curvatures(100.0)).tables(0.0)
+    assert second.level - first.level == pytest.approx(torch.tensor(0.1).log2().item(), abs=0.01)
+
+
+def test_filters_that_count_more_get_finer_steps() -> None:
+    measured = curvatures()
+    measured["a"] = LayerCurvature(
+        moments=measured["a"].moments, outputs=torch.tensor([1.0] * 8 + [16.0] * 8, dtype=torch.float64)
+    )
+    tables, _ = plan_rounding(LAYERS, tensors(), measured).tables(0.0)
+    assert float(tables.filters[0] - tables.filters[-1]) == pytest.approx(2.0)
+
+
+def test_without_inputs_low_frequencies_get_finer_steps() -> None:
+    tables, _ = plan_rounding(LAYERS, {**tensors(), "a": torch.ones(16, 16, 3, 3)}, None).tables(0.0)
+    assert float(tables.positions[0]) < float(tables.positions[-1]) - 1
+
+
+def test_a_layer_without_curvature_has_steps_in_proportion_to_its_weights() -> None:
+    measured = {"a": curvatures()["a"]}
+    plan = plan_rounding(LAYERS, tensors(), measured)
+    scaled = plan.scaled(plan.octaves_for(3.0 * WEIGHTS))
+    bits = [bits_of([of_layer.latents]) / of_layer.latents.numel() for of_layer in scaled]
+    assert bits[1] == pytest.approx(bits[0], abs=0.3)
+
+
+def test_filters_that_no_input_reaches_have_the_step_of_the_others() -> None:
+    measured = curvatures()
+    outputs = torch.ones(16, dtype=torch.float64)
+    outputs[3] = 0
+    measured["a"] = LayerCurvature(moments=measured["a"].moments, outputs=outputs)
+    tables, _ = plan_rounding(LAYERS, tensors(), measured).tables(0.0)
+    assert tables.filters.unique().numel() == 1
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+@pytest.mark.parametrize("measured", [False, True])
+def test_no_scale_of_the_weights_is_too_large_or_too_small(scale: float, measured: bool) -> None:
+    layers = [KernelLayer(name=layer.name, shape=layer.shape, tile=layer.tile, dtype="float64") for layer in LAYERS]
+    weights = {name: tensor.double() * scale for name, tensor in tensors().items()}
+    plan = plan_rounding(layers, weights, curvatures(1e4) if measured else None)
+    for of_layer in plan.scaled(plan.octaves_for(4.0 * WEIGHTS)):
+        assert of_layer.latents.isfinite().all()
+        assert 1 < of_layer.latents.abs().mean() < 100
+
+
+@pytest.mark.parametrize(("wanted", "steps_per_deviation"), [(0.0, 0.1), (1e9, 150.0)])
+def test_what_cannot_be_had_ends_at_a_limit(wanted: float, steps_per_deviation: float) -> None:
+    plan = plan_rounding(LAYERS, tensors(), None)
+    assert 2 ** -plan.octaves_for(wanted) == pytest.approx(steps_per_deviation)
