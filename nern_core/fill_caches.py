@@ -10,24 +10,26 @@ import torch
 import nern_core.container  # noqa: F401 # first: it and the streams of permutations import each other
 from nern_core.analysis.charts import Series, line_chart
 from nern_core.codec.layers import CodedLayer, CoordinateTables, LayerTables, WeightType
-from nern_core.codec.streams import decode_layers, open_layers, pack_layers
+from nern_core.codec.streams import decode_layers, open_layers, pack_layers, unpack_layers
 from nern_core.contract.options import Permutation
 from nern_core.representations.predicted.gelu import gelu_
 from nern_core.representations.predicted.permutation import order_kernels
 from nern_core.representations.predicted.permutation_streams import pack_order, unpack_order
+from nern_core.representations.quantized.error_feedback import feedback_block, round_with_feedback
 
 # Large enough that chaining uses cells, too.
 _FILTERS, _CHANNELS, _VALUES = 64, 40, 9
 
 
 def main() -> None:
-    """Order some kernels and pack the order, by every method; pack integers; apply GELU; draw a chart."""
+    """Order some kernels and pack the order, by every method; pack integers; round weights; apply GELU; draw a chart."""
     rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
     for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
         order = order_kernels(torch.from_numpy(rows), _FILTERS, method)
         assert order is not None
         unpack_order(pack_order(order, _FILTERS, _CHANNELS, method), _FILTERS, _CHANNELS, method)
     _fill_codec()
+    round_with_feedback(rows, np.ones_like(rows), (feedback_block(torch.eye(_VALUES)[None]),))
     gelu_(torch.zeros(1, dtype=torch.float64))
     line_chart([Series("x", ((0.0, 0.0), (1.0, 1.0)))], title="x", x_label="x", y_label="y")
 
@@ -36,6 +38,7 @@ def _fill_codec() -> None:
     """Pack a layer of quantized weights and decode it to every type."""
     zeros = CoordinateTables(*(np.zeros(size, np.int32) for size in (_FILTERS, _CHANNELS, _VALUES)))
     layer = CodedLayer(np.zeros((_FILTERS, _CHANNELS, _VALUES), np.int32), LayerTables(zeros, zeros), (_VALUES,))
+    unpack_layers(pack_layers([layer]), [layer.shape])
     for weight_type in WeightType:
         decode_layers(open_layers(pack_layers([layer]), [layer.shape]), [weight_type])
 

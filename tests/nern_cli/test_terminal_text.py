@@ -14,7 +14,7 @@ from nern_core.representations.files import read_encoding, write_encoding
 from tests.conftest import EXAMPLE, ROOT
 from tests.nern_cli.test_main import QUICK, nern
 
-ENCODING = ROOT / "tests" / "golden" / "quantized-v4.nern"
+ENCODING = ROOT / "tests" / "golden" / "quantized-v7.nern"
 
 
 def encoded_output(monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: str, status: int = 0) -> tuple[str, str]:

@@ -15,7 +15,12 @@ from nern_core.analysis.report.files import measure_comparison
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.report import AlternativeReport
-from nern_core.formats.encoding_structure import graph_bytes, read_format_version
+from nern_core.formats.encoding_structure import (
+    VERSION_WITH_GRAPH,
+    VERSION_WITH_LANES,
+    graph_bytes,
+    read_format_version,
+)
 from nern_core.networks.input_evaluator import InputEvaluator
 from nern_core.tensors.checkpoint import read_checkpoint, write_checkpoint
 from tests.image_data import class_folders
@@ -63,15 +68,25 @@ def test_an_encoding_decodes_to_a_file_that_onnxruntime_runs(model: Path, tmp_pa
     assert encoding.stat().st_size < model.stat().st_size / 2
     x = images()
     found, wanted = answers(decoded(encoding, tmp_path), {"x": x}), answers(model, {"x": x})
-    assert relative_error(found["logits"], wanted["logits"]) < 0.02
+    assert relative_error(found["logits"], wanted["logits"]) < 0.03
     write_checkpoint(nern_core.decode(encoding), tmp_path / "back.safetensors")
     assert set(load_file(tmp_path / "back.safetensors")) == set(NAMES)
 
 
-def test_the_graph_counts_in_the_size_and_has_a_format_version_of_its_own(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "version"),
+    [({"target_bytes": 4000}, VERSION_WITH_LANES), ({"hidden_size": 8, "steps": 2}, VERSION_WITH_GRAPH)],
+)
+def test_a_file_with_a_graph_has_the_lowest_version_that_it_needs(
+    model: Path, tmp_path: Path, options: dict[str, Any], version: int
+) -> None:
+    nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(**options))
+    assert read_format_version(tmp_path / "x.nern") == version
+
+
+def test_the_graph_counts_in_the_size(model: Path, tmp_path: Path) -> None:
     nern_core.encode(model, tmp_path / "x.nern", EncodeOptions(target_bytes=4000))
     assert (tmp_path / "x.nern").stat().st_size <= 4000
-    assert read_format_version(tmp_path / "x.nern") == 6
     graph = read_checkpoint(model).graph
     assert graph is not None
     assert 0 < nern_core.measure_sizes(tmp_path / "x.nern").graph < len(graph)

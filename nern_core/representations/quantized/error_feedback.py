@@ -60,18 +60,17 @@ def round_with_feedback(
     Returns the numbers of steps that were rounded, before rounding: each is the weight plus its share of the errors of
     earlier weights.
     """
-    latents = np.empty_like(values)
-    start = 0
+    latents, start = [], 0
     for block in blocks:
         end = start + len(block.order)
-        _round_block(values[:, start:end], steps[:, start:end], block, latents[:, start:end])
+        # Contiguous, so that one compiled function fits blocks of all sizes.
+        latents.append(_round_block(*(np.ascontiguousarray(part[:, start:end]) for part in (values, steps)), block))
         start = end
-    return latents
+    return np.concatenate(latents, axis=1)
 
 
-def _round_block(
-    values: NDArray[np.float32], steps: NDArray[np.float32], block: FeedbackBlock, latents: NDArray[np.float32]
-) -> None:
+def _round_block(values: NDArray[np.float32], steps: NDArray[np.float32], block: FeedbackBlock) -> NDArray[np.float32]:
+    latents = np.empty_like(values)
     rows_of_group = len(values) // len(block.factor)
 
     def round_rows(first: int) -> None:
@@ -87,6 +86,7 @@ def _round_block(
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
         for _ in pool.map(round_rows, starts):
             pass
+    return latents
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

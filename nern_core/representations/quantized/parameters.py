@@ -12,7 +12,7 @@ from nern_core.container.kept import RoundedTensor
 from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of, step_of
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.kernel_frequencies import kernels_of
-from nern_core.representations.quantized.scaled_layer import ScaledLayer
+from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
 
 _LARGEST_BYTE = 127
@@ -79,6 +79,21 @@ class QuantizedParameters(nn.Module):
             torch.where(reached[:, None, None], latent, latent.detach())
             for latent, reached in zip(self.latents, self._reached_by_layer(), strict=True)
         ]
+
+    @torch.no_grad()
+    def restore_unreached(self, tensors: Mapping[str, Tensor]) -> None:
+        """After some training, round the original weights of filters that no gradient has reached.
+
+        The steps of channels and positions, which they share with others, have changed.
+        """
+        if not bool(self.reached.any()):
+            return
+        for index, (layer, reached) in enumerate(zip(self.layers, self._reached_by_layer(), strict=True)):
+            rows = ~reached.cpu()
+            if bool(rows.any()):
+                values = values_of(tensors[layer.name], layer, is_transformed=self._transformed[index])
+                latents = (values[rows] / self._tables(index).steps()[rows]).float()
+                self.latents[index][rows.to(self.device)] = latents.to(self.device)
 
     def unreached(self) -> dict[str, int]:
         """Count the filters of each layer that no gradient has reached, if there are any."""

@@ -113,6 +113,7 @@ class Quantizer:
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""
+        parameters.restore_unreached(self._tensors)
         layers = parameters.quantized_layers(parameters.integers())
         kept: dict[str, Kept] = {**self._kept, **parameters.rounded_vectors()}
         return Quantized(layers, kept, self._tied, parameters.unreached())

@@ -50,7 +50,9 @@ class QuantizedRepresentation:
         return distillation
 
     def pack(self, encoding: QuantizedEncoding) -> PackedWeights:
-        """Entropy-code the integers."""
+        """Entropy-code the integers. Raises `ValueError` for an encoding from a file of the first coding."""
+        if encoding.document.representation != describe_quantized():
+            raise ValueError("files of the first coding of quantized layers are only read")
         return pack_quantized(encoding.weights)
 
     def unpack(self, document: Document, packed: PackedWeights) -> QuantizedWeights:

@@ -12,8 +12,8 @@ class QuantizationConfig:
     current loss. `gain` is the change of all steps' logarithm, base e, per share of excess bits.
     """
 
-    learning_rate: float = 0.006
-    step_learning_rate: float = 0.003
-    vector_learning_rate: float = 0.003
+    learning_rate: float = 0.0005
+    step_learning_rate: float = 0.0003
+    vector_learning_rate: float = 0.0005
     price: float = 10.0
     gain: float = 0.1
