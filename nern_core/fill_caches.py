@@ -22,7 +22,7 @@ _FILTERS, _CHANNELS, _VALUES = 64, 40, 9
 
 
 def main() -> None:
-    """Order some kernels and pack the order, by every method; pack integers; round weights; apply GELU; draw a chart."""
+    """Order kernels and pack the order, by every method; round weights, pack integers; apply GELU; draw a chart."""
     rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
     for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
         order = order_kernels(torch.from_numpy(rows), _FILTERS, method)

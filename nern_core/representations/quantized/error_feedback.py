@@ -64,7 +64,8 @@ def round_with_feedback(
     for block in blocks:
         end = start + len(block.order)
         # Contiguous, so that one compiled function fits blocks of all sizes.
-        latents.append(_round_block(*(np.ascontiguousarray(part[:, start:end]) for part in (values, steps)), block))
+        part = np.ascontiguousarray(values[:, start:end])
+        latents.append(_round_block(part, np.ascontiguousarray(steps[:, start:end]), block))
         start = end
     return np.concatenate(latents, axis=1)
 
