@@ -5,6 +5,7 @@ steps where they change most (WaterSIC; Gray and Neuhoff, 1998). The step of a w
 root of the curvature of its output, times the variance of its input that later weights cannot make up for.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from nern_core.representations.quantized.kernel_frequencies import moments_of_fr
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.tensors.kernels import KernelLayer
+from nern_core.tensors.norms import root_mean_square
 
 # Octaves of a step, around that of the layer's median filter.
 _LARGEST_DEVIATION = 6.0
@@ -53,8 +55,8 @@ class CurvedLayer:
 
     def with_relative_step(self, octaves: float) -> "CurvedLayer":
         """Return the layer with steps in this proportion to its weights."""
-        deviation = self.values.double().square().mean().sqrt().clamp(min=2.0**-500).log2()
-        return replace(self, tables=self.tables.enlarged(float(deviation) + octaves - self.tables.level))
+        deviation = float(root_mean_square(self.values)) or 1.0
+        return replace(self, tables=self.tables.enlarged(math.log2(deviation) + octaves - self.tables.level))
 
     def sample(self, share: float) -> "CurvedLayer":
         """Return about this share of the filters, evenly spaced, and at least a few."""

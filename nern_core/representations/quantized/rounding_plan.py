@@ -21,6 +21,7 @@ from nern_core.representations.quantized.relative_steps import (
 from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.tensors.kernels import KernelLayer
+from nern_core.tensors.norms import root_mean_square
 
 # Weights that estimates of bits are made from.
 _SAMPLED_WEIGHTS: Final = 2**21
@@ -49,10 +50,9 @@ class RoundingPlan:
         """Return the smallest useful size in octaves, and the one with steps of `largest` deviations of the weights."""
         if self.unmeasured is not None:
             return math.log2(SMALLEST_SIZE), math.log2(largest)
-        levels = [
-            math.log2(max(float(curved.values.square().mean().sqrt()), 2.0**-500)) - curved.tables.level
-            for curved in self.layers
-        ]
+        deviations = [(float(root_mean_square(curved.values)), curved.tables.level) for curved in self.layers]
+        # A layer of zeros is one at every size.
+        levels = [math.log2(deviation) - level for deviation, level in deviations if deviation] or [0.0]
         return min(levels) + math.log2(SMALLEST_SIZE), max(levels) + math.log2(largest)
 
     def tables(self, octaves: float) -> list[StepTables]:
@@ -123,9 +123,10 @@ def plan_rounding(
         if layer.name in curvatures
     }
     relative = [
-        curved.tables.level - float(curved.values.double().square().mean().sqrt().clamp(min=2.0**-500).log2())
+        curved.tables.level - float(root_mean_square(curved.values).log2())
         for curved in measured.values()
-    ]
+        if bool(curved.values.any())
+    ] or [0.0]
     usual = sorted(relative)[len(relative) // 2]
     return RoundingPlan(
         tuple(

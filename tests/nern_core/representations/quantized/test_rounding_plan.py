@@ -85,3 +85,17 @@ def test_no_scale_of_the_weights_is_too_large_or_too_small(scale: float, measure
 def test_what_cannot_be_had_ends_at_a_limit(wanted: float, steps_per_deviation: float) -> None:
     plan = plan_rounding(LAYERS, tensors(), None)
     assert 2 ** -plan.octaves_for(wanted) == pytest.approx(steps_per_deviation)
+
+
+def test_a_layer_of_zeros_does_not_change_the_steps_of_others() -> None:
+    weights = {"a": tensors()["a"], "b": torch.zeros(32, 40)}
+    plan, alone = plan_rounding(LAYERS, weights, curvatures()), plan_rounding(LAYERS[:1], weights, curvatures())
+    assert plan.octaves_for(3.0 * 2304) == pytest.approx(alone.octaves_for(3.0 * 2304), abs=0.05)
+
+
+@pytest.mark.parametrize("measured", [("a", "b"), ("b",)])
+def test_a_network_of_zeros_stays_one(measured: tuple[str, ...]) -> None:
+    weights = {name: torch.zeros_like(tensor) for name, tensor in tensors().items()}
+    found = {name: curvatures()[name] for name in measured}
+    plan = plan_rounding(LAYERS, weights, found)
+    assert all(not of_layer.latents.any() for of_layer in plan.scaled(plan.octaves_for(3.0 * WEIGHTS)))
