@@ -15,21 +15,19 @@ from nern_core.contract.options import Permutation
 from nern_core.representations.predicted.gelu import gelu_
 from nern_core.representations.predicted.permutation import order_kernels
 from nern_core.representations.predicted.permutation_streams import pack_order, unpack_order
-from nern_core.representations.quantized.error_feedback import feedback_block, round_with_feedback
 
 # Large enough that chaining uses cells, too.
 _FILTERS, _CHANNELS, _VALUES = 64, 40, 9
 
 
 def main() -> None:
-    """Order kernels and pack the order, by every method; round weights, pack integers; apply GELU; draw a chart."""
+    """Order kernels and pack the order, by every method; pack integers; apply GELU; draw a chart."""
     rows = np.random.default_rng(0).standard_normal((_FILTERS * _CHANNELS, _VALUES), dtype=np.float32)
     for method in (Permutation.IN_FILTER, Permutation.CROSS_FILTER):
         order = order_kernels(torch.from_numpy(rows), _FILTERS, method)
         assert order is not None
         unpack_order(pack_order(order, _FILTERS, _CHANNELS, method), _FILTERS, _CHANNELS, method)
     _fill_codec()
-    round_with_feedback(rows, np.ones_like(rows), (feedback_block(torch.eye(_VALUES)[None]),))
     gelu_(torch.zeros(1, dtype=torch.float64))
     line_chart([Series("x", ((0.0, 0.0), (1.0, 1.0)))], title="x", x_label="x", y_label="y")
 

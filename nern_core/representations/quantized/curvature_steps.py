@@ -6,6 +6,7 @@ root of the curvature of its output, times the variance of its input that later 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,13 +71,24 @@ class CurvedLayer:
         return np.ascontiguousarray((matrix.T if self.inputs_first else matrix).numpy())
 
 
-def curved_layer(layer: KernelLayer, tensor: Tensor, curvature: LayerCurvature, *, is_transformed: bool) -> CurvedLayer:
-    """Prepare a layer."""
-    values = values_of(tensor, layer, is_transformed=is_transformed)
+def feedback_blocks(curvature: LayerCurvature, transformed: Sequence[int] | None) -> tuple[FeedbackBlock, ...]:
+    """Factorize the moments of a layer's inputs; `transformed` is the shape of kernels that become frequencies."""
     moments = curvature.moments
-    if is_transformed and not curvature.inputs_first:
-        moments = tuple(moments_of_frequencies(block, layer.kernel_shape) for block in moments)
-    blocks = tuple(feedback_block(block) for block in moments)
+    if transformed is not None and not curvature.inputs_first:
+        moments = tuple(moments_of_frequencies(block, transformed) for block in moments)
+    return tuple(feedback_block(block) for block in moments)
+
+
+def curved_layer(
+    layer: KernelLayer,
+    tensor: Tensor,
+    curvature: LayerCurvature,
+    blocks: tuple[FeedbackBlock, ...],
+    *,
+    is_transformed: bool,
+) -> CurvedLayer:
+    """Prepare a layer with its factorized moments."""
+    values = values_of(tensor, layer, is_transformed=is_transformed)
     variances = torch.from_numpy(np.concatenate([block.variances() for block in blocks], axis=1)).mean(dim=0)
     tables = _tables((values.shape[0], values.shape[1], values.shape[2]), variances, curvature)
     return CurvedLayer(layer, values, blocks, tables, curvature.inputs_first, is_transformed)

@@ -5,10 +5,8 @@ rounded one after another, and the expected error of the output is subtracted fr
 factor of the inverse second moments of the inputs (GPTQ, Frantar et al., 2023).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from torch import Tensor
 # Of the mean of the diagonal, added to it: keeps inverses accurate, and errors of rarely used weights bounded.
 _DAMPING = 0.01
 _SMALLEST_VARIANCE = 1e-30
-_ROWS_AT_ONCE = 16
+_INPUTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,57 +58,35 @@ def round_with_feedback(
     Returns the numbers of steps that were rounded, before rounding: each is the weight plus its share of the errors of
     earlier weights.
     """
-    latents, start = [], 0
+    latents, start = np.empty_like(values), 0
     for block in blocks:
-        end = start + len(block.order)
-        # Contiguous, so that one compiled function fits blocks of all sizes.
-        part = np.ascontiguousarray(values[:, start:end])
-        latents.append(_round_block(part, np.ascontiguousarray(steps[:, start:end]), block))
+        end, groups = start + len(block.order), len(block.factor)
+        of_values, of_steps = (np.split(matrix[:, start:end], groups) for matrix in (values, steps))
+        rounded = [
+            _round_group(group, step, factor, block.order)
+            for group, step, factor in zip(of_values, of_steps, block.factor, strict=True)
+        ]
+        latents[:, start:end] = np.concatenate(rounded)
         start = end
-    return np.concatenate(latents, axis=1)
-
-
-def _round_block(values: NDArray[np.float32], steps: NDArray[np.float32], block: FeedbackBlock) -> NDArray[np.float32]:
-    latents = np.empty_like(values)
-    rows_of_group = len(values) // len(block.factor)
-
-    def round_rows(first: int) -> None:
-        group = first // rows_of_group
-        last = min(first + _ROWS_AT_ONCE, (group + 1) * rows_of_group)
-        _round_rows(values[first:last], steps[first:last], block.factor[group], block.order, latents[first:last])
-
-    starts = [
-        group * rows_of_group + row
-        for group in range(len(block.factor))
-        for row in range(0, rows_of_group, _ROWS_AT_ONCE)
-    ]
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        for _ in pool.map(round_rows, starts):
-            pass
     return latents
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _round_rows(
-    values: NDArray[np.float32],
-    steps: NDArray[np.float32],
-    factor: NDArray[np.float32],
-    order: NDArray[np.int64],
-    latents: NDArray[np.float32],
-) -> None:
-    """Round some rows (rows, n) of a block, and set their `latents`."""
-    rows, columns = values.shape
-    rest = np.empty((rows, columns), np.float32)
-    for row in range(rows):
-        for place in range(columns):
-            rest[row, place] = values[row, order[place]]
-    for place in range(columns):
-        column = order[place]
-        diagonal = factor[place, place]
-        for row in range(rows):
-            step = steps[row, column]
-            latent = rest[row, place] / step
-            latents[row, column] = latent
-            error = (rest[row, place] - np.rint(latent) * step) / diagonal
-            for later in range(place + 1, columns):
-                rest[row, later] -= error * factor[place, later]
+def _round_group(
+    values: NDArray[np.float32], steps: NDArray[np.float32], factor: NDArray[np.float32], order: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Round the outputs of one group (outputs, n) with its factor (n, n)."""
+    # One row for each input, in the order of rounding, so that all outputs are rounded at once.
+    rest, step = (np.ascontiguousarray(matrix.T[order]) for matrix in (values, steps))
+    latents = np.empty_like(rest)
+    for start in range(0, len(order), _INPUTS_AT_ONCE):
+        end = min(start + _INPUTS_AT_ONCE, len(order))
+        errors = np.empty_like(rest[start:end])
+        for place in range(start, end):
+            latents[place] = rest[place] / step[place]
+            errors[place - start] = (rest[place] - np.rint(latents[place]) * step[place]) / factor[place, place]
+            rest[place + 1 : end] -= factor[place, place + 1 : end, None] * errors[place - start]
+        # The errors of several inputs reach the later ones in one product.
+        rest[end:] -= factor[start:end, end:].T @ errors
+    in_place = np.empty_like(latents)
+    in_place[order] = latents
+    return in_place.T

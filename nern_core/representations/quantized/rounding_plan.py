@@ -8,9 +8,8 @@ from typing import Final
 from torch import Tensor
 
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
-from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer
+from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer, feedback_blocks
 from nern_core.representations.quantized.kernel_frequencies import gains_from_frequencies
-from nern_core.representations.quantized.prior_curvature import prior_curvature
 from nern_core.representations.quantized.rate import bits_of
 from nern_core.representations.quantized.relative_steps import (
     LARGEST_SIZE,
@@ -20,11 +19,12 @@ from nern_core.representations.quantized.relative_steps import (
 )
 from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.representations.quantized.step_tables import StepTables
+from nern_core.representations.quantized.typical_inputs import typical_blocks, typical_curvature
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.norms import root_mean_square
 
 # Weights that estimates of bits are made from.
-_SAMPLED_WEIGHTS: Final = 2**21
+_SAMPLED_WEIGHTS: Final = 2**18
 _MOST_TRIES = 16
 _NEAR_ENOUGH = 0.002
 # In octaves.
@@ -115,7 +115,7 @@ def plan_rounding(
     If only some layers have a measured curvature, the others get steps in the same proportion to their weights.
     """
     if not curvatures:
-        curved = tuple(_curved(layer, tensors[layer.name], prior_curvature(layer)) for layer in layers)
+        curved = tuple(_typical(layer, tensors[layer.name]) for layer in layers)
         return RoundingPlan(curved, relative_steps(layers, tensors))
     measured = {
         layer.name: _curved(layer, tensors[layer.name], curvatures[layer.name])
@@ -132,11 +132,19 @@ def plan_rounding(
         tuple(
             measured[layer.name]
             if layer.name in measured
-            else _curved(layer, tensors[layer.name], prior_curvature(layer)).with_relative_step(usual)
+            else _typical(layer, tensors[layer.name]).with_relative_step(usual)
             for layer in layers
         )
     )
 
 
 def _curved(layer: KernelLayer, tensor: Tensor, curvature: LayerCurvature) -> CurvedLayer:
-    return curved_layer(layer, tensor, curvature, is_transformed=gains_from_frequencies(layer, tensor))
+    is_transformed = gains_from_frequencies(layer, tensor)
+    blocks = feedback_blocks(curvature, layer.kernel_shape if is_transformed else None)
+    return curved_layer(layer, tensor, curvature, blocks, is_transformed=is_transformed)
+
+
+def _typical(layer: KernelLayer, tensor: Tensor) -> CurvedLayer:
+    is_transformed = gains_from_frequencies(layer, tensor)
+    blocks = typical_blocks(layer, is_transformed=is_transformed)
+    return curved_layer(layer, tensor, typical_curvature(layer), blocks, is_transformed=is_transformed)
