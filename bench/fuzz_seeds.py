@@ -69,7 +69,7 @@ def encodings() -> list[bytes]:
 
 
 def _encoding_with_kept_tensors() -> bytes:
-    encoding = read_encoding(GOLDEN / "quantized-v5.nern")
+    encoding = read_encoding(GOLDEN / "quantized-v7.nern")
     kept: dict[str, Kept] = {
         "long": torch.linspace(0, 1, 300),
         "table": torch.linspace(-1, 1, 64).view(4, 4, 4).bfloat16(),

@@ -124,7 +124,7 @@ def test_what_is_wrong_with_a_data_set_is_told_in_the_form(page: Page) -> None:
     page.goto("/data")
     page.get_by_label("File").set_input_files(EXAMPLE)
     page.get_by_role("button", name="Upload").click()
-    expect(page.locator("#refusal")).to_contain_text("train.images")
+    expect(page.locator("#refusal")).to_contain_text("The file has the weights of a network")
     expect(page.get_by_role("button", name="Upload")).to_be_enabled()
 
 

@@ -96,10 +96,11 @@ def test_a_target_size_gives_a_file_without_a_predictor(
 def test_a_file_that_costs_more_than_was_allowed_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    # Eight bits cost the example nothing, so untrained weights are quantized coarsely here.
+    # Two bits cost the example nothing, so its weights are quantized coarsely here, with and without training.
+    monkeypatch.setattr("nern_core.representations.quantized.within_drop._FIRST_BITS_PER_WEIGHT", 0.2)
     monkeypatch.setattr(
         "nern_core.representations.quantized.encoder.quantize_faithfully",
-        lambda quantizer, size_of: quantizer.rounded(quantizer.start(0.5 * quantizer.weights)),
+        lambda quantizer, plan, size_of: quantizer.rounded(quantizer.start(plan, 0.2 * quantizer.weights)),
     )
     search = ["--max-drop", "0.01", "--steps", "1"]
     assert nern(monkeypatch, "encode", str(EXAMPLE), "-o", str(tmp_path / "x.nern"), *DATA, *search) == 7
