@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nern_core.codec.layers import LARGEST_INTEGER, CodedLayer, CoordinateTables, LayerShape, LayerTables
+from nern_core.codec.layers import LARGEST_INTEGER, CodedLayer, CoordinateTables, LayerTables
 from nern_core.container.step_grid import steps_of
 from nern_core.representations.quantized.coordinate_scales import CoordinateScales, fit_scales
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.tensors.kernels import KernelLayer
 
 
@@ -32,13 +33,6 @@ def coded_layer(
         ),
         sides=shape_of(layer).sides,
     )
-
-
-def shape_of(layer: KernelLayer) -> LayerShape:
-    """Return the shape that a layer is quantized in: of a matrix, F x inputs x 1."""
-    if layer.tile is not None:
-        return LayerShape(layer.filters, layer.inputs, (1,))
-    return LayerShape(layer.filters, layer.channels, layer.kernel_shape)
 
 
 def _tables(scales: CoordinateScales) -> CoordinateTables:

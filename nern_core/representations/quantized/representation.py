@@ -13,9 +13,9 @@ from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.protocol import Arithmetic, Encoded, Representation
-from nern_core.representations.quantized.coded_layer import shape_of
 from nern_core.representations.quantized.encoder import QuantizedEncoder
 from nern_core.representations.quantized.first_coding.layer_streams import unpack_first_coding
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.weights import (
     QuantizedWeights,

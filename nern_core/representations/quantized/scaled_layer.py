@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nern_core.representations.quantized.kernel_frequencies import frequencies_of
-from nern_core.representations.quantized.step_tables import StepTables, coordinates_of
+from nern_core.representations.quantized.layer_shape import shape_of
+from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.tensors.kernels import KernelLayer
 
 
@@ -22,7 +23,7 @@ class ScaledLayer:
 
 def values_of(tensor: Tensor, layer: KernelLayer, *, is_transformed: bool) -> Tensor:
     """Return the weights of a layer, or the frequencies of its kernels, float64 (F, C, P)."""
-    kernels = tensor.detach().double().reshape(coordinates_of(layer))
+    kernels = tensor.detach().double().reshape(shape_of(layer).dimensions)
     return frequencies_of(kernels, layer.kernel_shape) if is_transformed else kernels
 
 

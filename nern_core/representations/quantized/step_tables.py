@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nern_core.container.step_grid import exponents_of_logarithms, steps_of
-from nern_core.tensors.kernels import KernelLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,3 @@ class StepTables:
         filters, channels, positions = self.exponents()
         total = filters[:, None, None] + channels[:, None] + positions
         return steps_of(total.flatten()).view(total.shape)
-
-
-def coordinates_of(layer: KernelLayer) -> tuple[int, int, int]:
-    """Return the numbers of filters, channels and positions that a layer is quantized in: of a matrix, F, inputs, 1."""
-    if layer.tile is not None:
-        return layer.filters, layer.inputs, 1
-    return layer.filters, layer.channels, layer.kernel_values

@@ -14,6 +14,7 @@ from nern_core.representations.quantized.curvature.input_moments import LARGEST_
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block
 from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies, typical_spatial_moments
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.tensors.kernels import KernelLayer
 
 # The squared mean of an input, relative to its variance: that of the positive part of normally distributed numbers.
@@ -23,7 +24,7 @@ _SQUARED_MEAN = 0.47
 def typical_curvature(layer: KernelLayer) -> LayerCurvature:
     """Return the curvature of a layer with typical inputs; all outputs count the same."""
     return LayerCurvature(
-        moments=tuple(_moments(channels, _sides(layer)) for channels in _channels_of_blocks(layer)),
+        moments=tuple(_moments(channels, shape_of(layer).sides) for channels in _channels_of_blocks(layer)),
         outputs=torch.ones(layer.filters, dtype=torch.float64),
     )
 
@@ -31,17 +32,14 @@ def typical_curvature(layer: KernelLayer) -> LayerCurvature:
 def typical_blocks(layer: KernelLayer, *, is_transformed: bool) -> tuple[FeedbackBlock, ...]:
     """Return the factorized moments of typical inputs, or of their frequencies."""
     return tuple(
-        _block(channels, _sides(layer), is_transformed=is_transformed) for channels in _channels_of_blocks(layer)
+        _block(channels, shape_of(layer).sides, is_transformed=is_transformed)
+        for channels in _channels_of_blocks(layer)
     )
 
 
-def _sides(layer: KernelLayer) -> tuple[int, ...]:
-    return () if layer.tile is not None else tuple(layer.kernel_shape)
-
-
 def _channels_of_blocks(layer: KernelLayer) -> list[int]:
-    values = layer.kernel_values if _sides(layer) else 1
-    return [size // values for size in block_sizes(layer.inputs, values, LARGEST_BLOCK)]
+    positions = shape_of(layer).positions
+    return [size // positions for size in block_sizes(layer.inputs, positions, LARGEST_BLOCK)]
 
 
 @lru_cache(maxsize=16)

@@ -24,11 +24,6 @@ class LayerCurvature:
     inputs_first: bool = False
 
     @property
-    def groups(self) -> int:
-        """Return the number of groups of outputs with inputs of their own."""
-        return len(self.moments[0])
-
-    @property
     def inputs(self) -> int:
         """Return the number of inputs of each output."""
         return sum(block.shape[-1] for block in self.moments)

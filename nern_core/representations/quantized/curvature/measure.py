@@ -9,6 +9,7 @@ from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.curvature.gradient_energy import GradientEnergy, gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes, diagonal_blocks
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.student import Student
 
@@ -38,7 +39,7 @@ def measure_curvature(
 def _curvature(layer: KernelLayer, energy: GradientEnergy, moments: Moments | None) -> LayerCurvature:
     if moments is None:
         # The squared derivative at a row and column is taken for the product of a part of each.
-        sizes = block_sizes(layer.inputs, 1 if layer.tile is not None else layer.kernel_values, LARGEST_BLOCK)
+        sizes = block_sizes(layer.inputs, shape_of(layer).positions, LARGEST_BLOCK)
         columns = energy.columns / energy.columns.mean()
         return LayerCurvature(moments=diagonal_blocks(columns, sizes), outputs=energy.rows / layer.inputs)
     blocks = tuple((block / moments.count).cpu() for block in moments.blocks)
