@@ -138,7 +138,7 @@ def _train(
     )
     original = source.checkpoint.tensors
     answers = OriginalAnswers(blends.logits(original), blends.images.labels)
-    quantizer = Quantizer(original, source.layers, teacher.network, training=True)
+    quantizer = Quantizer(original, source.layers, teacher.network, has_inputs=True)
     bits = bits_per_weight * quantizer.weights
     trainer = Trainer(training, quantizer, quantizer.start(quantizer.plan(), bits), bits)
     losses, start, tensors = [], 0.0, original

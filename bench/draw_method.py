@@ -22,13 +22,15 @@ from torch import Tensor
 
 from bench.assets import EXAMPLES, HERE, RESULTS
 from bench.machine import describe_machine
+from nern_core.codec.streams import unpack_layers
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.contract.report import Report
 from nern_core.encoder import encode
 from nern_core.representations.files import measure_sizes, read_encoding
 from nern_core.representations.predicted.embedding import PositionalEncoding, positional_encoding
 from nern_core.representations.predicted.permutation import order_kernels
-from nern_core.representations.quantized.weights import QuantizedWeights
+from nern_core.representations.quantized.layer_shape import shape_of
+from nern_core.representations.quantized.weights import StoredWeights
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import KernelLayer, cut, select_layers
 
@@ -119,9 +121,10 @@ def draw_phases(report: Report) -> dict[str, Any]:
 def draw_integers(path: Path) -> dict[str, Any]:
     """Draw the integers of two filters of a layer; return their bits."""
     encoding, sizes = read_encoding(path), measure_sizes(path)
-    assert isinstance(encoding.weights, QuantizedWeights)
+    assert isinstance(encoding.weights, StoredWeights)
     index = max(range(len(encoding.document.layers)), key=lambda i: encoding.document.layers[i].weights)
-    integers = torch.from_numpy(encoding.weights.layers[index].integers)
+    layers = unpack_layers(encoding.weights.streams, [shape_of(layer) for layer in encoding.document.layers])
+    integers = torch.from_numpy(layers[index].integers)
     spread = integers.double().flatten(1).std(dim=1).argsort()
     figure, (axes,) = _figure(1, height=2.6)
     for place, colour, label in ((0.05, _COLOURS[0], "a quiet filter"), (0.95, _COLOURS[1], "a loud filter")):

@@ -30,9 +30,12 @@ def choices_of(option: str) -> tuple[str, ...]:
     """Return the values that an option can have; empty if there are too many to list."""
     schema = EncodeOptions.model_json_schema()
     declared = schema["properties"][option]
-    if "$ref" in declared:
-        declared = schema["$defs"][declared["$ref"].rpartition("/")[2]]
-    return tuple(declared.get("enum", ()))
+    # An optional choice is one of two alternatives; the other one is null.
+    for kind in declared.get("anyOf", [declared]):
+        named = schema["$defs"][kind["$ref"].rpartition("/")[2]] if "$ref" in kind else kind
+        if "enum" in named:
+            return tuple(named["enum"])
+    return ()
 
 
 def bounds_of(option: str) -> str:

@@ -13,6 +13,7 @@ class EncodeOptions(TypedDict, total=False):
     outputs: str | Sequence[str] | None
     representation: Literal["auto", "quantized", "predictor"]
     recipe: Literal["fast", "paper", "data-free"]
+    tier: Literal["instant", "trained"] | None
     kernels: str | Sequence[str] | None
     target_bytes: int | None
     target_ratio: float | None

@@ -11,7 +11,7 @@ from torch import nn
 from nern_core.analysis.comparison import Comparison
 from nern_core.analysis.report import make_report
 from nern_core.contract.errors import NernError
-from nern_core.contract.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions, Tier
 from nern_core.contract.progress import OnProgress, Phase, Progress
 from nern_core.contract.report import Report
 from nern_core.contract.verdict import accuracy_drop
@@ -159,16 +159,17 @@ def _notes(
     is_other = architecture is not None and not architecture.is_classifier
     if plan.synthesis is not None and is_other:
         return ("No images were made, because that is possible for classifiers of images only; give a `dataset`.",)
-    if is_trained or (options.steps is None and options.seconds is None):
+    if is_trained or (options.steps is None and options.seconds is None and options.tier is not Tier.TRAINED):
         return ()
-    budget = "steps" if options.seconds is None else "seconds"
     if plan.synthesis is not None:
         why = "the network has no batch normalization, from which images could be made; give a `dataset`"
     elif is_other:
         why = "there are no inputs; give a `dataset`"
     else:
         why = "there are no images; give a `dataset`, or choose the recipe `data-free`"
-    return (f"Nothing was trained, and the budget in `{budget}` not used: {why}.",)
+    given = next((name for name in ("steps", "seconds") if getattr(options, name) is not None), None)
+    unused = "" if given is None else f", and the budget in `{given}` not used"
+    return (f"Nothing was trained{unused}: {why}.",)
 
 
 def _refuse_loss(report: Report, most: float | None) -> None:

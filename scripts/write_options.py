@@ -19,6 +19,7 @@ _END: Final = "<!-- end of the options -->\n"
 _SECTIONS: Final = {
     "key": "checkpoints",
     "dataset": "data",
+    "tier": "tiers",
     "kernels": "what-is-represented",
     "target_bytes": "which-size",
     "target_ratio": "which-size",
@@ -67,7 +68,8 @@ def _properties() -> dict[str, Any]:
 def _annotation(name: str, declared: dict[str, Any]) -> str:
     """Return the Python type of the values that a schema allows."""
     if choices := choices_of(name):
-        return f"Literal[{', '.join(map(json.dumps, choices))}]"
+        optional = " | None" if {"type": "null"} in declared.get("anyOf", ()) else ""
+        return f"Literal[{', '.join(map(json.dumps, choices))}]{optional}"
     return " | ".join(
         f"Sequence[{_TYPES[kind['items']['type']]}]" if kind["type"] == "array" else _TYPES[kind["type"]]
         for kind in declared.get("anyOf", [declared])

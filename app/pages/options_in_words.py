@@ -19,6 +19,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "dataset": "Data set",
         "representation": "Representation",
         "recipe": "Recipe",
+        "tier": "Tier",
         "outputs": "Outputs",
         "kernels": "Kernels",
         "target_bytes": "File size",

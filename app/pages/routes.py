@@ -20,7 +20,7 @@ from app.routes.jobs import Jobs
 from app.routes.parameters import Cursor, JobId, LikeJobId
 from app.services import RequestServices
 from nern_core.contract.catalogue import RECIPE_ENTRIES, architectures
-from nern_core.contract.options import Device, EncodeOptions, Permutation, representation_names
+from nern_core.contract.options import Device, EncodeOptions, Permutation, Tier, representation_names
 
 _ASSETS = Path(__file__).parent / "assets"
 # Safe to cache, because the name or the query contains the version.
@@ -68,7 +68,7 @@ async def new_job(
     options = (None if other is None else other.known_options) or EncodeOptions()
     source = None if other is None or other.data_removed or other.checkpoint is None else other
     choices: dict[str, Any] = {"architectures": architectures(), "recipes": RECIPE_ENTRIES}
-    choices |= {"permutations": list(Permutation), "devices": list(Device)}
+    choices |= {"permutations": list(Permutation), "devices": list(Device), "tiers": list(Tier)}
     choices["representations"] = representation_names()
     choices["datasets"] = (await in_share(services.datasets.all, tenant)).items
     return render(request, "new.html", {"options": options, "source": source, **choices})

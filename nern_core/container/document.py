@@ -111,7 +111,7 @@ class Document(_Part):
         """Write all options except those that do not change the file."""
         written: dict[str, Any] = serialize(options)
         del written["direct_quantization"], written["fail_over"]
-        for name in ("key", "outputs"):
+        for name in ("key", "outputs", "tier"):
             if written[name] is None:
                 del written[name]
         if options.representation == AUTO:

@@ -24,6 +24,7 @@ def refuse_conflicts(options: "EncodeOptions") -> None:
     _refuse_missing_data(options)
     _refuse_two_targets(options)
     _refuse_two_representations(options)
+    _refuse_training_without_tier(options)
     if options.recipe is RecipeName.DATA_FREE and options.architecture is None:
         raise OptionConflict("recipe", "the recipe `data-free` needs `architecture`: it makes images from the network")
 
@@ -60,3 +61,16 @@ def _refuse_two_representations(options: "EncodeOptions") -> None:
         shape = next((name for name, given in shapes.items() if given), "kernels_per_coordinate")
         others = "`hidden_size`, `rounds` or `kernels_per_coordinate`"
         raise OptionConflict(shape, f"{what} cannot be used with {others}; omit one of them")
+
+
+def _refuse_training_without_tier(options: "EncodeOptions") -> None:
+    """Refuse a training budget for the tier that does not train, and training without anything to train on."""
+    if options.tier is None:
+        return
+    if options.representation_kind != QUANTIZED:
+        raise OptionConflict("tier", "`tier` is for quantized weights; a `predictor` is always trained")
+    if options.tier == "trained":
+        return
+    for name in ("steps", "seconds"):
+        if getattr(options, name) is not None:
+            raise OptionConflict(name, f"the tier `instant` trains nothing; omit `{name}`, or choose `trained`")

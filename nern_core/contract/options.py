@@ -33,6 +33,13 @@ class Device(StrEnum):
     GPU = "gpu"
 
 
+class Tier(StrEnum):
+    """Work that is put into quantized weights."""
+
+    INSTANT = "instant"
+    TRAINED = "trained"
+
+
 # The largest integer that all JSON parsers represent exactly.
 LARGEST_INTEGER = 2**53 - 1
 
@@ -129,6 +136,15 @@ class EncodeOptions(BaseModel):
             "`data-free` makes images from the network itself. `paper` has the published settings, which take hours.",
         ),
     ] = RecipeName.FAST
+    tier: Annotated[
+        Tier | None,
+        Field(
+            description="Work on quantized weights: `instant` rounds them in seconds, by what inputs show of their "
+            "importance; `trained` trains them afterwards.\n\n"
+            "Default: `trained` if there is a network and inputs to train on, else `instant`. `instant` is without "
+            "`steps` and `seconds`."
+        ),
+    ] = None
     kernels: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)] | None,
         BeforeValidator(_as_list, json_schema_input_type=str | list[str] | None),
@@ -251,6 +267,8 @@ class EncodeOptions(BaseModel):
     @property
     def may_train(self) -> bool:
         """Return whether there is anything to train: a predictor, or weights for images."""
+        if self.tier is Tier.INSTANT:
+            return False
         return (
             self.representation_entry.always_trains or self.dataset is not None or self.recipe is RecipeName.DATA_FREE
         )

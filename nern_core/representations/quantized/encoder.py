@@ -1,48 +1,34 @@
 """Represent a checkpoint by quantized weights, for a given size or for one that preserves the network."""
 
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from nern_core.container.encoding import Encoding
-from nern_core.container.file import packed_size
-from nern_core.container.rebuild import rebuild_checkpoint
+from nern_core.contract.options import Tier
 from nern_core.contract.progress import Phase
 from nern_core.contract.report import SizeTrial
 from nern_core.inputs.task import EncodingTask, TrainingPlan
-from nern_core.networks.evaluate import Evaluator
 from nern_core.representations.protocol import Encoded
 from nern_core.representations.quantized.curvature.measure import measure_curvature
+from nern_core.representations.quantized.drop_goal import DropGoal
 from nern_core.representations.quantized.for_size import quantize_for_rate, quantize_for_size
+from nern_core.representations.quantized.held_out_drop import hold_out_and_measure
+from nern_core.representations.quantized.instant import quantize_for_rate_instantly, quantize_within_drop_instantly
+from nern_core.representations.quantized.quantized_file import QuantizedFile
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.trainer import Stage, TrainingInputs
 from nern_core.representations.quantized.untaught import describe_untaught
-from nern_core.representations.quantized.weights import (
-    QuantizedWeights,
-    decoded_tensor,
-    describe_quantized,
-    pack_quantized,
-)
-from nern_core.representations.quantized.within_drop import DropGoal, Measured, quantize_within_drop
+from nern_core.representations.quantized.within_drop import quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
 from nern_core.training.clock import Budget
-from nern_core.training.expected_drop import OriginalAnswers
-from nern_core.training.held_out import hold_out
 from nern_core.training.image_source import input_source
+from nern_core.training.input_source import InputSource
 from nern_core.training.loop import StepReport
 from nern_core.training.observer import TRAINING_STARTS, TrainingStep
 from nern_core.training.teacher import Teacher
 
-# Measuring one size takes at most this share of the budget, but uses at least `_IMAGES_OF_PROBE` images.
-_SHARE_OF_MEASURE = 0.02
-_IMAGES_OF_PROBE = 100
-# The cost of a training step in forward passes of its images: one of the teacher, three of the student.
-_ANSWERS_PER_IMAGE = 4
 # Batches that the curvature is measured with, as a share of those of the training, and limits on their number.
 _SHARE_OF_CURVATURE = 0.03
 _FEWEST_BATCHES, _MOST_BATCHES = 2, 12
@@ -66,6 +52,9 @@ class QuantizedEncoder:
         self._task = task
         self._plan = training
         self._settings = settings
+        self._file = QuantizedFile(task)
+        chosen, is_free = task.options.tier, not task.options.has_target
+        self._is_instant = chosen is Tier.INSTANT or (chosen is None and is_free and not training.is_worthwhile)
 
     def encode(self) -> Encoded:
         """Quantize the weights, and train them if there are images.
@@ -82,47 +71,51 @@ class QuantizedEncoder:
             else:
                 quantized, trained = self._faithfully()
             seconds[Phase.DISTILLATION] = trained
-        return Encoded(self._encoding(quantized), trials, describe_untaught(quantized, self._task.source.layers))
+        return Encoded(self._file.encoding(quantized), trials, describe_untaught(quantized, self._task.source.layers))
 
     def _goal(self) -> DropGoal | None:
-        """Return the accuracy drop that decides the size; None without training images or time to train."""
+        """Return the accuracy drop that decides the size; None without training images."""
         if self._task.options.max_drop is not None:
             return DropGoal(self._task.options.max_drop)
         has_images = self._task.teacher is not None and self._task.teacher.images is not None
-        return _DEFAULT_GOAL if has_images and self._plan.is_worthwhile else None
+        return _DEFAULT_GOAL if has_images else None
 
     def _for_size(self, target: int) -> tuple[Quantized, float]:
-        """Quantize for a file of `target` bytes, with training if there are images; also return its seconds."""
-        training = None if self._task.teacher is None else self._training(self._task.teacher)
-        quantizer = self._quantizer(training)
-        plan = self._rounding_plan(quantizer, self._task.teacher)
+        """Quantize for a file of `target` bytes, with training if there are inputs; also return its seconds."""
+        teacher = self._task.teacher
+        training = None if teacher is None else self._training(teacher)
+        quantizer = self._quantizer(has_inputs=self._inputs(teacher) is not None)
+        plan = self._rounding_plan(quantizer, teacher)
         if training is None:
-            return quantize_without_training(quantizer, plan, target, self._size), 0.0
-        return quantize_for_size(quantizer, plan, target, self._size, training)
+            return quantize_without_training(quantizer, plan, target, self._file.size), 0.0
+        return quantize_for_size(quantizer, plan, target, self._file.size, training)
 
     def _within_drop(self, goal: DropGoal) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
-        rest, measure = self._hold_out()
-        training = self._training(rest)
-        assert training is not None
-        quantizer = self._quantizer(training)
+        rest, measure = hold_out_and_measure(self._task, self._plan, self._file)
+        quantizer = self._quantizer(has_inputs=True)
         plan = self._rounding_plan(quantizer, rest)
+        training = self._training(rest)
+        if training is None:
+            quantized, trials = quantize_within_drop_instantly(quantizer, plan, goal, measure)
+            return quantized, trials, 0.0
         return quantize_within_drop(quantizer, plan, goal, measure, training, self._untrained)
 
     def _faithfully(self) -> tuple[Quantized, float]:
         """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
         teacher = self._task.teacher
         has_inputs = teacher is not None and (teacher.synthesized is not None or bool(teacher.batches))
-        training = self._training(teacher) if teacher is not None and has_inputs else None
-        if training is None:
+        if teacher is None or not has_inputs:
             return self._untrained(), 0.0
-        quantizer = self._quantizer(training)
-        plan = self._rounding_plan(quantizer, teacher)
+        quantizer = self._quantizer(has_inputs=True)
+        plan, training = self._rounding_plan(quantizer, teacher), self._training(teacher)
+        if training is None:
+            return quantize_for_rate_instantly(quantizer, plan, _BITS_WITHOUT_LABELS), 0.0
         return quantize_for_rate(quantizer, plan, _BITS_WITHOUT_LABELS, training)
 
     def _untrained(self) -> Quantized:
         """Round the weights without training: no larger than int8 with zstd, and more accurate."""
-        quantizer = self._quantizer(None)
-        return quantize_faithfully(quantizer, self._rounding_plan(quantizer, self._task.teacher), self._size)
+        quantizer = self._quantizer(has_inputs=False)
+        return quantize_faithfully(quantizer, self._rounding_plan(quantizer, self._task.teacher), self._file.size)
 
     def _rounding_plan(self, quantizer: Quantizer, teacher: Teacher | None) -> RoundingPlan:
         """Plan the rounding by the curvature of the outputs on some inputs, if there are any."""
@@ -130,28 +123,37 @@ class QuantizedEncoder:
             return quantizer.plan()
         # Numbers of its own, so that the training draws the same inputs after an interruption.
         generator = torch.Generator().manual_seed(self._task.options.seed)
-        inputs = input_source(replace(self._plan.images, mixup=False), teacher, generator)
+        inputs = self._inputs(teacher, generator)
         if inputs is None:
             return quantizer.plan()
-        batches = [inputs.inputs(*inputs.choose()) for _ in range(_batches_to_measure(self._plan.budget))]
+        count = _MOST_BATCHES if self._is_instant else _batches_to_measure(self._plan.budget)
+        batches = [inputs.inputs(*inputs.choose()) for _ in range(count)]
         state = teacher.network.state_dict()
         layers = [layer for layer in quantizer.layers if layer.name in state]
         weights = {layer.name: state[layer.name].detach() for layer in layers}
         return quantizer.plan(measure_curvature(quantizer.student(teacher), layers, weights, batches, generator))
 
-    def _quantizer(self, training: TrainingInputs | None) -> Quantizer:
+    def _inputs(self, teacher: Teacher | None, generator: torch.Generator | None = None) -> InputSource | None:
+        """Return inputs to measure the curvature with, not blended; None if there are none."""
+        if teacher is None:
+            return None
+        return input_source(replace(self._plan.images, mixup=False), teacher, generator or self._plan.generator)
+
+    def _quantizer(self, *, has_inputs: bool) -> Quantizer:
         teacher, options = self._task.teacher, self._task.options
         network = None if teacher is None else teacher.network
         return Quantizer(
             self._task.tensors,
             self._task.source.layers,
             network,
-            training=training is not None,
+            has_inputs=has_inputs,
             kernels=options.represented,
         )
 
     def _training(self, teacher: Teacher) -> TrainingInputs | None:
-        """Return the settings of training; None without the images that the recipe needs."""
+        """Return the settings of training; None for the instant tier, and without the images that the recipe needs."""
+        if self._is_instant:
+            return None
         images = input_source(self._plan.images, teacher, self._plan.generator)
         if images is None:
             return None
@@ -174,54 +176,4 @@ class QuantizedEncoder:
                 total_steps=stage.total_steps(step.clock, self._plan.budget),
                 step=step,
             )
-        )
-
-    def _hold_out(self) -> tuple[Teacher, Callable[[Quantized], Measured]]:
-        """Return the teacher with the images to train on, and a function that measures a file on the held-out ones."""
-        teacher, evaluator = self._task.teacher, self._task.source.evaluator(self._task.device)
-        assert teacher is not None
-        assert teacher.images is not None
-        assert evaluator is not None
-        rest, held_out = hold_out(teacher.images)
-        evaluator = self._quick_enough(replace(evaluator, images=held_out), teacher)
-        original = OriginalAnswers(evaluator.logits(self._task.tensors), evaluator.images.labels)
-
-        def measure(quantized: Quantized) -> Measured:
-            return Measured(self._size(quantized), original.loss(evaluator.logits(self._decoded(quantized))))
-
-        return replace(teacher, images=rest), measure
-
-    def _quick_enough(self, evaluator: Evaluator, teacher: Teacher) -> Evaluator:
-        """Reduce the images if evaluating all of them would take too long for the budget."""
-        budget, tensors = self._plan.budget, self._task.tensors
-        if budget.steps is not None:
-            images = teacher.examples_per_step(self._plan.images.per_step)
-            affordable = int(_SHARE_OF_MEASURE * budget.steps * images * _ANSWERS_PER_IMAGE)
-            return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
-        assert budget.seconds is not None
-        probe = evaluator.with_images(_IMAGES_OF_PROBE)
-        probe.logits(tensors)
-        started = time.perf_counter()
-        probe.logits(tensors)
-        seconds_of_image = (time.perf_counter() - started) / len(probe.images)
-        affordable = int(_SHARE_OF_MEASURE * budget.seconds / seconds_of_image)
-        return evaluator.with_images(max(_IMAGES_OF_PROBE, affordable))
-
-    def _decoded(self, quantized: Quantized) -> Mapping[str, Tensor]:
-        """Return all tensors as a file of these weights decodes to."""
-        encoding = self._encoding(quantized)
-        parts = zip(encoding.document.layers, quantized.layers, strict=True)
-        represented = {layer.name: decoded_tensor(coded, layer) for layer, coded in parts}
-        return rebuild_checkpoint(encoding.document, represented, quantized.kept).tensors
-
-    def _size(self, quantized: Quantized) -> int:
-        """Return the bytes of a file of these weights."""
-        document = self._encoding(quantized).document
-        return packed_size(document, pack_quantized(QuantizedWeights(quantized.layers)), quantized.kept)
-
-    def _encoding(self, quantized: Quantized) -> Encoding[QuantizedWeights]:
-        return Encoding(
-            document=self._task.document(describe_quantized(), quantized.tied),
-            weights=QuantizedWeights(quantized.layers),
-            kept=quantized.kept,
         )

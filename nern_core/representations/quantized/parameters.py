@@ -1,6 +1,6 @@
 """Trainable parameters of quantized weights: real numbers that are rounded to compute the weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -9,14 +9,12 @@ from torch.autograd.function import FunctionCtx
 
 from nern_core.codec.layers import CodedLayer
 from nern_core.container.kept import RoundedTensor
-from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of, step_of
+from nern_core.container.step_grid import STEPS_PER_OCTAVE
+from nern_core.representations.quantized.byte_vectors import byte_exponents, rounded_vectors
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.kernel_frequencies import kernels_of
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
-
-_LARGEST_BYTE = 127
-_SMALLEST_STEP = 2.0**-40
 
 
 class QuantizedParameters(nn.Module):
@@ -57,7 +55,7 @@ class QuantizedParameters(nn.Module):
             if weight.requires_grad:
                 weight.register_hook(partial(_mark, reached_by_layer[index]))
             weights[layer.name] = weight
-        steps = _step(_byte_exponents(self.vectors).double())
+        steps = _step(byte_exponents(self.vectors).double())
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
@@ -142,28 +140,12 @@ class QuantizedParameters(nn.Module):
     @torch.no_grad()
     def rounded_vectors(self) -> dict[str, RoundedTensor]:
         """Return the vectors as stored in the file; they decode to their original dtypes."""
-        rounded = {}
-        exponents = _byte_exponents(self.vectors).tolist()
-        for (name, dtype), vector, exponent in zip(self._dtypes.items(), self.vectors, exponents, strict=True):
-            integers = (vector / step_of(exponent)).round().to(torch.int8).cpu()
-            rounded[name] = RoundedTensor(integers, exponent, dtype)
-        return rounded
+        return rounded_vectors(dict(zip(self._dtypes, self.vectors, strict=True)), self._dtypes)
 
 
 def _mark(reached: Tensor, gradient: Tensor) -> None:
     """Mark the filters of a layer to which a gradient of its tensor is not zero, in place."""
     reached.logical_or_((gradient.reshape(len(reached), -1) != 0).any(dim=1))
-
-
-@torch.no_grad()
-def _byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
-    """Return the smallest exponents with which 8-bit integers cover all values of each vector, int32 (vectors,)."""
-    magnitudes = [torch.linalg.vector_norm(vector, torch.inf) for vector in vectors]
-    if not magnitudes:
-        return torch.empty(0, dtype=torch.int32)
-    largest = torch.stack(magnitudes).double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
-    exponents = exponents_of(largest / _LARGEST_BYTE)
-    return torch.where(largest / _step(exponents.double()) < _LARGEST_BYTE + 0.5, exponents, exponents + 1)
 
 
 def _grid_steps(log_steps: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from nern_core.codec.layers import CodedLayer
 from nern_core.container import Kept
 from nern_core.contract.kernel_policy import ALL
 from nern_core.representations.quantized.batch_norm import fold_batch_norm
+from nern_core.representations.quantized.byte_vectors import rounded_vectors
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.parameters import QuantizedParameters
@@ -47,8 +48,8 @@ class Quantized:
 class Quantizer:
     """The tensors of a checkpoint, sorted by how they are stored.
 
-    Tensors of the layers become integers. Batch normalization is folded if the network is known. With training, its
-    tensors and all other parameters of the network become 8-bit integers; without training they stay unchanged.
+    Tensors of the layers become integers. Batch normalization is folded if the network is known. If there are inputs,
+    its tensors and all other parameters of the network become 8-bit integers; without inputs they stay unchanged.
     `kernels` is the option that chose the layers; `left_out` is a sentence on tensors that it has not chosen.
     """
 
@@ -58,7 +59,7 @@ class Quantizer:
         layers: Sequence[KernelLayer],
         network: nn.Module | None,
         *,
-        training: bool,
+        has_inputs: bool,
         kernels: Sequence[str] = (ALL,),
     ) -> None:
         folded = {} if network is None else fold_batch_norm(network)
@@ -66,16 +67,16 @@ class Quantizer:
         self._tensors |= {name: tensor.cpu() for name, tensor in folded.items() if name in self._tensors}
         self.layers = tuple(layers)
         self._folded = folded
-        trained = dict(network.named_parameters(remove_duplicate=False)) if training and network is not None else {}
-        # A trained tensor is never tied to an untrained one, even if they are equal before training.
+        rounded = dict(network.named_parameters(remove_duplicate=False)) if has_inputs and network is not None else {}
+        # A rounded tensor is never tied to an exact one, even if they are equal before.
         self._tied = {
-            alias: name for alias, name in find_tied(self._tensors).items() if (alias in trained) == (name in trained)
+            alias: name for alias, name in find_tied(self._tensors).items() if (alias in rounded) == (name in rounded)
         }
         represented = {layer.name for layer in layers}
         self._kept = {
             name: tensor for name, tensor in self._tensors.items() if name not in represented | self._tied.keys()
         }
-        self._trained = [name for name, tensor in self._kept.items() if name in trained and tensor.numel()]
+        self._vectors = {name: tensor for name, tensor in self._kept.items() if name in rounded and tensor.numel()}
         self.weights = sum(layer.weights for layer in layers)
         self.left_out = describe_left_out(left_out(self._kept, represented, kernels), kernels, hidden_size=0)
 
@@ -90,16 +91,20 @@ class Quantizer:
 
     def start(self, plan: RoundingPlan, bits: float) -> QuantizedParameters:
         """Return parameters whose integers take about `bits` bits, rounded by the plan."""
+        return QuantizedParameters(self.scaled(plan, bits), self._vectors)
+
+    def scaled(self, plan: RoundingPlan, bits: float) -> list[ScaledLayer]:
+        """Return the layers in numbers of steps, rounded by the plan to integers of about `bits` bits."""
         octaves = plan.octaves_for(bits)
         scaled = plan.scaled(octaves)
         for _ in range(_CORRECTIONS):
             # One bit per weight and octave.
             octaves += (bits_of([of_layer.latents for of_layer in scaled]) - bits) / self.weights
             scaled = plan.scaled(octaves)
-        return QuantizedParameters(scaled, {name: self._tensors[name] for name in self._trained})
+        return scaled
 
     def rounded_to(self, scaled: Sequence[ScaledLayer]) -> Quantized:
-        """Return the contents of the file for layers in numbers of steps; everything else stays exact."""
+        """Return the contents of the file for layers in numbers of steps."""
         layers = tuple(
             coded_layer(
                 of_layer.latents.round().to(torch.int32),
@@ -109,7 +114,9 @@ class Quantizer:
             )
             for of_layer in scaled
         )
-        return Quantized(layers, dict(self._kept), self._tied)
+        dtypes = {name: vector.dtype for name, vector in self._vectors.items()}
+        vectors = rounded_vectors({name: vector.float() for name, vector in self._vectors.items()}, dtypes)
+        return Quantized(layers, {**self._kept, **vectors}, self._tied)
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""

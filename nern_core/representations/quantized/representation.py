@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from torch import Tensor
 
-from nern_core.codec.streams import unpack_layers
+from nern_core.codec.streams import open_layers
 from nern_core.container.document import Document
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
@@ -18,12 +18,11 @@ from nern_core.representations.quantized.first_coding.layer_streams import unpac
 from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.weights import (
+    IntegerWeights,
     QuantizedWeights,
-    decoded_kernel,
-    decoded_tensor,
+    StoredWeights,
     describe_first_coding,
     describe_quantized,
-    pack_quantized,
 )
 from nern_core.tensors.kernels import KernelLayer
 
@@ -50,18 +49,20 @@ class QuantizedRepresentation:
         return distillation
 
     def pack(self, encoding: QuantizedEncoding) -> PackedWeights:
-        """Entropy-code the integers. Raises `ValueError` for an encoding from a file of the first coding."""
+        """Return the streams of the weights. Raises `ValueError` for an encoding from a file of the first coding."""
         if encoding.document.representation != describe_quantized():
             raise ValueError("files of the first coding of quantized layers are only read")
-        return pack_quantized(encoding.weights)
+        return encoding.weights.packed()
 
     def unpack(self, document: Document, packed: PackedWeights) -> QuantizedWeights:
-        """Undo `pack`. Raises `NernError` (`bad_encoding`)."""
+        """Undo `pack`; damage within a layer is found when it is decoded. Raises `NernError` (`bad_encoding`)."""
         if not packed.tensors and document.representation == describe_first_coding():
-            return QuantizedWeights(unpack_first_coding(packed.streams, document.layers))
+            return IntegerWeights(unpack_first_coding(packed.streams, document.layers))
         if packed.tensors or document.representation != describe_quantized():
             raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
-        return QuantizedWeights(unpack_layers(packed.streams, [shape_of(layer) for layer in document.layers]))
+        return StoredWeights(
+            packed.streams, open_layers(packed.streams, [shape_of(layer) for layer in document.layers])
+        )
 
     def scratch_values(self, document: Document) -> int:
         """Return 0: the integers take less than the decoded tensors."""
@@ -71,12 +72,11 @@ class QuantizedRepresentation:
         self, encoding: QuantizedEncoding, indices: Sequence[int], arithmetic: Arithmetic
     ) -> list[Tensor]:
         """Multiply integers and steps; the result is the same everywhere."""
-        layers = encoding.document.layers
-        return [decoded_tensor(encoding.weights.layers[index], layers[index]) for index in indices]
+        return encoding.weights.tensors(indices, encoding.document.layers)
 
     def decode_kernel(self, encoding: QuantizedEncoding, index: int, filter_: int, channel: int) -> Tensor:
-        """Decode one kernel, in float64."""
-        return decoded_kernel(encoding.weights.layers[index], encoding.document.layers[index], filter_, channel)
+        """Decode one kernel."""
+        return encoding.weights.kernel(index, encoding.document.layers[index], filter_, channel)
 
     def kernel_order(self, encoding: QuantizedEncoding, index: int) -> None:
         """Return None: kernels are in raster order."""

@@ -8,13 +8,15 @@ another size, and ends with another result. The smallest result within the limit
 none, weights rounded faithfully without training are measured, too, and delivered if their drop is smaller.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
 from nern_core.contract.report import SizeTrial
-from nern_core.representations.quantized.for_size import FEWEST_BITS_PER_WEIGHT, MOST_BITS_PER_WEIGHT
+from nern_core.representations.quantized.drop_goal import FIRST_BITS_PER_WEIGHT, DropGoal, Trial
+from nern_core.representations.quantized.for_size import MOST_BITS_PER_WEIGHT
+from nern_core.representations.quantized.held_out_drop import Measured
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate_distillation import RateDistillation
 from nern_core.representations.quantized.rounding_plan import RoundingPlan
@@ -37,7 +39,6 @@ class _Correction:
     most: float
 
 
-_FIRST_BITS_PER_WEIGHT = 2.5
 # A correction rounds all weights again, and recovery takes a good part of the training: so there are only two. The
 # values of `left` were measured: `bench/cost_of_size.py`.
 _CORRECTIONS = (
@@ -48,36 +49,6 @@ _SHARES = (0.6, 0.4)
 # The second part has less to learn, and starts later on the schedule.
 _WINDOW_OF_SECOND = (0.3, 0.7)
 _LEAST_AFTER_FIRST, _MOST_AFTER_FIRST = 0.7, 1.5
-# No second part if the first one ends with a drop between this share of the limit and the limit.
-_NEAR_ENOUGH = 0.85
-# The drop aimed at, as a share of the limit, because estimates are inexact.
-_AIM = 0.9
-# The drop grows about as the bits to the power of -3.3.
-_EXPONENT = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The bytes of a file, and its loss of accuracy on some images."""
-
-    bytes: int
-    loss: PointsLost
-
-
-@dataclass(frozen=True, slots=True)
-class DropGoal:
-    """The limit on the accuracy drop in points, and the fewest bits per weight that are tried."""
-
-    max_drop: float
-    least_bits: float = FEWEST_BITS_PER_WEIGHT
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """The result of a part."""
-
-    quantized: Quantized
-    trial: SizeTrial
 
 
 def quantize_within_drop(
@@ -94,33 +65,24 @@ def quantize_within_drop(
     result's last, and the seconds of training. The result is above the limit if no file within it was found. Raises
     `NernError` (`diverged`).
     """
-    max_drop = goal.max_drop
-    bits = max(_FIRST_BITS_PER_WEIGHT, goal.least_bits) * quantizer.weights
+    bits = max(FIRST_BITS_PER_WEIGHT, goal.least_bits) * quantizer.weights
     trainer = Trainer(training, quantizer, quantizer.start(plan, bits), bits)
     search = SizeSearch(trainer.loss, lambda: measure(quantizer.rounded(trainer.parameters)), goal)
 
-    def result(quantized: Quantized) -> _Result:
-        return _Result(quantized, search.note(measure(quantized)))
+    def result(quantized: Quantized) -> Trial:
+        return quantized, search.note(measure(quantized))
 
     trainer.run(_SHARES[0], loss=search)
     results = [result(quantizer.rounded(trainer.parameters))]
-    if not _NEAR_ENOUGH * max_drop <= results[0].trial.drop <= max_drop:
+    if not goal.is_reached_by(results[0][1].drop):
         search.correct(left=1.0, least=_LEAST_AFTER_FIRST, most=_MOST_AFTER_FIRST)
         trainer.run(_SHARES[1], _WINDOW_OF_SECOND)
         results.append(result(quantizer.rounded(trainer.parameters)))
-    if all(found.trial.drop > max_drop for found in results):
+    if all(trial.drop > goal.max_drop for _, trial in results):
         results.append(result(untrained()))
-    best = _best(results, max_drop)
-    others = tuple(trial for trial in search.trials if trial is not best.trial)
-    return best.quantized, (*others, best.trial), trainer.seconds
-
-
-def _best(results: Sequence[_Result], max_drop: float) -> _Result:
-    """Return the smallest result within the limit; if there is none, the one with the smallest drop."""
-    accurate = [result for result in results if result.trial.drop <= max_drop]
-    if accurate:
-        return min(accurate, key=lambda result: result.trial.bytes)
-    return min(results, key=lambda result: result.trial.drop)
+    best = goal.best(results)
+    others = tuple(trial for trial in search.trials if trial is not best[1])
+    return best[0], (*others, best[1]), trainer.seconds
 
 
 class SizeSearch(Loss):
@@ -177,7 +139,7 @@ class SizeSearch(Loss):
 
     def correct(self, *, left: float, least: float, most: float) -> None:
         """Change the bits to reach the goal, from the last trial's drop, of which the share `left` will remain."""
-        factor = (left * self.trials[-1].drop / (_AIM * self._goal.max_drop)) ** _EXPONENT
+        factor = self._goal.change_of_bits(left * self.trials[-1].drop)
         bits = self._loss.wanted_bits * min(max(factor, least), most)
         weights = self._loss.weights
         self._loss.want(min(max(bits, self._goal.least_bits * weights), MOST_BITS_PER_WEIGHT * weights))

@@ -23,13 +23,13 @@ from nern_core.representations.files import measure_sizes, read_encoding, write_
 from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
 from nern_core.representations.predicted.weights import PredictedWeights, PredictorDescription, predicted_weights
 from nern_core.representations.quantized.coded_layer import coded_layer
-from nern_core.representations.quantized.weights import QuantizedWeights, describe_quantized
+from nern_core.representations.quantized.weights import IntegerWeights, StoredWeights, describe_quantized
 from nern_core.tensors.kernels import select_layers
 
 LAYERS = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])
 
 
-def encoding_of(representation: dict[str, JsonValue], weights: PredictedWeights | QuantizedWeights) -> Encoding[Any]:
+def encoding_of(representation: dict[str, JsonValue], weights: PredictedWeights | IntegerWeights) -> Encoding[Any]:
     return Encoding(
         document=Document(
             architecture=None,
@@ -61,7 +61,7 @@ def quantized() -> Encoding[Any]:
     integers = torch.arange(-54, 54, dtype=torch.int32).view(4, 3, 9)
     exponents = [torch.tensor(table, dtype=torch.int32) for table in ([-30, -20, -25, -28], [0, 1, 2], [0] * 9)]
     layer = coded_layer(integers, (exponents[0], exponents[1], exponents[2]), LAYERS[0], is_transformed=True)
-    return encoding_of(describe_quantized(), QuantizedWeights((layer,)))
+    return encoding_of(describe_quantized(), IntegerWeights((layer,)))
 
 
 ENCODINGS = {
@@ -84,6 +84,8 @@ def _plain(value: Any) -> Any:
     """Convert tensors and arrays to lists at any depth of an encoding."""
     if isinstance(value, torch.Tensor | np.ndarray):
         return (value.dtype, value.tolist())
+    if isinstance(value, IntegerWeights | StoredWeights):
+        return value.packed().streams
     if dataclasses.is_dataclass(value):
         return [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
     if isinstance(value, dict):

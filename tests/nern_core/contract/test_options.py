@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nern_core.contract.options import EncodeOptions
+from nern_core.contract.options import EncodeOptions, Tier
 
 WITH_DATA: dict[str, Any] = {"architecture": "digits-cnn", "dataset": "digits"}
 
@@ -57,3 +57,14 @@ def test_an_option_that_only_a_predictor_has_asks_for_one(options: dict[str, Any
 def test_options_of_both_representations_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         EncodeOptions(**options)
+
+
+@pytest.mark.parametrize("budget", ["steps", "seconds"])
+def test_the_instant_tier_refuses_a_training_budget(budget: str) -> None:
+    with pytest.raises(ValidationError, match=f"the tier `instant` trains nothing; omit `{budget}`"):
+        EncodeOptions.model_validate({"tier": "instant", budget: 10})
+
+
+def test_a_predictor_has_no_tiers() -> None:
+    with pytest.raises(ValidationError, match="`tier` is for quantized weights"):
+        EncodeOptions(tier=Tier.INSTANT, representation="predictor")

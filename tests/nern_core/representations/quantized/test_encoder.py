@@ -238,5 +238,27 @@ def test_a_training_that_is_far_too_short_gives_a_larger_file_and_no_worse_netwo
     before, after = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
     assert before is not None
     assert after is not None
-    assert after >= before - 0.5
+    # With 130 images held out, the estimate is up to half a point too low (see docs/encoding.md).
+    assert after >= before - 1
     assert report.size_trials[-1].drop <= 0.5
+
+
+@pytest.mark.parametrize("options", [{"target_ratio": 10.0}, {"max_drop": 0.5}, {}])
+def test_the_instant_tier_keeps_the_network_at_a_tenth_of_the_size_without_training(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    report = run(tmp_path, steps=None, tier="instant", **options, **WITH_DATA)
+    before, after = report.metrics.original_accuracy, report.metrics.reconstructed_accuracy
+    assert before is not None
+    assert after is not None
+    assert after >= before - 1
+    assert report.metrics.ratio > 9
+    assert report.curve == ()
+    assert report.metrics.notes == ()
+
+
+def test_the_tier_trained_says_that_nothing_was_trained_without_inputs(tmp_path: Path) -> None:
+    report = run(tmp_path, steps=None, tier="trained", target_ratio=10)
+    assert report.metrics.notes == (
+        "Nothing was trained: there are no images; give a `dataset`, or choose the recipe `data-free`.",
+    )

@@ -11,7 +11,7 @@ from tests.nern_core.representations.quantized.test_within_drop import LAYERS, T
 
 def test_large_integers_are_brought_to_their_size_by_coarser_steps_and_stay_near_the_weights() -> None:
     teacher = digits_teacher()
-    quantizer = Quantizer(TENSORS, LAYERS, teacher.network, training=True)
+    quantizer = Quantizer(TENSORS, LAYERS, teacher.network, has_inputs=True)
     training = TrainingInputs(
         config=FAST.quantization,
         teacher=teacher,

@@ -5,10 +5,12 @@ import torch
 
 from nern_core.codec.steps import steps_of
 from nern_core.recipes.fast import FAST
+from nern_core.representations.quantized.drop_goal import DropGoal
+from nern_core.representations.quantized.held_out_drop import Measured
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
 from nern_core.representations.quantized.trainer import Stage, Trainer, TrainingInputs
-from nern_core.representations.quantized.within_drop import DropGoal, Measured, SizeSearch, quantize_within_drop
+from nern_core.representations.quantized.within_drop import SizeSearch, quantize_within_drop
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.tensors.kernels import select_layers
 from nern_core.training.clock import Budget, Clock
@@ -31,7 +33,7 @@ def quantizer_and_training(stages: list[Stage] | None = None) -> tuple[Quantizer
         on_step=lambda stage, step: None if stages is None else stages.append(stage),
         snapshots=Snapshots(),
     )
-    return Quantizer(TENSORS, LAYERS, teacher.network, training=True), training
+    return Quantizer(TENSORS, LAYERS, teacher.network, has_inputs=True), training
 
 
 def bytes_of(quantized: Quantized) -> int:

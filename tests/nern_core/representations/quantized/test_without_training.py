@@ -35,7 +35,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 def quantizer() -> Quantizer:
     checkpoint = tensors()
-    return Quantizer(checkpoint, select_layers(checkpoint, ("all",), 0), None, training=False)
+    return Quantizer(checkpoint, select_layers(checkpoint, ("all",), 0), None, has_inputs=False)
 
 
 PLAN = quantizer().plan()
