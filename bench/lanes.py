@@ -25,7 +25,7 @@ from bench.assets import HERE, RESULTS
 from bench.machine import describe_machine
 from bench.random_networks import random_tensors
 from bench.timing import best_seconds
-from nern_core.codec.backend import Backend, default_backend, numpy_backend
+from nern_core.codec.backend import Backend, fastest_backend, numpy_backend
 from nern_core.codec.layers import CodedLayer, CoordinateTables, LayerTables, WeightType
 from nern_core.codec.streams import decode_layers, open_layers, pack_layers
 
@@ -117,7 +117,7 @@ def _speed(layers: list[CodedLayer]) -> dict[str, Any]:
         "bytes": sum(map(len, streams)),
         "bits_per_weight": round(8 * sum(map(len, streams)) / weights, 3),
     }
-    for name, backend in (("compiled", default_backend()), ("numpy", numpy_backend())):
+    for name, backend in (("compiled", fastest_backend()), ("numpy", numpy_backend())):
         decode(backend)
         seconds = {
             "encode": best_seconds(lambda backend=backend: pack_layers(layers, backend), _REPETITIONS, _MOST_SECONDS),  # type: ignore[misc]

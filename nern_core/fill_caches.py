@@ -9,6 +9,7 @@ import torch
 
 import nern_core.container  # noqa: F401 # first: it and the streams of permutations import each other
 from nern_core.analysis.charts import Series, line_chart
+from nern_core.codec.backend import fastest_backend
 from nern_core.codec.layers import CodedLayer, CoordinateTables, LayerTables, WeightType
 from nern_core.codec.streams import decode_layers, open_layers, pack_layers, unpack_layers
 from nern_core.contract.options import Permutation
@@ -36,9 +37,11 @@ def _fill_codec() -> None:
     """Pack a layer of quantized weights and decode it to every type."""
     zeros = CoordinateTables(*(np.zeros(size, np.int32) for size in (_FILTERS, _CHANNELS, _VALUES)))
     layer = CodedLayer(np.zeros((_FILTERS, _CHANNELS, _VALUES), np.int32), LayerTables(zeros, zeros), (_VALUES,))
-    unpack_layers(pack_layers([layer]), [layer.shape])
+    backend = fastest_backend()
+    streams = pack_layers([layer], backend)
+    unpack_layers(streams, [layer.shape], backend)
     for weight_type in WeightType:
-        decode_layers(open_layers(pack_layers([layer]), [layer.shape]), [weight_type])
+        decode_layers(open_layers(streams, [layer.shape], backend), [weight_type], backend)
 
 
 if __name__ == "__main__":

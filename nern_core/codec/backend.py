@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from nern_core.codec.distributions import CodingTables
 from nern_core.codec.layers import ClassedIntegers, Integers, WeightType
 from nern_core.codec.packed_layer import PackedLayer
+
+# NumPy alone takes half a second for these; compiling takes ten seconds at the first use.
+_FEWEST_COMPILED: Final = 1 << 19
 
 
 class Backend(Protocol):
@@ -31,8 +34,13 @@ class Backend(Protocol):
         """Return the weights of each layer, (F, C, P). Raises `NernError` (`bad_encoding`)."""
 
 
+def backend_for(integers: int) -> Backend:
+    """Return the backend for this number of integers: for few, loading or compiling loops would take longer."""
+    return numpy_backend() if integers < _FEWEST_COMPILED else fastest_backend()
+
+
 @lru_cache(maxsize=1)
-def default_backend() -> Backend:
+def fastest_backend() -> Backend:
     """Return the compiled loops if numba is installed."""
     if find_spec("numba") is None:
         return numpy_backend()

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nern_core.codec.backend import Backend, default_backend
+from nern_core.codec.backend import Backend, backend_for
 from nern_core.codec.distributions import (
     SHIFTS,
     coding_tables,
@@ -27,7 +27,7 @@ STREAMS_BEFORE_LAYERS: Final = 2
 
 def pack_layers(layers: Sequence[CodedLayer], backend: Backend | None = None) -> list[bytes]:
     """Pack layers into streams: the distributions, the tables, and one stream for each layer."""
-    backend = backend or default_backend()
+    backend = backend or backend_for(sum(layer.shape.weights for layer in layers))
     of_tables, tables = pack_tables([layer.tables for layer in layers], backend)
     parts = [_classed(layer) for layer in layers]
     counts = sum((backend.count_levels(part, SHIFTS) for part in parts), np.zeros((CLASSES, 1), np.int64))
@@ -41,7 +41,7 @@ def unpack_layers(
 ) -> tuple[CodedLayer, ...]:
     """Undo `pack_layers` for layers of these shapes. Raises `NernError` (`bad_encoding`)."""
     packed = open_layers(streams, shapes, backend)
-    found = (backend or default_backend()).decode_integers(packed)
+    found = (backend or _backend_of(packed)).decode_integers(packed)
     return tuple(
         CodedLayer(integers, layer.tables, layer.shape.sides) for integers, layer in zip(found, packed, strict=True)
     )
@@ -53,8 +53,9 @@ def open_layers(
     """Return the layers of `pack_layers`, with their tables decoded. Raises `NernError` (`bad_encoding`)."""
     if len(streams) != STREAMS_BEFORE_LAYERS + len(shapes):
         raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream per layer.")
+    backend = backend or backend_for(sum(shape.weights for shape in shapes))
     distributions = unpack_distributions(streams[0], TABLE_KINDS + CLASSES)
-    tables = unpack_tables(streams[1], shapes, distributions[:TABLE_KINDS], backend or default_backend())
+    tables = unpack_tables(streams[1], shapes, distributions[:TABLE_KINDS], backend)
     coding = coding_tables(distributions[TABLE_KINDS:], SHIFTS)
     return tuple(
         PackedLayer(shape, of_layer, stream, coding, lane_size(shape.positions))
@@ -66,7 +67,7 @@ def decode_layers(
     layers: Sequence[PackedLayer], weight_types: Sequence[WeightType], backend: Backend | None = None
 ) -> list[NDArray[np.generic]]:
     """Return the weights of layers, each (F, C, P) of its type. Raises `NernError` (`bad_encoding`)."""
-    found = (backend or default_backend()).decode_weights(layers, weight_types)
+    found = (backend or _backend_of(layers)).decode_weights(layers, weight_types)
     for layer, weights, weight_type in zip(layers, found, weight_types, strict=True):
         if layer.may_overflow(weight_type):
             require_finite(weights, weight_type)
@@ -78,6 +79,10 @@ def decode_kernel(layer: PackedLayer, filter_index: int, channel: int, weight_ty
     weights = layer.kernel(filter_index, channel, weight_type)
     require_finite(weights, weight_type)
     return weights
+
+
+def _backend_of(layers: Sequence[PackedLayer]) -> Backend:
+    return backend_for(sum(layer.shape.weights for layer in layers))
 
 
 def _classed(layer: CodedLayer) -> ClassedIntegers:

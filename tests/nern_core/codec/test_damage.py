@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nern_core.codec.backend import Backend, default_backend, numpy_backend
+from nern_core.codec.backend import Backend, fastest_backend, numpy_backend
 from nern_core.codec.layers import LayerShape, WeightType
 from nern_core.codec.streams import decode_kernel, decode_layers, open_layers, pack_layers
 from nern_core.contract.errors import NernError
@@ -15,7 +15,7 @@ LAYERS = [
 ]
 SHAPES = [layer.shape for layer in LAYERS]
 STREAMS = pack_layers(LAYERS)
-BACKENDS = pytest.mark.parametrize("backend", [default_backend(), numpy_backend()], ids=["compiled", "numpy"])
+BACKENDS = pytest.mark.parametrize("backend", [fastest_backend(), numpy_backend()], ids=["compiled", "numpy"])
 
 
 def decode(streams: list[bytes], backend: Backend) -> str | None:

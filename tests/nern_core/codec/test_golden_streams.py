@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from nern_core.codec.backend import Backend, default_backend, numpy_backend
+from nern_core.codec.backend import Backend, fastest_backend, numpy_backend
 from nern_core.codec.layers import LayerShape, WeightType
 from nern_core.codec.streams import decode_layers, open_layers, pack_layers, unpack_layers
 from tests.paths import ROOT
@@ -24,7 +24,7 @@ def streams() -> list[bytes]:
         return [arrays[f"stream{index}"].tobytes() for index in range(STREAMS)]
 
 
-@pytest.mark.parametrize("backend", [default_backend(), numpy_backend()], ids=["compiled", "numpy"])
+@pytest.mark.parametrize("backend", [fastest_backend(), numpy_backend()], ids=["compiled", "numpy"])
 @pytest.mark.parametrize("weight_type", list(WeightType))
 def test_golden_streams_decode_to_their_weights(weight_type: WeightType, backend: Backend) -> None:
     packed = open_layers(streams(), SHAPES, backend)

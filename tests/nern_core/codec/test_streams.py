@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nern_core.codec.backend import Backend, default_backend, numpy_backend
+from nern_core.codec.backend import Backend, backend_for, fastest_backend, numpy_backend
 from nern_core.codec.lanes import LANE_INTEGERS, lane_size, lane_sizes
 from nern_core.codec.layers import LARGEST_INTEGER, CodedLayer, LayerShape, WeightType
 from nern_core.codec.streams import decode_kernel, decode_layers, open_layers, pack_layers, unpack_layers
 from nern_core.contract.errors import NernError
 from tests.nern_core.codec.coded_layers import are_equal, layer_of, random_layer
 
-BACKENDS = pytest.mark.parametrize("backend", [default_backend(), numpy_backend()], ids=["compiled", "numpy"])
+BACKENDS = pytest.mark.parametrize("backend", [fastest_backend(), numpy_backend()], ids=["compiled", "numpy"])
 SHAPES = [
     (1, 1, (1,)),
     (3, 4, (2,)),
@@ -76,7 +76,7 @@ def test_weights_have_the_same_bits_from_both_backends(weight_type: WeightType, 
     layers.append(random_layer(40, 2000, (3, 3), is_transformed=is_transformed))
     packed = open_layers(pack_layers(layers), [layer.shape for layer in layers])
     types = [weight_type] * len(layers)
-    compiled, plain = (decode_layers(packed, types, backend) for backend in (default_backend(), numpy_backend()))
+    compiled, plain = (decode_layers(packed, types, backend) for backend in (fastest_backend(), numpy_backend()))
     assert [(part.dtype, part.shape) for part in compiled] == [
         (weight_type.storage, layer.shape.dimensions) for layer in layers
     ]
@@ -86,7 +86,7 @@ def test_weights_have_the_same_bits_from_both_backends(weight_type: WeightType, 
 def test_weights_of_several_types_are_decoded_together() -> None:
     layers = [random_layer(2, 3, (3, 3), seed=seed) for seed in range(4)]
     packed = open_layers(pack_layers(layers), [layer.shape for layer in layers])
-    for backend in (default_backend(), numpy_backend()):
+    for backend in (fastest_backend(), numpy_backend()):
         together = decode_layers(packed, list(WeightType), backend)
         for weights, layer, weight_type in zip(together, packed, WeightType, strict=True):
             assert weights.tobytes() == decode_layers([layer], [weight_type], backend)[0].tobytes()
@@ -163,7 +163,7 @@ def test_tables_that_do_not_fit_the_integers_are_refused() -> None:
 
 @pytest.mark.parametrize("sides", [(513,), (1, 1, 1, 2)])
 def test_kernels_with_a_long_side_or_four_axes_cannot_be_transformed(sides: tuple[int, ...]) -> None:
-    assert are_equal(unpacked(random_layer(1, 2, sides), default_backend()), random_layer(1, 2, sides))
+    assert are_equal(unpacked(random_layer(1, 2, sides), fastest_backend()), random_layer(1, 2, sides))
     with pytest.raises(ValueError, match="cannot be transformed"):
         random_layer(1, 2, sides, is_transformed=True)
 
@@ -182,3 +182,8 @@ def test_weights_out_of_the_range_of_their_type_are_an_error(weight_type: Weight
     (packed,) = open_layers(pack_layers([layer]), [LayerShape(1, 2, (1,))])
     with pytest.raises(NernError, match="weights are out of range"):
         decode_layers([packed], [weight_type], backend)
+
+
+def test_few_integers_need_no_compiled_loops() -> None:
+    assert backend_for(500_000) is numpy_backend()
+    assert backend_for(600_000) is fastest_backend()

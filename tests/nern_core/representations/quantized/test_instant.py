@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -61,4 +62,4 @@ def test_without_any_size_within_the_limit_the_smallest_drop_is_chosen() -> None
 
 
 def _drop_of(weights: int, size: int) -> float:
-    return 2.0 ** (4 * (2.5 - 8 * size / weights))
+    return math.exp2(4 * (2.5 - 8 * size / weights))
