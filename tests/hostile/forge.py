@@ -21,7 +21,8 @@ class HostileFile:
     """A file, its row in the threat table, and the expected outcome.
 
     `code` is the error code, or None for a file that only looks hostile. If `at_upload` is false, the structure is
-    valid and the error occurs when the values are read.
+    valid and the error occurs when the values are read. `at_submission` is the code with which the API refuses a file
+    of valid structure that has nothing to encode.
     """
 
     name: str
@@ -30,6 +31,12 @@ class HostileFile:
     made: bytes | Callable[[], bytes]
     code: str | None
     at_upload: bool = True
+    at_submission: str | None = None
+
+    @property
+    def api_code(self) -> str | None:
+        """Return the code of the API's refusal; None if it accepts the file."""
+        return self.code if self.at_upload else self.at_submission
 
     @property
     def content(self) -> bytes:

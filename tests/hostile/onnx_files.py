@@ -118,10 +118,21 @@ def models() -> Iterator[HostileFile]:
         ("external-of-another-length", 6, model(weight(), external("e", "a", length="1")), UNREADABLE),
         ("operator-of-a-stranger", 6, model(weight(), node("Run", ("x",), "o", domain="evil.example")), None),
         ("half-precision", 11, model(weight(data=bytes(2 * VALUES), dtype=FLOAT16)), None),
-        ("half-precision-as-numbers", 11, model(part(5, values("w", (2, 8), part(5, b"\x01" * 16), dtype=10))), None),
-        ("doubles", 11, model(part(5, values("w", (2, 8), part(10, struct.pack("<16d", *range(16))), dtype=11))), None),
-        ("integers", 11, model(weight(data=bytes(8 * VALUES), dtype=INT64)), "no_tensors"),
+        (
+            "half-precision-as-numbers",
+            11,
+            model(part(5, values("w", SHAPE, part(5, b"\x01" * VALUES), dtype=FLOAT16))),
+            None,
+        ),
+        (
+            "doubles",
+            11,
+            model(part(5, values("w", SHAPE, part(10, struct.pack(f"<{VALUES}d", *range(VALUES))), dtype=DOUBLE))),
+            None,
+        ),
     ):
-        yield HostileFile(f"onnx-{name}.onnx", row, content, expected, at_upload=expected != "no_tensors")
+        yield HostileFile(f"onnx-{name}.onnx", row, content, expected)
+    integers = model(weight(data=bytes(8 * VALUES), dtype=INT64))
+    yield HostileFile("onnx-integers.onnx", 11, integers, "no_tensors", at_upload=False, at_submission="no_kernels")
     spoilt = struct.pack("<f", float("nan")) + WEIGHTS[4:]
     yield HostileFile("onnx-nan.onnx", 13, model(weight(data=spoilt)), "non_finite", at_upload=False)

@@ -17,6 +17,7 @@ from torch import Tensor
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block, round_with_feedback
 from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies
+from nern_core.representations.quantized.relative_steps import SMALLEST_SIZE
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.tensors.kernels import KernelLayer
@@ -53,6 +54,12 @@ class CurvedLayer:
         rounded = torch.from_numpy(round_with_feedback(self._matrix(values), self._matrix(steps), self.blocks))
         latents = (rounded.T.contiguous() if self.inputs_first else rounded).view(self.values.shape)
         return ScaledLayer(self.layer, latents, tables, self.is_transformed)
+
+    def enlarged(self, octaves: float) -> StepTables:
+        """Return the steps times 2^octaves, but no finer than useful."""
+        deviation = float(root_mean_square(self.values))
+        finest = math.log2(deviation * SMALLEST_SIZE) - self.tables.level if deviation else octaves
+        return self.tables.enlarged(max(octaves, finest))
 
     def with_relative_step(self, octaves: float) -> "CurvedLayer":
         """Return the layer with steps in this proportion to its weights."""

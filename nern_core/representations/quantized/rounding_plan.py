@@ -58,7 +58,7 @@ class RoundingPlan:
     def tables(self, octaves: float) -> list[StepTables]:
         """Return the steps of each layer at a size."""
         if self.unmeasured is None:
-            return [curved.tables.enlarged(octaves) for curved in self.layers]
+            return [curved.enlarged(octaves) for curved in self.layers]
         return [
             StepTables(steps.log2(), curved.tables.channels, curved.tables.positions)
             for curved, steps in zip(self.layers, self.unmeasured.at(2.0**octaves), strict=True)

@@ -28,6 +28,11 @@ class LayerCurvature:
         """Return the number of inputs of each output."""
         return sum(block.shape[-1] for block in self.moments)
 
+    @property
+    def is_finite(self) -> bool:
+        """Return True if all numbers are finite."""
+        return all(bool(numbers.isfinite().all()) for numbers in (self.outputs, *self.moments))
+
 
 def block_sizes(inputs: int, kernel_values: int, largest: int) -> list[int]:
     """Divide inputs into blocks of whole kernels, each with at most about `largest` inputs, of almost equal sizes."""

@@ -21,7 +21,7 @@ def measure_curvature(
     batches: Sequence[ModelInputs],
     generator: torch.Generator,
 ) -> dict[str, LayerCurvature]:
-    """Return the curvature of each layer; of layers that the outputs do not depend on, none.
+    """Return the curvature of each layer; of layers that the outputs do not depend on, or too much for float32, none.
 
     `weights` are the tensors of the layers, in evaluation mode, float32, on the device of the batches.
     """
@@ -29,11 +29,12 @@ def measure_curvature(
         for inputs in batches:
             student.logits(weights, inputs)
     energies = gradient_energies(student, layers, weights, batches, generator)
-    return {
+    measured = {
         layer.name: _curvature(layer, energies[layer.name], moments.found.get(layer.name))
         for layer in layers
         if bool(energies[layer.name].rows.sum() > 0)
     }
+    return {name: curvature for name, curvature in measured.items() if curvature.is_finite}
 
 
 def _curvature(layer: KernelLayer, energy: GradientEnergy, moments: Moments | None) -> LayerCurvature:

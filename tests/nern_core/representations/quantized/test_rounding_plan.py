@@ -99,3 +99,10 @@ def test_a_network_of_zeros_stays_one(measured: tuple[str, ...]) -> None:
     found = {name: curvatures()[name] for name in measured}
     plan = plan_rounding(LAYERS, weights, found)
     assert all(not of_layer.latents.any() for of_layer in plan.scaled(plan.octaves_for(3.0 * WEIGHTS)))
+
+
+def test_no_layer_gets_finer_steps_than_are_useful_however_much_its_outputs_count() -> None:
+    plan = plan_rounding(LAYERS, tensors(), curvatures(2.0**100))
+    scaled = plan.scaled(plan.octaves_for(6.0 * WEIGHTS))
+    assert scaled[1].latents.std() == pytest.approx(150, rel=0.1)
+    assert bits_of([of_layer.latents for of_layer in scaled]) == pytest.approx(6.0 * WEIGHTS, rel=0.1)
