@@ -3,7 +3,10 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 _RATE = 16_000
@@ -46,6 +49,28 @@ def images(count: int, side: int, seed: int = 0) -> Tensor:
     # Brightness varies more than colour.
     coloured: Tensor = 0.5 * smooth[:, :1] + 0.15 * smooth[:, 1:]
     return coloured.clamp(-1, 1)
+
+
+def pages(count: int, side: int, seed: int = 0) -> Tensor:
+    """Return images (n, 3, side, side), about -1 to 1, with lines of text in several sizes and colours."""
+    generator = torch.Generator().manual_seed(seed)
+    backgrounds = ((images(count, side, seed) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    drawn = [torch.from_numpy(_written(background, generator)) for background in backgrounds]
+    return torch.stack(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _written(background: NDArray[np.uint8], generator: torch.Generator) -> NDArray[np.uint8]:
+    """Write a sentence on each of some lines of an image (side, side, 3)."""
+    image = Image.fromarray(background)
+    pen, top = ImageDraw.Draw(image), 4
+    while top < image.height - 12:
+        size, colour, number, left = (
+            int(torch.randint(low, high, (), generator=generator))
+            for low, high in ((10, 28), (0, 256), (0, len(_SENTENCES)), (0, image.width // 4))
+        )
+        pen.text((left, top), _SENTENCES[number], (colour,) * 3, ImageFont.load_default(size))
+        top += int(size * 1.8)
+    return np.array(image)
 
 
 def tones(count: int, length: int, seed: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Tiny ImageNet at 32x32 pixels, from the Parquet files in `NERN_TEST_ASSETS`, and two networks for images so small."""
+"""Tiny ImageNet at 32x32 pixels, from the Parquet files in `NERN_TEST_ASSETS`, and two networks of torchvision."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -41,20 +41,16 @@ def normalized(pixels: Tensor) -> Tensor:
 
 
 def resnet18() -> nn.Module:
-    """Build torchvision's ResNet18 with a first convolution for small images, as usual for CIFAR."""
-    network = find_architecture("torchvision:resnet18").build(CLASSES)
-    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    return network
+    """Build torchvision's ResNet18, unchanged: its last blocks see one pixel of images so small."""
+    return find_architecture("torchvision:resnet18").build(CLASSES)
 
 
-def mobilenet_v2() -> nn.Module:
-    """Build torchvision's MobileNetV2 with a first convolution that keeps the size of images."""
-    network = find_architecture("torchvision:mobilenet_v2").build(CLASSES)
-    network.get_submodule("features.0.0").stride = (1, 1)  # type: ignore[assignment] # a convolution's
-    return network
+def squeezenet() -> nn.Module:
+    """Build torchvision's SqueezeNet 1.1."""
+    return find_architecture("torchvision:squeezenet1_1").build(CLASSES)
 
 
-NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "mobilenet_v2": mobilenet_v2}
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "squeezenet": squeezenet}
 
 
 def _pixels(encoded: bytes) -> np.ndarray:
