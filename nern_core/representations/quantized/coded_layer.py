@@ -18,11 +18,9 @@ def coded_layer(
 
     Integers are clamped so that the weights stay within the range of the layer's dtype.
     """
-    total = exponents[0][:, None, None] + exponents[1][:, None] + exponents[2]
     # Rounding up the largest number of a dtype would make it infinite; a kernel of frequencies is a sum of them.
     largest = torch.finfo(getattr(torch, layer.dtype)).max / (layer.kernel_values if is_transformed else 1)
-    bounds = (largest / steps_of(total.flatten()).view(total.shape)).clamp(max=LARGEST_INTEGER).floor().to(torch.int32)
-    bounded = torch.minimum(torch.maximum(integers, -bounds), bounds)
+    bounded = _bounded(integers, exponents, largest)
     scales = fit_scales(bounded)
     return CodedLayer(
         integers=bounded.numpy(),
@@ -33,6 +31,17 @@ def coded_layer(
         ),
         sides=shape_of(layer).sides,
     )
+
+
+def _bounded(integers: Tensor, exponents: tuple[Tensor, Tensor, Tensor], largest: float) -> Tensor:
+    """Clamp integers (F, C, P) so that, times their steps, they are at most `largest`."""
+    coarsest = float(steps_of(sum(table.max() for table in exponents).reshape(1)))  # type: ignore[union-attr] # a tensor
+    # Almost all layers are far from any bound.
+    if float(integers.abs().max()) <= min(LARGEST_INTEGER, largest / coarsest):
+        return integers
+    total = exponents[0][:, None, None] + exponents[1][:, None] + exponents[2]
+    bounds = (largest / steps_of(total.flatten()).view(total.shape)).clamp(max=LARGEST_INTEGER).floor().to(torch.int32)
+    return torch.minimum(torch.maximum(integers, -bounds), bounds)
 
 
 def _tables(scales: CoordinateScales) -> CoordinateTables:

@@ -37,7 +37,7 @@ class CoordinateScales:
 
 def fit_scales(integers: Tensor) -> CoordinateScales:
     """Fit the tables to the magnitudes of integers (F, C, P), by proportional fitting of their margins."""
-    magnitudes = integers.abs().double() + _SMALLEST_MAGNITUDE
+    magnitudes = integers.abs().float() + _SMALLEST_MAGNITUDE
     filter_count, channel_count, position_count = magnitudes.shape
     kernels = magnitudes.view(-1, position_count)
     channels, positions = (magnitudes.new_ones(size) for size in (channel_count, position_count))
@@ -46,7 +46,7 @@ def fit_scales(integers: Tensor) -> CoordinateScales:
         filters = over_positions @ (1 / channels) / (channel_count * position_count)
         channels = (1 / filters) @ over_positions / (filter_count * position_count)
         positions = torch.outer(1 / filters, 1 / channels).flatten() @ kernels / (filter_count * channel_count)
-    logarithms = [factors.log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
+    logarithms = [factors.double().log2() * _CLASSES_PER_OCTAVE for factors in (filters, channels, positions)]
     logarithms = [_if_worth_it(table, magnitudes.numel()) for table in logarithms]
     # The common offset goes to the filters' table, so that the other tables are centred at zero.
     for index in (1, 2):

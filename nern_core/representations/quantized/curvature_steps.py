@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block, round_with_feedback
 from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.relative_steps import SMALLEST_SIZE
-from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
+from nern_core.representations.quantized.scaled_layer import ScaledLayer, basis_values
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.norms import root_mean_square
@@ -34,12 +34,13 @@ _FEWEST_FILTERS = 16
 class CurvedLayer:
     """A layer with its curvature, in the basis that it is quantized in.
 
-    `values` float64 (F, C, P) are kernels or their frequencies; `tables` are steps for which an error of one squared
-    step costs the same for all weights of all layers. A sample has one of `every` few filters.
+    `kernels` (F, C, P) are its weights, and `deviation` is their root mean square; `tables` are steps for which an
+    error of one squared step costs the same for all weights of all layers. A sample has one of `every` few filters.
     """
 
     layer: KernelLayer
-    values: Tensor
+    kernels: Tensor
+    deviation: float
     blocks: tuple[FeedbackBlock, ...]
     tables: StepTables
     inputs_first: bool
@@ -48,34 +49,37 @@ class CurvedLayer:
 
     def scaled(self, tables: StepTables) -> ScaledLayer:
         """Return the weights in numbers of steps, after error feedback."""
-        # Steps and weights are divided by a common power of two, so that they stay in the range of float32.
-        unit = 2.0 ** round(tables.level)
-        steps, values = (tables.steps() / unit).float(), (self.values / unit).float()
-        rounded = torch.from_numpy(round_with_feedback(self._matrix(values), self._matrix(steps), self.blocks))
-        latents = (rounded.T.contiguous() if self.inputs_first else rounded).view(self.values.shape)
+        values = basis_values(self.kernels, self.layer, is_transformed=self.is_transformed)
+        filters, rest = tables.centred_steps()
+        outputs, inputs = (rest, filters) if self.inputs_first else (filters, rest)
+        matrix = values.reshape(len(values), -1)
+        scaled = ((matrix.T if self.inputs_first else matrix) / outputs[:, None]).float().numpy()
+        rounded = torch.from_numpy(round_with_feedback(scaled, inputs.float().numpy(), self.blocks))
+        latents = (rounded.T if self.inputs_first else rounded).reshape(values.shape).contiguous()
         return ScaledLayer(self.layer, latents, tables, self.is_transformed)
 
     def enlarged(self, octaves: float) -> StepTables:
         """Return the steps times 2^octaves, but no finer than useful."""
-        deviation = float(root_mean_square(self.values))
-        finest = math.log2(deviation * SMALLEST_SIZE) - self.tables.level if deviation else octaves
+        finest = math.log2(self.deviation * SMALLEST_SIZE) - self.tables.level if self.deviation else octaves
         return self.tables.enlarged(max(octaves, finest))
 
     def with_relative_step(self, octaves: float) -> "CurvedLayer":
         """Return the layer with steps in this proportion to its weights."""
-        deviation = float(root_mean_square(self.values)) or 1.0
-        return replace(self, tables=self.tables.enlarged(math.log2(deviation) + octaves - self.tables.level))
+        return replace(
+            self, tables=self.tables.enlarged(math.log2(self.deviation or 1.0) + octaves - self.tables.level)
+        )
 
     def sample(self, share: float) -> "CurvedLayer":
-        """Return about this share of the filters, evenly spaced, and at least a few."""
-        every = max(1, min(int(1 / share), len(self.values) // _FEWEST_FILTERS))
-        tables = replace(self.tables, filters=self.tables.filters[::every])
-        return replace(self, values=self.values[::every], tables=tables, every=every)
+        """Return about this share of the filters, evenly spaced, and at least a few.
 
-    def _matrix(self, values: Tensor) -> NDArray[np.float32]:
-        """Return values (F, C, P) as a matrix of outputs x inputs."""
-        matrix = values.reshape(len(values), -1)
-        return np.ascontiguousarray((matrix.T if self.inputs_first else matrix).numpy())
+        Where they belong to groups or are inputs, all of them are returned, because of the error feedback.
+        """
+        has_groups = any(len(block.factor) > 1 for block in self.blocks)
+        every = max(1, min(int(1 / share), len(self.kernels) // _FEWEST_FILTERS))
+        if self.inputs_first or has_groups or every == 1:
+            return self
+        tables = replace(self.tables, filters=self.tables.filters[::every])
+        return replace(self, kernels=self.kernels[::every], tables=tables, every=every)
 
 
 def feedback_blocks(curvature: LayerCurvature, transformed: Sequence[int] | None) -> tuple[FeedbackBlock, ...]:
@@ -95,10 +99,11 @@ def curved_layer(
     is_transformed: bool,
 ) -> CurvedLayer:
     """Prepare a layer with its factorized moments."""
-    values = values_of(tensor, layer, is_transformed=is_transformed)
+    kernels = tensor.detach().cpu().reshape(shape_of(layer).dimensions)
     variances = torch.from_numpy(np.concatenate([block.variances() for block in blocks], axis=1)).mean(dim=0)
-    tables = _tables((values.shape[0], values.shape[1], values.shape[2]), variances, curvature)
-    return CurvedLayer(layer, values, blocks, tables, curvature.inputs_first, is_transformed)
+    tables = _tables(shape_of(layer).dimensions, variances, curvature)
+    deviation = float(root_mean_square(kernels))
+    return CurvedLayer(layer, kernels, deviation, blocks, tables, curvature.inputs_first, is_transformed)
 
 
 def _tables(shape: tuple[int, int, int], variances: Tensor, curvature: LayerCurvature) -> StepTables:

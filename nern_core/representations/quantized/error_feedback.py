@@ -15,7 +15,7 @@ from torch import Tensor
 # Of the mean of the diagonal, added to it: keeps inverses accurate, and errors of rarely used weights bounded.
 _DAMPING = 0.01
 _SMALLEST_VARIANCE = 1e-30
-_INPUTS_AT_ONCE = 64
+_INPUTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,18 @@ def feedback_block(moments: Tensor) -> FeedbackBlock:
 def round_with_feedback(
     values: NDArray[np.float32], steps: NDArray[np.float32], blocks: tuple[FeedbackBlock, ...]
 ) -> NDArray[np.float32]:
-    """Round weights (outputs, inputs) to multiples of their steps (outputs, inputs).
+    """Round weights (outputs, inputs) to multiples of the steps of their inputs (inputs,).
 
-    Returns the numbers of steps that were rounded, before rounding: each is the weight plus its share of the errors of
-    earlier weights.
+    The weights of an output may be divided by any number before, such as by a step of this output. Returns the numbers
+    of steps that were rounded, before rounding: each is the weight plus its share of the errors of earlier weights.
     """
     latents, start = np.empty_like(values), 0
     for block in blocks:
-        end, groups = start + len(block.order), len(block.factor)
-        of_values, of_steps = (np.split(matrix[:, start:end], groups) for matrix in (values, steps))
+        end = start + len(block.order)
+        groups = np.split(values[:, start:end], len(block.factor))
         rounded = [
-            _round_group(group, step, factor, block.order)
-            for group, step, factor in zip(of_values, of_steps, block.factor, strict=True)
+            _round_group(group, steps[start:end][block.order], factor, block.order)
+            for group, factor in zip(groups, block.factor, strict=True)
         ]
         latents[:, start:end] = np.concatenate(rounded)
         start = end
@@ -74,19 +74,39 @@ def round_with_feedback(
 def _round_group(
     values: NDArray[np.float32], steps: NDArray[np.float32], factor: NDArray[np.float32], order: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Round the outputs of one group (outputs, n) with its factor (n, n)."""
+    """Round the outputs of one group (outputs, n) with its factor (n, n); `steps` (n,) are in the order of rounding."""
     # One row for each input, in the order of rounding, so that all outputs are rounded at once.
-    rest, step = (np.ascontiguousarray(matrix.T[order]) for matrix in (values, steps))
-    latents = np.empty_like(rest)
-    for start in range(0, len(order), _INPUTS_AT_ONCE):
-        end = min(start + _INPUTS_AT_ONCE, len(order))
-        errors = np.empty_like(rest[start:end])
-        for place in range(start, end):
-            latents[place] = rest[place] / step[place]
-            errors[place - start] = (rest[place] - np.rint(latents[place]) * step[place]) / factor[place, place]
-            rest[place + 1 : end] -= factor[place, place + 1 : end, None] * errors[place - start]
-        # The errors of several inputs reach the later ones in one product.
-        rest[end:] -= factor[start:end, end:].T @ errors
+    latents = np.ascontiguousarray(values.T[order])
+    errors = np.empty_like(latents)
+    _round_rows(latents, errors, steps, factor, 0, len(order))
     in_place = np.empty_like(latents)
     in_place[order] = latents
     return in_place.T
+
+
+def _round_rows(
+    rest: NDArray[np.float32],
+    errors: NDArray[np.float32],
+    steps: NDArray[np.float32],
+    factor: NDArray[np.float32],
+    start: int,
+    end: int,
+) -> None:
+    """Replace rows of weights by numbers of steps, one half after the other; `errors` are set.
+
+    The errors of the first half reach the second one in one product of matrices.
+    """
+    if end - start > _INPUTS_AT_ONCE:
+        middle = (start + end) // 2
+        _round_rows(rest, errors, steps, factor, start, middle)
+        rest[middle:end] -= factor[start:middle, middle:end].T @ errors[start:middle]
+        _round_rows(rest, errors, steps, factor, middle, end)
+        return
+    for place in range(start, end):
+        row = rest[place]
+        # The part of the row that rounding leaves over, in numbers of steps.
+        row /= steps[place]
+        np.subtract(row, np.rint(row), out=errors[place])
+        errors[place] *= steps[place] / factor[place, place]
+        for later in range(place + 1, end):
+            rest[later] -= factor[place, later] * errors[place]

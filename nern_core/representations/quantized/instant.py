@@ -14,6 +14,8 @@ from nern_core.training.expected_drop import expected_drop
 _MOST_TRIALS = 7
 # As a share of the bits: smaller changes are not tried.
 _SMALLEST_CHANGE = 0.02
+# From one trial to the next, because small drops say little about much smaller files.
+_LEAST_CHANGE = 0.6
 
 
 def quantize_for_rate_instantly(quantizer: Quantizer, plan: RoundingPlan, bits_per_weight: float) -> Quantized:
@@ -43,7 +45,7 @@ def quantize_within_drop_instantly(
             low = bits
         if high <= low * (1 + _SMALLEST_CHANGE) or goal.is_reached_by(drop):
             break
-        bits = bits * goal.change_of_bits(drop)
+        bits = bits * max(goal.change_of_bits(drop), _LEAST_CHANGE)
         if not low < bits < high:
             bits = math.sqrt(low * high)
     best = goal.best(found)

@@ -1,7 +1,7 @@
 """Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from nern_core.representations.quantized.batch_norm import fold_batch_norm
 from nern_core.representations.quantized.byte_vectors import rounded_vectors
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rate import bits_of
 from nern_core.representations.quantized.rounding_plan import RoundingPlan, plan_rounding
@@ -23,8 +24,10 @@ from nern_core.tensors.left_out import describe_left_out, left_out
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
 
-# Of the size of steps, after error feedback has changed the number of bits.
-_CORRECTIONS = 2
+# Of the size of steps in octaves, because the number of bits was estimated from a sample.
+_MOST_CORRECTIONS, _SMALLEST_CORRECTION = 2, 0.005
+# Bits of the entries of both tables, of steps and of scales, for a filter, channel or position.
+_BITS_OF_TABLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,17 @@ class Quantizer:
     def scaled(self, plan: RoundingPlan, bits: float) -> list[ScaledLayer]:
         """Return the layers in numbers of steps, rounded by the plan to integers of about `bits` bits."""
         octaves = plan.octaves_for(bits)
-        scaled = plan.scaled(octaves)
-        for _ in range(_CORRECTIONS):
+        scaled = list(plan.scaled(octaves))
+        for _ in range(_MOST_CORRECTIONS):
             # One bit per weight and octave.
-            octaves += (bits_of([of_layer.latents for of_layer in scaled]) - bits) / self.weights
-            scaled = plan.scaled(octaves)
+            excess = (bits_of(of_layer.latents for of_layer in scaled) - bits) / self.weights
+            if abs(excess) <= _SMALLEST_CORRECTION:
+                break
+            octaves += excess
+            scaled = list(plan.scaled(octaves))
         return scaled
 
-    def rounded_to(self, scaled: Sequence[ScaledLayer]) -> Quantized:
+    def rounded_to(self, scaled: Iterable[ScaledLayer]) -> Quantized:
         """Return the contents of the file for layers in numbers of steps."""
         layers = tuple(
             coded_layer(
@@ -114,9 +120,19 @@ class Quantizer:
             )
             for of_layer in scaled
         )
+        return replace(self.without_layers(), layers=layers)
+
+    def without_layers(self) -> Quantized:
+        """Return the contents of the file except the layers."""
         dtypes = {name: vector.dtype for name, vector in self._vectors.items()}
         vectors = rounded_vectors({name: vector.float() for name, vector in self._vectors.items()}, dtypes)
-        return Quantized(layers, {**self._kept, **vectors}, self._tied)
+        return Quantized((), {**self._kept, **vectors}, self._tied)
+
+    @property
+    def bytes_of_tables(self) -> int:
+        """Estimate the bytes of the tables of all layers."""
+        entries = sum(sum(shape_of(layer).dimensions) for layer in self.layers)
+        return round(_BITS_OF_TABLES * entries / 8)
 
     def rounded(self, parameters: QuantizedParameters) -> Quantized:
         """Return the contents of the file for these parameters."""

@@ -1,6 +1,6 @@
 """A rate model for training: the bits of real numbers, with gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -104,6 +104,18 @@ def _grouped(sizes: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def bits_of(latents: Sequence[Tensor]) -> float:
-    """Return the bits of numbers (F, C, P) of each layer after rounding, under distributions fitted to them."""
-    return float(RateModel([latent.round().to(torch.int32) for latent in latents]).bits_of_rounded(latents))
+def bits_by_layer(latents: Iterable[Tensor]) -> list[float]:
+    """Return the bits of numbers (F, C, P) of each layer after rounding, under distributions fitted to all of them."""
+    integers = [latent.round().to(torch.int32) for latent in latents]
+    classes = [fit_scales(values).classes() for values in integers]
+    pairs = list(zip(integers, classes, strict=True))
+    counts = [count_levels(values.flatten(), members.flatten()) for values, members in pairs]
+    bits = torch.from_numpy(fitted_bits(torch.stack(counts).sum(dim=0)))
+    return [
+        float(bits[members.long(), values.abs().clamp(max=LARGEST_MAGNITUDE).long()].sum()) for values, members in pairs
+    ]
+
+
+def bits_of(latents: Iterable[Tensor]) -> float:
+    """Return the bits of numbers (F, C, P) of all layers after rounding, under distributions fitted to them."""
+    return sum(bits_by_layer(latents))

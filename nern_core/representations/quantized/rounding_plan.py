@@ -1,7 +1,7 @@
 """Steps for all layers at every size, and the weights rounded to them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer, feedback_blocks
 from nern_core.representations.quantized.kernel_frequencies import gains_from_frequencies
-from nern_core.representations.quantized.rate import bits_of
+from nern_core.representations.quantized.rate import bits_by_layer
 from nern_core.representations.quantized.relative_steps import (
     LARGEST_SIZE,
     SMALLEST_SIZE,
@@ -21,7 +21,6 @@ from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.representations.quantized.typical_inputs import typical_blocks, typical_curvature
 from nern_core.tensors.kernels import KernelLayer
-from nern_core.tensors.norms import root_mean_square
 
 # Weights that estimates of bits are made from.
 _SAMPLED_WEIGHTS: Final = 2**18
@@ -44,13 +43,13 @@ class RoundingPlan:
     @property
     def weights(self) -> int:
         """Return the number of weights of all layers."""
-        return sum(curved.values.numel() for curved in self.layers)
+        return sum(curved.kernels.numel() for curved in self.layers)
 
     def limits(self, largest: float = LARGEST_SIZE) -> tuple[float, float]:
         """Return the smallest useful size in octaves, and the one with steps of `largest` deviations of the weights."""
         if self.unmeasured is not None:
             return math.log2(SMALLEST_SIZE), math.log2(largest)
-        deviations = [(float(root_mean_square(curved.values)), curved.tables.level) for curved in self.layers]
+        deviations = [(curved.deviation, curved.tables.level) for curved in self.layers]
         # A layer of zeros is one at every size.
         levels = [math.log2(deviation) - level for deviation, level in deviations if deviation] or [0.0]
         return min(levels) + math.log2(SMALLEST_SIZE), max(levels) + math.log2(largest)
@@ -64,23 +63,20 @@ class RoundingPlan:
             for curved, steps in zip(self.layers, self.unmeasured.at(2.0**octaves), strict=True)
         ]
 
-    def scaled(self, octaves: float) -> list[ScaledLayer]:
-        """Return the weights in numbers of steps at a size, after error feedback."""
-        return [curved.scaled(tables) for curved, tables in zip(self.layers, self.tables(octaves), strict=True)]
+    def scaled(self, octaves: float) -> Iterator[ScaledLayer]:
+        """Yield the weights of each layer in numbers of steps at a size, after error feedback."""
+        for curved, tables in zip(self.layers, self.tables(octaves), strict=True):
+            yield curved.scaled(tables)
 
     def octaves_for(self, bits: float) -> float:
-        """Return the size at which the integers take about these bits, estimated without error feedback."""
+        """Return the size at which the integers take about these bits, estimated from a sample of filters."""
         low, high = self.limits()
         samples = [curved.sample(_SAMPLED_WEIGHTS / self.weights) for curved in self.layers]
-        scale = self.weights / sum(sample.values.numel() for sample in samples)
         plan = RoundingPlan(tuple(samples), None if self.unmeasured is None else self._sampled_norms(samples))
 
         def bits_at(octaves: float) -> float:
-            latents = [
-                (curved.values / tables.steps()).float()
-                for curved, tables in zip(plan.layers, plan.tables(octaves), strict=True)
-            ]
-            return scale * bits_of(latents)
+            bits = bits_by_layer(of_layer.latents for of_layer in plan.scaled(octaves))
+            return sum(of_layer * sample.every for sample, of_layer in zip(samples, bits, strict=True))
 
         at_low, at_high = bits_at(low), bits_at(high)
         if at_low <= bits or at_high >= bits:
@@ -123,9 +119,7 @@ def plan_rounding(
         if layer.name in curvatures
     }
     relative = [
-        curved.tables.level - float(root_mean_square(curved.values).log2())
-        for curved in measured.values()
-        if bool(curved.values.any())
+        curved.tables.level - math.log2(curved.deviation) for curved in measured.values() if curved.deviation
     ] or [0.0]
     usual = sorted(relative)[len(relative) // 2]
     return RoundingPlan(

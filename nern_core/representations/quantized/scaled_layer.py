@@ -23,8 +23,13 @@ class ScaledLayer:
 
 def values_of(tensor: Tensor, layer: KernelLayer, *, is_transformed: bool) -> Tensor:
     """Return the weights of a layer, or the frequencies of its kernels, float64 (F, C, P)."""
-    kernels = tensor.detach().double().reshape(shape_of(layer).dimensions)
-    return frequencies_of(kernels, layer.kernel_shape) if is_transformed else kernels
+    return basis_values(tensor.detach().reshape(shape_of(layer).dimensions), layer, is_transformed=is_transformed)
+
+
+def basis_values(kernels: Tensor, layer: KernelLayer, *, is_transformed: bool) -> Tensor:
+    """Return kernels (F, C, P) of a layer, or their frequencies, in float64."""
+    values = kernels.double()
+    return frequencies_of(values, layer.kernel_shape) if is_transformed else values
 
 
 def scaled_layer(tensor: Tensor, layer: KernelLayer, tables: StepTables, *, is_transformed: bool) -> ScaledLayer:

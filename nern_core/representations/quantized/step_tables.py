@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nern_core.container.step_grid import exponents_of_logarithms, steps_of
@@ -33,3 +34,10 @@ class StepTables:
         filters, channels, positions = self.exponents()
         total = filters[:, None, None] + channels[:, None] + positions
         return steps_of(total.flatten()).view(total.shape)
+
+    def centred_steps(self) -> tuple[Tensor, Tensor]:
+        """Return factors of the same steps: for filters (F,), and, about 1, for inputs of a filter (C * P,); float64."""
+        filters, channels, positions = self.exponents()
+        inputs = (channels[:, None] + positions).flatten()
+        middle = inputs.double().mean().round().to(torch.int32)
+        return steps_of(filters + middle), steps_of(inputs - middle)

@@ -15,8 +15,10 @@ from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.rounding import round_to_nearest
 
-# A file this close to its target is large enough.
+# A file this close to its target is large enough; another attempt at a large network would take seconds.
 _NEAR_ENOUGH: Final = 0.003
+_NEAR_ENOUGH_IF_LARGE: Final = 0.015
+_LARGE: Final = 10**7
 _MOST_TRIES = 12
 # In deviations of the weights: coarser steps leave larger errors than zeros in place of the weights.
 _COARSEST: Final = 3.5
@@ -48,8 +50,10 @@ def quantize_without_training(quantizer: Quantizer, plan: RoundingPlan, target: 
         quantized = quantizer.rounded_to(plan.scaled(octaves))
         return _Attempt(octaves, quantized, size_of(quantized))
 
-    search = _StepSearch(target, (finest, coarsest), bytes_of_change=quantizer.weights / 8)
-    octaves = min(plan.octaves_for(8 * target), coarsest)
+    near = _NEAR_ENOUGH_IF_LARGE if quantizer.weights >= _LARGE else _NEAR_ENOUGH
+    search = _StepSearch(target, (finest, coarsest), near, bytes_of_change=quantizer.weights / 8)
+    room = search.aim - size_of(quantizer.without_layers()) - quantizer.bytes_of_tables
+    octaves = min(plan.octaves_for(8 * max(0.0, room)), coarsest)
     while not search.has_ended:
         search.note(attempt(octaves))
         octaves = search.following()
@@ -62,9 +66,15 @@ def quantize_without_training(quantizer: Quantizer, plan: RoundingPlan, target: 
 class _StepSearch:
     """Search for the size of steps that fills a target: larger steps make smaller files."""
 
-    def __init__(self, target: int, limits: tuple[float, float], *, bytes_of_change: float) -> None:
-        """A file shrinks by about `bytes_of_change` per octave; `limits` are the finest and the coarsest steps."""
+    def __init__(self, target: int, limits: tuple[float, float], near: float, *, bytes_of_change: float) -> None:
+        """A file shrinks by about `bytes_of_change` per octave; `limits` are the finest and the coarsest steps.
+
+        A file that is smaller than its target by the share `near` is large enough.
+        """
         self._target = target
+        self._near = near
+        # Slightly below the target, so that the next file is more likely too small than too large.
+        self.aim = (1 - near / 2) * target
         self._finest, self._coarsest = limits
         self._bytes_of_change = bytes_of_change
         self._tries = 0
@@ -76,7 +86,7 @@ class _StepSearch:
     def has_ended(self) -> bool:
         """True if the target is filled, the range is exhausted or the tries are used up."""
         fine, coarse = self.fine, self.coarse
-        if coarse is not None and coarse.bytes >= (1 - _NEAR_ENOUGH) * self._target:
+        if coarse is not None and coarse.bytes >= (1 - self._near) * self._target:
             return True
         least = self._finest if fine is None else fine.octaves
         most = self._coarsest if coarse is None else coarse.octaves
@@ -93,16 +103,14 @@ class _StepSearch:
     def following(self) -> float:
         """Return the octaves to try next."""
         fine, coarse = self.fine, self.coarse
-        # Slightly below the target, so that the next file is more likely too small than too large.
-        aim = (1 - _NEAR_ENOUGH / 2) * self._target
         if fine is not None and coarse is not None:
             # Interpolation alone can approach from one side only, in ever smaller steps.
-            share = 0.5 if self._tries % 2 else (fine.bytes - aim) / (fine.bytes - coarse.bytes)
+            share = 0.5 if self._tries % 2 else (fine.bytes - self.aim) / (fine.bytes - coarse.bytes)
             return fine.octaves + share * (coarse.octaves - fine.octaves)
         known = fine or coarse
         assert known is not None
         # With few bits per weight, files shrink more slowly than assumed: changes double until both sides are known.
-        change = (known.bytes - aim) / self._bytes_of_change * 2.0 ** (self._tries - 1)
+        change = (known.bytes - self.aim) / self._bytes_of_change * 2.0 ** (self._tries - 1)
         return min(max(known.octaves + change, self._finest), self._coarsest)
 
 

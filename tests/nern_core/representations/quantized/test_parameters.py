@@ -95,7 +95,7 @@ def test_rounding_neither_enlarges_nor_shrinks_weights_whatever_their_scale(sixt
     weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * 2 ** (sixty_fourths / 64)
     layer = KernelLayer(name="w", shape=(64, 64), tile=16, dtype="float32")
     plan = plan_rounding([layer], {"w": weights}, None)
-    made = QuantizedParameters(plan.scaled(plan.octaves_for(8.0 * weights.numel())), {})
+    made = QuantizedParameters(list(plan.scaled(plan.octaves_for(8.0 * weights.numel()))), {})
     (quantized,) = made.quantized_layers(made.integers())
     decoded = decoded_tensor(quantized, layer)
     assert float((decoded * weights).sum() / weights.square().sum()) == pytest.approx(1, abs=0.001)

@@ -29,7 +29,7 @@ def curvatures(of_b: float = 1.0) -> dict[str, LayerCurvature]:
 @pytest.mark.parametrize("bits_per_weight", [0.7, 1.6, 3.0, 5.5])
 def test_the_integers_take_about_the_wanted_bits(bits_per_weight: float, measured: bool) -> None:
     plan = plan_rounding(LAYERS, tensors(), curvatures(1e4) if measured else None)
-    scaled = plan.scaled(plan.octaves_for(bits_per_weight * WEIGHTS))
+    scaled = list(plan.scaled(plan.octaves_for(bits_per_weight * WEIGHTS)))
     bits = bits_of([of_layer.latents for of_layer in scaled])
     assert bits / WEIGHTS == pytest.approx(bits_per_weight, rel=0.1)
 
@@ -56,7 +56,7 @@ def test_without_inputs_low_frequencies_get_finer_steps() -> None:
 def test_a_layer_without_curvature_has_steps_in_proportion_to_its_weights() -> None:
     measured = {"a": curvatures()["a"]}
     plan = plan_rounding(LAYERS, tensors(), measured)
-    scaled = plan.scaled(plan.octaves_for(3.0 * WEIGHTS))
+    scaled = list(plan.scaled(plan.octaves_for(3.0 * WEIGHTS)))
     bits = [bits_of([of_layer.latents]) / of_layer.latents.numel() for of_layer in scaled]
     assert bits[1] == pytest.approx(bits[0], abs=0.3)
 
@@ -103,6 +103,6 @@ def test_a_network_of_zeros_stays_one(measured: tuple[str, ...]) -> None:
 
 def test_no_layer_gets_finer_steps_than_are_useful_however_much_its_outputs_count() -> None:
     plan = plan_rounding(LAYERS, tensors(), curvatures(2.0**100))
-    scaled = plan.scaled(plan.octaves_for(6.0 * WEIGHTS))
+    scaled = list(plan.scaled(plan.octaves_for(6.0 * WEIGHTS)))
     assert scaled[1].latents.std() == pytest.approx(150, rel=0.1)
     assert bits_of([of_layer.latents for of_layer in scaled]) == pytest.approx(6.0 * WEIGHTS, rel=0.1)
