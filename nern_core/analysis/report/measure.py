@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 
+import torch
 from pydantic import JsonValue
 from torch import Tensor
 
@@ -84,13 +85,31 @@ def relative_error(original: Sequence[Tensor], decoded: Sequence[Tensor]) -> flo
 
     If all originals are zero, it is 0 if the decoded values are zero, too, and 1 otherwise.
     """
-    largest = max((float(o.abs().max()) for o in original if o.numel()), default=0.0)
-    if largest == 0:
-        return float(any(d.any() for d in decoded))
-    parts = zip(original, decoded, strict=True)
-    error = sum(float((d.double() / largest - o.double() / largest).square().sum()) for o, d in parts)
-    norm = sum(float((o.double() / largest).square().sum()) for o in original)
-    return min(math.sqrt(error / norm), _LARGEST_ERROR)
+    errors = [_norm(_difference(d, o)) for o, d in zip(original, decoded, strict=True)]
+    return _relative(math.hypot(*errors), math.hypot(*map(_norm, original)))
+
+
+def _relative(error: float, norm: float) -> float:
+    if norm == 0:
+        return float(error > 0)
+    return min(error / norm, _LARGEST_ERROR)
+
+
+def _difference(first: Tensor, second: Tensor) -> Tensor:
+    """Return the difference in float64 for float64, and otherwise in float32, which is exact for similar numbers."""
+    if first.dtype == torch.float64:
+        return first - second
+    return first.float() - second.float()
+
+
+def _norm(values: Tensor) -> float:
+    """Return the norm, computed in float64 without overflow."""
+    if not values.numel():
+        return 0.0
+    if values.dtype != torch.float64:
+        return float(torch.linalg.vector_norm(values.float(), dtype=torch.float64))
+    largest = float(values.abs().max())
+    return largest * float(torch.linalg.vector_norm(values / largest)) if 0 < largest < math.inf else largest
 
 
 def _target_notes(target: int | None, tensor_bytes: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block, round_with_feedback
 from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies
@@ -28,6 +29,7 @@ _LARGEST_DEVIATION = 6.0
 # Bits for coding an entry of a table.
 _BITS_OF_AN_ENTRY = 3.0
 _FEWEST_FILTERS = 16
+_FEWEST_OUTPUTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class CurvedLayer:
     """A layer with its curvature, in the basis that it is quantized in.
 
     `kernels` (F, C, P) are its weights, and `deviation` is their root mean square; `tables` are steps for which an
-    error of one squared step costs the same for all weights of all layers. A sample has one of `every` few filters.
+    error of one squared step costs the same for all weights of all layers. Without `blocks`, there is no feedback. A
+    sample has one of `every` few filters.
     """
 
     layer: KernelLayer
@@ -54,7 +57,10 @@ class CurvedLayer:
         outputs, inputs = (rest, filters) if self.inputs_first else (filters, rest)
         matrix = values.reshape(len(values), -1)
         scaled = ((matrix.T if self.inputs_first else matrix) / outputs[:, None]).float().numpy()
-        rounded = torch.from_numpy(round_with_feedback(scaled, inputs.float().numpy(), self.blocks))
+        of_inputs = inputs.float().numpy()
+        rounded = torch.from_numpy(
+            round_with_feedback(scaled, of_inputs, self.blocks) if self.blocks else scaled / of_inputs
+        )
         latents = (rounded.T if self.inputs_first else rounded).reshape(values.shape).contiguous()
         return ScaledLayer(self.layer, latents, tables, self.is_transformed)
 
@@ -70,16 +76,12 @@ class CurvedLayer:
         )
 
     def sample(self, share: float) -> "CurvedLayer":
-        """Return about this share of the filters, evenly spaced, and at least a few.
-
-        Where they belong to groups or are inputs, all of them are returned, because of the error feedback.
-        """
-        has_groups = any(len(block.factor) > 1 for block in self.blocks)
+        """Return about this share of the filters, evenly spaced, and at least a few; a part has no error feedback."""
         every = max(1, min(int(1 / share), len(self.kernels) // _FEWEST_FILTERS))
-        if self.inputs_first or has_groups or every == 1:
+        if every == 1:
             return self
         tables = replace(self.tables, filters=self.tables.filters[::every])
-        return replace(self, kernels=self.kernels[::every], tables=tables, every=every)
+        return replace(self, kernels=self.kernels[::every], tables=tables, blocks=(), every=every)
 
 
 def feedback_blocks(curvature: LayerCurvature, transformed: Sequence[int] | None) -> tuple[FeedbackBlock, ...]:
@@ -103,7 +105,10 @@ def curved_layer(
     variances = torch.from_numpy(np.concatenate([block.variances() for block in blocks], axis=1)).mean(dim=0)
     tables = _tables(shape_of(layer).dimensions, variances, curvature)
     deviation = float(root_mean_square(kernels))
-    return CurvedLayer(layer, kernels, deviation, blocks, tables, curvature.inputs_first, is_transformed)
+    # Feedback takes as long for one output as for thousands; with many inputs of few outputs, it is not worth that.
+    has_feedback = len(curvature.outputs) >= _FEWEST_OUTPUTS or curvature.inputs <= LARGEST_BLOCK
+    used = blocks if has_feedback else ()
+    return CurvedLayer(layer, kernels, deviation, used, tables, curvature.inputs_first, is_transformed)
 
 
 def _tables(shape: tuple[int, int, int], variances: Tensor, curvature: LayerCurvature) -> StepTables:

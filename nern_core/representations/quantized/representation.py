@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 from torch import Tensor
 
-from nern_core.codec.streams import open_layers
 from nern_core.container.document import Document
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
@@ -15,14 +14,13 @@ from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.protocol import Arithmetic, Encoded, Representation
 from nern_core.representations.quantized.encoder import QuantizedEncoder
 from nern_core.representations.quantized.first_coding.layer_streams import unpack_first_coding
-from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.weights import (
     IntegerWeights,
     QuantizedWeights,
-    StoredWeights,
     describe_first_coding,
     describe_quantized,
+    stored_weights,
 )
 from nern_core.tensors.kernels import KernelLayer
 
@@ -60,9 +58,7 @@ class QuantizedRepresentation:
             return IntegerWeights(unpack_first_coding(packed.streams, document.layers))
         if packed.tensors or document.representation != describe_quantized():
             raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
-        return StoredWeights(
-            packed.streams, open_layers(packed.streams, [shape_of(layer) for layer in document.layers])
-        )
+        return stored_weights(packed.streams, document.layers)
 
     def scratch_values(self, document: Document) -> int:
         """Return 0: the integers take less than the decoded tensors."""

@@ -36,7 +36,7 @@ class StepTables:
         return steps_of(total.flatten()).view(total.shape)
 
     def centred_steps(self) -> tuple[Tensor, Tensor]:
-        """Return factors of the same steps: for filters (F,), and, about 1, for inputs of a filter (C * P,); float64."""
+        """Return factors of the same steps, float64: for filters (F,), and about 1 for inputs of a filter (C * P,)."""
         filters, channels, positions = self.exponents()
         inputs = (channels[:, None] + positions).flatten()
         middle = inputs.double().mean().round().to(torch.int32)

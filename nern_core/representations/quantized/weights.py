@@ -13,10 +13,11 @@ from torch import Tensor
 from nern_core.codec.layers import CodedLayer, WeightType
 from nern_core.codec.packed_layer import PackedLayer
 from nern_core.codec.reconstruction import weights_of
-from nern_core.codec.streams import decode_kernel, decode_layers, pack_layers
+from nern_core.codec.streams import decode_kernel, decode_layers, open_layers, pack_layers
 from nern_core.container.file import PackedWeights
 from nern_core.contract.representations import QUANTIZED
 from nern_core.formats.encoding_structure import VERSION_WITH_LANES
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.tensors.kernels import KernelLayer
 
 _CODING: Final = "coding"
@@ -81,6 +82,11 @@ class StoredWeights:
         (matrix,) = decode_layers([self.layers[index]], [WeightType(layer.dtype)])
         row = _tensor(matrix, layer)[filter_].flatten()
         return _padded(row[channel * layer.tile : (channel + 1) * layer.tile], layer.tile)
+
+
+def stored_weights(streams: Sequence[bytes], layers: Sequence[KernelLayer]) -> StoredWeights:
+    """Open the streams of a file with these layers. Raises `NernError` (`bad_encoding`)."""
+    return StoredWeights(streams, open_layers(streams, [shape_of(layer) for layer in layers]))
 
 
 def describe_quantized() -> dict[str, JsonValue]:
