@@ -50,6 +50,10 @@ class EncodingResult:
     stopwatch: Stopwatch
 
 
+# Images that the instant tier makes at most: they take most of its time.
+_INSTANT_IMAGES = 128
+
+
 def encode(
     checkpoint: Path | str | nn.Module,
     encoding: Path | str,
@@ -210,6 +214,9 @@ def _plan(options: EncodeOptions, recipe: Recipe, source: EncodingInput, teacher
         return _Plan(Budget(seconds=options.seconds), default.steps, is_worthwhile=True, synthesis=synthesis)
     if synthesis is not None and recipe.default_seconds is not None:
         synthesis = replace(synthesis, images=images)
+    if synthesis is not None and options.tier is Tier.INSTANT:
+        images = min(synthesis.images, _INSTANT_IMAGES)
+        synthesis = replace(synthesis, images=images, images_per_batch=images)
     if options.steps is None:
         return _Plan(default, default.steps, is_worthwhile=is_worthwhile, synthesis=synthesis)
     if synthesis is not None and default.steps is not None:

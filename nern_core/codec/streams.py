@@ -1,6 +1,6 @@
 """Quantized layers as streams of bytes: the distributions, the tables of all layers, and one stream for each layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,16 +23,17 @@ from nern_core.contract.errors import NernError
 
 # Streams in front of those of the layers: the distributions, and the tables of all layers.
 STREAMS_BEFORE_LAYERS: Final = 2
+_ENCODED_AT_ONCE: Final = 1 << 24
 
 
 def pack_layers(layers: Sequence[CodedLayer], backend: Backend | None = None) -> list[bytes]:
     """Pack layers into streams: the distributions, the tables, and one stream for each layer."""
     backend = backend or backend_for(sum(layer.shape.weights for layer in layers))
     of_tables, tables = pack_tables([layer.tables for layer in layers], backend)
-    parts = [_classed(layer) for layer in layers]
-    counts = sum((backend.count_levels(part, SHIFTS) for part in parts), np.zeros((CLASSES, 1), np.int64))
+    counts = sum((backend.count_levels(_classed(layer), SHIFTS) for layer in layers), np.zeros((CLASSES, 1), np.int64))
     of_layers = [fit_continuations(row) for row in counts]
-    lanes = backend.encode(parts, coding_tables(of_layers, SHIFTS)) if parts else []
+    coding = coding_tables(of_layers, SHIFTS)
+    lanes = [of_layer for some in _batches(layers) for of_layer in backend.encode([*map(_classed, some)], coding)]
     return [pack_distributions([*of_tables, *of_layers]), tables, *map(join_lanes, lanes)]
 
 
@@ -83,6 +84,18 @@ def decode_kernel(layer: PackedLayer, filter_index: int, channel: int, weight_ty
 
 def _backend_of(layers: Sequence[PackedLayer]) -> Backend:
     return backend_for(sum(layer.shape.weights for layer in layers))
+
+
+def _batches(layers: Sequence[CodedLayer]) -> Iterator[list[CodedLayer]]:
+    """Yield layers of about `_ENCODED_AT_ONCE` integers together, so that not all classes are in memory at once."""
+    batch: list[CodedLayer] = []
+    for layer in layers:
+        batch.append(layer)
+        if sum(one.shape.weights for one in batch) >= _ENCODED_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _classed(layer: CodedLayer) -> ClassedIntegers:
