@@ -1,4 +1,4 @@
-"""How good and how fast is the instant tier, and how much memory does it take?
+"""Measure the quality, speed and memory of the instant tier.
 
 python -m bench.instant [--seeds 0 1 2] runs `nern encode` in processes of their own, after the caches are filled, and
 writes bench/results/instant.json and instant.md. Seconds are those from the start of the process to its end. ResNet20

@@ -36,7 +36,7 @@ class DropGoal:
         return factor
 
     def best(self, trials: Sequence[Trial]) -> Trial:
-        """Return the smallest trial within the limit; if there is none, the one with the smallest drop."""
+        """Return the smallest trial within the limit, or the one with the smallest drop if all are above it."""
         accurate = [trial for trial in trials if trial[1].drop <= self.max_drop]
         if accurate:
             return min(accurate, key=lambda trial: trial[1].bytes)

@@ -134,7 +134,7 @@ class QuantizedEncoder:
         return quantizer.plan(measure_curvature(quantizer.student(teacher), layers, weights, batches, generator))
 
     def _inputs(self, teacher: Teacher | None, generator: torch.Generator | None = None) -> InputSource | None:
-        """Return inputs to measure the curvature with, not blended; None if there are none."""
+        """Return inputs to measure the curvature with, not blended; None without data."""
         if teacher is None:
             return None
         return input_source(replace(self._plan.images, mixup=False), teacher, generator or self._plan.generator)
