@@ -202,9 +202,9 @@ def migrate() -> None:
 
 @app.command()
 def serve(
-    data_dir: Annotated[Path, typer.Option(help="Folder for the database, the queue and all files.")] = Path(
-        "nern-data"
-    ),
+    data_dir: Annotated[
+        Path, typer.Option(envvar="NERN_DATA_DIR", help="Folder for the database, the queue and all files.")
+    ] = Path("nern-data"),
     host: Host = "127.0.0.1",
     port: Port = 8000,
 ) -> None:

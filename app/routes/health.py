@@ -21,12 +21,14 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Check liveness", operation_id="livez")
 async def livez() -> Health:
     """Answer without checking anything else."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Check readiness",

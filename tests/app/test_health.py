@@ -13,6 +13,12 @@ def test_a_service_that_can_work_is_live_and_ready(client: TestClient) -> None:
     assert client.get("/readyz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_may_ask_for_the_head_alone(client: TestClient, path: str) -> None:
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_without_its_store_the_service_lives_but_is_not_ready(embedded_client: TestClient, embedded: Settings) -> None:
     shutil.rmtree(embedded.artifacts)
     answer = embedded_client.get("/readyz")

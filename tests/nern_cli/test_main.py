@@ -347,3 +347,12 @@ def test_the_key_chooses_the_weights_and_what_was_decided_is_said(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["accuracy"] == pytest.approx(99.4, abs=0.05)
     assert "All names were changed to the network's, such as 'model." in captured.err
+
+
+def test_the_data_folder_of_the_service_can_be_set_by_the_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NERN_DATA_DIR", str(tmp_path / "file"))
+    assert main(["serve"]) == 1
+    assert f"'{tmp_path / 'file'}' is a file" in capsys.readouterr().err
