@@ -354,5 +354,5 @@ def test_the_data_folder_of_the_service_can_be_set_by_the_environment(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NERN_DATA_DIR", str(tmp_path / "file"))
-    assert main(["serve"]) == 1
+    assert nern(monkeypatch, "serve") == 1
     assert f"'{tmp_path / 'file'}' is a file" in capsys.readouterr().err
