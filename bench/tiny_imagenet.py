@@ -45,12 +45,12 @@ def resnet18() -> nn.Module:
     return find_architecture("torchvision:resnet18").build(CLASSES)
 
 
-def squeezenet() -> nn.Module:
-    """Build torchvision's SqueezeNet 1.1."""
-    return find_architecture("torchvision:squeezenet1_1").build(CLASSES)
+def mobilenet() -> nn.Module:
+    """Build torchvision's MobileNetV3-small."""
+    return find_architecture("torchvision:mobilenet_v3_small").build(CLASSES)
 
 
-NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "squeezenet": squeezenet}
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"resnet18": resnet18, "mobilenet": mobilenet}
 
 
 def _pixels(encoded: bytes) -> np.ndarray:

@@ -1,9 +1,8 @@
 """Train a network on Tiny ImageNet at 32x32 pixels, for `bench.real_networks`.
 
-python -m bench.train_tiny_imagenet FOLDER [--network resnet18 | squeezenet] [--epochs N] writes the weights to
+python -m bench.train_tiny_imagenet FOLDER [--network resnet18 | mobilenet] [--epochs N] writes the weights to
 FOLDER/NETWORK.safetensors after every epoch, and the accuracy on the validation images, which nothing else is chosen
-by, to bench/results/tiny_imagenet.json. Gradient descent with momentum, one cycle of the learning rate, random crops
-and mirrored images.
+by, to bench/results/tiny_imagenet.json. One cycle of the learning rate, random crops and mirrored images.
 """
 
 import argparse
@@ -24,9 +23,7 @@ from nern_core.training.precision import mixed_precision
 
 _RECORD = RESULTS / "tiny_imagenet.json"
 _BATCH = 256
-# Peaks of the learning rate; SqueezeNet has no normalization and needs a smaller one.
-_PEAKS = {"resnet18": 0.2, "squeezenet": 0.03}
-_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
+_PEAK, _MOMENTUM, _WEIGHT_DECAY = 0.2, 0.9, 5e-4
 _SMOOTHING = 0.1
 _PADDING = 4
 
@@ -44,7 +41,7 @@ def main() -> None:
     network = NETWORKS[chosen.network]().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's annotations have no formats
     images, test = tiny_images("train"), tiny_images("validation")
     started, trained = time.perf_counter(), 0.0
-    for epoch, loss in enumerate(_epochs(network, images, chosen.epochs, _PEAKS[chosen.network]), start=1):
+    for epoch, loss in enumerate(_epochs(network, images, chosen.epochs), start=1):
         trained = time.perf_counter() - started
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         save_file(weights, chosen.folder / f"{chosen.network}.safetensors")
@@ -52,13 +49,13 @@ def main() -> None:
     _record(chosen.network, chosen.epochs, chosen.seed, accuracy(network, test), trained)
 
 
-def _epochs(network: nn.Module, images: TinyImages, epochs: int, peak: float) -> Iterator[float]:
+def _epochs(network: nn.Module, images: TinyImages, epochs: int) -> Iterator[float]:
     """Train for epochs; yield the mean loss of each."""
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=peak, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
+        network.parameters(), lr=_PEAK, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
     )
     steps = len(images.labels) // _BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=epochs * steps, pct_start=0.25)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, total_steps=epochs * steps, pct_start=0.25)
     for _ in range(epochs):
         network.train()
         order, total = torch.randperm(len(images.labels)), 0.0

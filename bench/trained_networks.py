@@ -13,7 +13,7 @@ from bench.inputs import images, mel_spectrograms, pages, pairs_of_sentences, sp
 from bench.package_networks import PACKAGES as OTHERS
 from bench.package_networks import ONet, RNet, Silero, VoiceEncoder
 from bench.photographs import photographs
-from bench.tiny_imagenet import normalized, resnet18, squeezenet, tiny_images
+from bench.tiny_imagenet import mobilenet, normalized, resnet18, tiny_images
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.networks.onnx_graph import build_onnx_network
 from nern_core.networks.transformers_models.library import offline_library
@@ -130,8 +130,8 @@ def _text_detector(folder: Path) -> RealNetwork:
     )
 
 
-def _squeezenet(folder: Path) -> RealNetwork:
-    return _tiny_imagenet("SqueezeNet, Tiny ImageNet", folder / "squeezenet.safetensors", squeezenet())
+def _mobilenet(folder: Path) -> RealNetwork:
+    return _tiny_imagenet("MobileNetV3-small, Tiny ImageNet", folder / "mobilenet.safetensors", mobilenet())
 
 
 def _resnet18(folder: Path) -> RealNetwork:
@@ -184,7 +184,7 @@ REAL_NETWORKS: Mapping[str, Callable[[Path], RealNetwork]] = {
     "silero-onnx": _silero_onnx,
     "onet": _onet,
     "direction": _direction_of_text,
-    "squeezenet": _squeezenet,
+    "mobilenet": _mobilenet,
     "detector": _text_detector,
     "resemblyzer": _resemblyzer,
     "efficientnet": _efficientnet,
