@@ -7,7 +7,6 @@ The metadata holds the format version and a checksum of the whole file.
 """
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -24,11 +23,11 @@ from nern_core.container.kept import COMPRESSED, PLAIN, Kept, compress_kept, dec
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
 from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
+from nern_core.formats.document_text import compress_document, inflate_document
 from nern_core.formats.encoding_structure import (
     DOCUMENT,
     FORMAT_VERSION,
     GRAPH,
-    LARGEST_DOCUMENT,
     METADATA_KEY,
     VERSION,
     VERSION_WITH_GRAPH,
@@ -103,7 +102,7 @@ def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept
     """Return the tensors of the file."""
     entries, flat = pack_kept(kept)
     contents = Contents(document=document, streams=tuple(map(len, weights.streams)), kept=entries)
-    text = zlib.compress(contents.model_dump_json().encode(), level=9)
+    text = compress_document(contents.model_dump_json().encode())
     tensors = {**weights.tensors, DOCUMENT: bytes_tensor(text)} | compress_kept(flat)
     if weights.streams:
         tensors[_STREAMS] = bytes_tensor(b"".join(weights.streams))
@@ -123,12 +122,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_contents(tensor: Tensor, graph: bytes | None, file_name: str) -> Contents:
-    inflater = zlib.decompressobj()
+    text = inflate_document(_bytes_of(tensor), f"'{file_name}'")
     try:
-        text = inflater.decompress(_bytes_of(tensor), LARGEST_DOCUMENT)
         contents = Contents.model_validate_json(text, context={ANY_ARCHITECTURE})
-    except zlib.error as error:
-        raise NernError("bad_encoding", f"'{file_name}' is damaged: its document cannot be read.") from error
     except ValidationError as error:
         raise NernError(
             "bad_encoding",

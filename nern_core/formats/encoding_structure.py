@@ -6,7 +6,6 @@ holds everything else that decoding needs besides the other tensors.
 
 import math
 import os
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TypeVar
@@ -17,6 +16,7 @@ from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_format import HEAD_BYTES, CheckpointFormat, format_of
 from nern_core.formats.checksum import is_intact
 from nern_core.formats.decoded_extent import check_decoded_extent
+from nern_core.formats.document_text import LARGEST_DOCUMENT, inflate_document
 from nern_core.formats.graph_compression import measure_graph
 from nern_core.formats.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
 from nern_core.formats.tensor_claims import Shape
@@ -35,8 +35,6 @@ METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
 GRAPH: Final = "graph"
-# Bytes of the document, compressed or not.
-LARGEST_DOCUMENT: Final = 1 << 24
 # Keyed by torch's names; unknown dtypes count as the largest.
 _ITEM_BYTES: Final = {
     **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2"), 1),
@@ -158,11 +156,10 @@ def read_contents(file: BinaryIO, model: type[Contents], called: str = "The file
 
     The file must have passed `check_open_encoding`. Raises `NernError` (`bad_encoding`).
     """
-    inflater = zlib.decompressobj()
+    text = inflate_document(read_tensor_bytes(file, DOCUMENT), called)
     try:
-        text = inflater.decompress(read_tensor_bytes(file, DOCUMENT), LARGEST_DOCUMENT)
         return model.model_validate_json(text)
-    except (zlib.error, ValidationError) as error:
+    except ValidationError as error:
         raise NernError("bad_encoding", f"{called} is damaged: its document cannot be read.") from error
 
 

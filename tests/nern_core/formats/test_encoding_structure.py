@@ -7,8 +7,8 @@ import pytest
 from nern_core.contract.errors import NernError
 from nern_core.formats.checkpoint_structure import read_structure
 from nern_core.formats.checksum import UNSEALED, seal
+from nern_core.formats.document_text import LARGEST_DOCUMENT
 from nern_core.formats.encoding_structure import (
-    LARGEST_DOCUMENT,
     check_encoding_structure,
     decoded_bytes,
     is_encoding,
