@@ -35,6 +35,7 @@ from nern_core.formats.encoding_structure import (
 )
 from nern_core.formats.graph_compression import compress_graph, decompress_graph
 from nern_core.formats.plain_values import NotPlainError, from_json
+from nern_core.formats.tensor_claims import is_name
 from nern_core.tensors.safetensors_files import write_safetensors
 
 _STREAMS = "streams"
@@ -137,20 +138,24 @@ def _read_contents(tensor: Tensor, graph: bytes | None, file_name: str) -> Conte
 
 
 def _check_names(contents: Contents) -> None:
-    """Check that every tensor is represented, kept or tied to such a tensor, and that no name occurs twice."""
+    """Check that every tensor is represented, kept or tied to such a tensor, and that no two have one name.
+
+    That holds for the names in the document and for those in the decoded file, which are different there.
+    """
     document = contents.document
     names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
     stored = set(names)
     for value in [*(document.metadata or {}).values(), *document.extra_states.values()]:
         _check_plain(value)
-    written = [*document.file_names.by_name(document.tensor_order).values(), *document.extra_states]
+    in_file = document.file_names.by_name(document.tensor_order)
+    written = [*(in_file.get(name, name) for name in document.tensor_order), *document.extra_states]
     if (
         len(stored) != len(names)
         or stored | set(document.tied) != set(document.tensor_order)
         or not stored.issuperset(document.tied.values())
         or not set(document.file_names.others) <= set(document.tensor_order)
         or len(set(written)) != len(written)
-        or not all(name.isprintable() for name in written)
+        or not all(map(is_name, [*written, *document.tensor_order]))
     ):
         raise NernError("bad_encoding", "The .nern file is damaged: its tensors do not match its list of tensors.")
 
@@ -170,6 +175,8 @@ def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:
 
 
 def _bytes_of(tensor: Tensor) -> bytes:
+    if tensor.dtype != torch.uint8 or tensor.ndim != 1:
+        raise NernError("bad_encoding", "The .nern file is damaged: a tensor of bytes has another dtype or shape.")
     return tensor.numpy().tobytes()
 
 

@@ -83,7 +83,8 @@ def decompress_kept(stored: Mapping[str, Tensor], entries: Iterable[KeptTensor])
     for name, values in stored.items():
         is_compressed = name.startswith(COMPRESSED)
         dtype = name.removeprefix(COMPRESSED if is_compressed else PLAIN)
-        if dtype in flat or (is_compressed and (dtype not in _DTYPES or values.dtype != torch.uint8)):
+        expected = torch.uint8 if is_compressed else _DTYPES.get(dtype)
+        if dtype in flat or dtype not in _DTYPES or values.dtype != expected or values.ndim != 1:
             raise _damaged()
         flat[dtype] = decompress_and_unshuffle(values, _DTYPES[dtype], counts[dtype]) if is_compressed else values
     return flat

@@ -77,9 +77,14 @@ def _addressable(sizes: tuple[int, ...]) -> tuple[int, ...]:
 Shape = Annotated[tuple[int, ...], Field(max_length=MOST_DIMENSIONS), AfterValidator(_addressable)]
 
 
+def is_name(name: str) -> bool:
+    """Return whether a module of a network can have a tensor of this name."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable()
+
+
 def check_name(name: str) -> None:
     """Raise `NernError` (`unsupported_tensor`) for a name that no module of a network can have."""
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+    if not is_name(name):
         raise NernError(
             "unsupported_tensor",
             f"A tensor has the name {quoted(name)}; give it 1 to {LONGEST_NAME} printable characters.",

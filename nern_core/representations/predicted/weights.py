@@ -107,5 +107,7 @@ def split_parameters(config: PredictorConfig, layers: Sequence[KernelLayer], fla
     counts = [math.prod(shape) for shape in shapes.values()]
     if flat is None or flat.shape != (sum(counts),):
         raise NernError("bad_encoding", "The .nern file is damaged: its predictor does not have the declared shape.")
+    if not flat.is_floating_point():
+        raise NernError("bad_encoding", "The .nern file is damaged: the numbers of its predictor are of another dtype.")
     parts = flat.split(counts)
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}

@@ -158,6 +158,15 @@ def test_a_file_without_a_document_is_a_checkpoint(tmp_path: Path) -> None:
         ({"kept.float32": torch.ones(5)}, "do not match its list of tensors"),
         ({"predictor": None}, "does not have the declared shape"),
         ({"predictor": torch.ones(2, 2)}, "does not have the declared shape"),
+        ({"predictor": torch.ones(2225, dtype=torch.int64)}, "are of another dtype"),
+        ({"kept.float32": torch.ones(4, dtype=torch.int64)}, "do not match its list of tensors"),
+        ({"kept.float32": torch.ones(4, 3)}, "do not match its list of tensors"),
+        ({"kept.float32": torch.tensor(1.0)}, "do not match its list of tensors"),
+        ({"kept.int8": torch.full((4,), torch.nan)}, "do not match its list of tensors"),
+        ({"kept.int8": None, "zstd.int8": torch.ones(1, 4, dtype=torch.uint8)}, "do not match its list of tensors"),
+        ({"kept.text": torch.ones(0)}, "do not match its list of tensors"),
+        ({"streams": torch.ones(4, dtype=torch.bfloat16)}, "a tensor of bytes has another dtype or shape"),
+        ({"streams": torch.ones(2, 2, dtype=torch.uint8)}, "a tensor of bytes has another dtype or shape"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, changes: dict[str, torch.Tensor | None], sentence: str) -> None:
@@ -209,6 +218,55 @@ def test_a_document_that_does_not_fit_is_refused(tmp_path: Path, change: Callabl
     with pytest.raises(NernError) as error:
         read_encoding(path)
     assert error.value.code == "bad_encoding"
+
+
+def with_file_names(**others: str) -> Callable[[dict[str, Any]], None]:
+    return lambda contents: contents["document"].update(file_names={"prefix": "", "others": others})
+
+
+def with_name(name: str) -> Callable[[dict[str, Any]], None]:
+    """Name the only represented tensor."""
+
+    def change(contents: dict[str, Any]) -> None:
+        contents["document"]["layers"][0]["name"] = contents["document"]["tensor_order"][0] = name
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_file_names(**{"bn.again": "bn.weight"}),
+        with_file_names(**{"bn.again": "x", "bn.bias": "x"}),
+        with_file_names(**{"bn.again": ""}),
+        with_file_names(**{"bn.again": "x\n"}),
+        lambda contents: contents["document"].update(extra_states={"bn.weight": 1}),
+        lambda contents: contents["document"].update(extra_states={"": 1}),
+        lambda contents: contents["document"]["tensor_order"].append("bn.weight"),
+        lambda contents: contents["document"].update(file_names={"prefix": "x" * 510, "others": {}}),
+        with_name(""),
+        with_name("conv\x1b[31m"),
+        with_name("x" * 513),
+    ],
+    ids=[
+        *("given as another", "given twice", "given as empty", "given with a line end", "extra state over a tensor"),
+        *("empty extra state", "listed twice", "long prefix", "empty", "control characters", "long"),
+    ],
+)
+def test_names_that_no_state_dict_has_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    with_contents(path, change)
+    with pytest.raises(NernError, match="its tensors do not match its list of tensors") as error:
+        read_encoding(path)
+    assert error.value.code == "bad_encoding"
+
+
+def test_two_tensors_may_exchange_their_names_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.nern"
+    write_encoding(predicted(), path)
+    with_contents(path, with_file_names(**{"bn.weight": "bn.bias", "bn.bias": "bn.weight"}))
+    assert read_encoding(path).document.file_names.others == {"bn.weight": "bn.bias", "bn.bias": "bn.weight"}
 
 
 @pytest.mark.parametrize("written", [predicted(), quantized()], ids=["predicted", "quantized"])

@@ -128,6 +128,17 @@ def test_impossible_sizes_are_refused_before_they_are_counted(
     assert error.value.code == "bad_encoding"
 
 
+def test_more_tensors_than_any_checkpoint_has_are_refused(tmp_path: Path) -> None:
+    def tie(contents: dict[str, Any]) -> None:
+        name = contents["document"]["layers"][0]["name"]
+        contents["document"].update(tied={f"again{index}": name for index in range(100_000)})
+
+    path = changed(GOLDEN[-1], tmp_path / "x.nern", tie)
+    with path.open("rb") as file, pytest.raises(NernError, match=r"declares more than 100,000 tensors\.$") as error:
+        decoded_bytes(file)
+    assert error.value.code == "bad_encoding"
+
+
 def test_a_document_that_is_longer_than_any_is_refused_unread(tmp_path: Path) -> None:
     metadata = {"nern": f'{{"checksum":"{UNSEALED}","format_version":5}}'}
     path = tmp_path / "x.nern"
