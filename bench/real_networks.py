@@ -30,7 +30,7 @@ from bench.trained_networks import PACKAGES, REAL_NETWORKS, RealNetwork
 from nern_core import EncodeOptions, encode, load
 from nern_core.analysis.baselines.nncodec import code_as_small, code_with_nncodec
 from nern_core.networks.fidelity import compare_networks
-from nern_core.networks.input_set import InputBatch
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.model_inputs import call
 from nern_core.networks.outputs import reader_of
 

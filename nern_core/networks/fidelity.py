@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from nern_core.contract.fidelity import Fidelity, OutputFidelity
 from nern_core.networks.answers import AnswerMeter
-from nern_core.networks.input_set import InputBatch
-from nern_core.networks.model_inputs import ModelInputs, call, to_device
+from nern_core.networks.failed_batches import failures_named, refuse_not_finite
+from nern_core.networks.input_batch import InputBatch
+from nern_core.networks.model_inputs import ModelInputs, call, device_of, to_device
 from nern_core.networks.outputs import NAME_OF_LOGITS, OutputReader, name_of_logits
 from nern_core.networks.padding import without_padding
 
@@ -105,19 +106,25 @@ def compare_networks(
 ) -> Quality:
     """Compare the outputs of two networks in evaluation mode on the same device, except for padding.
 
-    Answers are those of the networks themselves, whatever the reader compares.
+    Answers are those of the networks themselves, whatever the reader compares. Raises `NernError` (`bad_data`) if a
+    network fails for a batch, or the original's outputs are not finite.
     """
     meter, answers = QualityMeter(), AnswerMeter(original, changed)
-    device = next(original.parameters()).device
+    device = device_of(original)
     for batch in batches:
         inputs = to_device(batch.inputs, device)
-        (first, own), (second, changed_own) = (
-            reader.named_and_own(network, partial(call, network, inputs)) for network in (original, changed)
-        )
+        with failures_named(inputs, (batch,)):
+            (first, own), (second, changed_own) = (
+                reader.named_and_own(network, partial(call, network, inputs)) for network in (original, changed)
+            )
+        reader.refuse_missing(first)
         own, changed_own = _comparable(own, changed_own)
         answers.add(inputs, own, changed_own)
         first, second = _comparable(first, second)
-        meter.add_outputs(_without_padding(first, inputs), _without_padding(second, inputs), batch.examples)
+        expected = _without_padding(first, inputs)
+        for tensor in expected.values():
+            refuse_not_finite(tensor, inputs, (batch,))
+        meter.add_outputs(expected, _without_padding(second, inputs), batch.examples)
         chosen = {name: tensor for name, tensor in own.items() if name in reader.names}
         logits = name_of_logits(own) or name_of_logits(chosen)
         if logits is not None:

@@ -10,7 +10,8 @@ from nern_core.formats.dataset_structure import SPLITS
 from nern_core.networks.architecture import Preprocessing
 from nern_core.networks.datasets import read_pixels, to_inputs
 from nern_core.networks.image_files import Pixels
-from nern_core.networks.input_set import MOST_BYTES, InputBatch, InputSet
+from nern_core.networks.input_batch import InputBatch
+from nern_core.networks.input_set import MOST_BYTES, InputSet
 
 _IMAGES_PER_BATCH: Final = 32
 # As many as the activations of a large network allow.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.data import Dataset, IterableDataset
 
-from nern_core.contract.errors import NernError, quoted, reason_of
+from nern_core.contract.errors import NernError, quoted
 from nern_core.networks.detection.heads import is_detector
 from nern_core.networks.detection.inputs import images_of
+from nern_core.networks.extreme_batches import extreme_batches
+from nern_core.networks.failed_batches import failures_named, refuse_not_finite
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.labels import refuse_labels
-from nern_core.networks.model_inputs import ModelInputs, call, join, split, to_device
+from nern_core.networks.model_inputs import call, device_of, join, split, to_device
 from nern_core.networks.outputs import OutputReader, name_of_logits, named_outputs, reader_of
 from nern_core.networks.trial_calls import accepts, checked_tokens, takes
 
@@ -25,31 +29,6 @@ _SHARE_HELD_OUT: Final = 0.1
 # A tenth of fewer batches is no whole one.
 _FEWEST_WHOLE: Final = 10
 _AXES_OF_LOGITS: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class InputBatch:
-    """The inputs of one call of a network; `labels` are the true classes, int64 (n,), if known.
-
-    `count` is the number of examples if these are a list; otherwise, it is the first size of all tensors.
-    """
-
-    inputs: ModelInputs
-    labels: Tensor | None = None
-    count: int | None = None
-
-    @property
-    def examples(self) -> int:
-        """Return the number of examples."""
-        if self.count is not None:
-            return self.count
-        tensors, _, _ = split(self.inputs)
-        return len(tensors[0]) if tensors and tensors[0].ndim else 1
-
-    @property
-    def bytes(self) -> int:
-        """Return the bytes of all tensors."""
-        return sum(tensor.nbytes for tensor in split(self.inputs)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +52,29 @@ class InputSet:
     def reader(self, network: nn.Module) -> OutputReader:
         """Return the reader of the outputs of an original, in evaluation mode.
 
-        Raises `NernError`: `bad_data` if the network does not accept the inputs, and as `reader_of` does.
+        Raises `NernError`: `bad_data` if the network does not accept the first batch or one with extreme values, or if
+        the outputs are not finite, and as `reader_of` does.
         """
-        device = next(network.parameters()).device
-        inputs = to_device(self.training[0].inputs, device)
+        device = device_of(network)
+        first, batches = self.training[0], (*self.training, *self.held_out)
         outputs: list[object] = []
+        inputs = to_device(first.inputs, device)
 
         def run() -> object:
             outputs.append(call(network, inputs))
             return outputs[-1]
 
-        try:
-            with checked_tokens(network):
+        with checked_tokens(network):
+            with failures_named(inputs, (), _types_beside(network, first)):
                 reader = reader_of(network, run, self.outputs, inputs)
-                if (batch := self._with_largest_number()) is not None:
-                    call(network, to_device(batch.inputs, device))
-        except NernError:
-            raise
-        except Exception as error:  # the user's own network may raise anything
-            types = _types_beside(network, self.training[0])
-            raise NernError(
-                "bad_data", f"The network does not accept the inputs: {reason_of(error)}{types}."
-            ) from error
+            for batch in extreme_batches(batches):
+                if batch is not first:
+                    later = to_device(batch.inputs, device)
+                    with failures_named(later, batches):
+                        read = reader.read(network, partial(call, network, later), later)
+                    refuse_not_finite(read, later, batches)
         self._refuse_labels(named_outputs(outputs[0]))
         return reader
-
-    def _with_largest_number(self) -> InputBatch | None:
-        """Return the batch with the largest integer, such as a token that no embedding has; None without integers."""
-        largest: dict[int, int] = {}
-        batches = (*self.training, *self.held_out)
-        for index, batch in enumerate(batches):
-            integers = [tensor for tensor in split(batch.inputs)[0] if tensor.numel() and _is_integer(tensor)]
-            largest |= {index: max(int(tensor.max()) for tensor in integers)} if integers else {}
-        return batches[max(largest, key=lambda index: largest[index])] if largest else None
 
     def _refuse_labels(self, outputs: Mapping[str, Tensor]) -> None:
         """Raise `NernError` (`bad_data`) for labels that the outputs of the first batch have no class for."""
@@ -131,7 +100,7 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
     notes: tuple[str, ...] = ()
     used = 0
     for item in inputs:
-        batch = _detached(_batch_of(_with_tensors(item, dtype), network))
+        batch = replace(_detached(_batch_of(_with_tensors(item, dtype), network)), number=len(batches) + 1)
         if not split(batch.inputs)[0]:
             raise NernError("bad_data", f"Batch {len(batches) + 1} of the inputs has no tensor or array.")
         used += batch.bytes
@@ -148,10 +117,6 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
 def floating_type(network: nn.Module) -> torch.dtype:
     """Return the type of the network's floating-point weights."""
     return next((of.dtype for of in network.parameters() if of.is_floating_point()), torch.float32)
-
-
-def _is_integer(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _types_beside(network: nn.Module, batch: InputBatch) -> str:
@@ -264,10 +229,8 @@ def _divided(batch: InputBatch, count: int, network: nn.Module) -> tuple[InputBa
         return None
 
     def part(of: slice) -> InputBatch:
-        return InputBatch(
-            join(tuple(tensor[of] for tensor in tensors), structure, constants),
-            None if batch.labels is None else batch.labels[of],
-        )
+        inputs = join(tuple(tensor[of] for tensor in tensors), structure, constants)
+        return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels[of])
 
     rest, held_out = part(slice(count, None)), part(slice(count))
     return (rest, held_out) if accepts(network, held_out.inputs) else None

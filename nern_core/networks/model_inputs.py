@@ -45,6 +45,12 @@ def to_device(inputs: ModelInputs, device: torch.device) -> ModelInputs:
     return join(tuple(tensor.to(device) for tensor in tensors), structure, constants)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network: that of its first tensor, or the CPU if it has none."""
+    tensors = (*network.parameters(), *network.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
 class _Constant:
     """A leaf that is no tensor, such as a flag; equal constants are of equal type and value."""
 

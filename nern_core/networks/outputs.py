@@ -117,13 +117,14 @@ class OutputReader:
     def read(self, network: nn.Module, run: Callable[[], object], inputs: ModelInputs | None = None) -> Tensor:
         """Run the network; return float32: logits (n, classes), or all values of the joined outputs (1, values).
 
-        `inputs` are those of the run.
+        `inputs` are those of the run. Raises `NernError` (`bad_data`) if the network returns none of the outputs.
         """
         if not self.names:
             logits = run()
             assert isinstance(logits, Tensor)
             return logits.float()
         found = self.named(network, run)
+        self.refuse_missing(found)
         if not self.scales:
             return found[self.names[0]].float()
         scales = dict(zip(self.names, self.scales, strict=True))
@@ -137,6 +138,15 @@ class OutputReader:
     def named(self, network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
         """Run the network; return the outputs that are compared, by name, without those that are missing this time."""
         return self.named_and_own(network, run)[0]
+
+    def refuse_missing(self, found: Mapping[str, Tensor]) -> None:
+        """Raise `NernError` (`bad_data`) if a network returned none of the outputs that are compared."""
+        if self.names and not found:
+            raise NernError(
+                "bad_data",
+                f"The network does not return its output {quoted(self.names[0])} for all inputs; use inputs that it "
+                "returns it for.",
+            )
 
     def named_and_own(
         self, network: nn.Module, run: Callable[[], object]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from nern_core.contract.errors import NernError
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.optim import Optimizers
 from nern_core.training.step import take_step
@@ -62,7 +63,7 @@ class GraphSteps:
     def _captured(self, batch: Batch) -> "_Graph | None":
         try:
             return _Graph(self._loss, self._optimizers, batch)
-        except RuntimeError as error:
+        except (RuntimeError, NernError) as error:
             # Networks may do things that no graph can replay, such as reading a number back from the GPU.
             reason = str(error).partition("\n")[0]
             _logger.warning("The steps of this training cannot be repeated as a CUDA graph: %s", reason)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nern_core.networks.input_set import InputBatch
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.model_inputs import ModelInputs, join, split
 
 

@@ -125,7 +125,10 @@ class Optimizers:
                 group["lr"] = rate
 
     def step(self) -> None:
-        """Step, then clear the gradients."""
+        """Step, then clear the gradients. Where these are not finite they count as 0, and parameters stay finite."""
+        for parameter in (member for group in self._groups for member in group["params"]):
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.clear_gradients()

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from nern_core.contract.errors import NernError
 from nern_core.networks import Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing
-from nern_core.networks.input_set import InputBatch
-from nern_core.networks.model_inputs import ModelInputs, call, to_device
+from nern_core.networks.failed_batches import failures_named, refuse_not_finite
+from nern_core.networks.input_batch import InputBatch
+from nern_core.networks.model_inputs import ModelInputs, call, device_of, to_device
 from nern_core.networks.outputs import LOGITS, OutputReader
 from nern_core.tensors.checkpoint import read_checkpoint
 from nern_core.training.images import images_per_batch
@@ -44,13 +45,23 @@ class Teacher:
     @property
     def device(self) -> torch.device:
         """Return the device of the network."""
-        return next(self.network.parameters()).device
+        return device_of(self.network)
 
     @torch.no_grad()
     def logits(self, inputs: ModelInputs) -> Tensor:
-        """Return the target outputs as `reader` does, of the stronger network if there is one."""
+        """Return the target outputs as `reader` does, of the stronger network if there is one.
+
+        Raises `NernError` (`bad_data`) if the network fails for a batch or, on the CPU, returns what is not finite.
+        """
         network = self.stronger or self.network
-        return self.reader.read(network, lambda: call(network, inputs), inputs)
+        if not self.batches:
+            return self.reader.read(network, lambda: call(network, inputs), inputs)
+        with failures_named(inputs, self.batches):
+            outputs = self.reader.read(network, lambda: call(network, inputs), inputs)
+        # A GPU would have to wait for the answer, and no graph could repeat the step.
+        if outputs.device.type == "cpu":
+            refuse_not_finite(outputs, inputs, self.batches)
+        return outputs
 
     def example(self) -> tuple[ModelInputs, int] | None:
         """Return inputs on the network's device, to count operations with, and the number of their examples.

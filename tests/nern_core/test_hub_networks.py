@@ -18,7 +18,8 @@ from nern_core.contract.options import EncodeOptions
 from nern_core.encoder import encode
 from nern_core.formats.hub_folder import named_architecture
 from nern_core.networks.fidelity import compare_networks
-from nern_core.networks.input_set import InputBatch, InputSet
+from nern_core.networks.input_batch import InputBatch
+from nern_core.networks.input_set import InputSet
 from nern_core.networks.transformers_models.network import HubNetwork, build_hub_network
 from nern_core.tensors.checkpoint import read_checkpoint
 

@@ -114,7 +114,7 @@ class DistillationLoss(Loss):
         self.teacher = teacher
         self.device = teacher.device
         self._images = images
-        self._student = Student(teacher.network, reader=teacher.reader)
+        self._student = Student(teacher.network, reader=teacher.reader, batches=teacher.batches)
         self._modules = tuple(
             dict.fromkeys(teacher.network.get_submodule(layer.name.rpartition(".")[0]) for layer in targets.layers)
         )

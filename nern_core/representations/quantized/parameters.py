@@ -144,8 +144,9 @@ class QuantizedParameters(nn.Module):
 
 
 def _mark(reached: Tensor, gradient: Tensor) -> None:
-    """Mark the filters of a layer to which a gradient of its tensor is not zero, in place."""
-    reached.logical_or_((gradient.reshape(len(reached), -1) != 0).any(dim=1))
+    """Mark the filters of a layer to which a gradient of its tensor is finite and not zero, in place."""
+    known = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    reached.logical_or_((known.reshape(len(reached), -1) != 0).any(dim=1))
 
 
 def _grid_steps(log_steps: Tensor) -> Tensor:

@@ -143,4 +143,10 @@ class Quantizer:
 
     def student(self, teacher: Teacher) -> Student:
         """Return the network to train, with folded batch normalization."""
-        return Student(teacher.network, changed=self._folded, tied=self._tied, reader=teacher.reader)
+        return Student(
+            teacher.network,
+            changed=self._folded,
+            tied=self._tied,
+            reader=teacher.reader,
+            batches=teacher.batches,
+        )

@@ -111,9 +111,10 @@ class RateDistillation(Loss):
         return squared_logit_error(logits, expected)
 
     def _present(self, loss: Tensor) -> Tensor:
-        """Return the running mean of the losses, including this one."""
+        """Return the running mean of the finite losses, including this one."""
         known = torch.where(self._present_loss.isnan(), loss, self._present_loss)
-        return self._present_loss.copy_(known.lerp(loss, 1 - _MEMORY_OF_LOSS))
+        mean = known.lerp(loss, 1 - _MEMORY_OF_LOSS)
+        return self._present_loss.copy_(torch.where(loss.isfinite(), mean, self._present_loss))
 
     def _hold_target(self) -> None:
         excess = self._rate.bits_of_rounded(list(self._parameters.latents)) / self.wanted_bits - 1

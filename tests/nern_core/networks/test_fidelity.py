@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.networks.fidelity import QualityMeter, compare_networks
-from nern_core.networks.input_set import InputBatch
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.outputs import OutputReader, reader_of
 
 

@@ -8,7 +8,8 @@ from torch.utils.data import TensorDataset
 
 from nern_core.contract.errors import NernError
 from nern_core.networks import input_set
-from nern_core.networks.input_set import InputBatch, read_batches
+from nern_core.networks.input_batch import InputBatch
+from nern_core.networks.input_set import read_batches
 from nern_core.networks.model_inputs import call, split
 
 
@@ -120,6 +121,68 @@ def test_inputs_with_outputs_that_are_not_finite_are_refused(value: float) -> No
     with pytest.raises(NernError, match="'output' has values that are not finite; check the inputs") as error:
         read_batches([torch.full((4, 3), value)] * 2, network).reader(network)
     assert error.value.code == "bad_data"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("number", [2, 3, 12])
+def test_inputs_that_are_not_finite_are_refused_in_any_batch(value: float, number: int) -> None:
+    batches = [{"rows": torch.ones(4, 3)} for _ in range(12)]
+    batches[number - 1]["rows"][1, 2] = value
+    network = Rows()
+    with pytest.raises(NernError) as error:
+        read_batches(batches, network).reader(network)
+    assert error.value.code == "bad_data"
+    assert error.value.message == (
+        f"In batch {number} of the inputs, 'rows' has values that are not finite; replace them, or leave these "
+        "examples out."
+    )
+
+
+def test_inputs_that_are_too_large_for_the_network_are_refused_in_any_batch() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    nn.init.ones_(network.get_parameter("0.weight"))
+    with pytest.raises(NernError, match="^For batch 2 of the inputs, the original's outputs have values that are not"):
+        read_batches([torch.ones(4, 3), torch.full((4, 3), 3e38)], network).reader(network)
+
+
+def test_infinities_that_the_network_takes_are_accepted() -> None:
+    mask = torch.tensor([[0.0, -torch.inf, 0.0]] * 4)
+    network = Masked()
+    found = read_batches(
+        [(torch.ones(4, 3), torch.zeros(4, 3) if number == 0 else mask) for number in range(3)], network
+    )
+    assert found.reader(network).names == ("output",)
+
+
+@pytest.mark.parametrize("token", [-1, -9, 7, 2**62, -(2**63)])
+@pytest.mark.parametrize("number", [2, 12])
+def test_a_token_that_an_embedding_lacks_is_found_in_any_batch(token: int, number: int) -> None:
+    tokens = [torch.full((4, 3), 5) for _ in range(12)]
+    tokens[number - 1][2, 1] = token
+    network = nn.Sequential(nn.Embedding(7, 2))
+    with pytest.raises(NernError, match=f"the token {token}, but the network embeds only 7") as error:
+        read_batches(tokens, network).reader(network)
+    assert error.value.code == "bad_data"
+
+
+class Rows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        rows_out: Tensor = self.layer(rows)
+        return rows_out
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        scores: Tensor = self.layer(rows)
+        return (scores + mask).softmax(dim=1)
 
 
 @pytest.mark.parametrize("sizes", [(32, 32, 32, 32, 32, 32, 8), (50, 150), (100, 50, 50)])

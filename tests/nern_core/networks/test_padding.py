@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.networks.fidelity import compare_networks
-from nern_core.networks.input_set import InputBatch
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.outputs import OutputReader, reader_of
 from nern_core.networks.padding import real_positions
 from nern_core.training.losses import squared_logit_error

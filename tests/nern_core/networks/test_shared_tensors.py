@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.networks.fidelity import compare_networks
-from nern_core.networks.input_set import InputBatch
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.outputs import OutputReader
 from nern_core.networks.registry import load_weights
 from nern_core.networks.shared_tensors import shared_names, with_shared

@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,6 +29,17 @@ def test_muon_takes_the_steps_of_torch() -> None:
             optimizer.step()
     # torch multiplies in bfloat16, whose precision of 2**-8 limits the agreement.
     assert float((ours.detach() - theirs.detach()).norm() / (theirs.detach() - start).norm()) < 0.03
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "ranger"])
+def test_gradients_that_are_not_finite_leave_parameters_finite(name: Literal["muon", "adamw", "ranger"]) -> None:
+    module = nn.Linear(3, 2)
+    optimizers = make_optimizers(OptimizerConfig(name=name, learning_rate=0.1, bias_learning_rate=0.1), module)
+    for value in (torch.nan, torch.inf, 1.0):
+        module.weight.grad = torch.tensor([[value, 1.0, 1.0]] * 2)
+        module.bias.grad = torch.tensor([value, 1.0])
+        optimizers.step()
+    assert all(bool(parameter.isfinite().all()) for parameter in module.parameters())
 
 
 def train_linear(config: OptimizerConfig) -> tuple[nn.Linear, list[float]]:

@@ -40,6 +40,9 @@ def gradient_energies(
     }
     for inputs in batches:
         outputs = student.logits(leaves, inputs)
+        if not outputs.requires_grad:
+            # They depend on no weight, such as the class numbers of an argmax.
+            continue
         signs = torch.randint(2, outputs.shape, generator=generator).to(outputs.device) * 2 - 1
         gradients = torch.autograd.grad((outputs * signs).sum(), list(leaves.values()), allow_unused=True)
         for layer, gradient in zip(layers, gradients, strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from nern_core.networks.failed_batches import refuse_not_finite
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.curvature.gradient_energy import GradientEnergy, gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
@@ -23,11 +24,14 @@ def measure_curvature(
 ) -> dict[str, LayerCurvature]:
     """Return the curvature of each layer; of layers that the outputs do not depend on, or too much for float32, none.
 
-    `weights` are the tensors of the layers, in evaluation mode, float32, on the device of the batches.
+    `weights` are the tensors of the layers, in evaluation mode, float32, on the device of the batches. Raises
+    `NernError` (`bad_data`) for batches of the user's own data whose outputs are not finite.
     """
     with torch.no_grad(), InputMoments(layers, weights) as moments:
         for inputs in batches:
-            student.logits(weights, inputs)
+            outputs = student.logits(weights, inputs)
+            if student.batches:
+                refuse_not_finite(outputs, inputs, student.batches)
     energies = gradient_energies(student, layers, weights, batches, generator)
     measured = {
         layer.name: _curvature(layer, energies[layer.name], moments.found.get(layer.name))
