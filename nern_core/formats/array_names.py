@@ -44,7 +44,10 @@ def problem_of_arrays(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     rows = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
     first = rows[arguments[0]]
     for name, count in rows.items():
-        if count != first or not count:
+        if not count:
+            what = "with 0 rows" if shapes[name] else "that is a single number"
+            return f"has an array {quoted(name)} {what}; all need one row for each example"
+        if count != first:
             return (
                 f"has an array {quoted(name)} with {count:,} rows, and {quoted(arguments[0])} has {first:,}; all need "
                 "one row for each example"

@@ -21,7 +21,7 @@ def inlined(model: Any) -> Any:  # noqa: ANN401 # a ModelProto, untyped here
 
     try:
         return inliner.inline_local_functions(model, convert_version=True)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # the checker and the converter of versions have types of their own
         names = ", ".join(quoted(function.name) for function in model.functions[:3])
         raise unsupported(f"has functions of its own, {names}, that cannot be inlined", _WITHOUT_FUNCTIONS) from error
 

@@ -88,10 +88,18 @@ def onnx_batches(dataset: Path, network: OnnxNetwork) -> Iterator[dict[str, Tens
     size = fixed.pop() if fixed else None
     if size == 1 and _takes_more(network, first, axes):
         size = None
+    is_enough = False
     for batch in array_batches(dataset, size or EXAMPLES_PER_BATCH):
         named_batch = _named(batch, inputs)
         if size is None or len(next(iter(named_batch.values()))) == size:
+            is_enough = True
             yield _arranged(named_batch, axes)
+    if not is_enough:
+        raise NernError(
+            "bad_data",
+            f"The ONNX network takes {size:,} examples at once, and the data set has fewer; add some, or export the "
+            "network with a free number of examples.",
+        )
 
 
 def open_onnx_evaluator(
@@ -181,12 +189,12 @@ def _takes_more(network: OnnxNetwork, batch: Mapping[str, Tensor], axes: Mapping
     try:
         together = network(**_arranged(given, axes))
         alone = [network(**_arranged(single, axes)) for single in singles]
-    except (RuntimeError, IndexError, ValueError):
+        return all(
+            any(_is_close(tensor, torch.cat([of[name] for of in alone], dim=axis)) for axis in range(tensor.ndim))
+            for name, tensor in together.items()
+        )
+    except Exception:  # noqa: BLE001 # the graph is a stranger's
         return False
-    return all(
-        any(_is_close(tensor, torch.cat([of[name] for of in alone], dim=axis)) for axis in range(tensor.ndim))
-        for name, tensor in together.items()
-    )
 
 
 def _is_close(first: Tensor, second: Tensor) -> bool:

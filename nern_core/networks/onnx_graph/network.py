@@ -1,6 +1,7 @@
 """A network that runs the graph of an ONNX file with torch's operators."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -8,8 +9,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from nern_core.contract.errors import NernError, quoted
+from nern_core.contract.errors import NernError, quoted, reason_of
 from nern_core.contract.plural import plural
+from nern_core.contract.system_errors import is_out_of_memory
 from nern_core.networks.onnx_graph.graph import BatchNorm, Graph, Input, Node, read_graph
 from nern_core.networks.onnx_graph.operators import OPERATORS, Call
 from nern_core.networks.onnx_graph.operators.call import Result, Value, computed, unsupported
@@ -58,7 +60,11 @@ class OnnxNetwork(nn.Module):
         return (norm.renamed(program.names) for norm in program.graph.batch_norms())
 
     def forward(self, *arguments: Tensor, **named: Tensor) -> dict[str, Tensor]:
-        """Return the outputs by name, given the inputs in their order or by name."""
+        """Return the outputs by name, given the inputs in their order or by name.
+
+        Raises `OperatorError` if an operator fails, and `NernError` (`bad_data` for other inputs,
+        `unsupported_operator`, `unreadable_checkpoint`).
+        """
         program: _Program = getattr(self, PROGRAM)
         expected = [of.name for of in program.graph.inputs]
         given = {**dict(zip(expected, arguments, strict=False)), **named}
@@ -104,7 +110,8 @@ class _Program:
         values.update(graph.constants)
         values.update((name, scope.weights[of]) for name, of in graph.weights.items())
         for position, node in enumerate(graph.nodes):
-            results = self._results(node, scope)
+            with _failures_named(node):
+                results = self._results(node, scope)
             values.update(zip((name for name in node.outputs), results, strict=False))
             for name in released[position] if released else ():
                 values.pop(name, None)
@@ -171,6 +178,24 @@ class _Program:
         out_backwards = node.attributes.get("scan_output_directions") or [0] * len(collected)
         joined = zip(collected, out_axes, out_backwards, strict=True)
         return [*carried, *(torch.stack(of[::-1] if back else of, dim=axis) for of, axis, back in joined)]
+
+
+class OperatorError(RuntimeError):
+    """An operator that fails, in its network or for these inputs; the message names it."""
+
+
+@contextmanager
+def _failures_named(node: Node) -> Iterator[None]:
+    """Raise `OperatorError` for what the computation of a node raises, except for lack of memory."""
+    try:
+        yield
+    except (NernError, OperatorError):
+        raise
+    except Exception as error:  # the graph is a stranger's
+        if is_out_of_memory(error):
+            raise
+        reason = f"it has no {error}" if isinstance(error, KeyError) else reason_of(error)
+        raise OperatorError(f"its operator {quoted(node.operator)} fails: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_other_text_is_explained(tmp_path: Path, claims: dict[str, Claim], sente
         ({"inputs": ("F32", (3, 2)), "inputs.b": ("F32", (3,))}, "has `inputs` and 'inputs.b'; name all"),
         ({"inputs.a": ("F32", (3, 2)), "inputs.b": ("F32", (4,))}, "with 4 rows, and 'inputs.a' has 3"),
         ({"inputs": ("F32", (0, 2))}, "'inputs' with 0 rows"),
-        ({"inputs": ("F32", ())}, "'inputs' with 0 rows"),
+        ({"inputs": ("F32", ())}, "'inputs' that is a single number"),
         ({"inputs": ("F32", (3, 2)), "labels": ("F32", (3,))}, r"`labels` is F32 of shape \[3\]; use one integer"),
         ({"inputs": ("F32", (3, 2)), "labels": ("I64", (3, 1))}, "use one integer for each example"),
         ({"inputs": ("F32", (3, 2)), "train.images": ("U8", (3, 4, 5, 3))}, "has an array 'train.images'"),
