@@ -206,6 +206,8 @@ def test_the_class_of_a_folder_is_known_without_torch(bert_folder: Path) -> None
         ({"hidden_size": -1}, "bad_config"),
         ({"backbone": "hf-hub:someone/something"}, "bad_config"),
         ({"nested": json.loads('{"a": ' * 13 + "1" + "}" * 13)}, "bad_config"),
+        ({"model_type": {"a": 1}}, "bad_config"),
+        ({"model_type": ["bert"]}, "bad_config"),
         ({"hidden_size": 64}, "architecture_mismatch"),
         ({"num_hidden_layers": 3}, "architecture_mismatch"),
     ],

@@ -15,6 +15,7 @@ from torch.nn.modules.module import (
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.contract.plural import plural
+from nern_core.contract.system_errors import is_out_of_memory
 from nern_core.networks.registry import placed
 from nern_core.networks.shared_tensors import shared_names
 from nern_core.networks.transformers_models.configuration import bad_config, make_configuration, network_class
@@ -65,7 +66,8 @@ def build_hub_network(architecture: str, config: Mapping[str, Any] | None, tenso
         with no_init_weights():
             network = _made(found, made)
         if _agree(empty, tensors, names):
-            network.tie_weights()  # type: ignore[operator] # a method of transformers' networks
+            with _faults_of_config():
+                network.tie_weights()  # type: ignore[operator] # a method of transformers' networks
     state = network.state_dict()
     state.update({new: tensors[name] for name, new in names.items()})
     network.load_state_dict(_with_shared(network, state, set(names.values())))
@@ -81,13 +83,22 @@ def _empty(found: type[Any], made: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
 
 
 def _made(found: type[Any], made: Any) -> nn.Module:  # noqa: ANN401 # see `make_configuration`
-    try:
+    with _faults_of_config():
         network: nn.Module = found._from_config(made, dtype=torch.float32)  # noqa: SLF001 # as `AutoModel.from_config` does
+    return network
+
+
+@contextmanager
+def _faults_of_config() -> Iterator[None]:
+    """Raise `NernError` (`bad_config`) for what transformers raises, except for lack of memory."""
+    try:
+        yield
     except NernError:
         raise
     except Exception as error:  # the configuration is a stranger's
+        if is_out_of_memory(error):
+            raise
         raise bad_config(error) from error
-    return network
 
 
 @contextmanager
@@ -122,17 +133,21 @@ def _limited(most: int, most_values: int) -> Iterator[None]:
 
 
 def _names(empty: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Translate the checkpoint's names into those of the network, as transformers does; other tensors are left out."""
+    """Translate the checkpoint's names into those of the network, as transformers does; other tensors are left out.
+
+    Raises `NernError` (`bad_config`).
+    """
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key
 
     expected = empty.state_dict()
-    steps = [step for step in get_model_conversion_mapping(empty) if isinstance(step, WeightRenaming)]
     names: dict[str, str] = {}
-    for name in tensors:
-        new = name if name in expected else rename_source_key(name, steps, [], empty.base_model_prefix, expected)[0]
-        if new in expected and new not in names.values():
-            names[name] = new
+    with _faults_of_config():
+        steps = [step for step in get_model_conversion_mapping(empty) if isinstance(step, WeightRenaming)]
+        for name in tensors:
+            new = name if name in expected else rename_source_key(name, steps, [], empty.base_model_prefix, expected)[0]
+            if new in expected and new not in names.values():
+                names[name] = new
     return names
 
 
