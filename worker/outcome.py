@@ -66,8 +66,8 @@ class AttemptAborted(Exception):
 
 _KILLED = ErrorLine(
     code="killed",
-    message="The job was killed repeatedly, most likely because the worker's machine ran out of memory; encode "
-    "with a smaller `hidden_size`, or tell the operator.",
+    message="The job was killed repeatedly, most likely because the worker's machine ran out of memory; use a smaller "
+    "network, or tell the operator.",
 )
 FROZEN = ErrorLine(
     code="frozen",
@@ -145,8 +145,8 @@ def out_of_memory(limit_bytes: int) -> Failed:
     """Return the failure for a child that exceeded its memory."""
     return failed(
         "out_of_memory",
-        f"The job used more than the {limit_bytes:,} bytes of memory allowed here; encode with a smaller "
-        "`hidden_size` or fewer `kernels`.",
+        f"The job used more than the {limit_bytes:,} bytes of memory allowed here; use a smaller network, or tell the "
+        "operator.",
     )
 
 

@@ -41,7 +41,7 @@ _SHARE_OF_COMPARISON, _SHARE_OF_TRAINED_RIVAL = 0.05, 0.45
 _MOST_PRUNING_IMAGES = 2000
 _NO_MEMORY = (
     "out_of_memory",
-    "The job ran out of memory; encode with a smaller `hidden_size`, or use a larger machine.",
+    "The job ran out of memory; use a smaller network, or a larger machine.",
 )
 _FILE_TOO_LARGE = ("file_too_large", "The job needs a larger file than allowed here; tell the operator.")
 _MACHINE_FAULT = "The worker's machine failed."

@@ -14,6 +14,8 @@ from nern_core.codec.steps import LARGEST_EXPONENT
 CLASSES: Final = 64
 LARGEST_INTEGER: Final = 1 << 24
 LARGEST_SCALE: Final = 1 << 20
+# Values of a kernel: no more than a decoder may hold several times, because it decodes whole kernels.
+MOST_POSITIONS: Final = 1 << 18
 _LARGEST_SPATIAL_AXES = 3
 
 Integers = NDArray[np.int32]
@@ -64,6 +66,11 @@ class LayerShape:
     def dimensions(self) -> tuple[int, int, int]:
         """Return the shape of the layer's integers: (F, C, P)."""
         return self.filters, self.channels, self.positions
+
+    @property
+    def products_of_transform(self) -> int:
+        """Return the number of products that transform all kernels."""
+        return self.weights * sum(self.sides)
 
     @property
     def can_be_transformed(self) -> bool:

@@ -15,7 +15,15 @@ from nern_core.codec.distributions import (
     unpack_distributions,
 )
 from nern_core.codec.lanes import join_lanes, lane_size
-from nern_core.codec.layers import CLASSES, ClassedIntegers, CodedLayer, LayerShape, WeightType
+from nern_core.codec.layers import (
+    CLASSES,
+    MOST_POSITIONS,
+    ClassedIntegers,
+    CodedLayer,
+    LayerShape,
+    LayerTables,
+    WeightType,
+)
 from nern_core.codec.packed_layer import PackedLayer
 from nern_core.codec.reconstruction import require_finite
 from nern_core.codec.table_stream import TABLE_KINDS, pack_tables, unpack_tables
@@ -24,10 +32,18 @@ from nern_core.contract.errors import NernError
 # Streams in front of those of the layers: the distributions, and the tables of all layers.
 STREAMS_BEFORE_LAYERS: Final = 2
 _ENCODED_AT_ONCE: Final = 1 << 24
+# Products of all transforms: always allowed, and for each byte of the streams. The former take seconds.
+_PRODUCTS: Final = 1 << 31
+_PRODUCTS_PER_BYTE: Final = 1 << 15
 
 
 def pack_layers(layers: Sequence[CodedLayer], backend: Backend | None = None) -> list[bytes]:
-    """Pack layers into streams: the distributions, the tables, and one stream for each layer."""
+    """Pack layers into streams: the distributions, the tables, and one stream for each layer.
+
+    Raises `ValueError` for kernels that `open_layers` refuses.
+    """
+    if any(layer.shape.positions > MOST_POSITIONS for layer in layers):
+        raise ValueError(f"kernels have at most {MOST_POSITIONS} values")
     backend = backend or backend_for(sum(layer.shape.weights for layer in layers))
     of_tables, tables = pack_tables([layer.tables for layer in layers], backend)
     counts = sum((backend.count_levels(_classed(layer), SHIFTS) for layer in layers), np.zeros((CLASSES, 1), np.int64))
@@ -54,9 +70,12 @@ def open_layers(
     """Return the layers of `pack_layers`, with their tables decoded. Raises `NernError` (`bad_encoding`)."""
     if len(streams) != STREAMS_BEFORE_LAYERS + len(shapes):
         raise NernError("bad_encoding", "The .nern file is damaged: it does not have one stream per layer.")
+    if any(shape.positions > MOST_POSITIONS for shape in shapes):
+        raise NernError("bad_encoding", f"The .nern file is damaged: a kernel has more than {MOST_POSITIONS:,} values.")
     backend = backend or backend_for(sum(shape.weights for shape in shapes))
     distributions = unpack_distributions(streams[0], TABLE_KINDS + CLASSES)
     tables = unpack_tables(streams[1], shapes, distributions[:TABLE_KINDS], backend)
+    _check_transforms(shapes, tables, sum(map(len, streams)))
     coding = coding_tables(distributions[TABLE_KINDS:], SHIFTS)
     return tuple(
         PackedLayer(shape, of_layer, stream, coding, lane_size(shape.positions))
@@ -84,6 +103,19 @@ def decode_kernel(layer: PackedLayer, filter_index: int, channel: int, weight_ty
 
 def _backend_of(layers: Sequence[PackedLayer]) -> Backend:
     return backend_for(sum(layer.shape.weights for layer in layers))
+
+
+def _check_transforms(shapes: Sequence[LayerShape], tables: Sequence[LayerTables], stream_bytes: int) -> None:
+    """Raise `NernError` (`bad_encoding`) if transforms would take far longer than streams of this size justify."""
+    products = sum(
+        shape.products_of_transform for shape, of_layer in zip(shapes, tables, strict=True) if of_layer.is_transformed
+    )
+    if products > _PRODUCTS + _PRODUCTS_PER_BYTE * stream_bytes:
+        raise NernError(
+            "bad_encoding",
+            f"The .nern file is damaged: its {stream_bytes:,} bytes of streams declare {products:,} products; "
+            "encode again.",
+        )
 
 
 def _batches(layers: Sequence[CodedLayer]) -> Iterator[list[CodedLayer]]:

@@ -28,7 +28,7 @@ _FEWEST_WEIGHTS = 256
 _FEWEST_QUANTIZED_WEIGHTS = 16
 # A longer third axis is not a kernel axis: positional embeddings and stacks of matrices have three axes, too.
 _LARGEST_SIDE_OF_THREE_AXES = 32
-# With more axes, a larger number of values is not a convolution kernel.
+# Larger kernels are at most patches of volumes, and the moments of their inputs would fill the memory.
 _MOST_KERNEL_VALUES = 1024
 # Dtypes of already quantized weights. If these weights exceed all others by the factor below, the others are scales.
 _QUANTIZED_DTYPES = {"int8", "float8_e4m3fn", "float8_e5m2"}
@@ -135,7 +135,7 @@ def _is_spatial(shape: Shape) -> bool:
     if not 3 <= len(shape) <= 5 or max(shape[2:]) < 2:
         return False
     is_small = math.prod(shape[2:]) <= _MOST_KERNEL_VALUES
-    return max(shape[2:]) <= _LARGEST_SIDE_OF_THREE_AXES or (len(shape) > 3 and is_small)
+    return is_small and (len(shape) > 3 or max(shape[2:]) <= _LARGEST_SIDE_OF_THREE_AXES)
 
 
 def _is_worth_representing(shape: Shape, words: set[str], fewest: int) -> bool:

@@ -62,6 +62,18 @@ def test_what_is_kept_survives_bit_for_bit(tmp_path: Path, kept: dict[str, torch
         assert bits(decoded[name]) == bits(tensor)
 
 
+@pytest.mark.parametrize("shape", [(4, 2, 2**14), (4, 2, 1, 600), (4, 2, 2, 512), (4, 1, 16, 16, 16)])
+def test_tensors_with_long_spatial_axes_are_quantized_close_to_the_original(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    torch.save({"w": tensor}, tmp_path / "w.pt")
+    encode(tmp_path / "w.pt", tmp_path / "x.nern")
+    decoded = decode(tmp_path / "x.nern").tensors["w"]
+    assert decoded.shape == shape
+    assert (decoded - tensor).norm() < 0.2 * tensor.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("permutation", list(Permutation))
 def test_kernels_of_every_shape_keep_name_shape_and_dtype(

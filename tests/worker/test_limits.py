@@ -107,8 +107,8 @@ def test_a_job_that_takes_too_much_memory_is_stopped(embedded_jobs: Jobs, progra
     job = run_program(embedded_jobs, program, memory_bytes=60 * 2**20)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "out_of_memory")
     assert job.error_message == (
-        "The job used more than the 62,914,560 bytes of memory allowed here; encode with a smaller `hidden_size` or "
-        "fewer `kernels`."
+        "The job used more than the 62,914,560 bytes of memory allowed here; use a smaller network, or tell the "
+        "operator."
     )
 
 

@@ -11,10 +11,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.tensors.kernels import KernelLayer
 
 # Of neighbouring inputs along an axis of a kernel.
 _CORRELATION = 0.8
+# Of all axes. A decoder limits the products of a transform, which are as many for each weight.
+_LARGEST_SUM_OF_SIDES = 128
 
 
 def frequencies_of(kernels: Tensor, kernel_shape: Sequence[int]) -> Tensor:
@@ -38,12 +41,14 @@ def moments_of_frequencies(moments: Tensor, kernel_shape: Sequence[int]) -> Tens
 
 
 def gains_from_frequencies(layer: KernelLayer, tensor: Tensor) -> bool:
-    """Return True if a layer's kernels have axes, and their energy is spread less evenly over frequencies than places.
+    """Return True if the energy of a layer's kernels is spread less evenly over frequencies than places.
 
+    Kernels without axes, and those with axes that are too long, never gain.
     The bits that a basis saves are half the logarithm of the ratio of the arithmetic and the geometric mean of the
     variances along it, those of the weights and of typical inputs (Jayant and Noll, 1984).
     """
-    if layer.tile is not None or layer.kernel_values == 1:
+    shape = shape_of(layer)
+    if shape.positions == 1 or not shape.can_be_transformed or sum(shape.sides) > _LARGEST_SUM_OF_SIDES:
         return False
     kernels = tensor.detach().double().reshape(-1, layer.kernel_values)
     in_places, in_frequencies = (

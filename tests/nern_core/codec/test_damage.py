@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from nern_core.codec.backend import Backend, fastest_backend, numpy_backend
-from nern_core.codec.layers import LayerShape, WeightType
+from nern_core.codec.lanes import LEAST_STATE, join_lanes, lane_sizes
+from nern_core.codec.layers import CodedLayer, CoordinateTables, LayerShape, LayerTables, WeightType
 from nern_core.codec.streams import decode_kernel, decode_layers, open_layers, pack_layers
 from nern_core.contract.errors import NernError
 from tests.nern_core.codec.coded_layers import layer_of, random_layer
@@ -80,6 +81,38 @@ def test_damage_in_one_of_many_lanes_is_an_error(backend: Backend) -> None:
         packed = open_layers([*before, changed], [layer.shape], backend)
         with pytest.raises(NernError, match="cannot be decoded"):
             decode_layers(packed, [WeightType.FLOAT32], backend)
+
+
+def zeros(shape: LayerShape, *, is_transformed: bool) -> list[bytes]:
+    """Return the streams of a layer of zeros, a few bytes for any number of weights, without making the layer."""
+    tables = (np.zeros(1, np.int32),) * 3
+    small = LayerTables(CoordinateTables(*tables), CoordinateTables(*tables), is_transformed)
+    before = pack_layers([CodedLayer(np.zeros((1, 1, 1), np.int32), small, (1,))])[:2]
+    return [*before, join_lanes([LEAST_STATE.to_bytes(4, "little")] * len(lane_sizes(shape.weights, shape.positions)))]
+
+
+@BACKENDS
+@pytest.mark.parametrize("sides", [(1 << 27,), (512, 513), (512, 512, 512)])
+def test_kernels_larger_than_any_network_has_are_refused_unread(sides: tuple[int, ...], backend: Backend) -> None:
+    shape = LayerShape(1, 1, sides)
+    for is_transformed in (False, True):
+        with pytest.raises(NernError, match=r"a kernel has more than 262,144 values\.$") as error:
+            open_layers(zeros(shape, is_transformed=is_transformed), [shape], backend)
+        assert error.value.code == "bad_encoding"
+
+
+@BACKENDS
+def test_transforms_that_would_take_minutes_are_refused(backend: Backend) -> None:
+    shape = LayerShape(16, 2, (512, 512))
+    open_layers(zeros(shape, is_transformed=False), [shape], backend)
+    with pytest.raises(NernError, match=r"bytes of streams declare 8,589,934,592 products; encode again\.$") as error:
+        open_layers(zeros(shape, is_transformed=True), [shape], backend)
+    assert error.value.code == "bad_encoding"
+
+
+def test_kernels_that_a_decoder_refuses_are_not_packed() -> None:
+    with pytest.raises(ValueError, match="kernels have at most 262144 values"):
+        pack_layers([random_layer(1, 1, ((1 << 18) + 1,))])
 
 
 @BACKENDS

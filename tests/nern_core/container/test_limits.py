@@ -53,6 +53,15 @@ def test_tensors_far_beyond_the_file_are_refused_before_they_are_made(
     assert error.value.code == "bad_encoding"
 
 
+@pytest.mark.parametrize("shape", [[1 << 26, 1], [1, 1 << 26]], ids=["filters", "channels"])
+def test_the_tables_of_quantized_layers_count(tmp_path: Path, shape: list[int]) -> None:
+    write_encoding(quantized(), tmp_path / "x.nern")
+    with_contents(tmp_path / "x.nern", lambda contents: contents["document"]["layers"][0].update(shape=shape, tile=1))
+    with pytest.raises(NernError, match=r"bytes declare [\d,]+ bytes of tensors") as error:
+        read_encoding(tmp_path / "x.nern")
+    assert error.value.code == "bad_encoding"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -49,3 +49,9 @@ def test_kernels_with_one_large_value_stay_as_they_are() -> None:
     kernels[..., 4] = random_kernels(8, 4)
     layer = KernelLayer(name="w", shape=(8, 4, 3, 3), tile=None, dtype="float32")
     assert not gains_from_frequencies(layer, kernels.view(8, 4, 3, 3))
+
+
+@pytest.mark.parametrize("sides", [(1, 600), (600, 1), (2, 512)])
+def test_kernels_with_long_axes_stay_as_they_are(sides: tuple[int, ...]) -> None:
+    layer = KernelLayer(name="w", shape=(8, 4, *sides), tile=None, dtype="float32")
+    assert not gains_from_frequencies(layer, torch.ones(8, 4, *sides) + 0.1 * random_kernels(8, 4, *sides))
