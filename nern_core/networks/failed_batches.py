@@ -15,10 +15,13 @@ from nern_core.networks.model_inputs import ModelInputs, split
 
 
 @contextmanager
-def failures_named(inputs: ModelInputs, batches: Sequence[InputBatch], beside: str = "") -> Iterator[None]:
+def failures_named(
+    inputs: ModelInputs, batches: Sequence[InputBatch], beside: str = "", *, is_training: bool = False
+) -> Iterator[None]:
     """Raise `NernError` (`bad_data`) for what a user's own network raises for these inputs, which are of a batch.
 
-    `beside` ends the sentence. Memory that runs out is no fault of the inputs.
+    `beside` ends the sentence. With `is_training`, the network fails when it is differentiated. Memory that runs out is
+    no fault of the inputs.
     """
     try:
         yield
@@ -27,9 +30,11 @@ def failures_named(inputs: ModelInputs, batches: Sequence[InputBatch], beside: s
     except Exception as error:  # the user's own network may raise anything
         if is_out_of_memory(error):
             raise
+        does_not, advice = "does not accept", beside
+        if is_training:
+            does_not, advice = "cannot be trained with", "; omit the inputs to encode its weights as they are"
         raise NernError(
-            "bad_data",
-            f"The network does not accept {name_of_batch(inputs, batches)}: {reason_of(error)}{beside}.",
+            "bad_data", f"The network {does_not} {name_of_batch(inputs, batches)}: {reason_of(error)}{advice}."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -53,5 +54,5 @@ class Student:
 
         if not self.batches:
             return self._reader.read(self._network, run, inputs)
-        with failures_named(inputs, self.batches):
+        with failures_named(inputs, self.batches, is_training=torch.is_grad_enabled()):
             return self._reader.read(self._network, run, inputs)

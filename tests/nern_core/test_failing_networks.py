@@ -60,6 +60,40 @@ def test_a_network_that_fails_for_a_later_batch_is_refused_with_its_number(
     assert error.value.message.startswith(message.format(number=number))
 
 
+class Undifferentiable(nn.Module):
+    """A network that can be called, and fails when it is differentiated."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 16)
+        self._way = way
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.layer(rows)
+        if self._way == "calls NumPy":
+            return torch.from_numpy(found.numpy())
+        squashed = found.sigmoid()
+        return squashed.mul_(2)
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("calls NumPy", "Can't call numpy() on Tensor that requires grad"),
+        ("changes values in place", "one of the variables needed for gradient computation has been modified"),
+    ],
+)
+@pytest.mark.parametrize("tier", ["instant", "trained"])
+def test_a_network_that_cannot_be_differentiated_is_refused(tmp_path: Path, way: str, reason: str, tier: str) -> None:
+    options = EncodeOptions.model_validate({"tier": tier} | ({"steps": 6} if tier == "trained" else {}))
+    with pytest.raises(NernError) as error:
+        nern_core.encode(Undifferentiable(way), tmp_path / "n.nern", options, inputs=batches(1))
+    assert error.value.code == "bad_data"
+    assert error.value.message.startswith("The network cannot be trained with batch ")
+    assert reason in error.value.message
+    assert error.value.message.endswith("; omit the inputs to encode its weights as they are.")
+
+
 class SteepAtZero(nn.Module):
     """A network whose outputs are finite, and whose gradients are not."""
 

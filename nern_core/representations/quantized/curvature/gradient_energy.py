@@ -1,11 +1,13 @@
 """The energy of gradients: how much the outputs depend on the rows and columns of each layer."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nern_core.networks.failed_batches import failures_named
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.student import Student
@@ -30,6 +32,8 @@ def gradient_energies(
 
     For each batch, the outputs are added up with random signs: the squared derivative of this sum is an unbiased
     estimate of the sum of the squared derivatives (Hutchinson).
+
+    Raises `NernError` (`bad_data`) for a user's own network that cannot be differentiated.
     """
     leaves = {layer.name: weights[layer.name].detach().clone().requires_grad_() for layer in layers}
     energies = {
@@ -44,7 +48,9 @@ def gradient_energies(
             # They depend on no weight, such as the class numbers of an argmax.
             continue
         signs = torch.randint(2, outputs.shape, generator=generator).to(outputs.device) * 2 - 1
-        gradients = torch.autograd.grad((outputs * signs).sum(), list(leaves.values()), allow_unused=True)
+        total = (outputs * signs).sum()
+        with failures_named(inputs, student.batches, is_training=True) if student.batches else nullcontext():
+            gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         for layer, gradient in zip(layers, gradients, strict=True):
             if gradient is not None:
                 squared = gradient.double().square().reshape(layer.filters, layer.inputs).cpu()
