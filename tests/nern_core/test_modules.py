@@ -159,7 +159,7 @@ def test_weights_that_no_batch_reaches_are_rounded_and_named(tmp_path: Path) -> 
         return float((decoded[steps][name] - before[name])[rows].norm() / before[name][rows].norm())
 
     assert error(400, "unused.weight") < 1.1 * error(1, "unused.weight") < 0.25
-    assert error(400, "words.weight", slice(20, None)) < 1.25 * error(1, "words.weight", slice(20, None))
+    assert error(400, "words.weight", slice(20, None)) < 1.4 * error(1, "words.weight", slice(20, None))
     assert (
         "No batch of the training reached 40 of 60 filters of 'words.weight', 'unused.weight'; these weights were "
         "rounded without training. If they are needed, give inputs that use them, or more steps."
