@@ -3,7 +3,8 @@
 A CPU without such units emulates bfloat16, an order of magnitude slower than float32. Networks tolerate bfloat16 well:
 ResNet20's logits change by 0.06 (root mean square). The predictor does not: the logits of the network with its
 predicted weights change by 0.45, more than the difference between the two networks after distillation. So it is trained
-in bfloat16 only while it is far from its goal.
+in bfloat16 only while it is far from its goal. Quantized weights start close to it: they are trained in bfloat16 only
+if that changes the outputs much less than their rounding.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -8,6 +8,7 @@ from nern_core.contract.options import Tier
 from nern_core.contract.progress import Phase
 from nern_core.contract.report import SizeTrial
 from nern_core.inputs.task import EncodingTask, TrainingPlan
+from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.protocol import Encoded
 from nern_core.representations.quantized.curvature.measure import measure_curvature
 from nern_core.representations.quantized.drop_goal import DropGoal
@@ -139,6 +140,11 @@ class QuantizedEncoder:
             return None
         return input_source(replace(self._plan.images, mixup=False), teacher, generator or self._plan.generator)
 
+    def _probe(self, teacher: Teacher) -> ModelInputs | None:
+        """Return a batch of inputs, always the same one, and without drawing from the numbers of the training."""
+        inputs = self._inputs(teacher, torch.Generator().manual_seed(self._task.options.seed))
+        return None if inputs is None else inputs.inputs(*inputs.choose())
+
     def _quantizer(self, *, has_inputs: bool) -> Quantizer:
         teacher, options = self._task.teacher, self._task.options
         network = None if teacher is None else teacher.network
@@ -164,6 +170,7 @@ class QuantizedEncoder:
             budget=self._plan.budget,
             on_step=self._report,
             snapshots=self._plan.snapshots,
+            probe=self._probe(teacher),
         )
 
     def _report(self, stage: Stage, step: StepReport) -> None:

@@ -6,6 +6,7 @@ held at the target by making all steps larger or smaller together, which hardly 
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from nern_core.training.input_source import InputSource
 from nern_core.training.loss import Batch, Loss
 from nern_core.training.losses import squared_logit_error
 from nern_core.training.optim import Optimizers, learning_rate
-from nern_core.training.precision import mixed_precision
+from nern_core.training.precision import has_bfloat16_units, mixed_precision
 from nern_core.training.snapshots import State
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher
@@ -28,6 +29,8 @@ from nern_core.training.teacher import Teacher
 _STEPS_BETWEEN_FITS = 10
 _LARGEST_CHANGE = 0.02
 _MEMORY_OF_LOSS = 0.95
+# Of bfloat16, as a share of the squared error that training starts with.
+_TOLERATED_NOISE = 0.02
 _BETAS = (0.9, 0.99)
 _FINAL_SHARE = 0.002
 
@@ -46,7 +49,9 @@ class RateDistillation(Loss):
         teacher: Teacher,
         student: Student,
         images: InputSource,
+        probe: ModelInputs | None = None,
     ) -> None:
+        """`probe` is a batch to choose the precision with."""
         self._config = config
         self._parameters = parameters
         self.wanted_bits = wanted_bits
@@ -59,6 +64,7 @@ class RateDistillation(Loss):
         # Unknown before the first step. It stays on the loss's device, so that no step waits for its value.
         self._present_loss = torch.full((), torch.nan, device=self.device)
         self._steps = 0
+        self._is_mixed = probe is None or self._tolerates_bfloat16(probe)
 
     def state(self) -> State:
         """Return the current price of a bit, the rate model's state, and the wanted bits."""
@@ -105,10 +111,21 @@ class RateDistillation(Loss):
 
     def _distance(self, inputs: ModelInputs) -> Tensor:
         """Return the squared difference of the logits of a batch of images."""
-        with mixed_precision(self.device):
+        with mixed_precision(self.device) if self._is_mixed else nullcontext():
             expected = self._teacher.logits(inputs)
             logits = self._student.logits(self._parameters.weights(), inputs)
         return squared_logit_error(logits, expected)
+
+    @torch.no_grad()
+    def _tolerates_bfloat16(self, inputs: ModelInputs) -> bool:
+        """Return True if bfloat16 changes the teacher's outputs much less than the initial rounding does."""
+        if not has_bfloat16_units(self.device):
+            return False
+        expected = self._teacher.logits(inputs)
+        distance = squared_logit_error(self._student.logits(self._parameters.weights(), inputs), expected)
+        with mixed_precision(self.device):
+            noise = squared_logit_error(self._teacher.logits(inputs), expected)
+        return bool(noise <= _TOLERATED_NOISE * distance)
 
     def _present(self, loss: Tensor) -> Tensor:
         """Return the running mean of the finite losses, including this one."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantizer
 from nern_core.representations.quantized.rate_distillation import RateDistillation, quantization_optimizers
@@ -37,7 +38,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingInputs:
-    """The inputs of training: settings, a teacher, images, a budget, a callback for steps, and snapshots."""
+    """The inputs of training: settings, a teacher, images, a budget, a callback for steps, and snapshots.
+
+    `probe` is a batch of images to choose the precision with.
+    """
 
     config: QuantizationConfig
     teacher: Teacher
@@ -45,6 +49,7 @@ class TrainingInputs:
     budget: Budget
     on_step: Callable[[Stage, StepReport], None]
     snapshots: Snapshots
+    probe: ModelInputs | None = None
 
 
 class Trainer:
@@ -60,7 +65,13 @@ class Trainer:
         self._training = training
         self.parameters = parameters.to(teacher.device)
         self.loss = RateDistillation(
-            training.config, parameters, wanted_bits, teacher, quantizer.student(teacher), training.images
+            training.config,
+            parameters,
+            wanted_bits,
+            teacher,
+            quantizer.student(teacher),
+            training.images,
+            training.probe,
         )
         self._optimizer = quantization_optimizers(training.config, self.parameters)
         self._used = 0.0
