@@ -16,10 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import safetensors.torch
 import torch
 from pydantic import JsonValue
-from safetensors import SafetensorError
 from torch import Tensor
 
 from nern_core.contract.catalogue import NetworkStructure
@@ -31,7 +29,6 @@ from nern_core.formats.checkpoint_structure import (
     names_under,
     no_tensors,
     open_checkpoint,
-    read_structure,
     refuse_key,
     refuse_own_architecture,
 )
@@ -195,8 +192,6 @@ def _read(path: Path, key: str | None) -> Checkpoint:
         if folder is not None:
             return _read_folder(folder, key)
         found = detect_format(file)
-        if found is CheckpointFormat.SAFETENSORS:
-            return _read_safetensors(path, key)
         return _read_onnx(file, path, key) if found is CheckpointFormat.ONNX else _read_open(file, key)
 
 
@@ -234,17 +229,6 @@ def _contiguous(claim: TensorClaim, start: int) -> TorchTensor:
         strides.append(strides[-1] * size)
     values = math.prod(claim.shape)
     return TorchTensor(claim, tuple(reversed(strides[: len(claim.shape)])), start, values)
-
-
-def _read_safetensors(path: Path, key: str | None) -> Checkpoint:
-    # The library accepts more than is allowed here.
-    read_structure(path)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise NernError("unreadable_checkpoint", f"The safetensors file is damaged: {error}.") from error
-    names = sorted(names_under(tensors, key), key=_natural_order)
-    return Checkpoint(separate({name: tensors[name] for name in names}))
 
 
 def _read_onnx(file: BinaryIO, path: Path, key: str | None) -> Checkpoint:

@@ -1,6 +1,7 @@
 """Quantize without training: the most accurate file of a size, or one no larger than int8 and more accurate."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from nern_core.representations.quantized.for_size import SizeOf, too_small
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rounding_plan import RoundingPlan
 from nern_core.tensors.kernels import KernelLayer
+from nern_core.tensors.large_blocks import large_blocks_returned
 from nern_core.tensors.rounding import round_to_nearest
 
 # A file this close to its target is large enough; another attempt at a large network would take seconds.
@@ -44,6 +46,11 @@ def quantize_without_training(quantizer: Quantizer, plan: RoundingPlan, target: 
 
     Raises `NernError` (`target_too_small`).
     """
+    with large_blocks_returned() if quantizer.weights >= _LARGE else nullcontext():
+        return _searched(quantizer, plan, target, size_of)
+
+
+def _searched(quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: SizeOf) -> Quantized:
     finest, coarsest = plan.limits(_COARSEST)
 
     def attempt(octaves: float) -> _Attempt:
