@@ -34,7 +34,7 @@ _ZSTD_LEVEL = 9
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Weights rounded to steps of a size, in natural octavess, and the bytes of their file."""
+    """Weights rounded to steps of a size, in octaves, and the bytes of their file."""
 
     octaves: float
     quantized: Quantized
