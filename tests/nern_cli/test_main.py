@@ -97,7 +97,7 @@ def test_a_file_that_costs_more_than_was_allowed_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Two bits cost the example nothing, so its weights are quantized coarsely here, with and without training.
-    monkeypatch.setattr("nern_core.representations.quantized.within_drop._FIRST_BITS_PER_WEIGHT", 0.2)
+    monkeypatch.setattr("nern_core.representations.quantized.within_drop.FIRST_BITS_PER_WEIGHT", 0.2)
     monkeypatch.setattr(
         "nern_core.representations.quantized.encoder.quantize_faithfully",
         lambda quantizer, plan, size_of: quantizer.rounded(quantizer.start(plan, 0.2 * quantizer.weights)),
