@@ -31,6 +31,7 @@ from nern_core.formats.checkpoint_structure import (
     open_checkpoint,
     refuse_key,
     refuse_own_architecture,
+    structure_of,
 )
 from nern_core.formats.hub_folder import HubFolder, hub_folder_at
 from nern_core.formats.plain_names import plain_names
@@ -192,6 +193,9 @@ def _read(path: Path, key: str | None) -> Checkpoint:
         if folder is not None:
             return _read_folder(folder, key)
         found = detect_format(file)
+        if found is CheckpointFormat.SAFETENSORS:
+            # Also finds what is a safetensors file, but no checkpoint.
+            structure_of(file)
         return _read_onnx(file, path, key) if found is CheckpointFormat.ONNX else _read_open(file, key)
 
 
