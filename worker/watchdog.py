@@ -35,7 +35,11 @@ class Watchdog:
         self._started = self._last = timing.now()
         self._next_full_check = self._started
         # Files from the supervisor do not count for the child.
-        self._given = folder_usage(folder, limits.files)
+        try:
+            self._given = folder_usage(folder, limits.files)
+        except HiddenFolders:
+            # The child was faster; the first check ends it.
+            self._given = FolderUsage({}, 0)
         self._device = folder.stat().st_dev
         self._sizes: dict[int, int] = {}
         self._unlinked = UnlinkedUsage(0, 0)
