@@ -44,20 +44,19 @@ def _loaded(network: nn.Module, path: Path) -> nn.Module:
 
 
 def _rnet(folder: Path) -> RealNetwork:
-    return RealNetwork(
-        name="facenet-pytorch RNet",
-        network=_loaded(RNet(), folder / "facenet_pytorch/data/rnet.pt"),
-        inputs=lambda seed: list(images(4096, 24, seed).split(64)),
-        about_inputs="images of 24x24 pixels with the spectrum of photographs",
-    )
+    return _face_network("RNet", folder / "facenet_pytorch/data/rnet.pt", RNet(), side=24, count=4096)
 
 
 def _onet(folder: Path) -> RealNetwork:
+    return _face_network("ONet", folder / "facenet_pytorch/data/onet.pt", ONet(), side=48, count=2048)
+
+
+def _face_network(name: str, path: Path, network: nn.Module, *, side: int, count: int) -> RealNetwork:
     return RealNetwork(
-        name="facenet-pytorch ONet",
-        network=_loaded(ONet(), folder / "facenet_pytorch/data/onet.pt"),
-        inputs=lambda seed: list(images(2048, 48, seed).split(64)),
-        about_inputs="images of 48x48 pixels with the spectrum of photographs",
+        name=f"facenet-pytorch {name}",
+        network=_loaded(network, path),
+        inputs=lambda seed: list(images(count, side, seed).split(64)),
+        about_inputs=f"images of {side}x{side} pixels with the spectrum of photographs",
     )
 
 

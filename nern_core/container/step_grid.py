@@ -23,6 +23,11 @@ def steps_of(exponents: Tensor) -> Tensor:
     return torch.from_numpy(grid.steps_of(exponents.numpy()))
 
 
+def differentiable_steps(exponents: Tensor) -> Tensor:
+    """Return the steps of exponents that are real numbers, differentiable and almost equal to those in the file."""
+    return torch.exp2(exponents / STEPS_PER_OCTAVE)
+
+
 def exponents_of(steps: Tensor) -> Tensor:
     """Return the exponents of the nearest steps of the grid, for positive numbers (n,): int32 (n,)."""
     return exponents_of_logarithms(steps.double().log2())

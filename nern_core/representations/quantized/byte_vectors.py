@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nern_core.container.kept import RoundedTensor
-from nern_core.container.step_grid import STEPS_PER_OCTAVE, exponents_of, step_of
+from nern_core.container.step_grid import differentiable_steps, exponents_of, step_of
 
 _LARGEST_BYTE = 127
 _SMALLEST_STEP = 2.0**-40
@@ -30,5 +30,5 @@ def byte_exponents(vectors: Iterable[Tensor]) -> Tensor:
         return torch.empty(0, dtype=torch.int32)
     largest = torch.stack(magnitudes).double().clamp(min=_LARGEST_BYTE * _SMALLEST_STEP)
     exponents = exponents_of(largest / _LARGEST_BYTE)
-    steps = torch.exp2(exponents.double() / STEPS_PER_OCTAVE)
+    steps = differentiable_steps(exponents.double())
     return torch.where(largest / steps < _LARGEST_BYTE + 0.5, exponents, exponents + 1)

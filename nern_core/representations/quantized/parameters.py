@@ -9,7 +9,7 @@ from torch.autograd.function import FunctionCtx
 
 from nern_core.codec.layers import CodedLayer
 from nern_core.container.kept import RoundedTensor
-from nern_core.container.step_grid import STEPS_PER_OCTAVE
+from nern_core.container.step_grid import STEPS_PER_OCTAVE, differentiable_steps
 from nern_core.representations.quantized.byte_vectors import byte_exponents, rounded_vectors
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.kernel_frequencies import kernels_of
@@ -55,7 +55,7 @@ class QuantizedParameters(nn.Module):
             if weight.requires_grad:
                 weight.register_hook(partial(_mark, reached_by_layer[index]))
             weights[layer.name] = weight
-        steps = _step(byte_exponents(self.vectors).double())
+        steps = differentiable_steps(byte_exponents(self.vectors).double())
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
@@ -66,7 +66,11 @@ class QuantizedParameters(nn.Module):
             _rounded(of_layers[index] * STEPS_PER_OCTAVE)
             for of_layers in (self.filter_steps, self.channel_steps, self.position_steps)
         )
-        return _step(filters)[:, None, None] * _step(channels)[:, None] * _step(positions)
+        return (
+            differentiable_steps(filters)[:, None, None]
+            * differentiable_steps(channels)[:, None]
+            * differentiable_steps(positions)
+        )
 
     def priced(self) -> list[Tensor]:
         """Return the numbers of steps of each layer, differentiable where a gradient of the weights has reached them.
@@ -151,12 +155,7 @@ def _mark(reached: Tensor, gradient: Tensor) -> None:
 
 def _grid_steps(log_steps: Tensor) -> Tensor:
     """Return the grid's nearest steps to these logarithms, as in `grid.exponents_of_logarithms`; differentiable."""
-    return _step(_rounded(log_steps * STEPS_PER_OCTAVE))
-
-
-def _step(exponent: Tensor) -> Tensor:
-    """Return the steps of exponents, differentiable and almost equal to those in the file, see `grid.step_of`."""
-    return torch.exp2(exponent / STEPS_PER_OCTAVE)
+    return differentiable_steps(_rounded(log_steps * STEPS_PER_OCTAVE))
 
 
 class _StraightThrough(torch.autograd.Function):
