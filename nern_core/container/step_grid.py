@@ -23,8 +23,8 @@ def steps_of(exponents: Tensor) -> Tensor:
     return torch.from_numpy(grid.steps_of(exponents.numpy()))
 
 
-def differentiable_steps(exponents: Tensor) -> Tensor:
-    """Return the steps of exponents that are real numbers, differentiable and almost equal to those in the file."""
+def approximate_steps(exponents: Tensor) -> Tensor:
+    """Return almost the steps of exponents in the file, on the exponents' device and in their dtype."""
     return torch.exp2(exponents / STEPS_PER_OCTAVE)
 
 

@@ -132,7 +132,9 @@ class QuantizedEncoder:
         state = teacher.network.state_dict()
         layers = [layer for layer in quantizer.layers if layer.name in state]
         weights = {layer.name: state[layer.name].detach() for layer in layers}
-        return quantizer.plan(measure_curvature(quantizer.student(teacher), layers, weights, batches, generator))
+        vectors = {name: vector.to(teacher.device) for name, vector in quantizer.vectors.items()}
+        student = quantizer.student(teacher)
+        return quantizer.plan(measure_curvature(student, layers, weights, vectors, batches, generator))
 
     def _inputs(self, teacher: Teacher | None, generator: torch.Generator | None = None) -> InputSource | None:
         """Return inputs to measure the curvature with, not blended; None without data."""

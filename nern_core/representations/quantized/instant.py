@@ -20,7 +20,7 @@ _LEAST_CHANGE = 0.6
 
 def quantize_for_rate_instantly(quantizer: Quantizer, plan: RoundingPlan, bits_per_weight: float) -> Quantized:
     """Round the weights to about `bits_per_weight` bits per weight."""
-    return quantizer.rounded_to(quantizer.scaled(plan, bits_per_weight * quantizer.weights))
+    return quantizer.rounded_to(quantizer.rounding(plan, bits_per_weight * quantizer.weights))
 
 
 def quantize_within_drop_instantly(

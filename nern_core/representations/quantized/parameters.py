@@ -8,38 +8,44 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from nern_core.codec.layers import CodedLayer
-from nern_core.container.kept import RoundedTensor
-from nern_core.container.step_grid import STEPS_PER_OCTAVE, differentiable_steps
-from nern_core.representations.quantized.byte_vectors import byte_exponents, rounded_vectors
+from nern_core.container.kept import Kept
+from nern_core.container.step_grid import STEPS_PER_OCTAVE, approximate_steps
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.kernel_frequencies import kernels_of
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
+from nern_core.representations.quantized.vector_rounding import rounded_vectors, vector_steps
 
 
 class QuantizedParameters(nn.Module):
-    """The represented layers in numbers of steps, their steps, and vectors in 8 bits.
+    """The represented layers in numbers of steps, their steps, and vectors in 8 or 12 bits.
 
     `latents` are kernels or their frequencies, float32 (F, C, P), in the steps of the grid. A step is the product of
     one for each filter, channel and position: their logarithms, real numbers in octaves, are `filter_steps` (F,),
-    `channel_steps` (C,) and `position_steps` (P,) of each layer, each rounded to the grid for use. Rounding passes
-    gradients through unchanged (straight through). `reached` is True for each filter of all layers that a gradient of
-    the weights has reached so far.
+    `channel_steps` (C,) and `position_steps` (P,) of each layer, each rounded to the grid for use. Steps have no
+    gradients: the next step of the grid would change all weights of a filter by 9 %. Rounding passes gradients to the
+    latents and vectors unchanged (straight through). `reached` is True for each filter of all layers that a gradient of
+    the weights has reached so far. `fine` is True for each vector in 12 bits.
     """
 
     reached: Tensor
+    fine: Tensor
 
-    def __init__(self, layers: Sequence[ScaledLayer], vectors: Mapping[str, Tensor]) -> None:
-        """`layers` are the initial weights and steps; `vectors` are the tensors to keep in 8 bits."""
+    def __init__(
+        self, layers: Sequence[ScaledLayer], vectors: Mapping[str, Tensor], fine: frozenset[str] = frozenset()
+    ) -> None:
+        """`layers` are the initial weights and steps; `vectors` are kept in 8 bits, those in `fine` in 12."""
         super().__init__()
         self.layers = tuple(scaled.layer for scaled in layers)
         self._transformed = tuple(scaled.is_transformed for scaled in layers)
         self.latents = nn.ParameterList(nn.Parameter(scaled.latents.float()) for scaled in layers)
-        self.filter_steps = nn.ParameterList(nn.Parameter(scaled.tables.filters.float()) for scaled in layers)
-        self.channel_steps = nn.ParameterList(nn.Parameter(scaled.tables.channels.float()) for scaled in layers)
-        self.position_steps = nn.ParameterList(nn.Parameter(scaled.tables.positions.float()) for scaled in layers)
+        self.filter_steps = nn.ParameterList(_fixed(scaled.tables.filters.float()) for scaled in layers)
+        self.channel_steps = nn.ParameterList(_fixed(scaled.tables.channels.float()) for scaled in layers)
+        self.position_steps = nn.ParameterList(_fixed(scaled.tables.positions.float()) for scaled in layers)
         filters = sum(layer.filters for layer in self.layers)
         self.register_buffer("reached", torch.zeros(filters, dtype=torch.bool))
+        self.register_buffer("fine", torch.tensor([name in fine for name in vectors], dtype=torch.bool))
+        self._fine_names = fine
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float().clone()) for vector in vectors.values())
 
@@ -55,22 +61,17 @@ class QuantizedParameters(nn.Module):
             if weight.requires_grad:
                 weight.register_hook(partial(_mark, reached_by_layer[index]))
             weights[layer.name] = weight
-        steps = differentiable_steps(byte_exponents(self.vectors).double())
+        steps = vector_steps(self.vectors, self.fine)
         for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
 
     def _steps(self, index: int) -> Tensor:
-        """Return the steps of a layer, (F, C, P), differentiable."""
+        """Return the steps of a layer, (F, C, P)."""
         filters, channels, positions = (
-            _rounded(of_layers[index] * STEPS_PER_OCTAVE)
-            for of_layers in (self.filter_steps, self.channel_steps, self.position_steps)
+            _grid_steps(of_layers[index]) for of_layers in (self.filter_steps, self.channel_steps, self.position_steps)
         )
-        return (
-            differentiable_steps(filters)[:, None, None]
-            * differentiable_steps(channels)[:, None]
-            * differentiable_steps(positions)
-        )
+        return filters[:, None, None] * channels[:, None] * positions
 
     def priced(self) -> list[Tensor]:
         """Return the numbers of steps of each layer, differentiable where a gradient of the weights has reached them.
@@ -142,9 +143,9 @@ class QuantizedParameters(nn.Module):
         return StepTables(*(of_layers[index].detach().double().cpu() for of_layers in tables))
 
     @torch.no_grad()
-    def rounded_vectors(self) -> dict[str, RoundedTensor]:
+    def rounded_vectors(self) -> dict[str, Kept]:
         """Return the vectors as stored in the file; they decode to their original dtypes."""
-        return rounded_vectors(dict(zip(self._dtypes, self.vectors, strict=True)), self._dtypes)
+        return rounded_vectors(dict(zip(self._dtypes, self.vectors, strict=True)), self._dtypes, self._fine_names)
 
 
 def _mark(reached: Tensor, gradient: Tensor) -> None:
@@ -153,9 +154,14 @@ def _mark(reached: Tensor, gradient: Tensor) -> None:
     reached.logical_or_((known.reshape(len(reached), -1) != 0).any(dim=1))
 
 
+def _fixed(values: Tensor) -> nn.Parameter:
+    """Return a parameter that moves between devices with the others, but is not trained."""
+    return nn.Parameter(values, requires_grad=False)
+
+
 def _grid_steps(log_steps: Tensor) -> Tensor:
-    """Return the grid's nearest steps to these logarithms, as in `grid.exponents_of_logarithms`; differentiable."""
-    return differentiable_steps(_rounded(log_steps * STEPS_PER_OCTAVE))
+    """Return the grid's nearest steps to these logarithms, almost equal to those in the file."""
+    return approximate_steps((log_steps * STEPS_PER_OCTAVE).round())
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,14 +10,13 @@ from nern_core.codec.layers import CodedLayer
 from nern_core.container import Kept
 from nern_core.contract.kernel_policy import ALL
 from nern_core.representations.quantized.batch_norm import fold_batch_norm
-from nern_core.representations.quantized.byte_vectors import rounded_vectors
 from nern_core.representations.quantized.coded_layer import coded_layer
-from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.curvature.measure import Curvature
 from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rate import bits_of
-from nern_core.representations.quantized.rounding_plan import RoundingPlan, plan_rounding
-from nern_core.representations.quantized.scaled_layer import ScaledLayer
+from nern_core.representations.quantized.rounding_plan import Rounding, RoundingPlan, plan_rounding
+from nern_core.representations.quantized.vector_rounding import rounded_vectors
 from nern_core.tensors.checkpoint import find_tied
 from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
@@ -52,7 +51,7 @@ class Quantizer:
     """The tensors of a checkpoint, sorted by how they are stored.
 
     Tensors of the layers become integers. Batch normalization is folded if the network is known. If there are inputs,
-    its tensors and all other parameters of the network become 8-bit integers; without inputs they stay unchanged.
+    its tensors and all other parameters of the network get 8 or 12 bits; without inputs they stay unchanged.
     `kernels` is the option that chose the layers; `left_out` is a sentence on tensors that it has not chosen.
     """
 
@@ -88,16 +87,22 @@ class Quantizer:
         """Return all tensors in the file, represented or kept."""
         return {name: tensor for name, tensor in self._tensors.items() if name not in self._tied}
 
-    def plan(self, curvatures: Mapping[str, LayerCurvature] | None = None) -> RoundingPlan:
-        """Plan the rounding by the measured curvatures of layers; without any, by norms and typical inputs."""
-        return plan_rounding(self.layers, self._tensors, curvatures)
+    @property
+    def vectors(self) -> Mapping[str, Tensor]:
+        """Return the tensors that are not represented and are rounded."""
+        return self._vectors
+
+    def plan(self, curvature: Curvature | None = None) -> RoundingPlan:
+        """Plan the rounding by a measured curvature; without any, by norms and typical inputs."""
+        return plan_rounding(self.layers, self._tensors, curvature)
 
     def start(self, plan: RoundingPlan, bits: float) -> QuantizedParameters:
         """Return parameters whose integers take about `bits` bits, rounded by the plan."""
-        return QuantizedParameters(self.scaled(plan, bits), self._vectors)
+        rounding = self.rounding(plan, bits)
+        return QuantizedParameters(list(rounding.layers), self._vectors, rounding.fine_vectors)
 
-    def scaled(self, plan: RoundingPlan, bits: float) -> list[ScaledLayer]:
-        """Return the layers in numbers of steps, rounded by the plan to integers of about `bits` bits."""
+    def rounding(self, plan: RoundingPlan, bits: float) -> Rounding:
+        """Return the plan's rounding to integers of about `bits` bits."""
         octaves = plan.octaves_for(bits)
         scaled = list(plan.scaled(octaves))
         for _ in range(_MOST_CORRECTIONS):
@@ -107,10 +112,10 @@ class Quantizer:
                 break
             octaves += excess
             scaled = list(plan.scaled(octaves))
-        return scaled
+        return Rounding(scaled, plan.fine_vectors(octaves))
 
-    def rounded_to(self, scaled: Iterable[ScaledLayer]) -> Quantized:
-        """Return the contents of the file for layers in numbers of steps."""
+    def rounded_to(self, rounding: Rounding) -> Quantized:
+        """Return the contents of the file for a rounding."""
         layers = tuple(
             coded_layer(
                 of_layer.latents.round().to(torch.int32),
@@ -118,15 +123,15 @@ class Quantizer:
                 of_layer.layer,
                 is_transformed=of_layer.is_transformed,
             )
-            for of_layer in scaled
+            for of_layer in rounding.layers
         )
-        return replace(self.without_layers(), layers=layers)
+        return replace(self.without_layers(rounding.fine_vectors), layers=layers)
 
-    def without_layers(self) -> Quantized:
+    def without_layers(self, fine_vectors: frozenset[str] = frozenset()) -> Quantized:
         """Return the contents of the file except the layers."""
         dtypes = {name: vector.dtype for name, vector in self._vectors.items()}
-        vectors = rounded_vectors({name: vector.float() for name, vector in self._vectors.items()}, dtypes)
-        return Quantized((), {**self._kept, **vectors}, self._tied)
+        vectors = {name: vector.float() for name, vector in self._vectors.items()}
+        return Quantized((), {**self._kept, **rounded_vectors(vectors, dtypes, fine_vectors)}, self._tied)
 
     @property
     def bytes_of_tables(self) -> int:

@@ -74,12 +74,16 @@ class RateDistillation(Loss):
             "steps": self._steps,
             "wanted_bits": self.wanted_bits,
             "reached": self._parameters.reached,
+            "filter_steps": list(self._parameters.filter_steps),
         }
 
     def restore(self, state: State) -> None:
         """Restore a state."""
         self._rate.restore(state["rate"])
         self._parameters.reached.copy_(state["reached"])
+        with torch.no_grad():
+            for steps, saved in zip(self._parameters.filter_steps, state["filter_steps"], strict=True):
+                steps.copy_(saved)
         self._present_loss.copy_(state["present_loss"])
         self._steps = state["steps"]
         self.wanted_bits = state["wanted_bits"]
@@ -143,9 +147,6 @@ def quantization_optimizers(config: QuantizationConfig, parameters: QuantizedPar
     """Make Adam with the learning rates of a configuration, for parameters on their current device."""
     peaks = (
         (parameters.latents, config.learning_rate),
-        (parameters.filter_steps, config.step_learning_rate),
-        (parameters.channel_steps, config.step_learning_rate),
-        (parameters.position_steps, config.step_learning_rate),
         (parameters.vectors, config.vector_learning_rate),
     )
     device = parameters.device

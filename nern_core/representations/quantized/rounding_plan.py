@@ -1,13 +1,14 @@
 """Steps for all layers at every size, and the weights rounded to them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from torch import Tensor
 
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
+from nern_core.representations.quantized.curvature.measure import Curvature
 from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer, feedback_blocks
 from nern_core.representations.quantized.kernel_frequencies import gains_from_frequencies
 from nern_core.representations.quantized.rate import bits_by_layer
@@ -20,6 +21,7 @@ from nern_core.representations.quantized.relative_steps import (
 from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.representations.quantized.typical_inputs import typical_blocks, typical_curvature
+from nern_core.representations.quantized.vector_rounding import EXTRA_BITS_OF_FINE, byte_steps, largest_magnitudes
 from nern_core.tensors.kernels import KernelLayer
 
 # Weights that estimates of bits are made from.
@@ -31,14 +33,24 @@ _SMALLEST_CHANGE = 0.003
 
 
 @dataclass(frozen=True, slots=True)
+class Rounding:
+    """The weights of all layers in numbers of steps, and the names of the vectors that need more than 8 bits."""
+
+    layers: Iterable[ScaledLayer]
+    fine_vectors: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundingPlan:
     """Layers with their curvature and steps; `unmeasured` are those whose steps follow from their norms.
 
-    The size of all steps is one number, `octaves`: steps double from one to the next.
+    The size of all steps is one number, `octaves`: steps double from one to the next. `sizes_of_fine` are the sizes
+    below which vectors need more than 8 bits.
     """
 
     layers: tuple[CurvedLayer, ...]
     unmeasured: RelativeSteps | None = None
+    sizes_of_fine: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> int:
@@ -67,6 +79,14 @@ class RoundingPlan:
         """Yield the weights of each layer in numbers of steps at a size, after error feedback."""
         for curved, tables in zip(self.layers, self.tables(octaves), strict=True):
             yield curved.scaled(tables)
+
+    def rounding(self, octaves: float) -> Rounding:
+        """Return the rounding of layers and vectors at a size; its layers can be read once."""
+        return Rounding(self.scaled(octaves), self.fine_vectors(octaves))
+
+    def fine_vectors(self, octaves: float) -> frozenset[str]:
+        """Return the names of the vectors that need more than 8 bits at a size."""
+        return frozenset(name for name, size in self.sizes_of_fine.items() if octaves < size)
 
     def octaves_for(self, bits: float) -> float:
         """Return the size at which the integers take about these bits, estimated from a sample of filters."""
@@ -104,19 +124,19 @@ class RoundingPlan:
 
 
 def plan_rounding(
-    layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], curvatures: Mapping[str, LayerCurvature] | None
+    layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor], curvature: Curvature | None = None
 ) -> RoundingPlan:
     """Plan the rounding of layers by their measured curvature; without any, by their norms and typical inputs.
 
     If only some layers have a measured curvature, the others get steps in the same proportion to their weights.
     """
-    if not curvatures:
+    if curvature is None or not curvature.layers:
         curved = tuple(_typical(layer, tensors[layer.name]) for layer in layers)
         return RoundingPlan(curved, relative_steps(layers, tensors))
     measured = {
-        layer.name: _curved(layer, tensors[layer.name], curvatures[layer.name])
+        layer.name: _curved(layer, tensors[layer.name], curvature.layers[layer.name])
         for layer in layers
-        if layer.name in curvatures
+        if layer.name in curvature.layers
     }
     relative = [
         curved.tables.level - math.log2(curved.deviation) for curved in measured.values() if curved.deviation
@@ -128,8 +148,21 @@ def plan_rounding(
             if layer.name in measured
             else _typical(layer, tensors[layer.name]).with_relative_step(usual)
             for layer in layers
-        )
+        ),
+        sizes_of_fine={
+            name: _size_of_fine(tensors[name], of_all) for name, of_all in curvature.vectors.items() if of_all
+        },
     )
+
+
+def _size_of_fine(vector: Tensor, curvature: float) -> float:
+    """Return the size, in octaves, below which 8 bits for a vector cost more than the bits of 12 save elsewhere.
+
+    An entry in 8 bits costs its `curvature`, a part of that of all entries together, times the square of its step. A
+    weight costs 4^octaves, and its derivative is the price of a bit, if a bit per weight is an octave.
+    """
+    of_entry = curvature / vector.numel() / (EXTRA_BITS_OF_FINE * math.log(4))
+    return float(byte_steps(largest_magnitudes([vector])).log2()) + math.log2(of_entry) / 2
 
 
 def _curved(layer: KernelLayer, tensor: Tensor, curvature: LayerCurvature) -> CurvedLayer:

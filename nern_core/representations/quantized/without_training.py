@@ -54,7 +54,7 @@ def _searched(quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: Si
     finest, coarsest = plan.limits(_COARSEST)
 
     def attempt(octaves: float) -> _Attempt:
-        quantized = quantizer.rounded_to(plan.scaled(octaves))
+        quantized = quantizer.rounded_to(plan.rounding(octaves))
         return _Attempt(octaves, quantized, size_of(quantized))
 
     near = _NEAR_ENOUGH_IF_LARGE if quantizer.weights >= _LARGE else _NEAR_ENOUGH
@@ -130,7 +130,7 @@ def quantize_faithfully(quantizer: Quantizer, plan: RoundingPlan, size_of: SizeO
     try:
         return quantize_without_training(quantizer, plan, size, size_of)
     except NernError:
-        return quantizer.rounded_to(plan.scaled(plan.limits()[0]))
+        return quantizer.rounded_to(plan.rounding(plan.limits()[0]))
 
 
 def int8_bytes(layers: Sequence[KernelLayer], tensors: Mapping[str, Tensor]) -> int:

@@ -14,34 +14,47 @@ from nern_core.training.student import Student
 
 
 @dataclass(frozen=True, slots=True)
-class GradientEnergy:
+class LayerEnergy:
     """Sums of squared derivatives of the outputs by the weights: float64 `rows` (F,) and `columns` (inputs,)."""
 
     rows: Tensor
     columns: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class GradientEnergy:
+    """Squared derivatives of the outputs: by the weights of `layers`, and the sum for each of the `vectors`."""
+
+    layers: dict[str, LayerEnergy]
+    vectors: dict[str, float]
+
+
 def gradient_energies(
     student: Student,
     layers: Sequence[KernelLayer],
     weights: Mapping[str, Tensor],
+    vectors: Mapping[str, Tensor],
     batches: Iterable[ModelInputs],
     generator: torch.Generator,
-) -> dict[str, GradientEnergy]:
-    """Estimate the squared derivatives of all outputs by the weights, summed over outputs and inputs.
+) -> GradientEnergy:
+    """Estimate the squared derivatives of all outputs by weights and vectors, summed over outputs and inputs.
 
     For each batch, the outputs are added up with random signs: the squared derivative of this sum is an unbiased
     estimate of the sum of the squared derivatives (Hutchinson).
 
     Raises `NernError` (`bad_data`) for a user's own network that cannot be differentiated.
     """
-    leaves = {layer.name: weights[layer.name].detach().clone().requires_grad_() for layer in layers}
-    energies = {
-        layer.name: GradientEnergy(
-            torch.zeros(layer.filters, dtype=torch.float64), torch.zeros(layer.inputs, dtype=torch.float64)
-        )
-        for layer in layers
-    }
+    variables = {**{layer.name: weights[layer.name] for layer in layers}, **vectors}
+    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in variables.items()}
+    energy = GradientEnergy(
+        {
+            layer.name: LayerEnergy(
+                torch.zeros(layer.filters, dtype=torch.float64), torch.zeros(layer.inputs, dtype=torch.float64)
+            )
+            for layer in layers
+        },
+        dict.fromkeys(vectors, 0.0),
+    )
     for inputs in batches:
         outputs = student.logits(leaves, inputs)
         if not outputs.requires_grad:
@@ -51,9 +64,13 @@ def gradient_energies(
         total = (outputs * signs).sum()
         with failures_named(inputs, student.batches, is_training=True) if student.batches else nullcontext():
             gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        for layer, gradient in zip(layers, gradients, strict=True):
-            if gradient is not None:
-                squared = gradient.double().square().reshape(layer.filters, layer.inputs).cpu()
-                energies[layer.name].rows.add_(squared.sum(dim=1))
-                energies[layer.name].columns.add_(squared.sum(dim=0))
-    return energies
+        found: dict[str, Tensor | None] = dict(zip(leaves, gradients, strict=True))
+        squared = {name: gradient.double().square().cpu() for name, gradient in found.items() if gradient is not None}
+        for layer in layers:
+            if layer.name in squared:
+                of_weights = squared[layer.name].reshape(layer.filters, layer.inputs)
+                energy.layers[layer.name].rows.add_(of_weights.sum(dim=1))
+                energy.layers[layer.name].columns.add_(of_weights.sum(dim=0))
+        for name in vectors.keys() & squared.keys():
+            energy.vectors[name] += float(squared[name].sum())
+    return energy

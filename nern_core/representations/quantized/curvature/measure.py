@@ -1,13 +1,14 @@
 """Measure the curvature of all layers of a network on some inputs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from nern_core.networks.failed_batches import refuse_not_finite
 from nern_core.networks.model_inputs import ModelInputs
-from nern_core.representations.quantized.curvature.gradient_energy import GradientEnergy, gradient_energies
+from nern_core.representations.quantized.curvature.gradient_energy import LayerEnergy, gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes, diagonal_blocks
 from nern_core.representations.quantized.layer_shape import shape_of
@@ -15,16 +16,29 @@ from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.student import Student
 
 
+@dataclass(frozen=True, slots=True)
+class Curvature:
+    """The squared error of the outputs that changes cause, in the same units for all.
+
+    `layers` has the curvature of each layer; `vectors` has that of all entries of a vector together, for the same
+    change of each.
+    """
+
+    layers: Mapping[str, LayerCurvature] = field(default_factory=dict)
+    vectors: Mapping[str, float] = field(default_factory=dict)
+
+
 def measure_curvature(
     student: Student,
     layers: Sequence[KernelLayer],
     weights: Mapping[str, Tensor],
+    vectors: Mapping[str, Tensor],
     batches: Sequence[ModelInputs],
     generator: torch.Generator,
-) -> dict[str, LayerCurvature]:
-    """Return the curvature of each layer; of layers that the outputs do not depend on, or too much for float32, none.
+) -> Curvature:
+    """Return the curvature of layers and vectors, without layers that the outputs depend on not at all or too much.
 
-    `weights` are the tensors of the layers, in evaluation mode, float32, on the device of the batches. Raises
+    `weights` are the tensors of the layers, float32, on the device of the batches. Raises
     `NernError` (`bad_data`) for batches of the user's own data whose outputs are not finite.
     """
     with torch.no_grad(), InputMoments(layers, weights) as moments:
@@ -32,16 +46,16 @@ def measure_curvature(
             outputs = student.logits(weights, inputs)
             if student.batches:
                 refuse_not_finite(outputs, inputs, student.batches)
-    energies = gradient_energies(student, layers, weights, batches, generator)
+    energy = gradient_energies(student, layers, weights, vectors, batches, generator)
     measured = {
-        layer.name: _curvature(layer, energies[layer.name], moments.found.get(layer.name))
+        layer.name: _curvature(layer, energy.layers[layer.name], moments.found.get(layer.name))
         for layer in layers
-        if bool(energies[layer.name].rows.sum() > 0)
+        if bool(energy.layers[layer.name].rows.sum() > 0)
     }
-    return {name: curvature for name, curvature in measured.items() if curvature.is_finite}
+    return Curvature({name: curvature for name, curvature in measured.items() if curvature.is_finite}, energy.vectors)
 
 
-def _curvature(layer: KernelLayer, energy: GradientEnergy, moments: Moments | None) -> LayerCurvature:
+def _curvature(layer: KernelLayer, energy: LayerEnergy, moments: Moments | None) -> LayerCurvature:
     if moments is None:
         # The squared derivative at a row and column is taken for the product of a part of each.
         sizes = block_sizes(layer.inputs, shape_of(layer).positions, LARGEST_BLOCK)

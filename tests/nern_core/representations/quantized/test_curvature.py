@@ -84,11 +84,22 @@ def test_energies_of_a_linear_network_are_the_squares_of_its_inputs() -> None:
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     batches = [torch.tensor([[1.0, 2.0, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0]])] * 4
     energies = gradient_energies(
-        Student(network), layers_of(network), weights, batches, torch.Generator().manual_seed(0)
-    )["0.weight"]
+        Student(network), layers_of(network), weights, {}, batches, torch.Generator().manual_seed(0)
+    ).layers["0.weight"]
     # The derivative of an output by a weight is the input, whatever the signs are.
     assert energies.rows.tolist() == [4 * 14.0, 4 * 14.0]
     assert energies.columns.tolist() == [8.0, 32.0, 72.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_the_energy_of_a_bias_counts_every_output_and_example() -> None:
+    network = nn.Sequential(nn.Linear(8, 2))
+    tensors = network.state_dict()
+    weights, vectors = {"0.weight": tensors["0.weight"]}, {"0.bias": tensors["0.bias"]}
+    batches = [inputs_of(1, 8)] * 4
+    energy = gradient_energies(
+        Student(network), layers_of(network), weights, vectors, batches, torch.Generator().manual_seed(0)
+    )
+    assert energy.vectors == {"0.bias": 4 * 2.0}
 
 
 def test_outputs_that_count_more_have_a_larger_curvature() -> None:
@@ -105,7 +116,9 @@ def test_outputs_that_count_more_have_a_larger_curvature() -> None:
     weights = {"inner.weight": network.inner.weight.detach()}
     batches = list(inputs_of(64, 6).split(8))
     generator = torch.Generator().manual_seed(0)
-    curvature = measure_curvature(Student(network), layers_of(network), weights, batches, generator)["inner.weight"]
+    curvature = measure_curvature(Student(network), layers_of(network), weights, {}, batches, generator).layers[
+        "inner.weight"
+    ]
     assert (curvature.outputs / curvature.outputs[0]).sqrt().tolist() == pytest.approx([1, 2, 3, 4], rel=0.4)
 
 
@@ -122,7 +135,7 @@ def test_a_layer_that_the_outputs_do_not_depend_on_has_no_curvature() -> None:
     network = HalfUsed()
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     generator = torch.Generator().manual_seed(0)
-    found = measure_curvature(Student(network), layers_of(network), weights, [inputs_of(4, 6)], generator)
+    found = measure_curvature(Student(network), layers_of(network), weights, {}, [inputs_of(4, 6)], generator).layers
     assert found.keys() == {"used.weight"}
 
 
@@ -139,7 +152,7 @@ def test_a_recurrent_layer_has_the_curvature_of_its_gradients() -> None:
     network = Last()
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     generator = torch.Generator().manual_seed(0)
-    found = measure_curvature(Student(network), layers_of(network), weights, [inputs_of(4, 7, 5)], generator)
+    found = measure_curvature(Student(network), layers_of(network), weights, {}, [inputs_of(4, 7, 5)], generator).layers
     assert found["lstm.weight_ih_l0"].outputs.shape == (24,)
     assert found["lstm.weight_hh_l0"].inputs == 6
 

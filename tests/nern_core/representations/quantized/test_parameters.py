@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from nern_core.container.kept import RoundedTensor, values_of
 from nern_core.container.step_grid import step_of
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rounding_plan import plan_rounding
@@ -39,21 +40,32 @@ def test_what_is_trained_is_what_is_decoded(is_transformed: bool) -> None:
     (layer,) = made.quantized_layers(made.integers())
     torch.testing.assert_close(decoded_tensor(layer, LAYER), weights["w"], rtol=2e-6, atol=1e-6)
     vector = made.rounded_vectors()["v"]
-    torch.testing.assert_close(vector.values(), weights["v"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(values_of(vector), weights["v"], rtol=1e-6, atol=0)
 
 
 def test_vectors_use_the_whole_of_8_bits() -> None:
     vector = parameters().rounded_vectors()["v"]
+    assert isinstance(vector, RoundedTensor)
     assert 115 <= vector.integers.abs().max() <= 127
     assert (vector.values() - VECTOR).abs().max() <= step_of(vector.exponent) / 2
 
 
-def test_a_vector_of_zeros_stays_one() -> None:
-    made = parameters(torch.zeros(3))
-    assert made.rounded_vectors()["v"].values().tolist() == [0.0] * 3
+def test_fine_vectors_have_12_bits_in_steps_of_a_power_of_two() -> None:
+    made = QuantizedParameters([], {"v": VECTOR}, frozenset({"v"}))
+    vector = made.rounded_vectors()["v"]
+    assert isinstance(vector, torch.Tensor)
+    # The largest magnitude is 2: below 2048 steps of 2^-9.
+    assert torch.equal(vector, (VECTOR * 2**9).round() / 2**9)
+    assert torch.equal(made.weights()["v"], vector)
 
 
-def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
+@pytest.mark.parametrize("fine", [frozenset[str](), frozenset({"v"})])
+def test_a_vector_of_zeros_stays_one(fine: frozenset[str]) -> None:
+    made = QuantizedParameters([], {"v": torch.zeros(3)}, fine)
+    assert values_of(made.rounded_vectors()["v"]).tolist() == [0.0] * 3
+
+
+def test_gradients_pass_the_rounding_to_weights_and_vectors() -> None:
     made = parameters()
     weights = made.weights()
     (weights["w"].sum() + weights["v"].sum()).backward()
@@ -61,9 +73,10 @@ def test_gradients_pass_the_rounding_to_weights_steps_and_vectors() -> None:
     assert latent.grad is not None
     assert vector.grad is not None
     assert latent.grad.tolist() == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
-    for table in (made.filter_steps[0], made.channel_steps[0], made.position_steps[0]):
-        assert table.grad is not None
-        assert (table.grad != 0).all()
+    assert {name.split(".")[0] for name, given in made.named_parameters() if given.grad is not None} == {
+        "latents",
+        "vectors",
+    }
     assert vector.grad.tolist() == pytest.approx([1.0] * 3)
 
 
