@@ -12,8 +12,9 @@ from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.protocol import Encoded
 from nern_core.representations.quantized.curvature.measure import measure_curvature
 from nern_core.representations.quantized.drop_goal import DropGoal
-from nern_core.representations.quantized.for_size import quantize_for_rate, quantize_for_size
+from nern_core.representations.quantized.for_size import TrainedWeights, quantize_for_rate, quantize_for_size
 from nern_core.representations.quantized.held_out_drop import hold_out_and_measure
+from nern_core.representations.quantized.held_out_error import split_batches
 from nern_core.representations.quantized.instant import quantize_for_rate_instantly, quantize_within_drop_instantly
 from nern_core.representations.quantized.quantized_file import QuantizedFile
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
@@ -46,6 +47,12 @@ def _batches_to_measure(budget: Budget) -> int:
     return min(max(_FEWEST_BATCHES, round(_SHARE_OF_CURVATURE * budget.steps)), _MOST_BATCHES)
 
 
+_NO_GAIN = (
+    "Training did not reduce the error of the outputs on inputs that it does not use, so the weights are those before "
+    "training; give more inputs, or fewer steps."
+)
+
+
 class QuantizedEncoder:
     """Quantizes one checkpoint; `settings` are those of training."""
 
@@ -66,13 +73,14 @@ class QuantizedEncoder:
         trials: tuple[SizeTrial, ...] = ()
         with self._plan.stopwatch.training(Phase.QUANTIZATION, at=TRAINING_STARTS) as seconds:
             if target is not None:
-                quantized, trained = self._for_size(target)
+                trained = self._for_size(target)
             elif goal is not None:
-                quantized, trials, trained = self._within_drop(goal)
+                trained, trials = self._within_drop(goal)
             else:
-                quantized, trained = self._faithfully()
-            seconds[Phase.DISTILLATION] = trained
-        return Encoded(self._file.encoding(quantized), trials, describe_untaught(quantized, self._task.source.layers))
+                trained = self._faithfully()
+            seconds[Phase.DISTILLATION] = trained.seconds
+        notes = describe_untaught(trained.quantized, self._task.source.layers) if trained.has_improved else (_NO_GAIN,)
+        return Encoded(self._file.encoding(trained.quantized), trials, notes)
 
     def _goal(self) -> DropGoal | None:
         """Return the accuracy drop that decides the size; None without training images."""
@@ -81,39 +89,42 @@ class QuantizedEncoder:
         has_images = self._task.teacher is not None and self._task.teacher.images is not None
         return _DEFAULT_GOAL if has_images else None
 
-    def _for_size(self, target: int) -> tuple[Quantized, float]:
-        """Quantize for a file of `target` bytes, with training if there are inputs; also return its seconds."""
+    def _for_size(self, target: int) -> TrainedWeights:
+        """Quantize for a file of `target` bytes, with training if there are inputs."""
         teacher = self._task.teacher
         training = None if teacher is None else self._training(teacher)
         quantizer = self._quantizer(has_inputs=self._inputs(teacher) is not None)
         plan = self._rounding_plan(quantizer, teacher)
         if training is None:
-            return quantize_without_training(quantizer, plan, target, self._file.size), 0.0
+            return _untrained(quantize_without_training(quantizer, plan, target, self._file.size))
         return quantize_for_size(quantizer, plan, target, self._file.size, training)
 
-    def _within_drop(self, goal: DropGoal) -> tuple[Quantized, tuple[SizeTrial, ...], float]:
+    def _within_drop(self, goal: DropGoal) -> tuple[TrainedWeights, tuple[SizeTrial, ...]]:
         rest, measure = hold_out_and_measure(self._task, self._plan, self._file)
         quantizer = self._quantizer(has_inputs=True)
         plan = self._rounding_plan(quantizer, rest)
         training = self._training(rest)
         if training is None:
             quantized, trials = quantize_within_drop_instantly(quantizer, plan, goal, measure)
-            return quantized, trials, 0.0
-        return quantize_within_drop(quantizer, plan, goal, measure, training, self._untrained)
+            return _untrained(quantized), trials
+        quantized, trials, seconds = quantize_within_drop(
+            quantizer, plan, goal, measure, training, self._rounded_faithfully
+        )
+        return TrainedWeights(quantized, seconds, has_improved=True), trials
 
-    def _faithfully(self) -> tuple[Quantized, float]:
-        """Quantize at a size that preserves the weights; also return the seconds of training, if any."""
+    def _faithfully(self) -> TrainedWeights:
+        """Quantize at a size that preserves the weights, with training if there are inputs."""
         teacher = self._task.teacher
         has_inputs = teacher is not None and (teacher.synthesized is not None or bool(teacher.batches))
         if teacher is None or not has_inputs:
-            return self._untrained(), 0.0
+            return _untrained(self._rounded_faithfully())
         quantizer = self._quantizer(has_inputs=True)
         plan, training = self._rounding_plan(quantizer, teacher), self._training(teacher)
         if training is None:
-            return quantize_for_rate_instantly(quantizer, plan, _BITS_WITHOUT_LABELS), 0.0
+            return _untrained(quantize_for_rate_instantly(quantizer, plan, _BITS_WITHOUT_LABELS))
         return quantize_for_rate(quantizer, plan, _BITS_WITHOUT_LABELS, training)
 
-    def _untrained(self) -> Quantized:
+    def _rounded_faithfully(self) -> Quantized:
         """Round the weights without training: no larger than int8 with zstd, and more accurate."""
         quantizer = self._quantizer(has_inputs=False)
         return quantize_faithfully(quantizer, self._rounding_plan(quantizer, self._task.teacher), self._file.size)
@@ -140,6 +151,8 @@ class QuantizedEncoder:
         """Return inputs to measure the curvature with, not blended; None without data."""
         if teacher is None:
             return None
+        if not self._is_instant:
+            teacher = replace(teacher, batches=split_batches(teacher.batches)[0])
         return input_source(replace(self._plan.images, mixup=False), teacher, generator or self._plan.generator)
 
     def _probe(self, teacher: Teacher) -> ModelInputs | None:
@@ -162,7 +175,8 @@ class QuantizedEncoder:
         """Return the settings of training; None for the instant tier, and without the images that the recipe needs."""
         if self._is_instant:
             return None
-        images = input_source(self._plan.images, teacher, self._plan.generator)
+        rest, held_out = split_batches(teacher.batches)
+        images = input_source(self._plan.images, replace(teacher, batches=rest), self._plan.generator)
         if images is None:
             return None
         return TrainingInputs(
@@ -173,6 +187,7 @@ class QuantizedEncoder:
             on_step=self._report,
             snapshots=self._plan.snapshots,
             probe=self._probe(teacher),
+            held_out=held_out,
         )
 
     def _report(self, stage: Stage, step: StepReport) -> None:
@@ -186,3 +201,7 @@ class QuantizedEncoder:
                 step=step,
             )
         )
+
+
+def _untrained(quantized: Quantized) -> TrainedWeights:
+    return TrainedWeights(quantized, seconds=0.0, has_improved=True)

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nern_core.contract.errors import NernError
+from nern_core.representations.quantized.held_out_error import HeldOutError
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rate import RateModel
@@ -24,37 +25,62 @@ _SMALLEST_CHANGE_OF_STEPS = 1 / 64
 SizeOf = Callable[[Quantized], int]
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedWeights:
+    """Quantized weights after `seconds` of training; without `has_improved`, they are those before it."""
+
+    quantized: Quantized
+    seconds: float
+    has_improved: bool
+
+
 def quantize_for_size(
     quantizer: Quantizer, plan: RoundingPlan, target: int, size_of: SizeOf, training: TrainingInputs
-) -> tuple[Quantized, float]:
+) -> TrainedWeights:
     """Quantize and train for a file of at most `target` bytes; `size_of` returns the size of a file.
 
-    Also returns the seconds of training. Raises `NernError` (`target_too_small`, `diverged`).
+    Raises `NernError` (`target_too_small`, `diverged`).
     """
-    parameters, wanted_bits = _started(quantizer, plan, target, size_of)
-    seconds = _train(training, quantizer, parameters, wanted_bits)
-    return _fitted(quantizer, parameters, target, size_of), seconds
+
+    def started() -> tuple[QuantizedParameters, float]:
+        return _started(quantizer, plan, target, size_of)
+
+    parameters, seconds, has_improved = _trained(training, quantizer, started)
+    return TrainedWeights(_fitted(quantizer, parameters, target, size_of), seconds, has_improved)
 
 
 def quantize_for_rate(
     quantizer: Quantizer, plan: RoundingPlan, bits_per_weight: float, training: TrainingInputs
-) -> tuple[Quantized, float]:
-    """Quantize and train at about `bits_per_weight` bits per weight; also return the seconds of training.
-
-    Raises `NernError` (`diverged`).
-    """
+) -> TrainedWeights:
+    """Quantize and train at about `bits_per_weight` bits per weight. Raises `NernError` (`diverged`)."""
     bits = bits_per_weight * quantizer.weights
-    parameters = quantizer.start(plan, bits)
-    seconds = _train(training, quantizer, parameters, bits)
-    return quantizer.rounded(parameters), seconds
+
+    def started() -> tuple[QuantizedParameters, float]:
+        return quantizer.start(plan, bits), bits
+
+    parameters, seconds, has_improved = _trained(training, quantizer, started)
+    return TrainedWeights(quantizer.rounded(parameters), seconds, has_improved)
 
 
-def _train(training: TrainingInputs, quantizer: Quantizer, parameters: QuantizedParameters, bits: float) -> float:
-    """Train the parameters in place, and move them to the CPU; return the seconds of training."""
-    trainer = Trainer(training, quantizer, parameters, bits)
+def _trained(
+    training: TrainingInputs, quantizer: Quantizer, started: Callable[[], tuple[QuantizedParameters, float]]
+) -> tuple[QuantizedParameters, float, bool]:
+    """Train from the start, on the CPU at the end; return the seconds, and True if the held-out error is smaller.
+
+    If it is not, the weights are those of the start. Without held-out batches, training counts as an improvement.
+    """
+    parameters, wanted_bits = started()
+    trainer = Trainer(training, quantizer, parameters, wanted_bits)
+    error = None
+    if training.held_out:
+        error = HeldOutError(training.teacher, quantizer.student(training.teacher), training.held_out)
+    before = math.inf if error is None else error.of(parameters)
     trainer.run(1.0)
+    has_improved = error is None or error.of(parameters) < before
+    if not has_improved:
+        parameters, _ = started()
     parameters.cpu()
-    return trainer.seconds
+    return parameters, trainer.seconds, has_improved
 
 
 def too_small(quantizer: Quantizer, target: int, smallest: int) -> NernError:

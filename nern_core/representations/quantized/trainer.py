@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nern_core.networks.input_batch import InputBatch
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.quantizer import Quantizer
@@ -40,7 +41,7 @@ class Stage:
 class TrainingInputs:
     """The inputs of training: settings, a teacher, images, a budget, a callback for steps, and snapshots.
 
-    `probe` is a batch of images to choose the precision with.
+    `probe` is a batch of images to choose the precision with. `held_out` are batches that are not among the `images`.
     """
 
     config: QuantizationConfig
@@ -50,6 +51,7 @@ class TrainingInputs:
     on_step: Callable[[Stage, StepReport], None]
     snapshots: Snapshots
     probe: ModelInputs | None = None
+    held_out: tuple[InputBatch, ...] = ()
 
 
 class Trainer:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nern_core.contract.report import Report
 from nern_core.decoder import decode
 from nern_core.encoder import encode
 from nern_core.networks import find_architecture
+from nern_core.recipes.fast import FAST
 from nern_core.representations.files import read_encoding
 from nern_core.tensors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from nern_core.training.synthesis import SynthesisConfig
@@ -269,3 +271,14 @@ def test_the_tier_trained_says_that_nothing_was_trained_without_inputs(tmp_path:
     assert report.metrics.notes == (
         "Nothing was trained: there are no images; give a `dataset`, or choose the recipe `data-free`.",
     )
+
+
+@pytest.mark.parametrize(("learning_rate", "is_noted"), [(5.0, True), (0.02, False)])
+def test_a_training_that_was_undone_is_noted(tmp_path: Path, learning_rate: float, is_noted: bool) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 16)).eval()
+    recipe = replace(FAST, quantization=replace(FAST.quantization, learning_rate=learning_rate))
+    batches = [torch.randn(16, 32) for _ in range(20)]
+    options = EncodeOptions(target_ratio=8, steps=40)
+    report = encode(network, tmp_path / "x.nern", options, recipe=recipe, inputs=batches).report
+    assert any(note.startswith("Training did not reduce the error") for note in report.metrics.notes) == is_noted
