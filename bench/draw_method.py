@@ -26,13 +26,14 @@ from nern_core.codec.streams import unpack_layers
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.contract.report import Report
 from nern_core.encoder import encode
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.files import measure_sizes, read_encoding
 from nern_core.representations.predicted.embedding import PositionalEncoding, positional_encoding
 from nern_core.representations.predicted.permutation import order_kernels
 from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.weights import StoredWeights
 from nern_core.tensors.checkpoint import read_checkpoint
-from nern_core.tensors.kernels import KernelLayer, cut, select_layers
+from nern_core.tensors.kernels import cut, select_layers
 
 ROOT = HERE.parent
 DOCS = ROOT / "docs"

@@ -17,7 +17,8 @@ import torch
 from safetensors import safe_open
 
 from bench.assets import HERE
-from nern_core.container.kept import COMPRESSED, Kept, RoundedTensor
+from nern_core.container.kept import Kept, RoundedTensor
+from nern_core.container.kept_bytes import COMPRESSED
 from nern_core.formats.checksum import seal
 from nern_core.representations.files import read_encoding, write_encoding
 

@@ -7,10 +7,11 @@ from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import ALL, SPATIAL
 from nern_core.formats.encoding_structure import decoded_bytes, read_format_version
 from nern_core.formats.hub_folder import bytes_of_checkpoint
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.files import measure_sizes, read_encoding
 from nern_core.representations.registry import find_representation
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
-from nern_core.tensors.kernels import KernelLayer, by_head, select_layers
+from nern_core.tensors.kernels import by_head, select_layers
 
 
 def encoding_facts(path: Path) -> dict[str, Any]:

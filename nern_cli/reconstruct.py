@@ -1,12 +1,14 @@
 """`nern reconstruct`: decode a `.nern` file, on this machine or with a service."""
 
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nern_cli.arguments import InputFile, LocalDevice
+from nern_cli.extras import needs_extra
 from nern_cli.output_files import is_stream, output_file, output_folder, results_beside, resumable_output
 from nern_cli.service import Timeout, follow
 from nern_cli.service import service as open_service
@@ -116,14 +118,34 @@ def _decoded(encoding: Path, precision: Precision, device: LocalDevice) -> "Chec
 
 
 def _decode(encoding: Path, output: Path, precision: Precision, device: LocalDevice) -> None:
-    from nern_core.tensors.checkpoint import write_checkpoint
-
     suffix = _format_of(output)
     with output_file(output, inputs=[encoding], stream_suffix=suffix) as file:
-        decoded = _decoded(encoding, precision, device)
-        write_checkpoint(decoded, file)
+        if find_spec("torch") is None and suffix == ".safetensors":
+            count = _decode_without_torch(encoding, file)
+        else:
+            count = _decode_with_torch(encoding, file, precision, device)
     with results_beside(output):
-        print_line(f"{len(decoded.tensors)} tensors written to {output}")
+        print_line(f"{count} tensors written to {output}")
+
+
+def _decode_with_torch(encoding: Path, file: Path, precision: Precision, device: LocalDevice) -> int:
+    """Write the decoded weights; return the number of tensors."""
+    from nern_core.tensors.checkpoint import write_checkpoint
+
+    decoded = _decoded(encoding, precision, device)
+    write_checkpoint(decoded, file)
+    return len(decoded.tensors)
+
+
+def _decode_without_torch(encoding: Path, file: Path) -> int:
+    """Write the decoded arrays; return their number. Raises `NernError` (`missing_extra`) without NumPy."""
+    try:
+        from nern_core.array_decoder import decode_arrays
+    except ModuleNotFoundError as error:
+        raise needs_extra("nern reconstruct", "decode") from error
+    decoded = decode_arrays(encoding)
+    decoded.write_safetensors(file)
+    return len(decoded.arrays)
 
 
 def _have_decoded(encoding: Path, output: Path, url: str, timeout: float | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from nern_core.analysis.comparison import open_comparison
+    from nern_core.array_decoder import DecodedArrays, decode_arrays
     from nern_core.container.encoding import Encoding
     from nern_core.contract.errors import NernError
     from nern_core.contract.options import EncodeOptions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arithmetic",
     "Checkpoint",
+    "DecodedArrays",
     "EncodeOptions",
     "Encoding",
     "EncodingResult",
@@ -30,6 +32,7 @@ __all__ = [
     "Progress",
     "Report",
     "decode",
+    "decode_arrays",
     "decode_encoding",
     "decode_kernel",
     "decode_layer",
@@ -46,6 +49,7 @@ __all__ = [
 _MODULES: Final = {
     "Arithmetic": "decoder",
     "Checkpoint": "tensors.checkpoint",
+    "DecodedArrays": "array_decoder",
     "EncodeOptions": "contract.options",
     "Encoding": "container.encoding",
     "EncodingResult": "encoder",
@@ -53,6 +57,7 @@ _MODULES: Final = {
     "Progress": "contract.progress",
     "Report": "contract.report",
     "decode": "decoder",
+    "decode_arrays": "array_decoder",
     "decode_encoding": "decoder",
     "decode_kernel": "decoder",
     "decode_layer": "decoder",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nern_core.container import Document
+from nern_core.container.document import Document
 from nern_core.contract.report import Report
 
 

@@ -15,10 +15,10 @@ from pydantic import (
     model_serializer,
 )
 
-from nern_core.container.step_grid import LARGEST_EXPONENT
+from nern_core.codec.steps import LARGEST_EXPONENT
 from nern_core.contract.options import AUTO, EncodeOptions
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.formats.tensor_claims import LARGEST_SIZE, LONGEST_NAME, Shape
-from nern_core.tensors.kernels import KernelLayer
 
 Exponent = Annotated[int, Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
 

@@ -9,21 +9,19 @@ The metadata holds the format version and a checksum of the whole file.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from pydantic import JsonValue, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from nern_core.container.contents import STREAMS, parse_contents, split_streams
 from nern_core.container.document import Contents, Document
-from nern_core.container.kept import COMPRESSED, PLAIN, Kept, compress_kept, decompress_kept, pack_kept, unpack_kept
-from nern_core.contract.errors import NernError
-from nern_core.contract.options import ANY_ARCHITECTURE
+from nern_core.container.kept import Kept, compress_kept, pack_kept, unpack_kept
+from nern_core.container.kept_bytes import COMPRESSED, PLAIN
+from nern_core.container.stored_tensors import StoredTensor, read_stored_tensors
 from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
-from nern_core.formats.document_text import compress_document, inflate_document
+from nern_core.formats.document_text import compress_document
 from nern_core.formats.encoding_structure import (
     DOCUMENT,
     FORMAT_VERSION,
@@ -31,14 +29,9 @@ from nern_core.formats.encoding_structure import (
     METADATA_KEY,
     VERSION,
     VERSION_WITH_GRAPH,
-    check_encoding_structure,
 )
-from nern_core.formats.graph_compression import compress_graph, decompress_graph
-from nern_core.formats.plain_values import NotPlainError, from_json
-from nern_core.formats.tensor_claims import is_name
+from nern_core.formats.graph_compression import compress_graph
 from nern_core.tensors.safetensors_files import write_safetensors
-
-_STREAMS = "streams"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +52,12 @@ class PackedEncoding:
 
     contents: Contents
     weights: PackedWeights
-    kept: Mapping[str, Tensor]
+    kept: Mapping[str, StoredTensor]
     graph_bytes: int = 0
 
     def unpack_kept(self) -> dict[str, Kept]:
         """Decompress the kept tensors. Raises `NernError` (`bad_encoding`)."""
-        return unpack_kept(self.contents.kept, decompress_kept(self.kept, self.contents.kept))
+        return unpack_kept(self.kept, self.contents.kept)
 
 
 def write_packed(document: Document, weights: PackedWeights, kept: Mapping[str, Kept], path: Path) -> None:
@@ -83,14 +76,13 @@ def read_packed(path: Path) -> PackedEncoding:
 
     Raises `NernError` with the code `not_an_encoding`, `unsupported_version` or `bad_encoding`.
     """
-    tensors = _read_tensors(path)
-    graph = tensors.pop(GRAPH, None)
-    contents = _read_contents(tensors.pop(DOCUMENT), None if graph is None else _bytes_of(graph), path.name)
-    _check_names(contents)
-    streams = _split(tensors.pop(_STREAMS, None), contents.streams)
-    kept = {name: tensor for name, tensor in tensors.items() if name.startswith((PLAIN, COMPRESSED))}
-    own = {name: tensor for name, tensor in tensors.items() if name not in kept}
-    graph_bytes = 0 if graph is None else graph.nbytes
+    stored = read_stored_tensors(path)
+    contents = parse_contents(stored, path.name)
+    streams = split_streams(stored, contents.streams)
+    others = {name: tensor for name, tensor in stored.items() if name not in {DOCUMENT, GRAPH, STREAMS}}
+    kept = {name: tensor for name, tensor in others.items() if name.startswith((PLAIN, COMPRESSED))}
+    own = {name: _tensor(tensor) for name, tensor in others.items() if name not in kept}
+    graph_bytes = len(stored[GRAPH].data) if GRAPH in stored else 0
     return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept, graph_bytes)
 
 
@@ -106,80 +98,19 @@ def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept
     text = compress_document(contents.model_dump_json().encode())
     tensors = {**weights.tensors, DOCUMENT: bytes_tensor(text)} | compress_kept(flat)
     if weights.streams:
-        tensors[_STREAMS] = bytes_tensor(b"".join(weights.streams))
+        tensors[STREAMS] = bytes_tensor(b"".join(weights.streams))
     if document.graph is not None:
         tensors[GRAPH] = bytes_tensor(compress_graph(document.graph))
     return tensors
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    called = f"'{path.name}'"
-    try:
-        check_encoding_structure(path, called)
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
-    except (SafetensorError, OSError) as error:
-        raise NernError("not_an_encoding", f"{called} is not a .nern file: {error}.") from error
-
-
-def _read_contents(tensor: Tensor, graph: bytes | None, file_name: str) -> Contents:
-    text = inflate_document(_bytes_of(tensor), f"'{file_name}'")
-    try:
-        contents = Contents.model_validate_json(text, context={ANY_ARCHITECTURE})
-    except ValidationError as error:
-        raise NernError(
-            "bad_encoding",
-            f"'{file_name}' cannot be decoded: {error.error_count()} fields of its document are invalid.",
-        ) from error
-    if contents.document.graph is not None:
-        raise NernError("bad_encoding", f"'{file_name}' is damaged: it has a graph within its document.")
-    unpacked = None if graph is None else decompress_graph(graph)
-    return contents.model_copy(update={"document": contents.document.model_copy(update={"graph": unpacked})})
-
-
-def _check_names(contents: Contents) -> None:
-    """Check that every tensor is represented, kept or tied to such a tensor, and that no two have one name.
-
-    That holds for the names in the document and for those in the decoded file, which are different there.
-    """
-    document = contents.document
-    names = [layer.name for layer in document.layers] + [kept.name for kept in contents.kept]
-    stored = set(names)
-    for value in [*(document.metadata or {}).values(), *document.extra_states.values()]:
-        _check_plain(value)
-    in_file = document.file_names.by_name(document.tensor_order)
-    written = [*(in_file.get(name, name) for name in document.tensor_order), *document.extra_states]
-    if (
-        len(stored) != len(names)
-        or stored | set(document.tied) != set(document.tensor_order)
-        or not stored.issuperset(document.tied.values())
-        or not set(document.file_names.others) <= set(document.tensor_order)
-        or len(set(written)) != len(written)
-        or not all(map(is_name, [*written, *document.tensor_order]))
-    ):
-        raise NernError("bad_encoding", "The .nern file is damaged: its tensors do not match its list of tensors.")
-
-
-def _check_plain(value: JsonValue) -> None:
-    try:
-        from_json(value)
-    except NotPlainError as error:
-        raise NernError("bad_encoding", "The .nern file is damaged: it contains unreadable values.") from error
-
-
-def _split(tensor: Tensor | None, lengths: Sequence[int]) -> list[bytes]:
-    joined = b"" if tensor is None else _bytes_of(tensor)
-    if sum(lengths) != len(joined):
-        raise NernError("bad_encoding", "The .nern file is damaged: its streams do not have the declared lengths.")
-    return [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
-
-
-def _bytes_of(tensor: Tensor) -> bytes:
-    if tensor.dtype != torch.uint8 or tensor.ndim != 1:
-        raise NernError("bad_encoding", "The .nern file is damaged: a tensor of bytes has another dtype or shape.")
-    return tensor.numpy().tobytes()
-
-
 def bytes_tensor(data: bytes) -> Tensor:
     """Return bytes as a tensor, uint8 (n,)."""
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+
+def _tensor(stored: StoredTensor) -> Tensor:
+    dtype = getattr(torch, stored.dtype)
+    if not stored.data:
+        return torch.empty(stored.shape, dtype=dtype)
+    return torch.frombuffer(bytearray(stored.data), dtype=dtype).view(stored.shape)

@@ -1,7 +1,6 @@
 """Tensors that are not represented, concatenated: one flat tensor per dtype, and constants in the document."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,23 +9,12 @@ import torch
 from torch import Tensor
 
 from nern_core.container.document import KeptTensor
-from nern_core.container.shuffled import decompress_and_unshuffle, shuffle_and_compress
+from nern_core.container.kept_bytes import COMPRESSED, PLAIN, KeptBytes, damaged_kept, unpack_kept_bytes
+from nern_core.container.shuffled import shuffle_and_compress
 from nern_core.container.step_grid import step_of
-from nern_core.contract.errors import NernError
+from nern_core.container.stored_tensors import ITEM_BYTES, StoredTensor
 
-_DTYPES: Final = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
-        *(torch.float8_e4m3fn, torch.float8_e5m2),
-        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
-        *(torch.uint16, torch.uint32, torch.uint64),
-    )
-}
-_BYTE: Final = "int8"
-# Prefixes of tensor names in the file; the dtype follows.
-PLAIN: Final = "kept."
-COMPRESSED: Final = "zstd."
+_DTYPES: Final = {name: getattr(torch, name) for name in ITEM_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,63 +55,36 @@ def compress_kept(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compress each dtype where that is smaller; add a prefix to its name that says whether it is compressed."""
     stored = {}
     for dtype, values in flat.items():
-        packed = shuffle_and_compress(values) if values.numel() else values
-        smaller = packed.nbytes < values.nbytes
-        stored[(COMPRESSED if smaller else PLAIN) + dtype] = packed if smaller else values
+        data = values.contiguous().view(torch.uint8).numpy().tobytes() if values.numel() else b""
+        packed = shuffle_and_compress(data, values.itemsize)
+        smaller = len(packed) < len(data)
+        stored[(COMPRESSED if smaller else PLAIN) + dtype] = (
+            torch.frombuffer(bytearray(packed), dtype=torch.uint8) if smaller else values
+        )
     return stored
 
 
-def decompress_kept(stored: Mapping[str, Tensor], entries: Iterable[KeptTensor]) -> dict[str, Tensor]:
-    """Undo `compress_kept` for these kept tensors. Raises `NernError` (`bad_encoding`)."""
-    counts = Counter[str]()
-    for entry in entries:
-        if entry.constant is None:
-            counts[_stored_dtype(entry)] += math.prod(entry.shape)
-    flat: dict[str, Tensor] = {}
-    for name, values in stored.items():
-        is_compressed = name.startswith(COMPRESSED)
-        dtype = name.removeprefix(COMPRESSED if is_compressed else PLAIN)
-        expected = torch.uint8 if is_compressed else _DTYPES.get(dtype)
-        if dtype in flat or dtype not in _DTYPES or values.dtype != expected or values.ndim != 1:
-            raise _damaged()
-        flat[dtype] = decompress_and_unshuffle(values, _DTYPES[dtype], counts[dtype]) if is_compressed else values
-    return flat
+def unpack_kept(stored: Mapping[str, StoredTensor], entries: Iterable[KeptTensor]) -> dict[str, Kept]:
+    """Return the kept tensors of a file. Raises `NernError` (`bad_encoding`) for damage."""
+    return {kept.entry.name: _kept(kept) for kept in unpack_kept_bytes(stored, entries)}
 
 
-def unpack_kept(entries: Iterable[KeptTensor], flat: Mapping[str, Tensor]) -> dict[str, Kept]:
-    """Undo `pack_kept`. Raises `NernError` (`bad_encoding`) if values are missing or left over."""
-    kept: dict[str, Kept] = {}
-    starts = dict.fromkeys(flat, 0)
-    for entry in entries:
-        dtype, count = _DTYPES.get(entry.dtype), math.prod(entry.shape)
-        if dtype is None:
-            raise _damaged()
-        if entry.constant is not None:
-            kept[entry.name] = _constant_tensor(entry, entry.constant, dtype)
-            continue
-        stored = _stored_dtype(entry)
-        start = starts.get(stored, 0)
-        values = flat.get(stored, torch.empty(0))[start : start + count]
-        if len(values) != count:
-            raise _damaged()
-        starts[stored] = start + count
-        # A copy, so that no tensor keeps the memory of its whole dtype alive.
-        tensor = values.clone().view(entry.shape)
-        kept[entry.name] = tensor if entry.exponent is None else RoundedTensor(tensor, entry.exponent, dtype)
-    if any(starts[dtype] != len(values) for dtype, values in flat.items()):
-        raise _damaged()
-    return kept
-
-
-def _stored_dtype(entry: KeptTensor) -> str:
-    return _BYTE if entry.exponent is not None else entry.dtype
+def _kept(kept: KeptBytes) -> Kept:
+    entry, dtype = kept.entry, _DTYPES[kept.entry.dtype]
+    if entry.constant is not None:
+        return _constant_tensor(entry, entry.constant, dtype)
+    stored = dtype if entry.exponent is None else torch.int8
+    # A copy, which can be written to.
+    tensor = torch.frombuffer(bytearray(kept.data), dtype=stored) if kept.data else torch.empty(0, dtype=stored)
+    tensor = tensor.view(entry.shape)
+    return tensor if entry.exponent is None else RoundedTensor(tensor, entry.exponent, dtype)
 
 
 def _constant_tensor(entry: KeptTensor, constant: float, dtype: torch.dtype) -> Tensor:
     try:
         return torch.full(entry.shape, constant, dtype=dtype)
     except (OverflowError, RuntimeError) as error:  # not a value of the dtype
-        raise _damaged() from error
+        raise damaged_kept() from error
 
 
 def _describe(name: str, tensor: Kept) -> KeptTensor:
@@ -147,7 +108,3 @@ def _constant(tensor: Tensor) -> int | float | None:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _damaged() -> NernError:
-    return NernError("bad_encoding", "The .nern file is damaged: its kept tensors do not match its list of tensors.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nern_core.container.document import Source
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, refuse_dataset_alone
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks import Architecture, Preprocessing, build_network, find_architecture
 from nern_core.networks.datasets import ImageSet, dataset_preprocessing, preprocessing_notes, read_image_set
 from nern_core.networks.evaluate import Evaluator, count_classes
@@ -23,7 +24,7 @@ from nern_core.networks.registry import structure_of_architecture
 from nern_core.tensors.checkpoint import Checkpoint, find_tied, read_checkpoint
 from nern_core.tensors.digest import digest_checkpoint
 from nern_core.tensors.finite_weights import refuse_non_finite
-from nern_core.tensors.kernels import KernelLayer, select_layers
+from nern_core.tensors.kernels import select_layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

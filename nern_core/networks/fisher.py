@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nern_core.tensors.kernels import KernelLayer, cut
+from nern_core.formats.kernel_layer import KernelLayer
+from nern_core.tensors.kernels import cut
 
 # Limit on values of per-image gradients and input patches in memory at once, 64 MiB each in float32.
 _MOST_VALUES_AT_ONCE = 2**24

@@ -34,6 +34,6 @@ def measure_sizes(path: Path) -> Sizes:
     return Sizes(
         file=path.stat().st_size,
         weights=find_representation(packed.contents.document.kind).sizes(packed.weights),
-        kept=sum(tensor.nbytes for tensor in packed.kept.values()),
+        kept=sum(len(tensor.data) for tensor in packed.kept.values()),
         graph=packed.graph_bytes,
     )

@@ -17,8 +17,8 @@ from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
 from nern_core.contract.options import EncodeOptions
 from nern_core.contract.report import SizeTrial
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.inputs.task import EncodingTask, TrainingPlan
-from nern_core.tensors.kernels import KernelLayer
 
 # The time of small training steps is dominated by overhead.
 FEWEST_OPERATIONS_PER_STEP = 2.5e9

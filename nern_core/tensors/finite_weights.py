@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.contract.kernel_policy import is_named
-from nern_core.tensors.kernels import KernelLayer
+from nern_core.formats.kernel_layer import KernelLayer
 
 # The smallest share of infinite values in a mask.
 _FEWEST_INFINITE = 0.1

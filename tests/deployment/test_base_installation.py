@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from nern_core import EncodeOptions, decode, encode
 from tests.conftest import EXAMPLE, ROOT
 from tests.shared_service import SharedService, Tenant
 
@@ -15,16 +18,43 @@ pytestmark = pytest.mark.slow
 MOST_BYTES = 80 * 10**6
 
 
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the built package, without extras and without pip."""
-    folder = tmp_path_factory.mktemp("base")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
-    (wheel,) = folder.glob("nern-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    subprocess.run([*pip, "--python", folder / "venv", "install", "--only-binary", ":all:", wheel], check=True)
-    return folder / "venv"
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built package."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    (found,) = folder.glob("nern-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the package, without extras and without pip."""
+    return installed(str(wheel), tmp_path_factory.mktemp("base") / "venv")
+
+
+@pytest.fixture(scope="module")
+def decoder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the package and its extra `decode`."""
+    return installed(f"{wheel}[decode]", tmp_path_factory.mktemp("decoder") / "venv")
+
+
+def installed(package: str, environment: Path) -> Path:
+    """Make a virtual environment with this package."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    subprocess.run([*PIP, "--python", environment, "install", "--only-binary", ":all:", package], check=True)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def encoding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example as a quantized file."""
+    path = tmp_path_factory.mktemp("encoding") / "x.nern"
+    encode(EXAMPLE, path, EncodeOptions(target_ratio=8))
+    return path
 
 
 def packages_of(environment: Path) -> Path:
@@ -82,3 +112,28 @@ def test_a_command_that_needs_more_says_what_to_install(environment: Path, tmp_p
         "nern: nern encode needs the extra encode: pip install 'nern[encode]'\n",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_that_decoding_needs_numpy(environment: Path, encoding: Path, tmp_path: Path) -> None:
+    ended = nern(environment, tmp_path, "reconstruct", str(encoding), "-o", "out.safetensors")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "nern: nern reconstruct needs the extra decode: pip install 'nern[decode]'\n",
+    )
+
+
+def test_with_numpy_it_decodes_the_same_weights_as_with_torch(decoder: Path, encoding: Path, tmp_path: Path) -> None:
+    assert not (packages_of(decoder) / "torch").exists()
+    ended = nern(decoder, tmp_path, "reconstruct", str(encoding), "-o", "out.safetensors")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    expected, found = decode(encoding).tensors, load_file(tmp_path / "out.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_with_numpy_alone_it_writes_safetensors_only(decoder: Path, encoding: Path, tmp_path: Path) -> None:
+    ended = nern(decoder, tmp_path, "reconstruct", str(encoding), "-o", "out.pt")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "nern: nern reconstruct needs the extra encode: pip install 'nern[encode]'\n",
+    )

@@ -123,7 +123,11 @@ NEEDS = {
     "migrate": [],
     "keys": ["list"],
 }
-EXTRA_OF = {name: "service" if name in {"serve", "api", "migrate", "keys"} else "encode" for name in NEEDS}
+EXTRA_OF = {
+    **dict.fromkeys(NEEDS, "encode"),
+    **dict.fromkeys(("serve", "api", "migrate", "keys"), "service"),
+    "reconstruct": "decode",
+}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from nern_core.container import Encoding
+from nern_core.container.encoding import Encoding
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
 from nern_core.decoder import Arithmetic, decode, decode_encoding, decode_kernel, decode_layer

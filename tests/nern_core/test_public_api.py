@@ -13,6 +13,7 @@ def test_the_public_names_are_these() -> None:
     assert nern_core.__all__ == [
         "Arithmetic",
         "Checkpoint",
+        "DecodedArrays",
         "EncodeOptions",
         "Encoding",
         "EncodingResult",
@@ -20,6 +21,7 @@ def test_the_public_names_are_these() -> None:
         "Progress",
         "Report",
         "decode",
+        "decode_arrays",
         "decode_encoding",
         "decode_kernel",
         "decode_layer",

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from nern_core.analysis.importance.model import Criterion, Granularity, PruningOrder, PruningPoint
 from nern_core.analysis.importance.scores import Scores, weights_of_kernels
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks.evaluate import Evaluator
-from nern_core.tensors.kernels import KernelLayer, assemble
+from nern_core.tensors.kernels import assemble
 
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SEED = 0

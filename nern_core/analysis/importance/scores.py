@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from nern_core.analysis.importance.model import Criterion, Granularity
-from nern_core.tensors.kernels import KernelLayer, cut
+from nern_core.formats.kernel_layer import KernelLayer
+from nern_core.tensors.kernels import cut
 
 # Far below any relevant norm; keeps the relative error of vanishing weights finite.
 _SMALLEST_NORM = 1e-12

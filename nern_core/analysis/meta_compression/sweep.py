@@ -13,7 +13,7 @@ from nern_core.analysis.comparison import Comparison
 from nern_core.analysis.meta_compression.model import MetaCompression, Method, Point, Subject
 from nern_core.analysis.meta_compression.operations import Compressed, counted_bytes, prune, quantize
 from nern_core.analysis.meta_compression.verdict import verdicts
-from nern_core.container import Encoding
+from nern_core.container.encoding import Encoding
 from nern_core.container.kept import compress_kept, pack_kept
 from nern_core.decoder import decode_encoding
 from nern_core.networks.evaluate import Evaluator

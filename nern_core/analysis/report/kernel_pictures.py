@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from nern_core.container.encoding import Encoding
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.registry import find_representation
-from nern_core.tensors.kernels import KernelLayer, cut
+from nern_core.tensors.kernels import cut
 
 _WIDTH = 864
 _LARGEST_PIXEL = 7

@@ -14,11 +14,11 @@ from nern_core.contract.errors import quoted
 from nern_core.contract.metrics import MOST_LAYER_ERRORS, Metrics
 from nern_core.contract.report import CurvePoint, LayerReport, Report, SizeTrial
 from nern_core.contract.verdict import LOST_LAYER_ERROR
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks.fidelity import Quality
 from nern_core.representations.files import measure_sizes
 from nern_core.representations.registry import find_representation
 from nern_core.tensors.digest import file_sha256
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
 
 _MOST_NAMED = 3

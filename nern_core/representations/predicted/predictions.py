@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.predicted.predictor import FilterSpan, Predictor, filter_spans
 from nern_core.representations.predicted.sampling import KernelSampler, SamplingConfig
 from nern_core.representations.predicted.targets import Targets
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.snapshots import State
 
 # Small enough for a block's activations to stay in a CPU cache, large enough to keep the cores busy.

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.predicted.embedding import Encoding, PositionalEncoding, encode_axes
-from nern_core.tensors.kernels import KernelLayer, by_head
+from nern_core.tensors.kernels import by_head
 
 Activation = Literal["relu", "gelu", "silu", "sine"]
 Connections = Literal["plain", "skip", "residual"]

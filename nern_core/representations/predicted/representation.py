@@ -12,6 +12,7 @@ from nern_core.container.file import PackedWeights
 from nern_core.contract.errors import NernError
 from nern_core.contract.kernel_policy import default_hidden_size
 from nern_core.contract.options import EncodeOptions
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.predicted.encoder import encode_with_predictor
 from nern_core.representations.predicted.inference import predict_layers
@@ -27,7 +28,7 @@ from nern_core.representations.predicted.weights import (
     unpack_orders,
 )
 from nern_core.representations.protocol import EXACT, FEWEST_OPERATIONS_PER_STEP, Arithmetic, Encoded, Representation
-from nern_core.tensors.kernels import KernelLayer, assemble
+from nern_core.tensors.kernels import assemble
 
 _PARAMETERS = "predictor"
 _PASSES_OF_PREDICTOR = 3

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from nern_core.container.step_grid import SMALLEST_STEP, STEPS_PER_OCTAVE, exponents_of
 from nern_core.contract.options import Permutation
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.predicted.layer_scales import layer_scales
 from nern_core.representations.predicted.permutation import inverse, order_kernels
-from nern_core.tensors.kernels import KernelLayer, assemble, by_head, cut
+from nern_core.tensors.kernels import assemble, by_head, cut
 from nern_core.tensors.norms import root_mean_square
 
 # In steps of the grid: a factor of 32 between the scales of two layers.

@@ -15,9 +15,9 @@ from nern_core.container.file import bytes_tensor
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import Permutation
 from nern_core.contract.representations import PREDICTOR
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.predicted.permutation_streams import pack_order, unpack_order
 from nern_core.representations.predicted.predictor import PredictorConfig, parameter_shapes
-from nern_core.tensors.kernels import KernelLayer
 
 
 class PredictorDescription(BaseModel):

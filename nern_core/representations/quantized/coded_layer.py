@@ -6,9 +6,9 @@ from torch import Tensor
 
 from nern_core.codec.layers import LARGEST_INTEGER, CodedLayer, CoordinateTables, LayerTables
 from nern_core.container.step_grid import steps_of
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.coordinate_scales import CoordinateScales, fit_scales
 from nern_core.representations.quantized.layer_shape import shape_of
-from nern_core.tensors.kernels import KernelLayer
 
 
 def coded_layer(

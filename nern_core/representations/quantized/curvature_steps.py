@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block, round_with_feedback
@@ -21,7 +22,6 @@ from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.relative_steps import SMALLEST_SIZE
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, basis_values
 from nern_core.representations.quantized.step_tables import StepTables
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.norms import root_mean_square
 
 # Octaves of a step, around that of the layer's median filter.

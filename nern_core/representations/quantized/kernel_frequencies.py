@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.layer_shape import shape_of
-from nern_core.tensors.kernels import KernelLayer
 
 # Of neighbouring inputs along an axis of a kernel.
 _CORRELATION = 0.8

@@ -9,14 +9,9 @@ from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights, packed_size
 from nern_core.container.rebuild import rebuild_checkpoint
 from nern_core.inputs.task import EncodingTask
+from nern_core.representations.quantized.descriptions import describe_quantized
 from nern_core.representations.quantized.quantizer import Quantized
-from nern_core.representations.quantized.weights import (
-    IntegerWeights,
-    StoredWeights,
-    decoded_tensor,
-    describe_quantized,
-    stored_weights,
-)
+from nern_core.representations.quantized.weights import IntegerWeights, StoredWeights, decoded_tensor, stored_weights
 
 
 class QuantizedFile:

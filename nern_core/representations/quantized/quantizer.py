@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nern_core.codec.layers import CodedLayer
-from nern_core.container import Kept
+from nern_core.container.kept import Kept
 from nern_core.contract.kernel_policy import ALL
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.batch_norm import fold_batch_norm
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.curvature.measure import Curvature
@@ -18,7 +19,6 @@ from nern_core.representations.quantized.rate import bits_of
 from nern_core.representations.quantized.rounding_plan import Rounding, RoundingPlan, plan_rounding
 from nern_core.representations.quantized.vector_rounding import rounded_vectors
 from nern_core.tensors.checkpoint import find_tied
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.left_out import describe_left_out, left_out
 from nern_core.training.student import Student
 from nern_core.training.teacher import Teacher

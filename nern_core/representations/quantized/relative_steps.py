@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nern_core.container.step_grid import SMALLEST_STEP
-from nern_core.tensors.kernels import KernelLayer
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.tensors.norms import root_mean_square
 
 # Between equal steps for all filters (0) and steps in proportion to the norms of filters (1): measured on networks with

@@ -1,7 +1,6 @@
 """Quantized weights as a representation: encode, pack, unpack and decode."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from pydantic import JsonValue
 from torch import Tensor
@@ -11,23 +10,20 @@ from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.protocol import Arithmetic, Encoded, Representation
+from nern_core.representations.quantized.descriptions import describe_first_coding, describe_quantized
 from nern_core.representations.quantized.encoder import QuantizedEncoder
 from nern_core.representations.quantized.first_coding.layer_streams import unpack_first_coding
-from nern_core.representations.quantized.layer_shape import shape_of
+from nern_core.representations.quantized.layer_shape import scratch_values
 from nern_core.representations.quantized.settings import QuantizationConfig
 from nern_core.representations.quantized.weights import (
     IntegerWeights,
     QuantizedWeights,
-    describe_first_coding,
-    describe_quantized,
     stored_weights,
 )
-from nern_core.tensors.kernels import KernelLayer
 
-# In tables, and in copies of them while they are decoded: 54 bytes were measured.
-_NUMBERS_PER_COORDINATE: Final = 8
 QuantizedEncoding = Encoding[QuantizedWeights]
 
 
@@ -65,9 +61,8 @@ class QuantizedRepresentation:
         return stored_weights(packed.streams, document.layers)
 
     def scratch_values(self, document: Document) -> int:
-        """Count the numbers of the tables; the integers take less than the decoded tensors."""
-        shapes = map(shape_of, document.layers)
-        return _NUMBERS_PER_COORDINATE * sum(sum(shape.dimensions) for shape in shapes)
+        """Count the numbers of the tables."""
+        return scratch_values(document.layers)
 
     def decode_layers(
         self, encoding: QuantizedEncoding, indices: Sequence[int], arithmetic: Arithmetic

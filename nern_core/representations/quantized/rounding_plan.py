@@ -7,6 +7,7 @@ from typing import Final
 
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.curvature.measure import Curvature
 from nern_core.representations.quantized.curvature_steps import CurvedLayer, curved_layer, feedback_blocks
@@ -22,7 +23,6 @@ from nern_core.representations.quantized.scaled_layer import ScaledLayer
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.representations.quantized.typical_inputs import typical_blocks, typical_curvature
 from nern_core.representations.quantized.vector_rounding import EXTRA_BITS_OF_FINE, byte_steps, largest_magnitudes
-from nern_core.tensors.kernels import KernelLayer
 
 # Weights that estimates of bits are made from.
 _SAMPLED_WEIGHTS: Final = 2**18

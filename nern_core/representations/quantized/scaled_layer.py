@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.kernel_frequencies import frequencies_of
 from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.representations.quantized.step_tables import StepTables
-from nern_core.tensors.kernels import KernelLayer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes
 from nern_core.representations.quantized.error_feedback import FeedbackBlock, feedback_block
 from nern_core.representations.quantized.kernel_frequencies import moments_of_frequencies, typical_spatial_moments
 from nern_core.representations.quantized.layer_shape import shape_of
-from nern_core.tensors.kernels import KernelLayer
 
 # The squared mean of an input, relative to its variance: that of the positive part of normally distributed numbers.
 _SQUARED_MEAN = 0.47

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from nern_core.contract.errors import quoted
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.quantizer import Quantized
-from nern_core.tensors.kernels import KernelLayer
 
 _MOST_NAMED: Final = 3
 # A few filters without gradients are usual: those behind an activation that is always zero.

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import JsonValue
 from torch import Tensor
 
 from nern_core.codec.layers import CodedLayer, WeightType
@@ -15,13 +14,9 @@ from nern_core.codec.packed_layer import PackedLayer
 from nern_core.codec.reconstruction import weights_of
 from nern_core.codec.streams import decode_kernel, decode_layers, open_layers, pack_layers
 from nern_core.container.file import PackedWeights
-from nern_core.contract.representations import QUANTIZED
 from nern_core.formats.encoding_structure import VERSION_WITH_LANES
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.layer_shape import shape_of
-from nern_core.tensors.kernels import KernelLayer
-
-_CODING: Final = "coding"
-_LANES: Final = "lanes"
 
 
 class QuantizedWeights(Protocol):
@@ -87,16 +82,6 @@ class StoredWeights:
 def stored_weights(streams: Sequence[bytes], layers: Sequence[KernelLayer]) -> StoredWeights:
     """Open the streams of a file with these layers. Raises `NernError` (`bad_encoding`)."""
     return StoredWeights(streams, open_layers(streams, [shape_of(layer) for layer in layers]))
-
-
-def describe_quantized() -> dict[str, JsonValue]:
-    """Return the description for the document of a file."""
-    return {"kind": QUANTIZED, _CODING: _LANES}
-
-
-def describe_first_coding() -> dict[str, JsonValue]:
-    """Return the description in documents of the format versions 4 to 6."""
-    return {"kind": QUANTIZED}
 
 
 def decoded_tensor(coded: CodedLayer, layer: KernelLayer) -> Tensor:

@@ -10,10 +10,10 @@ import zstandard
 from torch import Tensor
 
 from nern_core.contract.errors import NernError
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.for_size import SizeOf, too_small
 from nern_core.representations.quantized.quantizer import Quantized, Quantizer
 from nern_core.representations.quantized.rounding_plan import RoundingPlan
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.large_blocks import large_blocks_returned
 from nern_core.tensors.rounding import round_to_nearest
 

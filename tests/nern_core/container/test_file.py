@@ -12,8 +12,8 @@ import torch
 from pydantic import JsonValue
 from safetensors import safe_open
 
-from nern_core.container import Document, Encoding
-from nern_core.container.document import Source
+from nern_core.container.document import Document, Source
+from nern_core.container.encoding import Encoding
 from nern_core.container.kept import RoundedTensor
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import EncodeOptions, Permutation
@@ -23,7 +23,8 @@ from nern_core.representations.files import measure_sizes, read_encoding, write_
 from nern_core.representations.predicted.predictor import Predictor, PredictorConfig
 from nern_core.representations.predicted.weights import PredictedWeights, PredictorDescription, predicted_weights
 from nern_core.representations.quantized.coded_layer import coded_layer
-from nern_core.representations.quantized.weights import IntegerWeights, StoredWeights, describe_quantized
+from nern_core.representations.quantized.descriptions import describe_quantized
+from nern_core.representations.quantized.weights import IntegerWeights, StoredWeights
 from nern_core.tensors.kernels import select_layers
 
 LAYERS = select_layers({"conv.weight": torch.ones(4, 3, 3, 3)}, ["*"])

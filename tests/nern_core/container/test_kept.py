@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from nern_core.container.document import KeptTensor
-from nern_core.container.kept import Kept, RoundedTensor, pack_kept, unpack_kept, values_of
+from nern_core.container.kept import Kept, RoundedTensor, compress_kept, pack_kept, unpack_kept, values_of
+from nern_core.container.stored_tensors import StoredTensor
 from nern_core.contract.errors import NernError
 
 TENSORS: dict[str, Tensor] = {
@@ -22,9 +23,21 @@ TENSORS: dict[str, Tensor] = {
 }
 
 
+def stored(flat: dict[str, Tensor]) -> dict[str, StoredTensor]:
+    """Return the tensors of a file with these values, each dtype compressed where that is smaller."""
+    return {
+        name: StoredTensor(
+            str(values.dtype).removeprefix("torch."),
+            tuple(values.shape),
+            values.view(torch.uint8).numpy().tobytes() if values.numel() else b"",
+        )
+        for name, values in compress_kept(flat).items()
+    }
+
+
 def test_every_tensor_comes_back_bit_for_bit() -> None:
     entries, flat = pack_kept(TENSORS)
-    found = unpack_kept(entries, flat)
+    found = unpack_kept(stored(flat), entries)
     assert list(found) == list(TENSORS)
     for name, tensor in TENSORS.items():
         value = values_of(found[name])
@@ -42,7 +55,7 @@ def test_constants_take_no_room() -> None:
 def test_rounded_tensors_are_integers_times_a_step() -> None:
     kept: dict[str, Kept] = {"v": RoundedTensor(torch.tensor([1, -127], dtype=torch.int8), -16, torch.float16)}
     entries, flat = pack_kept(kept)
-    found = unpack_kept(entries, flat)["v"]
+    found = unpack_kept(stored(flat), entries)["v"]
     assert values_of(found).tolist() == [0.25, -31.75]
     assert values_of(found).dtype == torch.float16
     assert flat["int8"].nbytes == 2
@@ -60,4 +73,4 @@ def test_rounded_tensors_are_integers_times_a_step() -> None:
 )
 def test_values_that_are_missing_or_left_over_are_refused(entry: KeptTensor, flat: dict[str, Tensor]) -> None:
     with pytest.raises(NernError, match="do not match its list of tensors"):
-        unpack_kept([entry], flat)
+        unpack_kept(stored(flat), [entry])

@@ -12,23 +12,13 @@ VALUES = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     "values", [VALUES, VALUES.half(), VALUES.double(), VALUES.bfloat16(), (VALUES * 9).to(torch.int8), VALUES > 0]
 )
 def test_values_of_every_dtype_come_back_bit_for_bit(values: torch.Tensor) -> None:
-    unpacked = decompress_and_unshuffle(shuffle_and_compress(values), values.dtype, len(values))
-    assert unpacked.dtype == values.dtype
-    assert torch.equal(unpacked.view(torch.uint8), values.view(torch.uint8))
-
-
-def test_values_that_are_no_numbers_come_back_too() -> None:
-    values = torch.tensor([float("nan"), float("-inf"), -0.0])
-    unpacked = decompress_and_unshuffle(shuffle_and_compress(values), values.dtype, 3)
-    assert torch.equal(unpacked.view(torch.int32), values.view(torch.int32))
+    data = values.view(torch.uint8).numpy().tobytes()
+    packed = shuffle_and_compress(data, values.itemsize)
+    assert decompress_and_unshuffle(packed, values.itemsize, len(values)) == data
 
 
 def test_random_weights_take_fewer_bytes() -> None:
-    assert shuffle_and_compress(VALUES).nbytes < 0.93 * VALUES.nbytes
-
-
-def as_tensor(data: bytes) -> torch.Tensor:
-    return torch.tensor(list(data), dtype=torch.uint8)
+    assert len(shuffle_and_compress(VALUES.numpy().tobytes(), 4)) < 0.93 * VALUES.nbytes
 
 
 @pytest.mark.parametrize(
@@ -46,17 +36,17 @@ def as_tensor(data: bytes) -> torch.Tensor:
 )
 def test_bytes_of_another_size_or_damaged_ones_are_refused(data: bytes) -> None:
     with pytest.raises(NernError, match="cannot be decompressed") as error:
-        decompress_and_unshuffle(as_tensor(data), torch.float32, 1000)
+        decompress_and_unshuffle(data, 4, 1000)
     assert error.value.code == "bad_encoding"
 
 
 def test_a_frame_of_nothing_is_refused() -> None:
     with pytest.raises(NernError, match="cannot be decompressed"):
-        decompress_and_unshuffle(as_tensor(zstandard.compress(b"")), torch.float32, 0)
+        decompress_and_unshuffle(zstandard.compress(b""), 4, 0)
 
 
 def test_a_frame_that_declares_a_vast_size_is_refused_before_anything_is_allocated() -> None:
     # A frame header: magic, a content size of 8 bytes, 2^60.
     header = b"\x28\xb5\x2f\xfd" + b"\xe0" + (2**60).to_bytes(8, "little")
     with pytest.raises(NernError):
-        decompress_and_unshuffle(as_tensor(header + bytes(8)), torch.float32, 1000)
+        decompress_and_unshuffle(header + bytes(8), 4, 1000)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from nern_core.contract.errors import NernError
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.tensors.finite_weights import refuse_non_finite
-from nern_core.tensors.kernels import KernelLayer, select_layers
+from nern_core.tensors.kernels import select_layers
 
 WEIGHTS = torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
 MASK = torch.full((1, 1, 20, 20), float("-inf")).triu(diagonal=1)

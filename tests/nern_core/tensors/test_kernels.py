@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks import find_architecture
-from nern_core.tensors.kernels import KernelLayer, assemble, by_head, cut, select_layers
+from nern_core.tensors.kernels import assemble, by_head, cut, select_layers
 
 SHAPES = {
     "conv": (5, 3, 2, 3),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks.failed_batches import failures_named
 from nern_core.networks.model_inputs import ModelInputs
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.student import Student
 
 

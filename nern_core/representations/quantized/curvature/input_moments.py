@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.layer_curvature import block_sizes
-from nern_core.tensors.kernels import KernelLayer
 
 # Inputs with joint moments; more are divided into blocks.
 LARGEST_BLOCK = 1024

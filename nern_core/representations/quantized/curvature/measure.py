@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks.failed_batches import refuse_not_finite
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.curvature.gradient_energy import LayerEnergy, gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes, diagonal_blocks
 from nern_core.representations.quantized.layer_shape import shape_of
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.training.student import Student
 
 

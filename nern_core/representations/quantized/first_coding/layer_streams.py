@@ -7,8 +7,8 @@ import numpy as np
 from nern_core.codec.layers import CLASSES, CodedLayer, CoordinateTables, LayerTables
 from nern_core.container.step_grid import LARGEST_EXPONENT
 from nern_core.contract.errors import NernError
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.first_coding.integers import Classes, Integers, Stops, unpack_integers
-from nern_core.tensors.kernels import KernelLayer
 
 # The tables of a layer have their own classes: means, exponents, and scales by filter, by channel and by position.
 _TABLE_CLASSES = 5

@@ -18,9 +18,9 @@ from nern_core.contract.options import EncodeOptions
 from nern_core.contract.progress import Phase, Progress
 from nern_core.decoder import decode
 from nern_core.encoder import encode
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.networks.evaluate import open_evaluator
 from nern_core.tensors.checkpoint import read_checkpoint
-from nern_core.tensors.kernels import KernelLayer
 from tests.conftest import DIGITS, EXAMPLE
 
 LAYERS = {"features.0.weight": (32, 3), "features.3.weight": (64, 32), "features.7.weight": (64, 64)}

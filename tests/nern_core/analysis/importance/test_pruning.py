@@ -5,7 +5,7 @@ from torch import Tensor
 from nern_core.analysis.importance.model import Criterion, Granularity, PruningOrder
 from nern_core.analysis.importance.pruning import order_units, possible_orders, prune, units_left, weight_counts
 from nern_core.analysis.importance.scores import Scores
-from nern_core.tensors.kernels import KernelLayer
+from nern_core.formats.kernel_layer import KernelLayer
 
 CONV = KernelLayer(name="conv", shape=(2, 2, 2, 2), tile=None, dtype="float32")
 MATRIX = KernelLayer(name="matrix", shape=(2, 5), tile=2, dtype="float32")

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from nern_core.analysis.importance.model import Criterion, Granularity
 from nern_core.analysis.importance.ranking import correlate, rank, spearman
 from nern_core.analysis.importance.scores import Scores, score
-from nern_core.tensors.kernels import KernelLayer
+from nern_core.formats.kernel_layer import KernelLayer
 
 LAYERS = (
     KernelLayer(name="first", shape=(6, 3, 3, 3), tile=None, dtype="float32"),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nern_core.analysis.importance.model import Criterion, Granularity
 from nern_core.analysis.importance.scores import Scores, score
-from nern_core.tensors.kernels import KernelLayer
+from nern_core.formats.kernel_layer import KernelLayer
 
 CONV = KernelLayer(name="conv", shape=(3, 2, 2, 2), tile=None, dtype="float32")
 # Rows of 5 in tiles of 2: the last tile has one weight and one padding value.

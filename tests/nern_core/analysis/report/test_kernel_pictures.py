@@ -6,10 +6,10 @@ import torch
 
 from nern_core.analysis.report.kernel_pictures import KernelSample, draw_kernels, sample_kernels
 from nern_core.decoder import decode
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.files import read_encoding
 from nern_core.representations.predicted.weights import predicted_weights
 from nern_core.tensors.checkpoint import read_checkpoint
-from nern_core.tensors.kernels import KernelLayer
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.gradient_energy import gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import InputMoments, Moments
 from nern_core.representations.quantized.curvature.layer_curvature import block_sizes
 from nern_core.representations.quantized.curvature.measure import measure_curvature
-from nern_core.tensors.kernels import KernelLayer, select_layers
+from nern_core.tensors.kernels import select_layers
 from nern_core.training.student import Student
 
 

@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from nern_core.codec.cosines import cosine_basis
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.kernel_frequencies import (
     frequencies_of,
     gains_from_frequencies,
     kernels_of,
     moments_of_frequencies,
 )
-from nern_core.tensors.kernels import KernelLayer
 
 
 def random_kernels(*shape: int) -> torch.Tensor:

@@ -5,12 +5,12 @@ import torch
 
 from nern_core.container.kept import RoundedTensor, values_of
 from nern_core.container.step_grid import step_of
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.parameters import QuantizedParameters
 from nern_core.representations.quantized.rounding_plan import plan_rounding
 from nern_core.representations.quantized.scaled_layer import scaled_layer
 from nern_core.representations.quantized.step_tables import StepTables
 from nern_core.representations.quantized.weights import decoded_tensor
-from nern_core.tensors.kernels import KernelLayer
 
 LAYER = KernelLayer(name="w", shape=(2, 2, 3), tile=None, dtype="float32")
 WEIGHTS = torch.tensor([[[0.9, -0.4, 0.1], [2.2, 0.0, -1.1]], [[4.1, 8.3, -3.0], [0.2, 1.9, 6.0]]])

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from nern_core.codec.streams import STREAMS_BEFORE_LAYERS, pack_layers
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.rate import RateModel, bits_of
-from nern_core.tensors.kernels import KernelLayer
 
 
 def latents() -> list[torch.Tensor]:

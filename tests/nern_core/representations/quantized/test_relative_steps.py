@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.relative_steps import relative_steps
-from nern_core.tensors.kernels import KernelLayer
 from nern_core.tensors.norms import root_mean_square
 
 LAYERS = [

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature
 from nern_core.representations.quantized.curvature.measure import Curvature
 from nern_core.representations.quantized.rate import bits_of
 from nern_core.representations.quantized.rounding_plan import plan_rounding
-from nern_core.tensors.kernels import KernelLayer
 
 LAYERS = [
     KernelLayer(name="a", shape=(16, 16, 3, 3), tile=None, dtype="float32"),

@@ -1,8 +1,8 @@
 import torch
 
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.weights import decoded_kernel, decoded_tensor
-from nern_core.tensors.kernels import KernelLayer
 
 
 def exponents(*tables: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from nern_core.container.document import Document
 from nern_core.container.encoding import Encoding
 from nern_core.container.file import PackedWeights
 from nern_core.contract.options import EncodeOptions
+from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.inputs.task import EncodingTask, TrainingPlan
 from nern_core.representations.protocol import Arithmetic, Encoded, Representation
-from nern_core.tensors.kernels import KernelLayer
 
 HalfEncoding = Encoding[list[Tensor]]
 
