@@ -22,16 +22,17 @@ from nern_core.container.contents import STREAMS, parse_contents, split_streams
 from nern_core.container.document import Document
 from nern_core.container.kept_bytes import COMPRESSED, PLAIN, KeptBytes, damaged_kept, unpack_kept_bytes
 from nern_core.container.limits import check_extent
-from nern_core.container.stored_tensors import DTYPES, StoredTensor, read_stored_tensors
+from nern_core.container.stored_tensors import StoredTensor, read_stored_tensors
 from nern_core.contract.errors import NernError
 from nern_core.contract.extras import install
 from nern_core.formats.encoding_structure import DOCUMENT, GRAPH
+from nern_core.formats.tensor_claims import TORCH_DTYPES
 from nern_core.representations.quantized.descriptions import describe_quantized
 from nern_core.representations.quantized.layer_shape import scratch_values, shape_of
 
 # NumPy has no types for these; arrays hold their bits.
 _BITS: Final = {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
-_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
+_NAMES: Final = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

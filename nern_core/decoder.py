@@ -26,9 +26,9 @@ from nern_core.tensors.checkpoint import Checkpoint
 __all__ = ["EXACT", "Arithmetic", "decode", "decode_encoding", "decode_kernel", "decode_layer", "load"]
 
 
-def decode(encoding: Path, arithmetic: Arithmetic = EXACT) -> Checkpoint:
+def decode(encoding: Path | str, arithmetic: Arithmetic = EXACT) -> Checkpoint:
     """Decode a file. Raises `NernError` as `read_encoding` does."""
-    return decode_encoding(read_encoding(encoding), arithmetic)
+    return decode_encoding(read_encoding(Path(encoding)), arithmetic)
 
 
 def load(encoding: Path | str, network: nn.Module) -> nn.Module:

@@ -12,9 +12,10 @@ from nern_core.container.document import KeptTensor
 from nern_core.container.kept_bytes import COMPRESSED, PLAIN, KeptBytes, damaged_kept, unpack_kept_bytes
 from nern_core.container.shuffled import shuffle_and_compress
 from nern_core.container.step_grid import step_of
-from nern_core.container.stored_tensors import ITEM_BYTES, StoredTensor
+from nern_core.container.stored_tensors import StoredTensor
+from nern_core.formats.tensor_claims import TORCH_ITEM_BYTES
 
-_DTYPES: Final = {name: getattr(torch, name) for name in ITEM_BYTES}
+_DTYPES: Final = {name: getattr(torch, name) for name in TORCH_ITEM_BYTES}
 
 
 @dataclass(frozen=True, slots=True)

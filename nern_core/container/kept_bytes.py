@@ -8,8 +8,9 @@ from typing import Final
 
 from nern_core.container.document import KeptTensor
 from nern_core.container.shuffled import decompress_and_unshuffle
-from nern_core.container.stored_tensors import ITEM_BYTES, StoredTensor
+from nern_core.container.stored_tensors import StoredTensor
 from nern_core.contract.errors import NernError
+from nern_core.formats.tensor_claims import TORCH_ITEM_BYTES
 
 # Prefixes of tensor names in the file; the dtype follows.
 PLAIN: Final = "kept."
@@ -32,7 +33,7 @@ def unpack_kept_bytes(stored: Mapping[str, StoredTensor], entries: Iterable[Kept
     Raises `NernError` (`bad_encoding`) for damage, and for values that are missing or left over.
     """
     entries = list(entries)
-    if any(entry.dtype not in ITEM_BYTES for entry in entries):
+    if any(entry.dtype not in TORCH_ITEM_BYTES for entry in entries):
         raise damaged_kept()
     flat = _decompressed(stored, entries)
     starts = dict.fromkeys(flat, 0)
@@ -42,7 +43,7 @@ def unpack_kept_bytes(stored: Mapping[str, StoredTensor], entries: Iterable[Kept
             kept.append(KeptBytes(entry))
             continue
         dtype = _stored_dtype(entry)
-        start, size = starts.get(dtype, 0), math.prod(entry.shape) * ITEM_BYTES[dtype]
+        start, size = starts.get(dtype, 0), math.prod(entry.shape) * TORCH_ITEM_BYTES[dtype]
         data = flat.get(dtype, b"")[start : start + size]
         if len(data) != size:
             raise damaged_kept()
@@ -69,10 +70,12 @@ def _decompressed(stored: Mapping[str, StoredTensor], entries: Iterable[KeptTens
         is_compressed = name.startswith(COMPRESSED)
         dtype = name.removeprefix(COMPRESSED if is_compressed else PLAIN)
         expected = "uint8" if is_compressed else dtype
-        if dtype in flat or dtype not in ITEM_BYTES or tensor.dtype != expected or len(tensor.shape) != 1:
+        if dtype in flat or dtype not in TORCH_ITEM_BYTES or tensor.dtype != expected or len(tensor.shape) != 1:
             raise damaged_kept()
         flat[dtype] = (
-            decompress_and_unshuffle(tensor.data, ITEM_BYTES[dtype], counts[dtype]) if is_compressed else tensor.data
+            decompress_and_unshuffle(tensor.data, TORCH_ITEM_BYTES[dtype], counts[dtype])
+            if is_compressed
+            else tensor.data
         )
     return flat
 

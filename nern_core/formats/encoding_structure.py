@@ -19,7 +19,7 @@ from nern_core.formats.decoded_extent import check_decoded_extent
 from nern_core.formats.document_text import LARGEST_DOCUMENT, inflate_document
 from nern_core.formats.graph_compression import measure_graph
 from nern_core.formats.safetensors_header import DamagedFile, read_header, read_metadata, read_tensor_bytes
-from nern_core.formats.tensor_claims import Shape
+from nern_core.formats.tensor_claims import TORCH_ITEM_BYTES, Shape
 
 # Each file has the lowest version that its contents need.
 FORMAT_VERSION: Final = 5
@@ -35,13 +35,7 @@ METADATA_KEY: Final = "nern"
 VERSION: Final = "format_version"
 DOCUMENT: Final = "document"
 GRAPH: Final = "graph"
-# Keyed by torch's names; unknown dtypes count as the largest.
-_ITEM_BYTES: Final = {
-    **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2"), 1),
-    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
-    **dict.fromkeys(("float32", "int32", "uint32"), 4),
-    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
-}
+# Of an unknown dtype.
 _LARGEST_ITEM_BYTES: Final = 16
 Contents = TypeVar("Contents", bound=BaseModel)
 
@@ -176,7 +170,7 @@ class _Tensor(BaseModel):
 
     @property
     def logical_bytes(self) -> int:
-        return self.values * _ITEM_BYTES.get(self.dtype, _LARGEST_ITEM_BYTES)
+        return self.values * TORCH_ITEM_BYTES.get(self.dtype, _LARGEST_ITEM_BYTES)
 
 
 class _Document(BaseModel):

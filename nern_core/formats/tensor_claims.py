@@ -31,6 +31,26 @@ ITEM_BYTES: Final = {
     "U8": 1,
     "BOOL": 1,
 }
+# torch's names of the same dtypes.
+TORCH_DTYPES: Final = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+TORCH_ITEM_BYTES: Final = {name: ITEM_BYTES[dtype] for dtype, name in TORCH_DTYPES.items()}
 MOST_TENSORS: Final = 100_000
 LONGEST_NAME: Final = 512
 MOST_DIMENSIONS: Final = 8

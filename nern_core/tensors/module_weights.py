@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.plain_values import NotPlainError, PlainValuesWriter
+from nern_core.formats.tensor_claims import TORCH_ITEM_BYTES
 from nern_core.tensors.checkpoint import Checkpoint
 
 
@@ -36,6 +37,11 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
         kind = "without values" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
         raise NernError(
             "unsupported_tensor", f"The tensor {quoted(name)} is {kind}; only dense tensors can be encoded."
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in TORCH_ITEM_BYTES:
+        raise NernError(
+            "unsupported_tensor", f"The tensor {quoted(name)} is {dtype}, which no file of weights can hold."
         )
     return tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()
 

@@ -46,7 +46,9 @@ class Student:
         Raises `NernError` (`bad_data`) if the network fails for a batch.
         """
         repeated = {alias: weights[name] for alias, name in self._tied.items() if name in weights}
-        tensors = {**self._state, **with_shared({**weights, **repeated}, self._shared)}
+        given = with_shared({**weights, **repeated}, self._shared)
+        # Weights are float32; a network may compute in another type.
+        tensors = {**self._state, **{name: weight.to(self._state[name].dtype) for name, weight in given.items()}}
         positional, keywords = arguments_of(inputs)
 
         def run() -> object:

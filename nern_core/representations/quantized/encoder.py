@@ -32,8 +32,8 @@ from nern_core.training.observer import TRAINING_STARTS, TrainingStep
 from nern_core.training.teacher import Teacher
 
 # Batches that the curvature is measured with, as a share of those of the training, and limits on their number.
-_SHARE_OF_CURVATURE = 0.03
-_FEWEST_BATCHES, _MOST_BATCHES = 2, 12
+_SHARE_OF_CURVATURE = 0.06
+_FEWEST_BATCHES, _MOST_BATCHES = 4, 12
 # The goal if no size is requested. Below `least_bits`, a few images cannot estimate the drop closely enough.
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
 # Inputs without labels cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
@@ -143,7 +143,7 @@ class QuantizedEncoder:
         state = teacher.network.state_dict()
         layers = [layer for layer in quantizer.layers if layer.name in state]
         weights = {layer.name: state[layer.name].detach() for layer in layers}
-        vectors = {name: vector.to(teacher.device) for name, vector in quantizer.vectors.items()}
+        vectors = {name: vector.to(state[name]) for name, vector in quantizer.vectors.items()}
         student = quantizer.student(teacher)
         return quantizer.plan(measure_curvature(student, layers, weights, vectors, batches, generator))
 

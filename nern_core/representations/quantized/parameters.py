@@ -14,7 +14,7 @@ from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.kernel_frequencies import kernels_of
 from nern_core.representations.quantized.scaled_layer import ScaledLayer, values_of
 from nern_core.representations.quantized.step_tables import StepTables
-from nern_core.representations.quantized.vector_rounding import rounded_vectors, vector_steps
+from nern_core.representations.quantized.vector_rounding import largest_magnitudes, rounded_vectors, vector_steps
 
 
 class QuantizedParameters(nn.Module):
@@ -25,11 +25,13 @@ class QuantizedParameters(nn.Module):
     `channel_steps` (C,) and `position_steps` (P,) of each layer, each rounded to the grid for use. Steps have no
     gradients: the next step of the grid would change all weights of a filter by 9 %. Rounding passes gradients to the
     latents and vectors unchanged (straight through). `reached` is True for each filter of all layers that a gradient of
-    the weights has reached so far. `fine` is True for each vector in 12 bits.
+    the weights has reached so far. `fine` is True for each vector in 12 bits. `vectors` are divided by
+    `scales`, float32 (vectors,), their largest magnitudes, so that one learning rate suits all.
     """
 
     reached: Tensor
     fine: Tensor
+    scales: Tensor
 
     def __init__(
         self, layers: Sequence[ScaledLayer], vectors: Mapping[str, Tensor], fine: frozenset[str] = frozenset()
@@ -47,7 +49,11 @@ class QuantizedParameters(nn.Module):
         self.register_buffer("fine", torch.tensor([name in fine for name in vectors], dtype=torch.bool))
         self._fine_names = fine
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
-        self.vectors = nn.ParameterList(nn.Parameter(vector.detach().float().clone()) for vector in vectors.values())
+        real = [vector.detach().float() for vector in vectors.values()]
+        self.register_buffer("scales", _scales_of(real))
+        self.vectors = nn.ParameterList(
+            nn.Parameter(vector / scale) for vector, scale in zip(real, self.scales, strict=True)
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """Return all of these tensors by name, float32, as they will be decoded. Differentiable."""
@@ -61,10 +67,14 @@ class QuantizedParameters(nn.Module):
             if weight.requires_grad:
                 weight.register_hook(partial(_mark, reached_by_layer[index]))
             weights[layer.name] = weight
-        steps = vector_steps(self.vectors, self.fine)
-        for name, vector, step in zip(self._dtypes, self.vectors, steps, strict=True):
+        vectors = self._real_vectors()
+        steps = vector_steps(vectors, self.fine).float()
+        for name, vector, step in zip(self._dtypes, vectors, steps, strict=True):
             weights[name] = _rounded(vector / step) * step
         return weights
+
+    def _real_vectors(self) -> list[Tensor]:
+        return [vector * scale for vector, scale in zip(self.vectors, self.scales, strict=True)]
 
     def _steps(self, index: int) -> Tensor:
         """Return the steps of a layer, (F, C, P)."""
@@ -145,7 +155,16 @@ class QuantizedParameters(nn.Module):
     @torch.no_grad()
     def rounded_vectors(self) -> dict[str, Kept]:
         """Return the vectors as stored in the file; they decode to their original dtypes."""
-        return rounded_vectors(dict(zip(self._dtypes, self.vectors, strict=True)), self._dtypes, self._fine_names)
+        return rounded_vectors(
+            dict(zip(self._dtypes, self._real_vectors(), strict=True)), self._dtypes, self._fine_names
+        )
+
+
+def _scales_of(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the largest magnitude of each vector, float32 (vectors,); of zeros, the smallest one of the others."""
+    largest = largest_magnitudes(vectors).float()
+    others = largest[largest > 0]
+    return torch.where(largest > 0, largest, others.min() if len(others) else 1.0)
 
 
 def _mark(reached: Tensor, gradient: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ from nern_core.codec.layers import CodedLayer
 from nern_core.container.kept import Kept
 from nern_core.contract.kernel_policy import ALL
 from nern_core.formats.kernel_layer import KernelLayer
+from nern_core.networks.shared_tensors import shared_names
 from nern_core.representations.quantized.batch_norm import fold_batch_norm
 from nern_core.representations.quantized.coded_layer import coded_layer
 from nern_core.representations.quantized.curvature.measure import Curvature
@@ -75,10 +76,14 @@ class Quantizer:
             alias: name for alias, name in find_tied(self._tensors).items() if (alias in rounded) == (name in rounded)
         }
         represented = {layer.name for layer in layers}
+        if network is not None:
+            self._tied |= _shared(network, self._tensors, rounded.keys() - represented - self._tied.keys())
         self._kept = {
             name: tensor for name, tensor in self._tensors.items() if name not in represented | self._tied.keys()
         }
-        self._vectors = {name: tensor for name, tensor in self._kept.items() if name in rounded and tensor.numel()}
+        self._vectors = {
+            name: tensor for name, tensor in self._kept.items() if name in rounded and _can_be_rounded(tensor)
+        }
         self.weights = sum(layer.weights for layer in layers)
         self.left_out = describe_left_out(left_out(self._kept, represented, kernels), kernels, hidden_size=0)
 
@@ -155,3 +160,18 @@ class Quantizer:
             reader=teacher.reader,
             batches=teacher.batches,
         )
+
+
+def _can_be_rounded(tensor: Tensor) -> bool:
+    """Return True for real numbers that are finite in float32; masks of minus infinity, for example, are kept."""
+    return tensor.is_floating_point() and bool(tensor.numel()) and bool(tensor.float().isfinite().all())
+
+
+def _shared(network: nn.Module, tensors: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
+    """Return the other names of tensors that the network shares between these names, however small they are."""
+    tied = {}
+    for name, alike in shared_names(network).items():
+        first = next(other for other in alike if other in tensors)
+        if {name, first} <= set(names) and name != first and torch.equal(tensors[name], tensors[first]):
+            tied[name] = first
+    return tied

@@ -115,9 +115,11 @@ class RateDistillation(Loss):
 
     def _distance(self, inputs: ModelInputs) -> Tensor:
         """Return the squared difference of the logits of a batch of images."""
+        # Outside, so that kernels are computed from their frequencies in float32.
+        weights = self._parameters.weights()
         with mixed_precision(self.device) if self._is_mixed else nullcontext():
             expected = self._teacher.logits(inputs)
-            logits = self._student.logits(self._parameters.weights(), inputs)
+            logits = self._student.logits(weights, inputs)
         return squared_logit_error(logits, expected)
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from nern_core.container.step_grid import approximate_steps, exponents_of, step_
 EXTRA_BITS_OF_FINE: Final = 10.0
 _LARGEST_BYTE = 127
 _LARGEST_FINE = 2047
-_SMALLEST_STEP = 2.0**-40
+_SMALLEST_STEP = 2.0**-120
 
 
 @torch.no_grad()

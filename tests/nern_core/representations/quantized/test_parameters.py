@@ -77,7 +77,8 @@ def test_gradients_pass_the_rounding_to_weights_and_vectors() -> None:
         "latents",
         "vectors",
     }
-    assert vector.grad.tolist() == pytest.approx([1.0] * 3)
+    # Vectors are trained as shares of their largest magnitude.
+    assert vector.grad.tolist() == pytest.approx([2.0] * 3)
 
 
 @pytest.mark.parametrize("octaves", [0.03, -0.07, math.log2(1.5)])
@@ -113,3 +114,10 @@ def test_rounding_neither_enlarges_nor_shrinks_weights_whatever_their_scale(sixt
     decoded = decoded_tensor(quantized, layer)
     assert float((decoded * weights).sum() / weights.square().sum()) == pytest.approx(1, abs=0.001)
     assert float((decoded - weights).norm() / weights.norm()) < 0.006
+
+
+def test_vectors_are_trained_as_shares_of_their_largest_magnitudes() -> None:
+    vectors = {"large": torch.tensor([3.0, -8.0]), "small": torch.tensor([1e-6, 0.0]), "zeros": torch.zeros(2)}
+    made = QuantizedParameters([], vectors)
+    assert made.scales.tolist() == pytest.approx([8.0, 1e-6, 1e-6])
+    assert [vector.tolist() for vector in made.vectors] == [[0.375, -1.0], [1.0, 0.0], [0.0, 0.0]]
