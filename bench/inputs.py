@@ -52,9 +52,9 @@ def images(count: int, side: int, seed: int = 0) -> Tensor:
 
 
 def pages(count: int, side: int, seed: int = 0) -> Tensor:
-    """Return images (n, 3, side, side), about -1 to 1, with lines of text in several sizes and colours."""
+    """Return images (n, 3, side, side), about -1 to 1, of light paper with lines of dark text in several sizes."""
     generator = torch.Generator().manual_seed(seed)
-    backgrounds = ((images(count, side, seed) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    backgrounds = (images(count, side, seed) * 20 + 215).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     drawn = [torch.from_numpy(_written(background, generator)) for background in backgrounds]
     return torch.stack(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -66,7 +66,7 @@ def _written(background: NDArray[np.uint8], generator: torch.Generator) -> NDArr
     while top < image.height - 12:
         size, colour, number, left = (
             int(torch.randint(low, high, (), generator=generator))
-            for low, high in ((10, 28), (0, 256), (0, len(_SENTENCES)), (0, image.width // 4))
+            for low, high in ((14, 30), (0, 90), (0, len(_SENTENCES)), (0, image.width // 4))
         )
         pen.text((left, top), _SENTENCES[number], (colour,) * 3, ImageFont.load_default(size))
         top += int(size * 1.8)
