@@ -21,6 +21,10 @@ class InputSource(ABC):
     def inputs(self, *chosen: Tensor) -> ModelInputs:
         """Make inputs on the networks' device from chosen data."""
 
+    def several(self, count: int) -> list[ModelInputs]:
+        """Make the inputs of this number of batches."""
+        return [self.inputs(*self.choose()) for _ in range(count)]
+
 
 class StoredBatches(InputSource):
     """Batches drawn with replacement; all have the same structure."""
@@ -38,3 +42,8 @@ class StoredBatches(InputSource):
     def inputs(self, *chosen: Tensor) -> ModelInputs:
         """Move the batch to the networks' device."""
         return join(tuple(tensor.to(self._device) for tensor in chosen), self._structure, self._constants)
+
+    def several(self, count: int) -> list[ModelInputs]:
+        """Return batches drawn without replacement, at most all."""
+        order = torch.randperm(len(self._tensors), generator=self._generator)[:count]
+        return [self.inputs(*self._tensors[int(index)]) for index in order]

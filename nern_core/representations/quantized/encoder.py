@@ -139,7 +139,7 @@ class QuantizedEncoder:
         if inputs is None:
             return quantizer.plan()
         count = _MOST_BATCHES if self._is_instant else _batches_to_measure(self._plan.budget)
-        batches = [inputs.inputs(*inputs.choose()) for _ in range(count)]
+        batches = inputs.several(count)
         state = teacher.network.state_dict()
         layers = [layer for layer in quantizer.layers if layer.name in state]
         weights = {layer.name: state[layer.name].detach() for layer in layers}

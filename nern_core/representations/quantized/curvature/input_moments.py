@@ -27,8 +27,9 @@ _aten = torch.ops.aten
 
 @dataclass(slots=True)
 class Moments:
-    """The sums of the products of inputs, float32 (G, n, n) for each block, over `count` input vectors."""
+    """Sums over `count` input vectors, for each block: of inputs, float32 (G, n), and of their products, (G, n, n)."""
 
+    sums: list[Tensor]
     blocks: list[Tensor]
     count: int
     inputs_first: bool
@@ -97,11 +98,14 @@ class InputMoments(TorchDispatchMode):
     def _add(self, layer: KernelLayer, vectors: Tensor, kernel_values: int, *, inputs_first: bool) -> None:
         """Add input vectors (m, G, inputs)."""
         sizes = block_sizes(vectors.shape[2], kernel_values, LARGEST_BLOCK)
-        products = [torch.einsum("mgi,mgj->gij", part, part) for part in vectors.float().split(sizes, dim=2)]
+        parts = vectors.float().split(sizes, dim=2)
+        sums = [part.sum(dim=0) for part in parts]
+        products = [torch.einsum("mgi,mgj->gij", part, part) for part in parts]
         known = self.found.get(layer.name)
         if known is None:
-            self.found[layer.name] = Moments(products, len(vectors), inputs_first)
+            self.found[layer.name] = Moments(sums, products, len(vectors), inputs_first)
         elif known.inputs_first == inputs_first:
+            known.sums = [known_sum + new for known_sum, new in zip(known.sums, sums, strict=True)]
             known.blocks = [block + product for block, product in zip(known.blocks, products, strict=True)]
             known.count += len(vectors)
 

@@ -44,3 +44,16 @@ def block_sizes(inputs: int, kernel_values: int, largest: int) -> list[int]:
 def diagonal_blocks(diagonal: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
     """Return moments (inputs,) of independent inputs as blocks."""
     return tuple(torch.diag(part.float())[None] for part in diagonal.split(sizes))
+
+
+def shrunk(moments: Tensor, means: Tensor, count: int) -> Tensor:
+    """Shrink the covariances in moments (G, n, n), measured on `count` vectors, towards those of independent inputs.
+
+    Fewer vectors than inputs leave directions without any measured input. Errors would be moved there, and return with
+    other inputs. The means (G, n) are known well from few vectors. With n vectors, half of a covariance remains.
+    """
+    size = moments.shape[-1]
+    share = size**2 / (size**2 + count**2)
+    of_means = means[:, :, None] * means[:, None]
+    covariances = moments - of_means
+    return of_means + covariances.lerp(torch.diag_embed(covariances.diagonal(dim1=1, dim2=2)), share)

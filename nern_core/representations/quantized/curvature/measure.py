@@ -11,7 +11,12 @@ from nern_core.networks.failed_batches import refuse_not_finite
 from nern_core.networks.model_inputs import ModelInputs
 from nern_core.representations.quantized.curvature.gradient_energy import LayerEnergy, gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import LARGEST_BLOCK, InputMoments, Moments
-from nern_core.representations.quantized.curvature.layer_curvature import LayerCurvature, block_sizes, diagonal_blocks
+from nern_core.representations.quantized.curvature.layer_curvature import (
+    LayerCurvature,
+    block_sizes,
+    diagonal_blocks,
+    shrunk,
+)
 from nern_core.representations.quantized.layer_shape import shape_of
 from nern_core.training.student import Student
 
@@ -61,7 +66,11 @@ def _curvature(layer: KernelLayer, energy: LayerEnergy, moments: Moments | None)
         sizes = block_sizes(layer.inputs, shape_of(layer).positions, LARGEST_BLOCK)
         columns = energy.columns / energy.columns.mean()
         return LayerCurvature(moments=diagonal_blocks(columns, sizes), outputs=energy.rows / layer.inputs)
-    blocks = tuple((block / moments.count).cpu() for block in moments.blocks)
+    count = moments.count
+    blocks = tuple(
+        shrunk(block.cpu() / count, sums.cpu() / count, count)
+        for block, sums in zip(moments.blocks, moments.sums, strict=True)
+    )
     diagonals = torch.cat([block.diagonal(dim1=1, dim2=2) for block in blocks], dim=1).double()
     of_outputs = energy.columns if moments.inputs_first else energy.rows
     sums = diagonals.sum(dim=1).repeat_interleave(len(of_outputs) // len(diagonals))

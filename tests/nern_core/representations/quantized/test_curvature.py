@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from nern_core.formats.kernel_layer import KernelLayer
 from nern_core.representations.quantized.curvature.gradient_energy import gradient_energies
 from nern_core.representations.quantized.curvature.input_moments import InputMoments, Moments
-from nern_core.representations.quantized.curvature.layer_curvature import block_sizes
+from nern_core.representations.quantized.curvature.layer_curvature import block_sizes, shrunk
 from nern_core.representations.quantized.curvature.measure import measure_curvature
 from nern_core.tensors.kernels import select_layers
 from nern_core.training.student import Student
@@ -164,3 +164,20 @@ def test_a_recurrent_layer_has_the_curvature_of_its_gradients() -> None:
 )
 def test_blocks_hold_whole_kernels_and_are_almost_equal(inputs: int, kernel_values: int, sizes: list[int]) -> None:
     assert block_sizes(inputs, kernel_values, 1024) == sizes
+
+
+def test_covariances_measured_on_few_vectors_are_shrunk_and_means_are_not() -> None:
+    vectors = inputs_of(4, 8) + 3
+    moments, means = (vectors.T @ vectors / 4)[None], vectors.mean(dim=0)[None]
+    of_means = means.mT @ means
+    found = shrunk(moments, means, 4)[0]
+    # 8^2 / (8^2 + 4^2) of each covariance is lost.
+    off_diagonal = ~torch.eye(8, dtype=torch.bool)
+    torch.testing.assert_close((found - of_means)[off_diagonal], 0.2 * (moments[0] - of_means)[off_diagonal])
+    torch.testing.assert_close(found.diagonal(), moments[0].diagonal())
+
+
+def test_moments_measured_on_many_vectors_stay() -> None:
+    vectors = inputs_of(1000, 8)
+    moments, means = (vectors.T @ vectors / 1000)[None], vectors.mean(dim=0)[None]
+    torch.testing.assert_close(shrunk(moments, means, 1000), moments, rtol=0, atol=1e-4)
