@@ -94,7 +94,8 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
     floating-point ones of the network's type. All batches must have the same structure. `outputs` are those of the
     result. Raises `NernError` (`bad_data`).
     """
-    _refuse_single_examples(inputs)
+    _refuse_other_inputs(inputs)
+    _refuse_wrappers(network)
     dtype = floating_type(network)
     batches: list[InputBatch] = []
     notes: tuple[str, ...] = ()
@@ -103,6 +104,8 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
         batch = replace(_detached(_batch_of(_with_tensors(item, dtype), network)), number=len(batches) + 1)
         if not split(batch.inputs)[0]:
             raise NernError("bad_data", f"Batch {len(batches) + 1} of the inputs has no tensor or array.")
+        if any(tensor.layout is not torch.strided for tensor in split(batch.inputs)[0]):
+            raise NernError("bad_data", f"Batch {len(batches) + 1} of the inputs has a sparse tensor; give dense ones.")
         used += batch.bytes
         if batches and used > MOST_BYTES:
             notes = (f"Only the first {len(batches):,} batches of the inputs were used, which fill a gibibyte.",)
@@ -129,7 +132,23 @@ def _types_beside(network: nn.Module, batch: InputBatch) -> str:
     return f"; the inputs have the type {given}, the weights {str(weights).removeprefix('torch.')}"
 
 
-def _refuse_single_examples(inputs: object) -> None:
+def _refuse_wrappers(network: nn.Module) -> None:
+    """Raise `NernError` (`unsupported_network`) for networks that cannot compute with other weights."""
+    if isinstance(network, nn.DataParallel):
+        raise NernError("unsupported_network", "The network is wrapped for several GPUs; give its `module`.")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise NernError(
+            "unsupported_network",
+            "A TorchScript network cannot compute with other weights; give the original module, or omit the inputs.",
+        )
+
+
+def _refuse_other_inputs(inputs: object) -> None:
+    """Raise `NernError` (`bad_data`) for what is no iterable of batches."""
+    if not isinstance(inputs, Iterable) and not hasattr(inputs, "__getitem__"):
+        raise NernError(
+            "bad_data", f"The inputs are one object of the type {type(inputs).__name__}; give a list of batches."
+        )
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         raise NernError(
             "bad_data",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.plain_values import NotPlainError, PlainValuesWriter
@@ -33,6 +34,10 @@ def checkpoint_of(network: nn.Module) -> Checkpoint:
 
 def _plain(name: str, tensor: Tensor) -> Tensor:
     """Copy a tensor to the CPU, contiguous. Raises `NernError` (`unsupported_tensor`)."""
+    if isinstance(tensor, UninitializedTensorMixin):
+        raise NernError(
+            "unsupported_tensor", f"The tensor {quoted(name)} has no shape yet; call the network once before."
+        )
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         kind = "without values" if tensor.is_meta else "quantized" if tensor.is_quantized else str(tensor.layout)
         raise NernError(

@@ -126,6 +126,12 @@ def test_a_type_that_no_file_holds_is_refused(tmp_path: Path) -> None:
     assert raised.value.code == "unsupported_tensor"
 
 
+def test_a_network_without_shapes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NernError, match="'weight' has no shape yet; call the network once before") as raised:
+        encode(nn.LazyLinear(8), tmp_path / "x.nern")
+    assert raised.value.code == "unsupported_tensor"
+
+
 def test_a_file_is_decoded_by_its_name_as_text(tmp_path: Path) -> None:
     encode(EXAMPLE, tmp_path / "x.nern", EncodeOptions(target_ratio=8))
     assert decode(str(tmp_path / "x.nern")).tensors.keys() == read_checkpoint(EXAMPLE).tensors.keys()

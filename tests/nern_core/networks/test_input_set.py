@@ -281,3 +281,30 @@ def test_labels_without_a_class_are_refused() -> None:
 def test_inputs_of_the_training_are_not_held_out() -> None:
     assert not read_batches([torch.ones(1, 3)], OneArgument()).is_held_out
     assert read_batches([torch.ones(2, 3)], OneArgument()).is_held_out
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        (5, "The inputs are one object of the type int; give a list of batches."),
+        ([torch.eye(3).to_sparse()], "Batch 1 of the inputs has a sparse tensor; give dense ones."),
+    ],
+)
+def test_inputs_that_are_no_batches_of_dense_tensors_are_refused(inputs: Any, sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as raised:
+        read_batches(inputs, OneArgument())
+    assert raised.value.code == "bad_data"
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        (nn.DataParallel(nn.Linear(3, 3)), "give its `module`"),
+        (torch.jit.trace(nn.Linear(3, 3), torch.ones(1, 3)), "give the original module, or omit the inputs"),
+    ],
+    ids=["parallel", "traced"],
+)
+def test_networks_that_cannot_compute_with_other_weights_are_refused(network: nn.Module, sentence: str) -> None:
+    with pytest.raises(NernError, match=sentence) as raised:
+        read_batches([torch.ones(2, 3)], network)
+    assert raised.value.code == "unsupported_network"
