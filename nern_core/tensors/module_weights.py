@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from nern_core.contract.errors import NernError, quoted
 from nern_core.formats.plain_values import NotPlainError, PlainValuesWriter
@@ -34,7 +34,7 @@ def checkpoint_of(network: nn.Module) -> Checkpoint:
 
 def _plain(name: str, tensor: Tensor) -> Tensor:
     """Copy a tensor to the CPU, contiguous. Raises `NernError` (`unsupported_tensor`)."""
-    if isinstance(tensor, UninitializedTensorMixin):
+    if is_lazy(tensor):
         raise NernError(
             "unsupported_tensor", f"The tensor {quoted(name)} has no shape yet; call the network once before."
         )

@@ -145,7 +145,7 @@ class QuantizedEncoder:
         weights = {layer.name: state[layer.name].detach() for layer in layers}
         vectors = {name: vector.to(state[name]) for name, vector in quantizer.vectors.items()}
         student = quantizer.student(teacher)
-        return quantizer.plan(measure_curvature(student, layers, weights, vectors, batches, generator))
+        return quantizer.plan(measure_curvature(student, layers, weights, vectors, batches, generator, count))
 
     def _inputs(self, teacher: Teacher | None, generator: torch.Generator | None = None) -> InputSource | None:
         """Return inputs to measure the curvature with, not blended; None without data."""

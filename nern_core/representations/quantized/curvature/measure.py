@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
@@ -40,9 +41,11 @@ def measure_curvature(
     vectors: Mapping[str, Tensor],
     batches: Sequence[ModelInputs],
     generator: torch.Generator,
+    draws: int | None = None,
 ) -> Curvature:
     """Return the curvature of layers and vectors, without layers that the outputs depend on not at all or too much.
 
+    Gradients are estimated with random signs for each of `draws` batches; if the batches are fewer, they are repeated.
     `weights` are the tensors of the layers, float32, on the device of the batches. Raises
     `NernError` (`bad_data`) for batches of the user's own data whose outputs are not finite.
     """
@@ -51,7 +54,8 @@ def measure_curvature(
             outputs = student.logits(weights, inputs)
             if student.batches:
                 refuse_not_finite(outputs, inputs, student.batches)
-    energy = gradient_energies(student, layers, weights, vectors, batches, generator)
+    drawn = islice(cycle(batches), draws or len(batches))
+    energy = gradient_energies(student, layers, weights, vectors, drawn, generator)
     measured = {
         layer.name: _curvature(layer, energy.layers[layer.name], moments.found.get(layer.name))
         for layer in layers
