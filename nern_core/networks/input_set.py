@@ -95,7 +95,7 @@ def read_batches(inputs: Iterable[Any], network: nn.Module, outputs: Sequence[st
     result. Raises `NernError` (`bad_data`).
     """
     _refuse_other_inputs(inputs)
-    _refuse_wrappers(network)
+    _refuse_scripted(network)
     dtype = floating_type(network)
     batches: list[InputBatch] = []
     notes: tuple[str, ...] = ()
@@ -132,10 +132,8 @@ def _types_beside(network: nn.Module, batch: InputBatch) -> str:
     return f"; the inputs have the type {given}, the weights {str(weights).removeprefix('torch.')}"
 
 
-def _refuse_wrappers(network: nn.Module) -> None:
-    """Raise `NernError` (`unsupported_network`) for networks that cannot compute with other weights."""
-    if isinstance(network, nn.DataParallel):
-        raise NernError("unsupported_network", "The network is wrapped for several GPUs; give its `module`.")
+def _refuse_scripted(network: nn.Module) -> None:
+    """Raise `NernError` (`unsupported_network`) for a network that cannot compute with other weights."""
     if isinstance(network, torch.jit.ScriptModule):
         raise NernError(
             "unsupported_network",
