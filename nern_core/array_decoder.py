@@ -5,7 +5,6 @@ For devices and services that only load weights: `pip install "nern[decode]"`. T
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,13 @@ from nern_core.codec.layers import WeightType
 from nern_core.codec.reconstruction import round_weights
 from nern_core.codec.steps import step_of
 from nern_core.codec.streams import decode_layers, open_layers
-from nern_core.container.contents import STREAMS, parse_contents, split_streams
+from nern_core.container.contents import parse_contents, separate_kept, split_streams
 from nern_core.container.document import Document
-from nern_core.container.kept_bytes import COMPRESSED, PLAIN, KeptBytes, damaged_kept, unpack_kept_bytes
+from nern_core.container.kept_bytes import KeptBytes, damaged_kept, unpack_kept_bytes
 from nern_core.container.limits import check_extent
-from nern_core.container.stored_tensors import StoredTensor, read_stored_tensors
+from nern_core.container.stored_tensors import read_stored_tensors
 from nern_core.contract.errors import NernError
-from nern_core.contract.extras import install
-from nern_core.formats.encoding_structure import DOCUMENT, GRAPH
+from nern_core.contract.extras import extra_error
 from nern_core.formats.tensor_claims import TORCH_DTYPES
 from nern_core.representations.quantized.descriptions import describe_quantized
 from nern_core.representations.quantized.layer_shape import scratch_values, shape_of
@@ -78,13 +76,12 @@ def decode_arrays(path: Path | str) -> DecodedArrays:
     contents = parse_contents(stored, path.name)
     document = contents.document
     if document.representation != describe_quantized():
-        raise NernError(
-            "missing_extra",
-            f"Only quantized files of format 7 are decoded without torch, and '{path.name}' is not one; "
-            f"for others: {install('encode')}",
-        )
+        raise extra_error(f"Files other than quantized ones of format 7, such as '{path.name}', need", "encode")
     check_extent(contents, path.stat().st_size, scratch_values(document.layers))
-    kept = unpack_kept_bytes(_kept_of(stored), contents.kept)
+    of_kept, others = separate_kept(stored)
+    if others:
+        raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
+    kept = unpack_kept_bytes(of_kept, contents.kept)
     weights = _weights(document, split_streams(stored, contents.streams))
     arrays = {**weights, **{values.entry.name: _kept_array(values) for values in kept}}
     dtypes = {**{layer.name: layer.dtype for layer in document.layers}, **{k.entry.name: k.entry.dtype for k in kept}}
@@ -94,13 +91,6 @@ def decode_arrays(path: Path | str) -> DecodedArrays:
         {in_file.get(name, name): arrays[source] for name, source in sources.items()},
         {in_file.get(name, name): dtypes[source] for name, source in sources.items()},
     )
-
-
-def _kept_of(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    others = {name: tensor for name, tensor in stored.items() if name not in {DOCUMENT, GRAPH, STREAMS}}
-    if not all(name.startswith((PLAIN, COMPRESSED)) for name in others):
-        raise NernError("bad_encoding", "The .nern file is damaged: it has more than quantized weights have.")
-    return others
 
 
 def _weights(document: Document, streams: list[bytes]) -> dict[str, NDArray[np.generic]]:
@@ -126,10 +116,10 @@ def _rounded(values: NDArray[Any], dtype: str) -> NDArray[np.generic]:
     if dtype in _BITS:
         raise damaged_kept()
     try:
-        found = values.astype(_storage(dtype), casting="unsafe")
+        found = values.astype(_storage(dtype))
     except (OverflowError, ValueError) as error:
         raise damaged_kept() from error
-    if math.prod(found.shape) and not bool((found == values).all()):
+    if not bool((found == values).all()):
         raise damaged_kept()
     return found
 

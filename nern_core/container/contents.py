@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import JsonValue, ValidationError
 
 from nern_core.container.document import Contents
+from nern_core.container.kept_bytes import COMPRESSED, PLAIN
 from nern_core.container.stored_tensors import StoredTensor
 from nern_core.contract.errors import NernError
 from nern_core.contract.options import ANY_ARCHITECTURE
@@ -25,20 +26,27 @@ def parse_contents(tensors: Mapping[str, StoredTensor], file_name: str) -> Conte
     Raises `NernError` (`bad_encoding`).
     """
     graph = tensors.get(GRAPH)
-    contents = _read_contents(bytes_of(tensors[DOCUMENT]), None if graph is None else bytes_of(graph), file_name)
+    contents = _read_contents(_bytes_of(tensors[DOCUMENT]), None if graph is None else _bytes_of(graph), file_name)
     _check_names(contents)
     return contents
 
 
 def split_streams(tensors: Mapping[str, StoredTensor], lengths: Sequence[int]) -> list[bytes]:
     """Return the byte streams of these lengths. Raises `NernError` (`bad_encoding`)."""
-    joined = bytes_of(tensors[STREAMS]) if STREAMS in tensors else b""
+    joined = _bytes_of(tensors[STREAMS]) if STREAMS in tensors else b""
     if sum(lengths) != len(joined):
         raise NernError("bad_encoding", "The .nern file is damaged: its streams do not have the declared lengths.")
     return [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
 
 
-def bytes_of(tensor: StoredTensor) -> bytes:
+def separate_kept(tensors: Mapping[str, StoredTensor]) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
+    """Return the kept tensors, and those that the representation has added."""
+    others = {name: tensor for name, tensor in tensors.items() if name not in {DOCUMENT, GRAPH, STREAMS}}
+    kept = {name: tensor for name, tensor in others.items() if name.startswith((PLAIN, COMPRESSED))}
+    return kept, {name: tensor for name, tensor in others.items() if name not in kept}
+
+
+def _bytes_of(tensor: StoredTensor) -> bytes:
     """Return the data of a tensor of bytes. Raises `NernError` (`bad_encoding`) for any other tensor."""
     if tensor.dtype != "uint8" or len(tensor.shape) != 1:
         raise NernError("bad_encoding", "The .nern file is damaged: a tensor of bytes has another dtype or shape.")

@@ -15,10 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nern_core.container.contents import STREAMS, parse_contents, split_streams
+from nern_core.container.contents import STREAMS, parse_contents, separate_kept, split_streams
 from nern_core.container.document import Contents, Document
-from nern_core.container.kept import Kept, compress_kept, pack_kept, unpack_kept
-from nern_core.container.kept_bytes import COMPRESSED, PLAIN
+from nern_core.container.kept import Kept, compress_kept, pack_kept, tensor_of_bytes, unpack_kept
 from nern_core.container.stored_tensors import StoredTensor, read_stored_tensors
 from nern_core.formats.checksum import CHECKSUM, UNSEALED, seal
 from nern_core.formats.document_text import compress_document
@@ -79,9 +78,8 @@ def read_packed(path: Path) -> PackedEncoding:
     stored = read_stored_tensors(path)
     contents = parse_contents(stored, path.name)
     streams = split_streams(stored, contents.streams)
-    others = {name: tensor for name, tensor in stored.items() if name not in {DOCUMENT, GRAPH, STREAMS}}
-    kept = {name: tensor for name, tensor in others.items() if name.startswith((PLAIN, COMPRESSED))}
-    own = {name: _tensor(tensor) for name, tensor in others.items() if name not in kept}
+    kept, others = separate_kept(stored)
+    own = {name: tensor_of_bytes(of.data, getattr(torch, of.dtype), of.shape) for name, of in others.items()}
     graph_bytes = len(stored[GRAPH].data) if GRAPH in stored else 0
     return PackedEncoding(contents, PackedWeights(streams=streams, tensors=own), kept, graph_bytes)
 
@@ -106,11 +104,4 @@ def _tensors(document: Document, weights: PackedWeights, kept: Mapping[str, Kept
 
 def bytes_tensor(data: bytes) -> Tensor:
     """Return bytes as a tensor, uint8 (n,)."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
-
-
-def _tensor(stored: StoredTensor) -> Tensor:
-    dtype = getattr(torch, stored.dtype)
-    if not stored.data:
-        return torch.empty(stored.shape, dtype=dtype)
-    return torch.frombuffer(bytearray(stored.data), dtype=dtype).view(stored.shape)
+    return tensor_of_bytes(data, torch.uint8, (len(data),))

@@ -1,7 +1,7 @@
 """Tensors that are not represented, concatenated: one flat tensor per dtype, and constants in the document."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,7 @@ def compress_kept(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
         packed = shuffle_and_compress(data, values.itemsize)
         smaller = len(packed) < len(data)
         stored[(COMPRESSED if smaller else PLAIN) + dtype] = (
-            torch.frombuffer(bytearray(packed), dtype=torch.uint8) if smaller else values
+            tensor_of_bytes(packed, torch.uint8, (len(packed),)) if smaller else values
         )
     return stored
 
@@ -74,11 +74,16 @@ def _kept(kept: KeptBytes) -> Kept:
     entry, dtype = kept.entry, _DTYPES[kept.entry.dtype]
     if entry.constant is not None:
         return _constant_tensor(entry, entry.constant, dtype)
-    stored = dtype if entry.exponent is None else torch.int8
-    # A copy, which can be written to.
-    tensor = torch.frombuffer(bytearray(kept.data), dtype=stored) if kept.data else torch.empty(0, dtype=stored)
-    tensor = tensor.view(entry.shape)
-    return tensor if entry.exponent is None else RoundedTensor(tensor, entry.exponent, dtype)
+    if entry.exponent is None:
+        return tensor_of_bytes(kept.data, dtype, entry.shape)
+    return RoundedTensor(tensor_of_bytes(kept.data, torch.int8, entry.shape), entry.exponent, dtype)
+
+
+def tensor_of_bytes(data: bytes, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """Return a copy of bytes as a tensor of this dtype and shape."""
+    if not data:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype).view(shape)
 
 
 def _constant_tensor(entry: KeptTensor, constant: float, dtype: torch.dtype) -> Tensor:

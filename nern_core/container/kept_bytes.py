@@ -16,7 +16,7 @@ from nern_core.formats.tensor_claims import TORCH_ITEM_BYTES
 PLAIN: Final = "kept."
 COMPRESSED: Final = "zstd."
 # The dtype of rounded tensors in the file.
-BYTE: Final = "int8"
+_BYTE: Final = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +81,4 @@ def _decompressed(stored: Mapping[str, StoredTensor], entries: Iterable[KeptTens
 
 
 def _stored_dtype(entry: KeptTensor) -> str:
-    return BYTE if entry.exponent is not None else entry.dtype
+    return _BYTE if entry.exponent is not None else entry.dtype

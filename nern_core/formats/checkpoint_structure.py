@@ -22,7 +22,7 @@ from nern_core.formats.onnx_files import folder_of_values, read_onnx_file
 from nern_core.formats.other_formats import other_format
 from nern_core.formats.plain_names import plain_names
 from nern_core.formats.safetensors_header import read_header
-from nern_core.formats.tensor_claims import TensorClaim
+from nern_core.formats.tensor_claims import TORCH_DTYPES, TensorClaim
 from nern_core.formats.torch_files import read_torch_file
 from nern_core.formats.torch_files.zip_archive import read_names
 
@@ -32,16 +32,7 @@ _ALREADY_ENCODED = (
     "This is a .nern file already, not a checkpoint; `nern reconstruct` (POST /reconstructions) makes weights of it."
 )
 _FLOATING_POINT = {"F16", "BF16", "F32", "F64"}
-# Keyed by the dtype codes used here; the values are torch's names.
-_OTHER_DTYPES = {
-    **{
-        f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)
-    },
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "C64": "complex64",
-    "BOOL": "bool",
-}
+_OTHER_DTYPES = {dtype: name for dtype, name in TORCH_DTYPES.items() if dtype not in _FLOATING_POINT}
 
 
 @dataclass(frozen=True, slots=True)

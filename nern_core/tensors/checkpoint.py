@@ -37,30 +37,13 @@ from nern_core.formats.hub_folder import HubFolder, hub_folder_at
 from nern_core.formats.plain_names import plain_names
 from nern_core.formats.plain_values import from_json
 from nern_core.formats.safetensors_header import read_placed_header
-from nern_core.formats.tensor_claims import TensorClaim
+from nern_core.formats.tensor_claims import TORCH_DTYPES, TensorClaim
 from nern_core.formats.torch_files import TorchTensor, read_torch_file
 from nern_core.tensors.name_matching import match_names
 from nern_core.tensors.onnx_files import read_onnx, write_onnx
 from nern_core.tensors.safetensors_files import write_safetensors
 
-_DTYPES: Final = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "C64": torch.complex64,
-    "BOOL": torch.bool,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-}
+_DTYPES: Final = {dtype: getattr(torch, name) for dtype, name in TORCH_DTYPES.items()}
 # Smaller tensors are equal by chance as often as by design, and cost almost nothing.
 _FEWEST_TIED_VALUES = 64
 

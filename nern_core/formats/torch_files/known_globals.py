@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeGuard
 
-from nern_core.formats.tensor_claims import ITEM_BYTES, TensorClaim, is_shape
+from nern_core.formats.tensor_claims import ITEM_BYTES, TORCH_DTYPES, TensorClaim, is_shape
 from nern_core.formats.torch_files.descriptions import (
     DescribedDict,
     Global,
@@ -44,24 +44,7 @@ _STORAGES: Final[dict[str, tuple[str | None, int]]] = {
     "torch.QInt32Storage": ("qint32", 4),
     "torch.storage.UntypedStorage": (None, 1),
 }
-_DTYPES: Final = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "complex64": "C64",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+_DTYPES: Final = {name: dtype for dtype, name in TORCH_DTYPES.items()}
 _OTHER_DTYPES = (
     *("complex32", "complex128", "qint8", "quint8", "qint32"),
     *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),

@@ -25,7 +25,7 @@ from nern_core.representations.quantized.untaught import describe_untaught
 from nern_core.representations.quantized.within_drop import quantize_within_drop
 from nern_core.representations.quantized.without_training import quantize_faithfully, quantize_without_training
 from nern_core.training.clock import Budget
-from nern_core.training.image_source import input_source
+from nern_core.training.image_source import ImageSettings, input_source
 from nern_core.training.input_source import InputSource
 from nern_core.training.loop import StepReport
 from nern_core.training.observer import TRAINING_STARTS, TrainingStep
@@ -38,6 +38,10 @@ _FEWEST_BATCHES, _MOST_BATCHES = 4, 12
 _DEFAULT_GOAL = DropGoal(max_drop=0.5, least_bits=3.0)
 # Inputs without labels cannot tell the accuracy drop of a file; this many bits keep ResNet20 within 0.15 points.
 _BITS_WITHOUT_LABELS = 4.0
+_NO_GAIN = (
+    "Training did not reduce the error of the outputs on inputs that it does not use, so the weights are those before "
+    "training; give more inputs, or fewer steps."
+)
 
 
 def _batches_to_measure(budget: Budget) -> int:
@@ -45,12 +49,6 @@ def _batches_to_measure(budget: Budget) -> int:
     if budget.steps is None:
         return _MOST_BATCHES
     return min(max(_FEWEST_BATCHES, round(_SHARE_OF_CURVATURE * budget.steps)), _MOST_BATCHES)
-
-
-_NO_GAIN = (
-    "Training did not reduce the error of the outputs on inputs that it does not use, so the weights are those before "
-    "training; give more inputs, or fewer steps."
-)
 
 
 class QuantizedEncoder:
@@ -96,7 +94,7 @@ class QuantizedEncoder:
         quantizer = self._quantizer(has_inputs=self._inputs(teacher) is not None)
         plan = self._rounding_plan(quantizer, teacher)
         if training is None:
-            return _untrained(quantize_without_training(quantizer, plan, target, self._file.size))
+            return TrainedWeights(quantize_without_training(quantizer, plan, target, self._file.size))
         return quantize_for_size(quantizer, plan, target, self._file.size, training)
 
     def _within_drop(self, goal: DropGoal) -> tuple[TrainedWeights, tuple[SizeTrial, ...]]:
@@ -106,22 +104,22 @@ class QuantizedEncoder:
         training = self._training(rest)
         if training is None:
             quantized, trials = quantize_within_drop_instantly(quantizer, plan, goal, measure)
-            return _untrained(quantized), trials
+            return TrainedWeights(quantized), trials
         quantized, trials, seconds = quantize_within_drop(
             quantizer, plan, goal, measure, training, self._rounded_faithfully
         )
-        return TrainedWeights(quantized, seconds, has_improved=True), trials
+        return TrainedWeights(quantized, seconds), trials
 
     def _faithfully(self) -> TrainedWeights:
         """Quantize at a size that preserves the weights, with training if there are inputs."""
         teacher = self._task.teacher
         has_inputs = teacher is not None and (teacher.synthesized is not None or bool(teacher.batches))
         if teacher is None or not has_inputs:
-            return _untrained(self._rounded_faithfully())
+            return TrainedWeights(self._rounded_faithfully())
         quantizer = self._quantizer(has_inputs=True)
         plan, training = self._rounding_plan(quantizer, teacher), self._training(teacher)
         if training is None:
-            return _untrained(quantize_for_rate_instantly(quantizer, plan, _BITS_WITHOUT_LABELS))
+            return TrainedWeights(quantize_for_rate_instantly(quantizer, plan, _BITS_WITHOUT_LABELS))
         return quantize_for_rate(quantizer, plan, _BITS_WITHOUT_LABELS, training)
 
     def _rounded_faithfully(self) -> Quantized:
@@ -151,9 +149,14 @@ class QuantizedEncoder:
         """Return inputs to measure the curvature with, not blended; None without data."""
         if teacher is None:
             return None
+        images = replace(self._plan.images, mixup=False)
+        return self._source(images, teacher, generator or self._plan.generator)
+
+    def _source(self, images: ImageSettings, teacher: Teacher, generator: torch.Generator) -> InputSource | None:
+        """Return inputs without those that judge the training; None if there are none."""
         if not self._is_instant:
             teacher = replace(teacher, batches=split_batches(teacher.batches)[0])
-        return input_source(replace(self._plan.images, mixup=False), teacher, generator or self._plan.generator)
+        return input_source(images, teacher, generator)
 
     def _probe(self, teacher: Teacher) -> ModelInputs | None:
         """Return a batch of inputs, always the same one, and without drawing from the numbers of the training."""
@@ -175,8 +178,7 @@ class QuantizedEncoder:
         """Return the settings of training; None for the instant tier, and without the images that the recipe needs."""
         if self._is_instant:
             return None
-        rest, held_out = split_batches(teacher.batches)
-        images = input_source(self._plan.images, replace(teacher, batches=rest), self._plan.generator)
+        images = self._source(self._plan.images, teacher, self._plan.generator)
         if images is None:
             return None
         return TrainingInputs(
@@ -187,7 +189,7 @@ class QuantizedEncoder:
             on_step=self._report,
             snapshots=self._plan.snapshots,
             probe=self._probe(teacher),
-            held_out=held_out,
+            held_out=split_batches(teacher.batches)[1],
         )
 
     def _report(self, stage: Stage, step: StepReport) -> None:
@@ -201,7 +203,3 @@ class QuantizedEncoder:
                 step=step,
             )
         )
-
-
-def _untrained(quantized: Quantized) -> TrainedWeights:
-    return TrainedWeights(quantized, seconds=0.0, has_improved=True)

@@ -27,11 +27,11 @@ SizeOf = Callable[[Quantized], int]
 
 @dataclass(frozen=True, slots=True)
 class TrainedWeights:
-    """Quantized weights after `seconds` of training; without `has_improved`, they are those before it."""
+    """Quantized weights after `seconds` of training, if any; without `has_improved`, they are those before it."""
 
     quantized: Quantized
-    seconds: float
-    has_improved: bool
+    seconds: float = 0.0
+    has_improved: bool = True
 
 
 def quantize_for_size(

@@ -25,8 +25,8 @@ class QuantizedParameters(nn.Module):
     `channel_steps` (C,) and `position_steps` (P,) of each layer, each rounded to the grid for use. Steps have no
     gradients: the next step of the grid would change all weights of a filter by 9 %. Rounding passes gradients to the
     latents and vectors unchanged (straight through). `reached` is True for each filter of all layers that a gradient of
-    the weights has reached so far. `fine` is True for each vector in 12 bits. `vectors` are divided by
-    `scales`, float32 (vectors,), their largest magnitudes, so that one learning rate suits all.
+    the weights has reached so far. `fine` is True for each vector in 12 bits. `vectors` are divided by `scales`,
+    float32 (vectors,), their largest magnitudes, so that one learning rate suits all.
     """
 
     reached: Tensor
@@ -47,7 +47,6 @@ class QuantizedParameters(nn.Module):
         filters = sum(layer.filters for layer in self.layers)
         self.register_buffer("reached", torch.zeros(filters, dtype=torch.bool))
         self.register_buffer("fine", torch.tensor([name in fine for name in vectors], dtype=torch.bool))
-        self._fine_names = fine
         self._dtypes = {name: vector.dtype for name, vector in vectors.items()}
         real = [vector.detach().float() for vector in vectors.values()]
         self.register_buffer("scales", _scales_of(real))
@@ -155,9 +154,8 @@ class QuantizedParameters(nn.Module):
     @torch.no_grad()
     def rounded_vectors(self) -> dict[str, Kept]:
         """Return the vectors as stored in the file; they decode to their original dtypes."""
-        return rounded_vectors(
-            dict(zip(self._dtypes, self._real_vectors(), strict=True)), self._dtypes, self._fine_names
-        )
+        fine = frozenset(name for name, is_fine in zip(self._dtypes, self.fine.tolist(), strict=True) if is_fine)
+        return rounded_vectors(dict(zip(self._dtypes, self._real_vectors(), strict=True)), self._dtypes, fine)
 
 
 def _scales_of(vectors: Sequence[Tensor]) -> Tensor:

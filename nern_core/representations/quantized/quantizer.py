@@ -1,6 +1,7 @@
 """Quantize a checkpoint's tensors, from trained or untrained numbers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -167,11 +168,11 @@ def _can_be_rounded(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and bool(tensor.numel()) and bool(tensor.float().isfinite().all())
 
 
-def _shared(network: nn.Module, tensors: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
+def _shared(network: nn.Module, tensors: Mapping[str, Tensor], names: AbstractSet[str]) -> dict[str, str]:
     """Return the other names of tensors that the network shares between these names, however small they are."""
     tied = {}
     for name, alike in shared_names(network).items():
         first = next(other for other in alike if other in tensors)
-        if {name, first} <= set(names) and name != first and torch.equal(tensors[name], tensors[first]):
+        if {name, first} <= names and name != first and torch.equal(tensors[name], tensors[first]):
             tied[name] = first
     return tied

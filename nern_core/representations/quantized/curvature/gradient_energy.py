@@ -63,14 +63,16 @@ def gradient_energies(
         signs = torch.randint(2, outputs.shape, generator=generator).to(outputs.device) * 2 - 1
         total = (outputs * signs).sum()
         with failures_named(inputs, student.batches, is_training=True) if student.batches else nullcontext():
-            gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        found: dict[str, Tensor | None] = dict(zip(leaves, gradients, strict=True))
-        squared = {name: gradient.double().square().cpu() for name, gradient in found.items() if gradient is not None}
-        for layer in layers:
-            if layer.name in squared:
-                of_weights = squared[layer.name].reshape(layer.filters, layer.inputs)
-                energy.layers[layer.name].rows.add_(of_weights.sum(dim=1))
-                energy.layers[layer.name].columns.add_(of_weights.sum(dim=0))
-        for name in vectors.keys() & squared.keys():
-            energy.vectors[name] += float(squared[name].sum())
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        for name, gradient in zip(leaves, gradients, strict=True):
+            if gradient is None:
+                continue
+            squared = gradient.double().square().cpu()
+            if name in vectors:
+                energy.vectors[name] += float(squared.sum())
+            else:
+                of_layer = energy.layers[name]
+                of_weights = squared.reshape(len(of_layer.rows), len(of_layer.columns))
+                of_layer.rows.add_(of_weights.sum(dim=1))
+                of_layer.columns.add_(of_weights.sum(dim=0))
     return energy
